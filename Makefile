@@ -1,0 +1,87 @@
+# Every target is a thin call of cargo or of the two programs, ltr-host and ltr-trainer.
+# `make help` lists them. The target directory follows CARGO_TARGET_DIR, as cargo does.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# cargo resolves a relative target directory against the place it is called from; so do we.
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN        := $(TARGET_DIR)/release
+TOOLS      := .tools
+PIP        := $(TOOLS)/bin/pip install --quiet --disable-pip-version-check
+
+# The version of each tool that is not a Rust crate.
+CMAKE_VERSION    := 4.4.4
+LIBCLANG_VERSION := 18.1.1
+LIGHTGBM_VERSION := 4.7.0
+
+# Arguments for the daily steps, e.g. make etl ARGS='--as-of 2026-11-01T00:00:00Z'
+ARGS ?=
+
+.PHONY: help setup setup-servers build demo test bench etl train evaluate publish train-daily lint fmt ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
+	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "make setup: no cargo found: install Rust 1.95 with rustup" >&2; exit 1; }
+	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+
+$(TOOLS)/.ready: Makefile
+	@command -v python3 >/dev/null || { echo "make setup: no python3 found: install it, for example with 'apt-get install python3 python3-venv'" >&2; exit 1; }
+	python3 -m venv $(TOOLS)
+	$(PIP) 'cmake==$(CMAKE_VERSION)' 'libclang==$(LIBCLANG_VERSION)'
+	cd $(TOOLS) && rm -f libclang && ln -s lib/python3*/site-packages/clang/native libclang
+	# The wheel has no headers of its own; libclang looks for them here, and the C compiler has the same ones.
+	mkdir -p $(TOOLS)/lib/clang/18 && ln -sfn "$$(cc -print-file-name=include)" $(TOOLS)/lib/clang/18/include
+	@touch $@
+
+setup-servers: $(TOOLS)/.servers ## Install the peers that tests compare with (LightGBM's Python package)
+
+$(TOOLS)/.servers: $(TOOLS)/.ready
+	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)'
+	@touch $@
+
+# Tests and demo run one build: the same profile, the same features.
+build: setup ## Compile the programs and the tests
+	cargo build --release --locked --workspace --exclude plugin-scorer --all-targets
+
+demo: build ## Run the whole story on embedded defaults; DEMO_EXIT=1 ends it, else it keeps serving
+	BIN=$(BIN) scripts/demo.sh
+
+test: build setup-servers ## Run every test
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --release --locked --workspace --exclude plugin-scorer; \
+	else \
+	  cargo test --release --locked --workspace --exclude plugin-scorer --all-targets; \
+	fi
+
+bench: build ## Measure the scorer beside LightGBM; writes target/bench/scorer.json
+	$(BIN)/ltr-bench $(ARGS)
+
+etl: build ## Events of closed cases -> matrix.parquet
+	$(BIN)/ltr-trainer etl $(ARGS)
+
+train: build ## matrix.parquet -> ltr_model.txt and feature_map.json
+	$(BIN)/ltr-trainer train $(ARGS)
+
+evaluate: build ## Compare the trained model with the legacy ranking, and apply the gate
+	$(BIN)/ltr-trainer evaluate $(ARGS)
+
+publish: build ## Sign and publish a model that passed the gate, then notify the gateway
+	$(BIN)/ltr-trainer publish $(ARGS)
+
+train-daily: build ## etl, train, evaluate, gate and publish in order
+	$(BIN)/ltr-trainer train-daily $(ARGS)
+
+lint: setup ## Formatting and clippy, warnings refused
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --exclude plugin-scorer --all-targets -- -D warnings
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+ci: lint test ## What every submission must pass
+	DEMO_EXIT=1 $(MAKE) demo

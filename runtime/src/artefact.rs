@@ -1,0 +1,251 @@
+//! Model artefacts: how a trained model travels from the trainer to the hosts.
+//!
+//! An artefact is a directory `{models}/ltr/{version}/` with the model in its forms, a manifest that names
+//! the SHA-256 of each file, and an Ed25519 signature over the manifest's bytes. It appears in one step
+//! ([`publish`]) and is believed only when all of it checks out ([`open`], then [`admit`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use ed25519_dalek::VerifyingKey;
+use serde::{Deserialize, Serialize};
+
+use crate::{CONTRACT_VERSION, Engine, LoadError, Output, ScoreError, Scorer, Window};
+
+pub mod keys;
+mod publish;
+mod read;
+
+pub use publish::publish;
+
+/// The model as LightGBM wrote it.
+pub const MODEL: &str = "ltr_model.txt";
+/// Order and scaling of the features.
+pub const FEATURE_MAP: &str = "feature_map.json";
+/// The component, with the model and the feature map baked in.
+pub const SCORER: &str = "scorer.wasm";
+/// The [`Manifest`], JSON.
+pub const MANIFEST: &str = "manifest.json";
+/// The Ed25519 signature over the manifest's bytes, hexadecimal.
+pub const SIGNATURE: &str = "manifest.sig";
+
+/// The only manifest version there is.
+pub const MANIFEST_VERSION: u32 = 1;
+/// How long [`admit`] gives a scorer for the golden rows.
+pub const GOLDEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is in an artefact, where it comes from, and how to tell that it works.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`].
+    pub manifest_version: u32,
+    /// The artefact's name and directory, for example `20261123T021500Z`.
+    pub version: String,
+    /// The version of the scorer contract the component is built for.
+    pub contract_version: String,
+    /// In the order of a row.
+    pub feature_names: Vec<String>,
+    pub training_window: Window,
+    /// Of the training matrix, hexadecimal.
+    pub data_sha256: String,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// SHA-256 (hexadecimal) of each file but the manifest and its signature. [`publish`] fills it in.
+    pub files: BTreeMap<String, String>,
+    /// Offline metrics, as the trainer reports them.
+    pub metrics: serde_json::Value,
+    /// The gate's criteria and results, as the trainer reports them.
+    pub gate: serde_json::Value,
+    pub golden: Golden,
+}
+
+/// Rows with the scores that the component must reproduce to the last bit ([`Output::Converted`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Features in the order of `feature_names`; `None` (JSON `null`) is missing.
+    pub rows: Vec<Vec<Option<f64>>>,
+    /// Scores row after row, `outputs` each.
+    pub scores: Vec<f64>,
+}
+
+/// An artefact whose signature and hashes have been verified.
+#[derive(Clone, Debug)]
+pub struct Artefact {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// Why an artefact was not published or not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtefactError {
+    #[error("there is no artefact {version:?} in {}", dir.display())]
+    NotFound { version: String, dir: PathBuf },
+    #[error("{version:?} is not an artefact version; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot")]
+    BadVersion { version: String },
+    #[error("{name:?} is not a file name for an artefact; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no leading dot, not the manifest or its signature, each once")]
+    BadFileName { name: String },
+    #[error("{} exists already; a published artefact is never changed", .0.display())]
+    Exists(PathBuf),
+    #[error("{} has no {SIGNATURE}", .0.display())]
+    Unsigned(PathBuf),
+    #[error("{SIGNATURE} does not sign {MANIFEST} under the configured key")]
+    BadSignature,
+    #[error("{file}: sha256 is {found}; the manifest says {expected}")]
+    HashMismatch { file: String, expected: String, found: String },
+    #[error("{MANIFEST}: {0}")]
+    BadManifest(String),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl ArtefactError {
+    /// A short name that stays the same across versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ArtefactError::NotFound { .. } => "not_found",
+            ArtefactError::BadVersion { .. } => "bad_version",
+            ArtefactError::BadFileName { .. } => "bad_file_name",
+            ArtefactError::Exists(_) => "exists",
+            ArtefactError::Unsigned(_) => "unsigned",
+            ArtefactError::BadSignature => "bad_signature",
+            ArtefactError::HashMismatch { .. } => "hash_mismatch",
+            ArtefactError::BadManifest(_) => "bad_manifest",
+            ArtefactError::Io { .. } => "io",
+        }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> ArtefactError {
+        let path = path.to_owned();
+        move |source| ArtefactError::Io { path, source }
+    }
+}
+
+/// Why a verified artefact was not taken into service.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the manifest says contract {found}; this host speaks {CONTRACT_VERSION}")]
+    WrongContract { found: String },
+    #[error("the manifest says {what}")]
+    BadManifest { what: String },
+    #[error("the component's feature {index} is {component:?}; the manifest says {manifest:?}")]
+    FeatureMismatch { index: usize, component: String, manifest: String },
+    #[error("golden row {row}, output {output}: the component scores {found:?}; expected {expected:?}")]
+    GoldenMismatch { row: usize, output: usize, expected: f64, found: f64 },
+    #[error("the golden rows could not be scored: {0}")]
+    Golden(#[from] ScoreError),
+}
+
+impl AdmitError {
+    /// A short name that stays the same across versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            AdmitError::Load(e) => e.code(),
+            AdmitError::WrongContract { .. } => "wrong_contract",
+            AdmitError::BadManifest { .. } => "bad_manifest",
+            AdmitError::FeatureMismatch { .. } => "feature_mismatch",
+            AdmitError::GoldenMismatch { .. } => "golden_mismatch",
+            AdmitError::Golden(e) => e.reason(),
+        }
+    }
+}
+
+/// The published versions, in ascending order; empty when the directory does not exist. What is not named
+/// like a version (half-written artefacts among it) is passed over.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn versions(models_dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(models_dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut versions = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && is_plain_name(&name)
+            && entry.file_type()?.is_dir()
+        {
+            versions.push(name);
+        }
+    }
+    versions.sort();
+    Ok(versions)
+}
+
+/// Verifies an artefact and gives the bytes of its component exactly as they were hashed, so that nothing
+/// can change between the check and the use. The order is: name, signature, manifest, hashes of all files.
+///
+/// # Errors
+/// One [`ArtefactError`] for each of these checks.
+pub fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+    read::open(models_dir, version, key)
+}
+
+/// Loads the component of a verified artefact and holds it to the manifest: contract, feature names in order,
+/// and golden scores to the last bit, within [`GOLDEN_TIMEOUT`].
+///
+/// # Errors
+/// An [`AdmitError`] that names the first difference.
+pub fn admit(engine: &Engine, artefact: &Artefact, wasm: &[u8]) -> Result<Scorer, AdmitError> {
+    let manifest = &artefact.manifest;
+    if manifest.contract_version != CONTRACT_VERSION {
+        return Err(AdmitError::WrongContract { found: manifest.contract_version.clone() });
+    }
+    if manifest.golden.rows.is_empty() {
+        return Err(AdmitError::BadManifest { what: "there are no golden rows".into() });
+    }
+    let scorer = engine.load(wasm)?;
+    check_features(&scorer.description().feature_names, &manifest.feature_names)?;
+    check_golden(&scorer, &manifest.golden)?;
+    Ok(scorer)
+}
+
+fn check_features(component: &[String], manifest: &[String]) -> Result<(), AdmitError> {
+    let name = |names: &[String], index: usize| names.get(index).cloned().unwrap_or_default();
+    match (0..component.len().max(manifest.len())).find(|&i| component.get(i) != manifest.get(i)) {
+        None => Ok(()),
+        Some(index) => Err(AdmitError::FeatureMismatch {
+            index,
+            component: name(component, index),
+            manifest: name(manifest, index),
+        }),
+    }
+}
+
+fn check_golden(scorer: &Scorer, golden: &Golden) -> Result<(), AdmitError> {
+    let width = scorer.width();
+    if let Some(row) = golden.rows.iter().position(|row| row.len() != width) {
+        let what = format!("golden row {row} has {} values; expected {width}", golden.rows[row].len());
+        return Err(AdmitError::BadManifest { what });
+    }
+    let rows: Vec<f64> = golden.rows.iter().flatten().map(|value| value.unwrap_or(f64::NAN)).collect();
+    let scores = scorer.score(&rows, Output::Converted, GOLDEN_TIMEOUT)?;
+    if scores.len() != golden.scores.len() {
+        let what = format!("{} golden scores; expected {}", golden.scores.len(), scores.len());
+        return Err(AdmitError::BadManifest { what });
+    }
+    let outputs = scorer.description().outputs as usize;
+    let differs = |(found, expected): (&f64, &f64)| found.to_bits() != expected.to_bits();
+    match scores.iter().zip(&golden.scores).position(differs) {
+        None => Ok(()),
+        Some(at) => Err(AdmitError::GoldenMismatch {
+            row: at / outputs,
+            output: at % outputs,
+            expected: golden.scores[at],
+            found: scores[at],
+        }),
+    }
+}
+
+/// Whether a name is safe as one component of a path, on any file system: no separator, no way up.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
+}

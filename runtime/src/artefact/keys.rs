@@ -1,0 +1,90 @@
+//! Ed25519 keys in files: 32 bytes as 64 hexadecimal digits and a line end.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
+
+/// Why a key was not read or written. Never contains key material.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: not a key; expected 64 hexadecimal digits", .0.display())]
+    Malformed(PathBuf),
+    #[error("{}: a private key that others can read (mode {mode:o}); allowed: mode 600", path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(String),
+}
+
+/// A new private key, from the operating system's randomness.
+///
+/// # Errors
+/// `Randomness`.
+pub fn generate_key() -> Result<SigningKey, KeyError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|e| KeyError::Randomness(e.to_string()))?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
+/// Writes a private key (mode 600). An existing file is never overwritten.
+///
+/// # Errors
+/// `Io`.
+pub fn write_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
+    write(path, &key.to_bytes(), 0o600)
+}
+
+/// Writes a public key (mode 644). An existing file is never overwritten.
+///
+/// # Errors
+/// `Io`.
+pub fn write_verifying_key(path: &Path, key: &VerifyingKey) -> Result<(), KeyError> {
+    write(path, key.as_bytes(), 0o644)
+}
+
+/// Reads a private key; refuses one that other users of the machine can read.
+///
+/// # Errors
+/// `Io`, `Exposed`, `Malformed`.
+pub fn read_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
+    let mode = fs::metadata(path).map_err(|source| io_error(path, source))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    }
+    Ok(SigningKey::from_bytes(&read(path)?))
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// `Io`, `Malformed` (also for 32 bytes that are no point of the curve).
+pub fn read_verifying_key(path: &Path) -> Result<VerifyingKey, KeyError> {
+    VerifyingKey::from_bytes(&read(path)?).map_err(|_| KeyError::Malformed(path.to_owned()))
+}
+
+fn write(path: &Path, bytes: &[u8; 32], mode: u32) -> Result<(), KeyError> {
+    let written = path
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(mode).open(path))
+        .and_then(|mut file| {
+            file.write_all((hex::encode(bytes) + "\n").as_bytes())?;
+            file.sync_all()
+        });
+    written.map_err(|source| io_error(path, source))
+}
+
+fn read(path: &Path) -> Result<[u8; 32], KeyError> {
+    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| KeyError::Malformed(path.to_owned()))?;
+    Ok(bytes)
+}
+
+fn io_error(path: &Path, source: io::Error) -> KeyError {
+    KeyError::Io { path: path.to_owned(), source }
+}

@@ -1,0 +1,169 @@
+//! The sandbox: one wasmtime engine, its clock, and the way from bytes to a [`Scorer`].
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, OptLevel};
+
+use crate::contract::bindings::ScorerPre;
+use crate::inspect::inspect_within;
+use crate::instance::{Instance, State};
+use crate::{CONTRACT_VERSION, EngineError, Limits, LoadError, Scorer};
+
+/// How often running components are asked whether their time is up: the resolution of every deadline.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Compiles components and runs them. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    limits: Arc<Limits>,
+    compiler: Arc<CompilerSlot>,
+}
+
+impl Engine {
+    /// Sets up the sandbox and starts its ticking thread, which ends when the last engine and the last scorer
+    /// made by it are gone.
+    ///
+    /// # Errors
+    /// When this machine cannot run the compiler's code, or no thread can be started.
+    pub fn new(limits: Limits) -> Result<Engine, EngineError> {
+        let wasm = wasmtime::Engine::new(&config(&limits)).map_err(|e| EngineError(format!("{e:#}")))?;
+        start_ticking(&wasm).map_err(|e| EngineError(e.to_string()))?;
+        Ok(Engine { wasm, limits: Arc::new(limits), compiler: Arc::default() })
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Checks, compiles and starts a component, in the order of rising cost and risk: size, structure,
+    /// imports, exports, machine code, first instance, description. Blocks for as long as
+    /// [`Limits::max_compile`] and [`Limits::max_describe`] allow: keep it off threads that serve.
+    ///
+    /// # Errors
+    /// One [`LoadError`] for each of these checks.
+    pub fn load(&self, component: &[u8]) -> Result<Scorer, LoadError> {
+        let started = Instant::now();
+        let facts = inspect_within(component, &self.limits)?;
+        facts.check_world()?;
+        let compiled = self.compile(component)?;
+        let compile_time = started.elapsed();
+        let pre = Linker::<State>::new(&self.wasm)
+            .instantiate_pre(&compiled)
+            .and_then(ScorerPre::new)
+            .map_err(|e| LoadError::WrongWorld(format!("{e:#}")))?;
+        let deadline = Instant::now() + self.limits.max_describe;
+        let mut instance = Instance::new(&pre, &self.limits, deadline)
+            .map_err(|failure| failure.on_load(self.limits.max_describe))?;
+        let description = instance.describe(deadline).map_err(|failure| match failure {
+            // Data that the component interface cannot carry: out of bounds, not UTF-8, or too much.
+            crate::instance::Failure::Data(message) => LoadError::BadDescription(message),
+            failure => failure.on_load(self.limits.max_describe),
+        })?;
+        if description.contract_version != CONTRACT_VERSION {
+            let found = description.contract_version.chars().take(40).collect();
+            return Err(LoadError::WrongContract { found });
+        }
+        if let Some(fault) = description.fault() {
+            return Err(LoadError::BadDescription(fault));
+        }
+        debug!(sha256 = %facts.sha256, ?compile_time, total = ?started.elapsed(), "component loaded");
+        Ok(Scorer::new(pre, self.limits.clone(), description, facts, instance))
+    }
+
+    /// Compiles on a thread of its own, so that a component which is slow to compile can be given up on. The
+    /// thread cannot be stopped, but there is never more than one.
+    fn compile(&self, component: &[u8]) -> Result<Component, LoadError> {
+        let patience = self.limits.max_compile;
+        let deadline = Instant::now() + patience;
+        let turn = CompilerSlot::take(&self.compiler, deadline).ok_or(LoadError::CompileTimeout(patience))?;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let wasm = self.wasm.clone();
+        let bytes = component.to_vec();
+        thread::Builder::new()
+            .name("scorer-compile".into())
+            .stack_size(16 << 20)
+            .spawn(move || {
+                let compiled = Component::from_binary(&wasm, &bytes);
+                drop(turn);
+                // Nobody listens any more when the caller has given up.
+                let _ = sender.send(compiled);
+            })
+            .map_err(|e| LoadError::Compile(e.to_string()))?;
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Ok(compiled)) => Ok(compiled),
+            Ok(Err(e)) => Err(LoadError::Compile(format!("{e:#}"))),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(LoadError::CompileTimeout(patience)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(LoadError::Compile("the compiler panicked".into())),
+        }
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        // Interrupting through epochs costs less than counting fuel, and follows the clock.
+        .epoch_interruption(true)
+        // Without it calls are slower, and nothing here waits inside a component.
+        .concurrency_support(false)
+        .max_wasm_stack(limits.max_stack_bytes)
+        .wasm_component_model(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_extended_const(false)
+        // Guard pages over the whole 32-bit address space take the place of bounds checks.
+        .memory_reservation(4 << 30)
+        .memory_may_move(false)
+        .signals_based_traps(true);
+    config
+}
+
+fn start_ticking(wasm: &wasmtime::Engine) -> std::io::Result<()> {
+    let weak = wasm.weak();
+    let tick = move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    };
+    thread::Builder::new().name("scorer-ticks".into()).spawn(tick).map(drop)
+}
+
+/// Lets one compilation run at a time.
+#[derive(Default)]
+struct CompilerSlot {
+    taken: Mutex<bool>,
+    freed: Condvar,
+}
+
+/// Given back on drop, a panicking compiler included.
+struct Turn(Arc<CompilerSlot>);
+
+impl CompilerSlot {
+    fn take(slot: &Arc<CompilerSlot>, deadline: Instant) -> Option<Turn> {
+        let taken = slot.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (mut taken, _) =
+            slot.freed.wait_timeout_while(taken, patience, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *taken, true) {
+            true => None,
+            false => Some(Turn(slot.clone())),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.freed.notify_one();
+    }
+}

@@ -1,0 +1,146 @@
+//! One running component: a store with its limits, and calls under a deadline.
+
+use std::time::{Duration, Instant};
+
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+
+use crate::contract::bindings::exports::ltr::scorer::scoring;
+use crate::contract::bindings::{Scorer as Bindings, ScorerPre};
+use crate::{Description, Limits, LoadError, Output, ScoreError};
+
+/// What a description may take to copy, in bytes: room for 10,000 names of 100 bytes each.
+const MAX_DESCRIPTION_BYTES: usize = 4 << 20;
+/// What an answer may take to copy beyond its scores, in bytes: the text of a refusal.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+/// Why a call ended without an answer. The instance is of no further use.
+pub(crate) enum Failure {
+    Deadline,
+    Trap(String),
+    /// The answer broke the component interface: out of bounds, not UTF-8, or more than was allowed.
+    Data(String),
+}
+
+impl Failure {
+    fn of(error: wasmtime::Error) -> Failure {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Failure::Deadline,
+            Some(trap) => Failure::Trap(trap.to_string()),
+            None => Failure::Data(format!("{error:#}")),
+        }
+    }
+
+    pub(crate) fn on_load(self, patience: Duration) -> LoadError {
+        match self {
+            Failure::Deadline => LoadError::Timeout(patience),
+            Failure::Trap(message) | Failure::Data(message) => LoadError::Trap(message),
+        }
+    }
+
+    pub(crate) fn on_score(self) -> ScoreError {
+        match self {
+            Failure::Deadline => ScoreError::Timeout,
+            Failure::Trap(message) => ScoreError::Trap(message),
+            Failure::Data(message) => ScoreError::BadOutput(message),
+        }
+    }
+}
+
+/// What belongs to one instance on the host's side.
+pub(crate) struct State {
+    deadline: Instant,
+    max_memory_bytes: usize,
+    memory_bytes: usize,
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes - current.min(self.memory_bytes) + desired;
+        let allowed = total <= self.max_memory_bytes;
+        if allowed {
+            self.memory_bytes = total;
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 10_000)
+    }
+
+    fn instances(&self) -> usize {
+        16
+    }
+
+    fn tables(&self) -> usize {
+        16
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+pub(crate) struct Instance {
+    store: Store<State>,
+    bindings: Bindings,
+    first_memory_bytes: usize,
+}
+
+impl Instance {
+    pub(crate) fn new(pre: &ScorerPre<State>, limits: &Limits, deadline: Instant) -> Result<Instance, Failure> {
+        let state = State { deadline, max_memory_bytes: limits.max_memory_bytes, memory_bytes: 0 };
+        let mut store = Store::new(pre.engine(), state);
+        store.limiter(|state| state);
+        // Asked at every tick: the instant decides, not the number of ticks, which a busy machine may be late with.
+        store.epoch_deadline_callback(|context| match Instant::now() < context.data().deadline {
+            true => Ok(UpdateDeadline::Continue(1)),
+            false => Ok(UpdateDeadline::Interrupt),
+        });
+        store.set_epoch_deadline(1);
+        let bindings = pre.instantiate(&mut store).map_err(Failure::of)?;
+        let first_memory_bytes = store.data().memory_bytes;
+        Ok(Instance { store, bindings, first_memory_bytes })
+    }
+
+    pub(crate) fn describe(&mut self, deadline: Instant) -> Result<Description, Failure> {
+        self.begin(deadline, MAX_DESCRIPTION_BYTES);
+        let described = self.bindings.ltr_scorer_scoring().call_describe(&mut self.store);
+        described.map(Description::from).map_err(Failure::of)
+    }
+
+    /// Scores whole rows; `expected` is how many scores they must get.
+    pub(crate) fn score(
+        &mut self,
+        rows: &[f64],
+        output: Output,
+        expected: usize,
+        deadline: Instant,
+    ) -> Result<Vec<f64>, ScoreError> {
+        self.begin(deadline, expected * size_of::<f64>() + MAX_REFUSAL_BYTES);
+        let answer = self.bindings.ltr_scorer_scoring().call_score(&mut self.store, rows, output.into());
+        match answer.map_err(|e| Failure::of(e).on_score())? {
+            Ok(scores) if scores.len() == expected => Ok(scores),
+            Ok(scores) => Err(ScoreError::BadOutput(format!("{} scores; expected {expected}", scores.len()))),
+            Err(refusal) => Err(ScoreError::Refused(explain(refusal))),
+        }
+    }
+
+    /// Memory this instance gained since it was made, in bytes.
+    pub(crate) fn growth(&self) -> usize {
+        self.store.data().memory_bytes - self.first_memory_bytes
+    }
+
+    fn begin(&mut self, deadline: Instant, max_answer_bytes: usize) {
+        self.store.data_mut().deadline = deadline;
+        self.store.set_epoch_deadline(1);
+        self.store.set_hostcall_fuel(max_answer_bytes);
+    }
+}
+
+fn explain(refusal: scoring::ScoreError) -> String {
+    match refusal {
+        scoring::ScoreError::Ragged(width) => format!("the number of values is not a multiple of {width}"),
+        scoring::ScoreError::TooManyValues(limit) => format!("more than {limit} values in one call"),
+        scoring::ScoreError::Model(message) => message,
+    }
+}

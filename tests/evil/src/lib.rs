@@ -1,0 +1,1 @@
+//! Scorer components that misbehave in one exact way each; for tests only.

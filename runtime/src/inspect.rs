@@ -90,6 +90,16 @@ fn survey(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError
                     keep(&mut facts.exports, name);
                 }
             }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let bytes = memory.map_err(malformed)?.initial.saturating_mul(1 << 16);
+                    if bytes > limits.max_memory_bytes as u64 {
+                        let limit = limits.max_memory_bytes;
+                        let excess = format!("a memory of {bytes} bytes; allowed: at most {limit}");
+                        return Err(LoadError::TooComplex(excess));
+                    }
+                }
+            }
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len();
                 facts.functions += 1;

@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Trap(String),
     /// The answer broke the component interface: out of bounds, not UTF-8, or more than was allowed.
     Data(String),
+    /// The functions are not of the contract's types.
+    World(String),
 }
 
 impl Failure {
@@ -34,6 +36,7 @@ impl Failure {
         match self {
             Failure::Deadline => LoadError::Timeout(patience),
             Failure::Trap(message) | Failure::Data(message) => LoadError::Trap(message),
+            Failure::World(message) => LoadError::WrongWorld(message),
         }
     }
 
@@ -41,7 +44,7 @@ impl Failure {
         match self {
             Failure::Deadline => ScoreError::Timeout,
             Failure::Trap(message) => ScoreError::Trap(message),
-            Failure::Data(message) => ScoreError::BadOutput(message),
+            Failure::Data(message) | Failure::World(message) => ScoreError::BadOutput(message),
         }
     }
 }
@@ -97,7 +100,8 @@ impl Instance {
             false => Ok(UpdateDeadline::Interrupt),
         });
         store.set_epoch_deadline(1);
-        let bindings = pre.instantiate(&mut store).map_err(Failure::of)?;
+        let started = pre.instance_pre().instantiate(&mut store).map_err(Failure::of)?;
+        let bindings = Bindings::new(&mut store, &started).map_err(|e| Failure::World(format!("{e:#}")))?;
         let first_memory_bytes = store.data().memory_bytes;
         Ok(Instance { store, bindings, first_memory_bytes })
     }

@@ -1,1 +1,130 @@
-//! Scorer components that misbehave in one exact way each; for tests only.
+//! Scorer components that misbehave in one exact way each; for tests only, never shipped.
+//!
+//! They are written as WebAssembly text against the real `wit/scorer.wit`, so that they can do what no
+//! compiler would let them. Every one of them is a valid component; what is wrong shows only in what it does.
+//!
+//! A scorer that misbehaves from its first call never gets past an artefact's golden rows. [`When::ValuesOver`]
+//! is how one turns up in service: it behaves for small batches and turns on big ones, in whatever instance
+//! the batch lands.
+
+mod module;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The contract, as every component is built for it.
+const WIT: &str = include_str!("../../../wit/scorer.wit");
+
+/// What a component does. Whatever it is, an answer that is given is honest about the rest: the score of a
+/// row is its first feature, one output a row, model version `evil`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Behaviour {
+    /// Nothing wrong at all.
+    Honest,
+    /// Misbehaves in `score`, when told to.
+    Faulty(Fault, When),
+    /// Never comes back from `describe`.
+    SpinInDescribe,
+    /// Executes `unreachable` in `describe`.
+    TrapInDescribe,
+    /// Grows its memory in `describe` until it cannot, then traps.
+    AllocateInDescribe,
+    /// A model version of 100 MB.
+    HugeDescription,
+    /// A million feature names.
+    MillionFeatures,
+    /// 10,000 feature names that are all the same 100 MB of memory.
+    AliasedFeatures,
+    /// A model version that is not UTF-8.
+    NotUtf8,
+    /// The first feature's name twice.
+    DuplicateFeatureNames,
+    /// No feature names.
+    NoFeatures,
+    /// Zero outputs a row.
+    NoOutputs,
+    /// A start function that never ends: it spins before anything is called.
+    SpinInInstantiate,
+    /// Says it is built for contract 2.0.0 through an interface of version 1.0.0.
+    WrongContract,
+    /// Exports the interface in version 2.0.0.
+    WrongInterfaceVersion,
+    /// Exports the interface's name with a `score` of another type.
+    WrongTypes,
+    /// Imports a clock.
+    WithImport,
+    /// Exports something else.
+    WrongWorld,
+    /// Starts with 1 GiB of memory.
+    HugeMemory,
+}
+
+/// What goes wrong in `score`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Executes `unreachable`.
+    Trap,
+    /// Never comes back.
+    Spin,
+    /// One score less than rows.
+    TooFew,
+    /// One score more than rows.
+    TooMany,
+    /// A million scores more than rows.
+    FarTooMany,
+    /// Grows its memory until it cannot, then traps.
+    AllocateForever,
+    /// Calls itself without end.
+    StackOverflow,
+    /// The right number of scores, at an address outside of its memory.
+    LieAboutLengths,
+    /// The right number of scores, each NaN.
+    NanScores,
+    /// The contract's `score-error.model("no")`.
+    Refuse,
+    /// A `score-error.model` with a text of 1 MB.
+    RefuseAtLength,
+    /// Right scores, but 64 MiB of memory taken and kept.
+    Hoard,
+}
+
+/// When a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// In every call after this many good ones. Each instance counts for itself: which call of a pool that is
+    /// depends on which instance it lands in.
+    AfterCalls(u32),
+    /// In every call with more values (rows times features) than this.
+    ValuesOver(u32),
+}
+
+/// Builds a component with these feature names.
+///
+/// # Panics
+/// When the text does not assemble, which is a mistake in this crate.
+pub fn component(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
+    let text = module::text(feature_names, behaviour);
+    let mut module = wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("scorer.wit", &wit(behaviour)).expect("the contract parses");
+    let world = resolve.select_world(&[package], Some("scorer")).expect("the world is there");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the metadata embeds");
+    let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module suits the world");
+    { encoder }.encode().unwrap_or_else(|e| panic!("{behaviour:?}: {e:#}"))
+}
+
+fn wit(behaviour: Behaviour) -> String {
+    match behaviour {
+        Behaviour::WrongInterfaceVersion => WIT.replace("@1.0.0", "@2.0.0"),
+        Behaviour::WrongTypes => WIT.replace("-> result<list<f64>, score-error>", "-> list<f64>"),
+        Behaviour::WrongWorld => {
+            WIT.replace("export scoring;", "export greeting;") + "interface greeting { greet: func() -> u32; }"
+        }
+        Behaviour::WithImport => {
+            WIT.replace("world scorer {", "world scorer { import wasi:clocks/monotonic-clock@0.2.0;")
+                + "package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }"
+        }
+        _ => WIT.to_owned(),
+    }
+}

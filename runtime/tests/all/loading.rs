@@ -1,0 +1,115 @@
+//! Which components are taken, and what is said about the others.
+
+use std::time::{Duration, Instant};
+
+use evil::Behaviour;
+use runtime::{Engine, Limits, LoadError, inspect};
+
+use crate::{NAMES, engine, load};
+
+#[test]
+fn an_honest_component_says_what_it_is() {
+    let scorer = load(Behaviour::Honest).unwrap();
+    let description = scorer.description();
+    assert_eq!(description.feature_names, NAMES);
+    assert_eq!((description.model_version.as_str(), description.contract_version.as_str()), ("evil", "1.0.0"));
+    assert_eq!((description.objective.as_str(), description.trees, description.outputs), ("lambdarank", 1, 1));
+    assert_eq!(description.training_window, None);
+}
+
+#[test]
+fn each_unusable_component_is_refused_with_its_own_code() {
+    let cases = [
+        (Behaviour::WithImport, "has_imports"),
+        (Behaviour::WrongWorld, "wrong_world"),
+        (Behaviour::WrongTypes, "wrong_world"),
+        (Behaviour::WrongInterfaceVersion, "wrong_contract"),
+        (Behaviour::WrongContract, "wrong_contract"),
+        (Behaviour::SpinInInstantiate, "timeout"),
+        (Behaviour::SpinInDescribe, "timeout"),
+        (Behaviour::TrapInDescribe, "trap"),
+        (Behaviour::AllocateInDescribe, "trap"),
+        (Behaviour::HugeMemory, "too_complex"),
+        (Behaviour::HugeDescription, "bad_description"),
+        (Behaviour::MillionFeatures, "bad_description"),
+        (Behaviour::AliasedFeatures, "bad_description"),
+        (Behaviour::NotUtf8, "bad_description"),
+        (Behaviour::DuplicateFeatureNames, "bad_description"),
+        (Behaviour::NoFeatures, "bad_description"),
+        (Behaviour::NoOutputs, "bad_description"),
+    ];
+    let limits = Limits { max_describe: Duration::from_millis(300), ..Limits::default() };
+    let engine = Engine::new(limits).unwrap();
+    for (behaviour, code) in cases {
+        let refusal = engine.load(&evil::component(NAMES, behaviour)).err();
+        let refusal = refusal.unwrap_or_else(|| panic!("{behaviour:?} was taken"));
+        assert_eq!(refusal.code(), code, "{behaviour:?}: {refusal}");
+    }
+    engine.load(&evil::component(NAMES, Behaviour::Honest)).expect("an honest component after all of them");
+}
+
+#[test]
+fn a_refusal_names_what_is_wrong() {
+    let said = |behaviour| load(behaviour).err().unwrap().to_string();
+    assert!(said(Behaviour::WithImport).contains("wasi:clocks/monotonic-clock@0.2.0"));
+    assert!(said(Behaviour::WrongWorld).contains("ltr:scorer/greeting@1.0.0"));
+    assert!(said(Behaviour::WrongContract).contains("2.0.0"));
+    assert!(said(Behaviour::DuplicateFeatureNames).contains("\"area_match\" occurs twice"));
+}
+
+#[test]
+fn a_description_that_spins_costs_no_more_than_its_time() {
+    let limits = Limits { max_describe: Duration::from_millis(100), ..Limits::default() };
+    let engine = Engine::new(limits).unwrap();
+    let component = evil::component(NAMES, Behaviour::SpinInDescribe);
+    let started = Instant::now();
+    assert!(matches!(engine.load(&component), Err(LoadError::Timeout(_))));
+    assert!(started.elapsed() >= Duration::from_millis(100));
+}
+
+#[test]
+fn bytes_that_are_no_component_are_refused() {
+    let core_module = b"\0asm\x01\0\0\0";
+    let mut cut = evil::component(NAMES, Behaviour::Honest);
+    cut.truncate(cut.len() / 2);
+    for bytes in [&b""[..], b"ltr", core_module, &cut] {
+        let refusal = engine().load(bytes).err().unwrap();
+        assert_eq!(refusal.code(), "not_a_component", "{refusal}");
+    }
+}
+
+#[test]
+fn no_damaged_byte_brings_the_process_down() {
+    let limits = Limits { max_describe: Duration::from_millis(20), ..Limits::default() };
+    let engine = Engine::new(limits).unwrap();
+    let good = evil::component(NAMES, Behaviour::Honest);
+    for at in (0..good.len()).step_by(7) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x5a;
+        // Damage in a name or a string may well leave a usable component.
+        let _ = engine.load(&damaged);
+    }
+    engine.load(&good).unwrap();
+}
+
+#[test]
+fn size_and_complexity_are_bounded() {
+    let component = evil::component(NAMES, Behaviour::Honest);
+    let code = |limits| Engine::new(limits).unwrap().load(&component).err().unwrap().code();
+    assert_eq!(code(Limits { max_component_bytes: component.len() - 1, ..Limits::default() }), "too_large");
+    assert_eq!(code(Limits { max_code_bytes: 100, ..Limits::default() }), "too_complex");
+    assert_eq!(code(Limits { max_function_bytes: 20, ..Limits::default() }), "too_complex");
+    assert_eq!(code(Limits { max_compile: Duration::ZERO, ..Limits::default() }), "compile_timeout");
+}
+
+#[test]
+fn inspection_reports_imports_without_refusing_them() {
+    let facts = inspect(&evil::component(NAMES, Behaviour::WithImport)).unwrap();
+    assert_eq!(facts.imports, ["wasi:clocks/monotonic-clock@0.2.0"]);
+    assert_eq!(facts.exports, ["ltr:scorer/scoring@1.0.0"]);
+    let honest = evil::component(NAMES, Behaviour::Honest);
+    let facts = inspect(&honest).unwrap();
+    assert!(facts.imports.is_empty());
+    assert_eq!(facts.size_bytes, honest.len());
+    assert_eq!(facts.sha256, engine().load(&honest).unwrap().sha256());
+}

@@ -1,0 +1,32 @@
+//! What a host relies on, whatever component it is given.
+
+mod artefacts;
+mod hostile;
+mod loading;
+mod pool;
+
+use std::time::Duration;
+
+use evil::Behaviour;
+use runtime::{Engine, Limits, LoadError, Scorer};
+
+const NAMES: &[&str] = &["area_match", "similarity", "geo"];
+/// Far beyond what an honest call takes on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn engine() -> Engine {
+    Engine::new(Limits::default()).unwrap()
+}
+
+fn load(behaviour: Behaviour) -> Result<Scorer, LoadError> {
+    engine().load(&evil::component(NAMES, behaviour))
+}
+
+/// Rows whose first feature is their number.
+fn rows(count: usize) -> Vec<f64> {
+    (0..count).flat_map(|row| [row as f64, 0.5, f64::NAN]).collect()
+}
+
+fn numbers(count: usize) -> Vec<f64> {
+    (0..count).map(|row| row as f64).collect()
+}

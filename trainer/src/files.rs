@@ -1,0 +1,95 @@
+//! Output files appear whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+/// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the new one: into a
+/// sibling first, to disk, then renamed. Missing parent directories are made.
+///
+/// # Errors
+/// Any I/O failure, naming the path; `path` is then as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    try_write(path, bytes, None).with_context(|| format!("writing {}", path.display()))
+}
+
+/// As [`write`], readable and writable by the owner alone from the first byte on.
+///
+/// # Errors
+/// The same.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    try_write(path, bytes, Some(0o600)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A value as indented JSON, written by [`write`].
+///
+/// # Errors
+/// The same, or a value JSON cannot hold.
+pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("writing {} as JSON", path.display()))?;
+    text.push(b'\n');
+    write(path, &text)
+}
+
+/// A JSON file as a value.
+///
+/// # Errors
+/// An unreadable file, or one that is not such a value (with line and column).
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let bytes = read(path)?;
+    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
+}
+
+/// A whole file.
+///
+/// # Errors
+/// An unreadable file, naming it.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// SHA-256 in lowercase hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn try_write(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent)?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("not a file name"))?
+        .to_string_lossy();
+    let hidden = parent.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = fill(&hidden, bytes, mode).and_then(|()| fs::rename(&hidden, path));
+    if written.is_err() {
+        // Best effort: the failure itself is what the caller needs to hear about.
+        let _ = fs::remove_file(&hidden);
+        return written;
+    }
+    File::open(parent)?.sync_all()
+}
+
+fn fill(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if let Some(mode) = mode {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(mode);
+    }
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

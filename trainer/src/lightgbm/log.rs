@@ -1,0 +1,46 @@
+//! LightGBM's own log lines, sent to `tracing` instead of standard output.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char};
+
+thread_local! {
+    static ROUTED: Cell<bool> = const { Cell::new(false) };
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Routes this thread's LightGBM log lines to `tracing`; idempotent. LightGBM keeps its callback
+/// per thread, so whoever makes a handle calls this first.
+pub(super) fn route() {
+    ROUTED.with(|routed| {
+        if !routed.replace(true) {
+            // SAFETY: `on_log` is a plain function that lives for ever, has the C signature
+            // LightGBM expects and cannot unwind. Registering cannot fail.
+            unsafe { lightgbm3_sys::LGBM_RegisterLogCallback(Some(on_log)) };
+        }
+    });
+}
+
+/// LightGBM hands over each line in three pieces: level, text, line end.
+extern "C" fn on_log(piece: *const c_char) {
+    if piece.is_null() {
+        return;
+    }
+    // SAFETY: LightGBM passes a NUL-terminated buffer that outlives this call.
+    let piece = unsafe { CStr::from_ptr(piece) }.to_string_lossy();
+    // A failure to log (thread shutting down, re-entry) must not unwind into C++.
+    let _ = LINE.try_with(|line| {
+        let Ok(mut line) = line.try_borrow_mut() else {
+            return;
+        };
+        line.push_str(&piece);
+        if line.ends_with('\n') {
+            let whole = std::mem::take(&mut *line);
+            let whole = whole.trim();
+            if whole.contains("[Warning]") {
+                tracing::warn!(target: "lightgbm", "{whole}");
+            } else {
+                tracing::debug!(target: "lightgbm", "{whole}");
+            }
+        }
+    });
+}

@@ -1,0 +1,145 @@
+//! The matrix: what was shown for each case, as served, and what came of it.
+//!
+//! On disk it is one Parquet file, one row a lawyer shown, rows of a case together, cases in the
+//! order of their event time:
+//!
+//! | column | type | |
+//! |---|---|---|
+//! | `qid` | text | the case's UUID |
+//! | `lawyer_id` | text | |
+//! | `label` | f32 | 0, 0.3, 0.6 or 1 |
+//! | `grade` | i32 | 0 to 3, the integer that belongs to the label |
+//! | one column a feature | f64 | null: missing |
+//! | `position` | i32 | where it was shown, from 1 |
+//! | `legacy_score` | f64 | as logged; null where the impression had none |
+//! | `groups` | text | a JSON object, attribute -> group |
+//! | `cases_30d`, `monthly_capacity` | i32 | as logged, or null |
+//! | `last_offered_at` | timestamp (us, UTC) | null: never, or not logged |
+//! | `source` | text | `legacy` or `ltr`: who made the ranking that was shown |
+//! | `event_date` | date | of `ts` |
+//! | `ts` | timestamp (us, UTC) | when the ranking was shown |
+
+mod check;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use ranking::{Candidate, Grade, Schema, Source};
+use uuid::Uuid;
+
+pub use check::MatrixError;
+pub use read::read;
+pub use write::encode;
+
+/// Columns before the features.
+const BEFORE: [&str; 4] = ["qid", "lawyer_id", "label", "grade"];
+/// Columns after the features.
+const AFTER: [&str; 9] = [
+    "position",
+    "legacy_score",
+    "groups",
+    "cases_30d",
+    "monthly_capacity",
+    "last_offered_at",
+    "source",
+    "event_date",
+    "ts",
+];
+
+/// Every case of the data set, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    /// What the feature columns are, in order.
+    pub schema: Schema,
+    /// Ordered by (`ts`, `qid`).
+    pub cases: Vec<Case>,
+}
+
+/// One query of learning to rank: the lawyers shown for one case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// The case's id.
+    pub qid: Uuid,
+    /// When the ranking was shown, to the microsecond.
+    pub ts: DateTime<Utc>,
+    /// Who made the ranking.
+    pub source: Source,
+    /// At least two, in the order shown.
+    pub rows: Vec<Shown>,
+}
+
+/// One lawyer, as shown and with what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// Whom.
+    pub lawyer_id: String,
+    /// How far the client went.
+    pub grade: Grade,
+    /// As served, in schema order; NaN = missing.
+    pub features: Vec<f64>,
+    /// 1-based.
+    pub position: u32,
+    /// The legacy score as served, where it was logged.
+    pub legacy_score: Option<f64>,
+    /// Attribute -> group.
+    pub groups: BTreeMap<String, String>,
+    /// Load, where it was logged.
+    pub cases_30d: Option<u32>,
+    /// Capacity, where it was logged.
+    pub monthly_capacity: Option<u32>,
+    /// `None`: never, or not logged.
+    pub last_offered_at: Option<DateTime<Utc>>,
+}
+
+impl Matrix {
+    /// Rows over all cases.
+    pub fn rows(&self) -> usize {
+        self.cases.iter().map(|case| case.rows.len()).sum()
+    }
+}
+
+impl Case {
+    /// The lawyers as the fairness re-rank wants them; `None` where load or capacity was not
+    /// logged, because then the order a user would have seen cannot be known.
+    pub fn candidates(&self) -> Option<Vec<Candidate>> {
+        self.rows
+            .iter()
+            .map(|row| {
+                Some(Candidate {
+                    lawyer_id: row.lawyer_id.clone(),
+                    features: row.features.clone(),
+                    cases_30d: row.cases_30d?,
+                    monthly_capacity: row.monthly_capacity?,
+                    groups: row.groups.clone(),
+                    last_offered_at: row.last_offered_at,
+                })
+            })
+            .collect()
+    }
+
+    /// The grades, in the order shown.
+    pub fn grades(&self) -> Vec<u8> {
+        self.rows.iter().map(|row| row.grade.value()).collect()
+    }
+}
+
+/// The features of some cases, row-major, in the order shown.
+pub fn values(cases: &[Case]) -> Vec<f64> {
+    cases
+        .iter()
+        .flat_map(|case| &case.rows)
+        .flat_map(|row| &row.features)
+        .copied()
+        .collect()
+}
+
+/// All column names of a matrix over `schema`, in order.
+fn columns(schema: &Schema) -> impl Iterator<Item = &str> {
+    let features = schema.names().iter().map(String::as_str);
+    BEFORE.into_iter().chain(features).chain(AFTER)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,318 @@
+//! A matrix from Parquet, checked value by value.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use chrono::{DateTime, Utc};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ranking::{Grade, Schema, Source};
+use uuid::Uuid;
+
+use super::check::check;
+use super::{Case, Matrix, MatrixError, Shown, columns};
+
+/// The matrix inside the bytes of a Parquet file, every rule of this module held.
+///
+/// # Errors
+/// [`MatrixError`]: names row, column, value and what is allowed.
+pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
+    let batch = one_batch(bytes)?;
+    let names: Vec<&str> = columns(schema).collect();
+    for field in batch.schema_ref().fields() {
+        if !names.contains(&field.name().as_str()) {
+            return Err(MatrixError::UnknownColumn {
+                column: field.name().clone(),
+                allowed: names.join(", "),
+            });
+        }
+    }
+    if let Some(missing) = names.iter().find(|n| batch.column_by_name(n).is_none()) {
+        return Err(MatrixError::MissingColumn {
+            column: (*missing).to_owned(),
+            needed: names.join(", "),
+        });
+    }
+    let cases = Columns::of(&batch, schema)?.cases()?;
+    check(&cases)?;
+    Ok(Matrix {
+        schema: schema.clone(),
+        cases,
+    })
+}
+
+fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {
+    let damaged = |e: &dyn std::fmt::Display| MatrixError::Parquet(e.to_string());
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
+        .map_err(|e| damaged(&e))?
+        .build()
+        .map_err(|e| damaged(&e))?;
+    let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
+    let batches = reader
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| damaged(&e))?;
+    concat_batches(&schema, &batches).map_err(|e| damaged(&e))
+}
+
+
+
+/// The columns, by type.
+struct Columns {
+    qid: StringArray,
+    lawyer_id: StringArray,
+    label: Float64Array,
+    grade: Float64Array,
+    features: Vec<(String, Float64Array)>,
+    position: Float64Array,
+    legacy_score: Float64Array,
+    groups: StringArray,
+    cases_30d: Float64Array,
+    monthly_capacity: Float64Array,
+    last_offered_at: TimestampMicrosecondArray,
+    source: StringArray,
+    ts: TimestampMicrosecondArray,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch, schema: &Schema) -> Result<Columns, MatrixError> {
+        let features = schema
+            .names()
+            .iter()
+            .map(|name| Ok((name.clone(), number(batch, name)?)))
+            .collect::<Result<Vec<_>, MatrixError>>()?;
+        Ok(Columns {
+            qid: text(batch, "qid")?,
+            lawyer_id: text(batch, "lawyer_id")?,
+            label: number(batch, "label")?,
+            grade: number(batch, "grade")?,
+            features,
+            position: number(batch, "position")?,
+            legacy_score: number(batch, "legacy_score")?,
+            groups: text(batch, "groups")?,
+            cases_30d: number(batch, "cases_30d")?,
+            monthly_capacity: number(batch, "monthly_capacity")?,
+            last_offered_at: instant(batch, "last_offered_at")?,
+            source: text(batch, "source")?,
+            ts: instant(batch, "ts")?,
+        })
+    }
+
+    /// Rows with the same qid, one after the other, are one case.
+    fn cases(&self) -> Result<Vec<Case>, MatrixError> {
+        let mut cases: Vec<Case> = Vec::new();
+        for row in 0..self.qid.len() {
+            let (qid, ts, source) = (self.qid(row)?, self.ts(row)?, self.source(row)?);
+            let shown = self.shown(row)?;
+            match cases.last_mut() {
+                Some(case) if case.qid == qid => {
+                    if case.ts != ts {
+                        let allowed = format!("{}, as in the case's first row", case.ts.to_rfc3339());
+                        return Err(MatrixError::value(row, "ts", ts.to_rfc3339(), allowed));
+                    }
+                    if case.source != source {
+                        let allowed = format!("{}, as in the case's first row", case.source.as_str());
+                        return Err(MatrixError::value(row, "source", source.as_str(), allowed));
+                    }
+                    case.rows.push(shown);
+                }
+                _ => cases.push(Case {
+                    qid,
+                    ts,
+                    source,
+                    rows: vec![shown],
+                }),
+            }
+        }
+        Ok(cases)
+    }
+
+    fn shown(&self, row: usize) -> Result<Shown, MatrixError> {
+        let features = self
+            .features
+            .iter()
+            .map(|(name, column)| feature(row, name, column))
+            .collect::<Result<Vec<f64>, MatrixError>>()?;
+        let position = whole(row, "position", &self.position, 1)?
+            .ok_or_else(|| MatrixError::value(row, "position", "null", "a whole number >= 1"))?;
+        let legacy_score = present(&self.legacy_score, row);
+        if let Some(score) = legacy_score.filter(|s| !s.is_finite()) {
+            let allowed = "a finite number, or null";
+            return Err(MatrixError::value(row, "legacy_score", score, allowed));
+        }
+        Ok(Shown {
+            lawyer_id: self.lawyer_id(row)?,
+            grade: self.grade(row)?,
+            features,
+            position,
+            legacy_score,
+            groups: self.groups(row)?,
+            cases_30d: whole(row, "cases_30d", &self.cases_30d, 0)?,
+            monthly_capacity: whole(row, "monthly_capacity", &self.monthly_capacity, 0)?,
+            last_offered_at: if self.last_offered_at.is_null(row) {
+                None
+            } else {
+                Some(moment(row, "last_offered_at", self.last_offered_at.value(row))?)
+            },
+        })
+    }
+
+    fn qid(&self, row: usize) -> Result<Uuid, MatrixError> {
+        let text = some_text(row, "qid", &self.qid)?;
+        Uuid::parse_str(text)
+            .map_err(|_| MatrixError::value(row, "qid", format!("{text:?}"), "a UUID"))
+    }
+
+    fn lawyer_id(&self, row: usize) -> Result<String, MatrixError> {
+        let text = some_text(row, "lawyer_id", &self.lawyer_id)?;
+        if text.is_empty() {
+            let allowed = "a name of at least one character";
+            return Err(MatrixError::value(row, "lawyer_id", "\"\"", allowed));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn source(&self, row: usize) -> Result<Source, MatrixError> {
+        match some_text(row, "source", &self.source)? {
+            "legacy" => Ok(Source::Legacy),
+            "ltr" => Ok(Source::Ltr),
+            other => {
+                let value = format!("{other:?}");
+                Err(MatrixError::value(row, "source", value, "legacy or ltr"))
+            }
+        }
+    }
+
+    fn ts(&self, row: usize) -> Result<DateTime<Utc>, MatrixError> {
+        if self.ts.is_null(row) {
+            return Err(MatrixError::value(row, "ts", "null", "a time"));
+        }
+        moment(row, "ts", self.ts.value(row))
+    }
+
+    fn grade(&self, row: usize) -> Result<Grade, MatrixError> {
+        let label = present(&self.label, row);
+        let of_label = label.and_then(Grade::from_label).ok_or_else(|| {
+            let value = label.map_or("null".to_owned(), |l| l.to_string());
+            MatrixError::value(row, "label", value, "0, 0.3, 0.6 or 1")
+        })?;
+        let grade = present(&self.grade, row);
+        if grade == Some(f64::from(of_label.value())) {
+            return Ok(of_label);
+        }
+        let value = grade.map_or("null".to_owned(), |g| g.to_string());
+        let of_label = (of_label.value(), of_label.label());
+        let allowed = format!("{}, the grade of label {}", of_label.0, of_label.1);
+        Err(MatrixError::value(row, "grade", value, allowed))
+    }
+
+    fn groups(&self, row: usize) -> Result<BTreeMap<String, String>, MatrixError> {
+        if self.groups.is_null(row) {
+            return Ok(BTreeMap::new());
+        }
+        let text = self.groups.value(row);
+        serde_json::from_str(text).map_err(|_| {
+            let allowed = "a JSON object of texts, e.g. {\"gender\": \"F\"}";
+            MatrixError::value(row, "groups", format!("{text:?}"), allowed)
+        })
+    }
+}
+
+fn some_text<'a>(
+    row: usize,
+    column: &str,
+    values: &'a StringArray,
+) -> Result<&'a str, MatrixError> {
+    if values.is_null(row) {
+        return Err(MatrixError::value(row, column, "null", "a text"));
+    }
+    Ok(values.value(row))
+}
+
+fn present(values: &Float64Array, row: usize) -> Option<f64> {
+    values.is_valid(row).then(|| values.value(row))
+}
+
+/// A feature: null and NaN are missing, infinities are refused.
+fn feature(row: usize, name: &str, values: &Float64Array) -> Result<f64, MatrixError> {
+    let value = present(values, row).unwrap_or(f64::NAN);
+    if value.is_infinite() {
+        let allowed = "a finite number, or null where the feature is missing";
+        return Err(MatrixError::value(row, name, value, allowed));
+    }
+    Ok(value)
+}
+
+/// A whole number from `least` to 2^31 - 1; `None`: null.
+fn whole(
+    row: usize,
+    name: &str,
+    values: &Float64Array,
+    least: u32,
+) -> Result<Option<u32>, MatrixError> {
+    let Some(value) = present(values, row) else {
+        return Ok(None);
+    };
+    if value.fract() == 0.0 && value >= f64::from(least) && value <= f64::from(i32::MAX) {
+        return Ok(Some(value as u32));
+    }
+    let allowed = format!("a whole number, {least} to {}", i32::MAX);
+    Err(MatrixError::value(row, name, value, allowed))
+}
+
+fn moment(row: usize, name: &str, micros: i64) -> Result<DateTime<Utc>, MatrixError> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| {
+        let value = format!("{micros} microseconds");
+        MatrixError::value(row, name, value, "a time within the calendar")
+    })
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch
+        .column_by_name(name)
+        .expect("`read` has checked that every column is there")
+}
+
+fn as_type(
+    batch: &RecordBatch,
+    name: &str,
+    fits: impl Fn(&DataType) -> bool,
+    target: &DataType,
+    allowed: &'static str,
+) -> Result<ArrayRef, MatrixError> {
+    let array = column(batch, name);
+    let refuse = || MatrixError::ColumnType {
+        column: name.to_owned(),
+        found: array.data_type().to_string(),
+        allowed,
+    };
+    // A column without any value may come without a type.
+    if !fits(array.data_type()) && *array.data_type() != DataType::Null {
+        return Err(refuse());
+    }
+    cast(array, target).map_err(|_| refuse())
+}
+
+fn number(batch: &RecordBatch, name: &str) -> Result<Float64Array, MatrixError> {
+    let fits = DataType::is_numeric;
+    let array = as_type(batch, name, fits, &DataType::Float64, "a number type")?;
+    Ok(array.as_primitive::<Float64Type>().clone())
+}
+
+fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, MatrixError> {
+    let fits = |t: &DataType| match t {
+        DataType::Dictionary(_, value) => **value == DataType::Utf8,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        _ => false,
+    };
+    let array = as_type(batch, name, fits, &DataType::Utf8, "a text type")?;
+    Ok(array.as_string::<i32>().clone())
+}
+
+fn instant(batch: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray, MatrixError> {
+    let target = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let fits = |t: &DataType| matches!(t, DataType::Timestamp(_, _));
+    let array = as_type(batch, name, fits, &target, "a timestamp type")?;
+    Ok(array.as_primitive::<TimestampMicrosecondType>().clone())
+}

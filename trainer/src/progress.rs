@@ -1,0 +1,16 @@
+//! Progress bars on standard error; nothing at all where that is not a terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar of `length` steps: `what [####----] 12/100 text ETA`.
+pub fn bar(what: &'static str, length: usize) -> ProgressBar {
+    // indicatif draws to standard error and hides itself where that is no terminal.
+    let bar = ProgressBar::new(length as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{prefix:>12} [{bar:30}] {pos}/{len} {msg} ETA {eta}")
+            .expect("the template is a constant in indicatif's own syntax")
+            .progress_chars("##-"),
+    );
+    bar.set_prefix(what);
+    bar
+}

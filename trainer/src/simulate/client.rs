@@ -1,0 +1,123 @@
+//! The demand side: what a lawyer is worth to a client, and what the client then does.
+
+use chrono::{DateTime, Duration, Utc};
+use clap::ValueEnum;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use ranking::{ActionKind, Weights};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::chance::{exponential, gumbel, normal, sigmoid, uuid};
+use super::market::Features;
+
+/// How far one client's taste is from the market's.
+const TASTE: f64 = 0.9;
+/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)): most read most of the list.
+const FALL: f64 = 0.05;
+
+/// What clients truly want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truth {
+    /// Interactions and thresholds, which no weighted sum can express
+    Interactions,
+    /// The legacy weighted sum itself, which nothing can beat
+    Legacy,
+}
+
+impl Truth {
+    /// The utility of a lawyer for a case; about 0.4 is where clients become interested.
+    pub fn utility(self, features: &Features, quality: f64, legacy: &Weights) -> f64 {
+        match self {
+            Truth::Legacy => 9.0 * (legacy.score(features) - 0.5),
+            Truth::Interactions => interactions(features, quality),
+        }
+    }
+}
+
+/// A good price counts only with a lawyer of the field; nearness only when it is urgent; a success rate only near
+/// the field; and a bad review puts off whatever else is true. An unknown price or review is taken for an average one.
+fn interactions(features: &Features, quality: f64) -> f64 {
+    let [area, _, success, geo, _, urgency, review, _, _, price, _] = *features;
+    let known = |value: f64, otherwise: f64| if value.is_nan() { otherwise } else { value };
+    let when = |condition: bool, value: f64| if condition { value } else { 0.0 };
+    -2.0 + when(area > 0.6, 3.4 * known(price, 0.5))
+        + when(urgency > 0.5, 2.2 * geo)
+        + when(area > 0.3, 1.4 * success)
+        - when(known(review, 0.6) < 0.45, 2.2)
+        + 0.25 * quality
+}
+
+/// One lawyer as the client sees them.
+pub struct Shown {
+    pub lawyer: usize,
+    pub rank_pos: u32,
+    pub utility: f64,
+}
+
+/// Something a client does, and when the gateway hears of it.
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub event_id: Uuid,
+    pub kind: ActionKind,
+    pub lawyer: usize,
+    pub rank_pos: u32,
+    pub ts: DateTime<Utc>,
+    pub delivered_at: DateTime<Utc>,
+    /// When the same event is sent once more.
+    pub repeated_at: Option<DateTime<Utc>>,
+}
+
+/// Looks through the list from the top, opens profiles within minutes, contacts within hours, and within days
+/// signs with at most one of those contacted.
+pub fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let mut best: Option<(f64, &Shown, DateTime<Utc>)> = None;
+    for place in shown {
+        let examined = rng.random::<f64>() < 1.0 / (1.0 + FALL * f64::from(place.rank_pos - 1));
+        let liking = place.utility + TASTE * normal(rng);
+        let clicks = rng.random::<f64>() < sigmoid(1.6 * (liking - 0.4));
+        let contacts = rng.random::<f64>() < sigmoid(1.8 * (liking - 0.6));
+        let choice = place.utility + TASTE * gumbel(rng);
+        if !(examined && clicks) {
+            continue;
+        }
+        let clicked_at = opened_at + hours(exponential(rng, 8.0 / 60.0));
+        acts.push(act(rng, ActionKind::ClickProfile, place, clicked_at));
+        if contacts {
+            let contacted_at = clicked_at + hours(exponential(rng, 5.0));
+            acts.push(act(rng, ActionKind::ContactMade, place, contacted_at));
+            if best.as_ref().is_none_or(|(so_far, ..)| choice > *so_far) {
+                best = Some((choice, place, contacted_at));
+            }
+        }
+    }
+    if let Some((_, place, contacted_at)) = best
+        && rng.random_bool(0.8)
+    {
+        let signed_at = contacted_at + hours(exponential(rng, 30.0));
+        acts.push(act(rng, ActionKind::ContractSigned, place, signed_at));
+    }
+    acts
+}
+
+/// Most events arrive at once; some late (a phone that was offline), some twice (a retry after a lost answer).
+fn act(rng: &mut ChaCha8Rng, kind: ActionKind, place: &Shown, ts: DateTime<Utc>) -> Act {
+    let late = rng.random_bool(0.04);
+    let delivered_at = ts + if late { hours(rng.random_range(1.0..36.0)) } else { Duration::zero() };
+    let repeated = rng.random_bool(0.03);
+    Act {
+        event_id: uuid(rng),
+        kind,
+        lawyer: place.lawyer,
+        rank_pos: place.rank_pos,
+        ts,
+        delivered_at,
+        repeated_at: repeated.then(|| delivered_at + hours(rng.random_range(0.0..24.0))),
+    }
+}
+
+fn hours(hours: f64) -> Duration {
+    Duration::milliseconds((hours * 3_600_000.0) as i64)
+}

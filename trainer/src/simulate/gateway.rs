@@ -1,0 +1,135 @@
+//! The gateway as a front end sees it: rankings asked for, events posted, over HTTP with the time given.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// How long an answer may take before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of an error's body is shown.
+const SHOWN_BODY: usize = 2_000;
+
+#[derive(Clone)]
+pub struct Gateway {
+    client: reqwest::Client,
+    url: Url,
+}
+
+#[derive(Deserialize)]
+pub struct Ranking {
+    pub source: String,
+    pub fallback: Option<String>,
+    pub ranking: Vec<Ranked>,
+    /// Time from the request to the answer, as seen here.
+    #[serde(skip)]
+    pub took: Duration,
+}
+
+#[derive(Deserialize)]
+pub struct Ranked {
+    pub lawyer_id: String,
+    pub rank_pos: u32,
+}
+
+#[derive(Deserialize)]
+pub struct Receipt {
+    pub accepted: u64,
+    pub duplicates: u64,
+}
+
+impl Gateway {
+    pub fn new(url: &str) -> anyhow::Result<Gateway> {
+        let url: Url = url
+            .parse()
+            .with_context(|| format!("--url {url:?}: not a URL; an example is http://127.0.0.1:8080"))?;
+        if url.scheme() != "http" {
+            bail!("--url {url}: its scheme must be http");
+        }
+        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        Ok(Gateway { client, url })
+    }
+
+    /// Asks for a ranking.
+    ///
+    /// # Errors
+    /// No answer, an answer that is not 200 (with its body), an answer that is not a ranking.
+    pub async fn rank(
+        &self,
+        request_id: Uuid,
+        now: DateTime<Utc>,
+        shadow: bool,
+        body: String,
+    ) -> anyhow::Result<Ranking> {
+        let mut request = self.post("rank", now).header("x-request-id", request_id.to_string());
+        if shadow {
+            request = request.header("X-Shadow-LTR", "1");
+        }
+        let request = request.header("content-type", "application/json").body(body);
+        let start = Instant::now();
+        let answer = text("POST /rank", request).await?;
+        let took = start.elapsed();
+        let ranking: Ranking =
+            serde_json::from_str(&answer).with_context(|| format!("POST /rank answered {}", cut(&answer)))?;
+        Ok(Ranking { took, ..ranking })
+    }
+
+    /// Posts events: one to a line, or as an array.
+    ///
+    /// # Errors
+    /// No answer, an answer that is not 200 (with its body), an answer that is not a receipt.
+    pub async fn events(&self, now: DateTime<Utc>, events: &[Value], lines: bool) -> anyhow::Result<Receipt> {
+        let (media, body) = if lines {
+            let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+            ("application/x-ndjson", lines.join("\n"))
+        } else {
+            ("application/json", serde_json::to_string(events)?)
+        };
+        let request = self.post("events", now).header("content-type", media).body(body);
+        let answer = text("POST /events", request).await?;
+        serde_json::from_str(&answer).with_context(|| format!("POST /events answered {}", cut(&answer)))
+    }
+
+    /// Shadow scorings so far, over all outcomes, by the gateway's own counter.
+    ///
+    /// # Errors
+    /// No answer, or one that is not 200.
+    pub async fn shadow_scored(&self) -> anyhow::Result<u64> {
+        let page = text("GET /metrics", self.client.get(self.endpoint("metrics"))).await?;
+        let counts = page.lines().filter(|line| line.starts_with("ltr_shadow_total"));
+        Ok(counts
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>() as u64)
+    }
+
+    fn post(&self, path: &str, now: DateTime<Utc>) -> RequestBuilder {
+        self.client
+            .post(self.endpoint(path))
+            .header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+
+    fn endpoint(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
+    }
+}
+
+async fn text(what: &str, request: RequestBuilder) -> anyhow::Result<String> {
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("{what}: no answer; is the gateway running there?"))?;
+    let status = answer.status();
+    let body = answer.text().await.with_context(|| format!("{what}: the answer broke off"))?;
+    if status != StatusCode::OK {
+        bail!("{what} answered {status}: {}", cut(&body));
+    }
+    Ok(body)
+}
+
+fn cut(body: &str) -> String {
+    body.chars().take(SHOWN_BODY).collect()
+}

@@ -1,0 +1,230 @@
+//! `ltr-trainer simulate`: a marketplace with a known truth, spoken to the gateway over HTTP as a front end would.
+//!
+//! ```text
+//! market (lawyers, cases) -> /rank -> client (examines, clicks, contacts, signs) -> deliveries -> /events
+//! ```
+//!
+//! A day at a time: its rankings are asked for side by side, then what clients do is posted in the order in
+//! which it leaves their phones: late, twice, days later. What a client does depends on the seed and on the
+//! ranking shown, never on when an answer came, so a seed gives the same events whatever the machine.
+//! Events that leave after the last day are posted at the end.
+
+mod books;
+mod chance;
+mod client;
+mod deliveries;
+mod gateway;
+mod market;
+mod summary;
+
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
+use indicatif::ProgressBar;
+use ranking::features::DEFAULT_FEATURES;
+use ranking::{ActionKind, Weights};
+use settings::Settings;
+use tokio::task::JoinSet;
+
+pub use client::Truth;
+
+use crate::progress;
+use books::Books;
+use client::{Shown, respond};
+use deliveries::Deliveries;
+use gateway::{Gateway, Ranking};
+use market::{Case, Market};
+use summary::Summary;
+
+/// `/rank` calls under way at once, and events posted in one call.
+const CONCURRENCY: usize = 32;
+const BATCH: usize = 500;
+
+/// Plays a marketplace against a running gateway
+#[derive(clap::Args, Debug)]
+#[command(after_help = "The gateway must take its time from the calls: LTR_HOST__CLOCK=header ltr-host serve\n\n\
+    Examples:\n  ltr-trainer simulate --from 2026-09-01T00:00:00Z --days 30\n  \
+    ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json")]
+pub struct Args {
+    /// Where the gateway listens
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The first midnight (RFC 3339); its date counts
+    #[arg(long)]
+    pub from: DateTime<Utc>,
+    /// How many days to play
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Cases opened each day
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub cases_per_day: u32,
+    /// The market and all that happens in it; cases differ by seed and date
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// What clients truly want
+    #[arg(long, value_enum, default_value_t = Truth::Interactions)]
+    pub truth: Truth,
+    /// Have every case scored in shadow, not only the sampled ones
+    #[arg(long)]
+    pub force_shadow: bool,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Plays the days asked for and prints what happened.
+///
+/// # Errors
+/// Any answer of the gateway but the expected one ends the run and is shown with its body.
+pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
+    let schema = settings.schema();
+    ensure!(
+        schema.names().iter().map(String::as_str).eq(DEFAULT_FEATURES),
+        "ranking.features is {:?}; the simulated marketplace has exactly {DEFAULT_FEATURES:?}",
+        schema.names()
+    );
+    let json = args.json;
+    let mut play = Play::new(args, settings.presets().default_weights().clone())?;
+    let started = Instant::now();
+    let scored_before = play.gateway.shadow_scored().await?;
+    play.days().await?;
+    play.deliver(None).await?;
+    play.bar.finish_and_clear();
+    let mut summary = play.summary;
+    summary.shadow_scored = play.gateway.shadow_scored().await?.saturating_sub(scored_before);
+    summary.finish(started.elapsed());
+    ensure!(
+        summary.duplicates == summary.sent_twice,
+        "{} events were sent twice but the gateway called {} duplicates; was this period simulated here before?",
+        summary.sent_twice,
+        summary.duplicates
+    );
+    if json {
+        return crate::console::json(&summary);
+    }
+    summary.print();
+    Ok(())
+}
+
+struct Play {
+    args: Args,
+    legacy: Weights,
+    gateway: Gateway,
+    market: Market,
+    books: Books,
+    deliveries: Deliveries,
+    summary: Summary,
+    bar: ProgressBar,
+}
+
+impl Play {
+    fn new(args: Args, legacy: Weights) -> anyhow::Result<Play> {
+        let market = Market::new(args.seed);
+        Ok(Play {
+            gateway: Gateway::new(&args.url)?,
+            legacy,
+            books: Books::new(&market),
+            market,
+            deliveries: Deliveries::default(),
+            summary: Summary::new(args.truth, args.seed, args.from, args.days),
+            bar: progress::bar("simulate", args.days as usize * args.cases_per_day as usize),
+            args,
+        })
+    }
+
+    async fn days(&mut self) -> anyhow::Result<()> {
+        let first = self.args.from.date_naive();
+        for number in 0..self.args.days {
+            let day = first
+                .checked_add_days(Days::new(number.into()))
+                .with_context(|| format!("--from {first} with {number} days is beyond the calendar"))?;
+            self.day(day).await?;
+            self.deliver(Some(midnight(day) + Duration::days(1))).await?;
+            if !std::io::stderr().is_terminal() && (number + 1) % 7 == 0 {
+                eprintln!("simulate: {day}: {} cases, {} contracts", self.summary.cases, self.summary.contracts);
+            }
+        }
+        Ok(())
+    }
+
+    async fn day(&mut self, day: NaiveDate) -> anyhow::Result<()> {
+        let indices = 0..u64::from(self.args.cases_per_day);
+        let mut cases: Vec<Case> = indices.map(|i| self.market.case(self.args.seed, day, i)).collect();
+        cases.sort_by_key(|case| (case.opened_at, case.case_id));
+        let answers = self.rank(&cases, midnight(day)).await?;
+        for (case, answer) in cases.iter().zip(answers) {
+            self.react(case, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// Ranks a day's cases, some at a time; answers in the order of the cases.
+    async fn rank(&self, cases: &[Case], midnight: DateTime<Utc>) -> anyhow::Result<Vec<Ranking>> {
+        let mut waiting: VecDeque<usize> = (0..cases.len()).collect();
+        let mut under_way = JoinSet::new();
+        let mut answers: Vec<Option<Ranking>> = cases.iter().map(|_| None).collect();
+        loop {
+            while under_way.len() < CONCURRENCY
+                && let Some(i) = waiting.pop_front()
+            {
+                let case = &cases[i];
+                let body = self.books.request(&self.market, case, midnight);
+                let (gateway, id, now) = (self.gateway.clone(), case.request_id, case.opened_at);
+                let shadow = self.args.force_shadow;
+                under_way.spawn(async move { (i, gateway.rank(id, now, shadow, body).await) });
+            }
+            let Some(done) = under_way.join_next().await else { break };
+            let (i, answer) = done?;
+            answers[i] = Some(answer?);
+            self.bar.inc(1);
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// What the client of a case does with the ranking, planned and booked.
+    fn react(&mut self, case: &Case, answer: &Ranking) -> anyhow::Result<()> {
+        let mut shown = Vec::with_capacity(case.offers.len());
+        for place in &answer.ranking {
+            let offer = case.offers.iter().find(|o| self.market.lawyers[o.lawyer].id == place.lawyer_id);
+            let Some(offer) = offer else {
+                bail!("POST /rank for case {} ranked {:?}, who was not in the request", case.case_id, place.lawyer_id);
+            };
+            let quality = self.market.lawyers[offer.lawyer].quality;
+            shown.push(Shown {
+                lawyer: offer.lawyer,
+                rank_pos: place.rank_pos,
+                utility: self.args.truth.utility(&offer.features, quality, &self.legacy),
+            });
+            self.books.offer(offer.lawyer, case.opened_at);
+        }
+        let rng = &mut chance::stream(self.args.seed, "client of", &case.case_id.to_string(), 0);
+        let acts = respond(rng, case.opened_at, &shown);
+        for act in &acts {
+            self.deliveries.plan(&self.market, case, act);
+            if act.kind == ActionKind::ContractSigned {
+                self.books.sign(act.lawyer, act.ts);
+            }
+        }
+        self.summary.count(answer, &acts);
+        Ok(())
+    }
+
+    /// Posts what leaves before `end`, in order, as arrays and as lines in turn.
+    async fn deliver(&mut self, end: Option<DateTime<Utc>>) -> anyhow::Result<()> {
+        for lines in [false, true].into_iter().cycle() {
+            let batch = self.deliveries.take(end, BATCH);
+            let Some(now) = batch.last().map(|delivery| delivery.at) else { break };
+            let events: Vec<_> = batch.into_iter().map(|delivery| delivery.event).collect();
+            let receipt = self.gateway.events(now, &events, lines).await?;
+            self.summary.receive(&receipt);
+        }
+        Ok(())
+    }
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc()
+}

@@ -1,0 +1,146 @@
+//! What a run came to: counted as it goes, printed as a table or as JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ranking::ActionKind;
+use serde::Serialize;
+
+use super::client::{Act, Truth};
+use super::gateway::{Ranking, Receipt};
+use crate::console;
+
+#[derive(Serialize)]
+pub struct Summary {
+    pub truth: Truth,
+    pub seed: u64,
+    pub from: DateTime<Utc>,
+    pub days: u32,
+    pub cases: u64,
+    pub clicks: u64,
+    pub contacts: u64,
+    pub contracts: u64,
+    pub late: u64,
+    /// Events that were sent a second time.
+    pub sent_twice: u64,
+    /// Events the gateway stored.
+    pub accepted: u64,
+    /// Events the gateway knew already.
+    pub duplicates: u64,
+    /// Cases by what ranked them.
+    pub sources: BTreeMap<String, Served>,
+    /// Cases by why the intended source did not rank them.
+    pub fallbacks: BTreeMap<String, u64>,
+    pub shadow_scored: u64,
+    pub rank_p50_ms: f64,
+    pub rank_p95_ms: f64,
+    pub elapsed_s: f64,
+    #[serde(skip)]
+    latencies: Vec<Duration>,
+}
+
+/// What happened to the cases that one source ranked.
+#[derive(Default, Serialize)]
+pub struct Served {
+    pub cases: u64,
+    pub contracts: u64,
+    /// Share of the contracts that went to one of the first three places.
+    pub hit3: Option<f64>,
+    #[serde(skip)]
+    within_3: u64,
+}
+
+impl Summary {
+    pub fn new(truth: Truth, seed: u64, from: DateTime<Utc>, days: u32) -> Summary {
+        Summary {
+            truth,
+            seed,
+            from,
+            days,
+            cases: 0,
+            clicks: 0,
+            contacts: 0,
+            contracts: 0,
+            late: 0,
+            sent_twice: 0,
+            accepted: 0,
+            duplicates: 0,
+            sources: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
+            shadow_scored: 0,
+            rank_p50_ms: 0.0,
+            rank_p95_ms: 0.0,
+            elapsed_s: 0.0,
+            latencies: Vec::new(),
+        }
+    }
+
+    pub fn count(&mut self, answer: &Ranking, acts: &[Act]) {
+        self.cases += 1;
+        self.latencies.push(answer.took);
+        if let Some(reason) = &answer.fallback {
+            *self.fallbacks.entry(reason.clone()).or_default() += 1;
+        }
+        let served = self.sources.entry(answer.source.clone()).or_default();
+        served.cases += 1;
+        for act in acts {
+            match act.kind {
+                ActionKind::ClickProfile => self.clicks += 1,
+                ActionKind::ContactMade => self.contacts += 1,
+                ActionKind::ContractSigned => {
+                    self.contracts += 1;
+                    served.contracts += 1;
+                    served.within_3 += u64::from(act.rank_pos <= 3);
+                }
+            }
+            self.late += u64::from(act.delivered_at > act.ts);
+            self.sent_twice += u64::from(act.repeated_at.is_some());
+        }
+    }
+
+    pub fn receive(&mut self, receipt: &Receipt) {
+        self.accepted += receipt.accepted;
+        self.duplicates += receipt.duplicates;
+    }
+
+    pub fn finish(&mut self, elapsed: Duration) {
+        self.latencies.sort_unstable();
+        self.rank_p50_ms = self.latency_ms(0.50);
+        self.rank_p95_ms = self.latency_ms(0.95);
+        self.elapsed_s = elapsed.as_secs_f64();
+        for served in self.sources.values_mut() {
+            served.hit3 = (served.contracts > 0).then(|| served.within_3 as f64 / served.contracts as f64);
+        }
+    }
+
+    /// The nearest-rank quantile of the sorted latencies; 0 where there are none.
+    fn latency_ms(&self, quantile: f64) -> f64 {
+        let rank = (self.latencies.len() as f64 * quantile).ceil() as usize;
+        self.latencies
+            .get(rank.saturating_sub(1))
+            .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+    }
+
+    pub fn print(&self) {
+        let mut table = console::table(&["simulated", ""]);
+        let mut row = |name: &str, value: String| {
+            table.add_row([name.to_owned(), value]);
+        };
+        row("cases", format!("{} over {} days", self.cases, self.days));
+        row("clicks, contacts, contracts", format!("{}, {}, {}", self.clicks, self.contacts, self.contracts));
+        row("events late, sent twice", format!("{}, {}", self.late, self.sent_twice));
+        row("events accepted, known already", format!("{}, {}", self.accepted, self.duplicates));
+        for (source, served) in &self.sources {
+            let share = 100.0 * served.cases as f64 / self.cases as f64;
+            let hit3 = served.hit3.map_or("none signed".to_owned(), |hit3| format!("Hit@3 {hit3:.3}"));
+            row(&format!("ranked by {source}"), format!("{} ({share:.1} %), {hit3}", served.cases));
+        }
+        row("scored in shadow", self.shadow_scored.to_string());
+        let reasons: Vec<String> = self.fallbacks.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        row("fallbacks", if reasons.is_empty() { "none".into() } else { reasons.join(", ") });
+        row("/rank p50, p95", format!("{:.1} ms, {:.1} ms", self.rank_p50_ms, self.rank_p95_ms));
+        row("took", format!("{:.1} s", self.elapsed_s));
+        println!("{table}");
+    }
+}

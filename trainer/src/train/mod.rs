@@ -1,0 +1,176 @@
+//! `ltr-trainer train`: a LambdaMART model from a matrix, or from ranking data as published.
+
+mod from_matrix;
+mod public_data;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use settings::Settings;
+
+use crate::boosting::{self, Fit, Schedule};
+use crate::lightgbm::{Booster, Dataset, Parameters};
+use crate::outcome::Outcome;
+use crate::{console, files, progress};
+
+pub use from_matrix::train_matrix;
+pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer train --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet --out var/runs/today
+  ltr-trainer train --train rank.train --valid rank.test --params P.json --out D";
+
+/// Trains a model.
+///
+/// With --matrix: cuts the cases by time into training, validation and test part, fits the scaler
+/// on the training part alone and writes ltr_model.txt, feature_map.json and training.json.
+///
+/// With --train and --valid: reads SVMlight/LETOR files with `.query` files beside them, features
+/// as they are, and writes ltr_model.txt and training.json.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The matrix `etl` wrote
+    #[arg(long, value_name = "PARQUET", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
+    pub matrix: Option<PathBuf>,
+    /// Training rows, SVMlight; query sizes in FILE.query or as qid fields
+    #[arg(long, value_name = "FILE", requires = "valid")]
+    pub train: Option<PathBuf>,
+    /// Validation rows for early stopping, SVMlight
+    #[arg(long, value_name = "FILE", requires = "train")]
+    pub valid: Option<PathBuf>,
+    /// A JSON object of LightGBM parameters, in place of the configuration's [train] params
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<PathBuf>,
+    /// Where the results go
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the report as JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Data, parameters or a file that cannot be used; nothing is written then.
+pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    let parameters = args.params.as_deref().map(read_parameters).transpose()?;
+    let training = match (&args.matrix, &args.train, &args.valid) {
+        (Some(matrix), _, _) => train_matrix(matrix, parameters, settings, &args.out)?,
+        (None, Some(train), Some(valid)) => {
+            let parameters = match parameters {
+                Some(parameters) => parameters,
+                None => configured(settings)?,
+            };
+            public_data::train_files(train, valid, parameters, settings, &args.out)?
+        }
+        _ => bail!("either --matrix or both --train and --valid are needed"),
+    };
+    if args.json {
+        console::json(&training)?;
+    } else {
+        print_training(&training, &args.out);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The configuration's `[train] params`.
+fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
+    let params = serde_json::to_value(&settings.train.params)
+        .context("train.params of the configuration")?;
+    let object = params
+        .as_object()
+        .context("train.params of the configuration is not a table")?;
+    Parameters::from_json(object).context("train.params of the configuration")
+}
+
+fn read_parameters(path: &Path) -> anyhow::Result<Parameters> {
+    let value: serde_json::Value = files::read_json(path)?;
+    let Some(object) = value.as_object() else {
+        bail!(
+            "{}: not a JSON object; allowed: an object of LightGBM parameters, e.g. {{\"objective\": \"lambdarank\"}}",
+            path.display()
+        );
+    };
+    Parameters::from_json(object).with_context(|| format!("parameters in {}", path.display()))
+}
+
+/// One part of the data, as LightGBM wants it.
+struct Queries {
+    /// Row-major.
+    values: Vec<f64>,
+    /// Grades.
+    labels: Vec<f32>,
+    /// Rows of each query, in order.
+    groups: Vec<u32>,
+}
+
+impl Queries {
+    fn size(&self) -> Size {
+        Size {
+            queries: self.groups.len(),
+            rows: self.labels.len(),
+        }
+    }
+
+    fn dataset(
+        &self,
+        width: usize,
+        parameters: &Parameters,
+        reference: Option<&Dataset>,
+    ) -> anyhow::Result<Dataset> {
+        let mut dataset = Dataset::new(&self.values, width, parameters, reference)?;
+        dataset.set_labels(&self.labels)?;
+        dataset.set_groups(&self.groups)?;
+        Ok(dataset)
+    }
+}
+
+/// Grows a model with a progress bar.
+fn grow(
+    train: Dataset,
+    valid: Dataset,
+    parameters: &Parameters,
+    schedule: &Schedule,
+) -> anyhow::Result<Fit> {
+    let mut booster = Booster::new(train, parameters)?;
+    booster.add_valid(valid)?;
+    let Some(first) = booster.metrics().first().map(|m| m.name.clone()) else {
+        bail!("metric: none; allowed: at least one metric, which the validation part is judged by");
+    };
+    let bar = progress::bar("train", schedule.rounds);
+    let fit = boosting::fit(&mut booster, schedule, |round| {
+        bar.set_position(round.round as u64);
+        bar.set_message(format!("{first} {:.5}", round.scores[0]));
+    });
+    bar.finish_and_clear();
+    Ok(fit?)
+}
+
+fn print_training(training: &Training, out: &Path) {
+    let mut table = console::table(&["training", ""]);
+    let size = |size: Size| format!("{} rows in {} queries", size.rows, size.queries);
+    table.add_row(vec!["train".to_owned(), size(training.train)]);
+    table.add_row(vec!["valid".to_owned(), size(training.valid)]);
+    if let Some(matrix) = &training.matrix {
+        let test = &matrix.test;
+        let held_out = format!("{} rows in {} queries, from {}", test.rows, test.cases, test.start);
+        table.add_row(vec!["test (held out)".to_owned(), held_out]);
+    }
+    let stopped = if training.stopped_early { "stopped early" } else { "ran to the end" };
+    let rounds = format!("{} of {} rounds, {stopped}", training.best_iteration, training.rounds);
+    table.add_row(vec!["best iteration".to_owned(), rounds]);
+    for (metric, score) in &training.best_scores {
+        table.add_row(vec![metric.clone(), format!("{score:.5}")]);
+    }
+    for importance in training.importance.iter().take(11) {
+        let gain = format!("{:.1}", importance.gain);
+        table.add_row(vec![format!("gain of {}", importance.feature), gain]);
+    }
+    table.add_row(vec!["seconds".to_owned(), format!("{:.2}", training.seconds)]);
+    table.add_row(vec!["written to".to_owned(), out.display().to_string()]);
+    println!("{table}");
+}

@@ -1,1 +1,30 @@
+//! The ranking domain: what a case, a lawyer, an impression and a verdict are, and every rule about them.
+//!
+//! Pure: no I/O, no clock, no randomness of its own. Times and seeds are parameters, so that the gateway,
+//! the trainer and a test reach the same answer from the same input.
+//!
+//! A feature that is missing is `f64::NAN` inside and `null` in JSON; missing is not zero.
 
+pub mod bootstrap;
+pub mod candidates;
+pub mod events;
+pub mod fairness;
+pub mod features;
+pub mod labels;
+pub mod metrics;
+pub mod pseudonym;
+pub mod sampling;
+pub mod verdict;
+pub mod weights;
+
+pub use bootstrap::{Interval, bootstrap, mean_interval};
+pub use candidates::Candidate;
+pub use events::{Action, ActionKind, Body, Event, EventError, Impression, Source};
+pub use fairness::{Fairness, Ranked, min_max, rank_legacy, rank_ltr, rerank};
+pub use features::{Schema, SchemaError};
+pub use labels::{Grade, Windows, grade};
+pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
+pub use pseudonym::pseudonym;
+pub use sampling::{Sampler, SamplerError};
+pub use verdict::{Criteria, Criterion, Evidence, ShadowCase, ShadowRow, Verdict, decide, gather};
+pub use weights::{Presets, Weights, WeightsError};

@@ -1,0 +1,136 @@
+//! The feature schema: which features a lawyer has for a case, and in which order.
+
+use thiserror::Error;
+
+/// The longest name, identifier or group label that is accepted anywhere, in bytes.
+pub const MAX_TEXT_BYTES: usize = 256;
+
+/// More features than any configuration needs; bounds what a row can cost.
+pub const MAX_FEATURES: usize = 4096;
+
+/// The marketplace's eleven features, in order; each is in [0, 1].
+pub const DEFAULT_FEATURES: [&str; 11] = [
+    "area_match",
+    "similarity",
+    "success_rate",
+    "geo",
+    "qualification",
+    "urgency",
+    "review",
+    "soft_skill",
+    "firm_reputation",
+    "price_fit",
+    "maturity",
+];
+
+/// Feature names in the order every row follows. Never empty, no name twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema(Vec<String>);
+
+/// Why a list of names is not a schema.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SchemaError {
+    #[error("the list of features is empty; at least one name is needed")]
+    Empty,
+    #[error("{0} features; at most {MAX_FEATURES} are allowed")]
+    TooMany(usize),
+    #[error("feature {index} is {name:?}; a name has 1 to {MAX_TEXT_BYTES} bytes and no control characters")]
+    BadName { index: usize, name: String },
+    #[error("feature {name:?} is listed twice (at {first} and {second}, counted from 0)")]
+    Doubled {
+        name: String,
+        first: usize,
+        second: usize,
+    },
+}
+
+impl Schema {
+    /// Checks the names and keeps their order.
+    ///
+    /// # Errors
+    /// No name at all, too many, an empty or over-long name, a name listed twice.
+    pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Result<Schema, SchemaError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if names.is_empty() {
+            return Err(SchemaError::Empty);
+        }
+        if names.len() > MAX_FEATURES {
+            return Err(SchemaError::TooMany(names.len()));
+        }
+        let mut seen = std::collections::HashMap::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() || name.len() > MAX_TEXT_BYTES || name.chars().any(char::is_control) {
+                return Err(SchemaError::BadName {
+                    index,
+                    name: name.clone(),
+                });
+            }
+            if let Some(first) = seen.insert(name.as_str(), index) {
+                return Err(SchemaError::Doubled {
+                    name: name.clone(),
+                    first,
+                    second: index,
+                });
+            }
+        }
+        Ok(Schema(names))
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// How many features a row has; at least 1.
+    #[allow(clippy::len_without_is_empty, reason = "a schema is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The column of a feature, from 0.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|n| n == name)
+    }
+}
+
+impl Default for Schema {
+    fn default() -> Schema {
+        Schema(DEFAULT_FEATURES.map(String::from).to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_schema_passes_its_own_rules() {
+        let names = Schema::default().names().to_vec();
+        assert_eq!(Schema::new(names).unwrap(), Schema::default());
+        assert_eq!(Schema::default().index_of("geo"), Some(3));
+        assert_eq!(Schema::default().index_of("Geo"), None);
+    }
+
+    #[test]
+    fn a_bad_list_of_names_is_refused_with_the_name() {
+        assert_eq!(Schema::new(Vec::<String>::new()), Err(SchemaError::Empty));
+        let doubled = Schema::new(["a", "b", "a"]).unwrap_err();
+        assert_eq!(
+            doubled.to_string(),
+            "feature \"a\" is listed twice (at 0 and 2, counted from 0)"
+        );
+        assert!(matches!(
+            Schema::new(["a", ""]),
+            Err(SchemaError::BadName { index: 1, .. })
+        ));
+        assert!(matches!(
+            Schema::new(["a\n"]),
+            Err(SchemaError::BadName { index: 0, .. })
+        ));
+        let many = (0..=MAX_FEATURES).map(|i| i.to_string());
+        assert_eq!(
+            Schema::new(many),
+            Err(SchemaError::TooMany(MAX_FEATURES + 1))
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Sampling of requests by a salted hash of the request id.
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// The character of `x-request-id` that Envoy rewrites (it packs the trace reason into the UUID's version digit).
+const REWRITTEN_BY_ENVOY: usize = 14;
+
+/// Decides for each request id whether it is in the sample. The same id always gets the same answer, on any
+/// machine; samplers with different salts are independent of each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampler {
+    salt: String,
+    fraction: f64,
+    /// Ids whose hash, as a 64-bit integer, lies below this are in; 2^64 takes all.
+    threshold: u128,
+}
+
+/// A fraction that is not one.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("the sampled fraction is {0}; allowed: 0 to 1")]
+pub struct SamplerError(pub f64);
+
+impl Sampler {
+    /// # Errors
+    /// A fraction outside [0, 1], or NaN.
+    pub fn new(salt: &str, fraction: f64) -> Result<Sampler, SamplerError> {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(SamplerError(fraction));
+        }
+        let all = 2f64.powi(64);
+        Ok(Sampler {
+            salt: salt.to_owned(),
+            fraction,
+            threshold: (fraction * all) as u128,
+        })
+    }
+
+    /// The share of requests this sampler takes.
+    pub fn fraction(&self) -> f64 {
+        self.fraction
+    }
+
+    /// Whether this request is in the sample: the first 8 bytes (big-endian) of SHA-256 over the salt and the
+    /// id without the character at index 14, as a share of 2^64, lie below the fraction.
+    pub fn selects(&self, request_id: &str) -> bool {
+        let id = request_id.as_bytes();
+        let (before, after) = id.split_at(id.len().min(REWRITTEN_BY_ENVOY));
+        let digest = Sha256::new()
+            .chain_update(self.salt.as_bytes())
+            .chain_update(before)
+            .chain_update(after.get(1..).unwrap_or_default())
+            .finalize();
+        let first: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        u128::from(u64::from_be_bytes(first)) < self.threshold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn ids(n: u128) -> impl Iterator<Item = String> {
+        // Ids as a generator makes them, from a fixed seed.
+        (0..n).map(|i| {
+            let spread = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+            uuid::Builder::from_random_bytes(spread.to_be_bytes())
+                .into_uuid()
+                .to_string()
+        })
+    }
+
+    #[test]
+    fn a_tenth_of_the_requests_is_a_tenth() {
+        let sampler = Sampler::new("ltr-shadow-v1", 0.10).unwrap();
+        let taken = ids(50_000).filter(|id| sampler.selects(id)).count();
+        // Five standard deviations of a binomial around 5000.
+        assert!((4665..=5335).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn none_takes_none_and_all_takes_all() {
+        let none = Sampler::new("s", 0.0).unwrap();
+        let all = Sampler::new("s", 1.0).unwrap();
+        assert!(ids(2000).all(|id| !none.selects(&id) && all.selects(&id)));
+    }
+
+    #[test]
+    fn samplers_with_different_salts_are_independent() {
+        let a = Sampler::new("ltr-shadow-v1", 0.5).unwrap();
+        let b = Sampler::new("ltr-rollout-v1", 0.5).unwrap();
+        let both = ids(20_000)
+            .filter(|id| a.selects(id) && b.selects(id))
+            .count();
+        assert!((4690..=5310).contains(&both), "{both} of 20000 in both halves");
+    }
+
+    #[test]
+    fn a_fraction_that_is_not_one_is_refused() {
+        for wrong in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(Sampler::new("s", wrong).is_err());
+        }
+        let message = Sampler::new("s", 1.5).unwrap_err().to_string();
+        assert_eq!(message, "the sampled fraction is 1.5; allowed: 0 to 1");
+    }
+
+    proptest! {
+        #[test]
+        fn what_envoy_rewrites_changes_nothing(bits in any::<u128>(), rewritten in "[0-9a-f]") {
+            let sampler = Sampler::new("ltr-shadow-v1", 0.5).unwrap();
+            let id = Uuid::from_u128(bits).to_string();
+            let mut other = id.clone();
+            other.replace_range(14..15, &rewritten);
+            prop_assert_eq!(sampler.selects(&id), sampler.selects(&other));
+        }
+
+        #[test]
+        fn every_other_character_matters_and_no_header_panics(id in any::<String>()) {
+            let sampler = Sampler::new("s", 0.5).unwrap();
+            prop_assert_eq!(sampler.selects(&id), sampler.selects(&id));
+        }
+
+        #[test]
+        fn a_larger_fraction_keeps_whom_a_smaller_one_took(bits in any::<u128>(), a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
+            let id = Uuid::from_u128(bits).to_string();
+            let small = Sampler::new("s", a.min(b)).unwrap();
+            let large = Sampler::new("s", a.max(b)).unwrap();
+            prop_assert!(!small.selects(&id) || large.selects(&id));
+        }
+    }
+}

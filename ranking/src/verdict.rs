@@ -1,0 +1,132 @@
+//! From shadow evidence to a verdict: may the challenger take the traffic?
+
+mod decide;
+mod gather;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::bootstrap::Interval;
+
+pub use decide::decide;
+pub use gather::gather;
+
+/// The outcome of a shadow request that the challenger scored; any other text is the reason it did not.
+pub const SCORED: &str = "ok";
+
+/// One lawyer of a shadow request, with both rankings' view of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowRow {
+    pub lawyer_id: String,
+    /// 1-based.
+    pub rank_legacy: u16,
+    /// 1-based; `None` where the challenger did not answer.
+    pub rank_ltr: Option<u16>,
+    /// 0, 0.3, 0.6 or 1.0; `None` until the attribution window has closed.
+    pub label: Option<f32>,
+    pub fair_legacy: f64,
+    pub fair_ltr: Option<f64>,
+    pub groups: BTreeMap<String, String>,
+}
+
+/// One shadow request: both rankings, computed in one place from one payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowCase {
+    pub request_id: Uuid,
+    pub case_id: Uuid,
+    pub ts_utc: DateTime<Utc>,
+    /// How long the challenger took to score, in microseconds; `None` where it did not answer.
+    pub score_us: Option<u32>,
+    /// [`SCORED`], or the reason the challenger did not score.
+    pub outcome: String,
+    pub rows: Vec<ShadowRow>,
+}
+
+/// What the evidence must show (the seed's section 11).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Criteria {
+    /// Days between the first and the last case; this or `min_cases` is enough.
+    pub min_days: f64,
+    pub min_cases: u64,
+    /// Least gain in Hit@3 over legacy, as a share (0.05 is five points).
+    pub hit3_gain: f64,
+    /// Level of the intervals.
+    pub confidence: f64,
+    /// Most that the fair gap may exceed legacy's.
+    pub fair_gap_worsening: f64,
+    /// The 95th percentile of scoring time must lie below this.
+    pub latency_p95_ms: f64,
+    pub resamples: usize,
+    pub seed: u64,
+    /// Groups with fewer rows are left out of the fair gap.
+    pub fair_min_rows: usize,
+}
+
+impl Default for Criteria {
+    fn default() -> Criteria {
+        Criteria {
+            min_days: 14.0,
+            min_cases: 3000,
+            hit3_gain: 0.05,
+            confidence: 0.95,
+            fair_gap_worsening: 0.02,
+            latency_p95_ms: 15.0,
+            resamples: 2000,
+            seed: 42,
+            fair_min_rows: 30,
+        }
+    }
+}
+
+/// What the shadow log shows. Every number is finite.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Distinct cases.
+    pub cases: u64,
+    /// Days between the first and the last case.
+    pub days: f64,
+    /// Cases with a signed contract: those that Hit@3 and MRR are taken over.
+    pub contracts: u64,
+    /// Requests the challenger did not score; they count with the legacy order, which would have been served.
+    pub fallbacks: u64,
+    pub hit3_legacy: f64,
+    pub hit3_ltr: f64,
+    /// LTR minus legacy, paired by case.
+    pub hit3_gain: Interval,
+    pub mrr_legacy: f64,
+    pub mrr_ltr: f64,
+    /// LTR minus legacy, paired by case.
+    pub mrr_gap: Interval,
+    pub fair_gap_legacy: f64,
+    pub fair_gap_ltr: f64,
+    /// 95th percentile of the challenger's scoring time; `None` where nothing was scored.
+    pub latency_p95_ms: Option<f64>,
+}
+
+/// One criterion and how the evidence stands to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Criterion {
+    /// `duration`, `hit3`, `mrr_gap`, `fair_gap` or `latency`.
+    pub name: &'static str,
+    pub passed: bool,
+    /// What was seen.
+    pub value: String,
+    /// What was asked.
+    pub required: String,
+    /// One sentence for people.
+    pub reason: String,
+}
+
+/// The decision: promote only where every criterion passed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    pub promote: bool,
+    pub criteria: Vec<Criterion>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,67 @@
+//! LightGBM text models, evaluated bit for bit as LightGBM does.
+//!
+//! The road of a model through this crate:
+//!
+//! ```text
+//! model text --Model::parse--> Model --pack--> image (bytes) --Forest::new--> Forest --score--> scores
+//!                                |
+//!                                +--oracle::score--> the same scores, by the rules one by one
+//! ```
+//!
+//! [`oracle`] reads like LightGBM's rules and is what everything else is held against; [`Forest`] is
+//! what production runs. An image is position-independent and little-endian, so it can be baked into
+//! a WebAssembly data segment and read in place. [`bundle`] puts a description in front of it.
+//!
+//! The crate does no I/O, needs only `alloc`, and holds no unsafe code. Model texts and images are
+//! treated as hostile: neither parsing nor scoring panics, and memory is bounded by the input's size.
+//!
+//! ```
+//! let text = b"tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nfeature_names=x\n\n\
+//!     Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=0.5\ndecision_type=2\n\
+//!     left_child=-1\nright_child=-2\nleaf_value=-1.5 2.5\n\nend of trees\n";
+//! let model = forest::Model::parse(text).unwrap();
+//! let image = forest::pack(&model, None);
+//! let forest = forest::Forest::new(&image).unwrap();
+//! let mut scores = [0.0; 2];
+//! forest.score(&[0.5, 0.75], forest::Output::Raw, &mut scores);
+//! assert_eq!(scores, [-1.5, 2.5]);
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod bundle;
+mod image;
+pub mod math;
+mod model;
+mod objective;
+pub mod oracle;
+mod packed;
+mod parse;
+mod scaler;
+
+pub use image::{ImageError, pack};
+pub use model::Model;
+pub use packed::Forest;
+pub use parse::ParseError;
+pub use scaler::{Scaler, ScalerError};
+
+/// Which number a caller wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// The sum of the trees, as LightGBM's `predict(raw_score=True)`: neither divided by the iterations
+    /// of a random forest nor converted by the objective.
+    Raw,
+    /// What LightGBM's `predict` returns: the sum (the mean of a random forest) after the objective's conversion.
+    Converted,
+}
+
+/// `|x|` up to this counts as zero: the *float* 1e-35 widened (`kZeroThreshold`, LightGBM `meta.h`).
+pub(crate) const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
+
+/// Replaces what counts as zero (also -0.0) by +0.0; NaN and infinities stay.
+#[inline(always)]
+pub(crate) fn flush_zero(x: f64) -> f64 {
+    if x.abs() <= ZERO_THRESHOLD { 0.0 } else { x }
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# The whole story on embedded defaults: a month of legacy traffic, the nightly run, a fortnight in shadow, the
+# verdict, promotion, live LTR traffic. Called by `make demo`.
+#   BIN         where ltr-host and ltr-trainer are
+#   DEMO_EXIT=1 end after the story, else keep serving until ctrl-c
+#   DEMO_PORT   where the gateway listens (8080)
+#   DEMO_TRUTH  interactions (LTR can win) or legacy (nothing can, so nothing may be promoted)
+set -euo pipefail
+
+BIN=${BIN:-target/release}
+PORT=${DEMO_PORT:-8080}
+TRUTH=${DEMO_TRUTH:-interactions}
+URL=http://127.0.0.1:$PORT
+REFUSED=3
+mkdir -p var/demo
+RUN=$(mktemp -d "var/demo/$(date -u +%Y%m%dT%H%M%SZ)-XXXX")
+
+bold=''; plain=''
+if [ -t 1 ]; then bold=$'\e[1m'; plain=$'\e[0m'; fi
+stage() { printf '\n%s== %s%s  (%s s)\n' "$bold" "$*" "$plain" "$SECONDS"; }
+fail() { printf 'demo: %s; the gateway log is %s\n' "$*" "$RUN/gateway.log" >&2; exit 1; }
+
+gateway=''
+stop() { [ -z "$gateway" ] || { kill "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true; }; }
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Without curl: a /readyz that answers 200 says so in the first line.
+ready() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$PORT" && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3 | grep -q ' 200') 2>/dev/null
+}
+
+export LTR_HOST__LISTEN=127.0.0.1:$PORT LTR_HOST__CLOCK=header
+LTR_HOST__ADMIN_TOKEN=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
+export LTR_HOST__ADMIN_TOKEN
+export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
+export LTR_MODELS__VERIFY_KEY=$RUN/keys/publish.pub LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
+export LTR_PRIVACY__SALT_FILE=$RUN/keys/privacy.salt LTR_PUBLISH__NOTIFY_URL=$URL/models/notify
+
+simulate() { "$BIN/ltr-trainer" simulate --url "$URL" --truth "$TRUTH" "$@"; }
+rollout() { "$BIN/ltr-host" rollout "$@" --url "$URL" --token "$LTR_HOST__ADMIN_TOKEN"; }
+
+stage "The gateway starts, with no model: $URL"
+if (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then fail "port $PORT is taken; choose another with DEMO_PORT"; fi
+"$BIN/ltr-trainer" keygen
+"$BIN/ltr-host" serve >"$RUN/gateway.log" 2>&1 &
+gateway=$!
+for _ in $(seq 100); do
+  ready && break
+  kill -0 "$gateway" 2>/dev/null || fail "the gateway did not start"
+  sleep 0.1
+done
+ready || fail "the gateway was not ready within 10 s"
+
+stage "September: a month of legacy traffic"
+simulate --from 2026-09-01T00:00:00Z --days 30 --cases-per-day 300
+
+stage "The nightly run of 1 October: etl, train, evaluate, gate, publish"
+trained=0
+"$BIN/ltr-trainer" train-daily --as-of 2026-10-01T02:15:00Z || trained=$?
+if [ "$TRUTH" = legacy ]; then
+  [ "$trained" -eq "$REFUSED" ] || fail "the gate should have refused with exit code $REFUSED, but the run ended with $trained"
+  if rollout promote --as-of 2026-10-01T02:15:00Z; then fail "a promotion went through with nothing published"; fi
+  [ -z "$(ls -A "$RUN/models/ltr" 2>/dev/null)" ] || fail "a model was published although the gate refused it"
+  printf '\ndemo: ok (nothing promoted)\n'
+  exit 0
+fi
+[ "$trained" -eq 0 ] || fail "the nightly run ended with exit code $trained"
+
+# The evidence spans the first case to the last, so fourteen whole days take a fifteenth.
+stage "October: a fortnight in shadow, a tenth of the requests"
+simulate --from 2026-10-01T00:00:00Z --days 15 --cases-per-day 600
+
+stage "23 October: the last attribution window has closed; the verdict"
+"$BIN/ltr-trainer" etl --as-of 2026-10-23T02:15:00Z
+rollout status --as-of 2026-10-23T02:15:00Z
+rollout promote --as-of 2026-10-23T02:15:00Z || fail "the verdict did not allow the promotion"
+
+stage "Two days of live LTR traffic"
+simulate --from 2026-10-23T00:00:00Z --days 2 --cases-per-day 300
+rollout status --as-of 2026-10-25T00:00:00Z
+
+stage "Where to look next"
+cat <<TEXT
+  $URL/models, $URL/rollout, $URL/metrics
+  $RUN/models/ltr     the signed artefact
+  $RUN/ltr.db         events and shadow log
+  $RUN/gateway.log    what the gateway said
+TEXT
+if [ "${DEMO_EXIT:-}" = 1 ]; then
+  printf '\ndemo: ok\n'
+  exit 0
+fi
+printf '\ndemo: ok; serving on %s until ctrl-c\n' "$URL"
+wait "$gateway"

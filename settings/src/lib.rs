@@ -1,1 +1,20 @@
+//! One `ltr.toml` for both programs, every key of which an environment variable may override.
+//!
+//! [`Settings::load`] takes the file and the environment as arguments, so that nothing deep inside reads either, and
+//! a test needs neither. An unknown key or a wrong value is refused with the key, the value and what is allowed.
 
+mod error;
+mod keys;
+mod load;
+mod model;
+mod print;
+mod validate;
+
+pub use error::SettingsError;
+pub use model::{
+    Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret,
+    Settings, Shadow, Train,
+};
+
+#[cfg(test)]
+mod tests;

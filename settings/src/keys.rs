@@ -1,0 +1,265 @@
+//! Every key: what it means and what it takes. Errors, `--print-config` and the range checks all read this table.
+
+use std::fmt;
+
+/// What a key takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule {
+    /// An integer from the first to the second, both included.
+    Whole(i64, i64),
+    /// A number from the first to the second, both included.
+    Number(f64, f64),
+    /// A number between the two, neither included.
+    Between(f64, f64),
+    OneOf(&'static [&'static str]),
+    Flag,
+    /// Text that is not empty.
+    Text(&'static str),
+    /// Said in words; `validate` has the code.
+    Words(&'static str),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Whole(least, most) => write!(f, "an integer, {least} to {most}"),
+            Rule::Number(least, most) => write!(f, "a number, {least} to {most}"),
+            Rule::Between(above, below) => {
+                write!(f, "a number above {above} and below {below}")
+            }
+            Rule::OneOf(names) => write!(f, "{}", names.join(" or ")),
+            Rule::Flag => write!(f, "true or false"),
+            Rule::Text(what) | Rule::Words(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+pub(crate) struct Key {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub rule: Rule,
+}
+
+pub(crate) struct Section {
+    /// As in `[name]`.
+    pub name: &'static str,
+    pub about: &'static str,
+    pub keys: &'static [Key],
+}
+
+const fn key(name: &'static str, about: &'static str, rule: Rule) -> Key {
+    Key { name, about, rule }
+}
+
+use Rule::{Between, Flag, Number, OneOf, Text, Whole, Words};
+
+/// Sections whose keys the user names.
+pub(crate) const PRESETS: &str = "ranking.presets";
+pub(crate) const PARAMS: &str = "train.params";
+pub(crate) const ADMIN_TOKEN: &str = "host.admin_token";
+
+const SHARE: Rule = Number(0.0, 1.0);
+const HOURS: Rule = Whole(1, 8760);
+const RESAMPLES: Rule = Whole(100, 100_000);
+const CONFIDENCE: Rule = Between(0.5, 1.0);
+const SEED: Rule = Whole(0, i64::MAX);
+const ROWS: Rule = Whole(1, 1_000_000_000);
+const MILLISECONDS: Rule = Between(0.0, 60_000.0);
+const PATH: Rule = Text("a path, absolute or from the working directory");
+const SALT: Rule = Text("text that no other sampler uses");
+
+/// In the order they are printed; a section comes before its sub-sections, as TOML wants it.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        name: "ranking",
+        about: "What a lawyer is ranked by.",
+        keys: &[
+            key(
+                "features",
+                "Feature names, in the order of every row.",
+                Words("a list of 1 to 4096 different names"),
+            ),
+            key(
+                "default_preset",
+                "The preset of a request that names none.",
+                Words("the name of a table under ranking.presets"),
+            ),
+        ],
+    },
+    Section {
+        name: "ranking.fairness",
+        about: "The fairness re-rank, of legacy and LTR alike.",
+        keys: &[
+            key("elite_floor", "The elite reaches at least this far below the best score.", SHARE),
+            key("elite_share", "The elite reaches this share of the best score below it, if that is further.", SHARE),
+            key("score_weight", "Weight of the score inside the elite.", SHARE),
+            key("equity_weight", "Weight of free capacity inside the elite.", SHARE),
+            key("equity_floor", "Equity of a lawyer at or over capacity.", SHARE),
+            key("lambda", "What a lawyer of an under-represented group gains.", SHARE),
+            key("tau", "A group with less than this share of the elite is under-represented.", SHARE),
+        ],
+    },
+    Section {
+        name: PRESETS,
+        about: "Legacy weights by preset: one a feature, 0 leaves it out; normalised to sum 1.\n\
+                A file that has any preset replaces them all.",
+        keys: &[],
+    },
+    Section {
+        name: "labels",
+        about: "Attribution windows: how long after an impression an action still counts.",
+        keys: &[
+            key("click_hours", "Profile opened.", HOURS),
+            key("contact_hours", "Chat or call started.", HOURS),
+            key("contract_hours", "Contract signed.", HOURS),
+        ],
+    },
+    Section {
+        name: "database",
+        about: "Events, shadow log and rollout.",
+        keys: &[key("url", "Where they are stored; made where it is absent.", Words("sqlite://PATH"))],
+    },
+    Section {
+        name: "models",
+        about: "Published models.",
+        keys: &[
+            key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
+            key("verify_key", "Public key (64 hex characters) that a manifest's signature must match.", PATH),
+            key("max_component_mb", "Largest component that is loaded, in MiB.", Whole(1, 1024)),
+            key("max_memory_mb", "Most memory an instance of a component may have, in MiB.", Whole(1, 4096)),
+        ],
+    },
+    Section {
+        name: "host",
+        about: "The gateway.",
+        keys: &[
+            key("listen", "Address it serves on; port 0 takes a free one.", Words("IP:PORT, as 127.0.0.1:8080")),
+            key("deadline_ms", "Within this /rank answers, whatever the model does.", Whole(1, 60_000)),
+            key(
+                "ltr_budget_ms",
+                "How much of the deadline the model may use; then legacy answers.",
+                Words("an integer, 1 to 60000, below host.deadline_ms"),
+            ),
+            key("max_body_bytes", "Largest request body.", Whole(1024, 1 << 30)),
+            key("max_lawyers", "Most lawyers in one /rank.", Whole(1, 10_000)),
+            key(
+                "admin_token",
+                "Bearer token of /rollout's changes; empty refuses them all. Secret.",
+                Words("empty, or 16 to 256 printable ASCII characters without spaces"),
+            ),
+            key(
+                "clock",
+                "Where \"now\" comes from; header (X-LTR-Time) is for simulations and replays only.",
+                OneOf(&["system", "header"]),
+            ),
+        ],
+    },
+    Section {
+        name: "shadow",
+        about: "Which requests the challenger scores unseen.",
+        keys: &[
+            key("fraction", "Share of the requests.", SHARE),
+            key("salt", "Salt of the sampling hash.", SALT),
+        ],
+    },
+    Section {
+        name: "privacy",
+        about: "Pseudonyms in the shadow log.",
+        keys: &[key("salt_file", "The secret salt; made at the first start.", PATH)],
+    },
+    Section {
+        name: "rollout",
+        about: "Which requests the champion serves.",
+        keys: &[key("salt", "Salt of the sampling hash.", SALT)],
+    },
+    Section {
+        name: "rollout.criteria",
+        about: "What the shadow evidence must show before a promotion.",
+        keys: &[
+            key("min_days", "Days between the first and the last case; this or min_cases is enough.", Number(0.0, 3650.0)),
+            key("min_cases", "Cases compared.", Whole(1, 1_000_000_000)),
+            key("hit3_gain", "Least gain in Hit@3 over legacy, as a share.", Number(-1.0, 1.0)),
+            key("confidence", "Level of the intervals.", CONFIDENCE),
+            key("fair_gap_worsening", "Most that the fair gap may exceed legacy's.", SHARE),
+            key("latency_p95_ms", "The 95th percentile of scoring lies below this.", MILLISECONDS),
+            key("resamples", "Bootstrap draws.", RESAMPLES),
+            key("seed", "Seed of the bootstrap.", SEED),
+            key("fair_min_rows", "Groups with fewer rows are left out of the fair gap.", ROWS),
+        ],
+    },
+    Section {
+        name: "lake",
+        about: "Training data.",
+        keys: &[key("dir", "Where matrices are written.", PATH)],
+    },
+    Section {
+        name: "train",
+        about: "Training; the cases are split by time.",
+        keys: &[
+            key("max_rounds", "Most boosting rounds.", Whole(1, 100_000)),
+            key("valid_fraction", "Share of the cases, after training's, that early stopping watches.", Between(0.0, 1.0)),
+            key("test_fraction", "Share of the newest cases, that only evaluation sees.", Between(0.0, 1.0)),
+            key("position_bias", "Model examination bias with LightGBM's position field.", Flag),
+        ],
+    },
+    Section {
+        name: PARAMS,
+        about: "LightGBM's parameters, under LightGBM's names: numbers, text, true or false, or lists of these.\n\
+                A file adds to these and overrides them one by one.",
+        keys: &[],
+    },
+    Section {
+        name: "evaluate",
+        about: "Offline evaluation.",
+        keys: &[
+            key("resamples", "Bootstrap draws.", RESAMPLES),
+            key("confidence", "Level of the intervals.", CONFIDENCE),
+            key("seed", "Seed of the bootstrap.", SEED),
+            key("mrr_min_grade", "Least grade that MRR counts: 1 click, 2 contact, 3 contract.", Whole(1, 3)),
+            key("fair_min_rows", "Groups with fewer rows are left out of the fair gap.", ROWS),
+            key("latency_calls", "Scorer calls that latency is taken over.", Whole(20, 1_000_000)),
+            key("latency_rows", "Lawyers in each of those calls.", Whole(1, 10_000)),
+        ],
+    },
+    Section {
+        name: "gate",
+        about: "What a model must reach offline to be published.",
+        keys: &[
+            key("ndcg5_gain", "Least gain in nDCG@5 over legacy, as a share.", Number(-1.0, 1.0)),
+            key("mrr5_gain", "The gain in MRR@5 over legacy lies above this.", Number(-1.0, 1.0)),
+            key("fair_gap", "Largest fair gap.", SHARE),
+            key("latency_p95_ms", "The 95th percentile of scoring lies below this.", MILLISECONDS),
+        ],
+    },
+    Section {
+        name: "publish",
+        about: "Publication.",
+        keys: &[
+            key("signing_key", "Private key (64 hex characters) that signs the manifest.", PATH),
+            key("notify_url", "Called after a publication; empty calls nobody.", Words("empty, or http://HOST[:PORT]/PATH")),
+        ],
+    },
+];
+
+/// The rule of a `section.key`.
+pub(crate) fn rule(key: &str) -> Option<Rule> {
+    let (section, name) = key.rsplit_once('.')?;
+    let section = SECTIONS.iter().find(|s| s.name == section)?;
+    let key = section.keys.iter().find(|k| k.name == name)?;
+    Some(key.rule)
+}
+
+/// The names that may stand in a section ("" is the whole file): its keys, then its sub-sections.
+pub(crate) fn names_in(section: &str) -> Vec<&'static str> {
+    let keys = SECTIONS.iter().filter(|s| s.name == section).flat_map(|s| s.keys);
+    keys.map(|k| k.name).chain(sub_sections(section)).collect()
+}
+
+/// The names of a section's sub-sections.
+pub(crate) fn sub_sections(section: &str) -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().filter_map(move |s| match s.name.rsplit_once('.') {
+        Some((parent, name)) if parent == section => Some(name),
+        None if section.is_empty() => Some(s.name),
+        _ => None,
+    })
+}

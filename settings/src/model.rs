@@ -1,0 +1,359 @@
+//! The settings as one typed value. What each key means is in `keys.rs`, beside what it allows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ranking::features::DEFAULT_FEATURES;
+use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
+use ranking::{Criteria, Fairness, Presets, Schema, Windows};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Everything that can be configured. `Default` runs both programs embedded, with no server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub ranking: Ranking,
+    pub labels: Windows,
+    pub database: Database,
+    pub models: Models,
+    pub host: Host,
+    pub shadow: Shadow,
+    pub privacy: Privacy,
+    pub rollout: Rollout,
+    pub lake: Lake,
+    pub train: Train,
+    pub evaluate: Evaluate,
+    pub gate: Gate,
+    pub publish: Publish,
+}
+
+impl Settings {
+    /// The feature schema.
+    ///
+    /// # Panics
+    /// Where `validate` would refuse the settings; [`Settings::load`] returns none such.
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.ranking.features.iter().cloned()).expect("validate has accepted the features")
+    }
+
+    /// The legacy weights by preset.
+    ///
+    /// # Panics
+    /// As [`Settings::schema`].
+    pub fn presets(&self) -> Presets {
+        Presets::new(&self.schema(), &self.ranking.presets, &self.ranking.default_preset)
+            .expect("validate has accepted the presets")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ranking {
+    pub features: Vec<String>,
+    pub default_preset: String,
+    pub fairness: Fairness,
+    /// Preset to feature to weight.
+    pub presets: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+impl Default for Ranking {
+    fn default() -> Ranking {
+        let weights = |raw: [f64; 11]| DEFAULT_FEATURES.map(String::from).into_iter().zip(raw).collect();
+        Ranking {
+            features: DEFAULT_FEATURES.map(String::from).to_vec(),
+            default_preset: DEFAULT_PRESET.into(),
+            fairness: Fairness::default(),
+            presets: DEFAULT_PRESETS
+                .map(|(name, raw)| (name.to_owned(), weights(raw)))
+                .into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    pub url: String,
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database {
+            url: "sqlite://var/ltr.db".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// Artefacts lie in `{dir}/ltr/{version}/`.
+    pub dir: PathBuf,
+    pub verify_key: PathBuf,
+    pub max_component_mb: u32,
+    pub max_memory_mb: u32,
+}
+
+impl Default for Models {
+    fn default() -> Models {
+        Models {
+            dir: "var/models".into(),
+            verify_key: "var/keys/publish.pub".into(),
+            max_component_mb: 64,
+            max_memory_mb: 256,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    pub listen: SocketAddr,
+    pub deadline_ms: u64,
+    pub ltr_budget_ms: u64,
+    pub max_body_bytes: usize,
+    pub max_lawyers: usize,
+    /// Empty: changes of the rollout are refused.
+    pub admin_token: Secret,
+    pub clock: Clock,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            deadline_ms: 200,
+            ltr_budget_ms: 100,
+            max_body_bytes: 8 << 20,
+            max_lawyers: 10_000,
+            admin_token: Secret::default(),
+            clock: Clock::System,
+        }
+    }
+}
+
+impl Host {
+    /// How long `/rank` may take.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// How much of the deadline the model may use.
+    pub fn ltr_budget(&self) -> Duration {
+        Duration::from_millis(self.ltr_budget_ms)
+    }
+}
+
+/// Where the gateway takes "now" from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    System,
+    /// The request header `X-LTR-Time`: for simulations and replays only.
+    Header,
+}
+
+/// Text that must not reach a log: `Debug` and serialisation say only whether it is set.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What a secret that is set looks like from outside.
+    pub const HIDDEN: &'static str = "<hidden>";
+
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn shown(&self) -> &'static str {
+        if self.is_empty() { "" } else { Secret::HIDDEN }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shadow {
+    pub fraction: f64,
+    pub salt: String,
+}
+
+impl Default for Shadow {
+    fn default() -> Shadow {
+        Shadow {
+            fraction: 0.10,
+            salt: "ltr-shadow-v1".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Privacy {
+    pub salt_file: PathBuf,
+}
+
+impl Default for Privacy {
+    fn default() -> Privacy {
+        Privacy {
+            salt_file: "var/keys/privacy.salt".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollout {
+    pub salt: String,
+    pub criteria: Criteria,
+}
+
+impl Default for Rollout {
+    fn default() -> Rollout {
+        Rollout {
+            salt: "ltr-rollout-v1".into(),
+            criteria: Criteria::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lake {
+    pub dir: PathBuf,
+}
+
+impl Default for Lake {
+    fn default() -> Lake {
+        Lake {
+            dir: "var/lake".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    pub max_rounds: u32,
+    /// Shares of the cases, newest last: training, then validation, then test.
+    pub valid_fraction: f64,
+    pub test_fraction: f64,
+    /// Model examination bias with LightGBM's `position` field.
+    pub position_bias: bool,
+    /// LightGBM's parameters, as LightGBM names them.
+    pub params: toml::Table,
+}
+
+impl Default for Train {
+    fn default() -> Train {
+        let params = toml::toml! {
+            objective = "lambdarank"
+            metric = "ndcg"
+            ndcg_eval_at = [5]
+            learning_rate = 0.05
+            num_leaves = 48
+            min_data_in_leaf = 20
+            feature_fraction = 0.9
+            lambda_l1 = 0.2
+            lambda_l2 = 0.2
+            early_stopping_round = 100
+            seed = 42
+            deterministic = true
+            force_row_wise = true
+            num_threads = 2
+        };
+        Train {
+            max_rounds: 1000,
+            valid_fraction: 0.15,
+            test_fraction: 0.2,
+            position_bias: true,
+            params,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluate {
+    pub resamples: usize,
+    pub confidence: f64,
+    pub seed: u64,
+    pub mrr_min_grade: u8,
+    pub fair_min_rows: usize,
+    pub latency_calls: usize,
+    pub latency_rows: usize,
+}
+
+impl Default for Evaluate {
+    fn default() -> Evaluate {
+        Evaluate {
+            resamples: 2000,
+            confidence: 0.95,
+            seed: 42,
+            mrr_min_grade: 2,
+            fair_min_rows: 30,
+            latency_calls: 500,
+            latency_rows: 100,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gate {
+    pub ndcg5_gain: f64,
+    pub mrr5_gain: f64,
+    pub fair_gap: f64,
+    pub latency_p95_ms: f64,
+}
+
+impl Default for Gate {
+    fn default() -> Gate {
+        Gate {
+            ndcg5_gain: 0.03,
+            mrr5_gain: 0.0,
+            fair_gap: 0.05,
+            latency_p95_ms: 15.0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Publish {
+    pub signing_key: PathBuf,
+    pub notify_url: String,
+}
+
+impl Default for Publish {
+    fn default() -> Publish {
+        Publish {
+            signing_key: "var/keys/publish.key".into(),
+            notify_url: "http://127.0.0.1:8080/models/notify".into(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+use std::fmt::Write;
+
+use crate::Settings;
+use crate::keys::{PARAMS, PRESETS, SECTIONS, Section};
+
+impl Settings {
+    /// The settings as commented TOML: for each key what it means, what it takes and its value now. Loading it gives
+    /// the same settings, except that a secret is only shown as set.
+    pub fn print(&self) -> String {
+        let tree = self.tree();
+        let mut out = String::from(
+            "# Settings of ltr-host and ltr-trainer. Every key can be set by LTR_<SECTION>__<KEY> too.\n",
+        );
+        for section in SECTIONS {
+            let values = section
+                .name
+                .split('.')
+                .try_fold(&tree, |table, name| table.get(name)?.as_table());
+            if let Some(values) = values {
+                print_section(&mut out, section, values);
+            }
+        }
+        out
+    }
+}
+
+fn print_section(out: &mut String, section: &Section, values: &toml::Table) {
+    out.push('\n');
+    for line in section.about.lines() {
+        line_of(out, format_args!("# {line}"));
+    }
+    match section.name {
+        PRESETS => {
+            for (preset, weights) in values {
+                line_of(out, format_args!("[{PRESETS}.{}]", quoted(preset)));
+                print_free(out, weights.as_table());
+            }
+        }
+        PARAMS => {
+            line_of(out, format_args!("[{PARAMS}]"));
+            print_free(out, Some(values));
+        }
+        name => {
+            line_of(out, format_args!("[{name}]"));
+            for key in section.keys {
+                line_of(out, format_args!("# {} Allowed: {}.", key.about, key.rule));
+                if let Some(value) = values.get(key.name) {
+                    line_of(out, format_args!("{} = {value}", key.name));
+                }
+            }
+        }
+    }
+}
+
+/// Keys that the user named.
+fn print_free(out: &mut String, values: Option<&toml::Table>) {
+    for (name, value) in values.into_iter().flatten() {
+        line_of(out, format_args!("{} = {value}", quoted(name)));
+    }
+}
+
+/// A key as TOML wants it: bare where it can be.
+fn quoted(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        toml::Value::from(name).to_string()
+    }
+}
+
+fn line_of(out: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("a String takes every write");
+}

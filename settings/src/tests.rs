@@ -1,0 +1,226 @@
+use std::path::PathBuf;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = pairs.iter();
+    pairs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ltr.toml");
+    std::fs::write(&file, toml).unwrap();
+    Settings::load(Some(&file), env(pairs))
+}
+
+/// Key, value and what is allowed, of a refusal.
+fn refused(toml: &str, pairs: &[(&str, &str)]) -> (String, String, String, String) {
+    match load(toml, pairs) {
+        Err(SettingsError::Refused { origin, key, value, allowed }) => (key, value, allowed, origin),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_given_is_the_defaults_and_they_are_allowed() {
+    let settings = Settings::load(None, []).unwrap();
+    assert_eq!(settings, Settings::default());
+    assert_eq!(settings.schema().len(), 11);
+    assert_eq!(settings.presets().default_name(), "balanced");
+    assert_eq!(load("", &[("PATH", "/bin"), ("LTRX", "1")]).unwrap(), settings);
+}
+
+#[test]
+fn the_default_parameters_are_the_seeds() {
+    let params = Settings::default().train.params;
+    let text = params.to_string();
+    for line in [
+        "objective = \"lambdarank\"",
+        "metric = \"ndcg\"",
+        "ndcg_eval_at = [5]",
+        "learning_rate = 0.05",
+        "num_leaves = 48",
+        "min_data_in_leaf = 20",
+        "feature_fraction = 0.9",
+        "lambda_l1 = 0.2",
+        "lambda_l2 = 0.2",
+        "early_stopping_round = 100",
+        "seed = 42",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
+    let file = "[host]\ndeadline_ms = 300\nltr_budget_ms = 50\n[shadow]\nfraction = 1";
+    let settings = load(
+        file,
+        &[
+            ("LTR_HOST__DEADLINE_MS", "400"),
+            ("LTR_HOST__LISTEN", "0.0.0.0:0"),
+            ("LTR_SHADOW__SALT", "12345"),
+            ("LTR_RANKING__FAIRNESS__TAU", "0.5"),
+            ("LTR_TRAIN__POSITION_BIAS", "false"),
+            ("LTR_TRAIN__PARAMS__NUM_LEAVES", "31"),
+            ("LTR_TRAIN__PARAMS__NDCG_EVAL_AT", "[3, 5]"),
+            ("LTR_RANKING__PRESETS__FAST__GEO", "0.9"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(settings.host.deadline_ms, 400);
+    assert_eq!(settings.host.ltr_budget_ms, 50);
+    assert_eq!(settings.host.listen.port(), 0);
+    assert_eq!(settings.shadow.fraction, 1.0);
+    assert_eq!(settings.shadow.salt, "12345");
+    assert_eq!(settings.ranking.fairness.tau, 0.5);
+    assert!(!settings.train.position_bias);
+    assert_eq!(settings.train.params["num_leaves"].as_integer(), Some(31));
+    assert_eq!(settings.train.params["ndcg_eval_at"].as_array().unwrap().len(), 2);
+    assert_eq!(settings.train.params["learning_rate"].as_float(), Some(0.05));
+    assert_eq!(settings.ranking.presets["fast"]["geo"], 0.9);
+    assert_eq!(settings.ranking.presets["fast"]["area_match"], 0.40);
+}
+
+#[test]
+fn other_features_bring_their_own_presets() {
+    let file = "[ranking]\nfeatures = [\"a\", \"b\"]\ndefault_preset = \"p\"\n\
+                [ranking.presets.p]\na = 1\nb = 3";
+    let settings = load(file, &[]).unwrap();
+    assert_eq!(settings.presets().default_weights().values(), [0.25, 0.75]);
+    let (key, _, allowed, _) = refused("[ranking]\nfeatures = [\"a\", \"b\"]", &[]);
+    assert_eq!(key, "ranking.presets");
+    assert!(allowed.contains("unknown feature \"area_match\"; allowed: a, b"), "{allowed}");
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_the_names_there_are() {
+    let (key, value, allowed, origin) = refused("[host]\nlisten_on = \"x\"", &[]);
+    assert_eq!((key.as_str(), value.as_str()), ("host.listen_on", "\"x\""));
+    assert!(allowed.contains("in [host] listen, deadline_ms"), "{allowed}");
+    assert!(origin.ends_with("ltr.toml"));
+
+    let (key, _, allowed, _) = refused("[hosts]\nlisten = 1", &[]);
+    assert_eq!(key, "hosts");
+    assert!(allowed.contains("ranking, labels, database, models, host"), "{allowed}");
+
+    let (key, value, _, origin) = refused("", &[("LTR_HOST__LISTEM", "x")]);
+    assert_eq!((key.as_str(), value.as_str()), ("host.listem", "\"x\""));
+    assert_eq!(origin, "environment variable LTR_HOST__LISTEM");
+    assert_eq!(refused("", &[("LTR_LISTEN", "x")]).0, "listen");
+    assert_eq!(refused("", &[("LTR_", "x")]).0, "");
+
+    let (key, _, allowed, _) = refused("[ranking.fairness]\nlamda = 1", &[]);
+    assert_eq!(key, "ranking.fairness.lamda");
+    assert!(allowed.contains("lambda, tau"), "{allowed}");
+    let (key, _, allowed, _) = refused("host = 3", &[]);
+    assert_eq!(key, "host");
+    assert!(allowed.starts_with("a section [host] with listen"), "{allowed}");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_what_is_allowed() {
+    for (toml, key, value, allowed) in [
+        ("[shadow]\nfraction = 1.5", "shadow.fraction", "1.5", "a number, 0 to 1"),
+        ("[shadow]\nfraction = nan", "shadow.fraction", "nan", "a number, 0 to 1"),
+        ("[shadow]\nfraction = \"x\"", "shadow.fraction", "\"x\"", "a number, 0 to 1"),
+        ("[shadow]\nsalt = \"\"", "shadow.salt", "\"\"", "text"),
+        ("[host]\ndeadline_ms = 0", "host.deadline_ms", "0", "an integer, 1 to 60000"),
+        ("[host]\ndeadline_ms = -1", "host.deadline_ms", "-1", "an integer, 1 to 60000"),
+        ("[host]\ndeadline_ms = 1.5", "host.deadline_ms", "1.5", "an integer, 1 to 60000"),
+        ("[host]\ndeadline_ms = 100", "host.ltr_budget_ms", "100", "which is 100"),
+        ("[host]\nlisten = \"localhost\"", "host.listen", "\"localhost\"", "IP:PORT"),
+        ("[host]\nclock = \"sundial\"", "host.clock", "\"sundial\"", "system or header"),
+        ("[database]\nurl = \"postgres://h/d\"", "database.url", "\"postgres://h/d\"", "sqlite://PATH"),
+        ("[publish]\nnotify_url = \"ftp://h\"", "publish.notify_url", "\"ftp://h\"", "http://"),
+        ("[rollout.criteria]\nconfidence = 1", "rollout.criteria.confidence", "1.0", "below 1"),
+        ("[labels]\nclick_hours = 0", "labels.click_hours", "0", "1 to 8760"),
+        ("[train.params]\nx = {y = 1}", "train.params.x", "{ y = 1 }", "a list of these"),
+        ("[train]\ntest_fraction = 0.9", "train.test_fraction", "0.9", "which is 0.15"),
+        ("[ranking]\nfeatures = [\"a\", \"a\"]", "ranking.features", "[\"a\", \"a\"]", "listed twice"),
+        ("[ranking]\ndefault_preset = \"q\"", "ranking.default_preset", "\"q\"", "balanced"),
+        ("[train]\nposition_bias = 1", "train.position_bias", "1", "true or false"),
+    ] {
+        let found = refused(toml, &[]);
+        assert_eq!((found.0.as_str(), found.1.as_str()), (key, value), "{found:?}");
+        assert!(found.2.contains(allowed), "{found:?}");
+    }
+    let preset = refused("", &[("LTR_RANKING__PRESETS__FAST__GEO", "much")]);
+    assert_eq!(preset.0, "ranking.presets.fast.geo");
+    assert_eq!(preset.2, "a number of at least 0");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let absent = Settings::load(Some(&PathBuf::from("/nonexistent/ltr.toml")), []).unwrap_err();
+    assert!(absent.to_string().contains("/nonexistent/ltr.toml"));
+    let broken = load("[host\n", &[]).unwrap_err();
+    assert!(matches!(broken, SettingsError::Syntax { .. }));
+    assert!(broken.to_string().contains("line 1"), "{broken}");
+    let huge = load(&format!("#{}", "x".repeat(1 << 20)), &[]).unwrap_err();
+    assert!(huge.to_string().contains("larger than"), "{huge}");
+}
+
+#[test]
+fn what_is_printed_loads_to_the_same_settings() {
+    let mut settings = Settings::default();
+    settings.ranking.presets.insert("by hand".into(), settings.ranking.presets["fast"].clone());
+    settings.train.params.insert("learning_rate".into(), 1e-7.into());
+    settings.rollout.criteria.seed = 7;
+    settings.host.clock = Clock::Header;
+    for settings in [Settings::default(), settings] {
+        let printed = settings.print();
+        assert_eq!(load(&printed, &[]).unwrap(), settings, "{printed}");
+    }
+}
+
+#[test]
+fn every_key_is_documented_and_every_documented_key_exists() {
+    fn leaves(prefix: &str, table: &toml::Table, into: &mut Vec<String>) {
+        for (name, value) in table {
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            match value {
+                _ if key == keys::PRESETS || key == keys::PARAMS => {}
+                toml::Value::Table(inner) => leaves(&key, inner, into),
+                _ => into.push(key),
+            }
+        }
+    }
+    let mut there = Vec::new();
+    leaves("", &Settings::default().tree(), &mut there);
+    let sections = keys::SECTIONS.iter();
+    let mut documented: Vec<String> =
+        sections.flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.name, k.name))).collect();
+    there.sort();
+    documented.sort();
+    assert_eq!(there, documented);
+    let printed = Settings::default().print();
+    assert!(printed.contains("# Share of the requests. Allowed: a number, 0 to 1.\nfraction = 0.1"), "{printed}");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let token = "correct-horse-battery";
+    let settings = load("", &[("LTR_HOST__ADMIN_TOKEN", token)]).unwrap();
+    assert_eq!(settings.host.admin_token.expose(), token);
+    assert!(!settings.print().contains(token) && !format!("{settings:?}").contains(token));
+    assert!(settings.print().contains("admin_token = \"<hidden>\""));
+    // What is printed must not become the token.
+    let (key, ..) = refused(&settings.print(), &[]);
+    assert_eq!(key, "host.admin_token");
+    for wrong in ["short-secret", "has a space in it, and is long"] {
+        let error = load("", &[("LTR_HOST__ADMIN_TOKEN", wrong)]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(wrong));
+    }
+    let typed = load("[host]\nadmin_token = 1234567890123456", &[]).unwrap_err();
+    assert!(!typed.to_string().contains("1234567890123456"), "{typed}");
+}
+
+#[test]
+fn settings_made_in_code_can_be_checked_too() {
+    let mut settings = Settings::default();
+    assert!(settings.validate().is_ok());
+    settings.gate.fair_gap = f64::NAN;
+    assert!(settings.validate().unwrap_err().to_string().contains("gate.fair_gap"));
+}

@@ -1,0 +1,165 @@
+use ranking::{Presets, Schema};
+
+use crate::keys::{self, ADMIN_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
+use crate::{Secret, Settings, SettingsError};
+
+/// A value that its key does not take; where it came from is added by whoever knows.
+pub(crate) struct Wrong {
+    pub key: String,
+    value: String,
+    allowed: String,
+}
+
+impl Wrong {
+    pub fn from(self, origin: String) -> SettingsError {
+        SettingsError::Refused {
+            origin,
+            key: self.key,
+            value: self.value,
+            allowed: self.allowed,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every value against what its key allows. [`Settings::load`] has done so.
+    ///
+    /// # Errors
+    /// The first value that is not allowed.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        self.check().map_err(|wrong| wrong.from("settings".to_owned()))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Wrong> {
+        let tree = self.tree();
+        for section in SECTIONS {
+            for key in section.keys {
+                let path = format!("{}.{}", section.name, key.name);
+                check_rule(&path, key.rule, find(&tree, &path))?;
+            }
+        }
+        self.check_ranking()?;
+        self.check_urls()?;
+        self.check_host()?;
+        self.check_train()
+    }
+
+    /// The settings as TOML; secrets hidden.
+    pub(crate) fn tree(&self) -> toml::Table {
+        toml::Table::try_from(self).unwrap_or_default()
+    }
+
+    fn check_ranking(&self) -> Result<(), Wrong> {
+        let schema = Schema::new(self.ranking.features.iter().cloned()).map_err(|error| Wrong {
+            key: "ranking.features".into(),
+            value: format!("{:?}", self.ranking.features),
+            allowed: format!("a list of different names ({error})"),
+        })?;
+        Presets::new(&schema, &self.ranking.presets, &self.ranking.default_preset).map_err(|error| {
+            let unknown_default = matches!(error, ranking::WeightsError::UnknownDefault { .. });
+            let (key, value) = if unknown_default {
+                ("ranking.default_preset", format!("{:?}", self.ranking.default_preset))
+            } else {
+                let names: Vec<&str> = self.ranking.presets.keys().map(String::as_str).collect();
+                (PRESETS, format!("presets {}", names.join(", ")))
+            };
+            let allowed = format!("one weight of at least 0 a feature ({error})");
+            wrong(key, value, if unknown_default { error.to_string() } else { allowed })
+        })?;
+        Ok(())
+    }
+
+    fn check_urls(&self) -> Result<(), Wrong> {
+        let url = &self.database.url;
+        if url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
+            return Err(by_rule("database.url", url));
+        }
+        let url = &self.publish.notify_url;
+        let host = url.strip_prefix("http://");
+        if !url.is_empty() && host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+            return Err(by_rule("publish.notify_url", url));
+        }
+        Ok(())
+    }
+
+    fn check_host(&self) -> Result<(), Wrong> {
+        let host = &self.host;
+        if host.ltr_budget_ms < 1 || host.ltr_budget_ms >= host.deadline_ms {
+            let allowed = format!("an integer, 1 to 60000, below host.deadline_ms, which is {}", host.deadline_ms);
+            return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
+        }
+        let token = host.admin_token.expose();
+        let usable = (16..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+        if !token.is_empty() && !usable {
+            let rule = rule_text(ADMIN_TOKEN);
+            let allowed = if token == Secret::HIDDEN {
+                format!("{rule}; this is what --print-config writes in its place")
+            } else {
+                rule
+            };
+            return Err(wrong(ADMIN_TOKEN, Secret::HIDDEN.to_owned(), allowed));
+        }
+        Ok(())
+    }
+
+    fn check_train(&self) -> Result<(), Wrong> {
+        let train = &self.train;
+        if train.valid_fraction + train.test_fraction >= 1.0 {
+            let allowed = format!(
+                "a share that leaves cases to train on beside train.valid_fraction, which is {}",
+                train.valid_fraction
+            );
+            return Err(wrong("train.test_fraction", train.test_fraction.to_string(), allowed));
+        }
+        for (name, value) in &train.params {
+            let plain = |v: &toml::Value| v.is_str() || v.is_integer() || v.is_bool() || v.as_float().is_some_and(f64::is_finite);
+            let list = value.as_array().is_some_and(|list| list.iter().all(plain));
+            if !plain(value) && !list {
+                let allowed = "a finite number, text, true or false, or a list of these".to_owned();
+                return Err(wrong(&format!("{PARAMS}.{name}"), value.to_string(), allowed));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_rule(key: &str, rule: Rule, value: Option<&toml::Value>) -> Result<(), Wrong> {
+    let number = value.and_then(|v| v.as_float().or_else(|| v.as_integer().map(|i| i as f64)));
+    let allowed = match rule {
+        Rule::Whole(least, most) => value
+            .and_then(toml::Value::as_integer)
+            .is_some_and(|i| (least..=most).contains(&i)),
+        Rule::Number(least, most) => number.is_some_and(|x| (least..=most).contains(&x)),
+        Rule::Between(above, below) => number.is_some_and(|x| above < x && x < below),
+        Rule::Text(_) => value.and_then(toml::Value::as_str).is_some_and(|t| !t.is_empty()),
+        // Types hold these, or code of their own.
+        Rule::OneOf(_) | Rule::Flag | Rule::Words(_) => true,
+    };
+    if allowed {
+        return Ok(());
+    }
+    let value = value.map_or_else(|| "nothing".to_owned(), toml::Value::to_string);
+    Err(wrong(key, value, rule.to_string()))
+}
+
+fn find<'a>(tree: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+    let mut segments = key.split('.');
+    let first = tree.get(segments.next()?)?;
+    segments.try_fold(first, |value, segment| value.get(segment))
+}
+
+fn by_rule(key: &str, value: &str) -> Wrong {
+    wrong(key, format!("{value:?}"), rule_text(key))
+}
+
+fn rule_text(key: &str) -> String {
+    keys::rule(key).map_or_else(String::new, |rule| rule.to_string())
+}
+
+fn wrong(key: &str, value: String, allowed: String) -> Wrong {
+    Wrong {
+        key: key.to_owned(),
+        value,
+        allowed,
+    }
+}

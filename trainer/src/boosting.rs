@@ -177,5 +177,3 @@ pub fn fit(
     })
 }
 
-#[cfg(test)]
-mod tests;

@@ -1,15 +1,87 @@
 //! `ltr-trainer`: see `ltr-trainer --help`.
 
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use ltr_trainer::lightgbm::ParameterError;
+use ltr_trainer::outcome::Outcome;
+use ltr_trainer::{component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
+use settings::{Settings, SettingsError};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer keygen                                    once
+  ltr-trainer train-daily                               every night
+  ltr-trainer train --train rank.train --valid rank.test --params P.json --out D
+  ltr-trainer compile D/ltr_model.txt -o scorer.wasm
+
+Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 refused by a rule (the gate).
+Every configuration key can be set as LTR_<SECTION>__<KEY>. Log level: RUST_LOG, default warn.";
 
 /// Turns logged events into a published ranking model.
 #[derive(Parser)]
-#[command(name = "ltr-trainer", version)]
-struct Cli {}
+#[command(name = "ltr-trainer", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
 
-fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
-    ExitCode::SUCCESS
+#[derive(Subcommand)]
+enum Command {
+    Simulate(simulate::Args),
+    Etl(etl::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Gate(gate::Args),
+    Publish(publish::Args),
+    TrainDaily(nightly::Args),
+    Compile(component::Args),
+    Keygen(keygen::Args),
+    /// Prints the configuration in force, commented
+    PrintConfig,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match run(cli).await {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let configuration = |cause: &(dyn std::error::Error + 'static)| {
+                cause.is::<SettingsError>() || cause.is::<ParameterError>()
+            };
+            ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let settings = Settings::load(cli.config.as_deref(), std::env::vars())?;
+    match cli.command {
+        Command::Simulate(args) => simulate::run(args, &settings).await.map(|()| Outcome::Done),
+        Command::Etl(args) => etl::run(&args, &settings).await,
+        Command::Train(args) => train::run(&args, &settings),
+        Command::Evaluate(args) => evaluate::run(&args, &settings),
+        Command::Gate(args) => gate::run(&args, &settings),
+        Command::Publish(args) => publish::run(&args, &settings).await,
+        Command::TrainDaily(args) => nightly::run(&args, &settings).await,
+        Command::Compile(args) => component::run(&args),
+        Command::Keygen(args) => keygen::run(&args, &settings),
+        Command::PrintConfig => {
+            print!("{}", settings.print());
+            Ok(Outcome::Done)
+        }
+    }
 }

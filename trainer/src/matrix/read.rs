@@ -112,8 +112,8 @@ impl Columns {
                         return Err(MatrixError::value(row, "ts", ts.to_rfc3339(), allowed));
                     }
                     if case.source != source {
-                        let allowed = format!("{}, as in the case's first row", case.source.as_str());
-                        return Err(MatrixError::value(row, "source", source.as_str(), allowed));
+                        let allowed = format!("{}, as in the case's first row", case.source.name());
+                        return Err(MatrixError::value(row, "source", source.name(), allowed));
                     }
                     case.rows.push(shown);
                 }

@@ -76,7 +76,7 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
     arrays.push((count(|row| row.cases_30d)?, true));
     arrays.push((count(|row| row.monthly_capacity)?, true));
     arrays.push((instants(rows().map(|(_, row)| row.last_offered_at)), true));
-    arrays.push((text(|case, _| case.source.as_str().to_owned()), false));
+    arrays.push((text(|case, _| case.source.name().to_owned()), false));
     let dates = rows().map(|(case, _)| days_since_1970(case.ts.date_naive()));
     arrays.push((Arc::new(Date32Array::from_iter_values(dates)), false));
     arrays.push((instants(rows().map(|(case, _)| Some(case.ts))), false));

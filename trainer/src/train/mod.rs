@@ -150,7 +150,8 @@ fn grow(
     Ok(fit?)
 }
 
-fn print_training(training: &Training, out: &Path) {
+/// Prints sizes, rounds, scores and what each feature contributed.
+pub fn print_training(training: &Training, out: &Path) {
     let mut table = console::table(&["training", ""]);
     let size = |size: Size| format!("{} rows in {} queries", size.rows, size.queries);
     table.add_row(vec!["train".to_owned(), size(training.train)]);

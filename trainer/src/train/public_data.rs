@@ -22,7 +22,7 @@ pub(super) fn train_files(
     out: &Path,
 ) -> anyhow::Result<Training> {
     let started = Instant::now();
-    let schedule = Schedule::from_parameters(&parameters, settings.train.max_rounds)?;
+    let schedule = Schedule::from_parameters(&parameters, settings.train.max_rounds as usize)?;
     parameters.set("num_iterations", schedule.rounds);
     let (train_queries, width) = read(train)?;
     let (mut valid_queries, valid_width) = read(valid)?;

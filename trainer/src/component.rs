@@ -1,0 +1,62 @@
+//! `ltr-trainer compile`: any LightGBM text model as a component.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::compile;
+use crate::feature_map::FeatureMap;
+use crate::files;
+use crate::outcome::Outcome;
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer compile LightGBM_model.txt -o scorer.wasm
+  ltr-trainer compile ltr_model.txt --feature-map feature_map.json -o scorer.wasm --model-version 20261123T021500Z";
+
+/// Compiles a LightGBM text model into a WebAssembly component that imports nothing.
+///
+/// The evaluator is inside this program: neither Rust nor a network is needed. The same inputs give
+/// the same bytes.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model, as LightGBM saves it
+    #[arg(value_name = "MODEL.txt")]
+    pub model: PathBuf,
+    /// Feature order and scaler, baked in
+    #[arg(long, value_name = "JSON")]
+    pub feature_map: Option<PathBuf>,
+    /// Where the component goes
+    #[arg(short, long, value_name = "WASM")]
+    pub output: PathBuf,
+    /// What the component says it is
+    #[arg(long, value_name = "TEXT", default_value = "unversioned")]
+    pub model_version: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A model or map that cannot be used; the output is then as it was.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let model = files::read(&args.model)?;
+    let feature_map = match &args.feature_map {
+        Some(path) => Some(
+            FeatureMap::parse(&files::read(path)?)
+                .with_context(|| format!("feature map {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let request = compile::Request {
+        model: &model,
+        feature_map: feature_map.as_ref(),
+        model_version: &args.model_version,
+        training_window: None,
+    };
+    let component = compile::compile(&request)
+        .with_context(|| format!("compiling {}", args.model.display()))?;
+    files::write(&args.output, &component)?;
+    println!("{}: {} bytes", args.output.display(), component.len());
+    Ok(Outcome::Done)
+}

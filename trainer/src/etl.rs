@@ -1,0 +1,199 @@
+//! `ltr-trainer etl`: logged events become the matrix, and the shadow log gets its labels.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::Parser;
+use serde::Serialize;
+use settings::Settings;
+use store::Store;
+
+use crate::attribution::{Attributed, Counts, attribute};
+use crate::matrix::{self, Matrix};
+use crate::outcome::Outcome;
+use crate::{console, files};
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer etl                                      every closed case so far
+  ltr-trainer etl --day 2026-11-01                     the cases of one day
+  ltr-trainer etl --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z --output october.parquet
+  ltr-trainer etl --as-of 2026-11-09T02:15:00Z --json";
+
+/// Builds the matrix from the event log.
+///
+/// One query a case, from its first impression, with features as served; each lawyer's label is the
+/// strongest action inside its attribution window. A case enters once its longest window has closed.
+/// The result goes to {lake}/ltr/processed/{date}/matrix.parquet, {date} being --day or the date of
+/// --as-of. The shadow log's closed cases get their labels.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Cases first shown at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "day")]
+    pub from: Option<DateTime<Utc>>,
+    /// Cases first shown before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "day")]
+    pub to: Option<DateTime<Utc>>,
+    /// Cases first shown on this day (UTC)
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub day: Option<NaiveDate>,
+    /// What counts as now (RFC 3339); windows that end later are open
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Write the matrix here instead of into the lake
+    #[arg(long, value_name = "PARQUET")]
+    pub output: Option<PathBuf>,
+    /// Print the tally as JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What one run did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The matrix.
+    pub path: PathBuf,
+    /// Of the file.
+    pub sha256: String,
+    /// Cases in the matrix.
+    pub queries: usize,
+    /// Rows in the matrix.
+    pub rows: usize,
+    /// Rows by grade, 0 to 3.
+    pub grades: [usize; 4],
+    /// What became of the events.
+    pub counts: Counts,
+    /// Rows of the shadow log whose label changed.
+    pub shadow_rows_labelled: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`build`].
+pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    let as_of = args.as_of.unwrap_or_else(Utc::now);
+    let path = args.output.clone().unwrap_or_else(|| {
+        let date = args.day.unwrap_or_else(|| as_of.date_naive());
+        matrix_path(&settings.lake.dir, date)
+    });
+    let report = build(&range(args)?, as_of, &path, settings).await?;
+    if args.json {
+        console::json(&report)?;
+    } else {
+        print_report(&report);
+    }
+    Ok(Outcome::Done)
+}
+
+/// Where the matrix of a date lies in the lake.
+pub fn matrix_path(lake: &Path, date: NaiveDate) -> PathBuf {
+    let processed = lake.join("ltr").join("processed");
+    processed.join(date.to_string()).join("matrix.parquet")
+}
+
+/// Every time there is.
+pub fn always() -> Range<DateTime<Utc>> {
+    DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC
+}
+
+/// Reads the events up to `as_of`, writes the matrix of the cases in `range` to `path`, labels the
+/// shadow log.
+///
+/// # Errors
+/// A store that cannot be read or written, or no closed case in the range; no matrix is written then.
+pub async fn build(
+    range: &Range<DateTime<Utc>>,
+    as_of: DateTime<Utc>,
+    path: &Path,
+    settings: &Settings,
+) -> anyhow::Result<Report> {
+    let store = Store::open(&settings.database.url).await?;
+    // From the beginning, because a case belongs to its first impression, whatever the range.
+    let events = store
+        .events_between(DateTime::UNIX_EPOCH, as_of)
+        .await
+        .context("reading events")?;
+    let attributed = attribute(&events, &settings.labels, range, as_of);
+    drop(events);
+    let Attributed { cases, labels, counts } = attributed;
+    let shadow_rows_labelled = store
+        .label_shadow(&labels, as_of - settings.labels.longest())
+        .await
+        .context("labelling the shadow log")?;
+    store.close().await;
+    if cases.is_empty() {
+        bail!(
+            "no case of the range is closed as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer",
+            as_of.to_rfc3339(),
+            counts.cases,
+            counts.cases_open,
+            counts.cases_out_of_range,
+            counts.cases_single
+        );
+    }
+    let matrix = Matrix {
+        schema: settings.schema(),
+        cases,
+    };
+    let bytes = matrix::encode(&matrix)?;
+    files::write(path, &bytes)?;
+    Ok(Report {
+        path: path.to_owned(),
+        sha256: files::sha256(&bytes),
+        queries: matrix.cases.len(),
+        rows: matrix.rows(),
+        grades: grades(&matrix),
+        counts,
+        shadow_rows_labelled,
+    })
+}
+
+fn range(args: &Args) -> anyhow::Result<Range<DateTime<Utc>>> {
+    if let Some(day) = args.day {
+        let start = day.and_time(chrono::NaiveTime::MIN).and_utc();
+        return Ok(start..start + chrono::Duration::days(1));
+    }
+    let range = args.from.unwrap_or(always().start)..args.to.unwrap_or(always().end);
+    if range.is_empty() {
+        bail!("--from {}: allowed: before --to, {}", range.start, range.end);
+    }
+    Ok(range)
+}
+
+fn grades(matrix: &Matrix) -> [usize; 4] {
+    let mut grades = [0; 4];
+    for row in matrix.cases.iter().flat_map(|case| &case.rows) {
+        grades[usize::from(row.grade.value())] += 1;
+    }
+    grades
+}
+
+/// The tally, for people.
+pub fn print_report(report: &Report) {
+    let mut table = console::table(&["etl", ""]);
+    let counts = &report.counts;
+    let mut add = |name: &str, value: String| {
+        table.add_row(vec![name.to_owned(), value]);
+    };
+    add("events read", counts.events.to_string());
+    add("queries (cases)", report.queries.to_string());
+    add("rows (lawyers shown)", report.rows.to_string());
+    for (name, rows) in ["0 shown", "1 click", "2 contact", "3 contract"].iter().zip(report.grades) {
+        add(&format!("grade {name}"), rows.to_string());
+    }
+    add("cases left out: window open", counts.cases_open.to_string());
+    add("cases left out: out of range", counts.cases_out_of_range.to_string());
+    add("cases left out: one lawyer", counts.cases_single.to_string());
+    add("actions counted", counts.actions_counted.to_string());
+    add("actions of cases left out", counts.actions_of_left_out_cases.to_string());
+    add("actions after their window", counts.actions_after_window.to_string());
+    add("actions before the impression", counts.actions_before_impression.to_string());
+    add("actions on lawyers not shown first", counts.actions_not_shown.to_string());
+    add("actions without impression", counts.actions_without_impression.to_string());
+    add("shadow rows labelled", report.shadow_rows_labelled.to_string());
+    add("written to", report.path.display().to_string());
+    println!("{table}");
+}

@@ -1,0 +1,166 @@
+//! The offline gate: from an evaluation to yes or no, with a reason for each criterion.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use settings::{Gate, Settings};
+
+use crate::evaluate::{EVALUATION, Evaluation};
+use crate::outcome::Outcome;
+use crate::trained::Trained;
+use crate::{console, files};
+
+/// File name beside the model.
+pub const GATE: &str = "gate.json";
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer gate --model var/runs/today
+  ltr-trainer gate --model var/runs/today --json";
+
+/// Holds an evaluated model against the [gate] thresholds.
+///
+/// Writes gate.json beside the model. Exit code 3 when a criterion fails.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The directory `train` and `evaluate` wrote
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Print the result as JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One criterion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Criterion {
+    /// `ndcg5`, `mrr5`, `fair_gap` or `latency_p95`.
+    pub name: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was measured.
+    pub value: String,
+    /// What is required.
+    pub required: String,
+}
+
+/// The gate's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// Whether every criterion holds.
+    pub passed: bool,
+    /// One by one.
+    pub criteria: Vec<Criterion>,
+}
+
+/// Judges an evaluation. A number that is not one (NaN) fails its criterion.
+pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
+    let (ltr, legacy) = (&evaluation.ltr, &evaluation.legacy);
+    let (ndcg, mrr) = (ltr.ndcg5.estimate, ltr.mrr5.estimate);
+    let (ndcg_legacy, mrr_legacy) = (legacy.ndcg5.estimate, legacy.mrr5.estimate);
+    let (gap, p95) = (ltr.fair_gap.gap, evaluation.latency.p95_ms);
+    let worst = ltr.fair_gap.attribute.as_deref().unwrap_or("no attribute with two groups");
+    let criteria = vec![
+        Criterion {
+            name: "ndcg5".to_owned(),
+            passed: ndcg - ndcg_legacy >= gate.ndcg5_gain,
+            value: format!("{ndcg:.4} ({:+.4})", ndcg - ndcg_legacy),
+            required: format!(">= legacy {ndcg_legacy:.4} + {}", gate.ndcg5_gain),
+        },
+        Criterion {
+            name: "mrr5".to_owned(),
+            passed: mrr - mrr_legacy > gate.mrr5_gain,
+            value: format!("{mrr:.4} ({:+.4})", mrr - mrr_legacy),
+            required: format!("> legacy {mrr_legacy:.4} + {}", gate.mrr5_gain),
+        },
+        Criterion {
+            name: "fair_gap".to_owned(),
+            passed: gap <= gate.fair_gap,
+            value: format!("{gap:.4} ({worst})"),
+            required: format!("<= {}", gate.fair_gap),
+        },
+        Criterion {
+            name: "latency_p95".to_owned(),
+            passed: p95 < gate.latency_p95_ms,
+            value: format!("{p95:.3} ms"),
+            required: format!("< {} ms", gate.latency_p95_ms),
+        },
+    ];
+    GateResult {
+        passed: criteria.iter().all(|criterion| criterion.passed),
+        criteria,
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`gate`].
+pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    let result = gate(&args.model, settings)?;
+    if args.json {
+        console::json(&result)?;
+    } else {
+        print_gate(&result);
+    }
+    Ok(if result.passed { Outcome::Done } else { Outcome::Refused })
+}
+
+/// Judges the model in `dir` by its `evaluation.json` and writes `gate.json`.
+///
+/// # Errors
+/// No evaluation, or one of other files.
+pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
+    let trained = Trained::open(dir, &settings.schema())?;
+    let evaluation = evaluation_of(&trained)?;
+    let result = judge(&evaluation, &settings.gate);
+    files::write_json(&dir.join(GATE), &result)?;
+    Ok(result)
+}
+
+/// The evaluation beside a model, proven to be of exactly this model, map and matrix.
+///
+/// # Errors
+/// No evaluation, or one of other files.
+pub fn evaluation_of(trained: &Trained) -> anyhow::Result<Evaluation> {
+    let path = trained.dir.join(EVALUATION);
+    let evaluation: Evaluation = files::read_json(&path)?;
+    for (key, found, expected) in [
+        ("model_sha256", &evaluation.model_sha256, &trained.training.model_sha256),
+        ("feature_map_sha256", &evaluation.feature_map_sha256, &trained.matrix.feature_map_sha256),
+        ("matrix_sha256", &evaluation.matrix_sha256, &trained.matrix.sha256),
+    ] {
+        ensure!(
+            found == expected,
+            "{}: {key} {found}; allowed: {expected}, the file beside it: run evaluate again",
+            path.display()
+        );
+    }
+    Ok(evaluation)
+}
+
+/// Prints which criterion passed and which failed.
+pub fn print_gate(result: &GateResult) {
+    let mut table = console::table(&["gate", "value", "required", ""]);
+    for criterion in &result.criteria {
+        table.add_row(vec![
+            comfy_table::Cell::new(&criterion.name),
+            comfy_table::Cell::new(&criterion.value),
+            comfy_table::Cell::new(&criterion.required),
+            console::verdict(criterion.passed),
+        ]);
+    }
+    println!("{table}");
+    if result.passed {
+        println!("gate: passed");
+    } else {
+        let failed = result.criteria.iter().filter(|criterion| !criterion.passed);
+        let failed: Vec<&str> = failed.map(|criterion| criterion.name.as_str()).collect();
+        println!("gate: FAILED on {}; nothing is published", failed.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! `ltr-trainer train-daily`: all steps, in order, stopping at the first that says no.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::Parser;
+use serde::Serialize;
+use settings::Settings;
+
+use crate::etl::{self, always, matrix_path};
+use crate::evaluate::{Evaluation, evaluate, print_evaluation};
+use crate::gate::{GateResult, gate, print_gate};
+use crate::outcome::Outcome;
+use crate::publish::{Attempt, Published, print_published, publish, told, version_of};
+use crate::train::{Training, print_training, train_matrix};
+use crate::console;
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer train-daily
+  ltr-trainer train-daily --as-of 2026-11-23T02:15:00Z --json";
+
+/// Runs etl, train, evaluate, gate and publish, in this order.
+///
+/// Everything but the matrix goes to {lake}/ltr/runs/{version}/. Exit code 3 when the gate says no:
+/// nothing is published then.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What counts as now (RFC 3339); names the version
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Print one JSON object at the end instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The whole run.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: String,
+    run: PathBuf,
+    etl: etl::Report,
+    training: Training,
+    evaluation: Evaluation,
+    gate: GateResult,
+    published: Option<Published>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The first step that failed, as that step's command reports it.
+pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    let as_of = args.as_of.unwrap_or_else(Utc::now);
+    let version = version_of(as_of);
+    let dir = settings.lake.dir.join("ltr").join("runs").join(&version);
+    let matrix = matrix_path(&settings.lake.dir, as_of.date_naive());
+    let people = !args.json;
+    let step = |number: u8, name: &str| {
+        if people {
+            println!("[{number}/5] {name}");
+        }
+    };
+
+    step(1, "etl");
+    let etl = etl::build(&always(), as_of, &matrix, settings).await?;
+    if people {
+        etl::print_report(&etl);
+    }
+    step(2, "train");
+    let training = train_matrix(&matrix, None, settings, &dir)?;
+    if people {
+        print_training(&training, &dir);
+    }
+    step(3, "evaluate");
+    let evaluation = evaluate(&dir, &matrix, settings)?;
+    if people {
+        print_evaluation(&evaluation);
+    }
+    step(4, "gate");
+    let gate = gate(&dir, settings)?;
+    if people {
+        print_gate(&gate);
+    }
+    let mut published = None;
+    if gate.passed {
+        step(5, "publish");
+        if let Attempt::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
+            if people {
+                print_published(&done);
+            }
+            published = Some(done);
+        }
+    }
+    let report = Report {
+        version,
+        run: dir,
+        etl,
+        training,
+        evaluation,
+        gate,
+        published,
+    };
+    if args.json {
+        console::json(&report)?;
+    }
+    match &report.published {
+        None => Ok(Outcome::Refused),
+        Some(published) => told(published, settings).map(|()| Outcome::Done),
+    }
+}

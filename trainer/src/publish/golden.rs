@@ -1,0 +1,89 @@
+//! Golden rows: what a component must score, to the last bit, before anyone believes it.
+
+use anyhow::{Context, ensure};
+use runtime::artefact::{GOLDEN_TIMEOUT, Golden};
+use runtime::{Output, Scorer};
+
+use crate::lightgbm::Predictor;
+use crate::matrix::Case;
+use crate::trained::Trained;
+
+/// Real rows, spread over the test part.
+const REAL_ROWS: usize = 16;
+
+/// Real and hostile rows with the component's scores, each checked against LightGBM's own
+/// prediction on the scaled row.
+///
+/// # Errors
+/// A score that differs in any bit.
+pub(super) fn golden(scorer: &Scorer, trained: &Trained, test: &[Case]) -> anyhow::Result<Golden> {
+    let rows = rows(trained, test);
+    let flat = rows.concat();
+    let scores = scorer
+        .score(&flat, Output::Converted, GOLDEN_TIMEOUT)
+        .context("scoring the golden rows")?;
+    let text = std::str::from_utf8(&trained.model).context("the model is not UTF-8")?;
+    let mut scaled = flat;
+    trained.feature_map.scale(&mut scaled);
+    let expected = Predictor::from_text(text)?.predict(&scaled)?;
+    ensure!(
+        scores.len() == expected.len(),
+        "the component gives {} scores for {} golden rows, LightGBM {}",
+        scores.len(),
+        rows.len(),
+        expected.len()
+    );
+    for (at, (ours, theirs)) in scores.iter().zip(&expected).enumerate() {
+        ensure!(
+            ours.to_bits() == theirs.to_bits(),
+            "golden row {at} {:?}: the component scores {ours:e}, LightGBM {theirs:e}; they must agree to the last bit",
+            rows[at]
+        );
+    }
+    let present = |row: &Vec<f64>| row.iter().map(|&x| (!x.is_nan()).then_some(x)).collect();
+    Ok(Golden {
+        rows: rows.iter().map(present).collect(),
+        scores,
+    })
+}
+
+fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
+    let all: Vec<&[f64]> = test
+        .iter()
+        .flat_map(|case| &case.rows)
+        .map(|row| row.features.as_slice())
+        .collect();
+    let step = all.len().div_ceil(REAL_ROWS).max(1);
+    let real = all.into_iter().step_by(step).map(<[f64]>::to_vec);
+    real.chain(hostile(trained.feature_map.names().len())).collect()
+}
+
+/// Rows that no client should send and that a wrong evaluator would get wrong: all and every other
+/// feature missing, signed zeros, LightGBM's zero threshold and its neighbours, denormal and huge
+/// values.
+fn hostile(width: usize) -> Vec<Vec<f64>> {
+    /// LightGBM's `kZeroThreshold`, the float 1e-35 widened.
+    const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
+    let mut rows: Vec<Vec<f64>> = [
+        f64::NAN,
+        0.0,
+        -0.0,
+        1.0,
+        0.5,
+        -1.0,
+        ZERO_THRESHOLD,
+        -ZERO_THRESHOLD,
+        ZERO_THRESHOLD.next_up(),
+        f64::MIN_POSITIVE / 2.0,
+        1e300,
+        -1e300,
+    ]
+    .into_iter()
+    .map(|value| vec![value; width])
+    .collect();
+    for missing in 0..2 {
+        let value = |at: usize| if at % 2 == missing { f64::NAN } else { 0.5 };
+        rows.push((0..width).map(value).collect());
+    }
+    rows
+}

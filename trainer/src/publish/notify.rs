@@ -1,0 +1,65 @@
+//! The publish webhook.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+/// Waits between attempts; one attempt more than there are waits.
+const WAITS: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// POSTs `{"version": version}` to `url`, again where the gateway is away or reports a failure of
+/// its own; an answer of 4xx is final.
+pub(super) async fn notify(url: &str, version: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let mut waits = WAITS.iter();
+    loop {
+        let error = match post(&client, url, version).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let wait = waits.next().filter(|_| !error.is::<Refused>());
+        let Some(wait) = wait else {
+            return Err(error);
+        };
+        tracing::warn!("telling the gateway: {error:#}; again in {wait:?}");
+        tokio::time::sleep(*wait).await;
+    }
+}
+
+/// The gateway understood and said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} answered {status}: {body}")]
+struct Refused {
+    url: String,
+    status: u16,
+    body: String,
+}
+
+async fn post(client: &reqwest::Client, url: &str, version: &str) -> anyhow::Result<()> {
+    let answer = client
+        .post(url)
+        .json(&json!({ "version": version }))
+        .send()
+        .await
+        .with_context(|| format!("POST {url}"))?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = answer.text().await.unwrap_or_default();
+    if status.is_client_error() {
+        return Err(Refused {
+            url: url.to_owned(),
+            status: status.as_u16(),
+            body,
+        }
+        .into());
+    }
+    bail!("{url} answered {status}: {body}");
+}

@@ -1,0 +1,124 @@
+//! A training's output directory, opened and held together.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use forest::Model;
+use ranking::Schema;
+use runtime::artefact;
+
+use crate::compile;
+use crate::feature_map::FeatureMap;
+use crate::files::{self, sha256};
+use crate::train::{MatrixFacts, TRAINING, Training};
+
+/// Objectives whose scores order a case; anything else would be ranked by what it is not.
+const RANKING_OBJECTIVES: [&str; 2] = ["lambdarank", "rank_xendcg"];
+
+/// A model that was trained on a matrix, with its feature map and report, all of them checked to
+/// belong together.
+#[derive(Debug)]
+pub struct Trained {
+    /// Where it was read from.
+    pub dir: PathBuf,
+    /// `ltr_model.txt`.
+    pub model: Vec<u8>,
+    /// `feature_map.json`, as bytes.
+    pub feature_map_json: Vec<u8>,
+    /// `feature_map.json`, read.
+    pub feature_map: FeatureMap,
+    /// `training.json`.
+    pub training: Training,
+    /// Its part about the matrix.
+    pub matrix: MatrixFacts,
+}
+
+impl Trained {
+    /// Reads `ltr_model.txt`, `feature_map.json` and `training.json` in `dir`.
+    ///
+    /// # Errors
+    /// A missing, damaged or foreign file; a model with another objective than a ranking one; a
+    /// model or map with other features than `schema`.
+    pub fn open(dir: &Path, schema: &Schema) -> anyhow::Result<Trained> {
+        let training: Training = files::read_json(&dir.join(TRAINING))?;
+        let Some(matrix) = training.matrix.clone() else {
+            bail!(
+                "{}: trained on SVMlight files; allowed: a training on a matrix, which has a feature map and a test part",
+                dir.join(TRAINING).display()
+            );
+        };
+        let model = files::read(&dir.join(artefact::MODEL))?;
+        let feature_map_json = files::read(&dir.join(artefact::FEATURE_MAP))?;
+        check_model(&model, schema)
+            .with_context(|| format!("model {}", dir.join(artefact::MODEL).display()))?;
+        let feature_map = FeatureMap::parse(&feature_map_json)
+            .with_context(|| format!("feature map {}", dir.join(artefact::FEATURE_MAP).display()))?;
+        ensure!(
+            feature_map.names() == schema.names(),
+            "feature map {}: features {:?}; allowed: ranking.features of the configuration, {:?}",
+            dir.join(artefact::FEATURE_MAP).display(),
+            feature_map.names(),
+            schema.names()
+        );
+        for (name, bytes, expected) in [
+            (artefact::MODEL, &model, &training.model_sha256),
+            (artefact::FEATURE_MAP, &feature_map_json, &matrix.feature_map_sha256),
+        ] {
+            let found = sha256(bytes);
+            ensure!(
+                found == *expected,
+                "{}: SHA-256 {found}; allowed: {expected}, the file that {TRAINING} beside it describes",
+                dir.join(name).display()
+            );
+        }
+        Ok(Trained {
+            dir: dir.to_owned(),
+            model,
+            feature_map_json,
+            feature_map,
+            training,
+            matrix,
+        })
+    }
+
+    /// The model and its feature map as a component that calls itself `version`.
+    ///
+    /// # Errors
+    /// What `compile` refuses.
+    pub fn compile(&self, version: &str) -> anyhow::Result<Vec<u8>> {
+        let window = self.training_window();
+        let request = compile::Request {
+            model: &self.model,
+            feature_map: Some(&self.feature_map),
+            model_version: version,
+            training_window: Some((&window.start, &window.end)),
+        };
+        compile::compile(&request).context("compiling the model")
+    }
+
+    /// First and last case the trees were grown on, RFC 3339.
+    pub fn training_window(&self) -> runtime::Window {
+        runtime::Window {
+            start: self.matrix.train.start.to_rfc3339(),
+            end: self.matrix.train.end.to_rfc3339(),
+        }
+    }
+}
+
+fn check_model(text: &[u8], schema: &Schema) -> anyhow::Result<()> {
+    let model = Model::parse(text)?;
+    let objective = model.objective().split_whitespace().next().unwrap_or("");
+    ensure!(
+        RANKING_OBJECTIVES.contains(&objective),
+        "objective: {:?}; allowed: {}",
+        model.objective(),
+        RANKING_OBJECTIVES.join(" or ")
+    );
+    ensure!(
+        model.feature_names() == schema.names(),
+        "feature_names: {:?}; allowed: ranking.features of the configuration, {:?}",
+        model.feature_names(),
+        schema.names()
+    );
+    Ok(())
+}

@@ -85,8 +85,14 @@ pub fn decode(bytes: &[u8]) -> Result<(Description, &[u8]), ImageError> {
     if offset != read.next_multiple_of(8) || offset > bytes.len() {
         return Err(ImageError("image of the bundle out of range"));
     }
-    let description =
-        Description { model_version, feature_names, objective, trees, outputs, training_window };
+    let description = Description {
+        model_version,
+        feature_names,
+        objective,
+        trees,
+        outputs,
+        training_window,
+    };
     Ok((description, &bytes[offset..]))
 }
 
@@ -104,7 +110,10 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], ImageError> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(ImageError("bundle ends too early"))?;
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(ImageError("bundle ends too early"))?;
         self.0 = rest;
         Ok(*taken)
     }
@@ -115,10 +124,14 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Result<String, ImageError> {
         let length = self.count()?;
-        let (text, rest) =
-            self.0.split_at_checked(length).ok_or(ImageError("bundle ends too early"))?;
+        let (text, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(ImageError("bundle ends too early"))?;
         self.0 = rest;
         let text = core::str::from_utf8(text);
-        Ok(text.map_err(|_| ImageError("text of the bundle is not UTF-8"))?.into())
+        Ok(text
+            .map_err(|_| ImageError("text of the bundle is not UTF-8"))?
+            .into())
     }
 }

@@ -130,8 +130,9 @@ fn count(n: usize) -> u32 {
 impl Packer {
     fn new(model: &Model) -> Packer {
         let splits = model.trees.iter().flat_map(|tree| &tree.splits);
-        let mut columns: BTreeMap<(u32, u32), u32> =
-            splits.map(|split| ((split.feature, column_kind(split)), 0)).collect();
+        let mut columns: BTreeMap<(u32, u32), u32> = splits
+            .map(|split| ((split.feature, column_kind(split)), 0))
+            .collect();
         for (number, column) in columns.values_mut().enumerate() {
             *column = count(number);
         }
@@ -150,7 +151,11 @@ impl Packer {
     fn tree(&mut self, tree: &Tree) {
         let (first_node, first_word) = (count(self.nodes.len()), count(self.words.len()));
         let first_leaf = count(self.leaves.len());
-        let root = if tree.splits.is_empty() { Child::Leaf(0) } else { Child::Split(0) };
+        let root = if tree.splits.is_empty() {
+            Child::Leaf(0)
+        } else {
+            Child::Split(0)
+        };
         // Breadth first: the node at `first_node + i` stands for `order[i]`, children side by side.
         let mut order = alloc::vec![root];
         let mut flags = 0;
@@ -184,13 +189,18 @@ impl Packer {
         } else if self.has_linear {
             self.linear.resize(self.leaves.len(), (0.0, 0, 0));
         }
-        self.trees.push([first_node, count(self.nodes.len()), flags, 0]);
+        self.trees
+            .push([first_node, count(self.nodes.len()), flags, 0]);
     }
 
     fn split_node(&self, split: &Split, child: u32, first_word: u32) -> Node {
         let column = self.columns[&(split.feature, column_kind(split))];
         match split.rule {
-            Rule::Numerical { threshold, .. } => Node { threshold: threshold.to_bits(), column, child },
+            Rule::Numerical { threshold, .. } => Node {
+                threshold: threshold.to_bits(),
+                column,
+                child,
+            },
             Rule::Categorical { first, words } => Node {
                 threshold: u64::from(first_word + first) | u64::from(words) << 32,
                 column: column | CATEGORY_NODE,
@@ -200,8 +210,16 @@ impl Packer {
     }
 
     fn linear_leaf(&mut self, leaf: &LinearLeaf) {
-        self.linear.push((leaf.constant, count(self.terms.len()), count(leaf.terms.len())));
-        self.terms.extend(leaf.terms.iter().map(|&(feature, coefficient)| (coefficient, feature)));
+        self.linear.push((
+            leaf.constant,
+            count(self.terms.len()),
+            count(leaf.terms.len()),
+        ));
+        self.terms.extend(
+            leaf.terms
+                .iter()
+                .map(|&(feature, coefficient)| (coefficient, feature)),
+        );
     }
 
     fn finish(self, model: &Model, scaler: Option<&Scaler>) -> Vec<u8> {
@@ -238,13 +256,39 @@ impl Packer {
 
     fn header(&self, model: &Model, scaled: bool) -> Vec<u8> {
         let (code, sigma) = conversion_code(model.conversion);
-        let average = if model.average_output { AVERAGE_OUTPUT } else { 0 };
+        let average = if model.average_output {
+            AVERAGE_OUTPUT
+        } else {
+            0
+        };
         let flags = average | if scaled { SCALED } else { 0 };
         let mut header = Vec::from(MAGIC);
-        put(&mut header, &[count(model.num_features()), count(model.outputs), count(self.trees.len())]);
-        put(&mut header, &[count(self.columns.len()), count(self.nodes.len())]);
-        put(&mut header, &[count(self.leaves.len()), count(self.linear.len())]);
-        put(&mut header, &[count(self.terms.len()), count(self.words.len()), flags, code, 0]);
+        put(
+            &mut header,
+            &[
+                count(model.num_features()),
+                count(model.outputs),
+                count(self.trees.len()),
+            ],
+        );
+        put(
+            &mut header,
+            &[count(self.columns.len()), count(self.nodes.len())],
+        );
+        put(
+            &mut header,
+            &[count(self.leaves.len()), count(self.linear.len())],
+        );
+        put(
+            &mut header,
+            &[
+                count(self.terms.len()),
+                count(self.words.len()),
+                flags,
+                code,
+                0,
+            ],
+        );
         header.extend(sigma.to_le_bytes());
         debug_assert_eq!(header.len(), HEADER_BYTES);
         header
@@ -260,7 +304,11 @@ fn put(image: &mut Vec<u8>, numbers: &[u32]) {
 fn column_kind(split: &Split) -> u32 {
     match split.rule {
         Rule::Categorical { .. } => kind::CATEGORY,
-        Rule::Numerical { missing, default_left, .. } => match (missing, default_left) {
+        Rule::Numerical {
+            missing,
+            default_left,
+            ..
+        } => match (missing, default_left) {
             (Missing::None, _) => kind::PLAIN,
             (Missing::Zero, true) => kind::ZERO_LEFT,
             (Missing::Zero, false) => kind::ZERO_RIGHT,

@@ -88,10 +88,18 @@ pub fn log1p(x: f64) -> f64 {
         return x + x;
     }
     if high >= 0x8000_0000 && magnitude >= 0x3ff0_0000 {
-        return if x == -1.0 { f64::NEG_INFINITY } else { f64::NAN };
+        return if x == -1.0 {
+            f64::NEG_INFINITY
+        } else {
+            f64::NAN
+        };
     }
     if magnitude < 0x3e20_0000 {
-        return if magnitude < 0x3c90_0000 { x } else { fma(-(x * x), 0.5, x) };
+        return if magnitude < 0x3c90_0000 {
+            x
+        } else {
+            fma(-(x * x), 0.5, x)
+        };
     }
     let (k, f, correction, fraction_bits) = reduce(x, high);
     let half_square = 0.5 * f * f;
@@ -101,7 +109,11 @@ pub fn log1p(x: f64) -> f64 {
             return if k == 0.0 { 0.0 } else { fma(k, LN2_HI, k_low) };
         }
         let r = half_square * fma(-f, 2.0 / 3.0, 1.0);
-        return if k == 0.0 { f - r } else { fma(k, LN2_HI, -(r - k_low - f)) };
+        return if k == 0.0 {
+            f - r
+        } else {
+            fma(k, LN2_HI, -(r - k_low - f))
+        };
     }
     let s = f / (2.0 + f);
     let tail = s * (half_square + log1p_polynomial(s * s));
@@ -122,7 +134,11 @@ fn reduce(x: f64, high: u32) -> (f64, f64, f64, u32) {
     let (u, exponent, correction) = if high >= 0x8000_0000 || high < 0x4340_0000 {
         let u = 1.0 + x;
         let exponent = i32::try_from(u.to_bits() >> 52).expect("1 + x is positive here") - 1023;
-        let correction = if exponent > 0 { 1.0 - (u - x) } else { x - (u - 1.0) };
+        let correction = if exponent > 0 {
+            1.0 - (u - x)
+        } else {
+            x - (u - 1.0)
+        };
         (u, exponent, correction / u)
     } else {
         let exponent = i32::try_from(x.to_bits() >> 52).expect("x is positive here") - 1023;
@@ -135,7 +151,12 @@ fn reduce(x: f64, high: u32) -> (f64, f64, f64, u32) {
         (f64::from(exponent), f, correction, bits)
     } else {
         let f = f64::from_bits(fraction | 0x3fe0_0000_0000_0000) - 1.0;
-        (f64::from(exponent + 1), f, correction, (0x0010_0000 - bits) >> 2)
+        (
+            f64::from(exponent + 1),
+            f,
+            correction,
+            (0x0010_0000 - bits) >> 2,
+        )
     }
 }
 

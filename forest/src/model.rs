@@ -49,7 +49,11 @@ pub(crate) enum Child {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
-    Numerical { threshold: f64, missing: Missing, default_left: bool },
+    Numerical {
+        threshold: f64,
+        missing: Missing,
+        default_left: bool,
+    },
     /// Left where the category is in the set: words `first..first + words` of the tree.
     Categorical { first: u32, words: u32 },
 }

@@ -29,7 +29,10 @@ impl Conversion {
         let name = tokens.next().unwrap_or("");
         let parameter = |key: &str| {
             let pairs = line.split(' ').filter_map(|token| token.split_once(':'));
-            pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).last()
+            pairs
+                .filter(|(name, _)| *name == key)
+                .map(|(_, value)| value)
+                .last()
         };
         let sigma = || match parameter("sigmoid").and_then(legacy_number) {
             Some(sigma) if sigma > 0.0 => Ok(sigma),
@@ -116,7 +119,8 @@ fn legacy_number(text: &str) -> Option<f64> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = |text: &str| {
         text.bytes().try_fold(0.0_f64, |value, byte| {
-            byte.is_ascii_digit().then(|| value * 10.0 + f64::from(byte - b'0'))
+            byte.is_ascii_digit()
+                .then(|| value * 10.0 + f64::from(byte - b'0'))
         })
     };
     if whole.is_empty() && fraction.is_empty() {
@@ -127,7 +131,11 @@ fn legacy_number(text: &str) -> Option<f64> {
         value += digits(fraction)? / power(10.0, u32::try_from(fraction.len()).ok()?);
     }
     let scale = scale(exponent.unsigned_abs().min(308));
-    Some(if exponent < 0 { value / scale } else { value * scale })
+    Some(if exponent < 0 {
+        value / scale
+    } else {
+        value * scale
+    })
 }
 
 /// `Common::Pow`: the order of its multiplications decides the rounding.

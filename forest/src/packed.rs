@@ -2,7 +2,6 @@
 
 use alloc::vec;
 
-
 use crate::image::{self, ImageError, kind};
 use crate::objective::Conversion;
 use crate::parse::MAX_OUTPUTS;
@@ -54,7 +53,9 @@ struct Sections<'a>(&'a [u8]);
 
 impl<'a> Sections<'a> {
     fn take<const N: usize>(&mut self, count: u32) -> Result<&'a [[u8; N]], ImageError> {
-        let bytes = (count as usize).checked_mul(N).and_then(|bytes| self.0.split_at_checked(bytes));
+        let bytes = (count as usize)
+            .checked_mul(N)
+            .and_then(|bytes| self.0.split_at_checked(bytes));
         let (section, rest) = bytes.ok_or(ImageError("image ends inside a section"))?;
         self.0 = rest;
         Ok(section.as_chunks().0)
@@ -142,7 +143,11 @@ impl<'a> Forest<'a> {
                 return Err(ImageError("terms of a linear leaf out of range"));
             }
         }
-        if self.terms.iter().any(|term| record(term).1 as usize >= self.width) {
+        if self
+            .terms
+            .iter()
+            .any(|term| record(term).1 as usize >= self.width)
+        {
             return Err(ImageError("feature of a linear leaf out of range"));
         }
         self.trees.iter().try_for_each(|tree| self.check_tree(tree))
@@ -197,8 +202,17 @@ impl<'a> Forest<'a> {
     /// If the lengths do not fit that shape.
     pub fn score(&self, rows: &[f64], output: Output, out: &mut [f64]) {
         let count = rows.len() / self.width;
-        assert_eq!(rows.len(), count * self.width, "rows of {} values", self.width);
-        assert_eq!(Some(out.len()), count.checked_mul(self.outputs), "one score an output and row");
+        assert_eq!(
+            rows.len(),
+            count * self.width,
+            "rows of {} values",
+            self.width
+        );
+        assert_eq!(
+            Some(out.len()),
+            count.checked_mul(self.outputs),
+            "one score an output and row"
+        );
         if count == 0 {
             return;
         }
@@ -207,7 +221,9 @@ impl<'a> Forest<'a> {
         let mut features = vec![0.0; block * self.width];
         // The column past the last, which leaves compare, keeps -inf.
         let mut values = vec![f64::NEG_INFINITY; block * stride];
-        let chunks = rows.chunks(block * self.width).zip(out.chunks_mut(block * self.outputs));
+        let chunks = rows
+            .chunks(block * self.width)
+            .zip(out.chunks_mut(block * self.outputs));
         for (rows, out) in chunks {
             let features = &mut features[..rows.len()];
             features.copy_from_slice(rows);
@@ -222,7 +238,10 @@ impl<'a> Forest<'a> {
     /// Scales and flushes a block's features in place and fills its columns.
     fn prepare(&self, features: &mut [f64], values: &mut [f64]) {
         let stride = self.columns.len() + 1;
-        for (row, values) in features.chunks_exact_mut(self.width).zip(values.chunks_exact_mut(stride)) {
+        for (row, values) in features
+            .chunks_exact_mut(self.width)
+            .zip(values.chunks_exact_mut(stride))
+        {
             for (x, scaling) in row.iter_mut().zip(self.scaling) {
                 let (offset, _, _) = record(scaling);
                 let scale = (u128::from_le_bytes(*scaling) >> 64) as u64;
@@ -268,7 +287,11 @@ impl<'a> Forest<'a> {
         let mut class = 0;
         let mut add = |node: u32, flags: u32| {
             sums[class] += self.value(node, flags, features);
-            class = if class + 1 == self.outputs { 0 } else { class + 1 };
+            class = if class + 1 == self.outputs {
+                0
+            } else {
+                class + 1
+            };
         };
         for group in groups {
             let trees = group.map(|tree| tree_record(&tree));
@@ -400,6 +423,8 @@ fn in_set(set: &[[u8; 4]], x: f64) -> bool {
         return false;
     }
     let category = x as u32;
-    let word = set.get((category / 32) as usize).map_or(0, |word| u32::from_le_bytes(*word));
+    let word = set
+        .get((category / 32) as usize)
+        .map_or(0, |word| u32::from_le_bytes(*word));
     word >> (category % 32) & 1 == 1
 }

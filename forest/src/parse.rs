@@ -34,7 +34,11 @@ pub struct ParseError {
 
 impl ParseError {
     pub(crate) fn new(line: usize, key: &str, problem: impl Into<String>) -> ParseError {
-        ParseError { line, key: key.to_owned(), problem: problem.into() }
+        ParseError {
+            line,
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
     }
 
     /// Line of the text, counted from 1.
@@ -95,7 +99,11 @@ pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
         let problem = format!("{} bytes: at most {MAX_TEXT_BYTES} are read", text.len());
         return Err(ParseError::new(1, "tree", problem));
     }
-    let mut lines = Lines { text, offset: 0, number: 1 };
+    let mut lines = Lines {
+        text,
+        offset: 0,
+        number: 1,
+    };
     check_first_line(&mut lines)?;
     let header = read_header(&mut lines)?;
     let outputs = read_outputs(&header)?;
@@ -110,7 +118,14 @@ pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
         return Err(ParseError::new(lines.number, "Tree=", problem));
     }
     let average_output = header.get("average_output").is_some();
-    Ok(Model { outputs, feature_names, objective, conversion, average_output, trees })
+    Ok(Model {
+        outputs,
+        feature_names,
+        objective,
+        conversion,
+        average_output,
+        trees,
+    })
 }
 
 fn check_first_line(lines: &mut Lines) -> Result<(), ParseError> {
@@ -165,14 +180,21 @@ fn read_outputs(header: &Fields) -> Result<usize, ParseError> {
 }
 
 fn read_feature_names(header: &Fields) -> Result<Vec<String>, ParseError> {
-    let last: usize = header.require("max_feature_idx")?.number("a feature number")?;
+    let last: usize = header
+        .require("max_feature_idx")?
+        .number("a feature number")?;
     let field = header.require("feature_names")?;
     let text = field.text()?;
-    let names: Vec<String> =
-        text.split(' ').filter(|name| !name.is_empty()).map(ToString::to_string).collect();
+    let names: Vec<String> = text
+        .split(' ')
+        .filter(|name| !name.is_empty())
+        .map(ToString::to_string)
+        .collect();
     if last.checked_add(1) != Some(names.len()) {
         let found = names.len();
-        return Err(field.error(format!("{found} names: expected max_feature_idx + 1 of them, with max_feature_idx {last}")));
+        return Err(field.error(format!(
+            "{found} names: expected max_feature_idx + 1 of them, with max_feature_idx {last}"
+        )));
     }
     Ok(names)
 }
@@ -200,7 +222,10 @@ fn trees_by_size(
         lines.skip_blank();
         if start != lines.offset || lines.peek().is_none() {
             let at = lines.number;
-            let problem = format!("tree {number} must start at byte {start}, the text goes on at byte {} (line {at}): the model is cut short or was edited", lines.offset);
+            let problem = format!(
+                "tree {number} must start at byte {start}, the text goes on at byte {} (line {at}): the model is cut short or was edited",
+                lines.offset
+            );
             return Err(field.error(problem));
         }
         trees.push(next_tree(lines, features)?);
@@ -209,11 +234,20 @@ fn trees_by_size(
     // The last tree, too, must be as long as promised: it is what a truncation hits.
     if start > lines.text.len() {
         let length = lines.text.len();
-        let problem = format!("the trees end at byte {start}, the text at byte {length}: the model is cut short");
+        let problem = format!(
+            "the trees end at byte {start}, the text at byte {length}: the model is cut short"
+        );
         return Err(field.error(problem));
     }
+    if trees.is_empty() {
+        // Nothing but its end tells a model without trees from a text cut inside this line.
+        return trees_by_scan(lines, features);
+    }
     lines.skip_blank();
-    if lines.peek().is_some_and(|(line, _)| line.starts_with(b"Tree=")) {
+    if lines
+        .peek()
+        .is_some_and(|(line, _)| line.starts_with(b"Tree="))
+    {
         let problem = format!("expected no further tree: tree_sizes lists {}", trees.len());
         return Err(ParseError::new(lines.number, "Tree=", problem));
     }
@@ -244,7 +278,13 @@ fn trees_by_scan(lines: &mut Lines, features: usize) -> Result<Vec<Tree>, ParseE
 fn next_tree(lines: &mut Lines, features: usize) -> Result<Tree, ParseError> {
     match lines.peek() {
         Some((line, next)) if line.starts_with(b"Tree=") => lines.advance(next),
-        _ => return Err(ParseError::new(lines.number, "Tree=", "expected a line `Tree=N`")),
+        _ => {
+            return Err(ParseError::new(
+                lines.number,
+                "Tree=",
+                "expected a line `Tree=N`",
+            ));
+        }
     }
     let mut fields = Fields::new(tree::KEYS, lines.number);
     while let Some((line, next)) = lines.peek() {

@@ -31,7 +31,10 @@ impl Scaler {
     /// Different lengths, an offset that is not finite, a scale that is not finite or not above 0.
     pub fn new(offset: Vec<f64>, scale: Vec<f64>) -> Result<Scaler, ScalerError> {
         if offset.len() != scale.len() {
-            return Err(ScalerError::Length { offset: offset.len(), scale: scale.len() });
+            return Err(ScalerError::Length {
+                offset: offset.len(),
+                scale: scale.len(),
+            });
         }
         for (feature, &value) in offset.iter().enumerate() {
             if !value.is_finite() {
@@ -73,13 +76,22 @@ impl fmt::Display for ScalerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ScalerError::Length { offset, scale } => {
-                write!(f, "{offset} offsets but {scale} scales: one of each a feature is needed")
+                write!(
+                    f,
+                    "{offset} offsets but {scale} scales: one of each a feature is needed"
+                )
             }
             ScalerError::Offset { feature, value } => {
-                write!(f, "offset of feature {feature} is {value}: a finite number is needed")
+                write!(
+                    f,
+                    "offset of feature {feature} is {value}: a finite number is needed"
+                )
             }
             ScalerError::Scale { feature, value } => {
-                write!(f, "scale of feature {feature} is {value}: a finite number above 0 is needed")
+                write!(
+                    f,
+                    "scale of feature {feature} is {value}: a finite number above 0 is needed"
+                )
             }
         }
     }

@@ -35,14 +35,27 @@ pub(super) fn tree(fields: &Fields, features: usize) -> Result<Tree, ParseError>
     if leaves == 0 {
         return Err(field.error("0: expected at least 1"));
     }
-    let categories: usize = fields.require("num_cat")?.number("a number of categorical splits")?;
-    let leaf_values = fields.require("leaf_value")?.numbers(Some(leaves), "a number")?;
+    let categories: usize = fields
+        .require("num_cat")?
+        .number("a number of categorical splits")?;
+    let leaf_values = fields
+        .require("leaf_value")?
+        .numbers(Some(leaves), "a number")?;
     let is_linear = match fields.get("is_linear") {
         Some(field) => field.number::<i64>("0 or 1")? != 0,
         None => false,
     };
-    let linear = if is_linear { Some(linear_leaves(fields, leaves, features)?) } else { None };
-    let mut tree = Tree { splits: Vec::new(), leaf_values, category_words: Vec::new(), linear };
+    let linear = if is_linear {
+        Some(linear_leaves(fields, leaves, features)?)
+    } else {
+        None
+    };
+    let mut tree = Tree {
+        splits: Vec::new(),
+        leaf_values,
+        category_words: Vec::new(),
+        linear,
+    };
     if leaves > 1 {
         let boundaries = read_categories(fields, categories, &mut tree)?;
         tree.splits = read_splits(fields, leaves, features, &boundaries)?;
@@ -57,12 +70,14 @@ fn read_categories(fields: &Fields, count: usize, tree: &mut Tree) -> Result<Vec
         return Ok(Vec::new());
     }
     let field = fields.require("cat_boundaries")?;
-    let boundaries: Vec<u32> = field.numbers(count.checked_add(1), "a word offset")?;
+    let boundaries: Vec<u32> = field.numbers(Some(count.saturating_add(1)), "a word offset")?;
     if boundaries[0] != 0 || !boundaries.is_sorted() {
         return Err(field.error("expected offsets that begin at 0 and never fall"));
     }
     let words = boundaries[count] as usize;
-    tree.category_words = fields.require("cat_threshold")?.numbers(Some(words), "32 bits of a set")?;
+    tree.category_words = fields
+        .require("cat_threshold")?
+        .numbers(Some(words), "32 bits of a set")?;
     Ok(boundaries)
 }
 
@@ -96,7 +111,12 @@ fn read_splits(
         } else {
             numerical(&threshold_field, threshold, decision)?
         };
-        splits.push(Split { feature, rule, left: left[number], right: right[number] });
+        splits.push(Split {
+            feature,
+            rule,
+            left: left[number],
+            right: right[number],
+        });
     }
     Ok(splits)
 }
@@ -112,32 +132,49 @@ fn numerical(field: &Field, threshold: f64, decision: i8) -> Result<Rule, ParseE
         // LightGBM treats the unused value 3 as it treats None.
         _ => Missing::None,
     };
-    Ok(Rule::Numerical { threshold, missing, default_left: decision & DEFAULT_LEFT != 0 })
+    Ok(Rule::Numerical {
+        threshold,
+        missing,
+        default_left: decision & DEFAULT_LEFT != 0,
+    })
 }
 
 /// The threshold of a categorical split is the number of its bitset.
 fn categorical(field: &Field, threshold: f64, boundaries: &[u32]) -> Result<Rule, ParseError> {
     let sets = boundaries.len() - 1;
     if !(threshold > -1.0 && threshold < sets as f64) {
-        return Err(field.error(format!("{threshold}: expected a bitset number below {sets}")));
+        return Err(field.error(format!(
+            "{threshold}: expected a bitset number below {sets}"
+        )));
     }
     let set = threshold as usize;
     let first = boundaries[set];
-    Ok(Rule::Categorical { first, words: boundaries[set + 1] - first })
+    Ok(Rule::Categorical {
+        first,
+        words: boundaries[set + 1] - first,
+    })
 }
 
 /// Child pointers: a split's number, or the complement of a leaf's.
 fn children(field: Field, leaves: usize) -> Result<Vec<Child>, ParseError> {
     let pointers: Vec<i32> = field.numbers(Some(leaves - 1), "a child")?;
     let child = |pointer: i32| {
-        let (number, bound) =
-            if pointer < 0 { (!pointer, leaves) } else { (pointer, leaves - 1) };
-        let number = u32::try_from(number).expect("the complement of a negative number is not negative");
+        let (number, bound) = if pointer < 0 {
+            (!pointer, leaves)
+        } else {
+            (pointer, leaves - 1)
+        };
+        let number =
+            u32::try_from(number).expect("the complement of a negative number is not negative");
         if number as usize >= bound {
             let problem = format!("{pointer}: expected -{leaves} to {}", leaves - 2);
             return Err(field.error(problem));
         }
-        Ok(if pointer < 0 { Child::Leaf(number) } else { Child::Split(number) })
+        Ok(if pointer < 0 {
+            Child::Leaf(number)
+        } else {
+            Child::Split(number)
+        })
     };
     pointers.into_iter().map(child).collect()
 }
@@ -184,7 +221,10 @@ fn linear_leaves(
         Some(field) => field.numbers(Some(leaves), "a number")?,
         None => vec![0.0; leaves],
     };
-    let plain = |constant| LinearLeaf { constant, terms: Vec::new() };
+    let plain = |constant| LinearLeaf {
+        constant,
+        terms: Vec::new(),
+    };
     let Some(field) = fields.get("num_features") else {
         return Ok(constants.into_iter().map(plain).collect());
     };
@@ -196,8 +236,13 @@ fn linear_leaves(
     }
     let field = fields.require("leaf_features")?;
     let numbers: Vec<u32> = field.numbers(Some(total), "a feature number")?;
-    let coefficients: Vec<f64> = fields.require("leaf_coeff")?.numbers(Some(total), "a number")?;
-    if let Some(feature) = numbers.iter().find(|feature| **feature as usize >= features) {
+    let coefficients: Vec<f64> = fields
+        .require("leaf_coeff")?
+        .numbers(Some(total), "a number")?;
+    if let Some(feature) = numbers
+        .iter()
+        .find(|feature| **feature as usize >= features)
+    {
         let problem = format!("feature {feature}: expected a number below {features}");
         return Err(field.error(problem));
     }

@@ -1,0 +1,9 @@
+//! What must hold of the evaluator, whatever model and row it is given.
+
+mod agreement;
+mod bundle;
+mod generator;
+mod image;
+mod math;
+mod objectives;
+mod parser;

@@ -1,0 +1,124 @@
+//! SVMlight/LETOR: `label [qid:N] index:value ... [# comment]`, read as LightGBM reads it. The index as written is
+//! the column (`1:0.5` is column 1, and column 0 exists), what a row does not mention is 0.0.
+
+mod line;
+mod ranking;
+
+use std::io::{BufRead, BufReader, Read};
+
+use crate::error::Trouble;
+use crate::{MAX_COLUMNS, MAX_VALUES, Table};
+use line::Parsed;
+
+pub use ranking::{Ranking, read_ranking};
+
+/// Longest line that is read.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+
+/// Rows as they stand in the file, before they are spread out.
+#[derive(Default)]
+struct Sparse {
+    /// Column and value, row after row.
+    entries: Vec<(u32, f64)>,
+    /// Where each row's entries end.
+    ends: Vec<usize>,
+    labels: Vec<Option<f64>>,
+    qids: Vec<Option<u64>>,
+    /// Line of each row, from 1.
+    lines: Vec<u64>,
+    /// One more than the largest column.
+    width: usize,
+}
+
+/// `width`: columns from it on are ignored; `None` takes as many as the file mentions.
+pub(crate) fn read(input: impl Read, width: Option<usize>) -> Result<Table, Trouble> {
+    let sparse = parse(input, width)?;
+    let labels = all_or_none(&sparse.labels, &sparse.lines, "a label")?;
+    let qids = all_or_none(&sparse.qids, &sparse.lines, "a qid:")?;
+    let width = width.unwrap_or(sparse.width);
+    Ok(Table {
+        names: None,
+        width,
+        values: sparse.dense(width)?,
+        labels,
+        qids,
+        rows: sparse.ends.len(),
+    })
+}
+
+fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
+    let most = width.unwrap_or(MAX_COLUMNS);
+    let mut input = BufReader::with_capacity(1 << 18, input);
+    let mut sparse = Sparse::default();
+    let mut seen = line::Seen::default();
+    let mut buffer = Vec::new();
+    for number in 1.. {
+        buffer.clear();
+        let read = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 == MAX_LINE_BYTES && buffer.last() != Some(&b'\n') {
+            let allowed = format!("lines of less than {MAX_LINE_BYTES} bytes");
+            return Err(Trouble::refused(number, None, "a longer line", allowed));
+        }
+        let text = std::str::from_utf8(&buffer)
+            .map_err(|_| Trouble::refused(number, None, &String::from_utf8_lossy(&buffer), "text in UTF-8"))?;
+        let columns = line::Columns {
+            below: most,
+            ignore_others: width.is_some(),
+        };
+        let entries = &mut sparse.entries;
+        let Some(parsed) = line::parse(text, columns, entries, &mut seen).map_err(|bad| bad.at(number))? else {
+            continue;
+        };
+        sparse.end_row(parsed, number)?;
+    }
+    if sparse.ends.is_empty() {
+        return Err(Trouble::refused(1, None, "", "at least one row"));
+    }
+    Ok(sparse)
+}
+
+impl Sparse {
+    fn end_row(&mut self, parsed: Parsed, line: u64) -> Result<(), Trouble> {
+        if self.entries.len() > MAX_VALUES || self.ends.len() >= MAX_VALUES {
+            let allowed = format!("at most {MAX_VALUES} values in a file");
+            return Err(Trouble::refused(line, None, "a further row", allowed));
+        }
+        self.width = self.width.max(parsed.width);
+        self.ends.push(self.entries.len());
+        self.labels.push(parsed.label);
+        self.qids.push(parsed.qid);
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn dense(&self, width: usize) -> Result<Vec<f64>, Trouble> {
+        let rows = self.ends.len();
+        let size = rows.checked_mul(width).filter(|size| *size <= MAX_VALUES).ok_or_else(|| {
+            let allowed = format!("at most {MAX_VALUES} values in a table, absent ones counted");
+            Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
+        })?;
+        let mut values = vec![0.0; size];
+        let mut start = 0;
+        for (row, &end) in self.ends.iter().enumerate() {
+            for &(column, value) in &self.entries[start..end] {
+                values[row * width + column as usize] = value;
+            }
+            start = end;
+        }
+        Ok(values)
+    }
+}
+
+/// What either every row has or none.
+fn all_or_none<T: Copy>(values: &[Option<T>], lines: &[u64], what: &str) -> Result<Option<Vec<T>>, Trouble> {
+    let first = values.first().is_some_and(Option::is_some);
+    if let Some(other) = values.iter().position(|v| v.is_some() != first) {
+        let value = if first { format!("a row without {what}") } else { format!("a row with {what}") };
+        let allowed = format!("{what} on every row or on none");
+        return Err(Trouble::refused(lines[other], None, &value, allowed));
+    }
+    Ok(values.iter().copied().collect())
+}

@@ -177,3 +177,6 @@ pub fn fit(
     })
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(UTF8_FULL_CONDENSED)
+        .load_style(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Disabled);
     let bold = |text: &&str| {
         let cell = Cell::new(text);

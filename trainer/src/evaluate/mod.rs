@@ -258,4 +258,4 @@ fn paired(ours: &[f64], theirs: &[f64], settings: &Settings) -> Interval {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -88,3 +88,6 @@ fn read_text(
     Ok(String::from_utf8_lossy(&buffer[..end]).into_owned())
 }
 
+
+#[cfg(test)]
+mod tests;

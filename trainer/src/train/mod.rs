@@ -15,7 +15,7 @@ use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
 use crate::{console, files, progress};
 
-pub use from_matrix::train_matrix;
+pub use from_matrix::{read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
 
 const EXAMPLES: &str = "Examples:

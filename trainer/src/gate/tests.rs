@@ -1,0 +1,102 @@
+use chrono::{DateTime, Utc};
+use ranking::{FairGap, Interval};
+
+use super::*;
+use crate::evaluate::{Arm, Gain, Latency};
+use crate::split::Part;
+
+fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
+    Arm {
+        ndcg5: Interval::point(ndcg5),
+        mrr5: Interval::point(mrr5),
+        ndcg5_raw: 0.0,
+        mrr5_raw: 0.0,
+        fair_gap: FairGap {
+            gap,
+            attribute: Some("gender".to_owned()),
+            ..FairGap::default()
+        },
+        fair_gap_interval: Interval::point(gap),
+    }
+}
+
+/// Passes every default threshold, the strict ones barely.
+fn good() -> Evaluation {
+    let gain = Gain {
+        ndcg5: Interval::point(0.0),
+        mrr5: Interval::point(0.0),
+    };
+    Evaluation {
+        model_sha256: String::new(),
+        feature_map_sha256: String::new(),
+        matrix_sha256: String::new(),
+        test: Part {
+            start: DateTime::<Utc>::UNIX_EPOCH,
+            end: DateTime::<Utc>::UNIX_EPOCH,
+            cases: 1,
+            rows: 2,
+        },
+        cases_without_load: 0,
+        cases_with_positive: 1,
+        cases_with_relevant: 1,
+        confidence: 0.95,
+        ltr: arm(0.5, 0.4001, 0.05),
+        legacy: arm(0.25, 0.4, 0.2),
+        pointwise: arm(0.9, 0.9, 0.0),
+        over_legacy: gain,
+        over_pointwise: gain,
+        latency: Latency {
+            calls: 1,
+            rows: 1,
+            p50_ms: 1.0,
+            p95_ms: 14.999,
+            p99_ms: 100.0,
+        },
+    }
+}
+
+#[test]
+fn a_model_that_meets_every_threshold_passes() {
+    let result = judge(&good(), &Gate::default());
+    assert!(result.passed, "{result:?}");
+    let exactly = Gate {
+        ndcg5_gain: 0.25,
+        ..Gate::default()
+    };
+    assert!(judge(&good(), &exactly).passed, "the nDCG threshold itself is enough");
+}
+
+#[test]
+fn each_criterion_alone_stops_a_model() {
+    type Spoil = fn(&mut Evaluation);
+    let cases: [(&str, Spoil); 8] = [
+        ("ndcg5", |e| e.ltr.ndcg5.estimate = 0.2799),
+        ("ndcg5", |e| e.ltr.ndcg5.estimate = f64::NAN),
+        ("mrr5", |e| e.ltr.mrr5.estimate = 0.4),
+        ("mrr5", |e| e.legacy.mrr5.estimate = f64::NAN),
+        ("fair_gap", |e| e.ltr.fair_gap.gap = 0.0501),
+        ("fair_gap", |e| e.ltr.fair_gap.gap = f64::NAN),
+        ("latency_p95", |e| e.latency.p95_ms = 15.0),
+        ("latency_p95", |e| e.latency.p95_ms = f64::NAN),
+    ];
+    for (name, spoil) in cases {
+        let mut evaluation = good();
+        spoil(&mut evaluation);
+        let result = judge(&evaluation, &Gate::default());
+        assert!(!result.passed);
+        let failed = result.criteria.iter().filter(|c| !c.passed);
+        assert_eq!(failed.map(|c| c.name.as_str()).collect::<Vec<_>>(), [name]);
+    }
+}
+
+#[test]
+fn thresholds_are_configuration() {
+    let strict = Gate {
+        ndcg5_gain: 0.3,
+        mrr5_gain: 0.1,
+        fair_gap: 0.01,
+        latency_p95_ms: 1.0,
+    };
+    let result = judge(&good(), &strict);
+    assert!(result.criteria.iter().all(|criterion| !criterion.passed), "{result:?}");
+}

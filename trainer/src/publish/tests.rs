@@ -1,0 +1,151 @@
+use std::fs;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::evaluate::tests::trained;
+use crate::evaluate::{EVALUATION, evaluate};
+use crate::matrix::tests::{start, synthetic};
+
+const VERSION: &str = "20261001T080000Z";
+
+/// An evaluated model in a directory of its own, with keys and without a webhook.
+fn evaluated(cases: usize, seed: u64) -> (TempDir, Settings, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = crate::evaluate::tests::settings();
+    settings.models.dir = dir.path().join("models");
+    settings.models.verify_key = dir.path().join("publish.pub");
+    settings.publish.signing_key = dir.path().join("publish.key");
+    settings.publish.notify_url = String::new();
+    crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
+    let (run, matrix) = trained(&dir, &synthetic(cases, seed), &settings);
+    evaluate(&run, &matrix, &settings).unwrap();
+    (dir, settings, run, matrix)
+}
+
+fn nothing_published(settings: &Settings) -> bool {
+    !settings.models.dir.join("ltr").join(VERSION).exists()
+}
+
+#[tokio::test]
+async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from() {
+    let (_dir, settings, run, matrix) = evaluated(400, 1);
+    let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
+    let Attempt::Published(published) = attempt else {
+        panic!("{attempt:?}");
+    };
+    assert_eq!((published.version.as_str(), published.notified), (VERSION, None));
+
+    let key = keys::read_verifying_key(&settings.models.verify_key).unwrap();
+    let models = settings.models.dir.join("ltr");
+    let (artefact, wasm) = artefact::open(&models, VERSION, &key).unwrap();
+    let scorer = artefact::admit(&Engine::new(limits(&settings)).unwrap(), &artefact, &wasm).unwrap();
+    assert_eq!(scorer.description().model_version, VERSION);
+    assert_eq!(scorer.description().feature_names, settings.schema().names());
+    let window = scorer.description().training_window.clone().unwrap();
+    assert_eq!(window.start, start().to_rfc3339());
+    assert!(artefact.manifest.golden.rows.len() >= 16 + 8);
+    assert!(artefact.manifest.golden.rows.iter().flatten().any(Option::is_none));
+    assert_eq!(artefact.manifest.gate["passed"], true);
+    assert!(artefact.manifest.metrics["ltr"]["ndcg5"]["estimate"].as_f64().unwrap() > 0.0);
+
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+    assert!(format!("{refusal:#}").contains(VERSION), "a version is published once: {refusal:#}");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_the_gate_is_not_published() {
+    let (_dir, mut settings, run, matrix) = evaluated(200, 2);
+    settings.gate.ndcg5_gain = 0.99;
+    let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
+    let Attempt::Refused(result) = attempt else {
+        panic!("{attempt:?}");
+    };
+    assert!(result.criteria.iter().any(|c| c.name == "ndcg5" && !c.passed));
+    assert!(nothing_published(&settings));
+}
+
+#[tokio::test]
+async fn files_that_do_not_belong_together_are_refused_by_name() {
+    let (_dir, settings, run, matrix) = evaluated(200, 3);
+    let model = run.join(artefact::MODEL);
+    let map = run.join(artefact::FEATURE_MAP);
+    let evaluation = run.join(EVALUATION);
+    let text = fs::read_to_string(&model).unwrap();
+    let map_text = fs::read_to_string(&map).unwrap();
+    let report = fs::read_to_string(&evaluation).unwrap();
+    let digest = crate::files::sha256(text.as_bytes());
+    let cases: [(&PathBuf, String, &str); 6] = [
+        (&model, text.replace("objective=lambdarank", "objective=regression"), "objective: \"regression\"; allowed: lambdarank or rank_xendcg"),
+        (&model, text[..text.len() / 2].to_owned(), artefact::MODEL),
+        (&model, text.replace("leaf_value=", "leaf_value=0"), "training.json beside it describes"),
+        (&map, map_text.replace("geo", "zodiac"), artefact::FEATURE_MAP),
+        (&map, map_text.replace("geo", "similarity"), artefact::FEATURE_MAP),
+        (&evaluation, report.replace(&digest, &"0".repeat(64)), "run evaluate again"),
+    ];
+    for (path, spoiled, expected) in cases {
+        let sound = fs::read(path).unwrap();
+        fs::write(path, spoiled).unwrap();
+        let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+        assert!(format!("{refusal:#}").contains(expected), "{expected}: {refusal:#}");
+        fs::write(path, sound).unwrap();
+    }
+    fs::remove_file(&evaluation).unwrap();
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+    assert!(format!("{refusal:#}").contains(EVALUATION), "{refusal:#}");
+    assert!(nothing_published(&settings));
+}
+
+#[tokio::test]
+async fn a_model_with_other_features_than_the_schema_is_refused() {
+    let (_dir, mut settings, run, matrix) = evaluated(200, 4);
+    settings.ranking.features.pop();
+    for weights in settings.ranking.presets.values_mut() {
+        weights.remove("maturity");
+    }
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+    assert!(format!("{refusal:#}").contains("feature_names"), "{refusal:#}");
+    assert!(nothing_published(&settings));
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
+    let (_dir, mut settings, run, matrix) = evaluated(400, 5);
+    let answers = |status: &'static str| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/models/notify", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let mut length = 0;
+            while !request[..length].ends_with(b"}") {
+                length += stream.read(&mut request[length..]).await.unwrap();
+            }
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (url, asked)
+    };
+    let (url, asked) = answers("202 Accepted").await;
+    settings.publish.notify_url = url;
+    let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
+    assert!(matches!(&attempt, Attempt::Published(p) if p.notified == Some(true)), "{attempt:?}");
+    let request = asked.await.unwrap();
+    assert!(request.starts_with("POST /models/notify"), "{request}");
+    assert!(request.ends_with(&format!("{{\"version\":\"{VERSION}\"}}")), "{request}");
+
+    let (url, asked) = answers("422 Unprocessable Entity").await;
+    settings.publish.notify_url = url;
+    let later = start() + Duration::from_secs(1);
+    let Attempt::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
+        panic!("the gate has not changed its mind");
+    };
+    asked.await.unwrap();
+    assert!(published.dir.exists());
+    let error = told(&published, &settings).unwrap_err().to_string();
+    assert!(error.contains("is published, but the gateway"), "{error}");
+}

@@ -131,7 +131,7 @@ fn reduce(x: f64, high: u32) -> (f64, f64, f64, u32) {
     if high < 0x3fda_827a || (0x8000_0000..0xbfd2_bec4).contains(&high) {
         return (0.0, x, 0.0, 1);
     }
-    let (u, exponent, correction) = if high >= 0x8000_0000 || high < 0x4340_0000 {
+    let (u, exponent, correction) = if !(0x4340_0000..0x8000_0000).contains(&high) {
         let u = 1.0 + x;
         let exponent = i32::try_from(u.to_bits() >> 52).expect("1 + x is positive here") - 1023;
         let correction = if exponent > 0 {

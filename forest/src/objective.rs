@@ -32,7 +32,7 @@ impl Conversion {
             pairs
                 .filter(|(name, _)| *name == key)
                 .map(|(_, value)| value)
-                .last()
+                .next_back()
         };
         let sigma = || match parameter("sigmoid").and_then(legacy_number) {
             Some(sigma) if sigma > 0.0 => Ok(sigma),

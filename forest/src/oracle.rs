@@ -109,7 +109,7 @@ fn goes_left(tree: &Tree, split: &Split, row: &[f64]) -> bool {
     }
 }
 
-/// 10. A linear leaf adds its terms in order, without fused multiply-add; a NaN among its features
+/// A linear leaf (rule 10) adds its terms in order, without fused multiply-add; a NaN among its features
 /// gives the plain leaf value instead.
 fn linear_value(leaf: &LinearLeaf, row: &[f64]) -> Option<f64> {
     let mut value = leaf.constant;

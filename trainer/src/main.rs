@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::ParameterError;
 use ltr_trainer::outcome::Outcome;
 use ltr_trainer::{component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
@@ -22,13 +23,16 @@ Every configuration key can be set as LTR_<SECTION>__<KEY>. Log level: RUST_LOG,
 
 /// Turns logged events into a published ranking model.
 #[derive(Parser)]
-#[command(name = "ltr-trainer", version, after_help = EXAMPLES)]
+#[command(name = "ltr-trainer", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     /// Configuration file (TOML)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print the configuration in force, every key commented, and exit
+    #[arg(long)]
+    print_config: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -42,8 +46,6 @@ enum Command {
     TrainDaily(nightly::Args),
     Compile(component::Args),
     Keygen(keygen::Args),
-    /// Prints the configuration in force, commented
-    PrintConfig,
 }
 
 #[tokio::main]
@@ -69,7 +71,14 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let settings = Settings::load(cli.config.as_deref(), std::env::vars())?;
-    match cli.command {
+    if cli.print_config {
+        print!("{}", settings.print());
+        return Ok(Outcome::Done);
+    }
+    let Some(command) = cli.command else {
+        Cli::command().error(ErrorKind::MissingSubcommand, "a command is needed").exit();
+    };
+    match command {
         Command::Simulate(args) => simulate::run(args, &settings).await.map(|()| Outcome::Done),
         Command::Etl(args) => etl::run(&args, &settings).await,
         Command::Train(args) => train::run(&args, &settings),
@@ -79,9 +88,5 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::TrainDaily(args) => nightly::run(&args, &settings).await,
         Command::Compile(args) => component::run(&args),
         Command::Keygen(args) => keygen::run(&args, &settings),
-        Command::PrintConfig => {
-            print!("{}", settings.print());
-            Ok(Outcome::Done)
-        }
     }
 }

@@ -109,3 +109,6 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
         Some(published) => told(published, settings).map(|()| Outcome::Done),
     }
 }
+
+#[cfg(test)]
+mod tests;

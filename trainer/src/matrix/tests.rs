@@ -156,7 +156,7 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         (with_text(&batch, "lawyer_id", 1, Some("adv_0")), "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer once a case".into()),
         (with_text(&batch, "source", 0, Some("model")), "row 1, column source: \"model\"; allowed: legacy or ltr".into()),
         (with_text(&batch, "groups", 0, Some("F")), "row 1, column groups: \"F\"; allowed: a JSON object".into()),
-        (with_text(&batch, "qid", 15, Some(&qid)), format!("row 16, column ts:")),
+        (with_text(&batch, "qid", 8, Some(&qid)), "row 9, column ts: 2026-10-01T09:00:00+00:00; allowed: 2026-10-01T08:00:00+00:00".into()),
         (with_rows(&batch, &single), "row 9, column qid: 00000000-0000-0000-0000-000000000002 has one row; allowed: at least two lawyers".into()),
         (with_rows(&batch, &[8, 9, 0, 1]), "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: not before the case above it".into()),
         (with_rows(&batch, &[0, 1, 8, 9, 2, 3]), format!("row 5, column qid: {qid}; allowed: the rows of one case together; this case began at row 1")),

@@ -81,7 +81,7 @@ async fn files_that_do_not_belong_together_are_refused_by_name() {
     let cases: [(&PathBuf, String, &str); 6] = [
         (&model, text.replace("objective=lambdarank", "objective=regression"), "objective: \"regression\"; allowed: lambdarank or rank_xendcg"),
         (&model, text[..text.len() / 2].to_owned(), artefact::MODEL),
-        (&model, text.replace("leaf_value=", "leaf_value=0"), "training.json beside it describes"),
+        (&model, text.replace("shrinkage=0.05", "shrinkage=0.06"), "training.json beside it describes"),
         (&map, map_text.replace("geo", "zodiac"), artefact::FEATURE_MAP),
         (&map, map_text.replace("geo", "similarity"), artefact::FEATURE_MAP),
         (&evaluation, report.replace(&digest, &"0".repeat(64)), "run evaluate again"),

@@ -1,0 +1,151 @@
+use chrono::Duration;
+use ranking::{Action, ActionKind, Body, Event, Grade, Impression, ShadowRow};
+use store::{Record, ShadowRecord, Store};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::evaluate::EVALUATION;
+use crate::gate::GATE;
+use crate::matrix::tests::{start, synthetic};
+use crate::matrix::{self, Case, Matrix};
+use crate::train::TRAINING;
+
+/// The events a gateway would have logged for a case, the actions in the wrong order.
+fn events(case: &Case) -> Vec<Event> {
+    let event = |number: u128, hours: i64, body: Body| Event {
+        event_id: Uuid::from_u128(case.qid.as_u128() << 32 | number),
+        ts_utc: case.ts + Duration::hours(hours),
+        case_id: case.qid,
+        user_id: Uuid::from_u128(5),
+        body,
+    };
+    let rows = &case.rows;
+    let known = |x: f64| (!x.is_nan()).then_some(x);
+    let scores: Option<Vec<f64>> = rows.iter().map(|row| row.legacy_score).collect();
+    let impression = Impression {
+        request_id: Uuid::from_u128(case.qid.as_u128() << 64),
+        lawyer_ids: rows.iter().map(|row| row.lawyer_id.clone()).collect(),
+        weights_used: Default::default(),
+        features: rows.iter().map(|row| row.features.iter().map(|&x| known(x)).collect()).collect(),
+        source: case.source,
+        model_version: None,
+        legacy_scores: scores,
+        groups: Some(rows.iter().map(|row| row.groups.clone()).collect()),
+        cases_30d: rows.iter().map(|row| row.cases_30d).collect(),
+        monthly_capacity: rows.iter().map(|row| row.monthly_capacity).collect(),
+        last_offered_at: Some(rows.iter().map(|row| row.last_offered_at).collect()),
+    };
+    let mut events = vec![];
+    for row in rows {
+        let steps = [
+            (Grade::Contracted, ActionKind::ContractSigned, 100),
+            (Grade::Contacted, ActionKind::ContactMade, 30),
+            (Grade::Clicked, ActionKind::ClickProfile, 1),
+        ];
+        for (grade, kind, hours) in steps.into_iter().filter(|step| step.0 <= row.grade) {
+            let number = u128::from(row.position) * 10 + u128::from(grade.value());
+            let lawyer_id = row.lawyer_id.clone();
+            let rank_pos = row.position;
+            let action = Action { kind, lawyer_id, rank_pos };
+            events.push(event(number, hours, Body::Action(action)));
+        }
+    }
+    events.push(event(0, 0, Body::Impression(impression)));
+    events
+}
+
+/// A log of what the matrix's cases went through, every event sent twice.
+async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
+    let mut settings = crate::evaluate::tests::settings();
+    settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display());
+    settings.lake.dir = dir.path().join("lake");
+    settings.models.dir = dir.path().join("models");
+    settings.models.verify_key = dir.path().join("publish.pub");
+    settings.publish.signing_key = dir.path().join("publish.key");
+    settings.publish.notify_url = String::new();
+    crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
+    let store = Store::open(&settings.database.url).await.unwrap();
+    let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
+    store.append(&records).await.unwrap();
+    store.append(&records).await.unwrap();
+    store.append(&[Record::Shadow(shadow(&matrix.cases[0]))]).await.unwrap();
+    store.close().await;
+    settings
+}
+
+fn shadow(case: &Case) -> ShadowRecord {
+    let row = |row: &matrix::Shown| ShadowRow {
+        lawyer_id: row.lawyer_id.clone(),
+        rank_legacy: row.position as u16,
+        rank_ltr: Some(row.position as u16),
+        label: None,
+        fair_legacy: 0.5,
+        fair_ltr: Some(0.5),
+        groups: row.groups.clone(),
+    };
+    ShadowRecord {
+        request_id: Uuid::from_u128(1234),
+        ts_utc: case.ts,
+        case_id: case.qid,
+        user_pseudonym: Uuid::from_u128(6),
+        model_version: "20260901T000000Z".to_owned(),
+        outcome: "ok".to_owned(),
+        score_us: Some(50),
+        rows: case.rows.iter().map(row).collect(),
+    }
+}
+
+/// When the longest window of the last case has closed.
+fn closed(matrix: &Matrix) -> DateTime<Utc> {
+    matrix.cases[matrix.cases.len() - 1].ts + Duration::hours(168)
+}
+
+#[tokio::test]
+async fn a_night_turns_the_event_log_into_a_published_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(400, 11);
+    let settings = logged(&dir, &log).await;
+    let as_of = closed(&log);
+    let args = Args { as_of: Some(as_of), json: true };
+    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+
+    let path = matrix_path(&settings.lake.dir, as_of.date_naive());
+    let built = matrix::read(std::fs::read(&path).unwrap(), &settings.schema()).unwrap();
+    // A score is logged for all lawyers of an impression or for none; text, because NaN (missing)
+    // does not equal itself.
+    assert_eq!(format!("{built:?}"), format!("{log:?}"), "what went in comes out");
+    let run_dir = settings.lake.dir.join("ltr/runs").join(version_of(as_of));
+    for name in [TRAINING, EVALUATION, GATE] {
+        assert!(run_dir.join(name).exists(), "{name}");
+    }
+    let versions = runtime::artefact::versions(&settings.models.dir.join("ltr")).unwrap();
+    assert_eq!(versions, [version_of(as_of)]);
+
+    let store = Store::open(&settings.database.url).await.unwrap();
+    let cases = store.shadow_cases("20260901T000000Z", as_of - Duration::hours(168)).await.unwrap();
+    let labels: Vec<f32> = cases[0].rows.iter().map(|row| row.label.unwrap()).collect();
+    let expected: Vec<f32> = log.cases[0].rows.iter().map(|row| row.grade.label() as f32).collect();
+    assert_eq!(labels, expected);
+}
+
+#[tokio::test]
+async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(200, 12);
+    let mut settings = logged(&dir, &log).await;
+    settings.gate.ndcg5_gain = 0.99;
+    let args = Args { as_of: Some(closed(&log)), json: true };
+    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
+    assert!(!settings.models.dir.exists());
+}
+
+#[tokio::test]
+async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = logged(&dir, &synthetic(30, 13)).await;
+    let args = Args { as_of: Some(start() + Duration::hours(100)), json: false };
+    let error = run(&args, &settings).await.unwrap_err().to_string();
+    assert!(error.contains("30 with an open window"), "{error}");
+    assert!(!settings.lake.dir.exists());
+}

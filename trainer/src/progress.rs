@@ -1,5 +1,7 @@
 //! Progress bars on standard error; nothing at all where that is not a terminal.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar of `length` steps: `what [####----] 12/100 text ETA`.
@@ -13,4 +15,16 @@ pub fn bar(what: &'static str, length: usize) -> ProgressBar {
     );
     bar.set_prefix(what);
     bar
+}
+
+/// A sign of life for a step that cannot say how far it is: `what  / 3s`.
+pub fn spinner(what: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.set_style(
+        ProgressStyle::with_template("{prefix:>12} {spinner} {elapsed}")
+            .expect("the template is a constant in indicatif's own syntax"),
+    );
+    spinner.set_prefix(what);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }

@@ -242,7 +242,9 @@ fn pointwise_scores(
     let labels: Vec<f64> = labels.map(|row| row.grade.label()).collect();
     let mut values = matrix::values(train);
     map.scale(&mut values);
+    let spinner = progress::spinner("pointwise");
     let model = pointwise::Model::fit(&values, &labels, map.names().len());
+    spinner.finish_and_clear();
     let score = |case: &Case| {
         let mut rows = matrix::values(std::slice::from_ref(case));
         map.scale(&mut rows);

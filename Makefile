@@ -24,7 +24,7 @@ ARGS ?=
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
+setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
 	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }
 	@command -v cargo >/dev/null || { echo "make setup: no cargo found: install Rust 1.95 with rustup" >&2; exit 1; }
 	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
@@ -34,8 +34,7 @@ $(TOOLS)/.ready: Makefile
 	python3 -m venv $(TOOLS)
 	$(PIP) 'cmake==$(CMAKE_VERSION)' 'libclang==$(LIBCLANG_VERSION)'
 	cd $(TOOLS) && rm -f libclang && ln -s lib/python3*/site-packages/clang/native libclang
-	# The wheel has no headers of its own; libclang looks for them here, and the C compiler has the same ones.
-	mkdir -p $(TOOLS)/lib/clang/18 && ln -sfn "$$(cc -print-file-name=include)" $(TOOLS)/lib/clang/18/include
+	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
 setup-servers: $(TOOLS)/.servers ## Install the peers that tests compare with (LightGBM's Python package)

@@ -1,0 +1,406 @@
+//! What the gateway and the nightly run rely on: nothing kept twice, nothing kept by half, nothing lost.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use ranking::events::{Action, ActionKind, Body, Event, Impression, Source};
+use ranking::verdict::ShadowRow;
+use serde_json::json;
+use store::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Store, StoreError};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const VERSION: &str = "20261001T021500Z";
+
+fn day(day: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + Duration::days(20_000 + day)
+}
+
+fn url(folder: &TempDir) -> String {
+    format!("sqlite://{}/new/ltr.db", folder.path().display())
+}
+
+async fn fresh() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&url(&folder)).await.unwrap();
+    (folder, store)
+}
+
+fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
+    Event {
+        event_id: Uuid::from_u128(id),
+        ts_utc: ts,
+        case_id: Uuid::from_u128(case),
+        user_id: Uuid::from_u128(9),
+        body: Body::Impression(Impression {
+            request_id: Uuid::from_u128(id),
+            lawyer_ids: lawyers.iter().map(|lawyer| lawyer.to_string()).collect(),
+            weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
+            features: lawyers
+                .iter()
+                .map(|_| vec![Some(0.1), None, Some(0.3)])
+                .collect(),
+            source: Source::Legacy,
+            model_version: None,
+            legacy_scores: Some(vec![0.1; lawyers.len()]),
+            groups: None,
+            cases_30d: None,
+            monthly_capacity: None,
+            last_offered_at: None,
+        }),
+    }
+}
+
+fn click(id: u128, case: u128, ts: DateTime<Utc>, lawyer: &str) -> Event {
+    let body = Body::Action(Action {
+        kind: ActionKind::ClickProfile,
+        lawyer_id: lawyer.into(),
+        rank_pos: 1,
+    });
+    Event {
+        body,
+        ..impression(id, case, ts, &[lawyer])
+    }
+}
+
+fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
+    let row = |lawyer: &str, rank| ShadowRow {
+        lawyer_id: lawyer.into(),
+        rank_legacy: rank,
+        rank_ltr: Some(3 - rank),
+        label: None,
+        fair_legacy: 0.1 + 0.2,
+        fair_ltr: Some(0.7),
+        groups: BTreeMap::from([("gender".into(), "F".into())]),
+    };
+    ShadowRecord {
+        request_id: Uuid::from_u128(request),
+        ts_utc: ts,
+        case_id: Uuid::from_u128(case),
+        user_pseudonym: Uuid::from_u128(77),
+        model_version: VERSION.into(),
+        outcome: "ok".into(),
+        score_us: Some(250),
+        rows: vec![row("adv_1", 1), row("adv_2", 2)],
+    }
+}
+
+async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
+    let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
+    cases
+        .into_iter()
+        .map(|case| {
+            (
+                case.case_id,
+                case.rows.iter().map(|row| row.label).collect(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_record_that_comes_again_changes_nothing() {
+    let (_folder, store) = fresh().await;
+    let event = Record::Event(impression(1, 5, day(0), &["adv_1", "adv_2"]));
+    let record = Record::Shadow(shadow(1, 5, day(0)));
+    let stored = store
+        .append(&[event.clone(), record.clone()])
+        .await
+        .unwrap();
+    assert_eq!(stored, [Appended::Stored, Appended::Stored]);
+
+    let mut changed = shadow(1, 5, day(0));
+    changed.model_version = "another".into();
+    let other = Record::Event(click(2, 5, day(0), "adv_1"));
+    let again = store
+        .append(&[event, record, Record::Shadow(changed), other.clone(), other])
+        .await
+        .unwrap();
+    use Appended::{Duplicate, Stored};
+    assert_eq!(again, [Duplicate, Duplicate, Duplicate, Stored, Duplicate]);
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().len(), 2);
+    store.label_shadow(&[], day(1)).await.unwrap();
+    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().len(), 1);
+    assert_eq!(store.shadow_cases("another", day(1)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_half_way_leaves_nothing() {
+    let (_folder, store) = fresh().await;
+    let mut broken = shadow(1, 5, day(0));
+    broken.rows[1].rank_legacy = 0;
+    let batch = [
+        Record::Event(impression(1, 5, day(0), &["adv_1"])),
+        Record::Shadow(broken),
+    ];
+    assert!(matches!(
+        store.append(&batch).await,
+        Err(StoreError::Sql(_))
+    ));
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), []);
+    store.label_shadow(&[], day(1)).await.unwrap();
+    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap(), []);
+    // And the store goes on.
+    assert_eq!(store.append(&batch[..1]).await.unwrap(), [Appended::Stored]);
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_reopening() {
+    let (folder, store) = fresh().await;
+    let events = [
+        impression(1, 5, day(0), &["adv_1", "adv_2"]),
+        click(2, 5, day(0) + Duration::nanoseconds(1), "adv_2"),
+    ];
+    store
+        .append(&events.clone().map(Record::Event))
+        .await
+        .unwrap();
+    store
+        .append(&[Record::Shadow(shadow(1, 5, day(0)))])
+        .await
+        .unwrap();
+    let state = RolloutState {
+        weight: 25,
+        champion: None,
+        challenger: Some(VERSION.into()),
+    };
+    let entry = HistoryEntry {
+        ts_utc: day(1),
+        action: "weight".into(),
+        actor: "admin".into(),
+        detail: json!({"to": 25}),
+    };
+    store.save_rollout(&state, &entry).await.unwrap();
+    drop(store);
+
+    let store = Store::open(&url(&folder)).await.unwrap();
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), events);
+    assert_eq!(store.rollout().await.unwrap(), state);
+    assert_eq!(store.history(10).await.unwrap(), [entry]);
+    store
+        .label_shadow(&[(Uuid::from_u128(5), "adv_2".into(), 0.3)], day(1))
+        .await
+        .unwrap();
+    let found = &store.shadow_cases(VERSION, day(1)).await.unwrap()[0];
+    let mut expected = shadow(1, 5, day(0)).rows;
+    expected[0].label = Some(0.0);
+    expected[1].label = Some(0.3);
+    assert_eq!(found.rows, expected, "bit for bit, in legacy order");
+    assert_eq!(
+        (found.score_us, found.outcome.as_str(), found.ts_utc),
+        (Some(250), "ok", day(0))
+    );
+}
+
+#[tokio::test]
+async fn events_come_in_time_order_and_the_end_is_outside() {
+    let (_folder, store) = fresh().await;
+    let late = click(1, 5, day(2), "adv_1");
+    let early = [
+        click(3, 5, day(1), "adv_1"),
+        click(2, 5, day(1), "adv_1"),
+        click(4, 5, day(3), "adv_1"),
+    ];
+    store
+        .append(
+            &[late]
+                .into_iter()
+                .chain(early)
+                .map(Record::Event)
+                .collect::<Vec<_>>(),
+        )
+        .await
+        .unwrap();
+    let found = store.events_between(day(1), day(3)).await.unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .map(|event| event.event_id.as_u128())
+            .collect::<Vec<_>>(),
+        [2, 3, 1]
+    );
+}
+
+#[tokio::test]
+async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other() {
+    let (_folder, store) = fresh().await;
+    let events = [
+        impression(1, 5, day(0), &["adv_1", "adv_2"]),
+        impression(2, 5, day(1), &["adv_3"]),
+        impression(3, 6, day(1), &["adv_4"]),
+        click(4, 5, day(1), "adv_5"),
+    ];
+    store.append(&events.map(Record::Event)).await.unwrap();
+    let mut shown: Vec<String> = store
+        .shown(Uuid::from_u128(5))
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
+    shown.sort();
+    assert_eq!(shown, ["adv_1", "adv_2", "adv_3"]);
+    assert!(store.shown(Uuid::from_u128(7)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_closed_and_labelled_cases_are_evidence() {
+    let (_folder, store) = fresh().await;
+    let records = [
+        shadow(1, 1, day(0)),
+        shadow(2, 2, day(5)),
+        shadow(3, 3, day(0)),
+        shadow(4, 3, day(5)),
+    ];
+    store.append(&records.map(Record::Shadow)).await.unwrap();
+    assert_eq!(
+        store.shadow_cases(VERSION, day(9)).await.unwrap(),
+        [],
+        "nothing is labelled yet"
+    );
+
+    // Case 2 is open, and so is case 3, which came back on day 5.
+    let given = [1, 2, 3].map(|case| (Uuid::from_u128(case), "adv_2".to_owned(), 1.0));
+    assert_eq!(store.label_shadow(&given, day(3)).await.unwrap(), 2);
+    assert_eq!(
+        labels(&store).await,
+        [(Uuid::from_u128(1), vec![Some(0.0), Some(1.0)])]
+    );
+
+    assert_eq!(store.label_shadow(&given, day(9)).await.unwrap(), 6);
+    assert_eq!(labels(&store).await.len(), 4);
+    let closed = store.shadow_cases(VERSION, day(3)).await.unwrap();
+    assert_eq!(
+        closed
+            .iter()
+            .map(|case| case.request_id.as_u128())
+            .collect::<Vec<_>>(),
+        [1, 3]
+    );
+}
+
+#[tokio::test]
+async fn a_later_run_raises_labels_and_never_wipes_them() {
+    let (_folder, store) = fresh().await;
+    store
+        .append(&[Record::Shadow(shadow(1, 1, day(0)))])
+        .await
+        .unwrap();
+    let case = Uuid::from_u128(1);
+    store
+        .label_shadow(&[(case, "adv_1".into(), 0.3)], day(1))
+        .await
+        .unwrap();
+    assert_eq!(store.label_shadow(&[], day(2)).await.unwrap(), 0);
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.3), Some(0.0)])]);
+    assert_eq!(
+        store
+            .label_shadow(&[(case, "adv_1".into(), 0.6)], day(2))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.6), Some(0.0)])]);
+
+    let wrong = store
+        .label_shadow(&[(case, "adv_1".into(), 1.5)], day(2))
+        .await
+        .unwrap_err();
+    assert!(
+        wrong.to_string().contains("1.5") && wrong.to_string().contains("0 to 1"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test]
+async fn the_rollout_starts_at_nothing_and_remembers_every_change() {
+    let (_folder, store) = fresh().await;
+    assert_eq!(store.rollout().await.unwrap(), RolloutState::default());
+    for weight in [10, 0] {
+        let state = RolloutState {
+            weight,
+            champion: Some(VERSION.into()),
+            challenger: None,
+        };
+        let detail = json!({"weight": weight});
+        let entry = HistoryEntry {
+            ts_utc: day(0),
+            action: "weight".into(),
+            actor: "admin".into(),
+            detail,
+        };
+        store.save_rollout(&state, &entry).await.unwrap();
+        assert_eq!(store.rollout().await.unwrap(), state);
+    }
+    let weights: Vec<_> = store
+        .history(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.detail["weight"].clone())
+        .collect();
+    assert_eq!(weights, [json!(0), json!(10)], "newest first");
+    let entry = store.history(1).await.unwrap().remove(0);
+    let too_much = RolloutState {
+        weight: 101,
+        ..RolloutState::default()
+    };
+    assert!(matches!(
+        store.save_rollout(&too_much, &entry).await,
+        Err(StoreError::Value { .. })
+    ));
+    assert_eq!(store.history(10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn two_programs_share_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(&folder);
+    let (gateway, nightly) = tokio::join!(Store::open(&url), Store::open(&url));
+    let (gateway, nightly) = (gateway.unwrap(), nightly.unwrap());
+    gateway
+        .append(&[Record::Shadow(shadow(1, 1, day(0)))])
+        .await
+        .unwrap();
+    let writing = async {
+        for id in 0..50 {
+            gateway
+                .append(&[Record::Event(impression(id, 1, day(0), &["adv_1"]))])
+                .await
+                .unwrap();
+        }
+    };
+    let labelling = async {
+        for round in 0..50 {
+            let label = if round % 2 == 0 { 0.3 } else { 0.6 };
+            nightly
+                .label_shadow(&[(Uuid::from_u128(1), "adv_1".into(), label)], day(1))
+                .await
+                .unwrap();
+        }
+    };
+    tokio::join!(writing, labelling);
+    assert_eq!(
+        nightly.events_between(day(0), day(1)).await.unwrap().len(),
+        50
+    );
+    assert_eq!(labels(&gateway).await[0].1, [Some(0.6), Some(0.0)]);
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_is_refused_by_name() {
+    for url in [
+        "postgres://localhost/ltr",
+        "sqlite::memory:",
+        "sqlite://",
+        "sqlite://:memory:",
+        "var/ltr.db",
+    ] {
+        let error = Store::open(url).await.unwrap_err().to_string();
+        assert!(
+            error.contains("database.url")
+                && error.contains(url)
+                && error.contains("sqlite://PATH"),
+            "{error}"
+        );
+    }
+}

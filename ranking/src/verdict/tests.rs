@@ -1,1 +1,174 @@
+use super::*;
 
+/// A shadow request in which `hired` of five lawyers signed; LTR has them at `ltr`, legacy at `legacy`.
+fn case(number: u128, legacy: u16, ltr: u16) -> ShadowCase {
+    let place = |lawyer: u16, hired_at: u16| match lawyer {
+        0 => hired_at,
+        other if other < hired_at => other,
+        other => other + 1,
+    };
+    ShadowCase {
+        request_id: Uuid::from_u128(1_000_000 + number),
+        case_id: Uuid::from_u128(number),
+        ts_utc: DateTime::from_timestamp(1_767_225_600 + 3600 * number as i64, 0).unwrap(),
+        score_us: Some(800),
+        outcome: SCORED.into(),
+        rows: (0..6)
+            .map(|lawyer| ShadowRow {
+                lawyer_id: format!("adv_{lawyer}"),
+                rank_legacy: place(lawyer, legacy),
+                rank_ltr: Some(place(lawyer, ltr)),
+                label: Some(if lawyer == 0 { 1.0 } else { 0.0 }),
+                fair_legacy: 0.5,
+                fair_ltr: Some(0.5),
+                groups: BTreeMap::from([("gender".into(), if lawyer % 2 == 0 { "F" } else { "M" }.into())]),
+            })
+            .collect(),
+    }
+}
+
+fn criteria() -> Criteria {
+    Criteria { resamples: 200, ..Criteria::default() }
+}
+
+/// Three weeks, in which LTR finds the hired lawyer first and legacy fourth, but for every tenth case.
+fn good() -> Vec<ShadowCase> {
+    (0..504).map(|i| if i % 10 == 0 { case(i, 1, 2) } else { case(i, 4, 1) }).collect()
+}
+
+fn failed(evidence: &Evidence) -> Vec<&'static str> {
+    let verdict = decide(evidence, &criteria());
+    assert_eq!(verdict.criteria.len(), 5);
+    assert_eq!(verdict.promote, verdict.criteria.iter().all(|c| c.passed));
+    verdict.criteria.iter().filter(|c| !c.passed).map(|c| c.name).collect()
+}
+
+#[test]
+fn a_challenger_that_is_better_in_every_respect_is_promoted() {
+    let evidence = gather(&good(), &criteria());
+    assert_eq!((evidence.cases, evidence.contracts, evidence.fallbacks), (504, 504, 0));
+    assert!((evidence.days - 503.0 / 24.0).abs() < 1e-9);
+    assert!((evidence.hit3_legacy - 51.0 / 504.0).abs() < 1e-12);
+    assert_eq!(evidence.hit3_ltr, 1.0);
+    assert!((evidence.mrr_gap.estimate - (evidence.mrr_ltr - evidence.mrr_legacy)).abs() < 1e-12);
+    assert_eq!(evidence.latency_p95_ms, Some(0.8));
+    assert!(failed(&evidence).is_empty());
+}
+
+#[test]
+fn each_criterion_alone_stops_the_promotion() {
+    let evidence = gather(&good(), &criteria());
+    let spoil = |how: fn(&mut Evidence)| {
+        let mut evidence = evidence.clone();
+        how(&mut evidence);
+        failed(&evidence)
+    };
+    assert_eq!(spoil(|e| e.days = 13.9), ["duration"]);
+    assert_eq!(spoil(|e| e.hit3_gain.estimate = 0.049), ["hit3"]);
+    assert_eq!(spoil(|e| e.mrr_gap.low = 0.0), ["mrr_gap"]);
+    assert_eq!(spoil(|e| e.fair_gap_ltr = e.fair_gap_legacy + 0.021), ["fair_gap"]);
+    assert_eq!(spoil(|e| e.latency_p95_ms = Some(15.0)), ["latency"]);
+    assert_eq!(spoil(|e| e.latency_p95_ms = None), ["latency"]);
+}
+
+#[test]
+fn thresholds_met_exactly_are_met() {
+    let mut evidence = gather(&good(), &criteria());
+    evidence.days = 14.0;
+    evidence.hit3_gain.estimate = 0.35 - 0.30;
+    (evidence.fair_gap_legacy, evidence.fair_gap_ltr) = (0.03, 0.05);
+    evidence.latency_p95_ms = Some(14.999);
+    assert!(failed(&evidence).is_empty());
+}
+
+#[test]
+fn many_cases_stand_in_for_many_days() {
+    let mut evidence = gather(&good(), &criteria());
+    (evidence.days, evidence.cases) = (2.0, 3000);
+    assert!(failed(&evidence).is_empty());
+    evidence.cases = 2999;
+    assert_eq!(failed(&evidence), ["duration"]);
+}
+
+#[test]
+fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
+    let nothing = gather(&[], &criteria());
+    assert_eq!(failed(&nothing), ["duration", "hit3", "mrr_gap", "fair_gap", "latency"]);
+    let mut unlabelled = good();
+    for row in unlabelled.iter_mut().flat_map(|c| &mut c.rows) {
+        row.label = Some(0.6);
+    }
+    let no_contract = gather(&unlabelled, &criteria());
+    assert_eq!(failed(&no_contract), ["hit3", "mrr_gap"]);
+    // Not even where the thresholds ask for nothing.
+    let lax = Criteria { hit3_gain: -1.0, min_days: 0.0, ..criteria() };
+    assert!(!decide(&no_contract, &lax).promote && !decide(&nothing, &lax).promote);
+    for evidence in [nothing, no_contract] {
+        let json = serde_json::to_string(&(&evidence, decide(&evidence, &criteria()))).unwrap();
+        assert!(!json.to_lowercase().contains("nan") && !json.contains("inf"), "{json}");
+        let json = serde_json::to_value(&evidence).unwrap();
+        let numbers = json.as_object().unwrap().iter().filter(|(key, _)| *key != "latency_p95_ms");
+        assert!(numbers.into_iter().all(|(_, value)| !value.is_null()), "{json}");
+    }
+}
+
+#[test]
+fn where_the_challenger_failed_legacy_counts_as_its_answer() {
+    let mut cases = good();
+    for case in &mut cases {
+        case.outcome = "timeout".into();
+        // Whatever is left of an answer does not count.
+        case.score_us = Some(1);
+    }
+    let evidence = gather(&cases, &criteria());
+    assert_eq!(evidence.fallbacks, 504);
+    assert_eq!(evidence.hit3_ltr, evidence.hit3_legacy);
+    assert_eq!(evidence.mrr_gap, Interval::point(0.0));
+    assert_eq!(evidence.latency_p95_ms, None);
+    for row in cases.iter_mut().flat_map(|c| &mut c.rows) {
+        (row.rank_ltr, row.fair_ltr) = (None, None);
+    }
+    assert_eq!(gather(&cases, &criteria()).hit3_ltr, evidence.hit3_legacy);
+}
+
+#[test]
+fn a_case_asked_for_twice_counts_once_with_its_best_ranks() {
+    let mut again = case(1, 2, 5);
+    again.request_id = Uuid::from_u128(77);
+    let evidence = gather(&[case(1, 4, 1), again], &criteria());
+    assert_eq!((evidence.cases, evidence.contracts), (1, 1));
+    assert_eq!((evidence.hit3_legacy, evidence.hit3_ltr), (1.0, 1.0));
+    assert_eq!((evidence.mrr_legacy, evidence.mrr_ltr), (0.5, 1.0));
+}
+
+#[test]
+fn the_order_cases_come_in_does_not_matter() {
+    let cases = good();
+    let mut reversed = cases.clone();
+    reversed.reverse();
+    let (a, b) = (gather(&cases, &criteria()), gather(&reversed, &criteria()));
+    assert_eq!((a.hit3_gain, a.mrr_gap, a.days), (b.hit3_gain, b.mrr_gap, b.days));
+}
+
+#[test]
+fn the_95th_percentile_is_the_nearest_rank() {
+    let mut cases: Vec<ShadowCase> = (0..20).map(|i| case(i, 1, 1)).collect();
+    cases[7].score_us = Some(90_000);
+    assert_eq!(gather(&cases, &criteria()).latency_p95_ms, Some(0.8));
+    cases[8].score_us = Some(20_000);
+    assert_eq!(gather(&cases, &criteria()).latency_p95_ms, Some(20.0));
+}
+
+#[test]
+fn the_fair_gap_compares_groups_arm_by_arm() {
+    let mut cases = good();
+    for row in cases.iter_mut().flat_map(|c| &mut c.rows) {
+        if row.groups["gender"] == "F" {
+            row.fair_ltr = Some(0.58);
+        }
+    }
+    let evidence = gather(&cases, &criteria());
+    assert_eq!(evidence.fair_gap_legacy, 0.0);
+    assert!((evidence.fair_gap_ltr - 0.08).abs() < 1e-9);
+    assert_eq!(failed(&evidence), ["fair_gap"]);
+}

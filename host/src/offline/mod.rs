@@ -1,0 +1,34 @@
+//! Commands that need no gateway: score a file with a component, and say what a component is.
+
+mod inspect;
+mod output;
+mod score;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use runtime::{Engine, Limits};
+
+pub use inspect::{InspectArgs, inspect};
+pub use score::{ScoreArgs, score};
+
+/// A component's bytes, read no further than an engine would take.
+fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let most = Limits::default().max_component_bytes as u64;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        bytes.len() as u64 <= most,
+        "{} is larger than {most} bytes; allowed: at most that for a component",
+        path.display()
+    );
+    Ok(bytes)
+}
+
+fn engine() -> anyhow::Result<Engine> {
+    Ok(Engine::new(Limits::default())?)
+}

@@ -1,0 +1,131 @@
+//! Scores as text, and a file that is written whole or not at all.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Adds one line a row: `outputs` scores with commas between.
+pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
+    for row in scores.chunks(outputs.max(1)) {
+        for (class, score) in row.iter().enumerate() {
+            if class > 0 {
+                text.push(',');
+            }
+            push_number(text, *score);
+        }
+        text.push('\n');
+    }
+}
+
+/// The fewest digits that read back to the same bits; `nan`, `inf` and `-inf` for what has no digits.
+fn push_number(text: &mut String, number: f64) {
+    if number.is_nan() {
+        text.push_str("nan");
+    } else {
+        // Debug, unlike Display, has exponents: 1e300 is not written as 301 digits.
+        write!(text, "{number:?}").expect("a String takes every write");
+    }
+}
+
+/// A new file that takes its name only when it is complete; before that it is a hidden sibling, so that the rename stays
+/// within one file system. Dropped before [`Destination::commit`], it leaves nothing.
+pub(super) struct Destination {
+    file: Option<BufWriter<File>>,
+    hidden: PathBuf,
+    path: PathBuf,
+}
+
+impl Destination {
+    pub fn create(path: &Path) -> io::Result<Destination> {
+        let Some(name) = path.file_name() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+        };
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.tmp", std::process::id()));
+        let hidden = path.with_file_name(hidden);
+        let file = OpenOptions::new().write(true).create_new(true).open(&hidden)?;
+        Ok(Destination {
+            file: Some(BufWriter::new(file)),
+            hidden,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Puts the file in its place, on disk.
+    pub fn commit(mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            fs::rename(&self.hidden, &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Destination {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        // After a commit the name is gone, and this finds nothing.
+        let _ = fs::remove_file(&self.hidden);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_a_line_and_classes_have_commas_between() {
+        let mut text = String::new();
+        push_lines(&mut text, &[0.1, -0.0, 1e300, f64::INFINITY, f64::NAN, 5e-324], 3);
+        assert_eq!(text, "0.1,-0.0,1e300\ninf,nan,5e-324\n");
+        text.clear();
+        push_lines(&mut text, &[f64::NEG_INFINITY, 2.0], 1);
+        assert_eq!(text, "-inf\n2.0\n");
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scores.txt");
+        fs::write(&path, "before").unwrap();
+        let mut lost = Destination::create(&path).unwrap();
+        lost.write_all(b"half").unwrap();
+        drop(lost);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        let mut kept = Destination::create(&path).unwrap();
+        kept.write_all(b"whole").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        kept.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(Destination::create(&dir.path().join("absent/scores.txt")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_score_reads_back_to_the_same_bits(number in proptest::num::f64::ANY) {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            let read: f64 = text.parse().unwrap();
+            prop_assert!(read.to_bits() == number.to_bits() || (read.is_nan() && number.is_nan()));
+        }
+    }
+}

@@ -117,9 +117,8 @@ impl Attributed {
         }
         let rows = rows(shown_at, impression, &history.actions, windows);
         let labelled = rows.iter().filter(|row| row.grade != Grade::Shown);
-        self.labels.extend(
-            labelled.map(|row| (qid, row.lawyer_id.clone(), row.grade.label() as f32)),
-        );
+        self.labels
+            .extend(labelled.map(|row| (qid, row.lawyer_id.clone(), row.grade.label() as f32)));
         if !range.contains(&shown_at) {
             counts.cases_out_of_range += 1;
         } else if rows.len() < 2 {
@@ -178,7 +177,11 @@ fn rows(
         lawyer_id: lawyer_id.clone(),
         grade: grade(
             shown_at,
-            by_lawyer.get(lawyer_id.as_str()).into_iter().flatten().copied(),
+            by_lawyer
+                .get(lawyer_id.as_str())
+                .into_iter()
+                .flatten()
+                .copied(),
             windows,
         ),
         features: impression.features[at]

@@ -177,6 +177,5 @@ pub fn fit(
     })
 }
 
-
 #[cfg(test)]
 mod tests;

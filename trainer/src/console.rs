@@ -15,7 +15,11 @@ pub fn table(header: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled);
     let bold = |text: &&str| {
         let cell = Cell::new(text);
-        if on_terminal() { cell.add_attribute(Attribute::Bold) } else { cell }
+        if on_terminal() {
+            cell.add_attribute(Attribute::Bold)
+        } else {
+            cell
+        }
     };
     table.set_header(header.iter().map(bold));
     table
@@ -23,7 +27,11 @@ pub fn table(header: &[&str]) -> Table {
 
 /// `passed` or `FAILED`, green or red on a terminal.
 pub fn verdict(passed: bool) -> Cell {
-    let (text, color) = if passed { ("passed", Color::Green) } else { ("FAILED", Color::Red) };
+    let (text, color) = if passed {
+        ("passed", Color::Green)
+    } else {
+        ("FAILED", Color::Red)
+    };
     let cell = Cell::new(text);
     if on_terminal() { cell.fg(color) } else { cell }
 }

@@ -118,7 +118,11 @@ pub async fn build(
         .context("reading events")?;
     let attributed = attribute(&events, &settings.labels, range, as_of);
     drop(events);
-    let Attributed { cases, labels, counts } = attributed;
+    let Attributed {
+        cases,
+        labels,
+        counts,
+    } = attributed;
     let shadow_rows_labelled = store
         .label_shadow(&labels, as_of - settings.labels.longest())
         .await
@@ -158,7 +162,11 @@ fn range(args: &Args) -> anyhow::Result<Range<DateTime<Utc>>> {
     }
     let range = args.from.unwrap_or(always().start)..args.to.unwrap_or(always().end);
     if range.is_empty() {
-        bail!("--from {}: allowed: before --to, {}", range.start, range.end);
+        bail!(
+            "--from {}: allowed: before --to, {}",
+            range.start,
+            range.end
+        );
     }
     Ok(range)
 }
@@ -181,19 +189,46 @@ pub fn print_report(report: &Report) {
     add("events read", counts.events.to_string());
     add("queries (cases)", report.queries.to_string());
     add("rows (lawyers shown)", report.rows.to_string());
-    for (name, rows) in ["0 shown", "1 click", "2 contact", "3 contract"].iter().zip(report.grades) {
+    for (name, rows) in ["0 shown", "1 click", "2 contact", "3 contract"]
+        .iter()
+        .zip(report.grades)
+    {
         add(&format!("grade {name}"), rows.to_string());
     }
     add("cases left out: window open", counts.cases_open.to_string());
-    add("cases left out: out of range", counts.cases_out_of_range.to_string());
-    add("cases left out: one lawyer", counts.cases_single.to_string());
+    add(
+        "cases left out: out of range",
+        counts.cases_out_of_range.to_string(),
+    );
+    add(
+        "cases left out: one lawyer",
+        counts.cases_single.to_string(),
+    );
     add("actions counted", counts.actions_counted.to_string());
-    add("actions of cases left out", counts.actions_of_left_out_cases.to_string());
-    add("actions after their window", counts.actions_after_window.to_string());
-    add("actions before the impression", counts.actions_before_impression.to_string());
-    add("actions on lawyers not shown first", counts.actions_not_shown.to_string());
-    add("actions without impression", counts.actions_without_impression.to_string());
-    add("shadow rows labelled", report.shadow_rows_labelled.to_string());
+    add(
+        "actions of cases left out",
+        counts.actions_of_left_out_cases.to_string(),
+    );
+    add(
+        "actions after their window",
+        counts.actions_after_window.to_string(),
+    );
+    add(
+        "actions before the impression",
+        counts.actions_before_impression.to_string(),
+    );
+    add(
+        "actions on lawyers not shown first",
+        counts.actions_not_shown.to_string(),
+    );
+    add(
+        "actions without impression",
+        counts.actions_without_impression.to_string(),
+    );
+    add(
+        "shadow rows labelled",
+        report.shadow_rows_labelled.to_string(),
+    );
     add("written to", report.path.display().to_string());
     println!("{table}");
 }

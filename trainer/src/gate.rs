@@ -61,7 +61,11 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
     let (ndcg, mrr) = (ltr.ndcg5.estimate, ltr.mrr5.estimate);
     let (ndcg_legacy, mrr_legacy) = (legacy.ndcg5.estimate, legacy.mrr5.estimate);
     let (gap, p95) = (ltr.fair_gap.gap, evaluation.latency.p95_ms);
-    let worst = ltr.fair_gap.attribute.as_deref().unwrap_or("no attribute with two groups");
+    let worst = ltr
+        .fair_gap
+        .attribute
+        .as_deref()
+        .unwrap_or("no attribute with two groups");
     let criteria = vec![
         Criterion {
             name: "ndcg5".to_owned(),
@@ -105,7 +109,11 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     } else {
         print_gate(&result);
     }
-    Ok(if result.passed { Outcome::Done } else { Outcome::Refused })
+    Ok(if result.passed {
+        Outcome::Done
+    } else {
+        Outcome::Refused
+    })
 }
 
 /// Judges the model in `dir` by its `evaluation.json` and writes `gate.json`.
@@ -128,9 +136,21 @@ pub fn evaluation_of(trained: &Trained) -> anyhow::Result<Evaluation> {
     let path = trained.dir.join(EVALUATION);
     let evaluation: Evaluation = files::read_json(&path)?;
     for (key, found, expected) in [
-        ("model_sha256", &evaluation.model_sha256, &trained.training.model_sha256),
-        ("feature_map_sha256", &evaluation.feature_map_sha256, &trained.matrix.feature_map_sha256),
-        ("matrix_sha256", &evaluation.matrix_sha256, &trained.matrix.sha256),
+        (
+            "model_sha256",
+            &evaluation.model_sha256,
+            &trained.training.model_sha256,
+        ),
+        (
+            "feature_map_sha256",
+            &evaluation.feature_map_sha256,
+            &trained.matrix.feature_map_sha256,
+        ),
+        (
+            "matrix_sha256",
+            &evaluation.matrix_sha256,
+            &trained.matrix.sha256,
+        ),
     ] {
         ensure!(
             found == expected,
@@ -158,7 +178,10 @@ pub fn print_gate(result: &GateResult) {
     } else {
         let failed = result.criteria.iter().filter(|criterion| !criterion.passed);
         let failed: Vec<&str> = failed.map(|criterion| criterion.name.as_str()).collect();
-        println!("gate: FAILED on {}; nothing is published", failed.join(", "));
+        println!(
+            "gate: FAILED on {}; nothing is published",
+            failed.join(", ")
+        );
     }
 }
 

@@ -64,7 +64,11 @@ async fn main() -> ExitCode {
             let configuration = |cause: &(dyn std::error::Error + 'static)| {
                 cause.is::<SettingsError>() || cause.is::<ParameterError>()
             };
-            ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
+            ExitCode::from(if error.chain().any(configuration) {
+                2
+            } else {
+                1
+            })
         }
     }
 }
@@ -76,7 +80,9 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let Some(command) = cli.command else {
-        Cli::command().error(ErrorKind::MissingSubcommand, "a command is needed").exit();
+        Cli::command()
+            .error(ErrorKind::MissingSubcommand, "a command is needed")
+            .exit();
     };
     match command {
         Command::Simulate(args) => simulate::run(args, &settings).await.map(|()| Outcome::Done),

@@ -7,13 +7,13 @@ use clap::Parser;
 use serde::Serialize;
 use settings::Settings;
 
+use crate::console;
 use crate::etl::{self, always, matrix_path};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
 use crate::gate::{GateResult, gate, print_gate};
 use crate::outcome::Outcome;
 use crate::publish::{Attempt, Published, print_published, publish, told, version_of};
 use crate::train::{Training, print_training, train_matrix};
-use crate::console;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer train-daily

@@ -34,7 +34,9 @@ pub struct Part {
 
 /// A data set that cannot be split.
 #[derive(Debug, thiserror::Error)]
-#[error("the {part} part of the matrix has {problem}; needed: at least one case with a label above 0 in each part")]
+#[error(
+    "the {part} part of the matrix has {problem}; needed: at least one case with a label above 0 in each part"
+)]
 pub struct SplitError {
     part: &'static str,
     problem: String,
@@ -44,11 +46,7 @@ pub struct SplitError {
 ///
 /// # Errors
 /// A part without a single positive label.
-pub fn split(
-    cases: &[Case],
-    valid_fraction: f64,
-    test_fraction: f64,
-) -> Result<Split, SplitError> {
+pub fn split(cases: &[Case], valid_fraction: f64, test_fraction: f64) -> Result<Split, SplitError> {
     let count = cases.len() as f64;
     let test_from = instant_start(cases, (count * (1.0 - test_fraction)).round() as usize);
     let valid_from = count * (1.0 - test_fraction - valid_fraction);

@@ -51,8 +51,9 @@ impl Trained {
         let feature_map_json = files::read(&dir.join(artefact::FEATURE_MAP))?;
         check_model(&model, schema)
             .with_context(|| format!("model {}", dir.join(artefact::MODEL).display()))?;
-        let feature_map = FeatureMap::parse(&feature_map_json)
-            .with_context(|| format!("feature map {}", dir.join(artefact::FEATURE_MAP).display()))?;
+        let feature_map = FeatureMap::parse(&feature_map_json).with_context(|| {
+            format!("feature map {}", dir.join(artefact::FEATURE_MAP).display())
+        })?;
         ensure!(
             feature_map.names() == schema.names(),
             "feature map {}: features {:?}; allowed: ranking.features of the configuration, {:?}",
@@ -62,7 +63,11 @@ impl Trained {
         );
         for (name, bytes, expected) in [
             (artefact::MODEL, &model, &training.model_sha256),
-            (artefact::FEATURE_MAP, &feature_map_json, &matrix.feature_map_sha256),
+            (
+                artefact::FEATURE_MAP,
+                &feature_map_json,
+                &matrix.feature_map_sha256,
+            ),
         ] {
             let found = sha256(bytes);
             ensure!(

@@ -227,8 +227,11 @@ fn legacy_scores(cases: &[(&Case, Vec<Candidate>)], settings: &Settings) -> Vec<
     let weights = presets.default_weights();
     let score = |case: &Case| {
         let rows = case.rows.iter();
-        rows.map(|row| row.legacy_score.unwrap_or_else(|| weights.score(&row.features)))
-            .collect()
+        rows.map(|row| {
+            row.legacy_score
+                .unwrap_or_else(|| weights.score(&row.features))
+        })
+        .collect()
     };
     cases.iter().map(|(case, _)| score(case)).collect()
 }

@@ -43,8 +43,7 @@ impl Booster {
         log::route();
         // SAFETY: the data set's handle is live and is moved into the booster below, so that it
         // outlives LightGBM's pointer to it; `text` is NUL-terminated and read only now.
-        let status =
-            unsafe { sys::LGBM_BoosterCreate(train.handle(), text.as_ptr(), &mut handle) };
+        let status = unsafe { sys::LGBM_BoosterCreate(train.handle(), text.as_ptr(), &mut handle) };
         check("LGBM_BoosterCreate", status)?;
         let mut booster = Booster {
             handle,
@@ -124,20 +123,23 @@ impl Booster {
     /// LightGBM's refusal.
     pub fn to_text(&self, iterations: usize) -> Result<String, Error> {
         let iterations = c_int_of("iterations", iterations)?;
-        read_text("LGBM_BoosterSaveModelToString", |capacity, needed, buffer| {
-            // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
-            unsafe {
-                sys::LGBM_BoosterSaveModelToString(
-                    self.handle,
-                    0,
-                    iterations,
-                    sys::C_API_FEATURE_IMPORTANCE_SPLIT as c_int,
-                    capacity,
-                    needed,
-                    buffer.as_mut_ptr().cast::<c_char>(),
-                )
-            }
-        })
+        read_text(
+            "LGBM_BoosterSaveModelToString",
+            |capacity, needed, buffer| {
+                // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
+                unsafe {
+                    sys::LGBM_BoosterSaveModelToString(
+                        self.handle,
+                        0,
+                        iterations,
+                        sys::C_API_FEATURE_IMPORTANCE_SPLIT as c_int,
+                        capacity,
+                        needed,
+                        buffer.as_mut_ptr().cast::<c_char>(),
+                    )
+                }
+            },
+        )
     }
 
     /// Total gain of the splits on each feature, over the first `iterations` (0: all).

@@ -88,6 +88,5 @@ fn read_text(
     Ok(String::from_utf8_lossy(&buffer[..end]).into_owned())
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,9 @@ use super::{Error, read_text};
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
     /// A name LightGBM does not know.
-    #[error("{key}: unknown LightGBM parameter (value {value}); allowed: the names and aliases LightGBM documents")]
+    #[error(
+        "{key}: unknown LightGBM parameter (value {value}); allowed: the names and aliases LightGBM documents"
+    )]
     Unknown {
         /// As given.
         key: String,
@@ -21,7 +23,9 @@ pub enum ParameterError {
         value: String,
     },
     /// Two names for one parameter, with two values.
-    #[error("{first} = {first_value} and {second} = {second_value} both set {name}; allowed: one of them")]
+    #[error(
+        "{first} = {first_value} and {second} = {second_value} both set {name}; allowed: one of them"
+    )]
     Doubled {
         /// LightGBM's main name.
         name: String,

@@ -18,7 +18,9 @@ fn ranker() -> Parameters {
 fn rows() -> (Vec<f64>, Vec<f32>, Vec<u32>) {
     let column = |i: u32| f64::from(i * 7919 % 101) / 101.0;
     let values = (0..200).flat_map(|i| [column(i), column(i + 31)]).collect();
-    let labels = (0..200).map(|i| if column(i) > 0.7 { 1.0 } else { 0.0 }).collect();
+    let labels = (0..200)
+        .map(|i| if column(i) > 0.7 { 1.0 } else { 0.0 })
+        .collect();
     (values, labels, vec![5; 40])
 }
 
@@ -43,7 +45,10 @@ fn lightgbms_own_refusals_reach_the_caller_in_its_words() {
     assert!(refusal.contains("LGBM_BoosterCreate"), "{refusal}");
 
     let refusal = message(Predictor::from_text("tree\nversion=v4\nnum_class=x\n"));
-    assert!(refusal.contains("LGBM_BoosterLoadModelFromString"), "{refusal}");
+    assert!(
+        refusal.contains("LGBM_BoosterLoadModelFromString"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -60,27 +65,53 @@ fn fields_that_do_not_fit_the_rows_are_refused_with_both_numbers() {
     let mut dataset = dataset(&ranker(), None);
     let cases = [
         (message(dataset.set_groups(&[199])), "199", "200"),
-        (message(dataset.set_groups(&[200, 0])), "0 (query 1)", ">= 1"),
+        (
+            message(dataset.set_groups(&[200, 0])),
+            "0 (query 1)",
+            ">= 1",
+        ),
         (message(dataset.set_labels(&[1.0; 3])), "3 values", "200"),
         (message(dataset.set_weights(&[1.0; 3])), "3 values", "200"),
         (message(dataset.set_positions(&[1; 3])), "3 values", "200"),
-        (message(dataset.set_positions(&[u32::MAX; 200])), "4294967295", "2147483647"),
-        (message(dataset.set_feature_names(&["a".to_owned()])), "1", "2"),
-        (message(Dataset::new(&[1.0; 3], 2, &ranker(), None)), "3", "multiple of the width, 2"),
+        (
+            message(dataset.set_positions(&[u32::MAX; 200])),
+            "4294967295",
+            "2147483647",
+        ),
+        (
+            message(dataset.set_feature_names(&["a".to_owned()])),
+            "1",
+            "2",
+        ),
+        (
+            message(Dataset::new(&[1.0; 3], 2, &ranker(), None)),
+            "3",
+            "multiple of the width, 2",
+        ),
     ];
     for (refusal, value, allowed) in cases {
-        assert!(refusal.contains(value) && refusal.contains(allowed), "{refusal}");
+        assert!(
+            refusal.contains(value) && refusal.contains(allowed),
+            "{refusal}"
+        );
     }
 }
 
 #[test]
 fn a_booster_learns_evaluates_names_its_features_and_predicts_what_it_saved() {
     let mut train = dataset(&ranker(), None);
-    train.set_feature_names(&["geo".to_owned(), "review".to_owned()]).unwrap();
+    train
+        .set_feature_names(&["geo".to_owned(), "review".to_owned()])
+        .unwrap();
     let valid = dataset(&ranker(), Some(&train));
     let mut booster = Booster::new(train, &ranker()).unwrap();
     booster.add_valid(valid).unwrap();
-    assert_eq!(booster.metrics(), [Metric { name: "ndcg@3".to_owned() }]);
+    assert_eq!(
+        booster.metrics(),
+        [Metric {
+            name: "ndcg@3".to_owned()
+        }]
+    );
     assert!(booster.metrics()[0].higher_is_better());
     for _ in 0..20 {
         booster.update().unwrap();
@@ -120,17 +151,37 @@ fn positions_change_what_is_learned() {
 #[test]
 fn every_alias_ends_under_lightgbms_main_name() {
     for alias in [
-        "num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round",
-        "num_rounds", "nrounds", "num_boost_round", "n_estimators", "max_iter",
+        "num_iterations",
+        "num_iteration",
+        "n_iter",
+        "num_tree",
+        "num_trees",
+        "num_round",
+        "num_rounds",
+        "nrounds",
+        "num_boost_round",
+        "n_estimators",
+        "max_iter",
     ] {
         let parameters = parameters(json!({ alias: 7 })).unwrap();
-        assert_eq!(parameters.integer("num_iterations").unwrap(), Some(7), "{alias}");
+        assert_eq!(
+            parameters.integer("num_iterations").unwrap(),
+            Some(7),
+            "{alias}"
+        );
     }
     for alias in [
-        "early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change",
+        "early_stopping_round",
+        "early_stopping_rounds",
+        "early_stopping",
+        "n_iter_no_change",
     ] {
         let parameters = parameters(json!({ alias: 9 })).unwrap();
-        assert_eq!(parameters.integer("early_stopping_round").unwrap(), Some(9), "{alias}");
+        assert_eq!(
+            parameters.integer("early_stopping_round").unwrap(),
+            Some(9),
+            "{alias}"
+        );
     }
 }
 
@@ -150,13 +201,28 @@ fn parameters_are_handed_over_as_lightgbm_writes_them() {
 #[test]
 fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
     for (given, expected) in [
-        (json!({"learning_rat": 0.1}), "learning_rat: unknown LightGBM parameter (value 0.1)"),
-        (json!({"num_leaves": {"deep": 1}}), "num_leaves: {\"deep\":1}; allowed: a number"),
-        (json!({"eval_at": [[5]]}), "eval_at: [[5]]; allowed: a number"),
+        (
+            json!({"learning_rat": 0.1}),
+            "learning_rat: unknown LightGBM parameter (value 0.1)",
+        ),
+        (
+            json!({"num_leaves": {"deep": 1}}),
+            "num_leaves: {\"deep\":1}; allowed: a number",
+        ),
+        (
+            json!({"eval_at": [[5]]}),
+            "eval_at: [[5]]; allowed: a number",
+        ),
         (json!({"eval_at": []}), "eval_at: []; allowed: a number"),
         (json!({"seed": null}), "seed: null; allowed: a number"),
-        (json!({"metric": "ndcg num_leaves=2"}), "metric: \"ndcg num_leaves=2\"; allowed"),
-        (json!({"n_estimators": 10, "num_round": 20}), "both set num_iterations; allowed: one of them"),
+        (
+            json!({"metric": "ndcg num_leaves=2"}),
+            "metric: \"ndcg num_leaves=2\"; allowed",
+        ),
+        (
+            json!({"n_estimators": 10, "num_round": 20}),
+            "both set num_iterations; allowed: one of them",
+        ),
     ] {
         let refusal = parameters(given).unwrap_err().to_string();
         assert!(refusal.contains(expected), "{refusal}");

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -56,8 +58,6 @@ fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {
     concat_batches(&schema, &batches).map_err(|e| damaged(&e))
 }
 
-
-
 /// The columns, by type.
 struct Columns {
     qid: StringArray,
@@ -108,7 +108,8 @@ impl Columns {
             match cases.last_mut() {
                 Some(case) if case.qid == qid => {
                     if case.ts != ts {
-                        let allowed = format!("{}, as in the case's first row", case.ts.to_rfc3339());
+                        let allowed =
+                            format!("{}, as in the case's first row", case.ts.to_rfc3339());
                         return Err(MatrixError::value(row, "ts", ts.to_rfc3339(), allowed));
                     }
                     if case.source != source {
@@ -153,7 +154,11 @@ impl Columns {
             last_offered_at: if self.last_offered_at.is_null(row) {
                 None
             } else {
-                Some(moment(row, "last_offered_at", self.last_offered_at.value(row))?)
+                Some(moment(
+                    row,
+                    "last_offered_at",
+                    self.last_offered_at.value(row),
+                )?)
             },
         })
     }

@@ -27,7 +27,9 @@ pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 /// Groups have nothing to do with it. Some features are missing.
 pub(crate) fn synthetic(cases: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let cases = (0..cases).map(|number| synthetic_case(number, &mut rng)).collect();
+    let cases = (0..cases)
+        .map(|number| synthetic_case(number, &mut rng))
+        .collect();
     Matrix {
         schema: Schema::default(),
         cases,
@@ -38,9 +40,16 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
     let (area, price) = (0, 9);
     let rows = (0..8).map(|at| {
         let mut features: Vec<f64> = (0..11).map(|_| uniform(rng)).collect();
-        let utility = if features[price] > 0.5 { features[area] } else { 1.0 - features[area] };
+        let utility = if features[price] > 0.5 {
+            features[area]
+        } else {
+            1.0 - features[area]
+        };
         let liking = utility + 0.05 * (uniform(rng) - 0.5);
-        let grade = [0.70, 0.80, 0.90].iter().filter(|bound| liking > **bound).count();
+        let grade = [0.70, 0.80, 0.90]
+            .iter()
+            .filter(|bound| liking > **bound)
+            .count();
         if uniform(rng) < 0.05 {
             features[6] = f64::NAN;
         }
@@ -164,7 +173,10 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
     ];
     for (batch, expected) in cases {
         let refusal = read_batch(&batch).unwrap_err().to_string();
-        assert!(refusal.starts_with(&expected), "expected {expected:?}, got {refusal:?}");
+        assert!(
+            refusal.starts_with(&expected),
+            "expected {expected:?}, got {refusal:?}"
+        );
     }
 }
 
@@ -176,19 +188,40 @@ fn columns_must_be_those_of_the_schema_and_of_their_type() {
     let words: ArrayRef = Arc::new(StringArray::from(vec!["x"; rows]));
     let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1; rows]));
     for (batch, expected) in [
-        (with_column(&batch, "geo", None), "column geo: missing; needed: qid, lawyer_id"),
-        (with_column(&batch, "ts", None), "column ts: missing; needed: qid, lawyer_id"),
-        (with_column(&batch, "zodiac", Some(extra)), "column zodiac: not part of a matrix; allowed: qid"),
-        (with_column(&batch, "geo", Some(words)), "column geo: Utf8; allowed: a number type"),
-        (with_column(&batch, "qid", Some(numbers)), "column qid: Int32; allowed: a text type"),
+        (
+            with_column(&batch, "geo", None),
+            "column geo: missing; needed: qid, lawyer_id",
+        ),
+        (
+            with_column(&batch, "ts", None),
+            "column ts: missing; needed: qid, lawyer_id",
+        ),
+        (
+            with_column(&batch, "zodiac", Some(extra)),
+            "column zodiac: not part of a matrix; allowed: qid",
+        ),
+        (
+            with_column(&batch, "geo", Some(words)),
+            "column geo: Utf8; allowed: a number type",
+        ),
+        (
+            with_column(&batch, "qid", Some(numbers)),
+            "column qid: Int32; allowed: a text type",
+        ),
     ] {
         let refusal = read_batch(&batch).unwrap_err().to_string();
-        assert!(refusal.starts_with(expected), "expected {expected:?}, got {refusal:?}");
+        assert!(
+            refusal.starts_with(expected),
+            "expected {expected:?}, got {refusal:?}"
+        );
     }
     let mut damaged = encode(&synthetic(2, 3)).unwrap();
     damaged.truncate(damaged.len() / 2);
     let refusal = read(damaged, &Schema::default()).unwrap_err().to_string();
-    assert!(refusal.starts_with("not a readable Parquet file"), "{refusal}");
+    assert!(
+        refusal.starts_with("not a readable Parquet file"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -85,7 +85,11 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
 
 fn instants(values: impl Iterator<Item = Option<DateTime<Utc>>>) -> ArrayRef {
     let micros = values.map(|ts| ts.map(|ts| ts.timestamp_micros()));
-    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    Arc::new(
+        micros
+            .collect::<TimestampMicrosecondArray>()
+            .with_timezone("UTC"),
+    )
 }
 
 fn days_since_1970(date: NaiveDate) -> i32 {

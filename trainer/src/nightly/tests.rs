@@ -27,7 +27,10 @@ fn events(case: &Case) -> Vec<Event> {
         request_id: Uuid::from_u128(case.qid.as_u128() << 64),
         lawyer_ids: rows.iter().map(|row| row.lawyer_id.clone()).collect(),
         weights_used: Default::default(),
-        features: rows.iter().map(|row| row.features.iter().map(|&x| known(x)).collect()).collect(),
+        features: rows
+            .iter()
+            .map(|row| row.features.iter().map(|&x| known(x)).collect())
+            .collect(),
         source: case.source,
         model_version: None,
         legacy_scores: scores,
@@ -47,7 +50,11 @@ fn events(case: &Case) -> Vec<Event> {
             let number = u128::from(row.position) * 10 + u128::from(grade.value());
             let lawyer_id = row.lawyer_id.clone();
             let rank_pos = row.position;
-            let action = Action { kind, lawyer_id, rank_pos };
+            let action = Action {
+                kind,
+                lawyer_id,
+                rank_pos,
+            };
             events.push(event(number, hours, Body::Action(action)));
         }
     }
@@ -66,10 +73,18 @@ async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     settings.publish.notify_url = String::new();
     crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
     let store = Store::open(&settings.database.url).await.unwrap();
-    let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
+    let records: Vec<Record> = matrix
+        .cases
+        .iter()
+        .flat_map(events)
+        .map(Record::Event)
+        .collect();
     store.append(&records).await.unwrap();
     store.append(&records).await.unwrap();
-    store.append(&[Record::Shadow(shadow(&matrix.cases[0]))]).await.unwrap();
+    store
+        .append(&[Record::Shadow(shadow(&matrix.cases[0]))])
+        .await
+        .unwrap();
     store.close().await;
     settings
 }
@@ -107,14 +122,21 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let log = synthetic(400, 11);
     let settings = logged(&dir, &log).await;
     let as_of = closed(&log);
-    let args = Args { as_of: Some(as_of), json: true };
+    let args = Args {
+        as_of: Some(as_of),
+        json: true,
+    };
     assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
 
     let path = matrix_path(&settings.lake.dir, as_of.date_naive());
     let built = matrix::read(std::fs::read(&path).unwrap(), &settings.schema()).unwrap();
     // A score is logged for all lawyers of an impression or for none; text, because NaN (missing)
     // does not equal itself.
-    assert_eq!(format!("{built:?}"), format!("{log:?}"), "what went in comes out");
+    assert_eq!(
+        format!("{built:?}"),
+        format!("{log:?}"),
+        "what went in comes out"
+    );
     let run_dir = settings.lake.dir.join("ltr/runs").join(version_of(as_of));
     for name in [TRAINING, EVALUATION, GATE] {
         assert!(run_dir.join(name).exists(), "{name}");
@@ -123,9 +145,16 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     assert_eq!(versions, [version_of(as_of)]);
 
     let store = Store::open(&settings.database.url).await.unwrap();
-    let cases = store.shadow_cases("20260901T000000Z", as_of - Duration::hours(168)).await.unwrap();
+    let cases = store
+        .shadow_cases("20260901T000000Z", as_of - Duration::hours(168))
+        .await
+        .unwrap();
     let labels: Vec<f32> = cases[0].rows.iter().map(|row| row.label.unwrap()).collect();
-    let expected: Vec<f32> = log.cases[0].rows.iter().map(|row| row.grade.label() as f32).collect();
+    let expected: Vec<f32> = log.cases[0]
+        .rows
+        .iter()
+        .map(|row| row.grade.label() as f32)
+        .collect();
     assert_eq!(labels, expected);
 }
 
@@ -135,7 +164,10 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
     let log = synthetic(200, 12);
     let mut settings = logged(&dir, &log).await;
     settings.gate.ndcg5_gain = 0.99;
-    let args = Args { as_of: Some(closed(&log)), json: true };
+    let args = Args {
+        as_of: Some(closed(&log)),
+        json: true,
+    };
     assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
     assert!(!settings.models.dir.exists());
 }
@@ -144,7 +176,10 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
 async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let settings = logged(&dir, &synthetic(30, 13)).await;
-    let args = Args { as_of: Some(start() + Duration::hours(100)), json: false };
+    let args = Args {
+        as_of: Some(start() + Duration::hours(100)),
+        json: false,
+    };
     let error = run(&args, &settings).await.unwrap_err().to_string();
     assert!(error.contains("30 with an open window"), "{error}");
     assert!(!settings.lake.dir.exists());

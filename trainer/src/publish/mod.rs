@@ -154,7 +154,9 @@ fn write_artefact(
     let version = version_of(as_of);
     let component = trained.compile(&version)?;
     let engine = Engine::new(limits(settings))?;
-    let scorer = engine.load(&component).context("loading the compiled model")?;
+    let scorer = engine
+        .load(&component)
+        .context("loading the compiled model")?;
     let golden = golden::golden(&scorer, trained, &cases[parts.test])?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
@@ -199,9 +201,18 @@ pub fn print_published(published: &Published) {
         None => "no webhook configured",
     };
     table.add_row(vec!["version".to_owned(), published.version.clone()]);
-    table.add_row(vec!["artefact".to_owned(), published.dir.display().to_string()]);
-    table.add_row(vec!["scorer.wasm".to_owned(), format!("{} bytes", published.scorer_bytes)]);
-    table.add_row(vec!["golden rows".to_owned(), published.golden_rows.to_string()]);
+    table.add_row(vec![
+        "artefact".to_owned(),
+        published.dir.display().to_string(),
+    ]);
+    table.add_row(vec![
+        "scorer.wasm".to_owned(),
+        format!("{} bytes", published.scorer_bytes),
+    ]);
+    table.add_row(vec![
+        "golden rows".to_owned(),
+        published.golden_rows.to_string(),
+    ]);
     table.add_row(vec!["gateway".to_owned(), told.to_owned()]);
     println!("{table}");
 }

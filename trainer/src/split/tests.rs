@@ -13,7 +13,10 @@ fn a_matrix_without_positives_in_a_part_is_refused_by_part() {
         row.grade = Grade::Shown;
     }
     let refusal = split(&cases, 0.15, 0.2).unwrap_err().to_string();
-    assert!(refusal.starts_with("the test part of the matrix has 4 cases up to"), "{refusal}");
+    assert!(
+        refusal.starts_with("the test part of the matrix has 4 cases up to"),
+        "{refusal}"
+    );
     let refusal = split(&cases[..2], 0.15, 0.2).unwrap_err().to_string();
     assert!(refusal.contains("no case"), "{refusal}");
 }

@@ -82,9 +82,15 @@ fn grow_on(
     let schedule = Schedule::from_parameters(&parameters, config.max_rounds as usize)?;
     reproducible(&mut parameters);
     parameters.set("num_iterations", schedule.rounds);
-    parameters.set_default("label_gain", Grade::GAINS.map(|gain| gain.to_string()).join(","));
+    parameters.set_default(
+        "label_gain",
+        Grade::GAINS.map(|gain| gain.to_string()).join(","),
+    );
 
-    let (train, valid) = (&matrix.cases[parts.train.clone()], &matrix.cases[parts.valid.clone()]);
+    let (train, valid) = (
+        &matrix.cases[parts.train.clone()],
+        &matrix.cases[parts.valid.clone()],
+    );
     let width = matrix.schema.len();
     let (offset, scale) = fit_min_max(&matrix::values(train), width);
     let map = FeatureMap::new(matrix.schema.names().to_vec(), offset, scale)?;

@@ -158,11 +158,21 @@ pub fn print_training(training: &Training, out: &Path) {
     table.add_row(vec!["valid".to_owned(), size(training.valid)]);
     if let Some(matrix) = &training.matrix {
         let test = &matrix.test;
-        let held_out = format!("{} rows in {} queries, from {}", test.rows, test.cases, test.start);
+        let held_out = format!(
+            "{} rows in {} queries, from {}",
+            test.rows, test.cases, test.start
+        );
         table.add_row(vec!["test (held out)".to_owned(), held_out]);
     }
-    let stopped = if training.stopped_early { "stopped early" } else { "ran to the end" };
-    let rounds = format!("{} of {} rounds, {stopped}", training.best_iteration, training.rounds);
+    let stopped = if training.stopped_early {
+        "stopped early"
+    } else {
+        "ran to the end"
+    };
+    let rounds = format!(
+        "{} of {} rounds, {stopped}",
+        training.best_iteration, training.rounds
+    );
     table.add_row(vec!["best iteration".to_owned(), rounds]);
     for (metric, score) in &training.best_scores {
         table.add_row(vec![metric.clone(), format!("{score:.5}")]);
@@ -171,7 +181,10 @@ pub fn print_training(training: &Training, out: &Path) {
         let gain = format!("{:.1}", importance.gain);
         table.add_row(vec![format!("gain of {}", importance.feature), gain]);
     }
-    table.add_row(vec!["seconds".to_owned(), format!("{:.2}", training.seconds)]);
+    table.add_row(vec![
+        "seconds".to_owned(),
+        format!("{:.2}", training.seconds),
+    ]);
     table.add_row(vec!["written to".to_owned(), out.display().to_string()]);
     println!("{table}");
 }

@@ -61,7 +61,9 @@ fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
         return values;
     }
     if from > to {
-        tracing::warn!("the validation file has {from} columns, the training file {to}: the last ones are left out");
+        tracing::warn!(
+            "the validation file has {from} columns, the training file {to}: the last ones are left out"
+        );
     }
     let mut fitted = Vec::with_capacity(values.len() / from * to);
     for row in values.chunks_exact(from) {

@@ -124,11 +124,8 @@ fn score_wave(scorer: &Scorer, wave: &[&[f64]], which: Output) -> Vec<Result<Vec
         return vec![scorer.score(batch, which, BATCH_TIMEOUT)];
     }
     thread::scope(|scope| {
-        let start = |batch: &&[f64]| {
-            let batch = *batch;
-            scope.spawn(move || scorer.score(batch, which, BATCH_TIMEOUT))
-        };
-        let running: Vec<_> = wave.iter().map(start).collect();
+        let running: Vec<_> =
+            wave.iter().map(|batch| scope.spawn(|| scorer.score(batch, which, BATCH_TIMEOUT))).collect();
         let finish = running.into_iter().map(|thread| {
             let scored = thread.join();
             scored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -10,6 +10,9 @@ pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.evaluate.resamples = 200;
     settings.evaluate.latency_calls = 50;
+    // Tests run side by side; OpenMP's threads would spin against each other.
+    let params = &mut settings.train.params;
+    params.insert("num_threads".to_owned(), 1.into());
     settings
 }
 

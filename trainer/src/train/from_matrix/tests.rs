@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::evaluate::tests::settings;
 use crate::lightgbm::Predictor;
 use crate::matrix::encode;
 use crate::matrix::tests::synthetic;
@@ -22,7 +23,7 @@ fn the_scaler_sees_the_training_part_alone() {
         case.rows[0].features[3] = 1000.0;
     }
     let out = dir.path().join("out");
-    train_matrix(&written(&dir, &matrix), None, &Settings::default(), &out).unwrap();
+    train_matrix(&written(&dir, &matrix), None, &settings(), &out).unwrap();
     let map = FeatureMap::parse(&files::read(&out.join(artefact::FEATURE_MAP)).unwrap()).unwrap();
 
     let train = matrix::values(&matrix.cases[parts.train]);
@@ -46,7 +47,7 @@ fn the_scaler_sees_the_training_part_alone() {
 fn the_same_matrix_gives_the_same_model_and_the_report_belongs_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(&dir, &synthetic(200, 2));
-    let settings = Settings::default();
+    let settings = settings();
     let (first, second) = (dir.path().join("a"), dir.path().join("b"));
     let training = train_matrix(&path, None, &settings, &first).unwrap();
     train_matrix(&path, None, &settings, &second).unwrap();
@@ -85,7 +86,7 @@ fn position_bias_can_be_switched_off() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(&dir, &synthetic(200, 3));
     let model = |position_bias: bool| {
-        let mut settings = Settings::default();
+        let mut settings = settings();
         settings.train.position_bias = position_bias;
         let out = dir.path().join(position_bias.to_string());
         train_matrix(&path, None, &settings, &out).unwrap();
@@ -101,7 +102,7 @@ fn a_matrix_that_breaks_a_rule_leaves_nothing_behind() {
     matrix.cases.swap(3, 4);
     let path = written(&dir, &matrix);
     let out = dir.path().join("out");
-    let refusal = train_matrix(&path, None, &Settings::default(), &out).unwrap_err();
+    let refusal = train_matrix(&path, None, &settings(), &out).unwrap_err();
     assert!(
         format!("{refusal:#}").contains("row 33, column ts"),
         "{refusal:#}"

@@ -37,6 +37,7 @@ pub struct Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "events are handled one at a time or as impressions mostly")]
 pub enum Body {
     Impression(Impression),
     Action(Action),

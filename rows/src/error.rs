@@ -7,8 +7,8 @@ use thiserror::Error;
 /// Why a file was not read.
 #[derive(Debug, Error)]
 pub enum RowsError {
-    #[error("cannot read {}: {source}", file.display())]
-    Io { file: PathBuf, source: io::Error },
+    #[error("cannot read {}: {cause}", file.display())]
+    Io { file: PathBuf, cause: io::Error },
     #[error("{} is not a Parquet file that can be read: {message}", file.display())]
     Parquet { file: PathBuf, message: String },
     /// A header, or a Parquet schema, without columns that are needed.
@@ -75,7 +75,7 @@ impl Trouble {
     pub fn in_file(self, file: &Path) -> RowsError {
         let file = file.to_owned();
         match self {
-            Trouble::Io(source) => RowsError::Io { file, source },
+            Trouble::Io(cause) => RowsError::Io { file, cause },
             Trouble::Parquet(message) => RowsError::Parquet { file, message },
             Trouble::MissingColumns { missing, found } => RowsError::MissingColumns { file, missing, found },
             Trouble::Refused { place, value, allowed } => RowsError::Refused { file, place, value, allowed },

@@ -5,10 +5,10 @@ use thiserror::Error;
 /// Why settings were not accepted.
 #[derive(Debug, Error)]
 pub enum SettingsError {
-    #[error("cannot read {}: {source}", file.display())]
+    #[error("cannot read {}: {cause}", file.display())]
     Io {
         file: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("{} is not TOML: {message}", file.display())]
     Syntax { file: PathBuf, message: String },

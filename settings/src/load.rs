@@ -93,9 +93,9 @@ impl Given<'_> {
 }
 
 fn read_file(path: &Path) -> Result<Dict, SettingsError> {
-    let io = |source| SettingsError::Io {
+    let io = |cause| SettingsError::Io {
         file: path.to_owned(),
-        source,
+        cause,
     };
     let file = std::fs::File::open(path).map_err(io)?;
     let mut text = String::new();

@@ -81,7 +81,7 @@ impl Report {
 
     pub fn print_table(&self, path: &Path) -> Result<()> {
         let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.load_style(UTF8_HORIZONTAL_ONLY);
         table.set_header(["case", "peer", "component, ns a row", "peer, ns a row", "times faster"]);
         for column in 2..5 {
             if let Some(column) = table.column_mut(column) {

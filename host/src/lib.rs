@@ -1,1 +1,19 @@
+//! The gateway: ranks cases, compares a challenger in shadow, keeps events, loads models under traffic.
+//!
+//! Data flows forward: a request is read ([`json`], [`rank`], [`events`]), ranked with the models that serve
+//! now ([`models`]), answered, and what must be kept goes to one ordered [`writer`].
 
+pub mod body;
+pub mod clock;
+pub mod errors;
+pub mod events;
+pub mod gateway;
+pub mod json;
+pub mod models;
+pub mod observe;
+pub mod offline;
+pub mod rank;
+pub mod rollout;
+pub mod score;
+pub mod serve;
+pub mod writer;

@@ -1,1 +1,78 @@
-fn main() {}
+//! `ltr-host`: the gateway, and the tools that use its runtime offline.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ltr_host::{offline, rollout::client, serve};
+use settings::Settings;
+use tracing_subscriber::EnvFilter;
+
+/// A usage or configuration error, as clap's own.
+const USAGE: u8 = 2;
+
+/// Ranks lawyers for cases, with a learned model where it has earned it and the legacy weights otherwise.
+#[derive(Parser)]
+#[command(
+    name = "ltr-host",
+    version,
+    after_help = "Examples:\n  ltr-host serve --config ltr.toml\n  ltr-host score scorer.wasm --input rows.csv\n  ltr-host rollout status"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until it is told to stop
+    #[command(
+        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=0.0.0.0:8080 ltr-host serve --config ltr.toml\n\nSIGTERM or ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
+    )]
+    Serve {
+        /// Configuration file (TOML); every key can be overridden by LTR_<SECTION>__<KEY>
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Print the configuration in force, with what each key means, and exit
+        #[arg(long)]
+        print_config: bool,
+    },
+    /// Score rows of a file with a component
+    Score(offline::ScoreArgs),
+    /// Say what a component is
+    Inspect(offline::InspectArgs),
+    /// Ask or change a running gateway's rollout
+    Rollout(client::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+    let done = match cli.command {
+        Command::Serve { config, print_config } => {
+            let settings = match Settings::load(config.as_deref(), std::env::vars()) {
+                Ok(settings) => settings,
+                Err(error) => {
+                    eprintln!("ltr-host: {error}");
+                    return ExitCode::from(USAGE);
+                }
+            };
+            if print_config {
+                print!("{}", settings.print());
+                return ExitCode::SUCCESS;
+            }
+            serve::run(settings).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
+        Command::Rollout(args) => client::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("ltr-host: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,101 @@
+//! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use ranking::{Body as EventBody, Event};
+use serde_json::{Value, json};
+use store::{Appended, Record};
+use uuid::Uuid;
+
+use crate::body;
+use crate::errors::{ApiError, Invalid};
+use crate::gateway::Gateway;
+use crate::json::Json;
+use crate::writer::NotKept;
+
+/// Takes events: all of them, or none.
+///
+/// # Errors
+/// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
+pub async fn events(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Answer<Value>, ApiError> {
+    gateway.clock.now(&headers)?;
+    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let events = read(&gateway, &bytes)?;
+    check_shown(&gateway, &events).await?;
+    let kept = match gateway.writer.hand_over(events.into_iter().map(Record::Event).collect()) {
+        Ok(receipt) => receipt.committed().await,
+        Err(full) => Err(full),
+    };
+    let outcomes = kept.map_err(|error| match error {
+        NotKept::Full => ApiError::unavailable("busy", "too much is waiting to be written; nothing was kept"),
+        NotKept::Failed => ApiError::unavailable("database", "the database cannot write; nothing was kept"),
+    })?;
+    let duplicates = outcomes.iter().filter(|&&outcome| outcome == Appended::Duplicate).count();
+    Ok(Answer(json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates })))
+}
+
+fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
+    let mut values = Vec::new();
+    for value in Json::parse_many(bytes)? {
+        match value.into_value() {
+            Value::Array(many) => values.extend(many),
+            one => values.push(one),
+        }
+    }
+    if values.is_empty() {
+        return Err(Invalid::new("empty", "at least one event").into());
+    }
+    let events = values.iter().enumerate().map(|(at, value)| {
+        Event::from_json(value, &gateway.schema).map_err(|error| {
+            let mut invalid = Invalid::new(error.value, error.allowed);
+            invalid.field = error.field;
+            ApiError::from(invalid.under(format!("events[{at}]")))
+        })
+    });
+    events.collect()
+}
+
+/// Refuses an action on a lawyer whom nobody was shown in that case, neither before nor earlier in this body.
+async fn check_shown(gateway: &Gateway, events: &[Event]) -> Result<(), ApiError> {
+    let mut shown: HashMap<Uuid, HashSet<String>> = HashMap::new();
+    let mut drained = false;
+    for (at, event) in events.iter().enumerate() {
+        let in_case = match shown.entry(event.case_id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(gateway.store.shown(event.case_id).await?),
+        };
+        let action = match &event.body {
+            EventBody::Impression(impression) => {
+                in_case.extend(impression.lawyer_ids.iter().cloned());
+                continue;
+            }
+            EventBody::Action(action) => action,
+        };
+        if !in_case.contains(&action.lawyer_id) && !drained {
+            // The impression may still be waiting to be written: what was handed over before is on disk once
+            // something that is handed over now is.
+            drained = true;
+            if let Ok(receipt) = gateway.writer.hand_over(Vec::new()) {
+                // Nothing was to be written, so nothing can have failed.
+                let _ = receipt.committed().await;
+            }
+            in_case.extend(gateway.store.shown(event.case_id).await?);
+        }
+        if !in_case.contains(&action.lawyer_id) {
+            let allowed = format!("a lawyer shown in case {}", event.case_id);
+            let invalid = Invalid::new(format!("{:?}", action.lawyer_id), allowed);
+            return Err(invalid.under("lawyer_id").under(format!("events[{at}]")).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The models that are loaded, and how a new one comes in under traffic.
+
+mod breaker;
+mod load;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use metrics::{gauge, histogram};
+use runtime::{Output, Scorer};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+pub use breaker::Breaker;
+pub use load::{Loader, Refusal};
+
+/// Refusals that are remembered for `GET /models`.
+const REFUSALS: usize = 32;
+
+/// A verified model, ready to score.
+pub struct Model {
+    /// The folder it came from.
+    pub version: String,
+    pub scorer: Scorer,
+    /// For each column of the component, where in the schema it is.
+    pub columns: Vec<usize>,
+    breaker: Breaker,
+}
+
+impl Model {
+    /// A model whose component reads `columns` of the schema.
+    pub fn new(version: String, scorer: Scorer, columns: Vec<usize>) -> Model {
+        Model { version, scorer, columns, breaker: Breaker::default() }
+    }
+}
+
+/// Who serves. Replaced as a whole, so that a request sees one consistent set.
+#[derive(Clone, Default)]
+pub struct Serving {
+    /// Per cent of requests that LTR answers.
+    pub weight: u8,
+    pub champion: Option<Arc<Model>>,
+    pub challenger: Option<Arc<Model>>,
+    /// A champion was promoted but could not be loaded: nothing may serve in its place.
+    pub champion_lost: bool,
+}
+
+impl Serving {
+    /// The model that answers: the champion, or, while nothing was ever promoted, the challenger on an
+    /// operator's word.
+    pub fn serves(&self) -> Option<&Arc<Model>> {
+        match (&self.champion, self.champion_lost) {
+            (None, false) => self.challenger.as_ref(),
+            (champion, _) => champion.as_ref(),
+        }
+    }
+
+    /// Whether any model is loaded.
+    pub fn any(&self) -> bool {
+        self.champion.is_some() || self.challenger.is_some()
+    }
+}
+
+/// One loaded model as `GET /models` shows it.
+#[derive(Debug, Serialize)]
+pub struct LoadedModel {
+    pub version: String,
+    pub role: &'static str,
+    pub sha256: String,
+    pub size_bytes: usize,
+    pub objective: String,
+    pub trees: u32,
+    pub features: Vec<String>,
+    pub training_window: Option<runtime::Window>,
+}
+
+/// The models of this gateway.
+pub struct Models {
+    serving: RwLock<Arc<Serving>>,
+    refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
+    /// Component calls that may run at once: more than the processors would only slow each other.
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Models {
+    fn default() -> Models {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Models {
+            serving: RwLock::default(),
+            refused: Mutex::default(),
+            turns: Arc::new(Semaphore::new(processors)),
+        }
+    }
+}
+
+/// The scores of one case, and the time they took inside the component.
+pub struct Scored {
+    pub scores: Vec<f64>,
+    pub took: Duration,
+}
+
+impl Models {
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Swaps the set of models; requests that are being answered keep the one they started with.
+    pub fn swap(&self, serving: Serving) {
+        for (role, model) in [("champion", &serving.champion), ("challenger", &serving.challenger)] {
+            for old in [&self.serving().champion, &self.serving().challenger].into_iter().flatten() {
+                gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
+            }
+            if let Some(model) = model {
+                gauge!("ltr_model_info", "version" => model.version.clone(), "role" => role).set(1);
+            }
+        }
+        gauge!("ltr_rollout_weight").set(serving.weight);
+        *self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(serving);
+    }
+
+    pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
+        tracing::warn!(version = refusal.version, code = refusal.code, "model refused: {}", refusal.message);
+        let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        refused.retain(|(old, _)| old.version != refusal.version);
+        refused.push_back((refusal, now));
+        if refused.len() > REFUSALS {
+            refused.pop_front();
+        }
+    }
+
+    pub fn refused(&self) -> Vec<(Refusal, DateTime<Utc>)> {
+        self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+    }
+
+    /// Why LTR cannot answer when no model is usable.
+    pub fn absence(&self) -> &'static str {
+        if self.refused().is_empty() { "no_model" } else { "model_refused" }
+    }
+
+    pub fn loaded(&self) -> Vec<LoadedModel> {
+        let serving = self.serving();
+        let roles = [("champion", &serving.champion), ("challenger", &serving.challenger)];
+        roles
+            .into_iter()
+            .filter_map(|(role, model)| {
+                let model = model.as_ref()?;
+                let d = model.scorer.description();
+                Some(LoadedModel {
+                    version: model.version.clone(),
+                    role,
+                    sha256: model.scorer.sha256().to_owned(),
+                    size_bytes: model.scorer.size_bytes(),
+                    objective: d.objective.clone(),
+                    trees: d.trees,
+                    features: d.feature_names.clone(),
+                    training_window: d.training_window.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Scores `rows` (schema order, one slice a row, NaN missing) by `until`, off the reactor.
+    ///
+    /// # Errors
+    /// The reason, as metrics and `/rank` name it. After several failures in a row the reason is given at
+    /// once, without asking the component, until a probe succeeds: see [`Breaker`].
+    pub async fn score(
+        &self,
+        model: &Arc<Model>,
+        rows: impl Iterator<Item = &[f64]>,
+        until: Instant,
+    ) -> Result<Scored, &'static str> {
+        model.breaker.admit(Instant::now())?;
+        let mut values = Vec::new();
+        for row in rows {
+            values.extend(model.columns.iter().map(|&column| row[column]));
+        }
+        let outcome = self.call(model, values, until).await;
+        match &outcome {
+            Ok(scored) => {
+                model.breaker.succeeded();
+                histogram!("ltr_score_seconds").record(scored.took);
+            }
+            // Nobody could ask the component; that says nothing about it.
+            Err("busy") => model.breaker.not_asked(),
+            Err(reason) => model.breaker.failed(reason, Instant::now()),
+        }
+        outcome
+    }
+
+    async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
+        let turn = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned());
+        let Ok(Ok(turn)) = turn.await else {
+            return Err("busy");
+        };
+        let scorer = model.scorer.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let start = Instant::now();
+            let scores = scorer.score(&values, Output::Converted, until.saturating_duration_since(start));
+            scores.map(|scores| Scored { scores, took: start.elapsed() })
+        });
+        // The component stops by itself at `until`; a little later nobody waits for it any more.
+        let Ok(answer) = tokio::time::timeout_at((until + Duration::from_millis(20)).into(), task).await else {
+            return Err("timeout");
+        };
+        match answer {
+            Err(_) => Err("trap"),
+            Ok(Err(error)) => Err(error.reason()),
+            Ok(Ok(scored)) if scored.scores.iter().all(|score| score.is_finite()) => Ok(scored),
+            Ok(Ok(_)) => Err("bad_output"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Metrics, by the names that dashboards and alerts rely on.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use ranking::Evidence;
+
+/// Upper bounds in seconds; the alerts compare with 0.015, 0.020 and 0.025.
+const BUCKETS: [f64; 10] = [0.003, 0.005, 0.010, 0.015, 0.020, 0.025, 0.050, 0.200, 1.0, 5.0];
+
+/// The process's metrics. The recorder is global, so every gateway of a process shares it.
+pub fn recorder() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let handle = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS)
+            .expect("the list of buckets is not empty")
+            .install_recorder()
+            .expect("nothing else in this process installs a recorder");
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    describe_histogram!("http_request_duration_seconds", "Time to answer, by path and status");
+    describe_histogram!("ltr_score_seconds", "Time in the scorer component, one case a call");
+    describe_counter!("api_requests_total", "Requests to /rank");
+    describe_counter!("ltr_fallback_total", "Rankings that LTR should have answered and legacy did, by reason");
+    describe_counter!("ltr_shadow_total", "Requests compared in shadow, by outcome");
+    describe_counter!("ltr_log_dropped_total", "Answers whose impression or shadow record was not kept");
+    describe_gauge!("ltr_model_info", "1 for each loaded model");
+    describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
+    describe_gauge!("ltr_hit3", "Share of contracts with the lawyer among the first three, by arm");
+    describe_gauge!("ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow");
+    describe_gauge!("ltr_fair_gap", "Largest difference between groups' mean fair score, by arm");
+}
+
+/// Times every request.
+pub async fn time_request(request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let method = request.method().to_string();
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    histogram!("http_request_duration_seconds", "path" => path, "method" => method, "status" => status)
+        .record(start.elapsed());
+    response
+}
+
+/// Shows the evidence that the last verdict was based on.
+pub fn evidence(evidence: &Evidence) {
+    gauge!("ltr_hit3", "arm" => "legacy").set(evidence.hit3_legacy);
+    gauge!("ltr_hit3", "arm" => "ltr").set(evidence.hit3_ltr);
+    gauge!("ltr_mrr_gap").set(evidence.mrr_gap.estimate);
+    gauge!("ltr_fair_gap", "arm" => "legacy").set(evidence.fair_gap_legacy);
+    gauge!("ltr_fair_gap", "arm" => "ltr").set(evidence.fair_gap_ltr);
+}
+
+/// Counts a ranking that legacy answered because LTR could not.
+pub fn fallback(reason: &'static str) {
+    counter!("ltr_fallback_total", "reason" => reason).increment(1);
+}
+
+/// Counts a comparison in shadow.
+pub fn shadow(outcome: &str) {
+    counter!("ltr_shadow_total", "outcome" => outcome.to_owned()).increment(1);
+}

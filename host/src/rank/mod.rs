@@ -1,0 +1,174 @@
+//! `POST /rank`: a ranking within the deadline, whatever LTR does.
+
+mod record;
+mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use metrics::counter;
+use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::errors::ApiError;
+use crate::gateway::Gateway;
+use crate::models::{Model, Scored};
+use crate::writer::NotKept;
+use crate::{body, observe};
+use request::RankRequest;
+
+/// Left of the deadline for writing the answer itself.
+const ANSWER: Duration = Duration::from_millis(5);
+
+/// An LTR ranking and the time its scores took.
+struct LtrRanking {
+    ranked: Vec<Ranked>,
+    took: Duration,
+}
+
+/// A comparison in shadow: with which model, and what came of it.
+struct Comparison {
+    version: String,
+    outcome: Result<LtrRanking, &'static str>,
+}
+
+/// Ranks a case.
+///
+/// # Errors
+/// What is wrong with the request. Nothing about LTR or the database is ever an error here.
+pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    counter!("api_requests_total").increment(1);
+    let now = gateway.clock.now(&headers)?;
+    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    // The client's time to send the body is not ours to account for.
+    let deadline = Instant::now() + gateway.settings.host.deadline();
+    let request = request::read(&bytes, &gateway.schema, &gateway.presets, gateway.settings.host.max_lawyers)?;
+    let request_id = request_id(&headers);
+    let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
+
+    let legacy = rank_legacy(&request.candidates, &request.weights, &gateway.settings.ranking.fairness);
+    let serving = gateway.models.serving();
+    let id = request_id.hyphenated().to_string();
+    let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
+    let server = if serves { serving.serves() } else { None };
+    let sampled = edge_copy || says_yes(&headers, "x-shadow-ltr") || gateway.shadow.selects(&id);
+    let compared = serving.challenger.as_ref().filter(|_| sampled);
+
+    let until = Instant::now() + gateway.settings.host.ltr_budget();
+    let (served, shadow) = tokio::join!(
+        ltr(&gateway, server, &request.candidates, until),
+        // Where the same model answers, its answer is the comparison.
+        ltr(&gateway, compared.filter(|model| !server.is_some_and(|s| Arc::ptr_eq(s, model))), &request.candidates, until),
+    );
+    let fallback = match &served {
+        Some(Ok(_)) => None,
+        Some(Err(reason)) => Some(*reason),
+        None => (serves || !serving.any()).then(|| gateway.models.absence()),
+    };
+    if let Some(reason) = fallback {
+        observe::fallback(reason);
+    }
+    let (ranked, source) = match &served {
+        Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr),
+        _ => (&legacy, Source::Legacy),
+    };
+    let model_version = server.filter(|_| source == Source::Ltr).map(|model| model.version.clone());
+    let shown = &ranked[..request.top_n.unwrap_or(ranked.len()).min(ranked.len())];
+    let answer = answer(&request, request_id, source, model_version.as_deref(), fallback, shown);
+
+    let mut records = Vec::new();
+    if !edge_copy {
+        records.push(record::impression(&request, &gateway, request_id, now, source, model_version, shown, &legacy));
+    }
+    if let (Some(model), Some(outcome)) = (compared, shadow.or(served)) {
+        observe::shadow(outcome.as_ref().map_or_else(|reason| *reason, |_| ranking::verdict::SCORED));
+        let comparison = Comparison { version: model.version.clone(), outcome };
+        records.push(record::shadow(&request, &gateway.salt, request_id, now, &legacy, comparison));
+    }
+    let logged = keep(&gateway, records, deadline.saturating_duration_since(Instant::now() + ANSWER)).await;
+    let mut response = Json(answer).into_response();
+    response.headers_mut().insert("x-ltr-logged", HeaderValue::from_static(logged));
+    Ok(response)
+}
+
+/// The case as `model` ranks it; `None` without a model to ask.
+async fn ltr(
+    gateway: &Gateway,
+    model: Option<&Arc<Model>>,
+    candidates: &[Candidate],
+    until: Instant,
+) -> Option<Result<LtrRanking, &'static str>> {
+    let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
+    let scored = gateway.models.score(model?, rows, until).await;
+    Some(scored.map(|Scored { scores, took }| {
+        LtrRanking { ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness), took }
+    }))
+}
+
+/// Hands the records over and waits for the disk while `patience` lasts. What the answer may say of it:
+/// `committed` survives any crash, `queued` is being written, `dropped` is lost, `nothing` was to be kept.
+async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration) -> &'static str {
+    if records.is_empty() {
+        return "nothing";
+    }
+    let kept = match gateway.writer.hand_over(records) {
+        Ok(receipt) => receipt.committed_within(patience).await,
+        Err(full) => Some(Err(full)),
+    };
+    match kept {
+        Some(Ok(_)) => "committed",
+        None => "queued",
+        Some(Err(NotKept::Full | NotKept::Failed)) => {
+            counter!("ltr_log_dropped_total").increment(1);
+            "dropped"
+        }
+    }
+}
+
+/// Whether LTR answers this request at this weight. The same request gets the same answer, and a request that
+/// is in at one weight is in at every higher one.
+fn in_rollout(salt: &str, weight: u8, id: &str) -> bool {
+    weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
+}
+
+/// The caller's id where it is a UUID, so that a retry is recognised.
+fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    given.unwrap_or_else(Uuid::new_v4)
+}
+
+fn says_yes(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(name).is_some_and(|value| value.as_bytes() == b"1")
+}
+
+fn answer(
+    request: &RankRequest,
+    request_id: Uuid,
+    source: Source,
+    model_version: Option<&str>,
+    fallback: Option<&str>,
+    shown: &[Ranked],
+) -> serde_json::Value {
+    let ranking = shown.iter().enumerate().map(|(at, ranked)| {
+        json!({
+            "lawyer_id": request.candidates[ranked.index].lawyer_id,
+            "rank_pos": at + 1,
+            "score": ranked.score,
+            "fair": ranked.fair,
+        })
+    });
+    json!({
+        "request_id": request_id,
+        "case_id": request.case_id,
+        "source": source.name(),
+        "model_version": model_version,
+        "fallback": fallback,
+        "ranking": ranking.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,169 @@
+//! The models and the rollout over HTTP: state, evidence and verdict for everyone, changes for the admin.
+
+pub mod client;
+
+use std::sync::Arc;
+
+use axum::Json as JsonBody;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use ranking::{Evidence, Verdict, decide, gather};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use store::RolloutState;
+
+use crate::body;
+use crate::errors::ApiError;
+use crate::gateway::Gateway;
+use crate::json::{Fields, Json};
+use crate::models::{Refusal, Serving};
+use crate::observe;
+
+/// Entries of the history that are shown.
+const HISTORY: u32 = 50;
+
+/// `GET /models`.
+pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
+    let refused = gateway.models.refused().into_iter().map(|(refusal, ts_utc)| {
+        json!({ "version": refusal.version, "code": refusal.code, "message": refusal.message, "ts_utc": ts_utc })
+    });
+    JsonBody(json!({ "loaded": gateway.models.loaded(), "refused": refused.collect::<Vec<_>>() }))
+}
+
+/// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
+pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -> Result<Response, ApiError> {
+    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let json = Json::parse(&bytes)?;
+    let fields = Fields::of(&json, &["version"])?;
+    let version = fields.required("version")?.string().map_err(|e| e.under("version"))?.to_owned();
+    let loading = tokio::spawn(async move { (gateway.challenge(&version).await, version) });
+    if uri.query() != Some("wait=1") {
+        return Ok((StatusCode::ACCEPTED, JsonBody(json!({ "status": "loading" }))).into_response());
+    }
+    match loading.await {
+        Ok((Ok(()), version)) => Ok(JsonBody(json!({ "status": "loaded", "version": version })).into_response()),
+        Ok((Err(Refusal { version, code, message }), _)) => Err(ApiError {
+            field: Some("version".into()),
+            value: Some(version),
+            ..ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+        }),
+        Err(error) => Err(ApiError::unavailable("not_loaded", error.to_string())),
+    }
+}
+
+/// `GET /rollout`: what serves, the evidence so far, each criterion, and what was done before.
+pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
+    let now = gateway.clock.now(&headers)?;
+    let state = gateway.store.rollout().await?;
+    let judged = judge(&gateway, &state, now).await?;
+    Ok(JsonBody(json!({
+        "weight": state.weight,
+        "champion": state.champion,
+        "challenger": state.challenger,
+        "judged": judged.as_ref().map(|(version, _, _)| version),
+        "evidence": judged.as_ref().map(|(_, evidence, _)| evidence),
+        "verdict": judged.as_ref().map(|(_, _, verdict)| verdict),
+        "history": gateway.store.history(HISTORY).await?,
+    })))
+}
+
+/// `POST /rollout/promote`: the challenger answers everything, if the evidence says so.
+pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
+    authorise(&gateway, &headers)?;
+    let now = gateway.clock.now(&headers)?;
+    let _change = gateway.change.lock().await;
+    let serving = gateway.models.serving();
+    let state = gateway.store.rollout().await?;
+    let Some(challenger) = serving.challenger.clone() else {
+        return Err(conflict("no_challenger", "no challenger is loaded; publish a model first"));
+    };
+    let Some((version, evidence, verdict)) = judge(&gateway, &state, now).await? else {
+        return Err(conflict("no_challenger", "no challenger is recorded; publish a model first"));
+    };
+    let detail = json!({ "version": version, "evidence": evidence, "verdict": verdict });
+    if !verdict.promote {
+        let failed: Vec<&str> = verdict.criteria.iter().filter(|c| !c.passed).map(|c| c.name).collect();
+        let message = format!("the evidence does not allow it: {}", failed.join(", "));
+        return Err(conflict("verdict", message).with_detail(detail));
+    }
+    let state = RolloutState { weight: 100, champion: Some(version), challenger: None };
+    gateway.store.save_rollout(&state, &gateway.entry("promote", "admin", detail.clone())).await?;
+    gateway.models.swap(Serving { weight: 100, champion: Some(challenger), ..Serving::default() });
+    Ok(JsonBody(json!({ "weight": 100, "champion": state.champion, "verdict": verdict })))
+}
+
+/// `POST /rollout/rollback`: legacy answers everything, at once. The models stay loaded.
+pub async fn rollback(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
+    authorise(&gateway, &headers)?;
+    set_weight(&gateway, 0, "rollback").await
+}
+
+/// `POST /rollout/weight`: an operator's override, without a verdict.
+pub async fn weight(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<JsonBody<Value>, ApiError> {
+    authorise(&gateway, &headers)?;
+    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let json = Json::parse(&bytes)?;
+    let weight = Fields::of(&json, &["weight"])?.required("weight")?.unsigned(100).map_err(|e| e.under("weight"))?;
+    set_weight(&gateway, weight as u8, "weight").await
+}
+
+async fn set_weight(gateway: &Gateway, weight: u8, action: &str) -> Result<JsonBody<Value>, ApiError> {
+    let _change = gateway.change.lock().await;
+    let before = gateway.store.rollout().await?;
+    let detail = json!({ "from": before.weight, "to": weight });
+    let state = RolloutState { weight, ..before };
+    gateway.store.save_rollout(&state, &gateway.entry(action, "admin", detail)).await?;
+    gateway.models.swap(Serving { weight, ..(*gateway.models.serving()).clone() });
+    Ok(JsonBody(json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger })))
+}
+
+/// The verdict on the challenger, or on the champion where there is none, from the cases that are closed.
+async fn judge(
+    gateway: &Gateway,
+    state: &RolloutState,
+    now: DateTime<Utc>,
+) -> Result<Option<(String, Evidence, Verdict)>, ApiError> {
+    let Some(version) = state.challenger.clone().or_else(|| state.champion.clone()) else {
+        return Ok(None);
+    };
+    let closed = now - gateway.settings.labels.longest();
+    let cases = gateway.store.shadow_cases(&version, closed).await?;
+    let criteria = gateway.settings.rollout.criteria.clone();
+    let judged = tokio::task::spawn_blocking(move || {
+        let evidence = gather(&cases, &criteria);
+        let verdict = decide(&evidence, &criteria);
+        (evidence, verdict)
+    });
+    let (evidence, verdict) =
+        judged.await.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
+    observe::evidence(&evidence);
+    Ok(Some((version, evidence, verdict)))
+}
+
+/// Compares digests, so that the time taken says nothing about the token.
+fn authorise(gateway: &Gateway, headers: &HeaderMap) -> Result<(), ApiError> {
+    let token = &gateway.settings.host.admin_token;
+    if token.is_empty() {
+        let message = "host.admin_token is not set, so nobody may change the rollout";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "no_admin_token", message));
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match given {
+        Some(given) if Sha256::digest(given) == Sha256::digest(token.expose()) => Ok(()),
+        _ => {
+            let message = "the Authorization header does not carry the admin token as \"Bearer TOKEN\"";
+            Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", message))
+        }
+    }
+}
+
+fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, code, message)
+}

@@ -1,0 +1,121 @@
+//! `POST /ltr/score`: the model's own scores, as JSON or as an Arrow IPC stream.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use axum::Json as Answer;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ranking::Schema;
+use serde_json::json;
+
+use crate::body;
+use crate::errors::{ApiError, Invalid};
+use crate::gateway::Gateway;
+use crate::json::{Fields, Json};
+use crate::models::Model;
+
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// Scores rows with the champion, or the challenger where nothing was promoted.
+///
+/// # Errors
+/// 422 for a missing or unknown feature, 503 without a model or when it fails.
+pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let serving = gateway.models.serving();
+    let Some(model) = serving.serves() else {
+        return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));
+    };
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes()) {
+        let scores = scores(&gateway, model, arrow_rows(&bytes, &gateway.schema)?).await?;
+        let stream = arrow_stream(scores)
+            .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
+        return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
+    }
+    let json = Json::parse(&bytes)?;
+    let (rows, one) = json_rows(&json, &gateway.schema)?;
+    let scores = scores(&gateway, model, rows).await?;
+    Ok(match one {
+        true => Answer(json!({ "score": scores[0] })).into_response(),
+        false => Answer(json!({ "scores": scores })).into_response(),
+    })
+}
+
+async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> Result<Vec<f64>, ApiError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let until = Instant::now() + gateway.settings.host.deadline();
+    let scored = gateway.models.score(model, rows.iter().map(Vec::as_slice), until).await;
+    let scored = scored.map_err(|reason| ApiError::unavailable(reason, "the model did not give scores"))?;
+    Ok(scored.scores)
+}
+
+fn json_rows(json: &Json, schema: &Schema) -> Result<(Vec<Vec<f64>>, bool), Invalid> {
+    let fields = Fields::of(json, &["features", "rows"])?;
+    match (fields.optional("features"), fields.optional("rows")) {
+        (Some(row), None) => Ok((vec![features(row, schema).map_err(|e| e.under("features"))?], true)),
+        (None, Some(rows)) => {
+            let rows = rows.array().map_err(|e| e.under("rows"))?.iter().enumerate();
+            let rows = rows.map(|(at, row)| features(row, schema).map_err(|e| e.under(format!("rows[{at}]"))));
+            Ok((rows.collect::<Result<_, _>>()?, false))
+        }
+        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"")),
+    }
+}
+
+/// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
+pub fn features(json: &Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
+    let mut row = vec![None; schema.len()];
+    for (name, value) in json.object()? {
+        let Some(at) = schema.index_of(name) else {
+            let known = format!("no such feature; the features are {}", schema.names().join(", "));
+            return Err(Invalid::new(value, known).under(name));
+        };
+        row[at] = Some(value.number_or_missing().map_err(|e| e.under(name))?);
+    }
+    let absent = |at: usize| Invalid::missing().under(&schema.names()[at]);
+    row.into_iter().enumerate().map(|(at, value)| value.ok_or_else(|| absent(at))).collect()
+}
+
+fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> {
+    let malformed = |e: ArrowError| ApiError::malformed("invalid_arrow", e.to_string());
+    let reader = StreamReader::try_new(bytes, None).map_err(malformed)?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(malformed)?;
+        let columns = arrow_columns(&batch, schema)?;
+        for at in 0..batch.num_rows() {
+            rows.push(columns.iter().map(|c| if c.is_null(at) { f64::NAN } else { c.value(at) }).collect());
+        }
+    }
+    Ok(rows)
+}
+
+fn arrow_columns<'a>(batch: &'a RecordBatch, schema: &Schema) -> Result<Vec<&'a Float64Array>, Invalid> {
+    let columns = schema.names().iter().map(|name| {
+        let column = batch.column_by_name(name).ok_or_else(|| Invalid::missing().under(name))?;
+        match column.data_type() {
+            DataType::Float64 => Ok(column.as_primitive::<Float64Type>()),
+            other => Err(Invalid::new(other, "a Float64 column").under(name)),
+        }
+    });
+    columns.collect()
+}
+
+fn arrow_stream(scores: Vec<f64>) -> Result<Vec<u8>, ArrowError> {
+    let column: ArrayRef = Arc::new(Float64Array::from(scores));
+    let batch = RecordBatch::try_from_iter([("score", column)])?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    writer.into_inner()
+}

@@ -284,7 +284,7 @@ impl Default for Train {
             seed = 42
             deterministic = true
             force_row_wise = true
-            num_threads = 2
+            num_threads = 1
         };
         Train {
             max_rounds: 1000,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use lightgbm3::{Booster, Dataset};
-use ltr_trainer::compile::{CompileMeta, compile};
+use ltr_trainer::compile::{self, compile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use report::Report;
@@ -47,8 +47,18 @@ struct Shape {
 }
 
 const SHAPES: [Shape; 2] = [
-    Shape { name: "200x48x11", trees: 200, leaves: 48, features: 11 },
-    Shape { name: "500x64x136", trees: 500, leaves: 64, features: 136 },
+    Shape {
+        name: "200x48x11",
+        trees: 200,
+        leaves: 48,
+        features: 11,
+    },
+    Shape {
+        name: "500x64x136",
+        trees: 500,
+        leaves: 64,
+        features: 136,
+    },
 ];
 
 /// Long enough for any batch here: the benchmark measures time, it does not bound it.
@@ -57,18 +67,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.rounds > 0, "--rounds is 0; allowed: 1 or more");
-    ensure!(args.batch.iter().all(|&n| n > 0), "--batch holds a 0; allowed: 1 or more");
+    ensure!(
+        args.batch.iter().all(|&n| n > 0),
+        "--batch holds a 0; allowed: 1 or more"
+    );
     let engine = Engine::new(Limits::default())?;
     let mut report = Report::new("scorer");
     for shape in &SHAPES {
-        let mut subjects = Subjects::train(&engine, shape)
-            .with_context(|| format!("preparing the model {}", shape.name))?;
+        let mut subjects =
+            Subjects::train(&engine, shape).with_context(|| format!("preparing the model {}", shape.name))?;
         for &batch in &args.batch {
             subjects.measure(shape, batch, args.rounds, &mut report)?;
         }
     }
     report.write(&args.output)?;
-    if args.json { report.print_json() } else { report.print_table(&args.output) }
+    if args.json {
+        report.print_json()
+    } else {
+        report.print_table(&args.output)
+    }
 }
 
 /// One model in the hands of each subject.
@@ -94,9 +111,18 @@ impl Subjects {
         let single_thread = serde_json::json!({ "num_threads": 1 });
         lightgbm.single_row_fast_init::<f64>(Some(&single_thread))?;
         let text = lightgbm.save_string()?;
-        let meta = CompileMeta { model_version: shape.name.to_owned(), training_window: None };
-        let component = engine.load(&compile(text.as_bytes(), None, meta)?)?;
-        Ok(Subjects { component, lightgbm, rng })
+        let request = compile::Request {
+            model: text.as_bytes(),
+            feature_map: None,
+            model_version: shape.name,
+            training_window: None,
+        };
+        let component = engine.load(&compile(&request)?)?;
+        Ok(Subjects {
+            component,
+            lightgbm,
+            rng,
+        })
     }
 
     fn measure(&mut self, shape: &Shape, batch: usize, rounds: usize, report: &mut Report) -> Result<()> {
@@ -117,7 +143,10 @@ impl Subjects {
             theirs.push(ns_a_row(calls * batch, || {
                 for rows in rows.chunks(per_call) {
                     expected.extend(self.lightgbm.predict_with_params(
-                        rows, shape.features as i32, true, "num_threads=1",
+                        rows,
+                        shape.features as i32,
+                        true,
+                        "num_threads=1",
                     )?);
                 }
                 Ok(())
@@ -130,7 +159,11 @@ impl Subjects {
                     Ok(())
                 })?);
             }
-            ensure!(same_bits(&scores, &expected), "{}: scores differ from LightGBM's", shape.name);
+            ensure!(
+                same_bits(&scores, &expected),
+                "{}: scores differ from LightGBM's",
+                shape.name
+            );
         }
         let case = format!("{} batch {batch}", shape.name);
         let ours = report.add("component", &case, ours);

@@ -38,7 +38,12 @@ pub struct Report {
 
 impl Report {
     pub fn new(name: &'static str) -> Report {
-        Report { name, machine: machine(), rows: Vec::new(), ratios: Vec::new() }
+        Report {
+            name,
+            machine: machine(),
+            rows: Vec::new(),
+            ratios: Vec::new(),
+        }
     }
 
     /// Adds the median of the rounds (ns a row) and returns it.
@@ -70,8 +75,7 @@ impl Report {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
-        fs::write(path, serde_json::to_vec_pretty(self)?)
-            .with_context(|| format!("writing {}", path.display()))
+        fs::write(path, serde_json::to_vec_pretty(self)?).with_context(|| format!("writing {}", path.display()))
     }
 
     pub fn print_json(&self) -> Result<()> {
@@ -97,7 +101,11 @@ impl Report {
                 format!("{:.1}", r.ratio),
             ]);
         }
-        println!("{table}\n{}; every score equal to LightGBM's to the last bit; {}", self.machine, path.display());
+        println!(
+            "{table}\n{}; every score equal to LightGBM's to the last bit; {}",
+            self.machine,
+            path.display()
+        );
         Ok(())
     }
 }

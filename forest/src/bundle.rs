@@ -110,10 +110,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], ImageError> {
-        let (taken, rest) = self
-            .0
-            .split_first_chunk()
-            .ok_or(ImageError("bundle ends too early"))?;
+        let (taken, rest) = self.0.split_first_chunk().ok_or(ImageError("bundle ends too early"))?;
         self.0 = rest;
         Ok(*taken)
     }
@@ -130,8 +127,6 @@ impl<'a> Reader<'a> {
             .ok_or(ImageError("bundle ends too early"))?;
         self.0 = rest;
         let text = core::str::from_utf8(text);
-        Ok(text
-            .map_err(|_| ImageError("text of the bundle is not UTF-8"))?
-            .into())
+        Ok(text.map_err(|_| ImageError("text of the bundle is not UTF-8"))?.into())
     }
 }

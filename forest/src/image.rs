@@ -130,9 +130,8 @@ fn count(n: usize) -> u32 {
 impl Packer {
     fn new(model: &Model) -> Packer {
         let splits = model.trees.iter().flat_map(|tree| &tree.splits);
-        let mut columns: BTreeMap<(u32, u32), u32> = splits
-            .map(|split| ((split.feature, column_kind(split)), 0))
-            .collect();
+        let mut columns: BTreeMap<(u32, u32), u32> =
+            splits.map(|split| ((split.feature, column_kind(split)), 0)).collect();
         for (number, column) in columns.values_mut().enumerate() {
             *column = count(number);
         }
@@ -189,8 +188,7 @@ impl Packer {
         } else if self.has_linear {
             self.linear.resize(self.leaves.len(), (0.0, 0, 0));
         }
-        self.trees
-            .push([first_node, count(self.nodes.len()), flags, 0]);
+        self.trees.push([first_node, count(self.nodes.len()), flags, 0]);
     }
 
     fn split_node(&self, split: &Split, child: u32, first_word: u32) -> Node {
@@ -210,16 +208,10 @@ impl Packer {
     }
 
     fn linear_leaf(&mut self, leaf: &LinearLeaf) {
-        self.linear.push((
-            leaf.constant,
-            count(self.terms.len()),
-            count(leaf.terms.len()),
-        ));
-        self.terms.extend(
-            leaf.terms
-                .iter()
-                .map(|&(feature, coefficient)| (coefficient, feature)),
-        );
+        self.linear
+            .push((leaf.constant, count(self.terms.len()), count(leaf.terms.len())));
+        self.terms
+            .extend(leaf.terms.iter().map(|&(feature, coefficient)| (coefficient, feature)));
     }
 
     fn finish(self, model: &Model, scaler: Option<&Scaler>) -> Vec<u8> {
@@ -256,11 +248,7 @@ impl Packer {
 
     fn header(&self, model: &Model, scaled: bool) -> Vec<u8> {
         let (code, sigma) = conversion_code(model.conversion);
-        let average = if model.average_output {
-            AVERAGE_OUTPUT
-        } else {
-            0
-        };
+        let average = if model.average_output { AVERAGE_OUTPUT } else { 0 };
         let flags = average | if scaled { SCALED } else { 0 };
         let mut header = Vec::from(MAGIC);
         put(
@@ -271,23 +259,11 @@ impl Packer {
                 count(self.trees.len()),
             ],
         );
+        put(&mut header, &[count(self.columns.len()), count(self.nodes.len())]);
+        put(&mut header, &[count(self.leaves.len()), count(self.linear.len())]);
         put(
             &mut header,
-            &[count(self.columns.len()), count(self.nodes.len())],
-        );
-        put(
-            &mut header,
-            &[count(self.leaves.len()), count(self.linear.len())],
-        );
-        put(
-            &mut header,
-            &[
-                count(self.terms.len()),
-                count(self.words.len()),
-                flags,
-                code,
-                0,
-            ],
+            &[count(self.terms.len()), count(self.words.len()), flags, code, 0],
         );
         header.extend(sigma.to_le_bytes());
         debug_assert_eq!(header.len(), HEADER_BYTES);
@@ -305,9 +281,7 @@ fn column_kind(split: &Split) -> u32 {
     match split.rule {
         Rule::Categorical { .. } => kind::CATEGORY,
         Rule::Numerical {
-            missing,
-            default_left,
-            ..
+            missing, default_left, ..
         } => match (missing, default_left) {
             (Missing::None, _) => kind::PLAIN,
             (Missing::Zero, true) => kind::ZERO_LEFT,

@@ -88,11 +88,7 @@ pub fn log1p(x: f64) -> f64 {
         return x + x;
     }
     if high >= 0x8000_0000 && magnitude >= 0x3ff0_0000 {
-        return if x == -1.0 {
-            f64::NEG_INFINITY
-        } else {
-            f64::NAN
-        };
+        return if x == -1.0 { f64::NEG_INFINITY } else { f64::NAN };
     }
     if magnitude < 0x3e20_0000 {
         return if magnitude < 0x3c90_0000 {
@@ -134,11 +130,7 @@ fn reduce(x: f64, high: u32) -> (f64, f64, f64, u32) {
     let (u, exponent, correction) = if !(0x4340_0000..0x8000_0000).contains(&high) {
         let u = 1.0 + x;
         let exponent = i32::try_from(u.to_bits() >> 52).expect("1 + x is positive here") - 1023;
-        let correction = if exponent > 0 {
-            1.0 - (u - x)
-        } else {
-            x - (u - 1.0)
-        };
+        let correction = if exponent > 0 { 1.0 - (u - x) } else { x - (u - 1.0) };
         (u, exponent, correction / u)
     } else {
         let exponent = i32::try_from(x.to_bits() >> 52).expect("x is positive here") - 1023;
@@ -151,12 +143,7 @@ fn reduce(x: f64, high: u32) -> (f64, f64, f64, u32) {
         (f64::from(exponent), f, correction, bits)
     } else {
         let f = f64::from_bits(fraction | 0x3fe0_0000_0000_0000) - 1.0;
-        (
-            f64::from(exponent + 1),
-            f,
-            correction,
-            (0x0010_0000 - bits) >> 2,
-        )
+        (f64::from(exponent + 1), f, correction, (0x0010_0000 - bits) >> 2)
     }
 }
 

@@ -56,9 +56,7 @@ impl Conversion {
             }
             "poisson" | "gamma" | "tweedie" => Conversion::Exp,
             // Huber regression drops the square root; every other regression keeps it.
-            "regression" | "regression_l1" | "fair" | "quantile" | "mape"
-                if tokens.any(|token| token == "sqrt") =>
-            {
+            "regression" | "regression_l1" | "fair" | "quantile" | "mape" if tokens.any(|token| token == "sqrt") => {
                 Conversion::SignedSquare
             }
             _ => Conversion::Identity,
@@ -119,8 +117,7 @@ fn legacy_number(text: &str) -> Option<f64> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = |text: &str| {
         text.bytes().try_fold(0.0_f64, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10.0 + f64::from(byte - b'0'))
+            byte.is_ascii_digit().then(|| value * 10.0 + f64::from(byte - b'0'))
         })
     };
     if whole.is_empty() && fraction.is_empty() {
@@ -131,11 +128,7 @@ fn legacy_number(text: &str) -> Option<f64> {
         value += digits(fraction)? / power(10.0, u32::try_from(fraction.len()).ok()?);
     }
     let scale = scale(exponent.unsigned_abs().min(308));
-    Some(if exponent < 0 {
-        value / scale
-    } else {
-        value * scale
-    })
+    Some(if exponent < 0 { value / scale } else { value * scale })
 }
 
 /// `Common::Pow`: the order of its multiplications decides the rounding.

@@ -18,10 +18,7 @@ use crate::{Model, Output, ZERO_THRESHOLD, flush_zero};
 pub fn score(model: &Model, row: &[f64], output: Output, out: &mut [f64]) {
     assert_eq!(out.len(), model.outputs, "one score an output");
     // 1. What counts as zero becomes +0.0 before any tree.
-    let row: Vec<f64> = row[..model.num_features()]
-        .iter()
-        .map(|&x| flush_zero(x))
-        .collect();
+    let row: Vec<f64> = row[..model.num_features()].iter().map(|&x| flush_zero(x)).collect();
     // 2. The trees are summed from +0.0, iteration after iteration, class by class.
     out.fill(0.0);
     for (number, tree) in model.trees.iter().enumerate() {
@@ -78,22 +75,14 @@ fn goes_left(tree: &Tree, split: &Split, row: &[f64]) -> bool {
             default_left,
         } => {
             // 6. NaN is 0.0 unless the split knows NaN as missing.
-            let x = if x.is_nan() && missing != Missing::Nan {
-                0.0
-            } else {
-                x
-            };
+            let x = if x.is_nan() && missing != Missing::Nan { 0.0 } else { x };
             // 7. A missing value takes the default side; anything else compares.
             let is_missing = match missing {
                 Missing::None => false,
                 Missing::Zero => (-ZERO_THRESHOLD..=ZERO_THRESHOLD).contains(&x),
                 Missing::Nan => x.is_nan(),
             };
-            if is_missing {
-                default_left
-            } else {
-                x <= threshold
-            }
+            if is_missing { default_left } else { x <= threshold }
         }
         Rule::Categorical { first, words } => {
             // 8. NaN, negative numbers and what is no 32-bit int go right; the rest is cut to an int.

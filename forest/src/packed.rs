@@ -143,11 +143,7 @@ impl<'a> Forest<'a> {
                 return Err(ImageError("terms of a linear leaf out of range"));
             }
         }
-        if self
-            .terms
-            .iter()
-            .any(|term| record(term).1 as usize >= self.width)
-        {
+        if self.terms.iter().any(|term| record(term).1 as usize >= self.width) {
             return Err(ImageError("feature of a linear leaf out of range"));
         }
         self.trees.iter().try_for_each(|tree| self.check_tree(tree))
@@ -202,12 +198,7 @@ impl<'a> Forest<'a> {
     /// If the lengths do not fit that shape.
     pub fn score(&self, rows: &[f64], output: Output, out: &mut [f64]) {
         let count = rows.len() / self.width;
-        assert_eq!(
-            rows.len(),
-            count * self.width,
-            "rows of {} values",
-            self.width
-        );
+        assert_eq!(rows.len(), count * self.width, "rows of {} values", self.width);
         assert_eq!(
             Some(out.len()),
             count.checked_mul(self.outputs),
@@ -287,11 +278,7 @@ impl<'a> Forest<'a> {
         let mut class = 0;
         let mut add = |node: u32, flags: u32| {
             sums[class] += self.value(node, flags, features);
-            class = if class + 1 == self.outputs {
-                0
-            } else {
-                class + 1
-            };
+            class = if class + 1 == self.outputs { 0 } else { class + 1 };
         };
         for group in groups {
             let trees = group.map(|tree| tree_record(&tree));
@@ -309,13 +296,7 @@ impl<'a> Forest<'a> {
 
     /// The leaf nodes that `N` walks end at; each walk has its root and the offset of its row's columns.
     #[inline(always)]
-    fn walk<const N: usize>(
-        &self,
-        mut at: [u32; N],
-        bases: [usize; N],
-        flags: u32,
-        values: &[f64],
-    ) -> [u32; N] {
+    fn walk<const N: usize>(&self, mut at: [u32; N], bases: [usize; N], flags: u32, values: &[f64]) -> [u32; N] {
         if flags & image::TREE_CATEGORICAL != 0 {
             for (at, base) in at.iter_mut().zip(bases) {
                 *at = self.walk_categories(*at, base, values);

@@ -180,9 +180,7 @@ fn read_outputs(header: &Fields) -> Result<usize, ParseError> {
 }
 
 fn read_feature_names(header: &Fields) -> Result<Vec<String>, ParseError> {
-    let last: usize = header
-        .require("max_feature_idx")?
-        .number("a feature number")?;
+    let last: usize = header.require("max_feature_idx")?.number("a feature number")?;
     let field = header.require("feature_names")?;
     let text = field.text()?;
     let names: Vec<String> = text
@@ -210,11 +208,7 @@ fn read_objective(header: &Fields, outputs: usize) -> Result<(String, Conversion
 }
 
 /// Trees at the offsets the header promises: a file cut short or edited is noticed.
-fn trees_by_size(
-    lines: &mut Lines,
-    field: &Field,
-    features: usize,
-) -> Result<Vec<Tree>, ParseError> {
+fn trees_by_size(lines: &mut Lines, field: &Field, features: usize) -> Result<Vec<Tree>, ParseError> {
     let sizes: Vec<usize> = field.numbers(None, "a size in bytes")?;
     let mut start = lines.offset;
     let mut trees = Vec::with_capacity(sizes.len());
@@ -234,9 +228,7 @@ fn trees_by_size(
     // The last tree, too, must be as long as promised: it is what a truncation hits.
     if start > lines.text.len() {
         let length = lines.text.len();
-        let problem = format!(
-            "the trees end at byte {start}, the text at byte {length}: the model is cut short"
-        );
+        let problem = format!("the trees end at byte {start}, the text at byte {length}: the model is cut short");
         return Err(field.error(problem));
     }
     if trees.is_empty() {
@@ -244,10 +236,7 @@ fn trees_by_size(
         return trees_by_scan(lines, features);
     }
     lines.skip_blank();
-    if lines
-        .peek()
-        .is_some_and(|(line, _)| line.starts_with(b"Tree="))
-    {
+    if lines.peek().is_some_and(|(line, _)| line.starts_with(b"Tree=")) {
         let problem = format!("expected no further tree: tree_sizes lists {}", trees.len());
         return Err(ParseError::new(lines.number, "Tree=", problem));
     }
@@ -279,11 +268,7 @@ fn next_tree(lines: &mut Lines, features: usize) -> Result<Tree, ParseError> {
     match lines.peek() {
         Some((line, next)) if line.starts_with(b"Tree=") => lines.advance(next),
         _ => {
-            return Err(ParseError::new(
-                lines.number,
-                "Tree=",
-                "expected a line `Tree=N`",
-            ));
+            return Err(ParseError::new(lines.number, "Tree=", "expected a line `Tree=N`"));
         }
     }
     let mut fields = Fields::new(tree::KEYS, lines.number);

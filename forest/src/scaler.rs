@@ -82,10 +82,7 @@ impl fmt::Display for ScalerError {
                 )
             }
             ScalerError::Offset { feature, value } => {
-                write!(
-                    f,
-                    "offset of feature {feature} is {value}: a finite number is needed"
-                )
+                write!(f, "offset of feature {feature} is {value}: a finite number is needed")
             }
             ScalerError::Scale { feature, value } => {
                 write!(

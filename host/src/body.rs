@@ -32,6 +32,9 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
                 format!("the body is larger than {limit} bytes"),
             )
         }),
-        Ok(Err(error)) => Err(ApiError::malformed("broken_body", format!("the body broke off: {error}"))),
+        Ok(Err(error)) => Err(ApiError::malformed(
+            "broken_body",
+            format!("the body broke off: {error}"),
+        )),
     }
 }

@@ -33,7 +33,9 @@ impl Clock {
 }
 
 fn from_header(headers: &HeaderMap) -> Result<DateTime<Utc>, ApiError> {
-    let found = headers.get(TIME_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let found = headers
+        .get(TIME_HEADER)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let value = found.as_deref().unwrap_or("absent");
     let time = DateTime::parse_from_rfc3339(value).map_err(|_| ApiError {
         field: Some("X-LTR-Time".into()),

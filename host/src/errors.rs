@@ -47,11 +47,17 @@ impl ApiError {
 
     /// 503: nothing was acknowledged, and sending the same again later is safe.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { retry_after: Some(1), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message) }
+        ApiError {
+            retry_after: Some(1),
+            ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+        }
     }
 
     pub fn with_detail(self, detail: serde_json::Value) -> ApiError {
-        ApiError { detail: Some(detail), ..self }
+        ApiError {
+            detail: Some(detail),
+            ..self
+        }
     }
 }
 
@@ -66,7 +72,12 @@ pub struct Invalid {
 
 impl Invalid {
     pub fn new(value: impl Display, allowed: impl Into<String>) -> Invalid {
-        Invalid { field: String::new(), value: value.to_string(), allowed: allowed.into(), code: "invalid_value" }
+        Invalid {
+            field: String::new(),
+            value: value.to_string(),
+            allowed: allowed.into(),
+            code: "invalid_value",
+        }
     }
 
     pub fn missing() -> Invalid {
@@ -80,7 +91,11 @@ impl Invalid {
 
     /// Puts a name, or an index in brackets, before the place.
     pub fn under(mut self, outer: impl Display) -> Invalid {
-        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        let dot = if self.field.is_empty() || self.field.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
         self.field = format!("{outer}{dot}{}", self.field);
         self
     }
@@ -88,7 +103,12 @@ impl Invalid {
 
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> ApiError {
-        let Invalid { field, value, allowed, code } = invalid;
+        let Invalid {
+            field,
+            value,
+            allowed,
+            code,
+        } = invalid;
         let place = if field.is_empty() { "the body" } else { &field };
         ApiError {
             field: Some(field.clone()),
@@ -124,7 +144,9 @@ impl IntoResponse for ApiError {
         }
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

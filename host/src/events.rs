@@ -32,7 +32,10 @@ pub async fn events(
     let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
     let events = read(&gateway, &bytes)?;
     check_shown(&gateway, &events).await?;
-    let kept = match gateway.writer.hand_over(events.into_iter().map(Record::Event).collect()) {
+    let kept = match gateway
+        .writer
+        .hand_over(events.into_iter().map(Record::Event).collect())
+    {
         Ok(receipt) => receipt.committed().await,
         Err(full) => Err(full),
     };
@@ -40,8 +43,13 @@ pub async fn events(
         NotKept::Full => ApiError::unavailable("busy", "too much is waiting to be written; nothing was kept"),
         NotKept::Failed => ApiError::unavailable("database", "the database cannot write; nothing was kept"),
     })?;
-    let duplicates = outcomes.iter().filter(|&&outcome| outcome == Appended::Duplicate).count();
-    Ok(Answer(json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates })))
+    let duplicates = outcomes
+        .iter()
+        .filter(|&&outcome| outcome == Appended::Duplicate)
+        .count();
+    Ok(Answer(
+        json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates }),
+    ))
 }
 
 fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {

@@ -94,12 +94,19 @@ impl Gateway {
     pub async fn restore(&self) -> anyhow::Result<()> {
         let _change = self.change.lock().await;
         let state = self.store.rollout().await?;
-        let mut serving = Serving { weight: state.weight, ..Serving::default() };
+        let mut serving = Serving {
+            weight: state.weight,
+            ..Serving::default()
+        };
         if let Some(version) = &state.champion {
             serving.champion = self.load(version).await.ok();
             serving.champion_lost = serving.champion.is_none();
         }
-        let newest = || self.loader.newest().filter(|newest| Some(newest) != state.champion.as_ref());
+        let newest = || {
+            self.loader
+                .newest()
+                .filter(|newest| Some(newest) != state.champion.as_ref())
+        };
         if let Some(version) = state.challenger.clone().or_else(newest) {
             serving.challenger = self.load(&version).await.ok();
             if serving.challenger.is_some() && state.challenger.as_ref() != Some(&version) {
@@ -118,7 +125,11 @@ impl Gateway {
     pub async fn challenge(&self, version: &str) -> Result<(), Refusal> {
         let _change = self.change.lock().await;
         let serving = self.models.serving();
-        if [&serving.champion, &serving.challenger].into_iter().flatten().any(|model| model.version == version) {
+        if [&serving.champion, &serving.challenger]
+            .into_iter()
+            .flatten()
+            .any(|model| model.version == version)
+        {
             return Ok(());
         }
         let model = self.load(version).await?;
@@ -127,15 +138,23 @@ impl Gateway {
             code: "database",
             message: error.to_string(),
         })?;
-        self.models.swap(Serving { challenger: Some(model), ..(*serving).clone() });
+        self.models.swap(Serving {
+            challenger: Some(model),
+            ..(*serving).clone()
+        });
         tracing::info!(version, "a new challenger is loaded");
         Ok(())
     }
 
     async fn record_challenger(&self, version: &str) -> Result<(), store::StoreError> {
-        let state = RolloutState { challenger: Some(version.to_owned()), ..self.store.rollout().await? };
+        let state = RolloutState {
+            challenger: Some(version.to_owned()),
+            ..self.store.rollout().await?
+        };
         let detail = serde_json::json!({ "version": version });
-        self.store.save_rollout(&state, &self.entry("challenger", "gateway", detail)).await
+        self.store
+            .save_rollout(&state, &self.entry("challenger", "gateway", detail))
+            .await
     }
 
     /// Off the reactor, because it compiles. A refusal is remembered for `GET /models`.
@@ -143,14 +162,25 @@ impl Gateway {
         let (loader, named) = (self.loader.clone(), version.to_owned());
         let loaded = tokio::task::spawn_blocking(move || loader.load(&named)).await;
         let loaded = loaded.unwrap_or_else(|error| {
-            Err(Refusal { version: version.to_owned(), code: "not_loaded", message: error.to_string() })
+            Err(Refusal {
+                version: version.to_owned(),
+                code: "not_loaded",
+                message: error.to_string(),
+            })
         });
-        loaded.map(Arc::new).inspect_err(|refusal| self.models.refuse(refusal.clone(), Utc::now()))
+        loaded
+            .map(Arc::new)
+            .inspect_err(|refusal| self.models.refuse(refusal.clone(), Utc::now()))
     }
 
     /// An entry of the rollout's history, at this moment of the system's clock.
     pub fn entry(&self, action: &str, actor: &str, detail: serde_json::Value) -> HistoryEntry {
-        HistoryEntry { ts_utc: Utc::now(), action: action.into(), actor: actor.into(), detail }
+        HistoryEntry {
+            ts_utc: Utc::now(),
+            action: action.into(),
+            actor: actor.into(),
+            detail,
+        }
     }
 
     /// The routes.
@@ -187,7 +217,11 @@ fn salt(path: &Path) -> anyhow::Result<Vec<u8>> {
             std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         let fresh = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let made = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
         let mut file = made.with_context(|| format!("privacy.salt_file: creating {}", path.display()))?;
         file.write_all(fresh.as_bytes())?;
         file.sync_all()?;

@@ -39,14 +39,20 @@ impl<'a> Json<'a> {
         match (values.pop(), values.is_empty()) {
             (Some(value), true) => Ok(value),
             (None, _) => Err(ApiError::malformed("invalid_json", "the body is empty")),
-            (Some(_), false) => Err(ApiError::malformed("invalid_json", "there is more after the first value")),
+            (Some(_), false) => Err(ApiError::malformed(
+                "invalid_json",
+                "there is more after the first value",
+            )),
         }
     }
 
     /// Reads any number of values, one after the other with white space between them (NDJSON among others).
     pub fn parse_many(body: &'a [u8]) -> Result<Vec<Json<'a>>, ApiError> {
         let text = std::str::from_utf8(body).map_err(|error| {
-            ApiError::malformed("invalid_utf8", format!("the body is not UTF-8 at byte {}", error.valid_up_to()))
+            ApiError::malformed(
+                "invalid_utf8",
+                format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
+            )
         })?;
         let left = Cell::new(MAX_VALUES);
         // serde_json stops at 128 levels by itself, long before the stack does.
@@ -67,7 +73,10 @@ impl<'a> Json<'a> {
             Json::String(value) => serde_json::Value::String(value.into_owned()),
             Json::Array(values) => values.into_iter().map(Json::into_value).collect(),
             Json::Object(fields) => serde_json::Value::Object(
-                fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_value())).collect(),
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name.into_owned(), value.into_value()))
+                    .collect(),
             ),
         }
     }
@@ -147,12 +156,18 @@ impl<'j, 'a> Fields<'j, 'a> {
 
     /// The field, unless it is absent or `null`.
     pub fn optional(&self, name: &str) -> Option<&'j Json<'a>> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value).filter(|value| !value.is_null())
+        self.0
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_null())
     }
 
     pub fn required(&self, name: &str) -> Result<&'j Json<'a>, Invalid> {
         let found = self.0.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| value).ok_or_else(|| Invalid::missing().under(name))
+        found
+            .map(|(_, value)| value)
+            .ok_or_else(|| Invalid::missing().under(name))
     }
 }
 
@@ -225,7 +240,9 @@ impl<'a> Visitor<'a> for Node<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Json<'a>, E> {
-        Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value)
+            .map(Json::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Json<'a>, E> {
@@ -285,7 +302,10 @@ mod tests {
         assert_eq!(code(b"{\"a\": 1e999}"), "invalid_json");
         assert_eq!(code("[".repeat(10_000).as_bytes()), "too_deep");
         assert_eq!(code("{\"a\":".repeat(10_000).as_bytes()), "too_deep");
-        assert_eq!(code(format!("[{}0]", "0,".repeat(MAX_VALUES)).as_bytes()), "too_many_values");
+        assert_eq!(
+            code(format!("[{}0]", "0,".repeat(MAX_VALUES)).as_bytes()),
+            "too_many_values"
+        );
     }
 
     #[test]
@@ -295,7 +315,11 @@ mod tests {
         for (count, doubled) in [(FEW - 1, 0), (FEW, 0), (FEW, FEW - 1), (FEW + 5, FEW + 2), (FEW + 5, 3)] {
             let names: Vec<String> = (0..count).map(|i| format!("\"n{i}\": 0")).collect();
             let body = format!("{{{}, \"n{doubled}\": 1}}", names.join(", "));
-            assert_eq!(code(body.as_bytes()), "doubled_name", "{count} names, then n{doubled} again");
+            assert_eq!(
+                code(body.as_bytes()),
+                "doubled_name",
+                "{count} names, then n{doubled} again"
+            );
         }
     }
 

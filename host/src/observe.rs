@@ -31,14 +31,26 @@ fn describe() {
     describe_histogram!("http_request_duration_seconds", "Time to answer, by path and status");
     describe_histogram!("ltr_score_seconds", "Time in the scorer component, one case a call");
     describe_counter!("api_requests_total", "Requests to /rank");
-    describe_counter!("ltr_fallback_total", "Rankings that LTR should have answered and legacy did, by reason");
+    describe_counter!(
+        "ltr_fallback_total",
+        "Rankings that LTR should have answered and legacy did, by reason"
+    );
     describe_counter!("ltr_shadow_total", "Requests compared in shadow, by outcome");
-    describe_counter!("ltr_log_dropped_total", "Answers whose impression or shadow record was not kept");
+    describe_counter!(
+        "ltr_log_dropped_total",
+        "Answers whose impression or shadow record was not kept"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
-    describe_gauge!("ltr_hit3", "Share of contracts with the lawyer among the first three, by arm");
+    describe_gauge!(
+        "ltr_hit3",
+        "Share of contracts with the lawyer among the first three, by arm"
+    );
     describe_gauge!("ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow");
-    describe_gauge!("ltr_fair_gap", "Largest difference between groups' mean fair score, by arm");
+    describe_gauge!(
+        "ltr_fair_gap",
+        "Largest difference between groups' mean fair score, by arm"
+    );
 }
 
 /// Times every request.

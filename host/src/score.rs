@@ -34,7 +34,10 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
     let Some(model) = serving.serves() else {
         return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));
     };
-    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes()) {
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
+    {
         let scores = scores(&gateway, model, arrow_rows(&bytes, &gateway.schema)?).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
@@ -83,7 +86,10 @@ pub fn features(json: &Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
         row[at] = Some(value.number_or_missing().map_err(|e| e.under(name))?);
     }
     let absent = |at: usize| Invalid::missing().under(&schema.names()[at]);
-    row.into_iter().enumerate().map(|(at, value)| value.ok_or_else(|| absent(at))).collect()
+    row.into_iter()
+        .enumerate()
+        .map(|(at, value)| value.ok_or_else(|| absent(at)))
+        .collect()
 }
 
 fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> {
@@ -94,7 +100,12 @@ fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> 
         let batch = batch.map_err(malformed)?;
         let columns = arrow_columns(&batch, schema)?;
         for at in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|c| if c.is_null(at) { f64::NAN } else { c.value(at) }).collect());
+            rows.push(
+                columns
+                    .iter()
+                    .map(|c| if c.is_null(at) { f64::NAN } else { c.value(at) })
+                    .collect(),
+            );
         }
     }
     Ok(rows)
@@ -102,7 +113,9 @@ fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> 
 
 fn arrow_columns<'a>(batch: &'a RecordBatch, schema: &Schema) -> Result<Vec<&'a Float64Array>, Invalid> {
     let columns = schema.names().iter().map(|name| {
-        let column = batch.column_by_name(name).ok_or_else(|| Invalid::missing().under(name))?;
+        let column = batch
+            .column_by_name(name)
+            .ok_or_else(|| Invalid::missing().under(name))?;
         match column.data_type() {
             DataType::Float64 => Ok(column.as_primitive::<Float64Type>()),
             other => Err(Invalid::new(other, "a Float64 column").under(name)),

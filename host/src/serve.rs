@@ -27,8 +27,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let address = settings.host.listen;
     let (gateway, written) = Gateway::open(settings).await?;
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("host.listen: listening on {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("host.listen: listening on {address}"))?;
     println!("listening on http://{}", listener.local_addr()?);
     let restoring = gateway.clone();
     tokio::spawn(async move {

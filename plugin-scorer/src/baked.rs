@@ -15,7 +15,11 @@ struct Slot {
 }
 
 #[used]
-static SLOT: Slot = Slot { magic: *b"ltr:model-slot/1", address: 0, length: 0 };
+static SLOT: Slot = Slot {
+    magic: *b"ltr:model-slot/1",
+    address: 0,
+    length: 0,
+};
 
 pub(crate) struct Baked {
     pub(crate) description: Description,
@@ -29,7 +33,11 @@ pub(crate) fn model() -> &'static Result<Baked, String> {
         let (description, image) = bundle::decode(bundle_bytes()?).map_err(|e| e.to_string())?;
         let forest = Forest::new(image).map_err(|e| e.to_string())?;
         if forest.width() == 0 || forest.width() != description.feature_names.len() {
-            return Err(format!("{} feature names for {} features", description.feature_names.len(), forest.width()));
+            return Err(format!(
+                "{} feature names for {} features",
+                description.feature_names.len(),
+                forest.width()
+            ));
         }
         Ok(Baked { description, forest })
     })

@@ -48,7 +48,9 @@ impl Guest for Scorer {
     }
 
     fn score(rows: Vec<f64>, output: Output) -> Result<Vec<f64>, ScoreError> {
-        let model = baked::model().as_ref().map_err(|reason| ScoreError::Model(reason.clone()))?;
+        let model = baked::model()
+            .as_ref()
+            .map_err(|reason| ScoreError::Model(reason.clone()))?;
         if rows.len() > MAX_VALUES {
             return Err(ScoreError::TooManyValues(MAX_VALUES as u32));
         }

@@ -19,12 +19,7 @@ pub const MAX_LAWYERS: usize = 10_000;
 /// Most attributes a lawyer's groups may have.
 pub const MAX_GROUPS: usize = 32;
 /// The event types, as the `event` field spells them.
-pub const EVENT_TYPES: [&str; 4] = [
-    "impression",
-    "click_profile",
-    "contact_made",
-    "contract_signed",
-];
+pub const EVENT_TYPES: [&str; 4] = ["impression", "click_profile", "contact_made", "contract_signed"];
 
 /// One event. `event_id` makes every sink idempotent; `ts_utc` is event time, and decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +32,10 @@ pub struct Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "events are handled one at a time or as impressions mostly")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are handled one at a time or as impressions mostly"
+)]
 pub enum Body {
     Impression(Impression),
     Action(Action),

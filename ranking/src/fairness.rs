@@ -66,8 +66,7 @@ pub fn rerank(candidates: &[Candidate], scores: &[f64], fairness: &Fairness) -> 
     assert_eq!(candidates.len(), scores.len(), "one score a candidate");
     let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let reach = fairness.elite_floor.max(fairness.elite_share * best.abs());
-    let (mut elite, mut others): (Vec<usize>, Vec<usize>) =
-        (0..scores.len()).partition(|&i| scores[i] >= best - reach);
+    let (mut elite, mut others): (Vec<usize>, Vec<usize>) = (0..scores.len()).partition(|&i| scores[i] >= best - reach);
 
     let groups = GroupCounts::of(candidates, &elite);
     let mut fair = scores.to_vec();
@@ -110,19 +109,13 @@ pub fn min_max(scores: &[f64]) -> Vec<f64> {
     } else {
         // Finite scores may lie further apart than an f64 can say; halves do not.
         let half_range = high / 2.0 - low / 2.0;
-        scores
-            .iter()
-            .map(|s| (s / 2.0 - low / 2.0) / half_range)
-            .collect()
+        scores.iter().map(|s| (s / 2.0 - low / 2.0) / half_range).collect()
     }
 }
 
 /// The legacy ranking: weighted features, then [`rerank`].
 pub fn rank_legacy(candidates: &[Candidate], weights: &Weights, fairness: &Fairness) -> Vec<Ranked> {
-    let scores: Vec<f64> = candidates
-        .iter()
-        .map(|c| weights.score(&c.features))
-        .collect();
+    let scores: Vec<f64> = candidates.iter().map(|c| weights.score(&c.features)).collect();
     rerank(candidates, &scores, fairness)
 }
 

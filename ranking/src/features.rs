@@ -37,11 +37,7 @@ pub enum SchemaError {
     #[error("feature {index} is {name:?}; a name has 1 to {MAX_TEXT_BYTES} bytes and no control characters")]
     BadName { index: usize, name: String },
     #[error("feature {name:?} is listed twice (at {first} and {second}, counted from 0)")]
-    Doubled {
-        name: String,
-        first: usize,
-        second: usize,
-    },
+    Doubled { name: String, first: usize, second: usize },
 }
 
 impl Schema {
@@ -128,9 +124,6 @@ mod tests {
             Err(SchemaError::BadName { index: 0, .. })
         ));
         let many = (0..=MAX_FEATURES).map(|i| i.to_string());
-        assert_eq!(
-            Schema::new(many),
-            Err(SchemaError::TooMany(MAX_FEATURES + 1))
-        );
+        assert_eq!(Schema::new(many), Err(SchemaError::TooMany(MAX_FEATURES + 1)));
     }
 }

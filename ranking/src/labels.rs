@@ -38,10 +38,7 @@ impl Windows {
 
     /// After this long no action can change an impression's labels.
     pub fn longest(&self) -> Duration {
-        let hours = self
-            .click_hours
-            .max(self.contact_hours)
-            .max(self.contract_hours);
+        let hours = self.click_hours.max(self.contact_hours).max(self.contract_hours);
         Duration::hours(i64::from(hours))
     }
 }
@@ -58,12 +55,7 @@ pub enum Grade {
 
 impl Grade {
     /// All grades, weakest first: `ALL[g.value()] == g`.
-    pub const ALL: [Grade; 4] = [
-        Grade::Shown,
-        Grade::Clicked,
-        Grade::Contacted,
-        Grade::Contracted,
-    ];
+    pub const ALL: [Grade; 4] = [Grade::Shown, Grade::Clicked, Grade::Contacted, Grade::Contracted];
 
     /// LightGBM's `label_gain` for the grades 0 to 3: ten times the labels, so that gains are proportional to them.
     pub const GAINS: [f64; 4] = [0.0, 3.0, 6.0, 10.0];
@@ -85,9 +77,7 @@ impl Grade {
 
     /// The grade of a label, compared at `f32` precision because tables store `REAL`; `None`: not one of the four.
     pub fn from_label(label: f64) -> Option<Grade> {
-        Grade::ALL
-            .into_iter()
-            .find(|g| g.label() as f32 == label as f32)
+        Grade::ALL.into_iter().find(|g| g.label() as f32 == label as f32)
     }
 
     /// What a row of this grade is worth in nDCG; see [`Grade::GAINS`].

@@ -33,9 +33,7 @@ fn dcg_at(k: usize, grades: &[u8], gains: &[f64]) -> f64 {
 /// The reciprocal of the 1-based rank of the first row with at least `min_grade`; 0.0 where that is below rank `k`;
 /// `None` where no row has it. Its mean over queries is MRR@k (Voorhees 1999).
 pub fn reciprocal_rank_at(k: usize, grades_in_ranked_order: &[u8], min_grade: u8) -> Option<f64> {
-    let rank = 1 + grades_in_ranked_order
-        .iter()
-        .position(|g| *g >= min_grade)?;
+    let rank = 1 + grades_in_ranked_order.iter().position(|g| *g >= min_grade)?;
     Some(if rank <= k { 1.0 / rank as f64 } else { 0.0 })
 }
 

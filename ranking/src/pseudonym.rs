@@ -22,7 +22,10 @@ mod tests {
     fn the_pseudonym_is_the_head_of_the_hmac() {
         // python3 -c 'import hmac; print(hmac.new(b"salt", b"6f1b1a34-3c1e-4c5a-9e0d-2f5b8c7d9e10", "sha256").hexdigest()[:32])'
         let user = Uuid::parse_str("6F1B1A34-3C1E-4C5A-9E0D-2F5B8C7D9E10").unwrap();
-        assert_eq!(pseudonym(b"salt", user).simple().to_string(), "0662440860ac2f67a6f0a29746175c52");
+        assert_eq!(
+            pseudonym(b"salt", user).simple().to_string(),
+            "0662440860ac2f67a6f0a29746175c52"
+        );
     }
 
     #[test]

@@ -92,9 +92,7 @@ mod tests {
     fn samplers_with_different_salts_are_independent() {
         let a = Sampler::new("ltr-shadow-v1", 0.5).unwrap();
         let b = Sampler::new("ltr-rollout-v1", 0.5).unwrap();
-        let both = ids(20_000)
-            .filter(|id| a.selects(id) && b.selects(id))
-            .count();
+        let both = ids(20_000).filter(|id| a.selects(id) && b.selects(id)).count();
         assert!((4690..=5310).contains(&both), "{both} of 20000 in both halves");
     }
 

@@ -64,12 +64,7 @@ impl Weights {
 
     /// The weights by feature name, as an impression's `weights_used` carries them.
     pub fn named(&self, schema: &Schema) -> BTreeMap<String, f64> {
-        schema
-            .names()
-            .iter()
-            .cloned()
-            .zip(self.0.iter().copied())
-            .collect()
+        schema.names().iter().cloned().zip(self.0.iter().copied()).collect()
     }
 
     /// Weighted mean over the features present: the weight of a missing one (NaN) is shared out over the
@@ -110,10 +105,7 @@ pub const DEFAULT_PRESETS: [(&str, [f64; 11]); 3] = [
         "balanced",
         [0.30, 0.25, 0.15, 0.10, 0.10, 0.05, 0.05, 0.03, 0.02, 0.02, 0.01],
     ),
-    (
-        "fast",
-        [0.40, 0.15, 0.20, 0.15, 0.05, 0.03, 0.02, 0.0, 0.0, 0.02, 0.0],
-    ),
+    ("fast", [0.40, 0.15, 0.20, 0.15, 0.05, 0.03, 0.02, 0.0, 0.0, 0.02, 0.0]),
     (
         "expert",
         [0.25, 0.30, 0.15, 0.05, 0.15, 0.05, 0.03, 0.02, 0.03, 0.0, 0.02],
@@ -190,11 +182,7 @@ impl Default for Presets {
     }
 }
 
-fn preset_weights(
-    schema: &Schema,
-    preset: &str,
-    weights: &BTreeMap<String, f64>,
-) -> Result<Weights, WeightsError> {
+fn preset_weights(schema: &Schema, preset: &str, weights: &BTreeMap<String, f64>) -> Result<Weights, WeightsError> {
     let preset_name = || preset.to_owned();
     if let Some(feature) = weights.keys().find(|f| schema.index_of(f).is_none()) {
         return Err(WeightsError::UnknownFeature {
@@ -205,12 +193,10 @@ fn preset_weights(
     }
     let mut raw = Vec::with_capacity(schema.len());
     for feature in schema.names() {
-        let value = *weights
-            .get(feature)
-            .ok_or_else(|| WeightsError::MissingFeature {
-                preset: preset_name(),
-                feature: feature.clone(),
-            })?;
+        let value = *weights.get(feature).ok_or_else(|| WeightsError::MissingFeature {
+            preset: preset_name(),
+            feature: feature.clone(),
+        })?;
         raw.push(value);
     }
     Weights::new(&raw).map_err(|error| match error {
@@ -262,11 +248,7 @@ mod tests {
             let weights = pairs.iter().map(|(f, w)| ((*f).to_owned(), *w)).collect();
             [("p".to_owned(), weights)].into()
         };
-        let message = |pairs: &[(&str, f64)]| {
-            Presets::new(&schema, &preset(pairs), "p")
-                .unwrap_err()
-                .to_string()
-        };
+        let message = |pairs: &[(&str, f64)]| Presets::new(&schema, &preset(pairs), "p").unwrap_err().to_string();
         assert_eq!(
             message(&[("a", 1.0), ("b", 1.0), ("c", 1.0)]),
             "preset \"p\": unknown feature \"c\"; allowed: a, b"

@@ -12,7 +12,10 @@ const CELL: &str = "a number, or empty or nan where the value is missing";
 
 pub(crate) fn read(input: impl Read, expect: Option<&Expect>) -> Result<Table, Trouble> {
     // Lengths are checked below, with a message that says where.
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(input);
     let mut record = ByteRecord::new();
     if !next(&mut reader, &mut record)? {
         return Err(Trouble::refused(1, None, "", "at least one row"));
@@ -28,14 +31,23 @@ pub(crate) fn read(input: impl Read, expect: Option<&Expect>) -> Result<Table, T
         width: chosen.len(),
         ..Table::default()
     };
-    let named = |at: usize| header.as_ref().map_or_else(|| at.to_string(), |names| names[at].clone());
+    let named = |at: usize| {
+        header
+            .as_ref()
+            .map_or_else(|| at.to_string(), |names| names[at].clone())
+    };
     let mut waiting = header.is_none();
     while waiting || next(&mut reader, &mut record)? {
         waiting = false;
         let line = line(&record);
         if record.len() != columns {
             let allowed = format!("{columns} fields, as in the first line");
-            return Err(Trouble::refused(line, None, &format!("{} fields", record.len()), allowed));
+            return Err(Trouble::refused(
+                line,
+                None,
+                &format!("{} fields", record.len()),
+                allowed,
+            ));
         }
         if table.values.len() + table.width > MAX_VALUES {
             let allowed = format!("at most {MAX_VALUES} values in a table");
@@ -70,7 +82,12 @@ fn is_header(first: &ByteRecord) -> bool {
 fn names(header: &ByteRecord) -> Result<Vec<String>, Trouble> {
     let names = header.iter().enumerate().map(|(at, name)| {
         let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| {
-            Trouble::refused(1, Some(at.to_string()), &String::from_utf8_lossy(name), "a name in UTF-8")
+            Trouble::refused(
+                1,
+                Some(at.to_string()),
+                &String::from_utf8_lossy(name),
+                "a name in UTF-8",
+            )
         })?;
         Ok(name.to_owned())
     });
@@ -102,8 +119,11 @@ fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>
     for (at, name) in header.iter().enumerate() {
         places.entry(name).or_default().push(at);
     }
-    let missing: Vec<String> =
-        wanted.iter().filter(|name| !places.contains_key(name.as_str())).cloned().collect();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|name| !places.contains_key(name.as_str()))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(Trouble::MissingColumns {
             missing,
@@ -114,7 +134,12 @@ fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>
         [at] => Ok(at),
         ref at => {
             let value = format!("{} columns of this name", at.len());
-            Err(Trouble::refused(line, Some(name.clone()), &value, "each needed column once"))
+            Err(Trouble::refused(
+                line,
+                Some(name.clone()),
+                &value,
+                "each needed column once",
+            ))
         }
     };
     wanted.iter().map(one).collect()
@@ -136,7 +161,10 @@ mod tests {
     use super::*;
 
     fn same(a: &[f64], b: &[f64]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
     }
 
     fn message(text: &str, expect: Option<&Expect>) -> String {
@@ -159,7 +187,10 @@ mod tests {
     #[test]
     fn needed_columns_are_found_by_name_and_others_ignored() {
         let names = ["b".to_owned(), "a".to_owned()];
-        let expect = Expect { width: 2, names: Some(&names) };
+        let expect = Expect {
+            width: 2,
+            names: Some(&names),
+        };
         let table = read("\"a\",note,b\n1,x,2\n".as_bytes(), Some(&expect)).unwrap();
         assert_eq!((table.width, table.values), (2, vec![2.0, 1.0]));
         let missing = message("a,c\n1,2\n", Some(&expect));
@@ -168,7 +199,10 @@ mod tests {
         assert!(doubled.contains("f.csv:1, column a"), "{doubled}");
         // By position the header does not matter, the number of columns does.
         let position = Expect { width: 2, names: None };
-        assert_eq!(read("x,y\n1,2\n".as_bytes(), Some(&position)).unwrap().values, [1.0, 2.0]);
+        assert_eq!(
+            read("x,y\n1,2\n".as_bytes(), Some(&position)).unwrap().values,
+            [1.0, 2.0]
+        );
         let width = message("1,2,3\n", Some(&position));
         assert_eq!(width, "f.csv:1: \"3 columns\" is refused; allowed: exactly 2 columns");
     }
@@ -176,7 +210,10 @@ mod tests {
     #[test]
     fn a_bad_cell_is_refused_with_line_and_column() {
         let bad = message("a,b\n1,2\n3,x\n", None);
-        assert!(bad.starts_with("f.csv:3, column b: \"x\" is refused; allowed: a number"), "{bad}");
+        assert!(
+            bad.starts_with("f.csv:3, column b: \"x\" is refused; allowed: a number"),
+            "{bad}"
+        );
         let bad = message("1,2\n3,0x10\n", None);
         assert!(bad.starts_with("f.csv:2, column 1: \"0x10\""), "{bad}");
         let ragged = message("1,2\n3\n", None);

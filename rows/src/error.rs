@@ -58,8 +58,15 @@ impl fmt::Display for Place {
 pub(crate) enum Trouble {
     Io(io::Error),
     Parquet(String),
-    MissingColumns { missing: Vec<String>, found: usize },
-    Refused { place: Place, value: String, allowed: String },
+    MissingColumns {
+        missing: Vec<String>,
+        found: usize,
+    },
+    Refused {
+        place: Place,
+        value: String,
+        allowed: String,
+    },
 }
 
 impl Trouble {
@@ -78,7 +85,12 @@ impl Trouble {
             Trouble::Io(cause) => RowsError::Io { file, cause },
             Trouble::Parquet(message) => RowsError::Parquet { file, message },
             Trouble::MissingColumns { missing, found } => RowsError::MissingColumns { file, missing, found },
-            Trouble::Refused { place, value, allowed } => RowsError::Refused { file, place, value, allowed },
+            Trouble::Refused { place, value, allowed } => RowsError::Refused {
+                file,
+                place,
+                value,
+                allowed,
+            },
         }
     }
 }
@@ -101,6 +113,15 @@ fn shorten(value: &str) -> String {
 
 fn few(names: &[String]) -> String {
     const MOST: usize = 10;
-    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST { format!("{shown}, ...") } else { shown }
+    let shown = names
+        .iter()
+        .take(MOST)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > MOST {
+        format!("{shown}, ...")
+    } else {
+        shown
+    }
 }

@@ -24,7 +24,12 @@ pub(crate) fn read(file: File, expect: Option<&Expect>) -> Result<Table, Trouble
         let kind = fields[at].data_type();
         if !(kind.is_integer() || kind.is_floating()) {
             let allowed = "a column of an integer or float type";
-            return Err(Trouble::refused(0, Some(header[at].clone()), &kind.to_string(), allowed));
+            return Err(Trouble::refused(
+                0,
+                Some(header[at].clone()),
+                &kind.to_string(),
+                allowed,
+            ));
         }
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.iter().copied());

@@ -96,10 +96,13 @@ impl Sparse {
 
     fn dense(&self, width: usize) -> Result<Vec<f64>, Trouble> {
         let rows = self.ends.len();
-        let size = rows.checked_mul(width).filter(|size| *size <= MAX_VALUES).ok_or_else(|| {
-            let allowed = format!("at most {MAX_VALUES} values in a table, absent ones counted");
-            Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
-        })?;
+        let size = rows
+            .checked_mul(width)
+            .filter(|size| *size <= MAX_VALUES)
+            .ok_or_else(|| {
+                let allowed = format!("at most {MAX_VALUES} values in a table, absent ones counted");
+                Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
+            })?;
         let mut values = vec![0.0; size];
         let mut start = 0;
         for (row, &end) in self.ends.iter().enumerate() {
@@ -116,7 +119,11 @@ impl Sparse {
 fn all_or_none<T: Copy>(values: &[Option<T>], lines: &[u64], what: &str) -> Result<Option<Vec<T>>, Trouble> {
     let first = values.first().is_some_and(Option::is_some);
     if let Some(other) = values.iter().position(|v| v.is_some() != first) {
-        let value = if first { format!("a row without {what}") } else { format!("a row with {what}") };
+        let value = if first {
+            format!("a row without {what}")
+        } else {
+            format!("a row with {what}")
+        };
         let allowed = format!("{what} on every row or on none");
         return Err(Trouble::refused(lines[other], None, &value, allowed));
     }

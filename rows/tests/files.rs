@@ -60,7 +60,10 @@ fn query_sizes_come_from_the_file_beside() {
     assert_eq!(ranking.values, [0.0, 1.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0]);
     write(&dir, "rank.train.query", "2\n2\n");
     let message = refusal(&path);
-    assert!(message.contains("rank.train.query: \"sizes that sum to 4\" is refused; allowed: a sum of 3"), "{message}");
+    assert!(
+        message.contains("rank.train.query: \"sizes that sum to 4\" is refused; allowed: a sum of 3"),
+        "{message}"
+    );
     write(&dir, "rank.train.query", "3\nx\n");
     assert!(refusal(&path).contains("rank.train.query:2: \"x\""));
     write(&dir, "rank.train.query", "3\n0\n");
@@ -92,14 +95,20 @@ fn parquet(dir: &TempDir, columns: Vec<(&str, ArrayRef)>) -> PathBuf {
 #[test]
 fn parquet_columns_are_found_by_name_in_any_order() {
     let dir = TempDir::new().unwrap();
-    let path = parquet(&dir, vec![
-        ("note", Arc::new(StringArray::from(vec!["x", "y"]))),
-        ("c", Arc::new(Int64Array::from(vec![Some(7), Some(-2)]))),
-        ("a", Arc::new(Float64Array::from(vec![Some(0.1), None]))),
-        ("b", Arc::new(Float32Array::from(vec![0.5, f32::INFINITY]))),
-    ]);
+    let path = parquet(
+        &dir,
+        vec![
+            ("note", Arc::new(StringArray::from(vec!["x", "y"]))),
+            ("c", Arc::new(Int64Array::from(vec![Some(7), Some(-2)]))),
+            ("a", Arc::new(Float64Array::from(vec![Some(0.1), None]))),
+            ("b", Arc::new(Float32Array::from(vec![0.5, f32::INFINITY]))),
+        ],
+    );
     let names = ["a", "b", "c"].map(String::from);
-    let expect = Expect { width: 3, names: Some(&names) };
+    let expect = Expect {
+        width: 3,
+        names: Some(&names),
+    };
     let table = rows::read(&path, None, Some(&expect)).unwrap();
     assert_eq!(table.values[..3], [0.1, 0.5, 7.0]);
     assert!(table.values[3].is_nan());
@@ -109,7 +118,10 @@ fn parquet_columns_are_found_by_name_in_any_order() {
     let message = rows::read(&path, None, None).unwrap_err().to_string();
     assert!(message.contains("column note: \"Utf8\" is refused"), "{message}");
     let other = ["a".to_owned(), "z".to_owned()];
-    let expect = Expect { width: 2, names: Some(&other) };
+    let expect = Expect {
+        width: 2,
+        names: Some(&other),
+    };
     let message = rows::read(&path, None, Some(&expect)).unwrap_err().to_string();
     assert!(message.contains("lacks 1 needed columns: z"), "{message}");
 }

@@ -86,7 +86,9 @@ pub enum ArtefactError {
     NotFound { version: String, dir: PathBuf },
     #[error("{version:?} is not an artefact version; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot")]
     BadVersion { version: String },
-    #[error("{name:?} is not a file name for an artefact; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no leading dot, not the manifest or its signature, each once")]
+    #[error(
+        "{name:?} is not a file name for an artefact; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no leading dot, not the manifest or its signature, each once"
+    )]
     BadFileName { name: String },
     #[error("{} exists already; a published artefact is never changed", .0.display())]
     Exists(PathBuf),
@@ -95,7 +97,11 @@ pub enum ArtefactError {
     #[error("{SIGNATURE} does not sign {MANIFEST} under the configured key")]
     BadSignature,
     #[error("{file}: sha256 is {found}; the manifest says {expected}")]
-    HashMismatch { file: String, expected: String, found: String },
+    HashMismatch {
+        file: String,
+        expected: String,
+        found: String,
+    },
     #[error("{MANIFEST}: {0}")]
     BadManifest(String),
     #[error("{}: {source}", path.display())]
@@ -134,9 +140,18 @@ pub enum AdmitError {
     #[error("the manifest says {what}")]
     BadManifest { what: String },
     #[error("the component's feature {index} is {component:?}; the manifest says {manifest:?}")]
-    FeatureMismatch { index: usize, component: String, manifest: String },
+    FeatureMismatch {
+        index: usize,
+        component: String,
+        manifest: String,
+    },
     #[error("golden row {row}, output {output}: the component scores {found:?}; expected {expected:?}")]
-    GoldenMismatch { row: usize, output: usize, expected: f64, found: f64 },
+    GoldenMismatch {
+        row: usize,
+        output: usize,
+        expected: f64,
+        found: f64,
+    },
     #[error("the golden rows could not be scored: {0}")]
     Golden(#[from] ScoreError),
 }
@@ -196,10 +211,14 @@ pub fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Art
 pub fn admit(engine: &Engine, artefact: &Artefact, wasm: &[u8]) -> Result<Scorer, AdmitError> {
     let manifest = &artefact.manifest;
     if manifest.contract_version != CONTRACT_VERSION {
-        return Err(AdmitError::WrongContract { found: manifest.contract_version.clone() });
+        return Err(AdmitError::WrongContract {
+            found: manifest.contract_version.clone(),
+        });
     }
     if manifest.golden.rows.is_empty() {
-        return Err(AdmitError::BadManifest { what: "there are no golden rows".into() });
+        return Err(AdmitError::BadManifest {
+            what: "there are no golden rows".into(),
+        });
     }
     let scorer = engine.load(wasm)?;
     check_features(&scorer.description().feature_names, &manifest.feature_names)?;
@@ -222,10 +241,18 @@ fn check_features(component: &[String], manifest: &[String]) -> Result<(), Admit
 fn check_golden(scorer: &Scorer, golden: &Golden) -> Result<(), AdmitError> {
     let width = scorer.width();
     if let Some(row) = golden.rows.iter().position(|row| row.len() != width) {
-        let what = format!("golden row {row} has {} values; expected {width}", golden.rows[row].len());
+        let what = format!(
+            "golden row {row} has {} values; expected {width}",
+            golden.rows[row].len()
+        );
         return Err(AdmitError::BadManifest { what });
     }
-    let rows: Vec<f64> = golden.rows.iter().flatten().map(|value| value.unwrap_or(f64::NAN)).collect();
+    let rows: Vec<f64> = golden
+        .rows
+        .iter()
+        .flatten()
+        .map(|value| value.unwrap_or(f64::NAN))
+        .collect();
     let scores = scorer.score(&rows, Output::Converted, GOLDEN_TIMEOUT)?;
     if scores.len() != golden.scores.len() {
         let what = format!("{} golden scores; expected {}", golden.scores.len(), scores.len());

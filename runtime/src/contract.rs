@@ -67,7 +67,10 @@ impl From<scoring::Description> for Description {
             objective: d.objective,
             trees: d.trees,
             outputs: d.outputs,
-            training_window: d.training_window.map(|w| Window { start: w.start, end: w.end }),
+            training_window: d.training_window.map(|w| Window {
+                start: w.start,
+                end: w.end,
+            }),
         }
     }
 }

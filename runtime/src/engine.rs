@@ -33,7 +33,11 @@ impl Engine {
     pub fn new(limits: Limits) -> Result<Engine, EngineError> {
         let wasm = wasmtime::Engine::new(&config(&limits)).map_err(|e| EngineError(format!("{e:#}")))?;
         start_ticking(&wasm).map_err(|e| EngineError(e.to_string()))?;
-        Ok(Engine { wasm, limits: Arc::new(limits), compiler: Arc::default() })
+        Ok(Engine {
+            wasm,
+            limits: Arc::new(limits),
+            compiler: Arc::default(),
+        })
     }
 
     pub fn limits(&self) -> &Limits {
@@ -57,8 +61,8 @@ impl Engine {
             .and_then(ScorerPre::new)
             .map_err(|e| LoadError::WrongWorld(format!("{e:#}")))?;
         let deadline = Instant::now() + self.limits.max_describe;
-        let mut instance = Instance::new(&pre, &self.limits, deadline)
-            .map_err(|failure| failure.on_load(self.limits.max_describe))?;
+        let mut instance =
+            Instance::new(&pre, &self.limits, deadline).map_err(|failure| failure.on_load(self.limits.max_describe))?;
         let description = instance.describe(deadline).map_err(|failure| match failure {
             // Data that the component interface cannot carry: out of bounds, not UTF-8, or too much.
             crate::instance::Failure::Data(message) => LoadError::BadDescription(message),
@@ -152,8 +156,10 @@ impl CompilerSlot {
     fn take(slot: &Arc<CompilerSlot>, deadline: Instant) -> Option<Turn> {
         let taken = slot.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let patience = deadline.saturating_duration_since(Instant::now());
-        let (mut taken, _) =
-            slot.freed.wait_timeout_while(taken, patience, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
+        let (mut taken, _) = slot
+            .freed
+            .wait_timeout_while(taken, patience, |taken| *taken)
+            .unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *taken, true) {
             true => None,
             false => Some(Turn(slot.clone())),

@@ -20,7 +20,10 @@ pub enum LoadError {
     HasImports(Vec<String>),
     #[error("the component does not export ltr:scorer/scoring@1.0.0: {0}")]
     WrongWorld(String),
-    #[error("the component is built for contract {found}; this host speaks {}", crate::CONTRACT_VERSION)]
+    #[error(
+        "the component is built for contract {found}; this host speaks {}",
+        crate::CONTRACT_VERSION
+    )]
     WrongContract { found: String },
     #[error("the component cannot be compiled: {0}")]
     Compile(String),

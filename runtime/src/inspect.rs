@@ -40,7 +40,10 @@ pub fn inspect(component: &[u8]) -> Result<ComponentFacts, LoadError> {
 
 pub(crate) fn inspect_within(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError> {
     if component.len() > limits.max_component_bytes {
-        return Err(LoadError::TooLarge { size: component.len(), limit: limits.max_component_bytes });
+        return Err(LoadError::TooLarge {
+            size: component.len(),
+            limit: limits.max_component_bytes,
+        });
     }
     if !Parser::is_component(component) {
         return Err(LoadError::NotAComponent(match Parser::is_core_wasm(component) {
@@ -106,7 +109,9 @@ fn survey(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError
                 facts.code_bytes += bytes;
                 if bytes > limits.max_function_bytes {
                     let limit = limits.max_function_bytes;
-                    return Err(LoadError::TooComplex(format!("a function of {bytes} bytes; allowed: at most {limit}")));
+                    return Err(LoadError::TooComplex(format!(
+                        "a function of {bytes} bytes; allowed: at most {limit}"
+                    )));
                 }
             }
             _ => {}
@@ -143,12 +148,21 @@ impl ComponentFacts {
         if !self.imports.is_empty() {
             return Err(LoadError::HasImports(self.imports.clone()));
         }
-        if self.exports.iter().any(|name| *name == format!("{INTERFACE}@{CONTRACT_VERSION}")) {
+        if self
+            .exports
+            .iter()
+            .any(|name| *name == format!("{INTERFACE}@{CONTRACT_VERSION}"))
+        {
             return Ok(());
         }
-        let other = self.exports.iter().find_map(|name| name.strip_prefix(INTERFACE)?.strip_prefix('@'));
+        let other = self
+            .exports
+            .iter()
+            .find_map(|name| name.strip_prefix(INTERFACE)?.strip_prefix('@'));
         Err(match other {
-            Some(version) => LoadError::WrongContract { found: version.to_owned() },
+            Some(version) => LoadError::WrongContract {
+                found: version.to_owned(),
+            },
             None if self.exports.is_empty() => LoadError::WrongWorld("it exports nothing".into()),
             None => LoadError::WrongWorld(format!("it exports {}", self.exports.join(", "))),
         })

@@ -91,7 +91,11 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn new(pre: &ScorerPre<State>, limits: &Limits, deadline: Instant) -> Result<Instance, Failure> {
-        let state = State { deadline, max_memory_bytes: limits.max_memory_bytes, memory_bytes: 0 };
+        let state = State {
+            deadline,
+            max_memory_bytes: limits.max_memory_bytes,
+            memory_bytes: 0,
+        };
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| state);
         // Asked at every tick: the instant decides, not the number of ticks, which a busy machine may be late with.
@@ -103,7 +107,11 @@ impl Instance {
         let started = pre.instance_pre().instantiate(&mut store).map_err(Failure::of)?;
         let bindings = Bindings::new(&mut store, &started).map_err(|e| Failure::World(format!("{e:#}")))?;
         let first_memory_bytes = store.data().memory_bytes;
-        Ok(Instance { store, bindings, first_memory_bytes })
+        Ok(Instance {
+            store,
+            bindings,
+            first_memory_bytes,
+        })
     }
 
     pub(crate) fn describe(&mut self, deadline: Instant) -> Result<Description, Failure> {
@@ -121,10 +129,16 @@ impl Instance {
         deadline: Instant,
     ) -> Result<Vec<f64>, ScoreError> {
         self.begin(deadline, expected * size_of::<f64>() + MAX_REFUSAL_BYTES);
-        let answer = self.bindings.ltr_scorer_scoring().call_score(&mut self.store, rows, output.into());
+        let answer = self
+            .bindings
+            .ltr_scorer_scoring()
+            .call_score(&mut self.store, rows, output.into());
         match answer.map_err(|e| Failure::of(e).on_score())? {
             Ok(scores) if scores.len() == expected => Ok(scores),
-            Ok(scores) => Err(ScoreError::BadOutput(format!("{} scores; expected {expected}", scores.len()))),
+            Ok(scores) => Err(ScoreError::BadOutput(format!(
+                "{} scores; expected {expected}",
+                scores.len()
+            ))),
             Err(refusal) => Err(ScoreError::Refused(explain(refusal))),
         }
     }

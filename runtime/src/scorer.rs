@@ -37,8 +37,20 @@ impl Scorer {
         facts: ComponentFacts,
         first: Instance,
     ) -> Scorer {
-        let pool = Mutex::new(Pool { idle: vec![first], busy: 0 });
-        Scorer { shared: Arc::new(Shared { pre, limits, description, facts, pool, returned: Condvar::new() }) }
+        let pool = Mutex::new(Pool {
+            idle: vec![first],
+            busy: 0,
+        });
+        Scorer {
+            shared: Arc::new(Shared {
+                pre,
+                limits,
+                description,
+                facts,
+                pool,
+                returned: Condvar::new(),
+            }),
+        }
     }
 
     pub fn description(&self) -> &Description {
@@ -68,7 +80,10 @@ impl Scorer {
     pub fn score(&self, rows: &[f64], output: Output, timeout: Duration) -> Result<Vec<f64>, ScoreError> {
         let width = self.width();
         if !rows.len().is_multiple_of(width) {
-            return Err(ScoreError::Refused(format!("{} values are not whole rows of {width}", rows.len())));
+            return Err(ScoreError::Refused(format!(
+                "{} values are not whole rows of {width}",
+                rows.len()
+            )));
         }
         let deadline = Instant::now() + timeout;
         let mut place = self.shared.place(deadline)?;
@@ -112,13 +127,19 @@ impl Shared {
     fn place(&self, deadline: Instant) -> Result<Place<'_>, ScoreError> {
         let full = |pool: &mut Pool| pool.idle.is_empty() && pool.busy >= self.limits.max_instances;
         let patience = deadline.saturating_duration_since(Instant::now());
-        let (mut pool, _) =
-            self.returned.wait_timeout_while(self.lock(), patience, full).unwrap_or_else(PoisonError::into_inner);
+        let (mut pool, _) = self
+            .returned
+            .wait_timeout_while(self.lock(), patience, full)
+            .unwrap_or_else(PoisonError::into_inner);
         if full(&mut pool) {
             return Err(ScoreError::Busy);
         }
         pool.busy += 1;
-        Ok(Place { shared: self, instance: pool.idle.pop(), keep: false })
+        Ok(Place {
+            shared: self,
+            instance: pool.idle.pop(),
+            keep: false,
+        })
     }
 }
 
@@ -148,7 +169,10 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let max_growth = self.shared.limits.max_kept_growth_bytes;
-        let kept = self.instance.take().filter(|instance| self.keep && instance.growth() <= max_growth);
+        let kept = self
+            .instance
+            .take()
+            .filter(|instance| self.keep && instance.growth() <= max_growth);
         let mut pool = self.shared.lock();
         pool.busy -= 1;
         pool.idle.extend(kept);

@@ -6,10 +6,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SettingsError {
     #[error("cannot read {}: {cause}", file.display())]
-    Io {
-        file: PathBuf,
-        cause: std::io::Error,
-    },
+    Io { file: PathBuf, cause: std::io::Error },
     #[error("{} is not TOML: {message}", file.display())]
     Syntax { file: PathBuf, message: String },
     /// A key that does not exist, or a value that its key does not take.

@@ -90,13 +90,25 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "ranking.fairness",
         about: "The fairness re-rank, of legacy and LTR alike.",
         keys: &[
-            key("elite_floor", "The elite reaches at least this far below the best score.", SHARE),
-            key("elite_share", "The elite reaches this share of the best score below it, if that is further.", SHARE),
+            key(
+                "elite_floor",
+                "The elite reaches at least this far below the best score.",
+                SHARE,
+            ),
+            key(
+                "elite_share",
+                "The elite reaches this share of the best score below it, if that is further.",
+                SHARE,
+            ),
             key("score_weight", "Weight of the score inside the elite.", SHARE),
             key("equity_weight", "Weight of free capacity inside the elite.", SHARE),
             key("equity_floor", "Equity of a lawyer at or over capacity.", SHARE),
             key("lambda", "What a lawyer of an under-represented group gains.", SHARE),
-            key("tau", "A group with less than this share of the elite is under-represented.", SHARE),
+            key(
+                "tau",
+                "A group with less than this share of the elite is under-represented.",
+                SHARE,
+            ),
         ],
     },
     Section {
@@ -117,24 +129,48 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "database",
         about: "Events, shadow log and rollout.",
-        keys: &[key("url", "Where they are stored; made where it is absent.", Words("sqlite://PATH"))],
+        keys: &[key(
+            "url",
+            "Where they are stored; made where it is absent.",
+            Words("sqlite://PATH"),
+        )],
     },
     Section {
         name: "models",
         about: "Published models.",
         keys: &[
             key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
-            key("verify_key", "Public key (64 hex characters) that a manifest's signature must match.", PATH),
-            key("max_component_mb", "Largest component that is loaded, in MiB.", Whole(1, 1024)),
-            key("max_memory_mb", "Most memory an instance of a component may have, in MiB.", Whole(1, 4096)),
+            key(
+                "verify_key",
+                "Public key (64 hex characters) that a manifest's signature must match.",
+                PATH,
+            ),
+            key(
+                "max_component_mb",
+                "Largest component that is loaded, in MiB.",
+                Whole(1, 1024),
+            ),
+            key(
+                "max_memory_mb",
+                "Most memory an instance of a component may have, in MiB.",
+                Whole(1, 4096),
+            ),
         ],
     },
     Section {
         name: "host",
         about: "The gateway.",
         keys: &[
-            key("listen", "Address it serves on; port 0 takes a free one.", Words("IP:PORT, as 127.0.0.1:8080")),
-            key("deadline_ms", "Within this /rank answers, whatever the model does.", Whole(1, 60_000)),
+            key(
+                "listen",
+                "Address it serves on; port 0 takes a free one.",
+                Words("IP:PORT, as 127.0.0.1:8080"),
+            ),
+            key(
+                "deadline_ms",
+                "Within this /rank answers, whatever the model does.",
+                Whole(1, 60_000),
+            ),
             key(
                 "ltr_budget_ms",
                 "How much of the deadline the model may use; then legacy answers.",
@@ -176,15 +212,35 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "rollout.criteria",
         about: "What the shadow evidence must show before a promotion.",
         keys: &[
-            key("min_days", "Days between the first and the last case; this or min_cases is enough.", Number(0.0, 3650.0)),
+            key(
+                "min_days",
+                "Days between the first and the last case; this or min_cases is enough.",
+                Number(0.0, 3650.0),
+            ),
             key("min_cases", "Cases compared.", Whole(1, 1_000_000_000)),
-            key("hit3_gain", "Least gain in Hit@3 over legacy, as a share.", Number(-1.0, 1.0)),
+            key(
+                "hit3_gain",
+                "Least gain in Hit@3 over legacy, as a share.",
+                Number(-1.0, 1.0),
+            ),
             key("confidence", "Level of the intervals.", CONFIDENCE),
-            key("fair_gap_worsening", "Most that the fair gap may exceed legacy's.", SHARE),
-            key("latency_p95_ms", "The 95th percentile of scoring lies below this.", MILLISECONDS),
+            key(
+                "fair_gap_worsening",
+                "Most that the fair gap may exceed legacy's.",
+                SHARE,
+            ),
+            key(
+                "latency_p95_ms",
+                "The 95th percentile of scoring lies below this.",
+                MILLISECONDS,
+            ),
             key("resamples", "Bootstrap draws.", RESAMPLES),
             key("seed", "Seed of the bootstrap.", SEED),
-            key("fair_min_rows", "Groups with fewer rows are left out of the fair gap.", ROWS),
+            key(
+                "fair_min_rows",
+                "Groups with fewer rows are left out of the fair gap.",
+                ROWS,
+            ),
         ],
     },
     Section {
@@ -197,9 +253,21 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "Training; the cases are split by time.",
         keys: &[
             key("max_rounds", "Most boosting rounds.", Whole(1, 100_000)),
-            key("valid_fraction", "Share of the cases, after training's, that early stopping watches.", Between(0.0, 1.0)),
-            key("test_fraction", "Share of the newest cases, that only evaluation sees.", Between(0.0, 1.0)),
-            key("position_bias", "Model examination bias with LightGBM's position field.", Flag),
+            key(
+                "valid_fraction",
+                "Share of the cases, after training's, that early stopping watches.",
+                Between(0.0, 1.0),
+            ),
+            key(
+                "test_fraction",
+                "Share of the newest cases, that only evaluation sees.",
+                Between(0.0, 1.0),
+            ),
+            key(
+                "position_bias",
+                "Model examination bias with LightGBM's position field.",
+                Flag,
+            ),
         ],
     },
     Section {
@@ -215,9 +283,21 @@ pub(crate) const SECTIONS: &[Section] = &[
             key("resamples", "Bootstrap draws.", RESAMPLES),
             key("confidence", "Level of the intervals.", CONFIDENCE),
             key("seed", "Seed of the bootstrap.", SEED),
-            key("mrr_min_grade", "Least grade that MRR counts: 1 click, 2 contact, 3 contract.", Whole(1, 3)),
-            key("fair_min_rows", "Groups with fewer rows are left out of the fair gap.", ROWS),
-            key("latency_calls", "Scorer calls that latency is taken over.", Whole(20, 1_000_000)),
+            key(
+                "mrr_min_grade",
+                "Least grade that MRR counts: 1 click, 2 contact, 3 contract.",
+                Whole(1, 3),
+            ),
+            key(
+                "fair_min_rows",
+                "Groups with fewer rows are left out of the fair gap.",
+                ROWS,
+            ),
+            key(
+                "latency_calls",
+                "Scorer calls that latency is taken over.",
+                Whole(20, 1_000_000),
+            ),
             key("latency_rows", "Lawyers in each of those calls.", Whole(1, 10_000)),
         ],
     },
@@ -225,18 +305,38 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "gate",
         about: "What a model must reach offline to be published.",
         keys: &[
-            key("ndcg5_gain", "Least gain in nDCG@5 over legacy, as a share.", Number(-1.0, 1.0)),
-            key("mrr5_gain", "The gain in MRR@5 over legacy lies above this.", Number(-1.0, 1.0)),
+            key(
+                "ndcg5_gain",
+                "Least gain in nDCG@5 over legacy, as a share.",
+                Number(-1.0, 1.0),
+            ),
+            key(
+                "mrr5_gain",
+                "The gain in MRR@5 over legacy lies above this.",
+                Number(-1.0, 1.0),
+            ),
             key("fair_gap", "Largest fair gap.", SHARE),
-            key("latency_p95_ms", "The 95th percentile of scoring lies below this.", MILLISECONDS),
+            key(
+                "latency_p95_ms",
+                "The 95th percentile of scoring lies below this.",
+                MILLISECONDS,
+            ),
         ],
     },
     Section {
         name: "publish",
         about: "Publication.",
         keys: &[
-            key("signing_key", "Private key (64 hex characters) that signs the manifest.", PATH),
-            key("notify_url", "Called after a publication; empty calls nobody.", Words("empty, or http://HOST[:PORT]/PATH")),
+            key(
+                "signing_key",
+                "Private key (64 hex characters) that signs the manifest.",
+                PATH,
+            ),
+            key(
+                "notify_url",
+                "Called after a publication; empty calls nobody.",
+                Words("empty, or http://HOST[:PORT]/PATH"),
+            ),
         ],
     },
 ];

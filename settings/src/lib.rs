@@ -12,8 +12,8 @@ mod validate;
 
 pub use error::SettingsError;
 pub use model::{
-    Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret,
-    Settings, Shadow, Train,
+    Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
+    Train,
 };
 
 #[cfg(test)]

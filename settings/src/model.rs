@@ -249,9 +249,7 @@ pub struct Lake {
 
 impl Default for Lake {
     fn default() -> Lake {
-        Lake {
-            dir: "var/lake".into(),
-        }
+        Lake { dir: "var/lake".into() }
     }
 }
 

@@ -8,9 +8,8 @@ impl Settings {
     /// the same settings, except that a secret is only shown as set.
     pub fn print(&self) -> String {
         let tree = self.tree();
-        let mut out = String::from(
-            "# Settings of ltr-host and ltr-trainer. Every key can be set by LTR_<SECTION>__<KEY> too.\n",
-        );
+        let mut out =
+            String::from("# Settings of ltr-host and ltr-trainer. Every key can be set by LTR_<SECTION>__<KEY> too.\n");
         for section in SECTIONS {
             let values = section
                 .name

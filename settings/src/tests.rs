@@ -17,7 +17,12 @@ fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
 /// Key, value and what is allowed, of a refusal.
 fn refused(toml: &str, pairs: &[(&str, &str)]) -> (String, String, String, String) {
     match load(toml, pairs) {
-        Err(SettingsError::Refused { origin, key, value, allowed }) => (key, value, allowed, origin),
+        Err(SettingsError::Refused {
+            origin,
+            key,
+            value,
+            allowed,
+        }) => (key, value, allowed, origin),
         other => panic!("{other:?}"),
     }
 }
@@ -91,7 +96,10 @@ fn other_features_bring_their_own_presets() {
     assert_eq!(settings.presets().default_weights().values(), [0.25, 0.75]);
     let (key, _, allowed, _) = refused("[ranking]\nfeatures = [\"a\", \"b\"]", &[]);
     assert_eq!(key, "ranking.presets");
-    assert!(allowed.contains("unknown feature \"area_match\"; allowed: a, b"), "{allowed}");
+    assert!(
+        allowed.contains("unknown feature \"area_match\"; allowed: a, b"),
+        "{allowed}"
+    );
 }
 
 #[test]
@@ -124,23 +132,93 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
     for (toml, key, value, allowed) in [
         ("[shadow]\nfraction = 1.5", "shadow.fraction", "1.5", "a number, 0 to 1"),
         ("[shadow]\nfraction = nan", "shadow.fraction", "nan", "a number, 0 to 1"),
-        ("[shadow]\nfraction = \"x\"", "shadow.fraction", "\"x\"", "a number, 0 to 1"),
+        (
+            "[shadow]\nfraction = \"x\"",
+            "shadow.fraction",
+            "\"x\"",
+            "a number, 0 to 1",
+        ),
         ("[shadow]\nsalt = \"\"", "shadow.salt", "\"\"", "text"),
-        ("[host]\ndeadline_ms = 0", "host.deadline_ms", "0", "an integer, 1 to 60000"),
-        ("[host]\ndeadline_ms = -1", "host.deadline_ms", "-1", "an integer, 1 to 60000"),
-        ("[host]\ndeadline_ms = 1.5", "host.deadline_ms", "1.5", "an integer, 1 to 60000"),
+        (
+            "[host]\ndeadline_ms = 0",
+            "host.deadline_ms",
+            "0",
+            "an integer, 1 to 60000",
+        ),
+        (
+            "[host]\ndeadline_ms = -1",
+            "host.deadline_ms",
+            "-1",
+            "an integer, 1 to 60000",
+        ),
+        (
+            "[host]\ndeadline_ms = 1.5",
+            "host.deadline_ms",
+            "1.5",
+            "an integer, 1 to 60000",
+        ),
         ("[host]\ndeadline_ms = 100", "host.ltr_budget_ms", "100", "which is 100"),
-        ("[host]\nlisten = \"localhost\"", "host.listen", "\"localhost\"", "IP:PORT"),
-        ("[host]\nclock = \"sundial\"", "host.clock", "\"sundial\"", "system or header"),
-        ("[database]\nurl = \"postgres://h/d\"", "database.url", "\"postgres://h/d\"", "sqlite://PATH"),
-        ("[publish]\nnotify_url = \"ftp://h\"", "publish.notify_url", "\"ftp://h\"", "http://"),
-        ("[rollout.criteria]\nconfidence = 1", "rollout.criteria.confidence", "1.0", "below 1"),
+        (
+            "[host]\nlisten = \"localhost\"",
+            "host.listen",
+            "\"localhost\"",
+            "IP:PORT",
+        ),
+        (
+            "[host]\nclock = \"sundial\"",
+            "host.clock",
+            "\"sundial\"",
+            "system or header",
+        ),
+        (
+            "[database]\nurl = \"postgres://h/d\"",
+            "database.url",
+            "\"postgres://h/d\"",
+            "sqlite://PATH",
+        ),
+        (
+            "[publish]\nnotify_url = \"ftp://h\"",
+            "publish.notify_url",
+            "\"ftp://h\"",
+            "http://",
+        ),
+        (
+            "[rollout.criteria]\nconfidence = 1",
+            "rollout.criteria.confidence",
+            "1.0",
+            "below 1",
+        ),
         ("[labels]\nclick_hours = 0", "labels.click_hours", "0", "1 to 8760"),
-        ("[train.params]\nx = {y = 1}", "train.params.x", "{ y = 1 }", "a list of these"),
-        ("[train]\ntest_fraction = 0.9", "train.test_fraction", "0.9", "which is 0.15"),
-        ("[ranking]\nfeatures = [\"a\", \"a\"]", "ranking.features", "[\"a\", \"a\"]", "listed twice"),
-        ("[ranking]\ndefault_preset = \"q\"", "ranking.default_preset", "\"q\"", "balanced"),
-        ("[train]\nposition_bias = 1", "train.position_bias", "1", "true or false"),
+        (
+            "[train.params]\nx = {y = 1}",
+            "train.params.x",
+            "{ y = 1 }",
+            "a list of these",
+        ),
+        (
+            "[train]\ntest_fraction = 0.9",
+            "train.test_fraction",
+            "0.9",
+            "which is 0.15",
+        ),
+        (
+            "[ranking]\nfeatures = [\"a\", \"a\"]",
+            "ranking.features",
+            "[\"a\", \"a\"]",
+            "listed twice",
+        ),
+        (
+            "[ranking]\ndefault_preset = \"q\"",
+            "ranking.default_preset",
+            "\"q\"",
+            "balanced",
+        ),
+        (
+            "[train]\nposition_bias = 1",
+            "train.position_bias",
+            "1",
+            "true or false",
+        ),
     ] {
         let found = refused(toml, &[]);
         assert_eq!((found.0.as_str(), found.1.as_str()), (key, value), "{found:?}");
@@ -165,7 +243,10 @@ fn a_file_that_cannot_be_read_says_so() {
 #[test]
 fn what_is_printed_loads_to_the_same_settings() {
     let mut settings = Settings::default();
-    settings.ranking.presets.insert("by hand".into(), settings.ranking.presets["fast"].clone());
+    settings
+        .ranking
+        .presets
+        .insert("by hand".into(), settings.ranking.presets["fast"].clone());
     settings.train.params.insert("learning_rate".into(), 1e-7.into());
     settings.rollout.criteria.seed = 7;
     settings.host.clock = Clock::Header;
@@ -179,7 +260,11 @@ fn what_is_printed_loads_to_the_same_settings() {
 fn every_key_is_documented_and_every_documented_key_exists() {
     fn leaves(prefix: &str, table: &toml::Table, into: &mut Vec<String>) {
         for (name, value) in table {
-            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let key = if prefix.is_empty() {
+                name.clone()
+            } else {
+                format!("{prefix}.{name}")
+            };
             match value {
                 _ if key == keys::PRESETS || key == keys::PARAMS => {}
                 toml::Value::Table(inner) => leaves(&key, inner, into),
@@ -190,13 +275,17 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let mut there = Vec::new();
     leaves("", &Settings::default().tree(), &mut there);
     let sections = keys::SECTIONS.iter();
-    let mut documented: Vec<String> =
-        sections.flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.name, k.name))).collect();
+    let mut documented: Vec<String> = sections
+        .flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.name, k.name)))
+        .collect();
     there.sort();
     documented.sort();
     assert_eq!(there, documented);
     let printed = Settings::default().print();
-    assert!(printed.contains("# Share of the requests. Allowed: a number, 0 to 1.\nfraction = 0.1"), "{printed}");
+    assert!(
+        printed.contains("# Share of the requests. Allowed: a number, 0 to 1.\nfraction = 0.1"),
+        "{printed}"
+    );
 }
 
 #[test]

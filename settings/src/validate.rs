@@ -85,7 +85,10 @@ impl Settings {
     fn check_host(&self) -> Result<(), Wrong> {
         let host = &self.host;
         if host.ltr_budget_ms < 1 || host.ltr_budget_ms >= host.deadline_ms {
-            let allowed = format!("an integer, 1 to 60000, below host.deadline_ms, which is {}", host.deadline_ms);
+            let allowed = format!(
+                "an integer, 1 to 60000, below host.deadline_ms, which is {}",
+                host.deadline_ms
+            );
             return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
         }
         let token = host.admin_token.expose();
@@ -112,7 +115,9 @@ impl Settings {
             return Err(wrong("train.test_fraction", train.test_fraction.to_string(), allowed));
         }
         for (name, value) in &train.params {
-            let plain = |v: &toml::Value| v.is_str() || v.is_integer() || v.is_bool() || v.as_float().is_some_and(f64::is_finite);
+            let plain = |v: &toml::Value| {
+                v.is_str() || v.is_integer() || v.is_bool() || v.as_float().is_some_and(f64::is_finite)
+            };
             let list = value.as_array().is_some_and(|list| list.iter().all(plain));
             if !plain(value) && !list {
                 let allowed = "a finite number, text, true or false, or a list of these".to_owned();

@@ -12,11 +12,7 @@ pub fn instant(ts: DateTime<Utc>) -> String {
     ts.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-pub fn read_instant(
-    row: &SqliteRow,
-    column: &str,
-    table: &'static str,
-) -> Result<DateTime<Utc>, StoreError> {
+pub fn read_instant(row: &SqliteRow, column: &str, table: &'static str) -> Result<DateTime<Utc>, StoreError> {
     let text: &str = row.try_get(column)?;
     DateTime::parse_from_rfc3339(text)
         .map(|ts| ts.with_timezone(&Utc))
@@ -37,12 +33,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text).map_err(|error| foreign(table, text, column, error))
 }
 
-fn foreign(
-    table: &'static str,
-    value: &str,
-    column: &str,
-    error: impl std::fmt::Display,
-) -> StoreError {
+fn foreign(table: &'static str, value: &str, column: &str, error: impl std::fmt::Display) -> StoreError {
     StoreError::Row {
         table,
         key: format!("{column} = {value:?}"),

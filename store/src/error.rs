@@ -4,15 +4,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operator's: the URL in the configuration.
-    #[error(
-        "database.url: {url:?} is not a database this program can open; allowed: sqlite://PATH"
-    )]
+    #[error("database.url: {url:?} is not a database this program can open; allowed: sqlite://PATH")]
     Url { url: String },
     #[error("database.url: cannot make the folder {}: {source}", path.display())]
-    Folder {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Folder { path: PathBuf, source: std::io::Error },
     #[error("database.url: cannot open {}: {source}", path.display())]
     Open { path: PathBuf, source: sqlx::Error },
     #[error("the database's tables cannot be brought up to date: {0}")]

@@ -14,10 +14,7 @@ use crate::{Appended, Store, StoreError};
 
 const TABLE: &str = "match_events";
 
-pub(crate) async fn insert(
-    connection: &mut SqliteConnection,
-    event: &Event,
-) -> Result<Appended, StoreError> {
+pub(crate) async fn insert(connection: &mut SqliteConnection, event: &Event) -> Result<Appended, StoreError> {
     let (lawyer_id, rank_pos, request_id) = match &event.body {
         Body::Impression(impression) => (None, None, Some(impression.request_id)),
         Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
@@ -59,11 +56,7 @@ impl Store {
     }
 
     /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id.
-    pub async fn events_between(
-        &self,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Vec<Event>, StoreError> {
+    pub async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
         sqlx::query(
             "SELECT event_id, payload FROM match_events WHERE ts_utc >= ? AND ts_utc < ? ORDER BY ts_utc, event_id",
         )

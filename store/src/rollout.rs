@@ -47,11 +47,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Value`] for a weight above 100.
-    pub async fn save_rollout(
-        &self,
-        state: &RolloutState,
-        entry: &HistoryEntry,
-    ) -> Result<(), StoreError> {
+    pub async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
         if state.weight > 100 {
             return Err(StoreError::Value {
                 field: "weight",
@@ -66,15 +62,13 @@ impl Store {
             .bind(&state.challenger)
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(
-            "INSERT INTO ltr_rollout_history (ts_utc, action, actor, detail) VALUES (?, ?, ?, ?)",
-        )
-        .bind(instant(entry.ts_utc))
-        .bind(&entry.action)
-        .bind(&entry.actor)
-        .bind(entry.detail.to_string())
-        .execute(&mut *transaction)
-        .await?;
+        sqlx::query("INSERT INTO ltr_rollout_history (ts_utc, action, actor, detail) VALUES (?, ?, ?, ?)")
+            .bind(instant(entry.ts_utc))
+            .bind(&entry.action)
+            .bind(&entry.actor)
+            .bind(entry.detail.to_string())
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -82,21 +76,19 @@ impl Store {
     /// The latest `limit` changes, newest first.
     pub async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
         const TABLE: &str = "ltr_rollout_history";
-        sqlx::query(
-            "SELECT ts_utc, action, actor, detail FROM ltr_rollout_history ORDER BY id DESC LIMIT ?",
-        )
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(HistoryEntry {
-                ts_utc: read_instant(row, "ts_utc", TABLE)?,
-                action: row.try_get("action")?,
-                actor: row.try_get("actor")?,
-                detail: read_json(row, "detail", TABLE)?,
+        sqlx::query("SELECT ts_utc, action, actor, detail FROM ltr_rollout_history ORDER BY id DESC LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(HistoryEntry {
+                    ts_utc: read_instant(row, "ts_utc", TABLE)?,
+                    action: row.try_get("action")?,
+                    actor: row.try_get("actor")?,
+                    detail: read_json(row, "detail", TABLE)?,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 }

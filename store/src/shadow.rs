@@ -31,10 +31,7 @@ pub struct ShadowRecord {
     pub rows: Vec<ShadowRow>,
 }
 
-pub(crate) async fn insert(
-    connection: &mut SqliteConnection,
-    record: &ShadowRecord,
-) -> Result<Appended, StoreError> {
+pub(crate) async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<Appended, StoreError> {
     let request_id = record.request_id.hyphenated().to_string();
     let ts_utc = instant(record.ts_utc);
     let case_id = record.case_id.hyphenated().to_string();
@@ -109,15 +106,10 @@ impl Store {
         let mut cases: Vec<ShadowCase> = Vec::new();
         for row in &rows {
             let request_id = read_uuid(row, "request_id", "ltr_shadow_request")?;
-            if cases
-                .last()
-                .is_none_or(|case| case.request_id != request_id)
-            {
+            if cases.last().is_none_or(|case| case.request_id != request_id) {
                 cases.push(shadow_case(row, request_id)?);
             }
-            let case = cases
-                .last_mut()
-                .expect("one was pushed just above if there was none");
+            let case = cases.last_mut().expect("one was pushed just above if there was none");
             case.rows.push(shadow_row(row)?);
         }
         Ok(cases)
@@ -137,10 +129,7 @@ impl Store {
         labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        if let Some((case_id, lawyer_id, label)) = labels
-            .iter()
-            .find(|(_, _, label)| !(0.0..=1.0).contains(label))
-        {
+        if let Some((case_id, lawyer_id, label)) = labels.iter().find(|(_, _, label)| !(0.0..=1.0).contains(label)) {
             return Err(StoreError::Value {
                 field: "label",
                 value: format!("{label} (case {case_id}, lawyer {lawyer_id:?})"),
@@ -204,9 +193,7 @@ fn shadow_row(row: &SqliteRow) -> Result<ShadowRow, StoreError> {
         lawyer_id: row.try_get("lawyer_id")?,
         rank_legacy: row.try_get("rank_legacy")?,
         rank_ltr: row.try_get("rank_ltr")?,
-        label: row
-            .try_get::<Option<f64>, _>("label")?
-            .map(|label| label as f32),
+        label: row.try_get::<Option<f64>, _>("label")?.map(|label| label as f32),
         fair_legacy: row.try_get("fair_legacy")?,
         fair_ltr: row.try_get("fair_ltr")?,
         groups: read_json(row, "groups", "ltr_shadow_log")?,

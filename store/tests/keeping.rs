@@ -36,10 +36,7 @@ fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Even
             request_id: Uuid::from_u128(id),
             lawyer_ids: lawyers.iter().map(|lawyer| lawyer.to_string()).collect(),
             weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
-            features: lawyers
-                .iter()
-                .map(|_| vec![Some(0.1), None, Some(0.3)])
-                .collect(),
+            features: lawyers.iter().map(|_| vec![Some(0.1), None, Some(0.3)]).collect(),
             source: Source::Legacy,
             model_version: None,
             legacy_scores: Some(vec![0.1; lawyers.len()]),
@@ -89,12 +86,7 @@ async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
     let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
     cases
         .into_iter()
-        .map(|case| {
-            (
-                case.case_id,
-                case.rows.iter().map(|row| row.label).collect(),
-            )
-        })
+        .map(|case| (case.case_id, case.rows.iter().map(|row| row.label).collect()))
         .collect()
 }
 
@@ -103,10 +95,7 @@ async fn a_record_that_comes_again_changes_nothing() {
     let (_folder, store) = fresh().await;
     let event = Record::Event(impression(1, 5, day(0), &["adv_1", "adv_2"]));
     let record = Record::Shadow(shadow(1, 5, day(0)));
-    let stored = store
-        .append(&[event.clone(), record.clone()])
-        .await
-        .unwrap();
+    let stored = store.append(&[event.clone(), record.clone()]).await.unwrap();
     assert_eq!(stored, [Appended::Stored, Appended::Stored]);
 
     let mut changed = shadow(1, 5, day(0));
@@ -133,10 +122,7 @@ async fn a_batch_that_fails_half_way_leaves_nothing() {
         Record::Event(impression(1, 5, day(0), &["adv_1"])),
         Record::Shadow(broken),
     ];
-    assert!(matches!(
-        store.append(&batch).await,
-        Err(StoreError::Sql(_))
-    ));
+    assert!(matches!(store.append(&batch).await, Err(StoreError::Sql(_))));
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), []);
     store.label_shadow(&[], day(1)).await.unwrap();
     assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap(), []);
@@ -151,14 +137,8 @@ async fn what_was_kept_is_there_after_reopening() {
         impression(1, 5, day(0), &["adv_1", "adv_2"]),
         click(2, 5, day(0) + Duration::nanoseconds(1), "adv_2"),
     ];
-    store
-        .append(&events.clone().map(Record::Event))
-        .await
-        .unwrap();
-    store
-        .append(&[Record::Shadow(shadow(1, 5, day(0)))])
-        .await
-        .unwrap();
+    store.append(&events.clone().map(Record::Event)).await.unwrap();
+    store.append(&[Record::Shadow(shadow(1, 5, day(0)))]).await.unwrap();
     let state = RolloutState {
         weight: 25,
         champion: None,
@@ -202,21 +182,12 @@ async fn events_come_in_time_order_and_the_end_is_outside() {
         click(4, 5, day(3), "adv_1"),
     ];
     store
-        .append(
-            &[late]
-                .into_iter()
-                .chain(early)
-                .map(Record::Event)
-                .collect::<Vec<_>>(),
-        )
+        .append(&[late].into_iter().chain(early).map(Record::Event).collect::<Vec<_>>())
         .await
         .unwrap();
     let found = store.events_between(day(1), day(3)).await.unwrap();
     assert_eq!(
-        found
-            .iter()
-            .map(|event| event.event_id.as_u128())
-            .collect::<Vec<_>>(),
+        found.iter().map(|event| event.event_id.as_u128()).collect::<Vec<_>>(),
         [2, 3, 1]
     );
 }
@@ -231,12 +202,7 @@ async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_ot
         click(4, 5, day(1), "adv_5"),
     ];
     store.append(&events.map(Record::Event)).await.unwrap();
-    let mut shown: Vec<String> = store
-        .shown(Uuid::from_u128(5))
-        .await
-        .unwrap()
-        .into_iter()
-        .collect();
+    let mut shown: Vec<String> = store.shown(Uuid::from_u128(5)).await.unwrap().into_iter().collect();
     shown.sort();
     assert_eq!(shown, ["adv_1", "adv_2", "adv_3"]);
     assert!(store.shown(Uuid::from_u128(7)).await.unwrap().is_empty());
@@ -261,19 +227,13 @@ async fn only_closed_and_labelled_cases_are_evidence() {
     // Case 2 is open, and so is case 3, which came back on day 5.
     let given = [1, 2, 3].map(|case| (Uuid::from_u128(case), "adv_2".to_owned(), 1.0));
     assert_eq!(store.label_shadow(&given, day(3)).await.unwrap(), 2);
-    assert_eq!(
-        labels(&store).await,
-        [(Uuid::from_u128(1), vec![Some(0.0), Some(1.0)])]
-    );
+    assert_eq!(labels(&store).await, [(Uuid::from_u128(1), vec![Some(0.0), Some(1.0)])]);
 
     assert_eq!(store.label_shadow(&given, day(9)).await.unwrap(), 6);
     assert_eq!(labels(&store).await.len(), 4);
     let closed = store.shadow_cases(VERSION, day(3)).await.unwrap();
     assert_eq!(
-        closed
-            .iter()
-            .map(|case| case.request_id.as_u128())
-            .collect::<Vec<_>>(),
+        closed.iter().map(|case| case.request_id.as_u128()).collect::<Vec<_>>(),
         [1, 3]
     );
 }
@@ -281,10 +241,7 @@ async fn only_closed_and_labelled_cases_are_evidence() {
 #[tokio::test]
 async fn a_later_run_raises_labels_and_never_wipes_them() {
     let (_folder, store) = fresh().await;
-    store
-        .append(&[Record::Shadow(shadow(1, 1, day(0)))])
-        .await
-        .unwrap();
+    store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let case = Uuid::from_u128(1);
     store
         .label_shadow(&[(case, "adv_1".into(), 0.3)], day(1))
@@ -357,10 +314,7 @@ async fn two_programs_share_the_file() {
     let url = url(&folder);
     let (gateway, nightly) = tokio::join!(Store::open(&url), Store::open(&url));
     let (gateway, nightly) = (gateway.unwrap(), nightly.unwrap());
-    gateway
-        .append(&[Record::Shadow(shadow(1, 1, day(0)))])
-        .await
-        .unwrap();
+    gateway.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let writing = async {
         for id in 0..50 {
             gateway
@@ -379,10 +333,7 @@ async fn two_programs_share_the_file() {
         }
     };
     tokio::join!(writing, labelling);
-    assert_eq!(
-        nightly.events_between(day(0), day(1)).await.unwrap().len(),
-        50
-    );
+    assert_eq!(nightly.events_between(day(0), day(1)).await.unwrap().len(), 50);
     assert_eq!(labels(&gateway).await[0].1, [Some(0.6), Some(0.0)]);
 }
 
@@ -397,9 +348,7 @@ async fn a_url_of_another_kind_is_refused_by_name() {
     ] {
         let error = Store::open(url).await.unwrap_err().to_string();
         assert!(
-            error.contains("database.url")
-                && error.contains(url)
-                && error.contains("sqlite://PATH"),
+            error.contains("database.url") && error.contains(url) && error.contains("sqlite://PATH"),
             "{error}"
         );
     }

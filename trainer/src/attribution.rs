@@ -177,11 +177,7 @@ fn rows(
         lawyer_id: lawyer_id.clone(),
         grade: grade(
             shown_at,
-            by_lawyer
-                .get(lawyer_id.as_str())
-                .into_iter()
-                .flatten()
-                .copied(),
+            by_lawyer.get(lawyer_id.as_str()).into_iter().flatten().copied(),
             windows,
         ),
         features: impression.features[at]

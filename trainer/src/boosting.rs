@@ -21,10 +21,7 @@ impl Schedule {
     ///
     /// # Errors
     /// A value out of range, naming key, value and what is allowed.
-    pub fn from_parameters(
-        parameters: &Parameters,
-        default_rounds: usize,
-    ) -> Result<Schedule, ParameterError> {
+    pub fn from_parameters(parameters: &Parameters, default_rounds: usize) -> Result<Schedule, ParameterError> {
         let refuse = |key: &str, value: String, allowed| ParameterError::Value {
             key: key.to_owned(),
             value,
@@ -37,9 +34,7 @@ impl Schedule {
             let allowed = "a whole number, 1 to 1000000";
             return Err(refuse("num_iterations", rounds.to_string(), allowed));
         }
-        let min_delta = parameters
-            .number("early_stopping_min_delta")?
-            .unwrap_or(0.0);
+        let min_delta = parameters.number("early_stopping_min_delta")?.unwrap_or(0.0);
         if !(min_delta >= 0.0 && min_delta.is_finite()) {
             let (value, allowed) = (min_delta.to_string(), "a number >= 0");
             return Err(refuse("early_stopping_min_delta", value, allowed));

@@ -25,10 +25,10 @@ const MAX_BUNDLE: usize = 1 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The model text.
-    #[error("model: {0}")]
+    #[error(transparent)]
     Model(#[from] ParseError),
     /// The feature map, alone or beside this model.
-    #[error("feature map: {0}")]
+    #[error(transparent)]
     FeatureMap(#[from] FeatureMapError),
     /// More than fits into a component's memory.
     #[error("model: {0} bytes once packed; allowed: up to {MAX_BUNDLE}")]
@@ -70,7 +70,9 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
         objective: model.objective().to_owned(),
         trees: model.num_trees() as u32,
         outputs: model.num_outputs() as u32,
-        training_window: request.training_window.map(|(start, end)| (start.to_owned(), end.to_owned())),
+        training_window: request
+            .training_window
+            .map(|(start, end)| (start.to_owned(), end.to_owned())),
     };
     let bundle = bundle::encode(&description, &forest::pack(&model, scaler.as_ref()));
     if bundle.len() > MAX_BUNDLE {
@@ -98,7 +100,10 @@ fn splice(module: &[u8], bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
             id if id == SectionId::Memory as u8 => {
                 let mut memories = MemorySection::new();
                 let pages = old_pages + (bundle.len() as u64).div_ceil(PAGE);
-                memories.memory(MemoryType { minimum: pages, ..memory(module)? });
+                memories.memory(MemoryType {
+                    minimum: pages,
+                    ..memory(module)?
+                });
                 out.section(&memories);
                 continue;
             }
@@ -119,7 +124,10 @@ fn splice(module: &[u8], bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
 fn data(content: &[u8], address: u32, bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
     let (count, entries) = segments(content)?;
     let mut entries = content[entries..].to_vec();
-    let mut found = entries.windows(SLOT.len()).enumerate().filter(|(_, bytes)| bytes == SLOT);
+    let mut found = entries
+        .windows(SLOT.len())
+        .enumerate()
+        .filter(|(_, bytes)| bytes == SLOT);
     let (Some((slot, _)), None) = (found.next(), found.next()) else {
         return Err(damaged("its slot for a model is missing or doubled"));
     };

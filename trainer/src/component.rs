@@ -42,10 +42,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let model = files::read(&args.model)?;
     let feature_map = match &args.feature_map {
-        Some(path) => Some(
-            FeatureMap::parse(&files::read(path)?)
-                .with_context(|| format!("feature map {}", path.display()))?,
-        ),
+        Some(path) => {
+            Some(FeatureMap::parse(&files::read(path)?).with_context(|| format!("feature map {}", path.display()))?)
+        }
         None => None,
     };
     let request = compile::Request {
@@ -54,8 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         model_version: &args.model_version,
         training_window: None,
     };
-    let component = compile::compile(&request)
-        .with_context(|| format!("compiling {}", args.model.display()))?;
+    let component = compile::compile(&request).with_context(|| format!("compiling {}", args.model.display()))?;
     files::write(&args.output, &component)?;
     println!("{}: {} bytes", args.output.display(), component.len());
     Ok(Outcome::Done)

@@ -118,11 +118,7 @@ pub async fn build(
         .context("reading events")?;
     let attributed = attribute(&events, &settings.labels, range, as_of);
     drop(events);
-    let Attributed {
-        cases,
-        labels,
-        counts,
-    } = attributed;
+    let Attributed { cases, labels, counts } = attributed;
     let shadow_rows_labelled = store
         .label_shadow(&labels, as_of - settings.labels.longest())
         .await
@@ -162,11 +158,7 @@ fn range(args: &Args) -> anyhow::Result<Range<DateTime<Utc>>> {
     }
     let range = args.from.unwrap_or(always().start)..args.to.unwrap_or(always().end);
     if range.is_empty() {
-        bail!(
-            "--from {}: allowed: before --to, {}",
-            range.start,
-            range.end
-        );
+        bail!("--from {}: allowed: before --to, {}", range.start, range.end);
     }
     Ok(range)
 }
@@ -196,23 +188,14 @@ pub fn print_report(report: &Report) {
         add(&format!("grade {name}"), rows.to_string());
     }
     add("cases left out: window open", counts.cases_open.to_string());
-    add(
-        "cases left out: out of range",
-        counts.cases_out_of_range.to_string(),
-    );
-    add(
-        "cases left out: one lawyer",
-        counts.cases_single.to_string(),
-    );
+    add("cases left out: out of range", counts.cases_out_of_range.to_string());
+    add("cases left out: one lawyer", counts.cases_single.to_string());
     add("actions counted", counts.actions_counted.to_string());
     add(
         "actions of cases left out",
         counts.actions_of_left_out_cases.to_string(),
     );
-    add(
-        "actions after their window",
-        counts.actions_after_window.to_string(),
-    );
+    add("actions after their window", counts.actions_after_window.to_string());
     add(
         "actions before the impression",
         counts.actions_before_impression.to_string(),
@@ -225,10 +208,7 @@ pub fn print_report(report: &Report) {
         "actions without impression",
         counts.actions_without_impression.to_string(),
     );
-    add(
-        "shadow rows labelled",
-        report.shadow_rows_labelled.to_string(),
-    );
+    add("shadow rows labelled", report.shadow_rows_labelled.to_string());
     add("written to", report.path.display().to_string());
     println!("{table}");
 }

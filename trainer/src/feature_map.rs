@@ -14,7 +14,9 @@ const SCALER: &str = "minmax";
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureMapError {
     /// Not the JSON it should be.
-    #[error("not a feature map: {0}; allowed: {{\"version\": 1, \"scaler\": \"minmax\", \"features\": [{{\"name\", \"offset\", \"scale\"}}, ...]}}")]
+    #[error(
+        "not a feature map: {0}; allowed: {{\"version\": 1, \"scaler\": \"minmax\", \"features\": [{{\"name\", \"offset\", \"scale\"}}, ...]}}"
+    )]
     Json(#[from] serde_json::Error),
     /// A field with a value that is not allowed.
     #[error("{field}: {value}; allowed: {allowed}")]
@@ -62,7 +64,12 @@ impl FeatureMap {
         if names.is_empty() || names.len() != offset.len() || names.len() != scale.len() {
             return Err(refuse(
                 "features",
-                format!("{} names, {} offsets, {} scales", names.len(), offset.len(), scale.len()),
+                format!(
+                    "{} names, {} offsets, {} scales",
+                    names.len(),
+                    offset.len(),
+                    scale.len()
+                ),
                 "at least one feature, each with a name, an offset and a scale",
             ));
         }
@@ -72,13 +79,21 @@ impl FeatureMap {
                 return Err(refuse(format!("features[{at}].name"), "\"\"", "a name"));
             }
             if !seen.insert(name) {
-                return Err(refuse(format!("features[{at}].name"), format!("{name:?} a second time"), "each name once"));
+                return Err(refuse(
+                    format!("features[{at}].name"),
+                    format!("{name:?} a second time"),
+                    "each name once",
+                ));
             }
             if !offset[at].is_finite() {
                 return Err(refuse(format!("features[{at}].offset"), offset[at], "a finite number"));
             }
             if !(scale[at].is_finite() && scale[at] > 0.0) {
-                return Err(refuse(format!("features[{at}].scale"), scale[at], "a finite number above 0"));
+                return Err(refuse(
+                    format!("features[{at}].scale"),
+                    scale[at],
+                    "a finite number above 0",
+                ));
             }
         }
         Ok(FeatureMap { names, offset, scale })
@@ -112,7 +127,11 @@ impl FeatureMap {
             offset: self.offset[at],
             scale: self.scale[at],
         });
-        let file = File { version: VERSION, scaler: SCALER.to_owned(), features: features.collect() };
+        let file = File {
+            version: VERSION,
+            scaler: SCALER.to_owned(),
+            features: features.collect(),
+        };
         serde_json::to_string_pretty(&file).expect("strings and finite numbers are JSON") + "\n"
     }
 
@@ -123,7 +142,8 @@ impl FeatureMap {
 
     /// The scaling as the evaluator applies it inside the component.
     pub fn scaler(&self) -> Scaler {
-        Scaler::new(self.offset.clone(), self.scale.clone()).expect("the constructor checked lengths, finiteness and sign")
+        Scaler::new(self.offset.clone(), self.scale.clone())
+            .expect("the constructor checked lengths, finiteness and sign")
     }
 
     /// Scales row-major rows in place, by the same code as the component's.
@@ -142,7 +162,11 @@ impl FeatureMap {
         if let Some(name) = model.iter().find(|name| !self.names.contains(name)) {
             return Err(refuse(
                 "features",
-                format!("{name:?} is missing ({} features for the model's {})", self.names.len(), model.len()),
+                format!(
+                    "{name:?} is missing ({} features for the model's {})",
+                    self.names.len(),
+                    model.len()
+                ),
                 "every feature of the model",
             ));
         }
@@ -167,7 +191,11 @@ impl FeatureMap {
 }
 
 fn refuse(field: impl Into<String>, value: impl ToString, allowed: impl ToString) -> FeatureMapError {
-    FeatureMapError::Value { field: field.into(), value: value.to_string(), allowed: allowed.to_string() }
+    FeatureMapError::Value {
+        field: field.into(),
+        value: value.to_string(),
+        allowed: allowed.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -207,8 +235,14 @@ mod tests {
             (r#"{"version":2,"scaler":"minmax","features":[]}"#, "version: 2"),
             (r#"{"version":1,"scaler":"robust","features":[]}"#, "scaler: \"robust\""),
             (r#"{"version":1,"scaler":"minmax","features":[]}"#, "features: 0 names"),
-            (r#"{"version":1,"scaler":"minmax","features":[{"name":"a","offset":0,"scale":0}]}"#, "features[0].scale: 0"),
-            (r#"{"version":1,"scaler":"minmax","features":[{"name":"a","offset":0,"scale":1,"clip":1}]}"#, "unknown field `clip`"),
+            (
+                r#"{"version":1,"scaler":"minmax","features":[{"name":"a","offset":0,"scale":0}]}"#,
+                "features[0].scale: 0",
+            ),
+            (
+                r#"{"version":1,"scaler":"minmax","features":[{"name":"a","offset":0,"scale":1,"clip":1}]}"#,
+                "unknown field `clip`",
+            ),
             (
                 r#"{"version":1,"scaler":"minmax","features":[{"name":"a","offset":0,"scale":1},{"name":"a","offset":0,"scale":1}]}"#,
                 "features[1].name: \"a\" a second time",

@@ -31,8 +31,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// # Errors
 /// The same, or a value JSON cannot hold.
 pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .with_context(|| format!("writing {} as JSON", path.display()))?;
+    let mut text = serde_json::to_vec_pretty(value).with_context(|| format!("writing {} as JSON", path.display()))?;
     text.push(b'\n');
     write(path, &text)
 }

@@ -109,11 +109,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     } else {
         print_gate(&result);
     }
-    Ok(if result.passed {
-        Outcome::Done
-    } else {
-        Outcome::Refused
-    })
+    Ok(if result.passed { Outcome::Done } else { Outcome::Refused })
 }
 
 /// Judges the model in `dir` by its `evaluation.json` and writes `gate.json`.
@@ -136,21 +132,13 @@ pub fn evaluation_of(trained: &Trained) -> anyhow::Result<Evaluation> {
     let path = trained.dir.join(EVALUATION);
     let evaluation: Evaluation = files::read_json(&path)?;
     for (key, found, expected) in [
-        (
-            "model_sha256",
-            &evaluation.model_sha256,
-            &trained.training.model_sha256,
-        ),
+        ("model_sha256", &evaluation.model_sha256, &trained.training.model_sha256),
         (
             "feature_map_sha256",
             &evaluation.feature_map_sha256,
             &trained.matrix.feature_map_sha256,
         ),
-        (
-            "matrix_sha256",
-            &evaluation.matrix_sha256,
-            &trained.matrix.sha256,
-        ),
+        ("matrix_sha256", &evaluation.matrix_sha256, &trained.matrix.sha256),
     ] {
         ensure!(
             found == expected,
@@ -178,10 +166,7 @@ pub fn print_gate(result: &GateResult) {
     } else {
         let failed = result.criteria.iter().filter(|criterion| !criterion.passed);
         let failed: Vec<&str> = failed.map(|criterion| criterion.name.as_str()).collect();
-        println!(
-            "gate: FAILED on {}; nothing is published",
-            failed.join(", ")
-        );
+        println!("gate: FAILED on {}; nothing is published", failed.join(", "));
     }
 }
 

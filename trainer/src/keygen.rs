@@ -32,10 +32,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let (private, public) = (&settings.publish.signing_key, &settings.models.verify_key);
     for path in [private, public] {
         if path.exists() && !args.force {
-            bail!(
-                "{}: there is a key already; --force replaces it",
-                path.display()
-            );
+            bail!("{}: there is a key already; --force replaces it", path.display());
         }
     }
     if args.force {

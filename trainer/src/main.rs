@@ -61,14 +61,9 @@ async fn main() -> ExitCode {
         Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) => {
             eprintln!("error: {error:#}");
-            let configuration = |cause: &(dyn std::error::Error + 'static)| {
-                cause.is::<SettingsError>() || cause.is::<ParameterError>()
-            };
-            ExitCode::from(if error.chain().any(configuration) {
-                2
-            } else {
-                1
-            })
+            let configuration =
+                |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
+            ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
         }
     }
 }

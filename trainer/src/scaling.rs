@@ -16,13 +16,7 @@ pub fn fit_min_max(values: &[f64], width: usize) -> (Vec<f64>, Vec<f64>) {
     }
     let ranges = low.iter().zip(&high).map(|(low, high)| high - low);
     let scale = ranges
-        .map(|range| {
-            if range > 0.0 && range.is_finite() {
-                range
-            } else {
-                1.0
-            }
-        })
+        .map(|range| if range > 0.0 && range.is_finite() { range } else { 1.0 })
         .collect();
     let offset = low
         .into_iter()

@@ -34,9 +34,7 @@ pub struct Part {
 
 /// A data set that cannot be split.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the {part} part of the matrix has {problem}; needed: at least one case with a label above 0 in each part"
-)]
+#[error("the {part} part of the matrix has {problem}; needed: at least one case with a label above 0 in each part")]
 pub struct SplitError {
     part: &'static str,
     problem: String,
@@ -70,11 +68,7 @@ fn instant_start(cases: &[Case], mut cut: usize) -> usize {
 
 impl Split {
     fn check(&self, cases: &[Case]) -> Result<(), SplitError> {
-        for (part, range) in [
-            ("train", &self.train),
-            ("valid", &self.valid),
-            ("test", &self.test),
-        ] {
+        for (part, range) in [("train", &self.train), ("valid", &self.valid), ("test", &self.test)] {
             let cases = &cases[range.clone()];
             let positive = |case: &Case| case.grades().into_iter().any(|grade| grade > 0);
             let problem = match cases {

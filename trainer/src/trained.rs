@@ -49,11 +49,9 @@ impl Trained {
         };
         let model = files::read(&dir.join(artefact::MODEL))?;
         let feature_map_json = files::read(&dir.join(artefact::FEATURE_MAP))?;
-        check_model(&model, schema)
-            .with_context(|| format!("model {}", dir.join(artefact::MODEL).display()))?;
-        let feature_map = FeatureMap::parse(&feature_map_json).with_context(|| {
-            format!("feature map {}", dir.join(artefact::FEATURE_MAP).display())
-        })?;
+        check_model(&model, schema).with_context(|| format!("model {}", dir.join(artefact::MODEL).display()))?;
+        let feature_map = FeatureMap::parse(&feature_map_json)
+            .with_context(|| format!("feature map {}", dir.join(artefact::FEATURE_MAP).display()))?;
         ensure!(
             feature_map.names() == schema.names(),
             "feature map {}: features {:?}; allowed: ranking.features of the configuration, {:?}",
@@ -63,11 +61,7 @@ impl Trained {
         );
         for (name, bytes, expected) in [
             (artefact::MODEL, &model, &training.model_sha256),
-            (
-                artefact::FEATURE_MAP,
-                &feature_map_json,
-                &matrix.feature_map_sha256,
-            ),
+            (artefact::FEATURE_MAP, &feature_map_json, &matrix.feature_map_sha256),
         ] {
             let found = sha256(bytes);
             ensure!(

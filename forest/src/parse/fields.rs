@@ -37,10 +37,7 @@ impl<'t> Fields<'t> {
 
     /// Takes one line in; keys that are not known are passed over.
     pub fn add(&mut self, line: &'t [u8], number: usize) -> Result<(), ParseError> {
-        let split = line
-            .iter()
-            .position(|&byte| byte == b'=')
-            .unwrap_or(line.len());
+        let split = line.iter().position(|&byte| byte == b'=').unwrap_or(line.len());
         let (key, value) = (&line[..split], line.get(split + 1..).unwrap_or(b""));
         let Some(index) = self.keys.iter().position(|known| known.as_bytes() == key) else {
             return Ok(());
@@ -65,10 +62,7 @@ impl<'t> Fields<'t> {
 
     pub fn require(&self, key: &str) -> Result<Field<'t>, ParseError> {
         self.get(key).ok_or_else(|| {
-            let problem = format!(
-                "missing in the section that begins on line {}",
-                self.first_line
-            );
+            let problem = format!("missing in the section that begins on line {}", self.first_line);
             ParseError::new(self.first_line, key, problem)
         })
     }
@@ -89,15 +83,8 @@ impl<'t> Field<'t> {
     }
 
     /// The value as numbers parted by spaces, exactly `count` of them if given.
-    pub fn numbers<T: FromStr>(
-        &self,
-        count: Option<usize>,
-        what: &str,
-    ) -> Result<Vec<T>, ParseError> {
-        let tokens = self
-            .value
-            .split(|&byte| byte == b' ')
-            .filter(|token| !token.is_empty());
+    pub fn numbers<T: FromStr>(&self, count: Option<usize>, what: &str) -> Result<Vec<T>, ParseError> {
+        let tokens = self.value.split(|&byte| byte == b' ').filter(|token| !token.is_empty());
         // A number and its space take two bytes: the value's length bounds what is reserved.
         let mut numbers = Vec::with_capacity(count.unwrap_or(0).min(self.value.len() / 2 + 1));
         for token in tokens {
@@ -114,9 +101,7 @@ impl<'t> Field<'t> {
 
     /// `str::parse` is correctly rounded for `f64` and knows `nan`, `inf` and `infinity`, signed too.
     fn parse<T: FromStr>(&self, token: &[u8], what: &str) -> Result<T, ParseError> {
-        let number = core::str::from_utf8(token)
-            .ok()
-            .and_then(|token| token.parse().ok());
+        let number = core::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
         number.ok_or_else(|| {
             let shown = String::from_utf8_lossy(&token[..token.len().min(EXCERPT)]).to_string();
             self.error(format!("`{shown}`: expected {what}"))

@@ -35,12 +35,8 @@ pub(super) fn tree(fields: &Fields, features: usize) -> Result<Tree, ParseError>
     if leaves == 0 {
         return Err(field.error("0: expected at least 1"));
     }
-    let categories: usize = fields
-        .require("num_cat")?
-        .number("a number of categorical splits")?;
-    let leaf_values = fields
-        .require("leaf_value")?
-        .numbers(Some(leaves), "a number")?;
+    let categories: usize = fields.require("num_cat")?.number("a number of categorical splits")?;
+    let leaf_values = fields.require("leaf_value")?.numbers(Some(leaves), "a number")?;
     let is_linear = match fields.get("is_linear") {
         Some(field) => field.number::<i64>("0 or 1")? != 0,
         None => false,
@@ -81,12 +77,7 @@ fn read_categories(fields: &Fields, count: usize, tree: &mut Tree) -> Result<Vec
     Ok(boundaries)
 }
 
-fn read_splits(
-    fields: &Fields,
-    leaves: usize,
-    features: usize,
-    boundaries: &[u32],
-) -> Result<Vec<Split>, ParseError> {
+fn read_splits(fields: &Fields, leaves: usize, features: usize, boundaries: &[u32]) -> Result<Vec<Split>, ParseError> {
     let count = leaves - 1;
     let feature_field = fields.require("split_feature")?;
     let split_features: Vec<u32> = feature_field.numbers(Some(count), "a feature number")?;
@@ -143,9 +134,7 @@ fn numerical(field: &Field, threshold: f64, decision: i8) -> Result<Rule, ParseE
 fn categorical(field: &Field, threshold: f64, boundaries: &[u32]) -> Result<Rule, ParseError> {
     let sets = boundaries.len() - 1;
     if !(threshold > -1.0 && threshold < sets as f64) {
-        return Err(field.error(format!(
-            "{threshold}: expected a bitset number below {sets}"
-        )));
+        return Err(field.error(format!("{threshold}: expected a bitset number below {sets}")));
     }
     let set = threshold as usize;
     let first = boundaries[set];
@@ -164,8 +153,7 @@ fn children(field: Field, leaves: usize) -> Result<Vec<Child>, ParseError> {
         } else {
             (pointer, leaves - 1)
         };
-        let number =
-            u32::try_from(number).expect("the complement of a negative number is not negative");
+        let number = u32::try_from(number).expect("the complement of a negative number is not negative");
         if number as usize >= bound {
             let problem = format!("{pointer}: expected -{leaves} to {}", leaves - 2);
             return Err(field.error(problem));
@@ -212,11 +200,7 @@ fn check_shape(fields: &Fields, tree: &Tree) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn linear_leaves(
-    fields: &Fields,
-    leaves: usize,
-    features: usize,
-) -> Result<Vec<LinearLeaf>, ParseError> {
+fn linear_leaves(fields: &Fields, leaves: usize, features: usize) -> Result<Vec<LinearLeaf>, ParseError> {
     let constants: Vec<f64> = match fields.get("leaf_const") {
         Some(field) => field.numbers(Some(leaves), "a number")?,
         None => vec![0.0; leaves],
@@ -236,13 +220,8 @@ fn linear_leaves(
     }
     let field = fields.require("leaf_features")?;
     let numbers: Vec<u32> = field.numbers(Some(total), "a feature number")?;
-    let coefficients: Vec<f64> = fields
-        .require("leaf_coeff")?
-        .numbers(Some(total), "a number")?;
-    if let Some(feature) = numbers
-        .iter()
-        .find(|feature| **feature as usize >= features)
-    {
+    let coefficients: Vec<f64> = fields.require("leaf_coeff")?.numbers(Some(total), "a number")?;
+    if let Some(feature) = numbers.iter().find(|feature| **feature as usize >= features) {
         let problem = format!("feature {feature}: expected a number below {features}");
         return Err(field.error(problem));
     }

@@ -9,23 +9,14 @@ use crate::generator::{Random, model_text, rows, shapes};
 pub fn bits(scores: &[f64]) -> Vec<u64> {
     scores
         .iter()
-        .map(|x| {
-            if x.is_nan() {
-                f64::NAN.to_bits()
-            } else {
-                x.to_bits()
-            }
-        })
+        .map(|x| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() })
         .collect()
 }
 
 fn by_the_rules(model: &Model, rows: &[f64], output: Output) -> Vec<f64> {
     let outputs = model.num_outputs();
     let mut scores = vec![0.0; rows.len() / model.num_features() * outputs];
-    for (row, out) in rows
-        .chunks(model.num_features())
-        .zip(scores.chunks_mut(outputs))
-    {
+    for (row, out) in rows.chunks(model.num_features()).zip(scores.chunks_mut(outputs)) {
         oracle::score(model, row, output, out);
     }
     scores

@@ -77,11 +77,7 @@ pub struct Shape {
 
 impl Shape {
     pub fn outputs(&self) -> usize {
-        if self.objective.contains("num_class:3") {
-            3
-        } else {
-            1
-        }
+        if self.objective.contains("num_class:3") { 3 } else { 1 }
     }
 }
 
@@ -109,16 +105,14 @@ pub fn shapes() -> impl Strategy<Value = Shape> {
         objectives,
         any::<bool>(),
     )
-        .prop_map(
-            |(seed, features, iterations, leaves, objective, average)| Shape {
-                seed,
-                features,
-                iterations,
-                leaves,
-                objective,
-                average,
-            },
-        )
+        .prop_map(|(seed, features, iterations, leaves, objective, average)| Shape {
+            seed,
+            features,
+            iterations,
+            leaves,
+            objective,
+            average,
+        })
 }
 
 /// A model of this shape as text, and the thresholds it asks.
@@ -144,9 +138,7 @@ pub fn model_text(shape: &Shape) -> (String, Vec<f64>) {
     if shape.average {
         text.push_str("average_output\n");
     }
-    let names: Vec<String> = (0..shape.features)
-        .map(|feature| format!("f{feature}"))
-        .collect();
+    let names: Vec<String> = (0..shape.features).map(|feature| format!("f{feature}")).collect();
     writeln!(text, "feature_names={}", names.join(" ")).unwrap();
     if random.chance(70) {
         let sizes: Vec<usize> = trees.iter().map(String::len).collect();
@@ -159,20 +151,12 @@ pub fn model_text(shape: &Shape) -> (String, Vec<f64>) {
 }
 
 fn join<T: std::fmt::Display>(values: &[T]) -> String {
-    values
-        .iter()
-        .map(T::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn tree_text(number: usize, shape: &Shape, thresholds: &[f64], random: &mut Random) -> String {
     let leaves = 1 + random.below(shape.leaves);
-    let sets = if random.chance(40) {
-        1 + random.below(4)
-    } else {
-        0
-    };
+    let sets = if random.chance(40) { 1 + random.below(4) } else { 0 };
     let (left, right) = grow(leaves, random);
     let mut features = Vec::new();
     let mut asked = Vec::new();
@@ -189,31 +173,17 @@ fn tree_text(number: usize, shape: &Shape, thresholds: &[f64], random: &mut Rand
     }
     let values: Vec<f64> = (0..leaves).map(|_| random.unit() * 2.0 - 1.0).collect();
     let mut text = format!("Tree={number}\nnum_leaves={leaves}\nnum_cat={sets}\n");
-    writeln!(
-        text,
-        "split_feature={}\nthreshold={}",
-        join(&features),
-        join(&asked)
-    )
-    .unwrap();
+    writeln!(text, "split_feature={}\nthreshold={}", join(&features), join(&asked)).unwrap();
     // A model without the key means 0 everywhere.
     if sets > 0 || random.chance(90) {
         writeln!(text, "decision_type={}", join(&decisions)).unwrap();
     }
-    writeln!(
-        text,
-        "left_child={}\nright_child={}",
-        join(&left),
-        join(&right)
-    )
-    .unwrap();
+    writeln!(text, "left_child={}\nright_child={}", join(&left), join(&right)).unwrap();
     writeln!(text, "leaf_value={}", join(&values)).unwrap();
     if sets > 0 {
         let mut boundaries = vec![0];
         (0..sets).for_each(|set| boundaries.push(boundaries[set] + random.below(4)));
-        let words: Vec<u32> = (0..boundaries[sets])
-            .map(|_| random.next() as u32)
-            .collect();
+        let words: Vec<u32> = (0..boundaries[sets]).map(|_| random.next() as u32).collect();
         writeln!(
             text,
             "cat_boundaries={}\ncat_threshold={}",

@@ -36,19 +36,10 @@ fn identity_for_ranking_and_unknown_objectives() {
 
 #[test]
 fn probabilities() {
-    assert_eq!(
-        convert("binary sigmoid:2", "", &[0.5]),
-        [1.0 / (1.0 + math::exp(-1.0))]
-    );
-    assert_eq!(
-        convert("cross_entropy", "", &[0.5]),
-        [1.0 / (1.0 + math::exp(-0.5))]
-    );
+    assert_eq!(convert("binary sigmoid:2", "", &[0.5]), [1.0 / (1.0 + math::exp(-1.0))]);
+    assert_eq!(convert("cross_entropy", "", &[0.5]), [1.0 / (1.0 + math::exp(-0.5))]);
     let ova = convert("multiclassova num_class:2 sigmoid:1", "", &[0.5, -2.0]);
-    assert_eq!(
-        ova,
-        [1.0 / (1.0 + math::exp(-0.5)), 1.0 / (1.0 + math::exp(2.0))]
-    );
+    assert_eq!(ova, [1.0 / (1.0 + math::exp(-0.5)), 1.0 / (1.0 + math::exp(2.0))]);
 }
 
 #[test]
@@ -61,11 +52,7 @@ fn softmax_is_stable_and_sums_to_one() {
 #[test]
 fn exponentials_and_squares() {
     for objective in ["poisson", "gamma", "tweedie"] {
-        assert_eq!(
-            convert(objective, "", &[1.25]),
-            [math::exp(1.25)],
-            "{objective}"
-        );
+        assert_eq!(convert(objective, "", &[1.25]), [math::exp(1.25)], "{objective}");
     }
     assert_eq!(
         convert("cross_entropy_lambda", "", &[1.25]),

@@ -39,11 +39,7 @@ fn windows_line_ends_are_read() {
 #[test]
 fn each_fault_is_named() {
     let faults = [
-        (
-            "tree\n",
-            "forest\n",
-            "line 1: tree: not a LightGBM text model",
-        ),
+        ("tree\n", "forest\n", "line 1: tree: not a LightGBM text model"),
         ("num_class=1\n", "", "num_class: missing"),
         ("num_class=1\n", "num_class=x\n", "num_class: `x`"),
         (
@@ -51,21 +47,13 @@ fn each_fault_is_named() {
             "num_class=1\nnum_class=1\n",
             "num_class: given twice, first on line 3",
         ),
-        (
-            "num_tree_per_iteration=1",
-            "num_tree_per_iteration=0",
-            "expected 1 to",
-        ),
+        ("num_tree_per_iteration=1", "num_tree_per_iteration=0", "expected 1 to"),
         (
             "num_tree_per_iteration=1",
             "num_tree_per_iteration=2",
             "expected num_class",
         ),
-        (
-            "max_feature_idx=1",
-            "max_feature_idx=-1",
-            "max_feature_idx: `-1`",
-        ),
+        ("max_feature_idx=1", "max_feature_idx=-1", "max_feature_idx: `-1`"),
         (
             "max_feature_idx=1",
             "max_feature_idx=2000000000",
@@ -81,57 +69,29 @@ fn each_fault_is_named() {
             "objective=multiclass num_class:3",
             "objective: `multiclass num_class:3`",
         ),
-        (
-            "objective=regression",
-            "objective=binary sigmoid:-1",
-            "sigmoid:S",
-        ),
+        ("objective=regression", "objective=binary sigmoid:-1", "sigmoid:S"),
         ("num_leaves=3", "num_leaves=0", "num_leaves: 0"),
         (
             "num_leaves=3",
             "num_leaves=2000000000",
             "leaf_value: 3 values: expected 2000000000",
         ),
-        (
-            "num_leaves=3",
-            "num_leaves=4",
-            "leaf_value: 3 values: expected 4",
-        ),
+        ("num_leaves=3", "num_leaves=4", "leaf_value: 3 values: expected 4"),
         ("num_cat=1\n", "", "num_cat: missing"),
-        (
-            "num_cat=1\n",
-            "num_cat=18446744073709551615\n",
-            "cat_boundaries: ",
-        ),
+        ("num_cat=1\n", "num_cat=18446744073709551615\n", "cat_boundaries: "),
         (
             "split_feature=0 1",
             "split_feature=0 2",
             "feature 2: expected a number below 2",
         ),
-        (
-            "threshold=0.25 0",
-            "threshold=0,25 0",
-            "`0,25`: expected a number",
-        ),
+        ("threshold=0.25 0", "threshold=0,25 0", "`0,25`: expected a number"),
         ("threshold=0.25 0", "threshold=nan 0", "threshold: nan"),
-        (
-            "threshold=0.25 0",
-            "threshold=0.25 1",
-            "bitset number below 1",
-        ),
-        (
-            "decision_type=2 1",
-            "decision_type=2 300",
-            "decision_type: `300`",
-        ),
+        ("threshold=0.25 0", "threshold=0.25 1", "bitset number below 1"),
+        ("decision_type=2 1", "decision_type=2 300", "decision_type: `300`"),
         ("left_child=1 -2", "left_child=0 -2", "not a tree"),
         ("left_child=1 -2", "left_child=-3 -2", "not a tree"),
         ("left_child=1 -2", "left_child=2 -2", "expected -3 to 1"),
-        (
-            "left_child=1 -2",
-            "left_child=-2147483648 -2",
-            "expected -3 to 1",
-        ),
+        ("left_child=1 -2", "left_child=-2147483648 -2", "expected -3 to 1"),
         (
             "leaf_value=0.5 -1e-3 7",
             "leaf_value=0.5 -1e-3",
@@ -159,10 +119,7 @@ fn each_fault_is_named() {
         let error = Model::parse(changed(from, to).as_bytes())
             .expect_err(expected)
             .to_string();
-        assert!(
-            error.starts_with("line ") && error.contains(expected),
-            "{to}: {error}"
-        );
+        assert!(error.starts_with("line ") && error.contains(expected), "{to}: {error}");
     }
 }
 
@@ -171,10 +128,7 @@ fn a_model_cut_inside_its_trees_is_refused() {
     let text = model();
     let end = text.find("end of trees").unwrap();
     for length in 0..end {
-        assert!(
-            Model::parse(&text.as_bytes()[..length]).is_err(),
-            "{length} bytes"
-        );
+        assert!(Model::parse(&text.as_bytes()[..length]).is_err(), "{length} bytes");
     }
 }
 
@@ -190,10 +144,7 @@ fn trees_that_are_not_where_tree_sizes_says_are_refused() {
 
 #[test]
 fn numbers_are_correctly_rounded() {
-    let text = changed(
-        "leaf_value=0.5 -1e-3 7",
-        "leaf_value=0.1 1.0000000180025095e-35 -INF",
-    );
+    let text = changed("leaf_value=0.5 -1e-3 7", "leaf_value=0.1 1.0000000180025095e-35 -INF");
     let model = Model::parse(text.as_bytes()).unwrap();
     let mut score = [0.0];
     forest::oracle::score(&model, &[1.0, 0.0], forest::Output::Raw, &mut score);

@@ -55,7 +55,10 @@ impl Breaker {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures >= FAILURES {
-            state.open = Some(Open { reason, retry_at: now + PAUSE });
+            state.open = Some(Open {
+                reason,
+                retry_at: now + PAUSE,
+            });
         }
     }
 

@@ -34,7 +34,11 @@ impl Loader {
     /// # Errors
     /// The first check that failed.
     pub fn load(&self, version: &str) -> Result<Model, Refusal> {
-        let refuse = |code, message: String| Refusal { version: version.to_owned(), code, message };
+        let refuse = |code, message: String| Refusal {
+            version: version.to_owned(),
+            code,
+            message,
+        };
         let key = artefact::keys::read_verifying_key(&self.verify_key).map_err(|error| {
             refuse(
                 "no_verify_key",
@@ -45,13 +49,19 @@ impl Loader {
         let scorer = artefact::admit(&self.engine, &opened, &wasm).map_err(|e| refuse(e.code(), e.to_string()))?;
         let description = scorer.description();
         if description.outputs != 1 {
-            return Err(refuse("wrong_outputs", format!("{} scores a row; allowed: 1", description.outputs)));
+            return Err(refuse(
+                "wrong_outputs",
+                format!("{} scores a row; allowed: 1", description.outputs),
+            ));
         }
         let columns = description.feature_names.iter().map(|name| {
             self.schema.index_of(name).ok_or_else(|| {
                 refuse(
                     "feature_mismatch",
-                    format!("feature {name:?}; allowed: ranking.features, {}", self.schema.names().join(", ")),
+                    format!(
+                        "feature {name:?}; allowed: ranking.features, {}",
+                        self.schema.names().join(", ")
+                    ),
                 )
             })
         });

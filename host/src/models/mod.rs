@@ -32,7 +32,12 @@ pub struct Model {
 impl Model {
     /// A model whose component reads `columns` of the schema.
     pub fn new(version: String, scorer: Scorer, columns: Vec<usize>) -> Model {
-        Model { version, scorer, columns, breaker: Breaker::default() }
+        Model {
+            version,
+            scorer,
+            columns,
+            breaker: Breaker::default(),
+        }
     }
 }
 
@@ -103,13 +108,19 @@ pub struct Scored {
 
 impl Models {
     pub fn serving(&self) -> Arc<Serving> {
-        self.serving.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.serving
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     /// Swaps the set of models; requests that are being answered keep the one they started with.
     pub fn swap(&self, serving: Serving) {
         for (role, model) in [("champion", &serving.champion), ("challenger", &serving.challenger)] {
-            for old in [&self.serving().champion, &self.serving().challenger].into_iter().flatten() {
+            for old in [&self.serving().champion, &self.serving().challenger]
+                .into_iter()
+                .flatten()
+            {
                 gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
             }
             if let Some(model) = model {
@@ -121,7 +132,12 @@ impl Models {
     }
 
     pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
-        tracing::warn!(version = refusal.version, code = refusal.code, "model refused: {}", refusal.message);
+        tracing::warn!(
+            version = refusal.version,
+            code = refusal.code,
+            "model refused: {}",
+            refusal.message
+        );
         let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         refused.retain(|(old, _)| old.version != refusal.version);
         refused.push_back((refusal, now));
@@ -131,12 +147,21 @@ impl Models {
     }
 
     pub fn refused(&self) -> Vec<(Refusal, DateTime<Utc>)> {
-        self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+        self.refused
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Why LTR cannot answer when no model is usable.
     pub fn absence(&self) -> &'static str {
-        if self.refused().is_empty() { "no_model" } else { "model_refused" }
+        if self.refused().is_empty() {
+            "no_model"
+        } else {
+            "model_refused"
+        }
     }
 
     pub fn loaded(&self) -> Vec<LoadedModel> {
@@ -200,7 +225,10 @@ impl Models {
             let _turn = turn;
             let start = Instant::now();
             let scores = scorer.score(&values, Output::Converted, until.saturating_duration_since(start));
-            scores.map(|scores| Scored { scores, took: start.elapsed() })
+            scores.map(|scores| Scored {
+                scores,
+                took: start.elapsed(),
+            })
         });
         // The component stops by itself at `until`; a little later nobody waits for it any more.
         let Ok(answer) = tokio::time::timeout_at((until + Duration::from_millis(20)).into(), task).await else {

@@ -80,6 +80,10 @@ fn table(report: &Report) -> Table {
     table
         .load_style(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // Into a pipe there is no terminal whose width bounds a long list of features.
+    if table.width().is_none() {
+        table.set_width(100);
+    }
     if let Some(refused) = &report.refused {
         table.add_row(["refused", &format!("{}: {}", refused.code, refused.message)]);
     }
@@ -90,7 +94,10 @@ fn table(report: &Report) -> Table {
     table.add_row(["imports", &listed(&facts.imports)]);
     table.add_row(["exports", &listed(&facts.exports)]);
     table.add_row(["size", &format!("{} bytes", facts.size_bytes)]);
-    table.add_row(["code", &format!("{} functions, {} bytes", facts.functions, facts.code_bytes)]);
+    table.add_row([
+        "code",
+        &format!("{} functions, {} bytes", facts.functions, facts.code_bytes),
+    ]);
     table.add_row(["sha256", &facts.sha256]);
     table
 }
@@ -115,7 +122,12 @@ fn or_none(text: &str) -> &str {
 /// Names in one cell; a table is for people, and `--json` has them all.
 fn listed(names: &[String]) -> String {
     const MOST: usize = 40;
-    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(MOST)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len() {
         0 => "none".to_owned(),
         n if n > MOST => format!("{shown}, and {} more", n - MOST),
@@ -153,12 +165,27 @@ mod tests {
     #[test]
     fn a_program_gets_every_field_in_one_flat_object() {
         let (facts, description) = (facts(), description());
-        let report = Report { facts: &facts, description: Some(&description), refused: None };
+        let report = Report {
+            facts: &facts,
+            description: Some(&description),
+            refused: None,
+        };
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["feature_names"].as_array().unwrap().len(), 50);
-        assert_eq!((json["trees"].as_u64(), json["size_bytes"].as_u64()), (Some(21), Some(12345)));
+        assert_eq!(
+            (json["trees"].as_u64(), json["size_bytes"].as_u64()),
+            (Some(21), Some(12345))
+        );
         assert_eq!(json["imports"], serde_json::json!([]));
-        for key in ["contract_version", "model_version", "objective", "outputs", "training_window", "sha256", "refused"] {
+        for key in [
+            "contract_version",
+            "model_version",
+            "objective",
+            "outputs",
+            "training_window",
+            "sha256",
+            "refused",
+        ] {
             assert!(json.get(key).is_some(), "{key}");
         }
     }
@@ -166,12 +193,32 @@ mod tests {
     #[test]
     fn people_see_what_it_is_and_why_it_would_be_refused() {
         let (facts, description) = (facts(), description());
-        let fine = table(&Report { facts: &facts, description: Some(&description), refused: None }).to_string();
-        for text in ["1.0.0", "20261123T021500Z", "lambdarank", "12345 bytes", "and 10 more", "none"] {
+        let fine = table(&Report {
+            facts: &facts,
+            description: Some(&description),
+            refused: None,
+        })
+        .to_string();
+        for text in [
+            "1.0.0",
+            "20261123T021500Z",
+            "lambdarank",
+            "12345 bytes",
+            "and 10 more",
+            "none",
+        ] {
             assert!(fine.contains(text), "{text} in\n{fine}");
         }
-        let refused = Refused { code: "has_imports", message: "it imports a clock".into() };
-        let bad = table(&Report { facts: &facts, description: None, refused: Some(refused) }).to_string();
+        let refused = Refused {
+            code: "has_imports",
+            message: "it imports a clock".into(),
+        };
+        let bad = table(&Report {
+            facts: &facts,
+            description: None,
+            refused: Some(refused),
+        })
+        .to_string();
         assert!(bad.contains("has_imports: it imports a clock"), "{bad}");
     }
 }

@@ -127,7 +127,10 @@ mod tests {
                 let mut text = String::new();
                 push_number(&mut text, number);
                 let read: f64 = text.parse().unwrap();
-                assert!(read.to_bits() == number.to_bits() || (read.is_nan() && number.is_nan()), "{text}");
+                assert!(
+                    read.to_bits() == number.to_bits() || (read.is_nan() && number.is_nan()),
+                    "{text}"
+                );
             }
         }
     }

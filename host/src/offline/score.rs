@@ -124,8 +124,10 @@ fn score_wave(scorer: &Scorer, wave: &[&[f64]], which: Output) -> Vec<Result<Vec
         return vec![scorer.score(batch, which, BATCH_TIMEOUT)];
     }
     thread::scope(|scope| {
-        let running: Vec<_> =
-            wave.iter().map(|batch| scope.spawn(|| scorer.score(batch, which, BATCH_TIMEOUT))).collect();
+        let running: Vec<_> = wave
+            .iter()
+            .map(|batch| scope.spawn(|| scorer.score(batch, which, BATCH_TIMEOUT)))
+            .collect();
         let finish = running.into_iter().map(|thread| {
             let scored = thread.join();
             scored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -148,13 +150,18 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<ScoreArgs, String> {
         let args = ["score"].iter().chain(args);
-        Cli::try_parse_from(args).map(|cli| cli.score).map_err(|e| e.to_string())
+        Cli::try_parse_from(args)
+            .map(|cli| cli.score)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_formats_are_named_when_another_is_asked_for() {
         let args = parse(&["s.wasm", "--input", "f", "--format", "svm"]).unwrap();
-        assert_eq!((args.format, args.raw, args.by_position), (Some(Format::SvmLight), false, false));
+        assert_eq!(
+            (args.format, args.raw, args.by_position),
+            (Some(Format::SvmLight), false, false)
+        );
         let error = parse(&["s.wasm", "--input", "f", "--format", "xls"]).unwrap_err();
         assert!(error.contains("csv, svm, parquet"), "{error}");
         assert!(parse(&["s.wasm"]).unwrap_err().contains("--input"));
@@ -176,9 +183,15 @@ mod tests {
             by_position: false,
         };
         let error = format!("{:#}", score(&args).unwrap_err());
-        assert!(error.contains("model.txt is refused: not a WebAssembly component"), "{error}");
+        assert!(
+            error.contains("model.txt is refused: not a WebAssembly component"),
+            "{error}"
+        );
         assert_eq!(std::fs::read_to_string(at("out.txt")).unwrap(), "before");
-        let absent = ScoreArgs { component: at("absent.wasm"), ..args };
+        let absent = ScoreArgs {
+            component: at("absent.wasm"),
+            ..args
+        };
         assert!(format!("{:#}", score(&absent).unwrap_err()).contains("absent.wasm"));
     }
 }

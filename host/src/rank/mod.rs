@@ -48,11 +48,20 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
     let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
     // The client's time to send the body is not ours to account for.
     let deadline = Instant::now() + gateway.settings.host.deadline();
-    let request = request::read(&bytes, &gateway.schema, &gateway.presets, gateway.settings.host.max_lawyers)?;
+    let request = request::read(
+        &bytes,
+        &gateway.schema,
+        &gateway.presets,
+        gateway.settings.host.max_lawyers,
+    )?;
     let request_id = request_id(&headers);
     let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
 
-    let legacy = rank_legacy(&request.candidates, &request.weights, &gateway.settings.ranking.fairness);
+    let legacy = rank_legacy(
+        &request.candidates,
+        &request.weights,
+        &gateway.settings.ranking.fairness,
+    );
     let serving = gateway.models.serving();
     let id = request_id.hyphenated().to_string();
     let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
@@ -64,7 +73,12 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
     let (served, shadow) = tokio::join!(
         ltr(&gateway, server, &request.candidates, until),
         // Where the same model answers, its answer is the comparison.
-        ltr(&gateway, compared.filter(|model| !server.is_some_and(|s| Arc::ptr_eq(s, model))), &request.candidates, until),
+        ltr(
+            &gateway,
+            compared.filter(|model| !server.is_some_and(|s| Arc::ptr_eq(s, model))),
+            &request.candidates,
+            until
+        ),
     );
     let fallback = match &served {
         Some(Ok(_)) => None,
@@ -78,22 +92,54 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
         Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr),
         _ => (&legacy, Source::Legacy),
     };
-    let model_version = server.filter(|_| source == Source::Ltr).map(|model| model.version.clone());
+    let model_version = server
+        .filter(|_| source == Source::Ltr)
+        .map(|model| model.version.clone());
     let shown = &ranked[..request.top_n.unwrap_or(ranked.len()).min(ranked.len())];
     let answer = answer(&request, request_id, source, model_version.as_deref(), fallback, shown);
 
     let mut records = Vec::new();
     if !edge_copy {
-        records.push(record::impression(&request, &gateway, request_id, now, source, model_version, shown, &legacy));
+        records.push(record::impression(
+            &request,
+            &gateway,
+            request_id,
+            now,
+            source,
+            model_version,
+            shown,
+            &legacy,
+        ));
     }
     if let (Some(model), Some(outcome)) = (compared, shadow.or(served)) {
-        observe::shadow(outcome.as_ref().map_or_else(|reason| *reason, |_| ranking::verdict::SCORED));
-        let comparison = Comparison { version: model.version.clone(), outcome };
-        records.push(record::shadow(&request, &gateway.salt, request_id, now, &legacy, comparison));
+        observe::shadow(
+            outcome
+                .as_ref()
+                .map_or_else(|reason| *reason, |_| ranking::verdict::SCORED),
+        );
+        let comparison = Comparison {
+            version: model.version.clone(),
+            outcome,
+        };
+        records.push(record::shadow(
+            &request,
+            &gateway.salt,
+            request_id,
+            now,
+            &legacy,
+            comparison,
+        ));
     }
-    let logged = keep(&gateway, records, deadline.saturating_duration_since(Instant::now() + ANSWER)).await;
+    let logged = keep(
+        &gateway,
+        records,
+        deadline.saturating_duration_since(Instant::now() + ANSWER),
+    )
+    .await;
     let mut response = Json(answer).into_response();
-    response.headers_mut().insert("x-ltr-logged", HeaderValue::from_static(logged));
+    response
+        .headers_mut()
+        .insert("x-ltr-logged", HeaderValue::from_static(logged));
     Ok(response)
 }
 
@@ -106,8 +152,9 @@ async fn ltr(
 ) -> Option<Result<LtrRanking, &'static str>> {
     let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
     let scored = gateway.models.score(model?, rows, until).await;
-    Some(scored.map(|Scored { scores, took }| {
-        LtrRanking { ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness), took }
+    Some(scored.map(|Scored { scores, took }| LtrRanking {
+        ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
+        took,
     }))
 }
 
@@ -139,7 +186,9 @@ fn in_rollout(salt: &str, weight: u8, id: &str) -> bool {
 
 /// The caller's id where it is a UUID, so that a retry is recognised.
 fn request_id(headers: &HeaderMap) -> Uuid {
-    let given = headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    let given = headers
+        .get("x-request-id")
+        .and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
     given.unwrap_or_else(Uuid::new_v4)
 }
 

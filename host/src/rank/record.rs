@@ -31,7 +31,12 @@ pub(super) fn impression(
         lawyer_ids: candidates().map(|c| c.lawyer_id.clone()).collect(),
         weights_used: request.weights.named(&gateway.schema),
         features: candidates()
-            .map(|c| c.features.iter().map(|&value| (!value.is_nan()).then_some(value)).collect())
+            .map(|c| {
+                c.features
+                    .iter()
+                    .map(|&value| (!value.is_nan()).then_some(value))
+                    .collect()
+            })
             .collect(),
         source,
         model_version,
@@ -81,7 +86,10 @@ pub(super) fn shadow(
         case_id: request.case_id,
         user_pseudonym: pseudonym(salt, request.user_id),
         model_version: comparison.version,
-        outcome: comparison.outcome.map_or_else(|reason| reason, |_| ranking::verdict::SCORED).to_owned(),
+        outcome: comparison
+            .outcome
+            .map_or_else(|reason| reason, |_| ranking::verdict::SCORED)
+            .to_owned(),
         score_us: took.map(|us| u32::try_from(us).unwrap_or(u32::MAX)),
         rows: rows.collect(),
     })

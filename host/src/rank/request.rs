@@ -38,7 +38,9 @@ fn request(json: &Json, schema: &Schema, presets: &Presets, max_lawyers: usize) 
         Some(json) => {
             let name = json.string().map_err(|e| e.under("preset"))?;
             let known = || presets.names().collect::<Vec<_>>().join(", ");
-            presets.get(name).ok_or_else(|| Invalid::new(json, known()).under("preset"))?
+            presets
+                .get(name)
+                .ok_or_else(|| Invalid::new(json, known()).under("preset"))?
         }
     };
     let top_n = match fields.optional("top_n") {
@@ -67,7 +69,13 @@ fn request(json: &Json, schema: &Schema, presets: &Presets, max_lawyers: usize) 
         }
         candidates.push(candidate);
     }
-    Ok(RankRequest { case_id, user_id, weights: weights.clone(), top_n, candidates })
+    Ok(RankRequest {
+        case_id,
+        user_id,
+        weights: weights.clone(),
+        top_n,
+        candidates,
+    })
 }
 
 fn case(json: &Json) -> Result<(Uuid, Uuid), Invalid> {
@@ -80,7 +88,14 @@ fn case(json: &Json) -> Result<(Uuid, Uuid), Invalid> {
 }
 
 fn lawyer(json: &Json, schema: &Schema) -> Result<Candidate, Invalid> {
-    let names = ["lawyer_id", "features", "cases_30d", "monthly_capacity", "groups", "last_offered_at"];
+    let names = [
+        "lawyer_id",
+        "features",
+        "cases_30d",
+        "monthly_capacity",
+        "groups",
+        "last_offered_at",
+    ];
     let fields = Fields::of(json, &names)?;
     let count = |name| {
         let json = fields.required(name)?;
@@ -88,7 +103,9 @@ fn lawyer(json: &Json, schema: &Schema) -> Result<Candidate, Invalid> {
         Ok::<u32, Invalid>(count as u32)
     };
     Ok(Candidate {
-        lawyer_id: text(fields.required("lawyer_id")?).map_err(|e| e.under("lawyer_id"))?.to_owned(),
+        lawyer_id: text(fields.required("lawyer_id")?)
+            .map_err(|e| e.under("lawyer_id"))?
+            .to_owned(),
         features: features(fields.required("features")?, schema).map_err(|e| e.under("features"))?,
         cases_30d: count("cases_30d")?,
         monthly_capacity: count("monthly_capacity")?,
@@ -106,12 +123,18 @@ fn lawyer(json: &Json, schema: &Schema) -> Result<Candidate, Invalid> {
 fn groups(json: &Json) -> Result<BTreeMap<String, String>, Invalid> {
     let fields = json.object()?;
     if fields.len() > ranking::events::MAX_GROUPS {
-        return Err(Invalid::new(json, format!("up to {} attributes", ranking::events::MAX_GROUPS)));
+        return Err(Invalid::new(
+            json,
+            format!("up to {} attributes", ranking::events::MAX_GROUPS),
+        ));
     }
     let mut groups = BTreeMap::new();
     for (attribute, value) in fields {
         if attribute.is_empty() || attribute.len() > MAX_TEXT {
-            return Err(Invalid::new(format!("{attribute:.20?}"), format!("a name of 1 to {MAX_TEXT} bytes")));
+            return Err(Invalid::new(
+                format!("{attribute:.20?}"),
+                format!("a name of 1 to {MAX_TEXT} bytes"),
+            ));
         }
         if !value.is_null() {
             let group = text(value).map_err(|e| e.under(attribute))?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::{Value, json};
 
 use crate::clock::TIME_HEADER;
@@ -29,7 +29,13 @@ pub struct Args {
     #[arg(long, global = true, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The admin token (host.admin_token)
-    #[arg(long, global = true, env = "LTR_HOST__ADMIN_TOKEN", hide_env_values = true, default_value = "")]
+    #[arg(
+        long,
+        global = true,
+        env = "LTR_HOST__ADMIN_TOKEN",
+        hide_env_values = true,
+        default_value = ""
+    )]
     token: String,
     /// The time of the call, RFC 3339, for a gateway with host.clock = "header"
     #[arg(long, global = true, value_name = "TIME")]
@@ -60,7 +66,10 @@ enum Action {
 /// # Errors
 /// A gateway that cannot be reached, or that does not answer in JSON. A refusal is an exit code.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(call(args))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(call(args))
 }
 
 async fn call(args: Args) -> anyhow::Result<ExitCode> {
@@ -79,10 +88,15 @@ async fn call(args: Args) -> anyhow::Result<ExitCode> {
     if !args.token.is_empty() {
         request = request.bearer_auth(&args.token);
     }
-    let response =
-        request.send().await.with_context(|| format!("asking {}; is the gateway running there?", args.url))?;
+    let response = request
+        .send()
+        .await
+        .with_context(|| format!("asking {}; is the gateway running there?", args.url))?;
     let status = response.status();
-    let answer: Value = response.json().await.with_context(|| format!("{} answered {status}, and no JSON", args.url))?;
+    let answer: Value = response
+        .json()
+        .await
+        .with_context(|| format!("{} answered {status}, and no JSON", args.url))?;
     if args.json {
         println!("{answer:#}");
     } else {
@@ -92,14 +106,25 @@ async fn call(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let error = &answer["error"];
-    eprintln!("ltr-host: {}", error["message"].as_str().unwrap_or("the gateway refused"));
-    Ok(if error["code"] == "verdict" { ExitCode::from(REFUSED) } else { ExitCode::FAILURE })
+    eprintln!(
+        "ltr-host: {}",
+        error["message"].as_str().unwrap_or("the gateway refused")
+    );
+    Ok(if error["code"] == "verdict" {
+        ExitCode::from(REFUSED)
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn show(answer: &Value) {
     if let Some(weight) = answer["weight"].as_u64() {
         let name = |key: &str| answer[key].as_str().unwrap_or("none");
-        println!("weight {weight} %   champion {}   challenger {}", name("champion"), name("challenger"));
+        println!(
+            "weight {weight} %   champion {}   challenger {}",
+            name("champion"),
+            name("challenger")
+        );
     }
     if answer["evidence"].is_object() {
         show_evidence(&answer["evidence"]);
@@ -148,6 +173,6 @@ fn show_evidence(evidence: &Value) {
 
 fn table(header: [&str; 4]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     table
 }

@@ -38,7 +38,11 @@ pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -
     let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
     let json = Json::parse(&bytes)?;
     let fields = Fields::of(&json, &["version"])?;
-    let version = fields.required("version")?.string().map_err(|e| e.under("version"))?.to_owned();
+    let version = fields
+        .required("version")?
+        .string()
+        .map_err(|e| e.under("version"))?
+        .to_owned();
     let loading = tokio::spawn(async move { (gateway.challenge(&version).await, version) });
     if uri.query() != Some("wait=1") {
         return Ok((StatusCode::ACCEPTED, JsonBody(json!({ "status": "loading" }))).into_response());
@@ -78,10 +82,16 @@ pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) ->
     let serving = gateway.models.serving();
     let state = gateway.store.rollout().await?;
     let Some(challenger) = serving.challenger.clone() else {
-        return Err(conflict("no_challenger", "no challenger is loaded; publish a model first"));
+        return Err(conflict(
+            "no_challenger",
+            "no challenger is loaded; publish a model first",
+        ));
     };
     let Some((version, evidence, verdict)) = judge(&gateway, &state, now).await? else {
-        return Err(conflict("no_challenger", "no challenger is recorded; publish a model first"));
+        return Err(conflict(
+            "no_challenger",
+            "no challenger is recorded; publish a model first",
+        ));
     };
     let detail = json!({ "version": version, "evidence": evidence, "verdict": verdict });
     if !verdict.promote {
@@ -89,10 +99,23 @@ pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) ->
         let message = format!("the evidence does not allow it: {}", failed.join(", "));
         return Err(conflict("verdict", message).with_detail(detail));
     }
-    let state = RolloutState { weight: 100, champion: Some(version), challenger: None };
-    gateway.store.save_rollout(&state, &gateway.entry("promote", "admin", detail.clone())).await?;
-    gateway.models.swap(Serving { weight: 100, champion: Some(challenger), ..Serving::default() });
-    Ok(JsonBody(json!({ "weight": 100, "champion": state.champion, "verdict": verdict })))
+    let state = RolloutState {
+        weight: 100,
+        champion: Some(version),
+        challenger: None,
+    };
+    gateway
+        .store
+        .save_rollout(&state, &gateway.entry("promote", "admin", detail.clone()))
+        .await?;
+    gateway.models.swap(Serving {
+        weight: 100,
+        champion: Some(challenger),
+        ..Serving::default()
+    });
+    Ok(JsonBody(
+        json!({ "weight": 100, "champion": state.champion, "verdict": verdict }),
+    ))
 }
 
 /// `POST /rollout/rollback`: legacy answers everything, at once. The models stay loaded.
@@ -110,7 +133,10 @@ pub async fn weight(
     authorise(&gateway, &headers)?;
     let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
     let json = Json::parse(&bytes)?;
-    let weight = Fields::of(&json, &["weight"])?.required("weight")?.unsigned(100).map_err(|e| e.under("weight"))?;
+    let weight = Fields::of(&json, &["weight"])?
+        .required("weight")?
+        .unsigned(100)
+        .map_err(|e| e.under("weight"))?;
     set_weight(&gateway, weight as u8, "weight").await
 }
 
@@ -119,9 +145,17 @@ async fn set_weight(gateway: &Gateway, weight: u8, action: &str) -> Result<JsonB
     let before = gateway.store.rollout().await?;
     let detail = json!({ "from": before.weight, "to": weight });
     let state = RolloutState { weight, ..before };
-    gateway.store.save_rollout(&state, &gateway.entry(action, "admin", detail)).await?;
-    gateway.models.swap(Serving { weight, ..(*gateway.models.serving()).clone() });
-    Ok(JsonBody(json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger })))
+    gateway
+        .store
+        .save_rollout(&state, &gateway.entry(action, "admin", detail))
+        .await?;
+    gateway.models.swap(Serving {
+        weight,
+        ..(*gateway.models.serving()).clone()
+    });
+    Ok(JsonBody(
+        json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger }),
+    ))
 }
 
 /// The verdict on the challenger, or on the champion where there is none, from the cases that are closed.
@@ -141,8 +175,9 @@ async fn judge(
         let verdict = decide(&evidence, &criteria);
         (evidence, verdict)
     });
-    let (evidence, verdict) =
-        judged.await.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
+    let (evidence, verdict) = judged
+        .await
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
     observe::evidence(&evidence);
     Ok(Some((version, evidence, verdict)))
 }
@@ -154,7 +189,9 @@ fn authorise(gateway: &Gateway, headers: &HeaderMap) -> Result<(), ApiError> {
         let message = "host.admin_token is not set, so nobody may change the rollout";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "no_admin_token", message));
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match given {
         Some(given) if Sha256::digest(given) == Sha256::digest(token.expose()) => Ok(()),
         _ => {

@@ -4,10 +4,7 @@ use chrono::{DateTime, Datelike, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{
-    Action, ActionKind, Body, EVENT_TYPES, Event, EventError, Impression, MAX_GROUPS, MAX_LAWYERS,
-    Source,
-};
+use super::{Action, ActionKind, Body, EVENT_TYPES, Event, EventError, Impression, MAX_GROUPS, MAX_LAWYERS, Source};
 use crate::features::{MAX_TEXT_BYTES, Schema};
 
 const COMMON: [&str; 5] = ["event", "event_id", "ts_utc", "case_id", "user_id"];
@@ -241,9 +238,7 @@ fn aligned<T>(
     match value.as_array() {
         Some(list) if list.len() == n => {
             let entries = list.iter().enumerate();
-            entries
-                .map(|(i, value)| read(&format!("{name}[{i}]"), value))
-                .collect()
+            entries.map(|(i, value)| read(&format!("{name}[{i}]"), value)).collect()
         }
         _ => {
             let allowed = format!("a list as long as lawyer_ids, which has {n}");
@@ -254,11 +249,7 @@ fn aligned<T>(
 
 fn text(field: &str, value: &Value) -> Result<String, EventError> {
     match value.as_str() {
-        Some(text)
-            if !text.is_empty()
-                && text.len() <= MAX_TEXT_BYTES
-                && !text.chars().any(char::is_control) =>
-        {
+        Some(text) if !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control) => {
             Ok(text.to_owned())
         }
         _ => {

@@ -38,7 +38,9 @@ fn an_event_survives_json() {
     assert_eq!(event.to_json()["ts_utc"], "2026-01-31T15:00:00.250Z");
     let Body::Action(action) = event.body else { panic!() };
     assert_eq!((action.kind, action.rank_pos), (ActionKind::ClickProfile, 2));
-    let Body::Impression(shown) = Event::from_json(&impression(), &schema()).unwrap().body else { panic!() };
+    let Body::Impression(shown) = Event::from_json(&impression(), &schema()).unwrap().body else {
+        panic!()
+    };
     assert_eq!(shown.features, [[Some(0.1), None], [Some(1.0), Some(0.0)]]);
 }
 
@@ -47,7 +49,14 @@ fn what_only_offline_evaluation_needs_may_be_absent() {
     let mut event = impression();
     event["source"] = json!("legacy");
     let fields = event.as_object_mut().unwrap();
-    for name in ["model_version", "legacy_scores", "groups", "cases_30d", "monthly_capacity", "last_offered_at"] {
+    for name in [
+        "model_version",
+        "legacy_scores",
+        "groups",
+        "cases_30d",
+        "monthly_capacity",
+        "last_offered_at",
+    ] {
         fields.remove(name);
     }
     let event = Event::from_json(&event, &schema()).unwrap();
@@ -67,14 +76,28 @@ fn an_unknown_type_or_field_is_refused_with_those_there_are() {
     assert!(error.allowed.contains("lawyer_id, rank_pos"), "{error}");
     // Fields of the other kind are unknown too.
     assert_eq!(refusal(impression(), "rank_pos", json!(1)).field, "rank_pos");
-    assert_eq!(Event::from_json(&json!([1]), &schema()).unwrap_err().value, "a list of 1");
+    assert_eq!(
+        Event::from_json(&json!([1]), &schema()).unwrap_err().value,
+        "a list of 1"
+    );
 }
 
 #[test]
 fn every_required_field_is_missed_by_name() {
-    let optional = ["legacy_scores", "groups", "cases_30d", "monthly_capacity", "last_offered_at"];
+    let optional = [
+        "legacy_scores",
+        "groups",
+        "cases_30d",
+        "monthly_capacity",
+        "last_offered_at",
+    ];
     for whole in [action(), impression()] {
-        for name in whole.as_object().unwrap().keys().filter(|n| !optional.contains(&n.as_str())) {
+        for name in whole
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|n| !optional.contains(&n.as_str()))
+        {
             let mut event = whole.clone();
             event.as_object_mut().unwrap().remove(name);
             let error = Event::from_json(&event, &schema()).unwrap_err();
@@ -103,20 +126,80 @@ fn a_bad_value_is_refused_with_its_path() {
         (impression(), "lawyer_ids", json!([]), "lawyer_ids", "1 to 10000"),
         (impression(), "lawyer_ids", json!(lawyers), "lawyer_ids", "1 to 10000"),
         (impression(), "lawyer_ids", json!(["a", "a"]), "lawyer_ids[1]", "once"),
-        (impression(), "weights_used", json!({"colour": 1}), "weights_used.colour", "geo, review"),
-        (impression(), "weights_used", json!({"geo": -1}), "weights_used.geo", "at least 0"),
+        (
+            impression(),
+            "weights_used",
+            json!({"colour": 1}),
+            "weights_used.colour",
+            "geo, review",
+        ),
+        (
+            impression(),
+            "weights_used",
+            json!({"geo": -1}),
+            "weights_used.geo",
+            "at least 0",
+        ),
         (impression(), "features", json!([[1, 2]]), "features", "which has 2"),
-        (impression(), "features", json!([[1, 2], [1]]), "features[1]", "2 numbers"),
-        (impression(), "features", json!([[1, 2], [1, "NaN"]]), "features[1][1]", "null where"),
+        (
+            impression(),
+            "features",
+            json!([[1, 2], [1]]),
+            "features[1]",
+            "2 numbers",
+        ),
+        (
+            impression(),
+            "features",
+            json!([[1, 2], [1, "NaN"]]),
+            "features[1][1]",
+            "null where",
+        ),
         (impression(), "source", json!("oracle"), "source", "legacy, ltr"),
-        (impression(), "model_version", json!(null), "model_version", "source is ltr"),
-        (impression(), "legacy_scores", json!([1]), "legacy_scores", "which has 2"),
-        (impression(), "legacy_scores", json!([1, null]), "legacy_scores[1]", "finite"),
-        (impression(), "groups", json!([{}, {"gender": 1}]), "groups[1].gender", "text"),
+        (
+            impression(),
+            "model_version",
+            json!(null),
+            "model_version",
+            "source is ltr",
+        ),
+        (
+            impression(),
+            "legacy_scores",
+            json!([1]),
+            "legacy_scores",
+            "which has 2",
+        ),
+        (
+            impression(),
+            "legacy_scores",
+            json!([1, null]),
+            "legacy_scores[1]",
+            "finite",
+        ),
+        (
+            impression(),
+            "groups",
+            json!([{}, {"gender": 1}]),
+            "groups[1].gender",
+            "text",
+        ),
         (impression(), "groups", json!([{}, groups]), "groups[1]", "at most 32"),
         (impression(), "cases_30d", json!([1, -1]), "cases_30d[1]", "integer"),
-        (impression(), "monthly_capacity", json!([1, 5_000_000_000u64]), "monthly_capacity[1]", "4294967295"),
-        (impression(), "last_offered_at", json!([null, "x"]), "last_offered_at[1]", "RFC 3339"),
+        (
+            impression(),
+            "monthly_capacity",
+            json!([1, 5_000_000_000u64]),
+            "monthly_capacity[1]",
+            "4294967295",
+        ),
+        (
+            impression(),
+            "last_offered_at",
+            json!([null, "x"]),
+            "last_offered_at[1]",
+            "RFC 3339",
+        ),
     ] {
         let error = refusal(base, field, value);
         assert_eq!(error.field, path, "{error}");

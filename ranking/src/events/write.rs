@@ -48,7 +48,5 @@ fn add_impression(json: &mut Map<String, Value>, impression: &Impression) {
 
 /// RFC 3339 in UTC, with as many decimals as the instant has.
 fn time(instant: DateTime<Utc>) -> Value {
-    instant
-        .to_rfc3339_opts(SecondsFormat::AutoSi, true)
-        .into()
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
 }

@@ -38,7 +38,14 @@ fn inside_the_elite_free_capacity_weighs_in() {
 
 #[test]
 fn equity_never_falls_below_its_floor() {
-    for (cases, capacity, expected) in [(0, 30, 1.0), (15, 30, 0.5), (29, 30, 0.05), (30, 30, 0.05), (99, 30, 0.05), (0, 0, 0.05)] {
+    for (cases, capacity, expected) in [
+        (0, 30, 1.0),
+        (15, 30, 0.5),
+        (29, 30, 0.05),
+        (30, 30, 0.05),
+        (99, 30, 0.05),
+        (0, 0, 0.05),
+    ] {
         let found = equity(&lawyer("a", cases, capacity), 0.05);
         assert!((found - expected).abs() < 1e-12, "{cases}/{capacity}: {found}");
     }
@@ -47,8 +54,9 @@ fn equity_never_falls_below_its_floor() {
 #[test]
 fn a_group_that_holds_little_of_the_elite_is_boosted() {
     // One F among four of the elite: 25 % < 30 %.
-    let mut lawyers: Vec<Candidate> =
-        ["a", "b", "c"].map(|id| in_group(lawyer(id, 0, 10), "gender", "M")).to_vec();
+    let mut lawyers: Vec<Candidate> = ["a", "b", "c"]
+        .map(|id| in_group(lawyer(id, 0, 10), "gender", "M"))
+        .to_vec();
     lawyers.push(in_group(lawyer("d", 0, 10), "gender", "F"));
     assert_eq!(order(&lawyers, &[0.5; 4]), [3, 0, 1, 2]);
     // Two of four are half: no boost, and the tie goes by id.

@@ -26,10 +26,7 @@ fn duration(e: &Evidence, c: &Criteria) -> Criterion {
         (0, ..) => "no case has closed its attribution window yet".to_owned(),
         (_, true, _) => format!("the cases span {:.1} days", e.days),
         (_, _, true) => format!("{} cases were compared", e.cases),
-        _ => format!(
-            "{:.1} days and {} cases are both too few",
-            e.days, e.cases
-        ),
+        _ => format!("{:.1} days and {} cases are both too few", e.days, e.cases),
     };
     Criterion {
         name: "duration",

@@ -17,13 +17,8 @@ pub fn gather(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
     let hit = |rank: u16| f64::from(u8::from(hit_at(3, usize::from(rank))));
     let reciprocal = |rank: u16| 1.0 / f64::from(rank.max(1));
     let gain: Vec<f64> = pairs.iter().map(|p| hit(p.ltr) - hit(p.legacy)).collect();
-    let gap: Vec<f64> = pairs
-        .iter()
-        .map(|p| reciprocal(p.ltr) - reciprocal(p.legacy))
-        .collect();
-    let interval = |values: &[f64]| {
-        mean_interval(values, criteria.resamples, criteria.confidence, criteria.seed)
-    };
+    let gap: Vec<f64> = pairs.iter().map(|p| reciprocal(p.ltr) - reciprocal(p.legacy)).collect();
+    let interval = |values: &[f64]| mean_interval(values, criteria.resamples, criteria.confidence, criteria.seed);
     let (fair_gap_legacy, fair_gap_ltr) = fair_gaps(cases, criteria.fair_min_rows);
     Evidence {
         cases: distinct_cases(cases),
@@ -84,10 +79,7 @@ fn fair_gaps(cases: &[ShadowCase], min_rows: usize) -> (f64, f64) {
 }
 
 fn latency_p95_ms(cases: &[ShadowCase]) -> Option<f64> {
-    let mut micros: Vec<u32> = cases
-        .iter()
-        .filter_map(|c| served(c, c.score_us))
-        .collect();
+    let mut micros: Vec<u32> = cases.iter().filter_map(|c| served(c, c.score_us)).collect();
     micros.sort_unstable();
     // Nearest rank: the smallest time that at least 95 % of the requests stayed within.
     let rank = (micros.len() * 95).div_ceil(100);

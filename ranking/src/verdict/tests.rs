@@ -28,12 +28,17 @@ fn case(number: u128, legacy: u16, ltr: u16) -> ShadowCase {
 }
 
 fn criteria() -> Criteria {
-    Criteria { resamples: 200, ..Criteria::default() }
+    Criteria {
+        resamples: 200,
+        ..Criteria::default()
+    }
 }
 
 /// Three weeks, in which LTR finds the hired lawyer first and legacy fourth, but for every tenth case.
 fn good() -> Vec<ShadowCase> {
-    (0..504).map(|i| if i % 10 == 0 { case(i, 1, 2) } else { case(i, 4, 1) }).collect()
+    (0..504)
+        .map(|i| if i % 10 == 0 { case(i, 1, 2) } else { case(i, 4, 1) })
+        .collect()
 }
 
 fn failed(evidence: &Evidence) -> Vec<&'static str> {
@@ -101,13 +106,21 @@ fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
     let no_contract = gather(&unlabelled, &criteria());
     assert_eq!(failed(&no_contract), ["hit3", "mrr_gap"]);
     // Not even where the thresholds ask for nothing.
-    let lax = Criteria { hit3_gain: -1.0, min_days: 0.0, ..criteria() };
+    let lax = Criteria {
+        hit3_gain: -1.0,
+        min_days: 0.0,
+        ..criteria()
+    };
     assert!(!decide(&no_contract, &lax).promote && !decide(&nothing, &lax).promote);
     for evidence in [nothing, no_contract] {
         let json = serde_json::to_string(&(&evidence, decide(&evidence, &criteria()))).unwrap();
         assert!(!json.to_lowercase().contains("nan") && !json.contains("inf"), "{json}");
         let json = serde_json::to_value(&evidence).unwrap();
-        let numbers = json.as_object().unwrap().iter().filter(|(key, _)| *key != "latency_p95_ms");
+        let numbers = json
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(key, _)| *key != "latency_p95_ms");
         assert!(numbers.into_iter().all(|(_, value)| !value.is_null()), "{json}");
     }
 }

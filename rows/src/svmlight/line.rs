@@ -125,7 +125,10 @@ mod tests {
 
     use super::*;
 
-    const ALL: Columns = Columns { below: 1000, ignore_others: false };
+    const ALL: Columns = Columns {
+        below: 1000,
+        ignore_others: false,
+    };
 
     fn entries(line: &str) -> Option<(Parsed, Vec<(u32, f64)>)> {
         let mut entries = Vec::new();
@@ -136,7 +139,14 @@ mod tests {
     #[test]
     fn a_line_is_label_qid_entries_and_comment() {
         let (parsed, row) = entries("2 qid:7 1:0.5\t3:-1e2 # doc 4:4").unwrap();
-        assert_eq!(parsed, Parsed { label: Some(2.0), qid: Some(7), width: 4 });
+        assert_eq!(
+            parsed,
+            Parsed {
+                label: Some(2.0),
+                qid: Some(7),
+                width: 4
+            }
+        );
         assert_eq!(row, [(1, 0.5), (3, -100.0)]);
         let (bare, row) = entries("0:1").unwrap();
         assert_eq!((bare.label, bare.qid, row), (None, None, vec![(0, 1.0)]));

@@ -67,7 +67,9 @@ fn grades(sparse: &Sparse) -> Result<Vec<f64>, Trouble> {
 
 fn sizes(query: &Path, rows: usize) -> Result<Vec<u32>, Trouble> {
     let mut text = String::new();
-    std::fs::File::open(query)?.take(MAX_QUERY_BYTES).read_to_string(&mut text)?;
+    std::fs::File::open(query)?
+        .take(MAX_QUERY_BYTES)
+        .read_to_string(&mut text)?;
     let mut sizes = Vec::new();
     let mut sum = 0usize;
     for (number, line) in (1..).zip(text.lines()) {
@@ -76,13 +78,19 @@ fn sizes(query: &Path, rows: usize) -> Result<Vec<u32>, Trouble> {
             continue;
         }
         let size: Option<u32> = line.parse().ok().filter(|size| *size > 0);
-        let size = size.ok_or_else(|| Trouble::refused(number, None, line, "the size of a query, an integer of at least 1"))?;
+        let size =
+            size.ok_or_else(|| Trouble::refused(number, None, line, "the size of a query, an integer of at least 1"))?;
         sizes.push(size);
         sum += size as usize;
     }
     if sum != rows {
         let value = format!("sizes that sum to {sum}");
-        return Err(Trouble::refused(0, None, &value, format!("a sum of {rows}, the rows of the data file")));
+        return Err(Trouble::refused(
+            0,
+            None,
+            &value,
+            format!("a sum of {rows}, the rows of the data file"),
+        ));
     }
     Ok(sizes)
 }
@@ -90,7 +98,12 @@ fn sizes(query: &Path, rows: usize) -> Result<Vec<u32>, Trouble> {
 fn by_qid(sparse: &Sparse, query: &Path) -> Result<Vec<u32>, Trouble> {
     let Some(qids) = all_or_none(&sparse.qids, &sparse.lines, "a qid:")? else {
         let allowed = format!("qid:N on every row, or {} beside the file", query.display());
-        return Err(Trouble::refused(sparse.lines[0], None, "a row without a query", allowed));
+        return Err(Trouble::refused(
+            sparse.lines[0],
+            None,
+            "a row without a query",
+            allowed,
+        ));
     };
     let mut groups = Vec::new();
     let mut done = HashSet::new();
@@ -98,7 +111,12 @@ fn by_qid(sparse: &Sparse, query: &Path) -> Result<Vec<u32>, Trouble> {
     for group in qids.chunk_by(|a, b| a == b) {
         if !done.insert(group[0]) {
             let allowed = "the rows of a query side by side";
-            return Err(Trouble::refused(sparse.lines[row], None, &format!("qid:{} again", group[0]), allowed));
+            return Err(Trouble::refused(
+                sparse.lines[row],
+                None,
+                &format!("qid:{} again", group[0]),
+                allowed,
+            ));
         }
         row += group.len();
         groups.push(u32::try_from(group.len()).expect("a file has fewer rows than 2^32"));

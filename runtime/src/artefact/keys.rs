@@ -51,9 +51,16 @@ pub fn write_verifying_key(path: &Path, key: &VerifyingKey) -> Result<(), KeyErr
 /// # Errors
 /// `Io`, `Exposed`, `Malformed`.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
-    let mode = fs::metadata(path).map_err(|source| io_error(path, source))?.permissions().mode() & 0o777;
+    let mode = fs::metadata(path)
+        .map_err(|source| io_error(path, source))?
+        .permissions()
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+        return Err(KeyError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
     }
     Ok(SigningKey::from_bytes(&read(path)?))
 }
@@ -86,5 +93,8 @@ fn read(path: &Path) -> Result<[u8; 32], KeyError> {
 }
 
 fn io_error(path: &Path, source: io::Error) -> KeyError {
-    KeyError::Io { path: path.to_owned(), source }
+    KeyError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -24,14 +24,21 @@ pub fn publish(
     key: &SigningKey,
 ) -> Result<PathBuf, ArtefactError> {
     if !is_plain_name(&manifest.version) {
-        return Err(ArtefactError::BadVersion { version: manifest.version });
+        return Err(ArtefactError::BadVersion {
+            version: manifest.version,
+        });
     }
     manifest.manifest_version = MANIFEST_VERSION;
     manifest.files.clear();
     for (name, bytes) in files {
-        let fresh = manifest.files.insert((*name).to_owned(), hex::encode(Sha256::digest(bytes))).is_none();
+        let fresh = manifest
+            .files
+            .insert((*name).to_owned(), hex::encode(Sha256::digest(bytes)))
+            .is_none();
         if !fresh || !read::is_file_name(name) {
-            return Err(ArtefactError::BadFileName { name: (*name).to_owned() });
+            return Err(ArtefactError::BadFileName {
+                name: (*name).to_owned(),
+            });
         }
     }
     let manifest_bytes = to_json(&manifest)?;
@@ -55,15 +62,29 @@ pub fn publish(
 
 fn to_json(manifest: &Manifest) -> Result<Vec<u8>, ArtefactError> {
     if let Some(score) = manifest.golden.scores.iter().find(|score| !score.is_finite()) {
-        return Err(ArtefactError::BadManifest(format!("golden score {score} is not finite")));
+        return Err(ArtefactError::BadManifest(format!(
+            "golden score {score} is not finite"
+        )));
     }
-    if let Some(value) = manifest.golden.rows.iter().flatten().flatten().find(|value| !value.is_finite()) {
-        return Err(ArtefactError::BadManifest(format!("golden row value {value} is neither finite nor missing")));
+    if let Some(value) = manifest
+        .golden
+        .rows
+        .iter()
+        .flatten()
+        .flatten()
+        .find(|value| !value.is_finite())
+    {
+        return Err(ArtefactError::BadManifest(format!(
+            "golden row value {value} is neither finite nor missing"
+        )));
     }
     let mut bytes = serde_json::to_vec_pretty(manifest).map_err(|e| ArtefactError::BadManifest(e.to_string()))?;
     bytes.push(b'\n');
     match bytes.len() as u64 > read::MAX_MANIFEST_BYTES {
-        true => Err(ArtefactError::BadManifest(format!("more than {} bytes", read::MAX_MANIFEST_BYTES))),
+        true => Err(ArtefactError::BadManifest(format!(
+            "more than {} bytes",
+            read::MAX_MANIFEST_BYTES
+        ))),
         false => Ok(bytes),
     }
 }
@@ -99,9 +120,7 @@ impl Draft {
     fn move_to(self, target: &Path) -> Result<(), ArtefactError> {
         sync_dir(&self.dir)?;
         fs::rename(&self.dir, target).map_err(|e| match e.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
-                ArtefactError::Exists(target.to_owned())
-            }
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => ArtefactError::Exists(target.to_owned()),
             _ => ArtefactError::io(target)(e),
         })?;
         sync_dir(target.parent().unwrap_or(Path::new(".")))
@@ -116,5 +135,7 @@ impl Drop for Draft {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), ArtefactError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(ArtefactError::io(dir))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(ArtefactError::io(dir))
 }

@@ -14,17 +14,18 @@ const MAX_SIGNATURE_BYTES: u64 = 256;
 const MAX_SCORER_BYTES: u64 = 1 << 30;
 const MAX_FILES: usize = 64;
 
-pub(super) fn open(
-    models_dir: &Path,
-    version: &str,
-    key: &VerifyingKey,
-) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
     if !is_plain_name(version) {
-        return Err(ArtefactError::BadVersion { version: version.chars().take(100).collect() });
+        return Err(ArtefactError::BadVersion {
+            version: version.chars().take(100).collect(),
+        });
     }
     let dir = models_dir.join(version);
     if !dir.is_dir() {
-        return Err(ArtefactError::NotFound { version: version.to_owned(), dir: models_dir.to_owned() });
+        return Err(ArtefactError::NotFound {
+            version: version.to_owned(),
+            dir: models_dir.to_owned(),
+        });
     }
     let manifest = signed_manifest(&dir, key)?;
     check(&manifest, version)?;
@@ -40,7 +41,11 @@ pub(super) fn open(
         }
         let found = hex::encode(hasher.finalize());
         if found != *expected {
-            return Err(ArtefactError::HashMismatch { file: name.clone(), expected: expected.clone(), found });
+            return Err(ArtefactError::HashMismatch {
+                file: name.clone(),
+                expected: expected.clone(),
+                found,
+            });
         }
     }
     Ok((Artefact { dir, manifest }, scorer))
@@ -57,20 +62,27 @@ fn signed_manifest(dir: &Path, key: &VerifyingKey) -> Result<Manifest, ArtefactE
     let bytes = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
     let mut raw = [0; Signature::BYTE_SIZE];
     hex::decode_to_slice(signature.trim_ascii(), &mut raw).map_err(|_| ArtefactError::BadSignature)?;
-    key.verify_strict(&bytes, &Signature::from_bytes(&raw)).map_err(|_| ArtefactError::BadSignature)?;
+    key.verify_strict(&bytes, &Signature::from_bytes(&raw))
+        .map_err(|_| ArtefactError::BadSignature)?;
     serde_json::from_slice(&bytes).map_err(|e| ArtefactError::BadManifest(e.to_string()))
 }
 
 fn check(manifest: &Manifest, version: &str) -> Result<(), ArtefactError> {
     let fault = if manifest.manifest_version != MANIFEST_VERSION {
-        format!("manifest_version is {}; allowed: {MANIFEST_VERSION}", manifest.manifest_version)
+        format!(
+            "manifest_version is {}; allowed: {MANIFEST_VERSION}",
+            manifest.manifest_version
+        )
     } else if manifest.version != version {
         // A signed artefact under another name would be a way to bring an old model back.
         format!("version is {:?}; the directory says {version:?}", manifest.version)
     } else if !manifest.files.contains_key(SCORER) {
         format!("files does not name {SCORER}")
     } else if manifest.files.len() > MAX_FILES {
-        format!("files names {} files; allowed: at most {MAX_FILES}", manifest.files.len())
+        format!(
+            "files names {} files; allowed: at most {MAX_FILES}",
+            manifest.files.len()
+        )
     } else if let Some(name) = manifest.files.keys().find(|name| !is_file_name(name)) {
         format!("files names {name:?}, which is no file name for an artefact")
     } else {
@@ -86,7 +98,10 @@ pub(super) fn is_file_name(name: &str) -> bool {
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ArtefactError> {
     let mut bytes = Vec::new();
-    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes).map_err(ArtefactError::io(path))?;
+    open_regular(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ArtefactError::io(path))?;
     if bytes.len() as u64 > limit {
         let source = io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes"));
         return Err(ArtefactError::io(path)(source));

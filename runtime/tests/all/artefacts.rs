@@ -22,7 +22,10 @@ fn manifest() -> Manifest {
         version: VERSION.into(),
         contract_version: "1.0.0".into(),
         feature_names: NAMES.iter().map(|name| name.to_string()).collect(),
-        training_window: Window { start: "2026-10-01T00:00:00Z".into(), end: "2026-11-01T00:00:00Z".into() },
+        training_window: Window {
+            start: "2026-10-01T00:00:00Z".into(),
+            end: "2026-11-01T00:00:00Z".into(),
+        },
         data_sha256: "00".repeat(32),
         created_at: "2026-11-23T02:15:00Z".into(),
         files: Default::default(),
@@ -37,8 +40,11 @@ fn manifest() -> Manifest {
 
 fn publish_into(dir: &Path, manifest: Manifest, behaviour: Behaviour) -> Result<(), ArtefactError> {
     let wasm = evil::component(NAMES, behaviour);
-    let files: &[(&str, &[u8])] =
-        &[(artefact::MODEL, b"tree\n"), (artefact::FEATURE_MAP, b"{}"), (artefact::SCORER, &wasm)];
+    let files: &[(&str, &[u8])] = &[
+        (artefact::MODEL, b"tree\n"),
+        (artefact::FEATURE_MAP, b"{}"),
+        (artefact::SCORER, &wasm),
+    ];
     publish(dir, files, manifest, &key()).map(|path| assert_eq!(path, dir.join(VERSION)))
 }
 
@@ -57,7 +63,13 @@ fn what_was_published_is_opened_and_admitted_as_it_was() {
     let dir = published();
     assert_eq!(versions(dir.path()).unwrap(), [VERSION]);
     let (found, wasm) = open(dir.path(), VERSION, &key().verifying_key()).unwrap();
-    assert_eq!(Manifest { files: Default::default(), ..found.manifest.clone() }, manifest());
+    assert_eq!(
+        Manifest {
+            files: Default::default(),
+            ..found.manifest.clone()
+        },
+        manifest()
+    );
     assert_eq!(found.manifest.files.len(), 3);
     assert_eq!(wasm, evil::component(NAMES, Behaviour::Honest));
     admit(&engine(), &found, &wasm).unwrap();
@@ -85,7 +97,11 @@ fn one_changed_byte_in_any_file_is_noticed() {
 
 #[test]
 fn a_missing_file_is_noticed() {
-    for (name, code) in [(artefact::MODEL, "io"), (artefact::SIGNATURE, "unsigned"), (artefact::MANIFEST, "io")] {
+    for (name, code) in [
+        (artefact::MODEL, "io"),
+        (artefact::SIGNATURE, "unsigned"),
+        (artefact::MANIFEST, "io"),
+    ] {
         let dir = published();
         fs::remove_file(dir.path().join(VERSION).join(name)).unwrap();
         assert_eq!(open_code(dir.path(), VERSION), code, "{name}");
@@ -104,9 +120,27 @@ fn a_version_never_leads_out_of_the_models_directory() {
     let dir = published();
     let inner = dir.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    for version in ["..", ".", "", "../20261123T021500Z", "/etc", "a/b", "a\\b", "a\0b", ".hidden", &"x".repeat(65)] {
+    for version in [
+        "..",
+        ".",
+        "",
+        "../20261123T021500Z",
+        "/etc",
+        "a/b",
+        "a\\b",
+        "a\0b",
+        ".hidden",
+        &"x".repeat(65),
+    ] {
         assert_eq!(open_code(&inner, version), "bad_version", "{version:?}");
-        let refused = publish_into(&inner, Manifest { version: version.into(), ..manifest() }, Behaviour::Honest);
+        let refused = publish_into(
+            &inner,
+            Manifest {
+                version: version.into(),
+                ..manifest()
+            },
+            Behaviour::Honest,
+        );
         assert_eq!(refused.unwrap_err().code(), "bad_version", "{version:?}");
     }
     assert_eq!(open_code(&inner, "20261124T021500Z"), "not_found");
@@ -115,7 +149,15 @@ fn a_version_never_leads_out_of_the_models_directory() {
 #[test]
 fn a_file_name_never_leads_out_of_the_artefact() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["../x", "a/b", "", ".x", artefact::MANIFEST, artefact::SIGNATURE, artefact::SCORER] {
+    for name in [
+        "../x",
+        "a/b",
+        "",
+        ".x",
+        artefact::MANIFEST,
+        artefact::SIGNATURE,
+        artefact::SCORER,
+    ] {
         let files: &[(&str, &[u8])] = &[(artefact::SCORER, b"1"), (name, b"2")];
         let refused = publish(dir.path(), files, manifest(), &key()).unwrap_err();
         assert_eq!(refused.code(), "bad_file_name", "{name:?}");
@@ -139,7 +181,13 @@ fn a_pipe_or_a_link_in_place_of_a_file_is_refused_without_waiting() {
     std::os::unix::fs::symlink(&elsewhere, &model).unwrap();
     assert_eq!(open_code(dir.path(), VERSION), "io");
     fs::remove_file(&model).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&model).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&model)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(open_code(dir.path(), VERSION), "io");
 }
 
@@ -155,12 +203,21 @@ fn a_published_version_is_never_replaced() {
 fn of_publishers_racing_for_a_version_exactly_one_wins() {
     let dir = tempfile::tempdir().unwrap();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let publishers: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| publish_into(dir.path(), manifest(), Behaviour::Honest))).collect();
-        publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
+        let publishers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| publish_into(dir.path(), manifest(), Behaviour::Honest)))
+            .collect();
+        publishers
+            .into_iter()
+            .map(|publisher| publisher.join().unwrap())
+            .collect()
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-    assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(|e| e.code() == "exists"));
+    assert!(
+        outcomes
+            .iter()
+            .flat_map(|outcome| outcome.as_ref().err())
+            .all(|e| e.code() == "exists")
+    );
     assert_eq!(open_code(dir.path(), VERSION), "opened");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no drafts are left over");
 }
@@ -207,7 +264,10 @@ fn golden_rows_that_json_cannot_carry_are_not_published() {
 fn admit_code(change: impl FnOnce(&mut Manifest), behaviour: Behaviour) -> &'static str {
     let mut manifest = manifest();
     change(&mut manifest);
-    let artefact = Artefact { dir: "unused".into(), manifest };
+    let artefact = Artefact {
+        dir: "unused".into(),
+        manifest,
+    };
     admit(&engine(), &artefact, &evil::component(NAMES, behaviour)).map_or_else(|e| e.code(), |_| "admitted")
 }
 
@@ -215,17 +275,38 @@ fn admit_code(change: impl FnOnce(&mut Manifest), behaviour: Behaviour) -> &'sta
 fn a_component_that_disagrees_with_its_manifest_is_not_admitted() {
     let honest = Behaviour::Honest;
     assert_eq!(admit_code(|_| {}, honest), "admitted");
-    assert_eq!(admit_code(|m| m.contract_version = "2.0.0".into(), honest), "wrong_contract");
+    assert_eq!(
+        admit_code(|m| m.contract_version = "2.0.0".into(), honest),
+        "wrong_contract"
+    );
     assert_eq!(admit_code(|m| m.feature_names.swap(0, 1), honest), "feature_mismatch");
     assert_eq!(admit_code(|m| drop(m.feature_names.pop()), honest), "feature_mismatch");
-    assert_eq!(admit_code(|m| m.golden.scores[1] = f64::from_bits(1e-310f64.to_bits() + 1), honest), "golden_mismatch");
+    assert_eq!(
+        admit_code(|m| m.golden.scores[1] = f64::from_bits(1e-310f64.to_bits() + 1), honest),
+        "golden_mismatch"
+    );
     assert_eq!(admit_code(|m| m.golden.scores.truncate(1), honest), "bad_manifest");
     assert_eq!(admit_code(|m| m.golden.rows[0].truncate(2), honest), "bad_manifest");
-    assert_eq!(admit_code(|m| m.golden = Golden { rows: vec![], scores: vec![] }, honest), "bad_manifest");
+    assert_eq!(
+        admit_code(
+            |m| m.golden = Golden {
+                rows: vec![],
+                scores: vec![]
+            },
+            honest
+        ),
+        "bad_manifest"
+    );
     assert_eq!(admit_code(|_| {}, Behaviour::WithImport), "has_imports");
-    assert_eq!(admit_code(|_| {}, Behaviour::Faulty(Fault::TooFew, When::Always)), "bad_output");
+    assert_eq!(
+        admit_code(|_| {}, Behaviour::Faulty(Fault::TooFew, When::Always)),
+        "bad_output"
+    );
     assert_eq!(admit_code(|_| {}, Behaviour::Faulty(Fault::Trap, When::Always)), "trap");
-    assert_eq!(admit_code(|_| {}, Behaviour::Faulty(Fault::NanScores, When::Always)), "golden_mismatch");
+    assert_eq!(
+        admit_code(|_| {}, Behaviour::Faulty(Fault::NanScores, When::Always)),
+        "golden_mismatch"
+    );
 }
 
 #[test]
@@ -239,11 +320,24 @@ fn keys_are_written_once_read_back_and_kept_private() {
     keys::write_verifying_key(&public, &key.verifying_key()).unwrap();
     assert_eq!(keys::read_signing_key(&private).unwrap().to_bytes(), key.to_bytes());
     assert_eq!(keys::read_verifying_key(&public).unwrap(), key.verifying_key());
-    assert!(keys::write_signing_key(&private, &key).is_err(), "an existing key is never overwritten");
+    assert!(
+        keys::write_signing_key(&private, &key).is_err(),
+        "an existing key is never overwritten"
+    );
 
     assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
     fs::set_permissions(&private, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(keys::read_signing_key(&private).unwrap_err().to_string().contains("640"));
+    assert!(
+        keys::read_signing_key(&private)
+            .unwrap_err()
+            .to_string()
+            .contains("640")
+    );
     fs::write(&public, "not a key").unwrap();
-    assert!(keys::read_verifying_key(&public).unwrap_err().to_string().contains("64 hexadecimal digits"));
+    assert!(
+        keys::read_verifying_key(&public)
+            .unwrap_err()
+            .to_string()
+            .contains("64 hexadecimal digits")
+    );
 }

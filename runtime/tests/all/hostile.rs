@@ -12,22 +12,40 @@ const BIG: When = When::ValuesOver(30);
 
 fn fails(fault: Fault) -> ScoreError {
     let scorer = load(Behaviour::Faulty(fault, BIG)).unwrap();
-    assert_eq!(scorer.score(&rows(10), Output::Converted, PATIENCE), Ok(numbers(10)), "{fault:?}");
-    let timeout = if fault == Fault::Spin { Duration::from_millis(50) } else { PATIENCE };
-    let failure = scorer.score(&rows(11), Output::Converted, timeout).expect_err("the fault shows");
-    assert_eq!(scorer.score(&rows(10), Output::Raw, PATIENCE), Ok(numbers(10)), "after {fault:?}");
+    assert_eq!(
+        scorer.score(&rows(10), Output::Converted, PATIENCE),
+        Ok(numbers(10)),
+        "{fault:?}"
+    );
+    let timeout = if fault == Fault::Spin {
+        Duration::from_millis(50)
+    } else {
+        PATIENCE
+    };
+    let failure = scorer
+        .score(&rows(11), Output::Converted, timeout)
+        .expect_err("the fault shows");
+    assert_eq!(
+        scorer.score(&rows(10), Output::Raw, PATIENCE),
+        Ok(numbers(10)),
+        "after {fault:?}"
+    );
     failure
 }
 
 #[test]
 fn a_trap_is_reported_as_one() {
-    let ScoreError::Trap(what) = fails(Fault::Trap) else { panic!() };
+    let ScoreError::Trap(what) = fails(Fault::Trap) else {
+        panic!()
+    };
     assert!(what.contains("unreachable"), "{what}");
 }
 
 #[test]
 fn a_stack_overflow_is_a_trap() {
-    let ScoreError::Trap(what) = fails(Fault::StackOverflow) else { panic!() };
+    let ScoreError::Trap(what) = fails(Fault::StackOverflow) else {
+        panic!()
+    };
     assert!(what.contains("stack"), "{what}");
 }
 
@@ -46,7 +64,9 @@ fn a_wrong_number_of_scores_is_bad_output() {
     use ScoreError::BadOutput;
     let BadOutput(few) = fails(Fault::TooFew) else { panic!() };
     assert!(few.contains("10 scores; expected 11"), "{few}");
-    let BadOutput(many) = fails(Fault::TooMany) else { panic!() };
+    let BadOutput(many) = fails(Fault::TooMany) else {
+        panic!()
+    };
     assert!(many.contains("12 scores; expected 11"), "{many}");
     assert!(matches!(fails(Fault::FarTooMany), BadOutput(_)));
 }
@@ -80,7 +100,9 @@ fn a_failed_instance_is_replaced_by_a_fresh_one() {
 #[test]
 fn a_spinning_scorer_does_not_hold_up_another() {
     let engine = engine();
-    let spinning = engine.load(&evil::component(NAMES, Behaviour::Faulty(Fault::Spin, When::Always))).unwrap();
+    let spinning = engine
+        .load(&evil::component(NAMES, Behaviour::Faulty(Fault::Spin, When::Always)))
+        .unwrap();
     let honest = engine.load(&evil::component(NAMES, Behaviour::Honest)).unwrap();
     std::thread::scope(|scope| {
         let spin = scope.spawn(|| spinning.score(&rows(1), Output::Converted, Duration::from_secs(2)));

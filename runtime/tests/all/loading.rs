@@ -12,8 +12,17 @@ fn an_honest_component_says_what_it_is() {
     let scorer = load(Behaviour::Honest).unwrap();
     let description = scorer.description();
     assert_eq!(description.feature_names, NAMES);
-    assert_eq!((description.model_version.as_str(), description.contract_version.as_str()), ("evil", "1.0.0"));
-    assert_eq!((description.objective.as_str(), description.trees, description.outputs), ("lambdarank", 1, 1));
+    assert_eq!(
+        (
+            description.model_version.as_str(),
+            description.contract_version.as_str()
+        ),
+        ("evil", "1.0.0")
+    );
+    assert_eq!(
+        (description.objective.as_str(), description.trees, description.outputs),
+        ("lambdarank", 1, 1)
+    );
     assert_eq!(description.training_window, None);
 }
 
@@ -38,14 +47,19 @@ fn each_unusable_component_is_refused_with_its_own_code() {
         (Behaviour::NoFeatures, "bad_description"),
         (Behaviour::NoOutputs, "bad_description"),
     ];
-    let limits = Limits { max_describe: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits {
+        max_describe: Duration::from_millis(300),
+        ..Limits::default()
+    };
     let engine = Engine::new(limits).unwrap();
     for (behaviour, code) in cases {
         let refusal = engine.load(&evil::component(NAMES, behaviour)).err();
         let refusal = refusal.unwrap_or_else(|| panic!("{behaviour:?} was taken"));
         assert_eq!(refusal.code(), code, "{behaviour:?}: {refusal}");
     }
-    engine.load(&evil::component(NAMES, Behaviour::Honest)).expect("an honest component after all of them");
+    engine
+        .load(&evil::component(NAMES, Behaviour::Honest))
+        .expect("an honest component after all of them");
 }
 
 #[test]
@@ -59,7 +73,10 @@ fn a_refusal_names_what_is_wrong() {
 
 #[test]
 fn a_description_that_spins_costs_no_more_than_its_time() {
-    let limits = Limits { max_describe: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits {
+        max_describe: Duration::from_millis(100),
+        ..Limits::default()
+    };
     let engine = Engine::new(limits).unwrap();
     let component = evil::component(NAMES, Behaviour::SpinInDescribe);
     let started = Instant::now();
@@ -80,7 +97,10 @@ fn bytes_that_are_no_component_are_refused() {
 
 #[test]
 fn no_damaged_byte_brings_the_process_down() {
-    let limits = Limits { max_describe: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits {
+        max_describe: Duration::from_millis(20),
+        ..Limits::default()
+    };
     let engine = Engine::new(limits).unwrap();
     let good = evil::component(NAMES, Behaviour::Honest);
     for at in (0..good.len()).step_by(7) {
@@ -96,10 +116,34 @@ fn no_damaged_byte_brings_the_process_down() {
 fn size_and_complexity_are_bounded() {
     let component = evil::component(NAMES, Behaviour::Honest);
     let code = |limits| Engine::new(limits).unwrap().load(&component).err().unwrap().code();
-    assert_eq!(code(Limits { max_component_bytes: component.len() - 1, ..Limits::default() }), "too_large");
-    assert_eq!(code(Limits { max_code_bytes: 100, ..Limits::default() }), "too_complex");
-    assert_eq!(code(Limits { max_function_bytes: 20, ..Limits::default() }), "too_complex");
-    assert_eq!(code(Limits { max_compile: Duration::ZERO, ..Limits::default() }), "compile_timeout");
+    assert_eq!(
+        code(Limits {
+            max_component_bytes: component.len() - 1,
+            ..Limits::default()
+        }),
+        "too_large"
+    );
+    assert_eq!(
+        code(Limits {
+            max_code_bytes: 100,
+            ..Limits::default()
+        }),
+        "too_complex"
+    );
+    assert_eq!(
+        code(Limits {
+            max_function_bytes: 20,
+            ..Limits::default()
+        }),
+        "too_complex"
+    );
+    assert_eq!(
+        code(Limits {
+            max_compile: Duration::ZERO,
+            ..Limits::default()
+        }),
+        "compile_timeout"
+    );
 }
 
 #[test]

@@ -8,7 +8,10 @@ use runtime::{Engine, Limits, Output, ScoreError, Scorer};
 use crate::{NAMES, PATIENCE, load, numbers, rows};
 
 fn load_with(limits: Limits, behaviour: Behaviour) -> Scorer {
-    Engine::new(limits).unwrap().load(&evil::component(NAMES, behaviour)).unwrap()
+    Engine::new(limits)
+        .unwrap()
+        .load(&evil::component(NAMES, behaviour))
+        .unwrap()
 }
 
 #[test]
@@ -20,7 +23,10 @@ fn callers_in_parallel_get_their_own_scores() {
             scope.spawn(move || {
                 for call in 0..50 {
                     let count = (caller * 7 + call) % 90;
-                    assert_eq!(scorer.score(&rows(count), Output::Converted, PATIENCE), Ok(numbers(count)));
+                    assert_eq!(
+                        scorer.score(&rows(count), Output::Converted, PATIENCE),
+                        Ok(numbers(count))
+                    );
                 }
             });
         }
@@ -46,7 +52,10 @@ fn failures_among_parallel_callers_stay_their_own() {
 
 #[test]
 fn a_call_beyond_the_last_instance_waits_and_then_gives_up() {
-    let limits = Limits { max_instances: 1, ..Limits::default() };
+    let limits = Limits {
+        max_instances: 1,
+        ..Limits::default()
+    };
     let scorer = load_with(limits, Behaviour::Faulty(Fault::Spin, When::ValuesOver(30)));
     std::thread::scope(|scope| {
         let spin = scope.spawn(|| scorer.score(&rows(20), Output::Converted, Duration::from_secs(1)));
@@ -88,16 +97,24 @@ fn a_scorer_outlives_the_engine_that_made_it_and_keeps_its_deadlines() {
 #[test]
 fn rows_that_are_not_whole_are_refused_before_the_component_sees_them() {
     let scorer = load(Behaviour::Faulty(Fault::Trap, When::Always)).unwrap();
-    let refusal = scorer.score(&[1.0, 2.0, 3.0, 4.0], Output::Converted, PATIENCE).unwrap_err();
+    let refusal = scorer
+        .score(&[1.0, 2.0, 3.0, 4.0], Output::Converted, PATIENCE)
+        .unwrap_err();
     assert_eq!(refusal, ScoreError::Refused("4 values are not whole rows of 3".into()));
 }
 
 #[test]
 fn big_batches_are_cut_between_rows() {
-    let limits = Limits { max_values_per_call: 32, ..Limits::default() };
+    let limits = Limits {
+        max_values_per_call: 32,
+        ..Limits::default()
+    };
     // Would trap if it ever saw more than ten rows at once.
     let scorer = load_with(limits, Behaviour::Faulty(Fault::Trap, When::ValuesOver(30)));
-    assert_eq!(scorer.score(&rows(1003), Output::Converted, PATIENCE), Ok(numbers(1003)));
+    assert_eq!(
+        scorer.score(&rows(1003), Output::Converted, PATIENCE),
+        Ok(numbers(1003))
+    );
 }
 
 #[test]
@@ -119,5 +136,8 @@ fn resident_bytes() -> usize {
 #[test]
 fn a_scorer_without_time_gives_up_at_once() {
     let scorer = load(Behaviour::Faulty(Fault::Spin, When::Always)).unwrap();
-    assert_eq!(scorer.score(&rows(1), Output::Converted, Duration::ZERO), Err(ScoreError::Timeout));
+    assert_eq!(
+        scorer.score(&rows(1), Output::Converted, Duration::ZERO),
+        Err(ScoreError::Timeout)
+    );
 }

@@ -107,10 +107,17 @@ pub fn component(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
     let text = module::text(feature_names, behaviour);
     let mut module = wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("scorer.wit", &wit(behaviour)).expect("the contract parses");
-    let world = resolve.select_world(&[package], Some("scorer")).expect("the world is there");
+    let package = resolve
+        .push_str("scorer.wit", &wit(behaviour))
+        .expect("the contract parses");
+    let world = resolve
+        .select_world(&[package], Some("scorer"))
+        .expect("the world is there");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the metadata embeds");
-    let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module suits the world");
+    let encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .expect("the module suits the world");
     { encoder }.encode().unwrap_or_else(|e| panic!("{behaviour:?}: {e:#}"))
 }
 
@@ -122,8 +129,10 @@ fn wit(behaviour: Behaviour) -> String {
             WIT.replace("export scoring;", "export greeting;") + "interface greeting { greet: func() -> u32; }"
         }
         Behaviour::WithImport => {
-            WIT.replace("world scorer {", "world scorer { import wasi:clocks/monotonic-clock@0.2.0;")
-                + "package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }"
+            WIT.replace(
+                "world scorer {",
+                "world scorer { import wasi:clocks/monotonic-clock@0.2.0;",
+            ) + "package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }"
         }
         _ => WIT.to_owned(),
     }

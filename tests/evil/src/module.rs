@@ -19,7 +19,11 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     let image = image(feature_names, behaviour);
     let heap = (image.len() as u32).next_multiple_of(PAGE);
     let width = feature_names.len() as u32;
-    let version = if behaviour == Behaviour::WrongInterfaceVersion { "2.0.0" } else { "1.0.0" };
+    let version = if behaviour == Behaviour::WrongInterfaceVersion {
+        "2.0.0"
+    } else {
+        "1.0.0"
+    };
     let import = match behaviour {
         Behaviour::WithImport => {
             r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
@@ -113,7 +117,8 @@ fn condition(when: When) -> String {
 /// What happens after the honest answer has been written and before it is returned.
 fn act(fault: Fault) -> String {
     let (ptr, len) = (ANSWER + 4, ANSWER + 8);
-    let count_more = |more: &str| format!("(i32.store (i32.const {len}) (i32.add (local.get $count) (i32.const {more})))");
+    let count_more =
+        |more: &str| format!("(i32.store (i32.const {len}) (i32.add (local.get $count) (i32.const {more})))");
     // An error is discriminant 1; score-error.model is case 2, its text where the list's length was.
     let refuse = |text_len: u32| {
         format!(
@@ -155,8 +160,16 @@ fn image(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
         image.extend(text);
         (at, text.len() as u32)
     };
-    let mut model_version = string(if behaviour == Behaviour::NotUtf8 { b"\xff\xfe" } else { b"evil" });
-    let contract = string(if behaviour == Behaviour::WrongContract { b"2.0.0" } else { b"1.0.0" });
+    let mut model_version = string(if behaviour == Behaviour::NotUtf8 {
+        b"\xff\xfe"
+    } else {
+        b"evil"
+    });
+    let contract = string(if behaviour == Behaviour::WrongContract {
+        b"2.0.0"
+    } else {
+        b"1.0.0"
+    });
     let objective = string(b"lambdarank");
     let mut names: Vec<(u32, u32)> = feature_names.iter().map(|name| string(name.as_bytes())).collect();
     match behaviour {

@@ -31,9 +31,7 @@ fn shown(lawyers: &[&str]) -> Body {
         request_id: Uuid::from_u128(77),
         lawyer_ids: lawyers.iter().map(|l| (*l).to_owned()).collect(),
         weights_used: BTreeMap::new(),
-        features: (0..rows)
-            .map(|at| vec![Some(at as f64 / 10.0), None])
-            .collect(),
+        features: (0..rows).map(|at| vec![Some(at as f64 / 10.0), None]).collect(),
         source: Source::Legacy,
         model_version: None,
         legacy_scores: Some((0..rows).map(|at| 1.0 - at as f64 / 10.0).collect()),
@@ -77,11 +75,7 @@ fn the_strongest_action_inside_its_window_is_the_label_and_features_are_as_serve
     assert_eq!(row.legacy_score, Some(0.9));
     assert_eq!(attributed.counts.actions_counted, 4);
     assert_eq!(attributed.counts.actions_after_window, 2);
-    let labels: Vec<f32> = attributed
-        .labels
-        .iter()
-        .map(|(_, _, label)| *label)
-        .collect();
+    let labels: Vec<f32> = attributed.labels.iter().map(|(_, _, label)| *label).collect();
     assert_eq!(labels, [1.0, 0.3, 0.6]);
 }
 
@@ -94,13 +88,7 @@ fn a_case_enters_when_its_longest_window_closes_and_not_before() {
     let at = |as_of| attribute(&events, &Windows::default(), &always(), as_of);
     let open = at(later(168) - Duration::seconds(1));
     assert!(open.cases.is_empty() && open.labels.is_empty());
-    assert_eq!(
-        (
-            open.counts.cases_open,
-            open.counts.actions_of_left_out_cases
-        ),
-        (1, 1)
-    );
+    assert_eq!((open.counts.cases_open, open.counts.actions_of_left_out_cases), (1, 1));
     assert_eq!(grades(&at(later(168))), [1, 0]);
 }
 
@@ -130,10 +118,7 @@ fn every_event_is_accounted_for() {
     let attributed = attribute(&events, &Windows::default(), &always(), later(400));
     let counts = &attributed.counts;
     assert_eq!(counts.actions_before_impression, 1);
-    assert_eq!(
-        (counts.cases_single, counts.actions_of_left_out_cases),
-        (1, 1)
-    );
+    assert_eq!((counts.cases_single, counts.actions_of_left_out_cases), (1, 1));
     assert_eq!(counts.actions_without_impression, 1);
     // The shadow log has single rows as well, so their labels count there.
     assert_eq!(attributed.labels.len(), 1);

@@ -33,13 +33,7 @@ fn training_stops_when_patience_is_over_and_keeps_the_best_round() {
 
 #[test]
 fn any_metric_can_stop_unless_only_the_first_may() {
-    let scores: &[&[f64]] = &[
-        &[0.1, 0.9],
-        &[0.2, 0.8],
-        &[0.3, 0.7],
-        &[0.2, 0.6],
-        &[0.2, 0.6],
-    ];
+    let scores: &[&[f64]] = &[&[0.1, 0.9], &[0.2, 0.8], &[0.3, 0.7], &[0.2, 0.6], &[0.2, 0.6]];
     let names = ["ndcg@1", "ndcg@5"];
     let any = schedule(json!({"early_stopping_round": 2})).unwrap();
     assert_eq!(stop(&any, &names, scores), Some((3, 1)));
@@ -51,20 +45,14 @@ fn any_metric_can_stop_unless_only_the_first_may() {
 fn an_improvement_has_to_exceed_min_delta() {
     let scores: &[&[f64]] = &[&[0.10], &[0.14], &[0.16]];
     let config = json!({"early_stopping_round": 1, "early_stopping_min_delta": 0.05});
-    assert_eq!(
-        stop(&schedule(config).unwrap(), &["auc"], scores),
-        Some((2, 1))
-    );
+    assert_eq!(stop(&schedule(config).unwrap(), &["auc"], scores), Some((2, 1)));
 }
 
 #[test]
 fn the_last_round_ends_the_training_with_the_best_so_far() {
     let config = json!({"early_stopping_round": 50, "num_iterations": 3});
     let scores: &[&[f64]] = &[&[0.1], &[0.5], &[0.4]];
-    assert_eq!(
-        stop(&schedule(config).unwrap(), &["map@3"], scores),
-        Some((3, 2))
-    );
+    assert_eq!(stop(&schedule(config).unwrap(), &["map@3"], scores), Some((3, 2)));
 }
 
 #[test]

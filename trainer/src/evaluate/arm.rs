@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ranking::metrics::fair_gap_interval;
 use ranking::{
-    Candidate, FairGap, Fairness, Grade, Interval, Ranked, fair_gap, mean_interval, min_max,
-    ndcg_at, reciprocal_rank_at, rerank,
+    Candidate, FairGap, Fairness, Grade, Interval, Ranked, fair_gap, mean_interval, min_max, ndcg_at,
+    reciprocal_rank_at, rerank,
 };
 use serde::{Deserialize, Serialize};
 use settings::Settings;
@@ -50,10 +50,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(
-        cases: &'a [(&'a Case, Vec<Candidate>)],
-        settings: &'a Settings,
-    ) -> Judge<'a> {
+    pub(super) fn new(cases: &'a [(&'a Case, Vec<Candidate>)], settings: &'a Settings) -> Judge<'a> {
         Judge {
             cases,
             fairness: &settings.ranking.fairness,
@@ -106,9 +103,7 @@ impl<'a> Judge<'a> {
     /// The arm's report.
     pub(super) fn arm(&self, served: &Served) -> Arm {
         let config = &self.settings.evaluate;
-        let interval = |values: &[f64]| {
-            mean_interval(values, config.resamples, config.confidence, config.seed)
-        };
+        let interval = |values: &[f64]| mean_interval(values, config.resamples, config.confidence, config.seed);
         let raw = |case: usize| served.raw_orders[case].clone();
         let by_case: Vec<Vec<(&BTreeMap<String, String>, f64)>> = self
             .cases

@@ -183,11 +183,7 @@ pub fn limits(settings: &Settings) -> Limits {
 ///
 /// # Errors
 /// Another matrix than the one the model was trained on.
-pub fn cases_of(
-    trained: &Trained,
-    path: &Path,
-    settings: &Settings,
-) -> anyhow::Result<(Vec<Case>, Split)> {
+pub fn cases_of(trained: &Trained, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
     let (matrix, found) = read_matrix(path, settings)?;
     let facts = &trained.matrix;
     ensure!(
@@ -201,10 +197,7 @@ pub fn cases_of(
     Ok((matrix.cases, parts))
 }
 
-fn component_scores(
-    scorer: &Scorer,
-    cases: &[(&Case, Vec<Candidate>)],
-) -> anyhow::Result<Vec<Vec<f64>>> {
+fn component_scores(scorer: &Scorer, cases: &[(&Case, Vec<Candidate>)]) -> anyhow::Result<Vec<Vec<f64>>> {
     let bar = progress::bar("score", cases.len());
     let mut scores = Vec::with_capacity(cases.len());
     for (case, _) in cases {
@@ -227,20 +220,13 @@ fn legacy_scores(cases: &[(&Case, Vec<Candidate>)], settings: &Settings) -> Vec<
     let weights = presets.default_weights();
     let score = |case: &Case| {
         let rows = case.rows.iter();
-        rows.map(|row| {
-            row.legacy_score
-                .unwrap_or_else(|| weights.score(&row.features))
-        })
-        .collect()
+        rows.map(|row| row.legacy_score.unwrap_or_else(|| weights.score(&row.features)))
+            .collect()
     };
     cases.iter().map(|(case, _)| score(case)).collect()
 }
 
-fn pointwise_scores(
-    train: &[Case],
-    cases: &[(&Case, Vec<Candidate>)],
-    map: &FeatureMap,
-) -> Vec<Vec<f64>> {
+fn pointwise_scores(train: &[Case], cases: &[(&Case, Vec<Candidate>)], map: &FeatureMap) -> Vec<Vec<f64>> {
     let labels = train.iter().flat_map(|case| &case.rows);
     let labels: Vec<f64> = labels.map(|row| row.grade.label()).collect();
     let mut values = matrix::values(train);

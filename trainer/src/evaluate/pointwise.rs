@@ -50,11 +50,7 @@ impl Model {
 /// `gbdt` keeps a value of its own for what is missing and sends it down a branch of its own.
 fn known(row: &[f64]) -> Vec<f32> {
     let value = |&x: &f64| {
-        if x.is_nan() {
-            VALUE_TYPE_UNKNOWN
-        } else {
-            x as f32
-        }
+        if x.is_nan() { VALUE_TYPE_UNKNOWN } else { x as f32 }
     };
     row.iter().map(value).collect()
 }
@@ -66,16 +62,9 @@ mod tests {
     #[test]
     fn a_step_in_one_feature_is_learned_beside_missing_values() {
         let values: Vec<f64> = (0..400)
-            .flat_map(|i| {
-                [
-                    f64::from(i % 100) / 100.0,
-                    if i % 3 == 0 { f64::NAN } else { 0.5 },
-                ]
-            })
+            .flat_map(|i| [f64::from(i % 100) / 100.0, if i % 3 == 0 { f64::NAN } else { 0.5 }])
             .collect();
-        let steps = values
-            .chunks_exact(2)
-            .map(|row| f64::from(u8::from(row[0] >= 0.5)));
+        let steps = values.chunks_exact(2).map(|row| f64::from(u8::from(row[0] >= 0.5)));
         let labels: Vec<f64> = steps.collect();
         let model = Model::fit(&values, &labels, 2);
         let scores = model.predict(&[0.9, f64::NAN, 0.1, 0.5]);

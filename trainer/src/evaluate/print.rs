@@ -37,11 +37,7 @@ pub fn print_evaluation(evaluation: &Evaluation) {
         ("ltr - legacy", evaluation.over_legacy),
         ("ltr - pointwise", evaluation.over_pointwise),
     ] {
-        table.add_row(vec![
-            name.to_owned(),
-            interval(gain.ndcg5),
-            interval(gain.mrr5),
-        ]);
+        table.add_row(vec![name.to_owned(), interval(gain.ndcg5), interval(gain.mrr5)]);
     }
     println!("{table}");
     print_groups(evaluation);
@@ -61,23 +57,14 @@ fn arm_row(name: &str, arm: &Arm) -> Vec<String> {
             estimate: arm.fair_gap.gap,
             ..arm.fair_gap_interval
         }),
-        arm.fair_gap
-            .attribute
-            .clone()
-            .unwrap_or_else(|| "-".to_owned()),
+        arm.fair_gap.attribute.clone().unwrap_or_else(|| "-".to_owned()),
         format!("{:.4}", arm.ndcg5_raw),
         format!("{:.4}", arm.mrr5_raw),
     ]
 }
 
 fn print_groups(evaluation: &Evaluation) {
-    let mut table = console::table(&[
-        "attribute",
-        "group",
-        "rows",
-        "mean fair ltr",
-        "mean fair legacy",
-    ]);
+    let mut table = console::table(&["attribute", "group", "rows", "mean fair ltr", "mean fair legacy"]);
     for (attribute, groups) in &evaluation.ltr.fair_gap.by_attribute {
         let legacy = &evaluation.legacy.fair_gap.by_attribute[attribute];
         for (group, mean) in groups {
@@ -101,8 +88,5 @@ fn print_groups(evaluation: &Evaluation) {
 }
 
 fn interval(interval: Interval) -> String {
-    format!(
-        "{:.4} [{:.4}, {:.4}]",
-        interval.estimate, interval.low, interval.high
-    )
+    format!("{:.4} [{:.4}, {:.4}]", interval.estimate, interval.low, interval.high)
 }

@@ -63,10 +63,7 @@ fn a_model_that_meets_every_threshold_passes() {
         ndcg5_gain: 0.25,
         ..Gate::default()
     };
-    assert!(
-        judge(&good(), &exactly).passed,
-        "the nDCG threshold itself is enough"
-    );
+    assert!(judge(&good(), &exactly).passed, "the nDCG threshold itself is enough");
 }
 
 #[test]
@@ -101,8 +98,5 @@ fn thresholds_are_configuration() {
         latency_p95_ms: 1.0,
     };
     let result = judge(&good(), &strict);
-    assert!(
-        result.criteria.iter().all(|criterion| !criterion.passed),
-        "{result:?}"
-    );
+    assert!(result.criteria.iter().all(|criterion| !criterion.passed), "{result:?}");
 }

@@ -94,11 +94,7 @@ impl Booster {
     /// An unknown set, or LightGBM's refusal.
     pub fn evaluate(&self, nth: usize) -> Result<Vec<f64>, Error> {
         if nth >= self.valid.len() {
-            return Err(argument(
-                "validation set",
-                nth,
-                format!("below {}", self.valid.len()),
-            ));
+            return Err(argument("validation set", nth, format!("below {}", self.valid.len())));
         }
         let mut values = vec![0.0; self.metrics.len()];
         let mut len: c_int = 0;
@@ -123,23 +119,20 @@ impl Booster {
     /// LightGBM's refusal.
     pub fn to_text(&self, iterations: usize) -> Result<String, Error> {
         let iterations = c_int_of("iterations", iterations)?;
-        read_text(
-            "LGBM_BoosterSaveModelToString",
-            |capacity, needed, buffer| {
-                // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
-                unsafe {
-                    sys::LGBM_BoosterSaveModelToString(
-                        self.handle,
-                        0,
-                        iterations,
-                        sys::C_API_FEATURE_IMPORTANCE_SPLIT as c_int,
-                        capacity,
-                        needed,
-                        buffer.as_mut_ptr().cast::<c_char>(),
-                    )
-                }
-            },
-        )
+        read_text("LGBM_BoosterSaveModelToString", |capacity, needed, buffer| {
+            // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
+            unsafe {
+                sys::LGBM_BoosterSaveModelToString(
+                    self.handle,
+                    0,
+                    iterations,
+                    sys::C_API_FEATURE_IMPORTANCE_SPLIT as c_int,
+                    capacity,
+                    needed,
+                    buffer.as_mut_ptr().cast::<c_char>(),
+                )
+            }
+        })
     }
 
     /// Total gain of the splits on each feature, over the first `iterations` (0: all).
@@ -168,8 +161,7 @@ impl Booster {
         let status = unsafe { sys::LGBM_BoosterGetEvalCounts(self.handle, &mut count) };
         check("LGBM_BoosterGetEvalCounts", status)?;
         let mut names = vec![[0_u8; NAME_BYTES]; usize::try_from(count).unwrap_or(0)];
-        let mut pointers: Vec<*mut c_char> =
-            names.iter_mut().map(|n| n.as_mut_ptr().cast()).collect();
+        let mut pointers: Vec<*mut c_char> = names.iter_mut().map(|n| n.as_mut_ptr().cast()).collect();
         let (mut written, mut longest): (c_int, usize) = (0, 0);
         // SAFETY: `pointers` holds `count` buffers of NAME_BYTES each; LightGBM copies at most
         // that many bytes into each, the last one a NUL.
@@ -218,9 +210,7 @@ impl Predictor {
         let mut iterations: c_int = 0;
         log::route();
         // SAFETY: `model` is NUL-terminated and read only during the call.
-        let status = unsafe {
-            sys::LGBM_BoosterLoadModelFromString(model.as_ptr(), &mut iterations, &mut handle)
-        };
+        let status = unsafe { sys::LGBM_BoosterLoadModelFromString(model.as_ptr(), &mut iterations, &mut handle) };
         check("LGBM_BoosterLoadModelFromString", status)?;
         let mut predictor = Predictor { handle, width: 0 };
         predictor.width = width_of(handle)?;
@@ -262,9 +252,7 @@ impl Predictor {
         let nrow = c_int_of("rows", rows.len() / self.width)?;
         let mut expected: i64 = 0;
         // SAFETY: the handle is live; one integer is written.
-        let status = unsafe {
-            sys::LGBM_BoosterCalcNumPredict(self.handle, nrow, kind, 0, -1, &mut expected)
-        };
+        let status = unsafe { sys::LGBM_BoosterCalcNumPredict(self.handle, nrow, kind, 0, -1, &mut expected) };
         check("LGBM_BoosterCalcNumPredict", status)?;
         let mut out = vec![0.0_f64; usize::try_from(expected).unwrap_or(0)];
         let mut written: i64 = 0;

@@ -60,11 +60,7 @@ impl Dataset {
             )
         };
         check("LGBM_DatasetCreateFromMat", status)?;
-        Ok(Dataset {
-            handle,
-            rows,
-            width,
-        })
+        Ok(Dataset { handle, rows, width })
     }
 
     /// Rows in the set.
@@ -78,12 +74,7 @@ impl Dataset {
     /// A length other than the number of rows.
     pub fn set_labels(&mut self, labels: &[f32]) -> Result<(), Error> {
         self.same_length("labels", labels.len())?;
-        self.set_field(
-            c"label",
-            labels.as_ptr().cast(),
-            labels.len(),
-            sys::C_API_DTYPE_FLOAT32,
-        )
+        self.set_field(c"label", labels.as_ptr().cast(), labels.len(), sys::C_API_DTYPE_FLOAT32)
     }
 
     /// One weight a row.
@@ -118,12 +109,7 @@ impl Dataset {
         }
         // Each size is at most the number of rows, which fits c_int.
         let sizes: Vec<i32> = sizes.iter().map(|&n| n as i32).collect();
-        self.set_field(
-            c"group",
-            sizes.as_ptr().cast(),
-            sizes.len(),
-            sys::C_API_DTYPE_INT32,
-        )
+        self.set_field(c"group", sizes.as_ptr().cast(), sizes.len(), sys::C_API_DTYPE_INT32)
     }
 
     /// The position at which each row was shown. Setting it makes a ranking objective model and
@@ -161,8 +147,7 @@ impl Dataset {
         let count = c_int_of("number of feature names", pointers.len())?;
         // SAFETY: `pointers` holds `count` NUL-terminated texts owned by `names`, which outlives
         // the call; LightGBM copies them. The handle is live.
-        let status =
-            unsafe { sys::LGBM_DatasetSetFeatureNames(self.handle, pointers.as_mut_ptr(), count) };
+        let status = unsafe { sys::LGBM_DatasetSetFeatureNames(self.handle, pointers.as_mut_ptr(), count) };
         check("LGBM_DatasetSetFeatureNames", status)
     }
 
@@ -179,19 +164,11 @@ impl Dataset {
 
     /// `data` points at `len` values of the C type `dtype` names; every caller passes a slice's
     /// own pointer and length and the dtype of its element type.
-    fn set_field(
-        &mut self,
-        field: &std::ffi::CStr,
-        data: *const c_void,
-        len: usize,
-        dtype: u32,
-    ) -> Result<(), Error> {
+    fn set_field(&mut self, field: &std::ffi::CStr, data: *const c_void, len: usize, dtype: u32) -> Result<(), Error> {
         let len = c_int_of("field length", len)?;
         // SAFETY: by the callers above `data` is valid for `len` values of that type for the
         // whole call, and LightGBM copies them; `field` is NUL-terminated; the handle is live.
-        let status = unsafe {
-            sys::LGBM_DatasetSetField(self.handle, field.as_ptr(), data, len, dtype as c_int)
-        };
+        let status = unsafe { sys::LGBM_DatasetSetField(self.handle, field.as_ptr(), data, len, dtype as c_int) };
         check("LGBM_DatasetSetField", status)
     }
 

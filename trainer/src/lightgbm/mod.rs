@@ -73,10 +73,7 @@ fn c_int_of(what: &'static str, n: usize) -> Result<c_int, Error> {
 /// Reads a text that LightGBM writes into a caller's buffer: once to learn the length, once more
 /// if the first buffer was too small. `fill` gets (capacity, where to write the needed length
 /// including the NUL, buffer).
-fn read_text(
-    call: &'static str,
-    mut fill: impl FnMut(i64, &mut i64, &mut [u8]) -> c_int,
-) -> Result<String, Error> {
+fn read_text(call: &'static str, mut fill: impl FnMut(i64, &mut i64, &mut [u8]) -> c_int) -> Result<String, Error> {
     let mut buffer = vec![0_u8; 1 << 16];
     let mut needed = 0_i64;
     check(call, fill(buffer.len() as i64, &mut needed, &mut buffer))?;

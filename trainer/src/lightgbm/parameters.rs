@@ -13,9 +13,7 @@ use super::{Error, read_text};
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
     /// A name LightGBM does not know.
-    #[error(
-        "{key}: unknown LightGBM parameter (value {value}); allowed: the names and aliases LightGBM documents"
-    )]
+    #[error("{key}: unknown LightGBM parameter (value {value}); allowed: the names and aliases LightGBM documents")]
     Unknown {
         /// As given.
         key: String,
@@ -23,9 +21,7 @@ pub enum ParameterError {
         value: String,
     },
     /// Two names for one parameter, with two values.
-    #[error(
-        "{first} = {first_value} and {second} = {second_value} both set {name}; allowed: one of them"
-    )]
+    #[error("{first} = {first_value} and {second} = {second_value} both set {name}; allowed: one of them")]
     Doubled {
         /// LightGBM's main name.
         name: String,
@@ -69,9 +65,7 @@ impl Parameters {
     /// # Errors
     /// An unknown name, one parameter under two names with different values, a nested value,
     /// null, or a text with blanks (LightGBM separates parameters by blanks).
-    pub fn from_json(
-        object: &serde_json::Map<String, Value>,
-    ) -> Result<Parameters, ParameterError> {
+    pub fn from_json(object: &serde_json::Map<String, Value>) -> Result<Parameters, ParameterError> {
         let names = main_names()?;
         let mut given: BTreeMap<&str, (&str, String)> = BTreeMap::new();
         for (key, value) in object {
@@ -120,9 +114,7 @@ impl Parameters {
 
     /// Sets a main name if nothing is there yet.
     pub fn set_default(&mut self, name: &str, value: impl ToString) {
-        self.0
-            .entry(name.to_owned())
-            .or_insert_with(|| value.to_string());
+        self.0.entry(name.to_owned()).or_insert_with(|| value.to_string());
     }
 
     /// A whole number under a main name, if given.
@@ -157,11 +149,7 @@ impl Parameters {
         }
     }
 
-    fn parsed<T: std::str::FromStr>(
-        &self,
-        name: &str,
-        allowed: &'static str,
-    ) -> Result<Option<T>, ParameterError> {
+    fn parsed<T: std::str::FromStr>(&self, name: &str, allowed: &'static str) -> Result<Option<T>, ParameterError> {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
@@ -188,19 +176,12 @@ impl fmt::Display for Parameters {
 fn main_names() -> Result<BTreeMap<String, String>, Error> {
     let json = read_text("LGBM_DumpParamAliases", |capacity, needed, buffer| {
         // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
-        unsafe {
-            lightgbm3_sys::LGBM_DumpParamAliases(
-                capacity,
-                needed,
-                buffer.as_mut_ptr().cast::<c_char>(),
-            )
-        }
+        unsafe { lightgbm3_sys::LGBM_DumpParamAliases(capacity, needed, buffer.as_mut_ptr().cast::<c_char>()) }
     })?;
-    let table: BTreeMap<String, Vec<String>> =
-        serde_json::from_str(&json).map_err(|e| Error::Refused {
-            call: "LGBM_DumpParamAliases",
-            message: format!("its table of names is not what was expected: {e}"),
-        })?;
+    let table: BTreeMap<String, Vec<String>> = serde_json::from_str(&json).map_err(|e| Error::Refused {
+        call: "LGBM_DumpParamAliases",
+        message: format!("its table of names is not what was expected: {e}"),
+    })?;
     let mut names = BTreeMap::new();
     for (name, aliases) in table {
         for alias in aliases {

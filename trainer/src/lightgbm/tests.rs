@@ -18,9 +18,7 @@ fn ranker() -> Parameters {
 fn rows() -> (Vec<f64>, Vec<f32>, Vec<u32>) {
     let column = |i: u32| f64::from(i * 7919 % 101) / 101.0;
     let values = (0..200).flat_map(|i| [column(i), column(i + 31)]).collect();
-    let labels = (0..200)
-        .map(|i| if column(i) > 0.7 { 1.0 } else { 0.0 })
-        .collect();
+    let labels = (0..200).map(|i| if column(i) > 0.7 { 1.0 } else { 0.0 }).collect();
     (values, labels, vec![5; 40])
 }
 
@@ -45,10 +43,7 @@ fn lightgbms_own_refusals_reach_the_caller_in_its_words() {
     assert!(refusal.contains("LGBM_BoosterCreate"), "{refusal}");
 
     let refusal = message(Predictor::from_text("tree\nversion=v4\nnum_class=x\n"));
-    assert!(
-        refusal.contains("LGBM_BoosterLoadModelFromString"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("LGBM_BoosterLoadModelFromString"), "{refusal}");
 }
 
 #[test]
@@ -65,11 +60,7 @@ fn fields_that_do_not_fit_the_rows_are_refused_with_both_numbers() {
     let mut dataset = dataset(&ranker(), None);
     let cases = [
         (message(dataset.set_groups(&[199])), "199", "200"),
-        (
-            message(dataset.set_groups(&[200, 0])),
-            "0 (query 1)",
-            ">= 1",
-        ),
+        (message(dataset.set_groups(&[200, 0])), "0 (query 1)", ">= 1"),
         (message(dataset.set_labels(&[1.0; 3])), "3 values", "200"),
         (message(dataset.set_weights(&[1.0; 3])), "3 values", "200"),
         (message(dataset.set_positions(&[1; 3])), "3 values", "200"),
@@ -78,11 +69,7 @@ fn fields_that_do_not_fit_the_rows_are_refused_with_both_numbers() {
             "4294967295",
             "2147483647",
         ),
-        (
-            message(dataset.set_feature_names(&["a".to_owned()])),
-            "1",
-            "2",
-        ),
+        (message(dataset.set_feature_names(&["a".to_owned()])), "1", "2"),
         (
             message(Dataset::new(&[1.0; 3], 2, &ranker(), None)),
             "3",
@@ -90,10 +77,7 @@ fn fields_that_do_not_fit_the_rows_are_refused_with_both_numbers() {
         ),
     ];
     for (refusal, value, allowed) in cases {
-        assert!(
-            refusal.contains(value) && refusal.contains(allowed),
-            "{refusal}"
-        );
+        assert!(refusal.contains(value) && refusal.contains(allowed), "{refusal}");
     }
 }
 
@@ -164,11 +148,7 @@ fn every_alias_ends_under_lightgbms_main_name() {
         "max_iter",
     ] {
         let parameters = parameters(json!({ alias: 7 })).unwrap();
-        assert_eq!(
-            parameters.integer("num_iterations").unwrap(),
-            Some(7),
-            "{alias}"
-        );
+        assert_eq!(parameters.integer("num_iterations").unwrap(), Some(7), "{alias}");
     }
     for alias in [
         "early_stopping_round",
@@ -177,11 +157,7 @@ fn every_alias_ends_under_lightgbms_main_name() {
         "n_iter_no_change",
     ] {
         let parameters = parameters(json!({ alias: 9 })).unwrap();
-        assert_eq!(
-            parameters.integer("early_stopping_round").unwrap(),
-            Some(9),
-            "{alias}"
-        );
+        assert_eq!(parameters.integer("early_stopping_round").unwrap(), Some(9), "{alias}");
     }
 }
 
@@ -209,10 +185,7 @@ fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
             json!({"num_leaves": {"deep": 1}}),
             "num_leaves: {\"deep\":1}; allowed: a number",
         ),
-        (
-            json!({"eval_at": [[5]]}),
-            "eval_at: [[5]]; allowed: a number",
-        ),
+        (json!({"eval_at": [[5]]}), "eval_at: [[5]]; allowed: a number"),
         (json!({"eval_at": []}), "eval_at: []; allowed: a number"),
         (json!({"seed": null}), "seed: null; allowed: a number"),
         (

@@ -63,12 +63,7 @@ pub enum MatrixError {
 }
 
 impl MatrixError {
-    pub(super) fn value(
-        row: usize,
-        column: &str,
-        value: impl ToString,
-        allowed: impl ToString,
-    ) -> MatrixError {
+    pub(super) fn value(row: usize, column: &str, value: impl ToString, allowed: impl ToString) -> MatrixError {
         MatrixError::Value {
             row: row + 1,
             column: column.to_owned(),
@@ -115,10 +110,7 @@ fn in_order(
     first_row: &mut HashMap<Uuid, usize>,
 ) -> Result<(), MatrixError> {
     if let Some(earlier) = first_row.insert(case.qid, row) {
-        let allowed = format!(
-            "the rows of one case together; this case began at row {}",
-            earlier + 1
-        );
+        let allowed = format!("the rows of one case together; this case began at row {}", earlier + 1);
         return Err(MatrixError::value(row, "qid", case.qid, allowed));
     }
     let Some(before) = before else {
@@ -151,12 +143,7 @@ fn rows_fit(case: &Case, first: usize) -> Result<(), MatrixError> {
         }
         if row.position <= position {
             let allowed = format!("above {position}, the position of the row before it");
-            return Err(MatrixError::value(
-                first + at,
-                "position",
-                row.position,
-                allowed,
-            ));
+            return Err(MatrixError::value(first + at, "position", row.position, allowed));
         }
         position = row.position;
     }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -52,9 +50,7 @@ fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {
         .build()
         .map_err(|e| damaged(&e))?;
     let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
-    let batches = reader
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| damaged(&e))?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| damaged(&e))?;
     concat_batches(&schema, &batches).map_err(|e| damaged(&e))
 }
 
@@ -108,8 +104,7 @@ impl Columns {
             match cases.last_mut() {
                 Some(case) if case.qid == qid => {
                     if case.ts != ts {
-                        let allowed =
-                            format!("{}, as in the case's first row", case.ts.to_rfc3339());
+                        let allowed = format!("{}, as in the case's first row", case.ts.to_rfc3339());
                         return Err(MatrixError::value(row, "ts", ts.to_rfc3339(), allowed));
                     }
                     if case.source != source {
@@ -154,19 +149,14 @@ impl Columns {
             last_offered_at: if self.last_offered_at.is_null(row) {
                 None
             } else {
-                Some(moment(
-                    row,
-                    "last_offered_at",
-                    self.last_offered_at.value(row),
-                )?)
+                Some(moment(row, "last_offered_at", self.last_offered_at.value(row))?)
             },
         })
     }
 
     fn qid(&self, row: usize) -> Result<Uuid, MatrixError> {
         let text = some_text(row, "qid", &self.qid)?;
-        Uuid::parse_str(text)
-            .map_err(|_| MatrixError::value(row, "qid", format!("{text:?}"), "a UUID"))
+        Uuid::parse_str(text).map_err(|_| MatrixError::value(row, "qid", format!("{text:?}"), "a UUID"))
     }
 
     fn lawyer_id(&self, row: usize) -> Result<String, MatrixError> {
@@ -224,11 +214,7 @@ impl Columns {
     }
 }
 
-fn some_text<'a>(
-    row: usize,
-    column: &str,
-    values: &'a StringArray,
-) -> Result<&'a str, MatrixError> {
+fn some_text<'a>(row: usize, column: &str, values: &'a StringArray) -> Result<&'a str, MatrixError> {
     if values.is_null(row) {
         return Err(MatrixError::value(row, column, "null", "a text"));
     }
@@ -250,12 +236,7 @@ fn feature(row: usize, name: &str, values: &Float64Array) -> Result<f64, MatrixE
 }
 
 /// A whole number from `least` to 2^31 - 1; `None`: null.
-fn whole(
-    row: usize,
-    name: &str,
-    values: &Float64Array,
-    least: u32,
-) -> Result<Option<u32>, MatrixError> {
+fn whole(row: usize, name: &str, values: &Float64Array, least: u32) -> Result<Option<u32>, MatrixError> {
     let Some(value) = present(values, row) else {
         return Ok(None);
     };

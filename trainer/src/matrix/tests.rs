@@ -27,9 +27,7 @@ pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 /// Groups have nothing to do with it. Some features are missing.
 pub(crate) fn synthetic(cases: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let cases = (0..cases)
-        .map(|number| synthetic_case(number, &mut rng))
-        .collect();
+    let cases = (0..cases).map(|number| synthetic_case(number, &mut rng)).collect();
     Matrix {
         schema: Schema::default(),
         cases,
@@ -46,10 +44,7 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
             1.0 - features[area]
         };
         let liking = utility + 0.05 * (uniform(rng) - 0.5);
-        let grade = [0.70, 0.80, 0.90]
-            .iter()
-            .filter(|bound| liking > **bound)
-            .count();
+        let grade = [0.70, 0.80, 0.90].iter().filter(|bound| liking > **bound).count();
         if uniform(rng) < 0.05 {
             features[6] = f64::NAN;
         }
@@ -57,7 +52,9 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
         Shown {
             lawyer_id: format!("adv_{}", (number * 3 + at * 7) % 101),
             grade: Grade::ALL[grade],
-            legacy_score: (number % 2 == 0).then(|| features[..5].iter().sum::<f64>() / 5.0),
+            legacy_score: number
+                .is_multiple_of(2)
+                .then(|| features[..5].iter().sum::<f64>() / 5.0),
             features,
             position: at as u32 + 1,
             groups: [("gender".to_owned(), gender.to_owned())].into(),
@@ -149,34 +146,94 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
     let single: Vec<u64> = (0..9).collect();
     let qid = Uuid::from_u128(1).hyphenated().to_string();
     let cases: Vec<(RecordBatch, String)> = vec![
-        (label_and_grade, "row 3, column label: 0.5; allowed: 0, 0.3, 0.6 or 1".into()),
-        (with_number(&batch, "label", 2, None), "row 3, column label: null; allowed: 0, 0.3".into()),
-        (with_number(&batch, "grade", 0, Some(9.0)), "row 1, column grade: 9; allowed:".into()),
-        (with_number(&batch, "position", 1, Some(f64::NAN)), "row 2, column position: NaN; allowed: a whole number, 1".into()),
-        (with_number(&batch, "position", 1, Some(0.0)), "row 2, column position: 0; allowed: a whole number, 1".into()),
-        (with_number(&batch, "position", 1, None), "row 2, column position: null; allowed".into()),
-        (with_number(&batch, "position", 1, Some(1.0)), "row 2, column position: 1; allowed: above 1".into()),
-        (with_number(&batch, "geo", 3, Some(f64::INFINITY)), "row 4, column geo: inf; allowed: a finite number".into()),
-        (with_number(&batch, "legacy_score", 3, Some(f64::NAN)), "row 4, column legacy_score: NaN; allowed: a finite number".into()),
-        (with_number(&batch, "cases_30d", 3, Some(-1.0)), "row 4, column cases_30d: -1; allowed: a whole number, 0".into()),
-        (with_text(&batch, "qid", 0, Some("case 1")), "row 1, column qid: \"case 1\"; allowed: a UUID".into()),
-        (with_text(&batch, "qid", 0, None), "row 1, column qid: null; allowed: a text".into()),
-        (with_text(&batch, "lawyer_id", 0, Some("")), "row 1, column lawyer_id: \"\"; allowed: a name".into()),
-        (with_text(&batch, "lawyer_id", 1, Some("adv_0")), "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer once a case".into()),
-        (with_text(&batch, "source", 0, Some("model")), "row 1, column source: \"model\"; allowed: legacy or ltr".into()),
-        (with_text(&batch, "groups", 0, Some("F")), "row 1, column groups: \"F\"; allowed: a JSON object".into()),
-        (with_text(&batch, "qid", 8, Some(&qid)), "row 9, column ts: 2026-10-01T09:00:00+00:00; allowed: 2026-10-01T08:00:00+00:00".into()),
-        (with_rows(&batch, &single), "row 9, column qid: 00000000-0000-0000-0000-000000000002 has one row; allowed: at least two lawyers".into()),
-        (with_rows(&batch, &[8, 9, 0, 1]), "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: not before the case above it".into()),
-        (with_rows(&batch, &[0, 1, 8, 9, 2, 3]), format!("row 5, column qid: {qid}; allowed: the rows of one case together; this case began at row 1")),
-        (with_rows(&batch, &[]), "column qid: no rows; needed: at least one case".into()),
+        (
+            label_and_grade,
+            "row 3, column label: 0.5; allowed: 0, 0.3, 0.6 or 1".into(),
+        ),
+        (
+            with_number(&batch, "label", 2, None),
+            "row 3, column label: null; allowed: 0, 0.3".into(),
+        ),
+        (
+            with_number(&batch, "grade", 0, Some(9.0)),
+            "row 1, column grade: 9; allowed:".into(),
+        ),
+        (
+            with_number(&batch, "position", 1, Some(f64::NAN)),
+            "row 2, column position: NaN; allowed: a whole number, 1".into(),
+        ),
+        (
+            with_number(&batch, "position", 1, Some(0.0)),
+            "row 2, column position: 0; allowed: a whole number, 1".into(),
+        ),
+        (
+            with_number(&batch, "position", 1, None),
+            "row 2, column position: null; allowed".into(),
+        ),
+        (
+            with_number(&batch, "position", 1, Some(1.0)),
+            "row 2, column position: 1; allowed: above 1".into(),
+        ),
+        (
+            with_number(&batch, "geo", 3, Some(f64::INFINITY)),
+            "row 4, column geo: inf; allowed: a finite number".into(),
+        ),
+        (
+            with_number(&batch, "legacy_score", 3, Some(f64::NAN)),
+            "row 4, column legacy_score: NaN; allowed: a finite number".into(),
+        ),
+        (
+            with_number(&batch, "cases_30d", 3, Some(-1.0)),
+            "row 4, column cases_30d: -1; allowed: a whole number, 0".into(),
+        ),
+        (
+            with_text(&batch, "qid", 0, Some("case 1")),
+            "row 1, column qid: \"case 1\"; allowed: a UUID".into(),
+        ),
+        (
+            with_text(&batch, "qid", 0, None),
+            "row 1, column qid: null; allowed: a text".into(),
+        ),
+        (
+            with_text(&batch, "lawyer_id", 0, Some("")),
+            "row 1, column lawyer_id: \"\"; allowed: a name".into(),
+        ),
+        (
+            with_text(&batch, "lawyer_id", 1, Some("adv_0")),
+            "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer once a case".into(),
+        ),
+        (
+            with_text(&batch, "source", 0, Some("model")),
+            "row 1, column source: \"model\"; allowed: legacy or ltr".into(),
+        ),
+        (
+            with_text(&batch, "groups", 0, Some("F")),
+            "row 1, column groups: \"F\"; allowed: a JSON object".into(),
+        ),
+        (
+            with_text(&batch, "qid", 8, Some(&qid)),
+            "row 9, column ts: 2026-10-01T09:00:00+00:00; allowed: 2026-10-01T08:00:00+00:00".into(),
+        ),
+        (
+            with_rows(&batch, &single),
+            "row 9, column qid: 00000000-0000-0000-0000-000000000002 has one row; allowed: at least two lawyers".into(),
+        ),
+        (
+            with_rows(&batch, &[8, 9, 0, 1]),
+            "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: not before the case above it".into(),
+        ),
+        (
+            with_rows(&batch, &[0, 1, 8, 9, 2, 3]),
+            format!("row 5, column qid: {qid}; allowed: the rows of one case together; this case began at row 1"),
+        ),
+        (
+            with_rows(&batch, &[]),
+            "column qid: no rows; needed: at least one case".into(),
+        ),
     ];
     for (batch, expected) in cases {
         let refusal = read_batch(&batch).unwrap_err().to_string();
-        assert!(
-            refusal.starts_with(&expected),
-            "expected {expected:?}, got {refusal:?}"
-        );
+        assert!(refusal.starts_with(&expected), "expected {expected:?}, got {refusal:?}");
     }
 }
 
@@ -210,18 +267,12 @@ fn columns_must_be_those_of_the_schema_and_of_their_type() {
         ),
     ] {
         let refusal = read_batch(&batch).unwrap_err().to_string();
-        assert!(
-            refusal.starts_with(expected),
-            "expected {expected:?}, got {refusal:?}"
-        );
+        assert!(refusal.starts_with(expected), "expected {expected:?}, got {refusal:?}");
     }
     let mut damaged = encode(&synthetic(2, 3)).unwrap();
     damaged.truncate(damaged.len() / 2);
     let refusal = read(damaged, &Schema::default()).unwrap_err().to_string();
-    assert!(
-        refusal.starts_with("not a readable Parquet file"),
-        "{refusal}"
-    );
+    assert!(refusal.starts_with("not a readable Parquet file"), "{refusal}");
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Date32Array, Float32Array, Float64Array, Int32Array, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, Date32Array, Float32Array, Float64Array, Int32Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -24,9 +23,7 @@ pub fn encode(matrix: &Matrix) -> anyhow::Result<Vec<u8>> {
             .zip(arrays(matrix)?)
             .map(|(name, (array, nullable))| (name, array, nullable)),
     )?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .build();
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;
     writer.write(&batch)?;
@@ -85,11 +82,7 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
 
 fn instants(values: impl Iterator<Item = Option<DateTime<Utc>>>) -> ArrayRef {
     let micros = values.map(|ts| ts.map(|ts| ts.timestamp_micros()));
-    Arc::new(
-        micros
-            .collect::<TimestampMicrosecondArray>()
-            .with_timezone("UTC"),
-    )
+    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 fn days_since_1970(date: NaiveDate) -> i32 {

@@ -73,18 +73,10 @@ async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     settings.publish.notify_url = String::new();
     crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
     let store = Store::open(&settings.database.url).await.unwrap();
-    let records: Vec<Record> = matrix
-        .cases
-        .iter()
-        .flat_map(events)
-        .map(Record::Event)
-        .collect();
+    let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
     store.append(&records).await.unwrap();
     store.append(&records).await.unwrap();
-    store
-        .append(&[Record::Shadow(shadow(&matrix.cases[0]))])
-        .await
-        .unwrap();
+    store.append(&[Record::Shadow(shadow(&matrix.cases[0]))]).await.unwrap();
     store.close().await;
     settings
 }
@@ -132,11 +124,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let built = matrix::read(std::fs::read(&path).unwrap(), &settings.schema()).unwrap();
     // A score is logged for all lawyers of an impression or for none; text, because NaN (missing)
     // does not equal itself.
-    assert_eq!(
-        format!("{built:?}"),
-        format!("{log:?}"),
-        "what went in comes out"
-    );
+    assert_eq!(format!("{built:?}"), format!("{log:?}"), "what went in comes out");
     let run_dir = settings.lake.dir.join("ltr/runs").join(version_of(as_of));
     for name in [TRAINING, EVALUATION, GATE] {
         assert!(run_dir.join(name).exists(), "{name}");
@@ -150,11 +138,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
         .await
         .unwrap();
     let labels: Vec<f32> = cases[0].rows.iter().map(|row| row.label.unwrap()).collect();
-    let expected: Vec<f32> = log.cases[0]
-        .rows
-        .iter()
-        .map(|row| row.grade.label() as f32)
-        .collect();
+    let expected: Vec<f32> = log.cases[0].rows.iter().map(|row| row.grade.label() as f32).collect();
     assert_eq!(labels, expected);
 }
 

@@ -55,8 +55,7 @@ fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
         .collect();
     let step = all.len().div_ceil(REAL_ROWS).max(1);
     let real = all.into_iter().step_by(step).map(<[f64]>::to_vec);
-    real.chain(hostile(trained.feature_map.names().len()))
-        .collect()
+    real.chain(hostile(trained.feature_map.names().len())).collect()
 }
 
 /// Rows that no client should send and that a wrong evaluator would get wrong: all and every other

@@ -117,12 +117,7 @@ pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// Files that do not belong together, an unreadable key, a component whose scores differ from
 /// LightGBM's in any bit, an existing version. Nothing is published then.
-pub async fn publish(
-    dir: &Path,
-    matrix: &Path,
-    as_of: DateTime<Utc>,
-    settings: &Settings,
-) -> anyhow::Result<Attempt> {
+pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<Attempt> {
     let trained = Trained::open(dir, &settings.schema())?;
     let evaluation = evaluation_of(&trained)?;
     let result = judge(&evaluation, &settings.gate);
@@ -154,9 +149,7 @@ fn write_artefact(
     let version = version_of(as_of);
     let component = trained.compile(&version)?;
     let engine = Engine::new(limits(settings))?;
-    let scorer = engine
-        .load(&component)
-        .context("loading the compiled model")?;
+    let scorer = engine.load(&component).context("loading the compiled model")?;
     let golden = golden::golden(&scorer, trained, &cases[parts.test])?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
@@ -201,18 +194,12 @@ pub fn print_published(published: &Published) {
         None => "no webhook configured",
     };
     table.add_row(vec!["version".to_owned(), published.version.clone()]);
-    table.add_row(vec![
-        "artefact".to_owned(),
-        published.dir.display().to_string(),
-    ]);
+    table.add_row(vec!["artefact".to_owned(), published.dir.display().to_string()]);
     table.add_row(vec![
         "scorer.wasm".to_owned(),
         format!("{} bytes", published.scorer_bytes),
     ]);
-    table.add_row(vec![
-        "golden rows".to_owned(),
-        published.golden_rows.to_string(),
-    ]);
+    table.add_row(vec!["golden rows".to_owned(), published.golden_rows.to_string()]);
     table.add_row(vec!["gateway".to_owned(), told.to_owned()]);
     println!("{table}");
 }

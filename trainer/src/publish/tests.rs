@@ -37,44 +37,22 @@ async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from
     let Attempt::Published(published) = attempt else {
         panic!("{attempt:?}");
     };
-    assert_eq!(
-        (published.version.as_str(), published.notified),
-        (VERSION, None)
-    );
+    assert_eq!((published.version.as_str(), published.notified), (VERSION, None));
 
     let key = keys::read_verifying_key(&settings.models.verify_key).unwrap();
     let models = settings.models.dir.join("ltr");
     let (artefact, wasm) = artefact::open(&models, VERSION, &key).unwrap();
-    let scorer =
-        artefact::admit(&Engine::new(limits(&settings)).unwrap(), &artefact, &wasm).unwrap();
+    let scorer = artefact::admit(&Engine::new(limits(&settings)).unwrap(), &artefact, &wasm).unwrap();
     assert_eq!(scorer.description().model_version, VERSION);
-    assert_eq!(
-        scorer.description().feature_names,
-        settings.schema().names()
-    );
+    assert_eq!(scorer.description().feature_names, settings.schema().names());
     let window = scorer.description().training_window.clone().unwrap();
     assert_eq!(window.start, start().to_rfc3339());
     assert!(artefact.manifest.golden.rows.len() >= 16 + 8);
-    assert!(
-        artefact
-            .manifest
-            .golden
-            .rows
-            .iter()
-            .flatten()
-            .any(Option::is_none)
-    );
+    assert!(artefact.manifest.golden.rows.iter().flatten().any(Option::is_none));
     assert_eq!(artefact.manifest.gate["passed"], true);
-    assert!(
-        artefact.manifest.metrics["ltr"]["ndcg5"]["estimate"]
-            .as_f64()
-            .unwrap()
-            > 0.0
-    );
+    assert!(artefact.manifest.metrics["ltr"]["ndcg5"]["estimate"].as_f64().unwrap() > 0.0);
 
-    let refusal = publish(&run, &matrix, start(), &settings)
-        .await
-        .unwrap_err();
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
     assert!(
         format!("{refusal:#}").contains(VERSION),
         "a version is published once: {refusal:#}"
@@ -89,12 +67,7 @@ async fn a_model_that_fails_the_gate_is_not_published() {
     let Attempt::Refused(result) = attempt else {
         panic!("{attempt:?}");
     };
-    assert!(
-        result
-            .criteria
-            .iter()
-            .any(|c| c.name == "ndcg5" && !c.passed)
-    );
+    assert!(result.criteria.iter().any(|c| c.name == "ndcg5" && !c.passed));
     assert!(nothing_published(&settings));
 }
 
@@ -120,16 +93,8 @@ async fn files_that_do_not_belong_together_are_refused_by_name() {
             text.replace("shrinkage=0.05", "shrinkage=0.06"),
             "training.json beside it describes",
         ),
-        (
-            &map,
-            map_text.replace("geo", "zodiac"),
-            artefact::FEATURE_MAP,
-        ),
-        (
-            &map,
-            map_text.replace("geo", "similarity"),
-            artefact::FEATURE_MAP,
-        ),
+        (&map, map_text.replace("geo", "zodiac"), artefact::FEATURE_MAP),
+        (&map, map_text.replace("geo", "similarity"), artefact::FEATURE_MAP),
         (
             &evaluation,
             report.replace(&digest, &"0".repeat(64)),
@@ -139,19 +104,12 @@ async fn files_that_do_not_belong_together_are_refused_by_name() {
     for (path, spoiled, expected) in cases {
         let sound = fs::read(path).unwrap();
         fs::write(path, spoiled).unwrap();
-        let refusal = publish(&run, &matrix, start(), &settings)
-            .await
-            .unwrap_err();
-        assert!(
-            format!("{refusal:#}").contains(expected),
-            "{expected}: {refusal:#}"
-        );
+        let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+        assert!(format!("{refusal:#}").contains(expected), "{expected}: {refusal:#}");
         fs::write(path, sound).unwrap();
     }
     fs::remove_file(&evaluation).unwrap();
-    let refusal = publish(&run, &matrix, start(), &settings)
-        .await
-        .unwrap_err();
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
     assert!(format!("{refusal:#}").contains(EVALUATION), "{refusal:#}");
     assert!(nothing_published(&settings));
 }
@@ -163,13 +121,8 @@ async fn a_model_with_other_features_than_the_schema_is_refused() {
     for weights in settings.ranking.presets.values_mut() {
         weights.remove("maturity");
     }
-    let refusal = publish(&run, &matrix, start(), &settings)
-        .await
-        .unwrap_err();
-    assert!(
-        format!("{refusal:#}").contains("feature_names"),
-        "{refusal:#}"
-    );
+    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
+    assert!(format!("{refusal:#}").contains("feature_names"), "{refusal:#}");
     assert!(nothing_published(&settings));
 }
 
@@ -186,8 +139,7 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
             while !request[..length].ends_with(b"}") {
                 length += stream.read(&mut request[length..]).await.unwrap();
             }
-            let answer =
-                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
@@ -210,8 +162,7 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     let (url, asked) = answers("422 Unprocessable Entity").await;
     settings.publish.notify_url = url;
     let later = start() + Duration::from_secs(1);
-    let Attempt::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap()
-    else {
+    let Attempt::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
         panic!("the gate has not changed its mind");
     };
     asked.await.unwrap();

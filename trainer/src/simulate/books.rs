@@ -68,5 +68,9 @@ impl Books {
 fn named(features: &Features) -> Value {
     // JSON has no NaN: serde_json writes one as null, which is how a missing feature is sent.
     let pairs = DEFAULT_FEATURES.iter().zip(features);
-    Value::Object(pairs.map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>())
+    Value::Object(
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect::<Map<_, _>>(),
+    )
 }

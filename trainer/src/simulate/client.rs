@@ -42,9 +42,7 @@ fn interactions(features: &Features, quality: f64) -> f64 {
     let [area, _, success, geo, _, urgency, review, _, _, price, _] = *features;
     let known = |value: f64, otherwise: f64| if value.is_nan() { otherwise } else { value };
     let when = |condition: bool, value: f64| if condition { value } else { 0.0 };
-    -2.0 + when(area > 0.6, 3.4 * known(price, 0.5))
-        + when(urgency > 0.5, 2.2 * geo)
-        + when(area > 0.3, 1.4 * success)
+    -2.0 + when(area > 0.6, 3.4 * known(price, 0.5)) + when(urgency > 0.5, 2.2 * geo) + when(area > 0.3, 1.4 * success)
         - when(known(review, 0.6) < 0.45, 2.2)
         + 0.25 * quality
 }
@@ -105,7 +103,12 @@ pub fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) 
 /// Most events arrive at once; some late (a phone that was offline), some twice (a retry after a lost answer).
 fn act(rng: &mut ChaCha8Rng, kind: ActionKind, place: &Shown, ts: DateTime<Utc>) -> Act {
     let late = rng.random_bool(0.04);
-    let delivered_at = ts + if late { hours(rng.random_range(1.0..36.0)) } else { Duration::zero() };
+    let delivered_at = ts
+        + if late {
+            hours(rng.random_range(1.0..36.0))
+        } else {
+            Duration::zero()
+        };
     let repeated = rng.random_bool(0.03);
     Act {
         event_id: uuid(rng),

@@ -52,7 +52,11 @@ impl Deliveries {
             && end.is_none_or(|end| at < end)
         {
             self.queue.pop();
-            let event = if last { self.events.remove(&id) } else { self.events.get(&id).cloned() };
+            let event = if last {
+                self.events.remove(&id)
+            } else {
+                self.events.get(&id).cloned()
+            };
             batch.extend(event.map(|event| Delivery { at, event }));
         }
         batch

@@ -123,7 +123,10 @@ async fn text(what: &str, request: RequestBuilder) -> anyhow::Result<String> {
         .await
         .with_context(|| format!("{what}: no answer; is the gateway running there?"))?;
     let status = answer.status();
-    let body = answer.text().await.with_context(|| format!("{what}: the answer broke off"))?;
+    let body = answer
+        .text()
+        .await
+        .with_context(|| format!("{what}: the answer broke off"))?;
     if status != StatusCode::OK {
         bail!("{what} answered {status}: {}", cut(&body));
     }

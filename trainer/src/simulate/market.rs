@@ -168,7 +168,8 @@ impl Need {
             lawyer.review,
             lawyer.soft_skill,
             lawyer.firm_reputation,
-            self.budget.map_or(f64::NAN, |budget| unit(1.0 - 1.5 * (lawyer.price - budget).abs())),
+            self.budget
+                .map_or(f64::NAN, |budget| unit(1.0 - 1.5 * (lawyer.price - budget).abs())),
             lawyer.maturity,
         ]
     }
@@ -203,7 +204,11 @@ fn matched_set(rng: &mut ChaCha8Rng, set: usize) -> Vec<Lawyer> {
             qualification: rng.random(),
             review: if reviewed { near(rng, review) } else { f64::NAN },
             soft_skill: if rng.random_bool(0.1) { f64::NAN } else { rng.random() },
-            firm_reputation: if rng.random_bool(0.2) { f64::NAN } else { rng.random::<f64>().powi(2) },
+            firm_reputation: if rng.random_bool(0.2) {
+                f64::NAN
+            } else {
+                rng.random::<f64>().powi(2)
+            },
             maturity: rng.random(),
         })
         .collect()

@@ -45,9 +45,11 @@ const BATCH: usize = 500;
 
 /// Plays a marketplace against a running gateway
 #[derive(clap::Args, Debug)]
-#[command(after_help = "The gateway must take its time from the calls: LTR_HOST__CLOCK=header ltr-host serve\n\n\
+#[command(
+    after_help = "The gateway must take its time from the calls: LTR_HOST__CLOCK=header ltr-host serve\n\n\
     Examples:\n  ltr-trainer simulate --from 2026-09-01T00:00:00Z --days 30\n  \
-    ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json")]
+    ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json"
+)]
 pub struct Args {
     /// Where the gateway listens
     #[arg(long, default_value = "http://127.0.0.1:8080")]
@@ -144,7 +146,10 @@ impl Play {
             self.day(day).await?;
             self.deliver(Some(midnight(day) + Duration::days(1))).await?;
             if !std::io::stderr().is_terminal() && (number + 1) % 7 == 0 {
-                eprintln!("simulate: {day}: {} cases, {} contracts", self.summary.cases, self.summary.contracts);
+                eprintln!(
+                    "simulate: {day}: {} cases, {} contracts",
+                    self.summary.cases, self.summary.contracts
+                );
             }
         }
         Ok(())
@@ -188,9 +193,16 @@ impl Play {
     fn react(&mut self, case: &Case, answer: &Ranking) -> anyhow::Result<()> {
         let mut shown = Vec::with_capacity(case.offers.len());
         for place in &answer.ranking {
-            let offer = case.offers.iter().find(|o| self.market.lawyers[o.lawyer].id == place.lawyer_id);
+            let offer = case
+                .offers
+                .iter()
+                .find(|o| self.market.lawyers[o.lawyer].id == place.lawyer_id);
             let Some(offer) = offer else {
-                bail!("POST /rank for case {} ranked {:?}, who was not in the request", case.case_id, place.lawyer_id);
+                bail!(
+                    "POST /rank for case {} ranked {:?}, who was not in the request",
+                    case.case_id,
+                    place.lawyer_id
+                );
             };
             let quality = self.market.lawyers[offer.lawyer].quality;
             shown.push(Shown {
@@ -216,7 +228,9 @@ impl Play {
     async fn deliver(&mut self, end: Option<DateTime<Utc>>) -> anyhow::Result<()> {
         for lines in [false, true].into_iter().cycle() {
             let batch = self.deliveries.take(end, BATCH);
-            let Some(now) = batch.last().map(|delivery| delivery.at) else { break };
+            let Some(now) = batch.last().map(|delivery| delivery.at) else {
+                break;
+            };
             let events: Vec<_> = batch.into_iter().map(|delivery| delivery.event).collect();
             let receipt = self.gateway.events(now, &events, lines).await?;
             self.summary.receive(&receipt);

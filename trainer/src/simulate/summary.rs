@@ -128,18 +128,43 @@ impl Summary {
             table.add_row([name.to_owned(), value]);
         };
         row("cases", format!("{} over {} days", self.cases, self.days));
-        row("clicks, contacts, contracts", format!("{}, {}, {}", self.clicks, self.contacts, self.contracts));
+        row(
+            "clicks, contacts, contracts",
+            format!("{}, {}, {}", self.clicks, self.contacts, self.contracts),
+        );
         row("events late, sent twice", format!("{}, {}", self.late, self.sent_twice));
-        row("events accepted, known already", format!("{}, {}", self.accepted, self.duplicates));
+        row(
+            "events accepted, known already",
+            format!("{}, {}", self.accepted, self.duplicates),
+        );
         for (source, served) in &self.sources {
             let share = 100.0 * served.cases as f64 / self.cases as f64;
-            let hit3 = served.hit3.map_or("none signed".to_owned(), |hit3| format!("Hit@3 {hit3:.3}"));
-            row(&format!("ranked by {source}"), format!("{} ({share:.1} %), {hit3}", served.cases));
+            let hit3 = served
+                .hit3
+                .map_or("none signed".to_owned(), |hit3| format!("Hit@3 {hit3:.3}"));
+            row(
+                &format!("ranked by {source}"),
+                format!("{} ({share:.1} %), {hit3}", served.cases),
+            );
         }
         row("scored in shadow", self.shadow_scored.to_string());
-        let reasons: Vec<String> = self.fallbacks.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-        row("fallbacks", if reasons.is_empty() { "none".into() } else { reasons.join(", ") });
-        row("/rank p50, p95", format!("{:.1} ms, {:.1} ms", self.rank_p50_ms, self.rank_p95_ms));
+        let reasons: Vec<String> = self
+            .fallbacks
+            .iter()
+            .map(|(reason, n)| format!("{reason} {n}"))
+            .collect();
+        row(
+            "fallbacks",
+            if reasons.is_empty() {
+                "none".into()
+            } else {
+                reasons.join(", ")
+            },
+        );
+        row(
+            "/rank p50, p95",
+            format!("{:.1} ms, {:.1} ms", self.rank_p50_ms, self.rank_p95_ms),
+        );
         row("took", format!("{:.1} s", self.elapsed_s));
         println!("{table}");
     }

@@ -34,8 +34,7 @@ pub fn train_matrix(
         None => configured(settings)?,
     };
     let (matrix, data_sha256) = read_matrix(path, settings)?;
-    let grown = grow_on(&matrix, parameters, settings)
-        .with_context(|| format!("training on {}", path.display()))?;
+    let grown = grow_on(&matrix, parameters, settings).with_context(|| format!("training on {}", path.display()))?;
     let map = grown.map.to_json();
     let training = Training {
         seconds: started.elapsed().as_secs_f64(),
@@ -59,8 +58,8 @@ pub fn train_matrix(
 pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, String)> {
     let bytes = files::read(path)?;
     let hash = sha256(&bytes);
-    let matrix = matrix::read(bytes, &settings.schema())
-        .with_context(|| format!("reading the matrix {}", path.display()))?;
+    let matrix =
+        matrix::read(bytes, &settings.schema()).with_context(|| format!("reading the matrix {}", path.display()))?;
     Ok((matrix, hash))
 }
 
@@ -72,25 +71,15 @@ struct Grown {
     facts: MatrixFacts,
 }
 
-fn grow_on(
-    matrix: &Matrix,
-    mut parameters: Parameters,
-    settings: &Settings,
-) -> anyhow::Result<Grown> {
+fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> anyhow::Result<Grown> {
     let config = &settings.train;
     let parts = split(&matrix.cases, config.valid_fraction, config.test_fraction)?;
     let schedule = Schedule::from_parameters(&parameters, config.max_rounds as usize)?;
     reproducible(&mut parameters);
     parameters.set("num_iterations", schedule.rounds);
-    parameters.set_default(
-        "label_gain",
-        Grade::GAINS.map(|gain| gain.to_string()).join(","),
-    );
+    parameters.set_default("label_gain", Grade::GAINS.map(|gain| gain.to_string()).join(","));
 
-    let (train, valid) = (
-        &matrix.cases[parts.train.clone()],
-        &matrix.cases[parts.valid.clone()],
-    );
+    let (train, valid) = (&matrix.cases[parts.train.clone()], &matrix.cases[parts.valid.clone()]);
     let width = matrix.schema.len();
     let (offset, scale) = fit_min_max(&matrix::values(train), width);
     let map = FeatureMap::new(matrix.schema.names().to_vec(), offset, scale)?;

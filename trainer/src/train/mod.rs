@@ -79,8 +79,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 
 /// The configuration's `[train] params`.
 fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
-    let params = serde_json::to_value(&settings.train.params)
-        .context("train.params of the configuration")?;
+    let params = serde_json::to_value(&settings.train.params).context("train.params of the configuration")?;
     let object = params
         .as_object()
         .context("train.params of the configuration is not a table")?;
@@ -116,12 +115,7 @@ impl Queries {
         }
     }
 
-    fn dataset(
-        &self,
-        width: usize,
-        parameters: &Parameters,
-        reference: Option<&Dataset>,
-    ) -> anyhow::Result<Dataset> {
+    fn dataset(&self, width: usize, parameters: &Parameters, reference: Option<&Dataset>) -> anyhow::Result<Dataset> {
         let mut dataset = Dataset::new(&self.values, width, parameters, reference)?;
         dataset.set_labels(&self.labels)?;
         dataset.set_groups(&self.groups)?;
@@ -130,12 +124,7 @@ impl Queries {
 }
 
 /// Grows a model with a progress bar.
-fn grow(
-    train: Dataset,
-    valid: Dataset,
-    parameters: &Parameters,
-    schedule: &Schedule,
-) -> anyhow::Result<Fit> {
+fn grow(train: Dataset, valid: Dataset, parameters: &Parameters, schedule: &Schedule) -> anyhow::Result<Fit> {
     let mut booster = Booster::new(train, parameters)?;
     booster.add_valid(valid)?;
     let Some(first) = booster.metrics().first().map(|m| m.name.clone()) else {
@@ -158,10 +147,7 @@ pub fn print_training(training: &Training, out: &Path) {
     table.add_row(vec!["valid".to_owned(), size(training.valid)]);
     if let Some(matrix) = &training.matrix {
         let test = &matrix.test;
-        let held_out = format!(
-            "{} rows in {} queries, from {}",
-            test.rows, test.cases, test.start
-        );
+        let held_out = format!("{} rows in {} queries, from {}", test.rows, test.cases, test.start);
         table.add_row(vec!["test (held out)".to_owned(), held_out]);
     }
     let stopped = if training.stopped_early {
@@ -169,10 +155,7 @@ pub fn print_training(training: &Training, out: &Path) {
     } else {
         "ran to the end"
     };
-    let rounds = format!(
-        "{} of {} rounds, {stopped}",
-        training.best_iteration, training.rounds
-    );
+    let rounds = format!("{} of {} rounds, {stopped}", training.best_iteration, training.rounds);
     table.add_row(vec!["best iteration".to_owned(), rounds]);
     for (metric, score) in &training.best_scores {
         table.add_row(vec![metric.clone(), format!("{score:.5}")]);
@@ -181,10 +164,7 @@ pub fn print_training(training: &Training, out: &Path) {
         let gain = format!("{:.1}", importance.gain);
         table.add_row(vec![format!("gain of {}", importance.feature), gain]);
     }
-    table.add_row(vec![
-        "seconds".to_owned(),
-        format!("{:.2}", training.seconds),
-    ]);
+    table.add_row(vec!["seconds".to_owned(), format!("{:.2}", training.seconds)]);
     table.add_row(vec!["written to".to_owned(), out.display().to_string()]);
     println!("{table}");
 }

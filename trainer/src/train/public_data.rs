@@ -44,8 +44,8 @@ pub(super) fn train_files(
 }
 
 fn read(path: &Path) -> anyhow::Result<(Queries, usize)> {
-    let ranking = svmlight::read_ranking(path)
-        .with_context(|| format!("reading ranking data from {}", path.display()))?;
+    let ranking =
+        svmlight::read_ranking(path).with_context(|| format!("reading ranking data from {}", path.display()))?;
     let queries = Queries {
         values: ranking.values,
         labels: ranking.labels.iter().map(|&label| label as f32).collect(),
@@ -61,9 +61,7 @@ fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
         return values;
     }
     if from > to {
-        tracing::warn!(
-            "the validation file has {from} columns, the training file {to}: the last ones are left out"
-        );
+        tracing::warn!("the validation file has {from} columns, the training file {to}: the last ones are left out");
     }
     let mut fitted = Vec::with_capacity(values.len() / from * to);
     for row in values.chunks_exact(from) {

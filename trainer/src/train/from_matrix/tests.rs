@@ -30,13 +30,7 @@ fn the_scaler_sees_the_training_part_alone() {
     let mut scaled = train.clone();
     map.scale(&mut scaled);
     for feature in 0..matrix.schema.len() {
-        let column = || {
-            scaled
-                .iter()
-                .skip(feature)
-                .step_by(11)
-                .filter(|x| !x.is_nan())
-        };
+        let column = || scaled.iter().skip(feature).step_by(11).filter(|x| !x.is_nan());
         let low = column().copied().fold(f64::INFINITY, f64::min);
         let high = column().copied().fold(f64::NEG_INFINITY, f64::max);
         assert_eq!((low, high), (0.0, 1.0), "feature {feature}");
@@ -62,17 +56,11 @@ fn the_same_matrix_gives_the_same_model_and_the_report_belongs_to_it() {
     assert_eq!(model.matches("\nTree=").count(), training.best_iteration);
     assert_eq!(training.model_sha256, sha256(model.as_bytes()));
     assert_eq!(training.metrics["ndcg@5"].len(), training.rounds);
-    let best = training.metrics["ndcg@5"]
-        .iter()
-        .copied()
-        .fold(0.0, f64::max);
+    let best = training.metrics["ndcg@5"].iter().copied().fold(0.0, f64::max);
     assert_eq!(training.best_scores["ndcg@5"], best);
     let facts = training.matrix.unwrap();
     assert_eq!(facts.sha256, sha256(&files::read(&path).unwrap()));
-    assert_eq!(
-        facts.train.cases + facts.valid.cases + facts.test.cases,
-        200
-    );
+    assert_eq!(facts.train.cases + facts.valid.cases + facts.test.cases, 200);
     assert!(facts.train.end < facts.valid.start && facts.valid.end < facts.test.start);
     assert!(
         model.contains("[label_gain: 0,3,6,10]"),
@@ -103,9 +91,6 @@ fn a_matrix_that_breaks_a_rule_leaves_nothing_behind() {
     let path = written(&dir, &matrix);
     let out = dir.path().join("out");
     let refusal = train_matrix(&path, None, &settings(), &out).unwrap_err();
-    assert!(
-        format!("{refusal:#}").contains("row 33, column ts"),
-        "{refusal:#}"
-    );
+    assert!(format!("{refusal:#}").contains("row 33, column ts"), "{refusal:#}");
     assert!(!out.exists());
 }

@@ -19,18 +19,20 @@ LIGHTGBM_VERSION := 4.7.0
 # Arguments for the daily steps, e.g. make etl ARGS='--as-of 2026-11-01T00:00:00Z'
 ARGS ?=
 
-.PHONY: help setup setup-servers build demo test bench etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers build demo test bench etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
-	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }
-	@command -v cargo >/dev/null || { echo "make setup: no cargo found: install Rust 1.95 with rustup" >&2; exit 1; }
 	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
-$(TOOLS)/.ready: Makefile
+compilers:
+	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "make setup: no cargo found: install Rust 1.95 with rustup" >&2; exit 1; }
 	@command -v python3 >/dev/null || { echo "make setup: no python3 found: install it, for example with 'apt-get install python3 python3-venv'" >&2; exit 1; }
+
+$(TOOLS)/.ready: Makefile | compilers
 	python3 -m venv $(TOOLS)
 	$(PIP) 'cmake==$(CMAKE_VERSION)' 'libclang==$(LIBCLANG_VERSION)'
 	cd $(TOOLS) && rm -f libclang && ln -s lib/python3*/site-packages/clang/native libclang

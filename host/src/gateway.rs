@@ -87,7 +87,7 @@ impl Gateway {
         Ok((Arc::new(gateway), written))
     }
 
-    /// Loads the models the rollout names, or else the newest published one as a challenger.
+    /// Loads the champion, and as a challenger the newest version published since, or else the one on record.
     ///
     /// # Errors
     /// A database that cannot be used; a model that is refused is no error but is reported.
@@ -102,15 +102,16 @@ impl Gateway {
             serving.champion = self.load(version).await.ok();
             serving.champion_lost = serving.champion.is_none();
         }
-        let newest = || {
-            self.loader
-                .newest()
-                .filter(|newest| Some(newest) != state.champion.as_ref())
-        };
-        if let Some(version) = state.challenger.clone().or_else(newest) {
-            serving.challenger = self.load(&version).await.ok();
-            if serving.challenger.is_some() && state.challenger.as_ref() != Some(&version) {
-                self.record_challenger(&version).await?;
+        // What was published while nobody was listening comes first; if it is refused, what was compared before.
+        let known = state.champion.iter().chain(&state.challenger).max();
+        let newest = self.loader.newest().filter(|newest| Some(newest) > known);
+        for version in newest.iter().chain(&state.challenger) {
+            serving.challenger = self.load(version).await.ok();
+            if serving.challenger.is_some() {
+                if state.challenger.as_ref() != Some(version) {
+                    self.record_challenger(version).await?;
+                }
+                break;
             }
         }
         self.models.swap(serving);

@@ -1,0 +1,360 @@
+//! A real `ltr-host serve` in a directory of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use evil::Behaviour;
+use ranking::features::DEFAULT_FEATURES;
+use reqwest::StatusCode;
+use runtime::artefact::keys::{self, SigningKey};
+use runtime::artefact::{self, Golden, Manifest};
+use runtime::{CONTRACT_VERSION, Window};
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, SqlSafeStr};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const TOKEN: &str = "token-of-the-gateway-tests";
+/// Only against a test that hangs; nothing here is expected to take that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Lawyers of a case on which a component with `When::ValuesOver(SMALL_VALUES)` misbehaves.
+pub const LARGE: usize = 12;
+/// Lawyers of a case on which it behaves.
+pub const SMALL: usize = 2;
+/// Values that a small case has, and the golden rows too.
+pub const SMALL_VALUES: u32 = (SMALL * DEFAULT_FEATURES.len()) as u32;
+
+/// What outlives a gateway: its working directory, its configuration and the key of its publisher.
+pub struct Site {
+    dir: TempDir,
+    env: Vec<(&'static str, &'static str)>,
+    key: SigningKey,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let dir = TempDir::new().unwrap();
+        let key = keys::generate_key().unwrap();
+        keys::write_verifying_key(&dir.path().join("var/keys/publish.pub"), &key.verifying_key()).unwrap();
+        Site {
+            dir,
+            env: Vec::new(),
+            key,
+        }
+    }
+
+    /// A site where nothing but the test's subject can be late: neither a slow disk nor a busy processor makes
+    /// an answer leave without its scores or its commit.
+    pub fn patient() -> Site {
+        let env = vec![("LTR_HOST__DEADLINE_MS", "5000"), ("LTR_HOST__LTR_BUDGET_MS", "4000")];
+        Site { env, ..Site::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `ltr-host serve` in this directory, with no environment but this site's.
+    pub fn command(&self) -> Command {
+        let tests = std::env::current_exe().unwrap();
+        let program = tests.parent().unwrap().parent().unwrap().join("ltr-host");
+        assert!(
+            program.exists(),
+            "{} is missing; build it with `make build` or cargo build",
+            program.display()
+        );
+        let mut command = Command::new(program);
+        command.arg("serve").current_dir(self.path()).env_clear();
+        command
+            .env("LTR_HOST__LISTEN", "127.0.0.1:0")
+            .env("LTR_HOST__ADMIN_TOKEN", TOKEN);
+        command.envs(self.env.iter().copied()).stdin(Stdio::null());
+        command
+    }
+
+    /// A gateway that is ready.
+    pub async fn start(&self) -> Gateway {
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.log())
+            .unwrap();
+        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (announce, announced) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // Later lines interest nobody, but must be read.
+                let _ = announce.send(line);
+            }
+        });
+        let line = announced.recv_timeout(PATIENCE);
+        // From here on the process is killed whatever happens.
+        let mut gateway = Gateway {
+            child,
+            client: Client {
+                http: http(),
+                address: String::new(),
+            },
+        };
+        let line = line.unwrap_or_else(|_| panic!("the gateway did not start:\n{}", self.logged()));
+        let address = line
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("first line: {line}"));
+        gateway.client.address = address.to_owned();
+        let start = Instant::now();
+        while gateway.client.get("/readyz").await.0 != StatusCode::OK {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the gateway did not become ready:\n{}",
+                self.logged()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        gateway
+    }
+
+    /// Publishes a component under `version`, with golden rows that its honest part passes.
+    pub fn publish(&self, version: &str, behaviour: Behaviour) -> PathBuf {
+        let rows: Vec<Vec<Option<f64>>> = (0..SMALL)
+            .map(|row| {
+                (0..DEFAULT_FEATURES.len())
+                    .map(|column| Some(feature(row, column)))
+                    .collect()
+            })
+            .collect();
+        // An evil component's honest score is the first feature.
+        let scores = rows.iter().filter_map(|row| row[0]).collect();
+        let manifest = Manifest {
+            manifest_version: artefact::MANIFEST_VERSION,
+            version: version.to_owned(),
+            contract_version: CONTRACT_VERSION.to_owned(),
+            feature_names: DEFAULT_FEATURES.map(String::from).to_vec(),
+            training_window: Window {
+                start: "2026-10-01T00:00:00Z".into(),
+                end: "2026-11-01T00:00:00Z".into(),
+            },
+            data_sha256: "0".repeat(64),
+            created_at: "2026-11-01T02:15:00Z".into(),
+            files: Default::default(),
+            metrics: json!({}),
+            gate: json!({}),
+            golden: Golden { rows, scores },
+        };
+        let wasm = evil::component(&DEFAULT_FEATURES, behaviour);
+        let models = self.path().join("var/models/ltr");
+        artefact::publish(&models, &[(artefact::SCORER, &wasm)], manifest, &self.key).unwrap()
+    }
+
+    pub fn database_url(&self) -> String {
+        format!("sqlite://{}", self.path().join("var/ltr.db").display())
+    }
+
+    /// The gateway's database, to read.
+    pub async fn database(&self) -> SqliteConnection {
+        let path = self.path().join("var/ltr.db");
+        SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(PATIENCE)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// The one number that `query` gives.
+    pub async fn number(&self, query: &'static str) -> i64 {
+        let mut database = self.database().await;
+        sqlx::query_scalar(query.into_sql_str())
+            .fetch_one(&mut database)
+            .await
+            .unwrap()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path().join("gateway.log")
+    }
+
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+}
+
+/// A running gateway; SIGKILL is its only end.
+pub struct Gateway {
+    child: Child,
+    pub client: Client,
+}
+
+impl Gateway {
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(self) {}
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Speaks to a gateway.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    address: String,
+}
+
+/// An answer in full.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The header `x-ltr-logged`, empty where there is none.
+    pub logged: String,
+    pub body: Value,
+    pub took: Duration,
+}
+
+impl Answer {
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.body[field].as_str()
+    }
+}
+
+impl Client {
+    pub async fn get(&self, path: &str) -> (StatusCode, String) {
+        let response = self.http.get(format!("{}{path}", self.address)).send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    pub async fn json(&self, path: &str) -> Value {
+        let (status, text) = self.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// `Err`: the connection broke, so nothing was acknowledged.
+    pub async fn try_post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer, reqwest::Error> {
+        let start = Instant::now();
+        let mut request = self.http.post(format!("{}{path}", self.address)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let logged = response
+            .headers()
+            .get("x-ltr-logged")
+            .map(|value| value.to_str().unwrap().to_owned());
+        let text = response.text().await?;
+        Ok(Answer {
+            status,
+            logged: logged.unwrap_or_default(),
+            body: serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path} answers {status} {text:?}")),
+            took: start.elapsed(),
+        })
+    }
+
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        self.try_post(path, headers, body).await.unwrap()
+    }
+
+    pub async fn rank(&self, case: &Value) -> Answer {
+        self.post("/rank", &[], case.to_string().into()).await
+    }
+
+    pub async fn notify(&self, version: &str) -> Answer {
+        self.post(
+            "/models/notify?wait=1",
+            &[],
+            json!({ "version": version }).to_string().into(),
+        )
+        .await
+    }
+
+    pub async fn set_weight(&self, weight: u8) {
+        let token = format!("Bearer {TOKEN}");
+        let body = json!({ "weight": weight }).to_string().into();
+        let answer = self.post("/rollout/weight", &[("authorization", &token)], body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// `ltr_fallback_total{reason}`, 0 while it was never counted.
+    pub async fn fallbacks(&self, reason: &str) -> u64 {
+        let (_, metrics) = self.get("/metrics").await;
+        let series = format!("ltr_fallback_total{{reason=\"{reason}\"}} ");
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&series))
+            .map_or(0, |count| count.parse().unwrap())
+    }
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+/// The value of a lawyer's feature: spread over [0, 1], and different from lawyer to lawyer.
+fn feature(lawyer: usize, column: usize) -> f64 {
+    ((lawyer * 7 + column * 3) % 13) as f64 / 12.0
+}
+
+/// The lawyer `adv_{at}` as `/rank` takes it.
+pub fn lawyer(at: usize) -> Value {
+    let features: serde_json::Map<String, Value> = DEFAULT_FEATURES
+        .iter()
+        .enumerate()
+        .map(|(column, name)| ((*name).into(), feature(at, column).into()))
+        .collect();
+    json!({
+        "lawyer_id": format!("adv_{at}"),
+        "features": features,
+        "cases_30d": at % 10,
+        "monthly_capacity": 30,
+        "groups": { "gender": if at.is_multiple_of(2) { "F" } else { "M" } },
+        "last_offered_at": null,
+    })
+}
+
+/// A case named by `name`, with this many lawyers.
+pub fn case(name: &str, lawyers: usize) -> Value {
+    json!({
+        "case": { "case_id": id(&format!("case {name}")), "user_id": id("user") },
+        "lawyers": (0..lawyers).map(lawyer).collect::<Vec<_>>(),
+    })
+}
+
+/// The UUID that stands for `name`.
+pub fn id(name: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+/// A click on a lawyer of a case.
+pub fn click(event_id: Uuid, case: &Value, lawyer_id: &Value, rank_pos: u64) -> Value {
+    json!({
+        "event_id": event_id,
+        "ts_utc": chrono::Utc::now().to_rfc3339(),
+        "event": "click_profile",
+        "case_id": case["case"]["case_id"],
+        "user_id": case["case"]["user_id"],
+        "lawyer_id": lawyer_id,
+        "rank_pos": rank_pos,
+    })
+}

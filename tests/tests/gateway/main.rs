@@ -1,0 +1,6 @@
+//! The gateway as a process, from outside: killed without warning, given hostile models, sent bad input.
+
+mod bad_input;
+mod crash;
+mod harness;
+mod hostile;

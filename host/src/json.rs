@@ -186,7 +186,11 @@ fn malformed(error: serde_json::Error) -> ApiError {
         text if text.starts_with("more than") => "too_many_values",
         _ => "invalid_json",
     };
-    ApiError::malformed(code, error.to_string())
+    let message = match code {
+        "too_deep" => format!("{error}; allowed: values nested up to 127 deep"),
+        _ => error.to_string(),
+    };
+    ApiError::malformed(code, message)
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,132 @@
+//! A database that is held, and what was acknowledged all the same.
+
+use evil::Behaviour;
+use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor};
+use uuid::Uuid;
+
+use crate::{Site, VERSION, case, request_id};
+
+/// A second program that holds the write lock until it is dropped or rolls back.
+async fn holding(site: &Site) -> SqliteConnection {
+    let mut other = SqliteConnection::connect(&site.settings.database.url).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    other
+}
+
+#[tokio::test]
+async fn a_held_database_holds_up_no_ranking_and_what_was_queued_is_kept_afterwards() {
+    let mut site = Site::new();
+    site.settings.host.deadline_ms = 300;
+    site.settings.host.ltr_budget_ms = 200;
+    let running = site.start_with(Behaviour::Honest).await;
+    let mut other = holding(&site).await;
+    // The lock is let go only after the answer: one that waited for it would come as an error, or not at all.
+    let answer = running.rank(&[("x-request-id", &request_id(1))], &case(1)).await;
+    answer.ok();
+    assert_eq!(answer.header("x-ltr-logged"), "queued");
+    other.execute("ROLLBACK").await.unwrap();
+    let answer = running.rank(&[("x-request-id", &request_id(2))], &case(2)).await;
+    answer.ok();
+    let store = running.gateway.store.clone();
+    running.stop().await;
+    for case in [1, 2] {
+        assert_eq!(
+            store.shown(Uuid::from_u128(case)).await.unwrap().len(),
+            3,
+            "case {case}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_action_may_overtake_the_impression_it_belongs_to() {
+    let mut site = Site::new();
+    site.settings.host.deadline_ms = 100;
+    site.settings.host.ltr_budget_ms = 50;
+    let running = site.start().await;
+    let mut other = holding(&site).await;
+    let answer = running.rank(&[], &case(1)).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-ltr-logged")), (200, "queued"));
+    let click = json!({
+        "event": "click_profile", "event_id": Uuid::from_u128(1), "ts_utc": "2026-10-05T12:00:00Z",
+        "case_id": Uuid::from_u128(1), "user_id": Uuid::from_u128(2), "lawyer_id": "adv_1", "rank_pos": 1,
+    });
+    let (clicked, ()) = tokio::join!(running.post("/events", &click), async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        other.execute("ROLLBACK").await.unwrap();
+    });
+    assert_eq!(clicked.ok(), json!({"accepted": 1, "duplicates": 0}));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart_and_nothing_twice() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    for id in 0..20 {
+        let request = request_id(id);
+        let answer = running.rank(&[("x-request-id", &request)], &case(id)).await;
+        assert_eq!(answer.header("x-ltr-logged"), "committed");
+    }
+    // Without draining: what was acknowledged does not depend on it.
+    drop(running);
+    let running = site.start().await;
+    let state = running.get("/rollout").await.ok();
+    assert_eq!((&state["weight"], &state["challenger"]), (&json!(100), &json!(VERSION)));
+    for id in 0..20 {
+        let request = request_id(id);
+        let answer = running.rank(&[("x-request-id", &request)], &case(id)).await;
+        assert_eq!(
+            (answer.ok()["source"].clone(), answer.header("x-ltr-logged")),
+            (json!("ltr"), "committed")
+        );
+    }
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    let events = running
+        .gateway
+        .store
+        .events_between(chrono::DateTime::UNIX_EPOCH, later)
+        .await
+        .unwrap();
+    assert_eq!(events.len(), 20);
+}
+
+#[tokio::test]
+async fn an_impression_holds_what_training_needs_as_it_was_served() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    let mut body = case(1);
+    body["top_n"] = json!(2);
+    body["lawyers"][2]["features"]["geo"] = json!(null);
+    let answer = running.rank(&[("x-request-id", &request_id(1))], &body).await.ok();
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    let events = running
+        .gateway
+        .store
+        .events_between(chrono::DateTime::UNIX_EPOCH, later)
+        .await
+        .unwrap();
+    let event = events[0].to_json();
+    let shown: Vec<_> = answer["ranking"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| place["lawyer_id"].clone())
+        .collect();
+    assert_eq!(event["lawyer_ids"], json!(shown));
+    assert_eq!(
+        (&event["source"], &event["model_version"]),
+        (&json!("ltr"), &json!(VERSION))
+    );
+    assert_eq!(event["request_id"], request_id(1));
+    assert_eq!(event["features"][0][3], json!(null), "missing is not zero");
+    assert_eq!(event["features"][0][0], json!(0.8));
+    assert_eq!(event["features"].as_array().unwrap().len(), 2);
+    let weights = event["weights_used"].as_object().unwrap();
+    let sum: f64 = weights.values().map(|weight| weight.as_f64().unwrap()).sum();
+    assert!(weights.len() == 11 && (sum - 1.0).abs() < 1e-12, "{weights:?}");
+    assert_eq!(event["groups"][0]["gender"], "F");
+}

@@ -1,0 +1,258 @@
+//! What must hold for whoever calls the gateway, whatever the model or the database does.
+
+mod bad_input;
+mod durability;
+mod events;
+mod fallback;
+mod models;
+mod program;
+mod promotion;
+mod ranking_cases;
+mod scoring;
+mod shadow;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use evil::Behaviour;
+use http_body_util::BodyExt;
+use ltr_host::gateway::Gateway;
+use ranking::features::DEFAULT_FEATURES;
+use runtime::Window;
+use runtime::artefact::keys::{self, SigningKey};
+use runtime::artefact::{self, Golden, Manifest};
+use serde_json::{Value, json};
+use settings::{Secret, Settings};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+const TOKEN: &str = "a token for tests";
+const VERSION: &str = "20261001T021500Z";
+
+/// A folder with everything a gateway needs, and where models are published.
+struct Site {
+    _folder: TempDir,
+    settings: Settings,
+    key: SigningKey,
+}
+
+/// A running gateway without a port.
+struct Running {
+    gateway: Arc<Gateway>,
+    router: Router,
+    written: JoinHandle<()>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Site {
+    fn new() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut settings = Settings::default();
+        settings.database.url = format!("sqlite://{}", path("ltr.db").display());
+        settings.models.dir = path("models");
+        settings.models.verify_key = path("publish.pub");
+        settings.privacy.salt_file = path("privacy.salt");
+        settings.host.admin_token = Secret::new(TOKEN);
+        // Only what a test asks for is compared in shadow.
+        settings.shadow.fraction = 0.0;
+        // Far beyond what an honest component takes on a machine that is busy with other tests.
+        settings.host.deadline_ms = 60_000;
+        settings.host.ltr_budget_ms = 20_000;
+        let key = SigningKey::from_bytes(&[7; 32]);
+        keys::write_verifying_key(&settings.models.verify_key, &key.verifying_key()).unwrap();
+        Site {
+            _folder: folder,
+            settings,
+            key,
+        }
+    }
+
+    /// Publishes a model that scores a lawyer by `area_match`, and behaves as told.
+    fn publish(&self, version: &str, behaviour: Behaviour) {
+        self.publish_named(version, &DEFAULT_FEATURES, behaviour);
+    }
+
+    fn publish_named(&self, version: &str, names: &[&str], behaviour: Behaviour) {
+        let wasm = evil::component(names, behaviour);
+        let manifest = Manifest {
+            manifest_version: artefact::MANIFEST_VERSION,
+            version: version.into(),
+            contract_version: "1.0.0".into(),
+            feature_names: names.iter().map(|name| name.to_string()).collect(),
+            training_window: Window {
+                start: "2026-09-01T00:00:00Z".into(),
+                end: "2026-10-01T00:00:00Z".into(),
+            },
+            data_sha256: "00".repeat(32),
+            created_at: "2026-10-01T02:15:00Z".into(),
+            files: Default::default(),
+            metrics: json!({}),
+            gate: json!([]),
+            golden: Golden {
+                rows: vec![vec![Some(0.25); names.len()]],
+                scores: vec![0.25],
+            },
+        };
+        let files: &[(&str, &[u8])] = &[(artefact::SCORER, &wasm)];
+        artefact::publish(&self.settings.models.dir.join("ltr"), files, manifest, &self.key).unwrap();
+    }
+
+    async fn start(&self) -> Running {
+        let (gateway, written) = Gateway::open(self.settings.clone()).await.unwrap();
+        gateway.restore().await.unwrap();
+        Running {
+            router: gateway.router(),
+            gateway,
+            written,
+        }
+    }
+
+    /// A gateway whose challenger behaves as told.
+    async fn start_with(&self, behaviour: Behaviour) -> Running {
+        self.publish(VERSION, behaviour);
+        self.start().await
+    }
+}
+
+impl Running {
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], Body::empty()).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[], body.to_string()).await
+    }
+
+    async fn admin(&self, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {TOKEN}");
+        self.send(Method::POST, path, &[("authorization", &bearer)], body.to_string())
+            .await
+    }
+
+    async fn rank(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.send(Method::POST, "/rank", headers, body.to_string()).await
+    }
+
+    /// Lets LTR answer every request, on an operator's word.
+    async fn ltr_serves(&self) {
+        assert_eq!(
+            self.admin("/rollout/weight", &json!({"weight": 100})).await.status,
+            StatusCode::OK
+        );
+    }
+
+    /// Waits for everything handed over, and stops.
+    async fn stop(self) {
+        drop((self.gateway, self.router));
+        self.written.await.unwrap();
+    }
+
+    async fn metric(&self, series: &str) -> f64 {
+        let page = String::from_utf8(self.get("/metrics").await.body).unwrap();
+        let found = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&self.body)))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body of an answer that must be 200.
+    #[track_caller]
+    fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// The `error` of an answer that must be a refusal with this status.
+    #[track_caller]
+    fn refused(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        self.json()["error"].clone()
+    }
+}
+
+/// A lawyer whose legacy score is about `legacy` and whose LTR score is `area_match`.
+fn lawyer(id: &str, legacy: f64, area_match: f64) -> Value {
+    let mut features = serde_json::Map::new();
+    for name in DEFAULT_FEATURES {
+        features.insert(name.into(), json!(legacy));
+    }
+    features["area_match"] = json!(area_match);
+    json!({
+        "lawyer_id": id, "features": features, "cases_30d": 10, "monthly_capacity": 30,
+        "groups": {"gender": "F"}, "last_offered_at": null,
+    })
+}
+
+/// A case for which legacy says adv_1, adv_2, adv_3, and the model says the opposite.
+fn case(id: u128) -> Value {
+    json!({
+        "case": {"case_id": Uuid::from_u128(id), "user_id": Uuid::from_u128(1_000_000 + id)},
+        "lawyers": [lawyer("adv_2", 0.5, 0.5), lawyer("adv_1", 0.9, 0.1), lawyer("adv_3", 0.05, 0.8)],
+    })
+}
+
+/// As [`case`], with so many lawyers that a component built with `When::ValuesOver(BIG)` turns on it.
+fn big_case(id: u128) -> Value {
+    let mut case = case(id);
+    case["lawyers"] = (0..8)
+        .map(|i| lawyer(&format!("adv_{i}"), 0.1 * f64::from(i), 0.5))
+        .collect();
+    case
+}
+
+/// Values in the smallest batch that still is not a [`big_case`].
+const BIG: u32 = 5 * DEFAULT_FEATURES.len() as u32;
+
+fn ids(answer: &Value) -> Vec<&str> {
+    answer["ranking"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| place["lawyer_id"].as_str().unwrap())
+        .collect()
+}
+
+/// The id that makes a request the same request.
+fn request_id(id: u128) -> String {
+    Uuid::from_u128(0xfeed_0000 + id).to_string()
+}

@@ -1,0 +1,114 @@
+//! `ltr-host` as a program.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+fn ltr_host(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ltr-host"));
+    command.args(arguments).env_clear();
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn a_wrong_setting_ends_it_with_code_2_and_one_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ltr.toml");
+    std::fs::write(&file, "[host]\nlisten_on = \"127.0.0.1:1\"\n").unwrap();
+    let (code, _, error) = run(&mut ltr_host(&["serve", "--config", file.to_str().unwrap()]));
+    assert_eq!((code, error.trim().lines().count()), (2, 1), "{error}");
+    assert!(error.contains("listen_on"), "{error}");
+
+    let (code, _, error) = run(ltr_host(&["serve"]).env("LTR_HOST__DEADLINE_MS", "soon"));
+    assert_eq!((code, error.trim().lines().count()), (2, 1), "{error}");
+    assert!(error.contains("host.deadline_ms") && error.contains("soon"), "{error}");
+    assert_eq!(run(&mut ltr_host(&["serve", "--port", "1"])).0, 2);
+    assert_eq!(run(&mut ltr_host(&["rollout", "weight", "101"])).0, 2);
+}
+
+#[test]
+fn the_configuration_is_printed_with_every_section_and_no_secret() {
+    let (code, page, _) =
+        run(ltr_host(&["serve", "--print-config"]).env("LTR_HOST__ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush"));
+    assert_eq!(code, 0);
+    for text in [
+        "[host]",
+        "deadline_ms = 200",
+        "[shadow]",
+        "fraction = 0.1",
+        "[rollout",
+        "min_cases = 3000",
+    ] {
+        assert!(page.contains(text), "{text} is not in\n{page}");
+    }
+    assert!(!page.contains("hush-hush-hush-hush-hush-hush-hush"), "{page}");
+}
+
+#[test]
+fn help_has_examples() {
+    for arguments in [&["serve", "--help"][..], &["rollout", "--help"], &["--help"]] {
+        let (code, page, _) = run(&mut ltr_host(arguments));
+        assert!(code == 0 && page.contains("Examples"), "{arguments:?}: {page}");
+    }
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_a_failure_and_not_a_refusal() {
+    let (code, _, error) = run(&mut ltr_host(&["rollout", "status", "--url", "http://127.0.0.1:1"]));
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("http://127.0.0.1:1"), "{error}");
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_stop_and_then_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = ltr_host(&["serve"])
+        .current_dir(folder.path())
+        .env("LTR_HOST__LISTEN", "127.0.0.1:0")
+        .env("LTR_HOST__ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(gateway.stdout.take().unwrap()).lines();
+    let address = lines.next().unwrap().unwrap().rsplit('/').next().unwrap().to_owned();
+    let get = |path: &str| {
+        let mut connection = TcpStream::connect(&address).unwrap();
+        write!(connection, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(get("/healthz").starts_with("HTTP/1.0 200"));
+    let (code, _, error) = run(&mut ltr_host(&[
+        "rollout",
+        "promote",
+        "--url",
+        &format!("http://{address}"),
+        "--token",
+        "hush-hush-hush-hush-hush-hush-hush",
+    ]));
+    assert!(code != 0, "there is nothing to promote: {error}");
+
+    let stopped = Command::new("kill")
+        .arg("-TERM")
+        .arg(gateway.id().to_string())
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    let mut log = String::new();
+    gateway.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(gateway.wait().unwrap().code(), Some(0), "{log}");
+    assert!(!log.contains("hush-hush-hush-hush-hush-hush-hush"));
+    let salt = std::fs::metadata(folder.path().join("var/keys/privacy.salt")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&salt.permissions()) & 0o777,
+        0o600
+    );
+}

@@ -1,0 +1,213 @@
+//! A challenger takes the traffic when the evidence says so, and not before.
+
+use axum::body::Body;
+use axum::http::Method;
+use chrono::{DateTime, Duration, Utc};
+use evil::Behaviour;
+use ranking::ShadowRow;
+use serde_json::{Value, json};
+use store::{Record, ShadowRecord};
+use uuid::Uuid;
+
+use crate::{Running, Site, TOKEN, VERSION, case};
+
+const CASES: u128 = 60;
+
+/// Cases in which the client signed with the lawyer whom the challenger had first and legacy had fifth.
+async fn good_evidence(running: &Running, at: DateTime<Utc>) {
+    let row = |lawyer: u16| ShadowRow {
+        lawyer_id: format!("adv_{lawyer}"),
+        rank_legacy: lawyer,
+        rank_ltr: Some(6 - lawyer),
+        label: None,
+        fair_legacy: 0.5,
+        fair_ltr: Some(0.5),
+        groups: Default::default(),
+    };
+    let record = |id: u128| ShadowRecord {
+        request_id: Uuid::from_u128(id),
+        ts_utc: at,
+        case_id: Uuid::from_u128(id),
+        user_pseudonym: Uuid::from_u128(id),
+        model_version: VERSION.into(),
+        outcome: "ok".into(),
+        score_us: Some(300),
+        rows: (1..=5).map(row).collect(),
+    };
+    let records: Vec<Record> = (0..CASES).map(|id| Record::Shadow(record(id))).collect();
+    running.gateway.store.append(&records).await.unwrap();
+    let signed: Vec<_> = (0..CASES)
+        .map(|id| (Uuid::from_u128(id), "adv_5".to_owned(), 1.0))
+        .collect();
+    running
+        .gateway
+        .store
+        .label_shadow(&signed, at + Duration::days(30))
+        .await
+        .unwrap();
+}
+
+async fn site_with_challenger() -> (Site, Running) {
+    let mut site = Site::new();
+    site.settings.rollout.criteria.min_cases = CASES as u64;
+    let running = site.start_with(Behaviour::Honest).await;
+    (site, running)
+}
+
+fn criteria(verdict: &Value) -> Vec<(&str, bool)> {
+    let criteria = verdict["criteria"].as_array().unwrap();
+    criteria
+        .iter()
+        .map(|c| (c["name"].as_str().unwrap(), c["passed"].as_bool().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn without_evidence_a_promotion_is_refused_criterion_by_criterion_and_nothing_changes() {
+    let (_site, running) = site_with_challenger().await;
+    let answer = running.admin("/rollout/promote", &json!({})).await;
+    let error = answer.refused(409);
+    assert_eq!(error["code"], "verdict");
+    let body = answer.json();
+    let names: Vec<_> = criteria(&body["verdict"]).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["duration", "hit3", "mrr_gap", "fair_gap", "latency"]);
+    assert!(criteria(&body["verdict"]).contains(&("duration", false)));
+    assert!(body["verdict"]["criteria"][0]["reason"].is_string());
+    let state = running.get("/rollout").await.ok();
+    assert_eq!(
+        (&state["weight"], &state["champion"], &state["challenger"]),
+        (&json!(0), &json!(null), &json!(VERSION))
+    );
+    assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "legacy");
+}
+
+#[tokio::test]
+async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() {
+    let (site, running) = site_with_challenger().await;
+    good_evidence(&running, Utc::now() - Duration::days(20)).await;
+    let status = running.get("/rollout").await.ok();
+    assert_eq!(status["evidence"]["cases"], json!(CASES as u64));
+    assert_eq!(
+        (&status["evidence"]["hit3_legacy"], &status["evidence"]["hit3_ltr"]),
+        (&json!(0.0), &json!(1.0))
+    );
+    assert_eq!(status["verdict"]["promote"], true, "{status:#}");
+    running.admin("/rollout/promote", &json!({})).await.ok();
+
+    let check = async |running: &Running| {
+        let state = running.get("/rollout").await.ok();
+        assert_eq!(
+            (&state["weight"], &state["champion"], &state["challenger"]),
+            (&json!(100), &json!(VERSION), &json!(null))
+        );
+        assert_eq!(state["history"][0]["action"], "promote");
+        let answer = running.rank(&[], &case(1)).await.ok();
+        assert_eq!(
+            (&answer["source"], &answer["model_version"]),
+            (&json!("ltr"), &json!(VERSION))
+        );
+        assert_eq!(running.metric("ltr_rollout_weight").await, 100.0);
+    };
+    check(&running).await;
+    running.stop().await;
+    let running = site.start().await;
+    check(&running).await;
+
+    // The next model is a challenger beside the champion, and does not serve.
+    site.publish("20261102T021500Z", Behaviour::Honest);
+    running
+        .post("/models/notify?wait=1", &json!({"version": "20261102T021500Z"}))
+        .await
+        .ok();
+    assert_eq!(running.rank(&[], &case(2)).await.ok()["model_version"], VERSION);
+
+    running.admin("/rollout/rollback", &json!({})).await.ok();
+    assert_eq!(running.rank(&[], &case(3)).await.ok()["source"], "legacy");
+    let state = running.get("/rollout").await.ok();
+    assert_eq!(
+        (&state["weight"], &state["history"][0]["action"]),
+        (&json!(0), &json!("rollback"))
+    );
+}
+
+#[tokio::test]
+async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
+    let mut site = Site::new();
+    site.settings.host.clock = settings::Clock::Header;
+    let running = site.start_with(Behaviour::Honest).await;
+    let shown = "2026-10-01T00:00:00Z".parse().unwrap();
+    good_evidence(&running, shown).await;
+    for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
+        let status = running
+            .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Body::empty())
+            .await
+            .ok();
+        assert_eq!(status["evidence"]["cases"], json!(cases), "at {now}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_admin_changes_the_rollout() {
+    let (site, running) = site_with_challenger().await;
+    good_evidence(&running, Utc::now() - Duration::days(20)).await;
+    let wrong = format!("Bearer {TOKEN}x");
+    for path in ["/rollout/promote", "/rollout/rollback", "/rollout/weight"] {
+        for headers in [
+            &[][..],
+            &[("authorization", wrong.as_str())],
+            &[("authorization", TOKEN)],
+        ] {
+            let answer = running.send(Method::POST, path, headers, r#"{"weight": 50}"#).await;
+            answer.refused(401);
+            assert!(!String::from_utf8_lossy(&answer.body).contains(TOKEN));
+        }
+    }
+    assert_eq!(running.get("/rollout").await.ok()["weight"], 0);
+    running.stop().await;
+
+    let mut site = site;
+    site.settings.host.admin_token = settings::Secret::default();
+    let running = site.start().await;
+    let error = running
+        .send(
+            Method::POST,
+            "/rollout/weight",
+            &[("authorization", "Bearer ")],
+            r#"{"weight": 50}"#,
+        )
+        .await
+        .refused(403);
+    assert!(
+        error["message"].as_str().unwrap().contains("host.admin_token"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_weight_is_a_whole_per_cent() {
+    let (_site, running) = site_with_challenger().await;
+    for weight in [json!(101), json!(-1), json!(2.5), json!("50"), json!(null)] {
+        let error = running
+            .admin("/rollout/weight", &json!({"weight": weight}))
+            .await
+            .refused(422);
+        assert_eq!(error["field"], "weight", "{weight}");
+        assert!(error["allowed"].as_str().unwrap().contains("100"), "{error}");
+    }
+    running.admin("/rollout/weight", &json!({})).await.refused(422);
+    running
+        .admin("/rollout/weight", &json!({"weight": 1, "force": true}))
+        .await
+        .refused(422);
+    assert_eq!(running.get("/rollout").await.ok()["weight"], 0);
+}
+
+#[tokio::test]
+async fn with_no_challenger_there_is_nothing_to_promote() {
+    let site = Site::new();
+    let running = site.start().await;
+    assert_eq!(
+        running.admin("/rollout/promote", &json!({})).await.refused(409)["code"],
+        "no_challenger"
+    );
+}

@@ -1,0 +1,163 @@
+//! `/ltr/score`: the model alone.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::Float64Type;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use axum::http::Method;
+use evil::{Behaviour, Fault, When};
+use ranking::features::DEFAULT_FEATURES;
+use serde_json::{Value, json};
+
+use crate::{BIG, Site, lawyer};
+
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+fn features(area_match: f64) -> Value {
+    lawyer("any", 0.5, area_match)["features"].clone()
+}
+
+#[tokio::test]
+async fn one_row_gets_a_score_and_rows_get_scores_in_their_order() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let one = running
+        .post("/ltr/score", &json!({"features": features(0.125)}))
+        .await
+        .ok();
+    assert_eq!(one["score"], 0.125);
+    let rows = json!({"rows": [features(0.5), features(0.1), features(1e-310)]});
+    assert_eq!(
+        running.post("/ltr/score", &rows).await.ok()["scores"],
+        json!([0.5, 0.1, 1e-310]),
+        "to the last bit"
+    );
+    assert_eq!(
+        running.post("/ltr/score", &json!({"rows": []})).await.ok()["scores"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_missing_or_unknown_feature_is_named() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let mut missing = features(0.5);
+    missing.as_object_mut().unwrap().remove("geo");
+    let mut unknown = features(0.5);
+    unknown["charm"] = json!(0.5);
+    let mut text = features(0.5);
+    text["geo"] = json!("NaN");
+    for (body, field) in [
+        (json!({"features": missing}), "features.geo"),
+        (json!({"features": unknown}), "features.charm"),
+        (json!({"features": text}), "features.geo"),
+        (json!({"rows": [features(0.5), missing]}), "rows[1].geo"),
+    ] {
+        let error = running.post("/ltr/score", &body).await.refused(422);
+        assert_eq!(error["field"], field, "{error}");
+    }
+    for body in [
+        json!({}),
+        json!({"features": features(0.5), "rows": []}),
+        json!({"row": 1}),
+        json!({"rows": 1}),
+    ] {
+        running.post("/ltr/score", &body).await.refused(422);
+    }
+}
+
+#[tokio::test]
+async fn without_scores_there_is_a_reason_and_no_number() {
+    let mut site = Site::new();
+    let running = site.start().await;
+    let body = json!({"features": features(0.5)});
+    assert_eq!(running.post("/ltr/score", &body).await.refused(503)["code"], "no_model");
+    running.stop().await;
+
+    site.settings.host.deadline_ms = 2_000;
+    site.settings.host.ltr_budget_ms = 1_000;
+    let running = site
+        .start_with(Behaviour::Faulty(Fault::TooFew, When::ValuesOver(BIG)))
+        .await;
+    let rows: Vec<Value> = (0..8).map(|_| features(0.5)).collect();
+    assert_eq!(
+        running.post("/ltr/score", &json!({"rows": rows})).await.refused(503)["code"],
+        "bad_output"
+    );
+}
+
+fn stream(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter(columns.iter().map(|(name, column)| (*name, column.clone()))).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn columns() -> Vec<(&'static str, ArrayRef)> {
+    let column = |name| -> ArrayRef {
+        match name {
+            "area_match" => Arc::new(Float64Array::from(vec![0.25, 0.75])),
+            _ => Arc::new(Float64Array::from(vec![Some(0.5), None])),
+        }
+    };
+    // Not in the schema's order: columns go by name.
+    DEFAULT_FEATURES
+        .iter()
+        .rev()
+        .map(|name| (*name, column(*name)))
+        .collect()
+}
+
+#[tokio::test]
+async fn arrow_goes_in_and_arrow_comes_out() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let answer = running
+        .send(
+            Method::POST,
+            "/ltr/score",
+            &[("content-type", ARROW)],
+            stream(&columns()),
+        )
+        .await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, ARROW));
+    let scores: Vec<f64> = StreamReader::try_new(answer.body.as_slice(), None)
+        .unwrap()
+        .flat_map(|batch| batch.unwrap()["score"].as_primitive::<Float64Type>().values().to_vec())
+        .collect();
+    assert_eq!(scores, [0.25, 0.75, 0.25, 0.75], "both batches, in order");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_none_or_lacks_a_column_is_refused() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let send = async |body: Vec<u8>| {
+        running
+            .send(Method::POST, "/ltr/score", &[("content-type", ARROW)], body)
+            .await
+    };
+    let error = send(stream(&columns()[1..])).await.refused(422);
+    assert_eq!(error["field"], "maturity");
+    assert_eq!(
+        send(b"not a stream".to_vec()).await.refused(400)["code"],
+        "invalid_arrow"
+    );
+    let whole = stream(&columns());
+    let mut cut = 0;
+    for end in (0..whole.len()).step_by(97) {
+        let answer = send(whole[..end].to_vec()).await;
+        assert!(
+            answer.status.is_client_error() || answer.status.is_success(),
+            "{end} bytes: {}",
+            answer.status
+        );
+        cut += u32::from(answer.status.is_client_error());
+    }
+    assert!(cut > 0);
+}

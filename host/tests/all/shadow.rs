@@ -1,0 +1,140 @@
+//! A comparison is one joined record that the client never notices.
+
+use evil::{Behaviour, Fault, When};
+use ranking::pseudonym;
+use serde_json::json;
+use store::Store;
+use uuid::Uuid;
+
+use crate::{BIG, Running, Site, VERSION, big_case, case, ids, request_id};
+
+/// All compared requests, labelled with zeros.
+async fn compared(running: &Running) -> Vec<ranking::ShadowCase> {
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    running.gateway.store.label_shadow(&[], later).await.unwrap();
+    running.gateway.store.shadow_cases(VERSION, later).await.unwrap()
+}
+
+async fn impressions(store: &Store) -> usize {
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    store
+        .events_between(chrono::DateTime::UNIX_EPOCH, later)
+        .await
+        .unwrap()
+        .len()
+}
+
+#[tokio::test]
+async fn a_forced_comparison_is_kept_with_both_ranks_and_the_user_sees_legacy() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let before = running.metric("ltr_shadow_total{outcome=\"ok\"}").await;
+    let mut body = case(1);
+    body["top_n"] = json!(1);
+    let answer = running
+        .rank(&[("x-shadow-ltr", "1"), ("x-request-id", &request_id(1))], &body)
+        .await;
+    assert_eq!(answer.header("x-ltr-logged"), "committed");
+    assert_eq!(
+        (ids(&answer.ok()), &answer.json()["source"]),
+        (vec!["adv_1"], &json!("legacy"))
+    );
+    assert!(running.metric("ltr_shadow_total{outcome=\"ok\"}").await >= before + 1.0);
+
+    let kept = compared(&running).await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0].request_id.to_string(), kept[0].outcome.as_str()),
+        (request_id(1), "ok")
+    );
+    assert!(kept[0].score_us.is_some());
+    let ranks: Vec<_> = kept[0]
+        .rows
+        .iter()
+        .map(|row| (row.lawyer_id.as_str(), row.rank_legacy, row.rank_ltr))
+        .collect();
+    assert_eq!(
+        ranks,
+        [("adv_1", 1, Some(3)), ("adv_2", 2, Some(2)), ("adv_3", 3, Some(1))],
+        "every candidate, shown or not"
+    );
+}
+
+#[tokio::test]
+async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.rank(&[("x-shadow-ltr", "1")], &case(1)).await.ok();
+    let user: Uuid = case(1)["case"]["user_id"].as_str().unwrap().parse().unwrap();
+    let url = site.settings.database.url.clone();
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let users: Vec<String> = sqlx::query_scalar("SELECT DISTINCT user_id FROM ltr_shadow_log")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(users, [pseudonym(&running.gateway.salt, user).to_string()]);
+    assert_ne!(users, [user.to_string()]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_kept_once() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let headers = [("x-shadow-ltr", "1"), ("x-request-id", &*request_id(1))];
+    for _ in 0..3 {
+        let answer = running.rank(&headers, &case(1)).await;
+        assert_eq!(answer.header("x-ltr-logged"), "committed");
+    }
+    assert_eq!(impressions(&running.gateway.store).await, 1);
+    assert_eq!(compared(&running).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_from_the_edge_leaves_nothing_but_the_comparison() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    let answer = running.rank(&[("x-ltr-edge-copy", "1")], &case(1)).await.ok();
+    assert_eq!(answer["source"], "legacy", "no rollout for a copy");
+    assert_eq!(impressions(&running.gateway.store).await, 0);
+    assert_eq!(compared(&running).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_challenger_that_fails_is_kept_as_such_and_the_client_never_hears_of_it() {
+    let mut site = Site::new();
+    site.settings.host.ltr_budget_ms = 1_000;
+    let running = site
+        .start_with(Behaviour::Faulty(Fault::Trap, When::ValuesOver(BIG)))
+        .await;
+    let before = running.metric("ltr_shadow_total{outcome=\"trap\"}").await;
+    let answer = running.rank(&[("x-shadow-ltr", "1")], &big_case(1)).await.ok();
+    assert_eq!(
+        (&answer["source"], &answer["fallback"]),
+        (&json!("legacy"), &json!(null))
+    );
+    assert!(running.metric("ltr_shadow_total{outcome=\"trap\"}").await >= before + 1.0);
+    let kept = compared(&running).await;
+    assert_eq!((kept[0].outcome.as_str(), kept[0].score_us), ("trap", None));
+    assert!(
+        kept[0]
+            .rows
+            .iter()
+            .all(|row| row.rank_ltr.is_none() && row.fair_ltr.is_none())
+    );
+    assert_eq!(kept[0].rows.len(), 8);
+}
+
+#[tokio::test]
+async fn the_sampled_share_is_compared_without_being_asked_for() {
+    let mut site = Site::new();
+    site.settings.shadow.fraction = 0.10;
+    let running = site.start_with(Behaviour::Honest).await;
+    for id in 0..400_u32 {
+        let id = Uuid::new_v5(&Uuid::nil(), &id.to_be_bytes()).to_string();
+        running.rank(&[("x-request-id", &id)], &case(1)).await.ok();
+    }
+    let compared = compared(&running).await.len();
+    // 10 % of 400, and four standard deviations around it; the ids are fixed.
+    assert!((16..=64).contains(&compared), "{compared} of 400");
+}

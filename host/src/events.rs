@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::body::Body;
@@ -18,6 +19,9 @@ use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::json::Json;
 use crate::writer::NotKept;
+
+/// How long a sender waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Takes events: all of them, or none.
 ///
@@ -36,7 +40,10 @@ pub async fn events(
         .writer
         .hand_over(events.into_iter().map(Record::Event).collect())
     {
-        Ok(receipt) => receipt.committed().await,
+        Ok(receipt) => receipt
+            .committed_within(PATIENCE)
+            .await
+            .ok_or_else(|| ApiError::unavailable("slow_database", "not written yet; sending the same again is safe"))?,
         Err(full) => Err(full),
     };
     let outcomes = kept.map_err(|error| match error {
@@ -89,13 +96,14 @@ async fn check_shown(gateway: &Gateway, events: &[Event]) -> Result<(), ApiError
             }
             EventBody::Action(action) => action,
         };
-        if !in_case.contains(&action.lawyer_id) && !drained {
+        if !in_case.contains(&action.lawyer_id) {
             // The impression may still be waiting to be written: what was handed over before is on disk once
             // something that is handed over now is.
-            drained = true;
-            if let Ok(receipt) = gateway.writer.hand_over(Vec::new()) {
+            if !std::mem::replace(&mut drained, true)
+                && let Ok(receipt) = gateway.writer.hand_over(Vec::new())
+            {
                 // Nothing was to be written, so nothing can have failed.
-                let _ = receipt.committed().await;
+                let _ = receipt.committed_within(PATIENCE).await;
             }
             in_case.extend(gateway.store.shown(event.case_id).await?);
         }

@@ -71,7 +71,13 @@ async fn write_all(store: Store, mut queue: mpsc::Receiver<Job>) {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        let kept = store.append(&records).await;
+        // Another program that holds the file delays what was handed over; it must not lose it.
+        let kept = loop {
+            match store.append(&records).await {
+                Err(error) if error.is_busy() => tracing::warn!(%error, "the database is held by another program"),
+                kept => break kept,
+            }
+        };
         if let Err(error) = &kept {
             tracing::error!(%error, records = records.len(), "a batch was not written");
         }

@@ -16,6 +16,8 @@ use tokio::sync::Semaphore;
 pub use breaker::Breaker;
 pub use load::{Loader, Refusal};
 
+/// How long after its time a component call is still waited for: it stops by itself at the next tick.
+pub const GRACE: Duration = Duration::from_millis(20);
 /// Refusals that are remembered for `GET /models`.
 const REFUSALS: usize = 32;
 
@@ -27,16 +29,21 @@ pub struct Model {
     /// For each column of the component, where in the schema it is.
     pub columns: Vec<usize>,
     breaker: Breaker,
+    /// Calls of this component that may run at once: more than the processors would only slow each other, and
+    /// one model's calls never wait for another's.
+    turns: Arc<Semaphore>,
 }
 
 impl Model {
     /// A model whose component reads `columns` of the schema.
     pub fn new(version: String, scorer: Scorer, columns: Vec<usize>) -> Model {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
         Model {
             version,
             scorer,
             columns,
             breaker: Breaker::default(),
+            turns: Arc::new(Semaphore::new(processors)),
         }
     }
 }
@@ -82,22 +89,10 @@ pub struct LoadedModel {
 }
 
 /// The models of this gateway.
+#[derive(Default)]
 pub struct Models {
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
-    /// Component calls that may run at once: more than the processors would only slow each other.
-    turns: Arc<Semaphore>,
-}
-
-impl Default for Models {
-    fn default() -> Models {
-        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Models {
-            serving: RwLock::default(),
-            refused: Mutex::default(),
-            turns: Arc::new(Semaphore::new(processors)),
-        }
-    }
 }
 
 /// The scores of one case, and the time they took inside the component.
@@ -216,7 +211,7 @@ impl Models {
     }
 
     async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
-        let turn = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned());
+        let turn = tokio::time::timeout_at(until.into(), model.turns.clone().acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Err("busy");
         };
@@ -231,7 +226,7 @@ impl Models {
             })
         });
         // The component stops by itself at `until`; a little later nobody waits for it any more.
-        let Ok(answer) = tokio::time::timeout_at((until + Duration::from_millis(20)).into(), task).await else {
+        let Ok(answer) = tokio::time::timeout_at((until + GRACE).into(), task).await else {
             return Err("timeout");
         };
         match answer {

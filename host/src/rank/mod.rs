@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
-use crate::models::{Model, Scored};
+use crate::models::{GRACE, Model, Scored};
 use crate::writer::NotKept;
 use crate::{body, observe};
 use request::RankRequest;
@@ -69,7 +69,7 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
     let sampled = edge_copy || says_yes(&headers, "x-shadow-ltr") || gateway.shadow.selects(&id);
     let compared = serving.challenger.as_ref().filter(|_| sampled);
 
-    let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER);
+    let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
     let (served, shadow) = tokio::join!(
         ltr(&gateway, server, &request.candidates, until),
         // Where the same model answers, its answer is the comparison.

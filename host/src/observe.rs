@@ -58,9 +58,9 @@ fn describe() {
 pub async fn time_request(request: Request, next: Next) -> Response {
     let start = Instant::now();
     // Strangers can invent methods; each would be a series of its own.
-    let method = match request.method() {
-        &Method::GET => "GET",
-        &Method::POST => "POST",
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
         _ => "other",
     };
     let path = request

@@ -1,6 +1,6 @@
 //! The image: a model laid out for scoring, as position-independent little-endian bytes.
 //!
-//! A header of 64 bytes, then these sections, each beginning at a multiple of 8:
+//! A header of 64 bytes, then these sections, each but the last beginning at a multiple of 8:
 //!
 //! | section | record | bytes |
 //! |---|---|---|
@@ -12,12 +12,16 @@
 //! | linear leaves | constant f64, first term u32, terms u32; one a leaf, or none at all | 16 |
 //! | terms | coefficient f64, feature u32, 0 | 16 |
 //! | words | 32 bits of a category set | 4 |
+//! | covers | training rows u32, positive; one a node, or none at all | 4 |
 //!
 //! A **column** is a feature with its missing values already sent to their side: where they go left it
 //! holds -inf, where they go right NaN, so that a node needs nothing but `x <= threshold`. The children
 //! of a node are neighbours: left is `child`, right `child + 1`. A leaf is its own child; its column,
 //! one past the last, always holds -inf, and the bits of its threshold are the leaf's number (a positive
 //! denormal). So a walk needs no test for leaves but "did not move".
+//!
+//! Where there are covers, the nodes of each tree lie breadth first: explaining goes down every branch, and
+//! nodes that two parents share would make that exponential.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -25,13 +29,14 @@ use core::fmt;
 
 use crate::model::{Child, LinearLeaf, Missing, Rule, Split, Tree};
 use crate::objective::Conversion;
-use crate::{Model, Scaler};
+use crate::{Model, Scaler, fast};
 
 pub(crate) const MAGIC: [u8; 8] = *b"forest\0\x01";
 pub(crate) const HEADER_BYTES: usize = 64;
 
 pub(crate) const AVERAGE_OUTPUT: u32 = 1;
 pub(crate) const SCALED: u32 = 2;
+pub(crate) const COVERED: u32 = 4;
 
 pub(crate) const TREE_CATEGORICAL: u32 = 1;
 pub(crate) const TREE_LINEAR: u32 = 2;
@@ -120,6 +125,8 @@ struct Packer {
     linear: Vec<(f64, u32, u32)>,
     terms: Vec<(f64, u32)>,
     words: Vec<u32>,
+    /// `None` if a tree lacks its counts, or is linear: LightGBM does not explain those.
+    covers: Option<Vec<u32>>,
 }
 
 /// Counts fit: the text a model comes from is shorter than 2^30 bytes.
@@ -135,15 +142,18 @@ impl Packer {
         for (number, column) in columns.values_mut().enumerate() {
             *column = count(number);
         }
+        let has_linear = model.trees.iter().any(|tree| tree.linear.is_some());
+        let covered = !has_linear && model.trees.iter().all(|tree| tree.counts.is_some());
         Packer {
             columns,
-            has_linear: model.trees.iter().any(|tree| tree.linear.is_some()),
+            has_linear,
             trees: Vec::new(),
             nodes: Vec::new(),
             leaves: Vec::new(),
             linear: Vec::new(),
             terms: Vec::new(),
             words: Vec::new(),
+            covers: covered.then(Vec::new),
         }
     }
 
@@ -180,6 +190,12 @@ impl Packer {
             self.nodes.push(node);
             at += 1;
         }
+        if let (Some(covers), Some(counts)) = (&mut self.covers, &tree.counts) {
+            covers.extend(order.iter().map(|node| match *node {
+                Child::Split(number) => counts.splits[number as usize],
+                Child::Leaf(leaf) => counts.leaves[leaf as usize],
+            }));
+        }
         self.words.extend(&tree.category_words);
         self.leaves.extend(&tree.leaf_values);
         if let Some(leaves) = &tree.linear {
@@ -215,7 +231,8 @@ impl Packer {
     }
 
     fn finish(self, model: &Model, scaler: Option<&Scaler>) -> Vec<u8> {
-        let mut image = self.header(model, scaler.is_some());
+        let tables = fast::pack(model, scaler).unwrap_or_default();
+        let mut image = self.header(model, scaler.is_some(), tables.len());
         for (offset, scale) in scaler.into_iter().flat_map(Scaler::pairs) {
             image.extend(offset.to_le_bytes());
             image.extend(scale.to_le_bytes());
@@ -242,14 +259,17 @@ impl Packer {
             put(&mut image, &[feature, 0]);
         }
         put(&mut image, &self.words);
+        put(&mut image, self.covers.as_deref().unwrap_or_default());
         image.resize(image.len().next_multiple_of(8), 0);
+        image.extend(tables);
         image
     }
 
-    fn header(&self, model: &Model, scaled: bool) -> Vec<u8> {
+    fn header(&self, model: &Model, scaled: bool, tables: usize) -> Vec<u8> {
         let (code, sigma) = conversion_code(model.conversion);
         let average = if model.average_output { AVERAGE_OUTPUT } else { 0 };
-        let flags = average | if scaled { SCALED } else { 0 };
+        let covered = if self.covers.is_some() { COVERED } else { 0 };
+        let flags = average | covered | if scaled { SCALED } else { 0 };
         let mut header = Vec::from(MAGIC);
         put(
             &mut header,
@@ -263,7 +283,13 @@ impl Packer {
         put(&mut header, &[count(self.leaves.len()), count(self.linear.len())]);
         put(
             &mut header,
-            &[count(self.terms.len()), count(self.words.len()), flags, code, 0],
+            &[
+                count(self.terms.len()),
+                count(self.words.len()),
+                flags,
+                code,
+                count(tables),
+            ],
         );
         header.extend(sigma.to_le_bytes());
         debug_assert_eq!(header.len(), HEADER_BYTES);
@@ -277,7 +303,7 @@ fn put(image: &mut Vec<u8>, numbers: &[u32]) {
     }
 }
 
-fn column_kind(split: &Split) -> u32 {
+pub(crate) fn column_kind(split: &Split) -> u32 {
     match split.rule {
         Rule::Categorical { .. } => kind::CATEGORY,
         Rule::Numerical {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! model text --Model::parse--> Model --pack--> image (bytes) --Forest::new--> Forest --score--> scores
-//!                                |
+//!                                |                                              +--explain--> contributions
 //!                                +--oracle::score--> the same scores, by the rules one by one
 //! ```
 //!
@@ -27,11 +27,13 @@
 //! assert_eq!(scores, [-1.5, 2.5]);
 //! ```
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
 pub mod bundle;
+mod explain;
+mod fast;
 mod image;
 pub mod math;
 mod model;
@@ -41,6 +43,8 @@ mod packed;
 mod parse;
 mod scaler;
 
+pub use explain::ExplainError;
+pub use fast::Scratch;
 pub use image::{ImageError, pack};
 pub use model::Model;
 pub use packed::Forest;

@@ -31,6 +31,17 @@ pub(crate) struct Tree {
     pub category_words: Vec<u32>,
     /// One entry a leaf in a linear tree; `None` in an ordinary one.
     pub linear: Option<Vec<LinearLeaf>>,
+    /// `None` where the text does not have them all, or one is not positive.
+    pub counts: Option<Counts>,
+}
+
+/// Training rows that reached the tree's parts, all positive. Only explanations need them.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    /// `internal_count`: one a split.
+    pub splits: Vec<u32>,
+    /// `leaf_count`: one a leaf.
+    pub leaves: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]

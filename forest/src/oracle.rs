@@ -6,7 +6,10 @@
 use alloc::vec::Vec;
 
 use crate::model::{Child, LinearLeaf, Missing, Rule, Split, Tree};
-use crate::{Model, Output, ZERO_THRESHOLD, flush_zero};
+use crate::{ExplainError, Model, Output, ZERO_THRESHOLD, flush_zero};
+
+/// Most features [`explain`] takes: it looks at every set of them.
+pub const MAX_EXPLAINED_FEATURES: usize = 16;
 
 /// Scores one row.
 ///
@@ -34,6 +37,78 @@ pub fn score(model: &Model, row: &[f64], output: Output, out: &mut [f64]) {
     }
     // 4. The objective converts the sum.
     model.conversion.apply(out);
+}
+
+/// Contributions of the features to one row's raw scores, by their definition instead of an algorithm: Shapley values
+/// of the game whose worth of a set of features is what the trees give when only those are known. Where a split asks a
+/// feature that is not known, both branches count, by the share of training rows that took them.
+///
+/// `row` is as for [`score`]; `out` gets, output after output, a contribution a feature and then the expected value,
+/// which is the worth of knowing nothing.
+///
+/// # Errors
+/// Trees that are linear, or do not say how many training rows took which branch.
+///
+/// # Panics
+/// If `row` is shorter or `out` has another length, or with more than [`MAX_EXPLAINED_FEATURES`] features.
+pub fn explain(model: &Model, row: &[f64], out: &mut [f64]) -> Result<(), ExplainError> {
+    let features = model.num_features();
+    assert!(features <= MAX_EXPLAINED_FEATURES, "{features} features");
+    assert_eq!(out.len(), model.outputs * (features + 1), "one group an output");
+    if model.trees.iter().any(|tree| tree.linear.is_some()) {
+        return Err(ExplainError::LinearTrees);
+    }
+    let row: Vec<f64> = row[..features].iter().map(|&x| flush_zero(x)).collect();
+    out.fill(0.0);
+    for (number, tree) in model.trees.iter().enumerate() {
+        let group = &mut out[number % model.outputs * (features + 1)..][..=features];
+        let worths = (0..1_u32 << features).map(|known| worth(tree, &row, known).ok_or(ExplainError::NoCounts));
+        let worths = worths.collect::<Result<Vec<f64>, _>>()?;
+        group[features] += worths[0];
+        for (set, without) in worths.iter().enumerate() {
+            for feature in (0..features).filter(|feature| set >> feature & 1 == 0) {
+                let with = worths[set | 1 << feature];
+                group[feature] += shapley_weight(features, set.count_ones() as usize) * (with - without);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `size! (n - size - 1)! / n!`: how often, among all orders of `n` features, one comes right behind a given set.
+fn shapley_weight(n: usize, size: usize) -> f64 {
+    let factorial = |n: usize| (1..=n).map(|k| k as f64).product::<f64>();
+    factorial(size) * factorial(n - size - 1) / factorial(n)
+}
+
+/// What a tree gives when only the features whose bits are set are known; `None` without counts.
+fn worth(tree: &Tree, row: &[f64], known: u32) -> Option<f64> {
+    if tree.splits.is_empty() {
+        return Some(tree.leaf_values[0]);
+    }
+    let counts = tree.counts.as_ref()?;
+    let count = |child| match child {
+        Child::Split(number) => f64::from(counts.splits[number as usize]),
+        Child::Leaf(leaf) => f64::from(counts.leaves[leaf as usize]),
+    };
+    let mut sum = 0.0;
+    let mut open = alloc::vec![(Child::Split(0), 1.0)];
+    while let Some((at, share)) = open.pop() {
+        let split = match at {
+            Child::Split(number) => &tree.splits[number as usize],
+            Child::Leaf(leaf) => {
+                sum += share * tree.leaf_values[leaf as usize];
+                continue;
+            }
+        };
+        if known >> split.feature & 1 == 1 {
+            let left = goes_left(tree, split, row);
+            open.push((if left { split.left } else { split.right }, share));
+        } else {
+            open.extend([split.left, split.right].map(|child| (child, share * count(child) / count(at))));
+        }
+    }
+    Some(sum)
 }
 
 fn tree_value(tree: &Tree, row: &[f64]) -> f64 {

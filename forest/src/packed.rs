@@ -2,6 +2,7 @@
 
 use alloc::vec;
 
+use crate::fast::{Scratch, Tables};
 use crate::image::{self, ImageError, kind};
 use crate::objective::Conversion;
 use crate::parse::MAX_OUTPUTS;
@@ -15,35 +16,37 @@ const BLOCK: usize = 32;
 /// A model ready to score: a view over an image, nothing copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Forest<'a> {
-    width: usize,
-    outputs: usize,
-    average_output: bool,
-    conversion: Conversion,
-    scaling: &'a [[u8; 16]],
-    columns: &'a [[u8; 8]],
-    trees: &'a [[u8; 16]],
-    nodes: &'a [[u8; 16]],
-    leaves: &'a [[u8; 8]],
-    linear: &'a [[u8; 16]],
-    terms: &'a [[u8; 16]],
-    words: &'a [[u8; 4]],
+    pub(crate) width: usize,
+    pub(crate) outputs: usize,
+    pub(crate) average_output: bool,
+    pub(crate) conversion: Conversion,
+    pub(crate) scaling: &'a [[u8; 16]],
+    pub(crate) columns: &'a [[u8; 8]],
+    pub(crate) trees: &'a [[u8; 16]],
+    pub(crate) nodes: &'a [[u8; 16]],
+    pub(crate) leaves: &'a [[u8; 8]],
+    pub(crate) linear: &'a [[u8; 16]],
+    pub(crate) terms: &'a [[u8; 16]],
+    pub(crate) words: &'a [[u8; 4]],
+    pub(crate) covers: &'a [[u8; 4]],
+    tables: Option<Tables<'a>>,
 }
 
 /// A record of 16 bytes read as a number and two 32-bit fields.
 #[inline(always)]
-fn record(bytes: &[u8; 16]) -> (u64, u32, u32) {
+pub(crate) fn record(bytes: &[u8; 16]) -> (u64, u32, u32) {
     let whole = u128::from_le_bytes(*bytes);
     (whole as u64, (whole >> 64) as u32, (whole >> 96) as u32)
 }
 
 #[inline(always)]
-fn float(bytes: &[u8; 8]) -> f64 {
+pub(crate) fn float(bytes: &[u8; 8]) -> f64 {
     f64::from_le_bytes(*bytes)
 }
 
 /// The first node, the end of the nodes and the flags of a tree.
 #[inline(always)]
-fn tree_record(bytes: &[u8; 16]) -> (u32, u32, u32) {
+pub(crate) fn tree_record(bytes: &[u8; 16]) -> (u32, u32, u32) {
     let (nodes, flags, _) = record(bytes);
     (nodes as u32, (nodes >> 32) as u32, flags)
 }
@@ -81,11 +84,11 @@ impl<'a> Forest<'a> {
         let (words, _) = header[8..56].as_chunks::<4>();
         let field = |number: usize| u32::from_le_bytes(words[number]);
         let (width, outputs, flags) = (field(0), field(1), field(9));
-        if flags & !(image::AVERAGE_OUTPUT | image::SCALED) != 0 || field(11) != 0 {
+        if flags & !(image::AVERAGE_OUTPUT | image::SCALED | image::COVERED) != 0 {
             return Err(ImageError("unknown flag in the image's header"));
         }
         let mut sections = Sections(body);
-        let forest = Forest {
+        let mut forest = Forest {
             width: width as usize,
             outputs: outputs as usize,
             average_output: flags & image::AVERAGE_OUTPUT != 0,
@@ -98,11 +101,19 @@ impl<'a> Forest<'a> {
             linear: sections.take(field(6))?,
             terms: sections.take(field(7))?,
             words: sections.take(field(8))?,
+            covers: sections.take(if flags & image::COVERED != 0 { field(4) } else { 0 })?,
+            tables: None,
         };
-        if sections.0.len() >= 8 {
-            return Err(ImageError("bytes after the image's last section"));
-        }
         forest.check()?;
+        let tables = field(11) as usize;
+        match sections.0.len().checked_sub(tables) {
+            Some(0..8) if tables == 0 => {}
+            Some(padding @ 0..8) => {
+                let tables = Tables::new(&sections.0[padding..], forest.width, forest.outputs)?;
+                forest.tables = Some(tables);
+            }
+            _ => return Err(ImageError("bytes after the image's last section")),
+        }
         Ok(forest)
     }
 
@@ -146,7 +157,8 @@ impl<'a> Forest<'a> {
         if self.terms.iter().any(|term| record(term).1 as usize >= self.width) {
             return Err(ImageError("feature of a linear leaf out of range"));
         }
-        self.trees.iter().try_for_each(|tree| self.check_tree(tree))
+        self.trees.iter().try_for_each(|tree| self.check_tree(tree))?;
+        self.check_covers()
     }
 
     fn check_tree(&self, tree: &[u8; 16]) -> Result<(), ImageError> {
@@ -197,6 +209,14 @@ impl<'a> Forest<'a> {
     /// # Panics
     /// If the lengths do not fit that shape.
     pub fn score(&self, rows: &[f64], output: Output, out: &mut [f64]) {
+        self.score_with(&mut Scratch::default(), rows, output, out);
+    }
+
+    /// [`score`](Forest::score) with memory to work in that is kept from call to call.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the shape that [`score`](Forest::score) names.
+    pub fn score_with(&self, scratch: &mut Scratch, rows: &[f64], output: Output, out: &mut [f64]) {
         let count = rows.len() / self.width;
         assert_eq!(rows.len(), count * self.width, "rows of {} values", self.width);
         assert_eq!(
@@ -207,7 +227,18 @@ impl<'a> Forest<'a> {
         if count == 0 {
             return;
         }
-        let block = count.min(BLOCK);
+        match &self.tables {
+            Some(tables) => tables.sum(rows, self.width, self.outputs, scratch, out),
+            None => self.sum_plainly(rows, out),
+        }
+        if output == Output::Converted {
+            self.convert(out);
+        }
+    }
+
+    /// Adds up the trees by the image's own nodes.
+    fn sum_plainly(&self, rows: &[f64], out: &mut [f64]) {
+        let block = (rows.len() / self.width).min(BLOCK);
         let stride = self.columns.len() + 1;
         let mut features = vec![0.0; block * self.width];
         // The column past the last, which leaves compare, keeps -inf.
@@ -221,13 +252,10 @@ impl<'a> Forest<'a> {
             self.prepare(features, &mut values);
             self.sum(features, &values, out);
         }
-        if output == Output::Converted {
-            self.convert(out);
-        }
     }
 
     /// Scales and flushes a block's features in place and fills its columns.
-    fn prepare(&self, features: &mut [f64], values: &mut [f64]) {
+    pub(crate) fn prepare(&self, features: &mut [f64], values: &mut [f64]) {
         let stride = self.columns.len() + 1;
         for (row, values) in features
             .chunks_exact_mut(self.width)
@@ -325,16 +353,20 @@ impl<'a> Forest<'a> {
             if child == at {
                 return at;
             }
-            let x = values[base + (column & !image::CATEGORY_NODE) as usize];
-            let left = if column & image::CATEGORY_NODE == 0 {
-                x <= f64::from_bits(threshold)
-            } else {
-                let first = threshold as u32 as usize;
-                let set = &self.words[first..first + (threshold >> 32) as usize];
-                in_set(set, x)
-            };
+            let left = self.goes_left(threshold, column, &values[base..]);
             at = child + u32::from(!left);
         }
+    }
+
+    /// Whether a row with these columns goes left at a split that may ask a category set.
+    #[inline(always)]
+    pub(crate) fn goes_left(&self, threshold: u64, column: u32, values: &[f64]) -> bool {
+        let x = values[(column & !image::CATEGORY_NODE) as usize];
+        if column & image::CATEGORY_NODE == 0 {
+            return x <= f64::from_bits(threshold);
+        }
+        let first = threshold as u32 as usize;
+        in_set(&self.words[first..first + (threshold >> 32) as usize], x)
     }
 
     /// What a tree adds for a row that ended at this leaf node.
@@ -380,7 +412,7 @@ fn last16(header: &[u8; image::HEADER_BYTES]) -> [u8; 16] {
 }
 
 #[inline(always)]
-fn halves(bytes: [u8; 8]) -> (u32, u32) {
+pub(crate) fn halves(bytes: [u8; 8]) -> (u32, u32) {
     let whole = u64::from_le_bytes(bytes);
     (whole as u32, (whole >> 32) as u32)
 }

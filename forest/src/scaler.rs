@@ -66,6 +66,11 @@ impl Scaler {
         self.offset.is_empty()
     }
 
+    /// `(offset, scale)` of a feature.
+    pub(crate) fn pair(&self, feature: usize) -> (f64, f64) {
+        (self.offset[feature], self.scale[feature])
+    }
+
     /// `(offset, scale)` in feature order.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
         self.offset.iter().copied().zip(self.scale.iter().copied())

@@ -39,6 +39,8 @@ enum Command {
     },
     /// Score rows of a file with a component
     Score(offline::ScoreArgs),
+    /// Say what each feature contributed to the scores of rows
+    Explain(offline::ExplainArgs),
     /// Say what a component is
     Inspect(offline::InspectArgs),
     /// Ask or change a running gateway's rollout
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
             serve::run(settings).map(|()| ExitCode::SUCCESS)
         }
         Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => offline::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
     };

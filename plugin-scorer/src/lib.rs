@@ -8,11 +8,11 @@ mod baked;
 
 wit_bindgen::generate!({ path: "../wit", world: "scorer" });
 
-use exports::ltr::scorer::scoring::{Description, Guest, Output, ScoreError, Window};
+use exports::ltr::scorer::scoring::{Description, ExplainError, Guest, Output, ScoreError, Window};
 
 /// The version of `wit/scorer.wit`.
-const CONTRACT_VERSION: &str = "1.0.0";
-/// Values taken in one call: 128 MiB of rows, half of what a host grants by default.
+const CONTRACT_VERSION: &str = "1.1.0";
+/// Values taken, or given, in one call: 128 MiB, half of what a host grants by default.
 const MAX_VALUES: usize = 16 << 20;
 
 struct Scorer;
@@ -65,5 +65,26 @@ impl Guest for Scorer {
         };
         model.forest.score(&rows, output, &mut scores);
         Ok(scores)
+    }
+
+    fn explain(rows: Vec<f64>) -> Result<Vec<f64>, ExplainError> {
+        let model = baked::model()
+            .as_ref()
+            .map_err(|reason| ExplainError::Model(reason.clone()))?;
+        let width = model.forest.width();
+        // Outputs are below 2^16 and names below 2^32: wider than a usize here.
+        let answer_a_row = model.forest.outputs() as u64 * (width as u64 + 1);
+        let most_rows = (MAX_VALUES as u64 / answer_a_row) as usize;
+        if rows.len() / width > most_rows {
+            return Err(ExplainError::TooManyValues((most_rows * width) as u32));
+        }
+        if !rows.len().is_multiple_of(width) {
+            return Err(ExplainError::Ragged(width as u32));
+        }
+        let mut contributions = vec![0.0; rows.len() / width * answer_a_row as usize];
+        match model.forest.explain(&rows, &mut contributions) {
+            Ok(()) => Ok(contributions),
+            Err(reason) => Err(ExplainError::NotExplainable(reason.to_string())),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the contract this host speaks.
-pub const CONTRACT_VERSION: &str = "1.0.0";
+pub const CONTRACT_VERSION: &str = "1.1.0";
 /// The interface a scorer exports, without its version.
 pub(crate) const INTERFACE: &str = "ltr:scorer/scoring";
 /// More features than any sane row; bounds what a description may cost.

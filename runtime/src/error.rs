@@ -18,7 +18,7 @@ pub enum LoadError {
     TooComplex(String),
     #[error("the component imports {}; a scorer imports nothing", .0.join(", "))]
     HasImports(Vec<String>),
-    #[error("the component does not export ltr:scorer/scoring@1.0.0: {0}")]
+    #[error("the component does not export ltr:scorer/scoring@1.1.0: {0}")]
     WrongWorld(String),
     #[error(
         "the component is built for contract {found}; this host speaks {}",

@@ -10,7 +10,7 @@ use crate::{Description, Limits, LoadError, Output, ScoreError};
 
 /// What a description may take to copy, in bytes: room for 10,000 names of 100 bytes each.
 const MAX_DESCRIPTION_BYTES: usize = 4 << 20;
-/// What an answer may take to copy beyond its scores, in bytes: the text of a refusal.
+/// What an answer may take to copy beyond its numbers, in bytes: the text of a refusal.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 /// Why a call ended without an answer. The instance is of no further use.
@@ -139,7 +139,28 @@ impl Instance {
                 "{} scores; expected {expected}",
                 scores.len()
             ))),
-            Err(refusal) => Err(ScoreError::Refused(explain(refusal))),
+            Err(refusal) => Err(ScoreError::Refused(score_refusal(refusal))),
+        }
+    }
+
+    /// Explains whole rows; `expected` is how many numbers they must get, all of them finite.
+    pub(crate) fn explain(&mut self, rows: &[f64], expected: usize, deadline: Instant) -> Result<Vec<f64>, ScoreError> {
+        self.begin(deadline, expected * size_of::<f64>() + MAX_REFUSAL_BYTES);
+        let answer = self.bindings.ltr_scorer_scoring().call_explain(&mut self.store, rows);
+        let contributions = answer
+            .map_err(|e| Failure::of(e).on_score())?
+            .map_err(|refusal| ScoreError::Refused(explain_refusal(refusal)))?;
+        if contributions.len() != expected {
+            let found = contributions.len();
+            return Err(ScoreError::BadOutput(format!(
+                "{found} contributions; expected {expected}"
+            )));
+        }
+        match contributions.iter().find(|x| !x.is_finite()) {
+            Some(x) => Err(ScoreError::BadOutput(format!(
+                "a contribution is {x}; expected finite numbers"
+            ))),
+            None => Ok(contributions),
         }
     }
 
@@ -155,10 +176,26 @@ impl Instance {
     }
 }
 
-fn explain(refusal: scoring::ScoreError) -> String {
+fn score_refusal(refusal: scoring::ScoreError) -> String {
     match refusal {
-        scoring::ScoreError::Ragged(width) => format!("the number of values is not a multiple of {width}"),
-        scoring::ScoreError::TooManyValues(limit) => format!("more than {limit} values in one call"),
+        scoring::ScoreError::Ragged(width) => ragged(width),
+        scoring::ScoreError::TooManyValues(limit) => too_many(limit),
         scoring::ScoreError::Model(message) => message,
     }
+}
+
+fn explain_refusal(refusal: scoring::ExplainError) -> String {
+    match refusal {
+        scoring::ExplainError::Ragged(width) => ragged(width),
+        scoring::ExplainError::TooManyValues(limit) => too_many(limit),
+        scoring::ExplainError::Model(message) | scoring::ExplainError::NotExplainable(message) => message,
+    }
+}
+
+fn ragged(width: u32) -> String {
+    format!("the number of values is not a multiple of {width}")
+}
+
+fn too_many(limit: u32) -> String {
+    format!("more than {limit} values in one call")
 }

@@ -71,6 +71,11 @@ impl Scorer {
         self.shared.description.feature_names.len()
     }
 
+    /// Numbers an explained row gets: for each output a contribution a feature and the expected value.
+    pub fn explained_width(&self) -> usize {
+        self.shared.description.outputs as usize * (self.width() + 1)
+    }
+
     /// Scores `rows` (row-major, [`Scorer::width`] values each, NaN for missing) on the calling thread, which
     /// it blocks for `timeout` at most. Gives `outputs` scores a row, row-major, all rows or none.
     ///
@@ -78,6 +83,32 @@ impl Scorer {
     /// `Busy` when no instance came free in time, `Refused` when `rows` is not whole rows or the component
     /// declines, otherwise what the component did wrong. A failure costs its instance, nothing else.
     pub fn score(&self, rows: &[f64], output: Output, timeout: Duration) -> Result<Vec<f64>, ScoreError> {
+        let outputs = self.shared.description.outputs as usize;
+        self.in_pieces(rows, outputs, timeout, |instance, rows, expected, deadline| {
+            instance.score(rows, output, expected, deadline)
+        })
+    }
+
+    /// Explains the raw scores of `rows`, which are as for [`Scorer::score`]: gives [`Scorer::explained_width`]
+    /// finite numbers a row, row-major, all rows or none. They are LightGBM's `pred_contrib`: for each output one
+    /// contribution a feature in the order of the names and then the expected value, which add up to the raw
+    /// score but for rounding.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`]; `Refused`, too, for a model that cannot be explained, with what it lacks.
+    pub fn explain(&self, rows: &[f64], timeout: Duration) -> Result<Vec<f64>, ScoreError> {
+        self.in_pieces(rows, self.explained_width(), timeout, Instance::explain)
+    }
+
+    /// Calls a component for whole rows, each of which gets `answers` numbers. Big batches go piece by piece, so
+    /// that an instance's memory stays small whatever the caller holds.
+    fn in_pieces(
+        &self,
+        rows: &[f64],
+        answers: usize,
+        timeout: Duration,
+        call: impl Fn(&mut Instance, &[f64], usize, Instant) -> Result<Vec<f64>, ScoreError>,
+    ) -> Result<Vec<f64>, ScoreError> {
         let width = self.width();
         if !rows.len().is_multiple_of(width) {
             return Err(ScoreError::Refused(format!(
@@ -87,33 +118,25 @@ impl Scorer {
         }
         let deadline = Instant::now() + timeout;
         let mut place = self.shared.place(deadline)?;
-        let scores = self.score_in_pieces(place.instance(deadline)?, rows, output, deadline);
+        let instance = place.instance(deadline)?;
+        let piece = (self.shared.limits.max_values_per_call / width.max(answers)).max(1) * width;
+        let answer = if rows.len() <= piece {
+            call(instance, rows, rows.len() / width * answers, deadline)
+        } else {
+            let mut pieces = rows
+                .chunks(piece)
+                .map(|rows| call(instance, rows, rows.len() / width * answers, deadline));
+            let all = Vec::with_capacity(rows.len() / width * answers);
+            pieces.try_fold(all, |mut all, piece| {
+                all.extend(piece?);
+                Ok(all)
+            })
+        };
         // A refusal is an answer: the component is as healthy as before.
-        if matches!(scores, Ok(_) | Err(ScoreError::Refused(_))) {
+        if matches!(answer, Ok(_) | Err(ScoreError::Refused(_))) {
             place.keep();
         }
-        scores
-    }
-
-    /// Big batches go piece by piece, so that an instance's memory stays small whatever the caller holds.
-    fn score_in_pieces(
-        &self,
-        instance: &mut Instance,
-        rows: &[f64],
-        output: Output,
-        deadline: Instant,
-    ) -> Result<Vec<f64>, ScoreError> {
-        let width = self.width();
-        let outputs = self.shared.description.outputs as usize;
-        let piece = (self.shared.limits.max_values_per_call / width).max(1) * width;
-        if rows.len() <= piece {
-            return instance.score(rows, output, rows.len() / width * outputs, deadline);
-        }
-        let mut scores = Vec::with_capacity(rows.len() / width * outputs);
-        for rows in rows.chunks(piece) {
-            scores.extend(instance.score(rows, output, rows.len() / width * outputs, deadline)?);
-        }
-        Ok(scores)
+        answer
     }
 }
 

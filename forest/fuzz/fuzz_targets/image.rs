@@ -1,4 +1,4 @@
-//! Any bytes are refused as an image, or score without panicking.
+//! Any bytes are refused as an image, or score and explain without panicking.
 #![no_main]
 
 use forest::{Forest, Output};
@@ -16,4 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
     let values = [f64::NAN, 0.0, 1.0, -1.0, 40.0, f64::INFINITY, f64::NEG_INFINITY];
     let rows: Vec<f64> = (0..9 * forest.width()).map(|n| values[n % values.len()]).collect();
     forest.score(&rows, Output::Converted, &mut vec![0.0; 9 * forest.outputs()]);
+    let group = forest.width() + 1;
+    let _ = forest.explain(&rows[..forest.width()], &mut vec![0.0; forest.outputs() * group]);
 });

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::ParseError;
 use super::fields::{Field, Fields};
-use crate::model::{Child, LinearLeaf, Missing, Rule, Split, Tree};
+use crate::model::{Child, Counts, LinearLeaf, Missing, Rule, Split, Tree};
 
 pub(super) const KEYS: &[&str] = &[
     "num_leaves",
@@ -17,6 +17,8 @@ pub(super) const KEYS: &[&str] = &[
     "left_child",
     "right_child",
     "leaf_value",
+    "leaf_count",
+    "internal_count",
     "cat_boundaries",
     "cat_threshold",
     "is_linear",
@@ -51,6 +53,7 @@ pub(super) fn tree(fields: &Fields, features: usize) -> Result<Tree, ParseError>
         leaf_values,
         category_words: Vec::new(),
         linear,
+        counts: read_counts(fields, leaves),
     };
     if leaves > 1 {
         let boundaries = read_categories(fields, categories, &mut tree)?;
@@ -58,6 +61,30 @@ pub(super) fn tree(fields: &Fields, features: usize) -> Result<Tree, ParseError>
         check_shape(fields, &tree)?;
     }
     Ok(tree)
+}
+
+/// The counts of training rows, if they are all there and positive. Scoring does without: whatever is wrong
+/// with them costs a model its explanations alone.
+fn read_counts(fields: &Fields, leaves: usize) -> Option<Counts> {
+    // A constant tree splits no rows between branches: LightGBM writes 0, or the number of rows.
+    if leaves == 1 {
+        return Some(Counts {
+            splits: Vec::new(),
+            leaves: vec![1],
+        });
+    }
+    let read = |key, count| {
+        // LightGBM holds them as 32-bit ints.
+        let counts: Vec<i32> = fields.get(key)?.numbers(Some(count), "a number of rows").ok()?;
+        let positive = counts
+            .into_iter()
+            .map(|count| u32::try_from(count).ok().filter(|&c| c > 0));
+        positive.collect::<Option<Vec<u32>>>()
+    };
+    Some(Counts {
+        splits: read("internal_count", leaves - 1)?,
+        leaves: read("leaf_count", leaves)?,
+    })
 }
 
 /// The word boundaries of the tree's bitsets, one more than there are bitsets; empty without any.

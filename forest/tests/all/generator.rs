@@ -73,6 +73,8 @@ pub struct Shape {
     pub leaves: usize,
     pub objective: &'static str,
     pub average: bool,
+    /// What LightGBM can explain: every tree with counts, none of them linear.
+    pub explained: bool,
 }
 
 impl Shape {
@@ -103,16 +105,19 @@ pub fn shapes() -> impl Strategy<Value = Shape> {
         0..20_usize,
         1..24_usize,
         objectives,
-        any::<bool>(),
+        any::<[bool; 2]>(),
     )
-        .prop_map(|(seed, features, iterations, leaves, objective, average)| Shape {
-            seed,
-            features,
-            iterations,
-            leaves,
-            objective,
-            average,
-        })
+        .prop_map(
+            |(seed, features, iterations, leaves, objective, [average, explained])| Shape {
+                seed,
+                features,
+                iterations,
+                leaves,
+                objective,
+                average,
+                explained,
+            },
+        )
 }
 
 /// A model of this shape as text, and the thresholds it asks.
@@ -192,11 +197,31 @@ fn tree_text(number: usize, shape: &Shape, thresholds: &[f64], random: &mut Rand
         )
         .unwrap();
     }
-    if random.chance(30) {
+    if shape.explained || random.chance(30) {
+        counts_text(&mut text, &left, &right, leaves, random);
+    }
+    if !shape.explained && random.chance(30) {
         linear_text(&mut text, leaves, shape, random);
     }
     text.push_str("shrinkage=1\n\n\n");
     text
+}
+
+/// Counts of training rows. Those of two branches mostly add up to that of their split, as they do unless LightGBM
+/// trained on several machines, which estimate.
+fn counts_text(text: &mut String, left: &[i64], right: &[i64], leaves: usize, random: &mut Random) {
+    let leaf_counts: Vec<u64> = (0..leaves).map(|_| 1 + random.next() % 1000).collect();
+    let mut split_counts = vec![0; left.len()];
+    // A split's number is below those of its children.
+    for split in (0..left.len()).rev() {
+        let below = [left[split], right[split]].map(|child| match usize::try_from(child) {
+            Ok(split) => split_counts[split],
+            Err(_) => leaf_counts[!child as usize],
+        });
+        split_counts[split] = below.iter().sum::<u64>() + u64::from(random.chance(5)) * (random.next() % 10);
+    }
+    let (internal, leaf) = (join(&split_counts), join(&leaf_counts));
+    writeln!(text, "internal_count={internal}\nleaf_count={leaf}").unwrap();
 }
 
 fn linear_text(text: &mut String, leaves: usize, shape: &Shape, random: &mut Random) {

@@ -24,6 +24,8 @@ fn refuse_or_score(bytes: &[u8]) {
         let rows = rows(9, forest.width(), &edges(), &mut Random(7));
         let mut scores = vec![0.0; 9 * forest.outputs()];
         forest.score(&rows, Output::Converted, &mut scores);
+        let mut contributions = vec![0.0; 9 * forest.outputs() * (forest.width() + 1)];
+        let _ = forest.explain(&rows, &mut contributions);
     });
 }
 
@@ -68,6 +70,7 @@ fn an_image_out_of_alignment_is_refused() {
         leaves: 2,
         objective: "",
         average: false,
+        explained: true,
     };
     let model = Model::parse(model_text(&shape).0.as_bytes()).expect("valid");
     let mut shifted = vec![0];

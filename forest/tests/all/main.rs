@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bundle;
+mod explain;
 mod generator;
 mod image;
 mod math;

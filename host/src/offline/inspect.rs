@@ -142,7 +142,7 @@ mod tests {
     fn facts() -> ComponentFacts {
         ComponentFacts {
             imports: vec![],
-            exports: vec!["ltr:scorer/scoring@1.0.0".into()],
+            exports: vec!["ltr:scorer/scoring@1.1.0".into()],
             size_bytes: 12345,
             sha256: "ab".repeat(32),
             functions: 7,
@@ -153,7 +153,7 @@ mod tests {
     fn description() -> Description {
         Description {
             model_version: "20261123T021500Z".into(),
-            contract_version: "1.0.0".into(),
+            contract_version: "1.1.0".into(),
             feature_names: (0..50).map(|i| format!("f{i}")).collect(),
             objective: "lambdarank".into(),
             trees: 21,
@@ -200,7 +200,7 @@ mod tests {
         })
         .to_string();
         for text in [
-            "1.0.0",
+            "1.1.0",
             "20261123T021500Z",
             "lambdarank",
             "12345 bytes",

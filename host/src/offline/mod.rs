@@ -1,7 +1,10 @@
-//! Commands that need no gateway: score a file with a component, and say what a component is.
+//! Commands that need no gateway: score a file with a component, explain its scores, and say what a
+//! component is.
 
+mod explain;
 mod inspect;
 mod output;
+mod rows_in;
 mod score;
 
 use std::fs::File;
@@ -9,8 +12,9 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use runtime::{Engine, Limits};
+use runtime::{Engine, Limits, Scorer};
 
+pub use explain::{ExplainArgs, explain};
 pub use inspect::{InspectArgs, inspect};
 pub use score::{ScoreArgs, score};
 
@@ -31,4 +35,11 @@ fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn engine() -> anyhow::Result<Engine> {
     Ok(Engine::new(Limits::default())?)
+}
+
+fn load(path: &Path) -> anyhow::Result<Scorer> {
+    let component = read_component(path)?;
+    engine()?
+        .load(&component)
+        .with_context(|| format!("{} is refused", path.display()))
 }

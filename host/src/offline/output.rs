@@ -20,13 +20,21 @@ pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
 }
 
 /// The fewest digits that read back to the same bits; `nan`, `inf` and `-inf` for what has no digits.
-fn push_number(text: &mut String, number: f64) {
+pub(super) fn push_number(text: &mut String, number: f64) {
     if number.is_nan() {
         text.push_str("nan");
     } else {
         // Debug, unlike Display, has exponents: 1e300 is not written as 301 digits.
         write!(text, "{number:?}").expect("a String takes every write");
     }
+}
+
+/// What writing to standard output came to: whoever reads it may have seen enough, as `head` does.
+pub(super) fn until_enough(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    written.or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// A new file that takes its name only when it is complete; before that it is a hidden sibling, so that the rename stays

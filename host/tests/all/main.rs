@@ -87,7 +87,7 @@ impl Site {
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
             version: version.into(),
-            contract_version: "1.0.0".into(),
+            contract_version: "1.1.0".into(),
             feature_names: names.iter().map(|name| name.to_string()).collect(),
             training_window: Window {
                 start: "2026-09-01T00:00:00Z".into(),

@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
+use evil::{Behaviour, Fault, When};
+use serde_json::{Value, json};
+
 fn ltr_host(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ltr-host"));
     command.args(arguments).env_clear();
@@ -52,10 +55,78 @@ fn the_configuration_is_printed_with_every_section_and_no_secret() {
 
 #[test]
 fn help_has_examples() {
-    for arguments in [&["serve", "--help"][..], &["rollout", "--help"], &["--help"]] {
+    for arguments in [
+        &["serve", "--help"][..],
+        &["explain", "--help"],
+        &["rollout", "--help"],
+        &["--help"],
+    ] {
         let (code, page, _) = run(&mut ltr_host(arguments));
         assert!(code == 0 && page.contains("Examples"), "{arguments:?}: {page}");
     }
+}
+
+#[test]
+fn explain_shows_people_tables_and_programs_lines_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(path(name), bytes).unwrap();
+    // Its score is the first feature, which alone contributes.
+    write("scorer.wasm", &evil::component(&["geo", "price"], Behaviour::Honest));
+    write("rows.csv", b"price,geo\n,0.25\n7,-0.5\n");
+    let explain = |more: &[&str]| {
+        let (component, input) = (path("scorer.wasm"), path("rows.csv"));
+        run(ltr_host(&["explain", &component, "--input", &input]).args(more))
+    };
+
+    let (code, page, error) = explain(&[]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    for text in [
+        "row 1",
+        "row 2",
+        "missing",
+        "+0.250000",
+        "-0.500000",
+        "expected value",
+        "raw score",
+    ] {
+        assert!(page.contains(text), "{text} in\n{page}");
+    }
+    let (_, page, _) = explain(&["--row", "2", "--top", "1"]);
+    assert!(!page.contains("row 1") && page.contains("1 other feature"), "{page}");
+
+    let (code, lines, _) = explain(&["--json"]);
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, rows.len()), (0, 2));
+    assert_eq!(
+        rows[0],
+        json!({"row": 1, "outputs": [{
+            "output": 0, "raw_score": 0.25, "expected_value": 0.0, "sum": 0.25,
+            "contributions": [
+                {"feature": "geo", "value": 0.25, "contribution": 0.25},
+                {"feature": "price", "value": null, "contribution": 0.0},
+            ],
+            "others": {"features": 0, "contribution": 0.0},
+        }]})
+    );
+
+    let (code, page, error) = explain(&["--row", "3"]);
+    assert_eq!((code, page.as_str()), (1, ""));
+    assert!(
+        error.contains("--row 3") && error.contains("allowed: 1 to 2"),
+        "{error}"
+    );
+    assert_eq!(explain(&["--row", "0"]).0, 2);
+    write(
+        "scorer.wasm",
+        &evil::component(&["geo", "price"], Behaviour::Faulty(Fault::Refuse, When::Always)),
+    );
+    let (code, page, error) = explain(&[]);
+    assert_eq!((code, page.as_str()), (1, ""));
+    assert!(
+        error.contains("scorer.wasm does not explain these rows: refused: no"),
+        "{error}"
+    );
 }
 
 #[test]

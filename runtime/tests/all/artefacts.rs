@@ -20,7 +20,7 @@ fn manifest() -> Manifest {
     Manifest {
         manifest_version: artefact::MANIFEST_VERSION,
         version: VERSION.into(),
-        contract_version: "1.0.0".into(),
+        contract_version: "1.1.0".into(),
         feature_names: NAMES.iter().map(|name| name.to_string()).collect(),
         training_window: Window {
             start: "2026-10-01T00:00:00Z".into(),

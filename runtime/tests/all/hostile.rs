@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use evil::{Behaviour, Fault, When};
 use runtime::{Output, ScoreError};
 
-use crate::{NAMES, PATIENCE, engine, load, numbers, rows};
+use crate::{NAMES, PATIENCE, engine, first_alone, load, numbers, rows};
 
 /// Behaves for batches of up to 10 rows of three values.
 const BIG: When = When::ValuesOver(30);
@@ -80,6 +80,47 @@ fn scores_outside_of_the_memory_are_bad_output() {
 fn a_refusal_carries_the_components_words_up_to_a_bound() {
     assert_eq!(fails(Fault::Refuse), ScoreError::Refused("no".into()));
     assert!(matches!(fails(Fault::RefuseAtLength), ScoreError::BadOutput(_)));
+}
+
+/// As [`fails`], in `explain`.
+fn fails_to_explain(fault: Fault) -> ScoreError {
+    let scorer = load(Behaviour::Faulty(fault, BIG)).unwrap();
+    assert_eq!(scorer.explain(&rows(10), PATIENCE), Ok(first_alone(10)), "{fault:?}");
+    let timeout = match fault {
+        Fault::Spin => Duration::from_millis(50),
+        _ => PATIENCE,
+    };
+    let failure = scorer.explain(&rows(11), timeout).expect_err("the fault shows");
+    assert_eq!(
+        scorer.explain(&rows(10), PATIENCE),
+        Ok(first_alone(10)),
+        "after {fault:?}"
+    );
+    failure
+}
+
+#[test]
+fn explaining_fails_in_the_ways_of_scoring() {
+    for fault in [Fault::Trap, Fault::StackOverflow, Fault::AllocateForever] {
+        let failure = fails_to_explain(fault);
+        assert!(matches!(failure, ScoreError::Trap(_)), "{fault:?}: {failure}");
+    }
+    assert_eq!(fails_to_explain(Fault::Spin), ScoreError::Timeout);
+    assert_eq!(fails_to_explain(Fault::Refuse), ScoreError::Refused("no".into()));
+    for (fault, said) in [
+        (Fault::TooFew, "43 contributions; expected 44"),
+        (Fault::TooMany, "45 contributions; expected 44"),
+        (Fault::NanScores, "a contribution is NaN; expected finite numbers"),
+        (Fault::FarTooMany, ""),
+        (Fault::LieAboutLengths, ""),
+        (Fault::RefuseAtLength, ""),
+    ] {
+        let failure = fails_to_explain(fault);
+        assert!(
+            matches!(&failure, ScoreError::BadOutput(what) if what.contains(said)),
+            "{fault:?}: {failure}"
+        );
+    }
 }
 
 #[test]

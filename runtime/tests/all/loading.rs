@@ -17,7 +17,7 @@ fn an_honest_component_says_what_it_is() {
             description.model_version.as_str(),
             description.contract_version.as_str()
         ),
-        ("evil", "1.0.0")
+        ("evil", "1.1.0")
     );
     assert_eq!(
         (description.objective.as_str(), description.trees, description.outputs),
@@ -66,7 +66,7 @@ fn each_unusable_component_is_refused_with_its_own_code() {
 fn a_refusal_names_what_is_wrong() {
     let said = |behaviour| load(behaviour).err().unwrap().to_string();
     assert!(said(Behaviour::WithImport).contains("wasi:clocks/monotonic-clock@0.2.0"));
-    assert!(said(Behaviour::WrongWorld).contains("ltr:scorer/greeting@1.0.0"));
+    assert!(said(Behaviour::WrongWorld).contains("ltr:scorer/greeting@1.1.0"));
     assert!(said(Behaviour::WrongContract).contains("2.0.0"));
     assert!(said(Behaviour::DuplicateFeatureNames).contains("\"area_match\" occurs twice"));
 }
@@ -88,7 +88,8 @@ fn a_description_that_spins_costs_no_more_than_its_time() {
 fn bytes_that_are_no_component_are_refused() {
     let core_module = b"\0asm\x01\0\0\0";
     let mut cut = evil::component(NAMES, Behaviour::Honest);
-    cut.truncate(cut.len() / 2);
+    // Inside a section: what ends between two of them may be a component, of another world.
+    cut.pop();
     for bytes in [&b""[..], b"ltr", core_module, &cut] {
         let refusal = engine().load(bytes).err().unwrap();
         assert_eq!(refusal.code(), "not_a_component", "{refusal}");
@@ -150,7 +151,7 @@ fn size_and_complexity_are_bounded() {
 fn inspection_reports_imports_without_refusing_them() {
     let facts = inspect(&evil::component(NAMES, Behaviour::WithImport)).unwrap();
     assert_eq!(facts.imports, ["wasi:clocks/monotonic-clock@0.2.0"]);
-    assert_eq!(facts.exports, ["ltr:scorer/scoring@1.0.0"]);
+    assert_eq!(facts.exports, ["ltr:scorer/scoring@1.1.0"]);
     let honest = evil::component(NAMES, Behaviour::Honest);
     let facts = inspect(&honest).unwrap();
     assert!(facts.imports.is_empty());

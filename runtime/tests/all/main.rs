@@ -30,3 +30,8 @@ fn rows(count: usize) -> Vec<f64> {
 fn numbers(count: usize) -> Vec<f64> {
     (0..count).map(|row| row as f64).collect()
 }
+
+/// What explains [`rows`]: the first feature alone contributes, and nothing is expected.
+fn first_alone(count: usize) -> Vec<f64> {
+    (0..count).flat_map(|row| [row as f64, 0.0, 0.0, 0.0]).collect()
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use evil::{Behaviour, Fault, When};
 use runtime::{Engine, Limits, Output, ScoreError, Scorer};
 
-use crate::{NAMES, PATIENCE, load, numbers, rows};
+use crate::{NAMES, PATIENCE, first_alone, load, numbers, rows};
 
 fn load_with(limits: Limits, behaviour: Behaviour) -> Scorer {
     Engine::new(limits)
@@ -101,6 +101,7 @@ fn rows_that_are_not_whole_are_refused_before_the_component_sees_them() {
         .score(&[1.0, 2.0, 3.0, 4.0], Output::Converted, PATIENCE)
         .unwrap_err();
     assert_eq!(refusal, ScoreError::Refused("4 values are not whole rows of 3".into()));
+    assert_eq!(scorer.explain(&[1.0, 2.0, 3.0, 4.0], PATIENCE), Err(refusal));
 }
 
 #[test]
@@ -115,6 +116,8 @@ fn big_batches_are_cut_between_rows() {
         scorer.score(&rows(1003), Output::Converted, PATIENCE),
         Ok(numbers(1003))
     );
+    assert_eq!(scorer.explain(&rows(1003), PATIENCE), Ok(first_alone(1003)));
+    assert_eq!(scorer.explain(&[], PATIENCE), Ok(vec![]));
 }
 
 #[test]

@@ -16,12 +16,12 @@ use wit_parser::Resolve;
 const WIT: &str = include_str!("../../../wit/scorer.wit");
 
 /// What a component does. Whatever it is, an answer that is given is honest about the rest: the score of a
-/// row is its first feature, one output a row, model version `evil`.
+/// row is its first feature, which alone contributes to it, one output a row, model version `evil`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Behaviour {
     /// Nothing wrong at all.
     Honest,
-    /// Misbehaves in `score`, when told to.
+    /// Misbehaves in `score` and `explain`, when told to.
     Faulty(Fault, When),
     /// Never comes back from `describe`.
     SpinInDescribe,
@@ -45,7 +45,7 @@ pub enum Behaviour {
     NoOutputs,
     /// A start function that never ends: it spins before anything is called.
     SpinInInstantiate,
-    /// Says it is built for contract 2.0.0 through an interface of version 1.0.0.
+    /// Says it is built for contract 2.0.0 through an interface of version 1.1.0.
     WrongContract,
     /// Exports the interface in version 2.0.0.
     WrongInterfaceVersion,
@@ -59,18 +59,18 @@ pub enum Behaviour {
     HugeMemory,
 }
 
-/// What goes wrong in `score`.
+/// What goes wrong in `score` and, with contributions for scores, in `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Executes `unreachable`.
     Trap,
     /// Never comes back.
     Spin,
-    /// One score less than rows.
+    /// One score less than there should be.
     TooFew,
-    /// One score more than rows.
+    /// One score more than there should be.
     TooMany,
-    /// A million scores more than rows.
+    /// A million scores more than there should be.
     FarTooMany,
     /// Grows its memory until it cannot, then traps.
     AllocateForever,
@@ -80,9 +80,9 @@ pub enum Fault {
     LieAboutLengths,
     /// The right number of scores, each NaN.
     NanScores,
-    /// The contract's `score-error.model("no")`.
+    /// The contract's `score-error.model("no")`, or `explain-error.model("no")`.
     Refuse,
-    /// A `score-error.model` with a text of 1 MB.
+    /// The same with a text of 1 MB.
     RefuseAtLength,
     /// Right scores, but 64 MiB of memory taken and kept.
     Hoard,
@@ -123,7 +123,7 @@ pub fn component(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
 
 fn wit(behaviour: Behaviour) -> String {
     match behaviour {
-        Behaviour::WrongInterfaceVersion => WIT.replace("@1.0.0", "@2.0.0"),
+        Behaviour::WrongInterfaceVersion => WIT.replace("@1.1.0", "@2.0.0"),
         Behaviour::WrongTypes => WIT.replace("-> result<list<f64>, score-error>", "-> list<f64>"),
         Behaviour::WrongWorld => {
             WIT.replace("export scoring;", "export greeting;") + "interface greeting { greet: func() -> u32; }"

@@ -1,8 +1,8 @@
 //! The core modules behind the components, as text.
 //!
-//! Memory: the description at 16, the answer of `score` at 96, names and strings from 128, and the heap from
-//! the first page boundary after them. There is one allocation at a time, the rows of the current call, always
-//! at the start of the heap; scores are written behind them.
+//! Memory: the description at 16, the answer of `score` or `explain` at 96, names and strings from 128, and the
+//! heap from the first page boundary after them. There is one allocation at a time, the rows of the current
+//! call, always at the start of the heap; scores are written behind them.
 
 use super::{Behaviour, Fault, When};
 
@@ -14,7 +14,7 @@ const HUGE: u32 = 100_000_000;
 
 pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     if behaviour == Behaviour::WrongWorld {
-        return r#"(module (func (export "ltr:scorer/greeting@1.0.0#greet") (result i32) i32.const 1))"#.into();
+        return r#"(module (func (export "ltr:scorer/greeting@1.1.0#greet") (result i32) i32.const 1))"#.into();
     }
     let image = image(feature_names, behaviour);
     let heap = (image.len() as u32).next_multiple_of(PAGE);
@@ -22,7 +22,7 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     let version = if behaviour == Behaviour::WrongInterfaceVersion {
         "2.0.0"
     } else {
-        "1.0.0"
+        "1.1.0"
     };
     let import = match behaviour {
         Behaviour::WithImport => {
@@ -41,12 +41,18 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
         Behaviour::AllocateInDescribe => "(call $allocate_forever)",
         _ => "",
     };
-    let in_score = match behaviour {
+    let fault = match behaviour {
         Behaviour::Faulty(fault, when) => format!("(if {} (then {}))", condition(when), act(fault)),
-        // A list<f64> alone: pointer and length, without a discriminant before them.
-        Behaviour::WrongTypes => format!("(return (i32.const {}))", ANSWER + 4),
         _ => String::new(),
     };
+    let in_score = match behaviour {
+        // A list<f64> alone: pointer and length, without a discriminant before them.
+        Behaviour::WrongTypes => format!("(return (i32.const {}))", ANSWER + 4),
+        _ => fault.clone(),
+    };
+    let score = answering("(param $output i32)", heap, width, 1, &in_score);
+    // A contribution a feature and the expected value.
+    let explain = answering("", heap, width, width + 1, &fault);
     format!(
         r#"(module {import}
   (memory (export "memory") {pages})
@@ -71,14 +77,26 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
   (func (export "ltr:scorer/scoring@{version}#describe") (result i32)
     {in_describe}
     (i32.const {DESCRIPTION}))
-  (func (export "ltr:scorer/scoring@{version}#score") (param $rows i32) (param $values i32) (param $output i32) (result i32)
-    (local $count i32) (local $scores i32) (local $row i32)
-    (local.set $count (i32.div_u (local.get $values) (i32.const {width})))
+  (func (export "ltr:scorer/scoring@{version}#score") {score})
+  (func (export "ltr:scorer/scoring@{version}#explain") {explain}))"#,
+        pages = pages(behaviour, heap),
+        data = image.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>(),
+    )
+}
+
+/// A function over rows that answers `per_row` numbers a row: its first feature, then zeros.
+fn answering(parameter: &str, heap: u32, width: u32, per_row: u32, fault: &str) -> String {
+    format!(
+        r#"(param $rows i32) (param $values i32) {parameter} (result i32)
+    (local $count i32) (local $scores i32) (local $row i32) (local $end i32)
+    (local.set $end (i32.div_u (local.get $values) (i32.const {width})))
+    (local.set $count (i32.mul (local.get $end) (i32.const {per_row})))
     (local.set $scores (i32.add (i32.const {heap}) (i32.shl (local.get $values) (i32.const 3))))
     (call $need (i32.shl (i32.add (local.get $values) (local.get $count)) (i32.const 3)))
+    (memory.fill (local.get $scores) (i32.const 0) (i32.shl (local.get $count) (i32.const 3)))
     (block $done (loop $next
-      (br_if $done (i32.ge_u (local.get $row) (local.get $count)))
-      (f64.store (i32.add (local.get $scores) (i32.shl (local.get $row) (i32.const 3)))
+      (br_if $done (i32.ge_u (local.get $row) (local.get $end)))
+      (f64.store (i32.add (local.get $scores) (i32.mul (local.get $row) (i32.const {step})))
         (f64.load (i32.add (local.get $rows) (i32.mul (local.get $row) (i32.const {stride})))))
       (local.set $row (i32.add (local.get $row) (i32.const 1)))
       (br $next)))
@@ -86,11 +104,10 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     (i32.store (i32.const {answer_ptr}) (local.get $scores))
     (i32.store (i32.const {answer_len}) (local.get $count))
     (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
-    {in_score}
-    (i32.const {ANSWER})))"#,
-        pages = pages(behaviour, heap),
-        data = image.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>(),
+    {fault}
+    (i32.const {ANSWER})"#,
         stride = width * 8,
+        step = per_row * 8,
         answer_ptr = ANSWER + 4,
         answer_len = ANSWER + 8,
     )
@@ -119,7 +136,7 @@ fn act(fault: Fault) -> String {
     let (ptr, len) = (ANSWER + 4, ANSWER + 8);
     let count_more =
         |more: &str| format!("(i32.store (i32.const {len}) (i32.add (local.get $count) (i32.const {more})))");
-    // An error is discriminant 1; score-error.model is case 2, its text where the list's length was.
+    // An error is discriminant 1; score-error.model and explain-error.model are case 2, their text where the list's length was.
     let refuse = |text_len: u32| {
         format!(
             "(i32.store8 (i32.const {ANSWER}) (i32.const 1)) (i32.store8 (i32.const {ptr}) (i32.const 2))
@@ -168,7 +185,7 @@ fn image(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
     let contract = string(if behaviour == Behaviour::WrongContract {
         b"2.0.0"
     } else {
-        b"1.0.0"
+        b"1.1.0"
     });
     let objective = string(b"lambdarank");
     let mut names: Vec<(u32, u32)> = feature_names.iter().map(|name| string(name.as_bytes())).collect();

@@ -238,6 +238,15 @@ impl Predictor {
         self.predict_as(rows, sys::C_API_PREDICT_RAW_SCORE as c_int)
     }
 
+    /// What each feature contributed to the raw scores, and the expected value (`pred_contrib`): `width() + 1` numbers
+    /// for each output of each row.
+    ///
+    /// # Errors
+    /// The same, and a model with linear trees.
+    pub fn predict_contributions(&self, rows: &[f64]) -> Result<Vec<f64>, Error> {
+        self.predict_as(rows, sys::C_API_PREDICT_CONTRIB as c_int)
+    }
+
     fn predict_as(&self, rows: &[f64], kind: c_int) -> Result<Vec<f64>, Error> {
         if self.width == 0 || !rows.len().is_multiple_of(self.width) {
             return Err(argument(

@@ -1,0 +1,263 @@
+//! Lays the tables of the kernels out as bytes.
+//!
+//! A header of 64 bytes, sixteen u32 (see [`Count`]), then these sections, each padded to a multiple of 16:
+//!
+//! | section | record | bytes |
+//! |---|---|---|
+//! | columns | see [`Column`](super::view::Column) | 72 |
+//! | edges | f64, those of each column and then the infinities that halving may look at | 8 |
+//! | starts | u16, those of each column | 2 |
+//! | category columns | feature, first question, sets, classes (all u32), offset f64, scale f64, first class table entry, entries, first member byte, 0 (all u32) | 48 |
+//! | class tables | u16 | 2 |
+//! | members | u8: for eight sets and a class, one bit a set | 1 |
+//! | groups | multiplexers u32, first value u32, bits of a code u32, 0 | 16 |
+//! | parts | eight planes and the output, u32 each, 0 0 0 | 48 |
+//! | multiplexers | select, on, off: u32 each | 12 |
+//! | values | f64 | 8 |
+//! | trees | eight roots and the steps of the deepest, u32 each | 36 |
+//! | nodes | question u32, left child u32 | 8 |
+//! | node values | f64, of a leaf's node | 8 |
+//!
+//! Planes are given as byte offsets into the scratch memory, nodes as byte offsets into their section.
+
+use alloc::vec::Vec;
+
+use super::circuit::{Circuit, FIRST_ANSWER, MAX_BITS, Part, ZEROS};
+use super::conditions::Conditions;
+use super::scratch::MAX_PLANES;
+use super::{quantise, walk};
+use crate::{Model, Scaler};
+
+/// Parts that are evaluated together.
+pub(crate) const GROUP: usize = 8;
+/// Parts beyond which a run of trees ends even though its last group is not full.
+const MANY_PARTS: usize = 4 * GROUP;
+/// Splits of a tree beyond which no circuit is made.
+const MAX_SPLITS: usize = 2047;
+pub(crate) const HEADER_BYTES: usize = 64;
+
+/// What the header counts, in its order; the rest of it is 0.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    Columns,
+    Edges,
+    Starts,
+    CategoryColumns,
+    Classes,
+    Members,
+    Groups,
+    Muxes,
+    Values,
+    Trees,
+    Nodes,
+    /// Questions over all columns.
+    Questions,
+    /// Most multiplexers of a group.
+    Made,
+}
+
+#[derive(Default)]
+pub(crate) struct Sections {
+    columns: Vec<u8>,
+    edges: Vec<u8>,
+    starts: Vec<u8>,
+    category_columns: Vec<u8>,
+    classes: Vec<u8>,
+    members: Vec<u8>,
+    groups: Vec<u8>,
+    parts: Vec<u8>,
+    muxes: Vec<u8>,
+    values: Vec<u8>,
+    trees: Vec<u8>,
+    nodes: Vec<u8>,
+    node_values: Vec<u8>,
+    made: u32,
+}
+
+/// The tables for a model, or `None` where only the plain walk will do: linear trees, trees of more than 2,048
+/// leaves, and categories beyond 65,535.
+pub(crate) fn pack(model: &Model, scaler: Option<&Scaler>) -> Option<Vec<u8>> {
+    let fits = |tree: &crate::model::Tree| tree.linear.is_none() && tree.splits.len() <= MAX_SPLITS;
+    if model.trees.is_empty() || !model.trees.iter().all(fits) {
+        return None;
+    }
+    let conditions = Conditions::new(model, scaler)?;
+    let mut sections = Sections::default();
+    sections.columns(&conditions)?;
+    sections.categories(&conditions);
+    sections.circuits(model, &conditions);
+    walk::pack(
+        model,
+        &conditions,
+        &mut sections.trees,
+        &mut sections.nodes,
+        &mut sections.node_values,
+    );
+    let planes = 2 + conditions.count as usize + sections.made as usize;
+    (planes <= MAX_PLANES).then(|| sections.finish(&conditions))
+}
+
+impl Sections {
+    fn columns(&mut self, conditions: &Conditions) -> Option<()> {
+        for column in &conditions.columns {
+            u16::try_from(column.edges.len() + 1).ok()?;
+            // -0.0 is below 0.0 in the order of keys.
+            let edges: Vec<f64> = column.edges.iter().map(|edge| edge + 0.0).collect();
+            let buckets = quantise::choose(&edges);
+            let (low, high, zero_rank) = column.zero.unwrap_or((1.0, 0.0, 0));
+            put(&mut self.columns, &[column.feature, column.kind, column.first]);
+            put(
+                &mut self.columns,
+                &[(self.edges.len() / 8) as u32, column.edges.len() as u32],
+            );
+            put(
+                &mut self.columns,
+                &[(self.starts.len() / 2) as u32, buckets.starts.len() as u32],
+            );
+            put(
+                &mut self.columns,
+                &[buckets.shift, buckets.base as u32, buckets.most.into()],
+            );
+            put(&mut self.columns, &[column.nan_rank, zero_rank]);
+            put_floats(&mut self.columns, &[low, high, buckets.addend]);
+            put_floats(&mut self.edges, &edges);
+            for _ in 0..quantise::padding(buckets.most.into()) {
+                put_floats(&mut self.edges, &[f64::INFINITY]);
+            }
+            buckets
+                .starts
+                .iter()
+                .for_each(|start| self.starts.extend(start.to_le_bytes()));
+        }
+        Some(())
+    }
+
+    fn categories(&mut self, conditions: &Conditions) {
+        for column in &conditions.categories {
+            let classes = column.members.first().map_or(0, Vec::len);
+            let head = [
+                column.feature,
+                column.first,
+                column.members.len() as u32,
+                classes as u32,
+            ];
+            put(&mut self.category_columns, &head);
+            put_floats(&mut self.category_columns, &[column.scaling.0, column.scaling.1]);
+            let table = [(self.classes.len() / 2) as u32, column.classes.len() as u32];
+            put(&mut self.category_columns, &table);
+            put(&mut self.category_columns, &[self.members.len() as u32, 0]);
+            column
+                .classes
+                .iter()
+                .for_each(|class| self.classes.extend(class.to_le_bytes()));
+            for sets in column.members.chunks(8) {
+                for class in 0..classes {
+                    let bits = sets.iter().enumerate();
+                    self.members
+                        .push(bits.fold(0, |byte, (bit, set)| byte | u8::from(set[class]) << bit));
+                }
+            }
+        }
+    }
+
+    fn circuits(&mut self, model: &Model, conditions: &Conditions) {
+        let first = FIRST_ANSWER + conditions.count;
+        let mut circuit = Circuit::new(first);
+        let mut parts = Vec::new();
+        for (number, tree) in model.trees.iter().enumerate() {
+            let questions: Vec<u32> = tree.splits.iter().map(|split| conditions.number(tree, split)).collect();
+            let output = (number % model.outputs) as u32;
+            parts.extend(circuit.tree(tree, &questions).into_iter().map(|part| (part, output)));
+            if parts.len().is_multiple_of(GROUP) || parts.len() > MANY_PARTS {
+                let full = core::mem::replace(&mut circuit, Circuit::new(first));
+                self.groups(full, core::mem::take(&mut parts));
+            }
+        }
+        if !parts.is_empty() {
+            self.groups(circuit, parts);
+        }
+    }
+
+    /// The first group has all multiplexers; the others find the planes where it left them.
+    fn groups(&mut self, circuit: Circuit, mut parts: Vec<(Part, u32)>) {
+        let mut muxes = circuit.finish(parts.iter_mut().map(|(part, _)| part));
+        self.made = self.made.max(muxes.len() as u32);
+        for group in parts.chunks(GROUP) {
+            let bits = group.iter().map(|(part, _)| part.planes.len()).max().unwrap_or(0);
+            let first_value = (self.values.len() / 8) as u32;
+            put(&mut self.groups, &[muxes.len() as u32, first_value, bits as u32, 0]);
+            for mux in muxes.drain(..) {
+                put(&mut self.muxes, &[mux.select * 16, mux.on * 16, mux.off * 16]);
+            }
+            for (part, output) in group {
+                self.part(part, *output, bits);
+            }
+            for _ in group.len()..GROUP {
+                // Adds +0.0, which changes nothing.
+                let nothing = Part {
+                    planes: Vec::new(),
+                    values: alloc::vec![0.0],
+                };
+                self.part(&nothing, 0, bits);
+            }
+        }
+    }
+
+    fn part(&mut self, part: &Part, output: u32, bits: usize) {
+        let mut planes = [ZEROS; MAX_BITS];
+        planes[..part.planes.len()].copy_from_slice(&part.planes);
+        put(&mut self.parts, &planes.map(|slot| slot * 16));
+        put(&mut self.parts, &[output, 0, 0, 0]);
+        let values = part.values.iter().chain(core::iter::repeat(&0.0));
+        values
+            .take(1 << bits)
+            .for_each(|&value| put_floats(&mut self.values, &[value]));
+    }
+
+    fn finish(self, conditions: &Conditions) -> Vec<u8> {
+        let mut counts = [0; HEADER_BYTES / 4];
+        let mut count = |of: Count, number: usize| counts[of as usize] = number as u32;
+        count(Count::Columns, self.columns.len() / 72);
+        count(Count::Edges, self.edges.len() / 8);
+        count(Count::Starts, self.starts.len() / 2);
+        count(Count::CategoryColumns, self.category_columns.len() / 48);
+        count(Count::Classes, self.classes.len() / 2);
+        count(Count::Members, self.members.len());
+        count(Count::Groups, self.groups.len() / 16);
+        count(Count::Muxes, self.muxes.len() / 12);
+        count(Count::Values, self.values.len() / 8);
+        count(Count::Trees, self.trees.len() / 36);
+        count(Count::Nodes, self.nodes.len() / 8);
+        count(Count::Questions, conditions.count as usize);
+        count(Count::Made, self.made as usize);
+        let mut image = Vec::new();
+        put(&mut image, &counts);
+        for section in [
+            self.columns,
+            self.edges,
+            self.starts,
+            self.category_columns,
+            self.classes,
+            self.members,
+            self.groups,
+            self.parts,
+            self.muxes,
+            self.values,
+            self.trees,
+            self.nodes,
+            self.node_values,
+        ] {
+            image.extend(section);
+            image.resize(image.len().next_multiple_of(16), 0);
+        }
+        image
+    }
+}
+
+pub(crate) fn put(bytes: &mut Vec<u8>, numbers: &[u32]) {
+    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+}
+
+pub(crate) fn put_floats(bytes: &mut Vec<u8>, numbers: &[f64]) {
+    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+}

@@ -1,0 +1,223 @@
+//! Many rows: 128 of them in a vector, one bit each, and every tree a circuit.
+//!
+//! ```text
+//! values --quantise--> ranks --transpose--> planes --compare--> answers --multiplex--> codes --look up, add--> scores
+//! ```
+
+use super::lanes::{Lanes, transpose};
+use super::pack::GROUP;
+use super::quantise;
+use super::scratch::{Codes, Parts, Scratch};
+use super::view::{self, Tables, category_column, column};
+
+/// Rows a pass takes.
+pub(crate) const ROWS: usize = 128;
+
+/// Adds up the trees for at most [`ROWS`] rows.
+pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
+    answer(tables, rows, width, scratch);
+    out.fill(0.0);
+    let mut muxes = tables.muxes;
+    for (record, parts) in tables.groups.iter().zip(tables.parts.as_chunks::<GROUP>().0) {
+        let group = view::group(record);
+        let (own, rest) = muxes.split_at(group.muxes);
+        muxes = rest;
+        multiplex(tables, own, scratch);
+        encode(tables, parts, scratch);
+        let codes = scratch.parts(tables.slots, 0).codes;
+        let size = 1 << group.bits;
+        let values = &tables.values[group.first_value..][..GROUP * size];
+        if outputs == 1 {
+            let add = match group.bits {
+                0 => add::<1>,
+                1 => add::<2>,
+                2 => add::<4>,
+                3 => add::<8>,
+                4 => add::<16>,
+                5 => add::<32>,
+                6 => add::<64>,
+                7 => add::<128>,
+                _ => add::<256>,
+            };
+            add(values, codes, out);
+        } else {
+            add_outputs(values, size, parts, codes, outputs, out);
+        }
+    }
+}
+
+/// Answers every question, for every row.
+fn answer(tables: &Tables, rows: &[f64], width: usize, scratch: &mut Scratch) {
+    let Parts { planes, desk, .. } = scratch.parts(tables.slots, 0);
+    (planes[0], planes[1]) = (Lanes::ZEROS, Lanes::ONES);
+    for record in tables.columns {
+        let column = column(record);
+        quantise::ranks(tables, &column, rows, width, desk);
+        let answers = &mut planes[2 + column.first..][..column.edges];
+        let low = bytes(|row| desk.ranks[row] as u8);
+        if column.narrow() {
+            compare_byte(&low, answers);
+        } else {
+            compare_word(&low, &bytes(|row| (desk.ranks[row] >> 8) as u8), answers);
+        }
+    }
+    for record in tables.category_columns {
+        let column = category_column(record);
+        quantise::classes(tables, &column, rows, width, desk);
+        let mut answers = &mut planes[2 + column.first..][..column.sets];
+        let members = &tables.members[column.first_member..];
+        for members in members.chunks_exact(column.classes).take(column.sets.div_ceil(8)) {
+            let sets = bytes(|row| members[desk.ranks[row] as usize]);
+            let (these, rest) = answers.split_at_mut(answers.len().min(8));
+            these.copy_from_slice(&sets[..these.len()]);
+            answers = rest;
+        }
+    }
+}
+
+/// The planes of one byte a row.
+#[inline(always)]
+fn bytes(byte: impl Fn(usize) -> u8) -> [Lanes; 8] {
+    let mut bytes = [0; ROWS];
+    for (row, place) in bytes.iter_mut().enumerate() {
+        *place = byte(row);
+    }
+    let (vectors, _) = bytes.as_chunks::<16>();
+    let mut planes = core::array::from_fn(|at| Lanes::load(&vectors[at]));
+    transpose(&mut planes);
+    planes
+}
+
+/// `slots[k]` becomes "rank <= k", for ranks of up to 8 bits.
+///
+/// With a rank's high half h and low half l, and k = 16 i + j: rank <= k is h < i, or h <= i and l <= j.
+#[inline(never)]
+fn compare_byte(planes: &[Lanes; 8], slots: &mut [Lanes]) {
+    let mut low = [Lanes::ONES; 16];
+    let mut high = [Lanes::ONES; 16];
+    thermometer(&planes[..4], &mut low);
+    thermometer(&planes[4..], &mut high);
+    let mut below = Lanes::ZEROS;
+    for (slots, at_most) in slots.chunks_mut(16).zip(high) {
+        for (slot, low) in slots.iter_mut().zip(&low) {
+            *slot = below.or(at_most.and(*low));
+        }
+        below = at_most;
+    }
+}
+
+/// The same for ranks of up to 16 bits, byte by byte.
+#[inline(never)]
+fn compare_word(low_planes: &[Lanes; 8], high_planes: &[Lanes; 8], slots: &mut [Lanes]) {
+    let mut low = [Lanes::ONES; 256];
+    let mut high = [Lanes::ONES; 256];
+    thermometer(low_planes, &mut low);
+    thermometer(high_planes, &mut high);
+    let mut below = Lanes::ZEROS;
+    for (slots, at_most) in slots.chunks_mut(256).zip(high) {
+        for (slot, low) in slots.iter_mut().zip(&low) {
+            *slot = below.or(at_most.and(*low));
+        }
+        below = at_most;
+    }
+}
+
+/// `out[k]` becomes "number <= k" for a number of as many bits as planes; `out` is all ones and as long.
+/// A bit more doubles what is known: with it unset a number is at most k as before, with it set, at most k + 2^bit.
+#[inline(always)]
+fn thermometer(planes: &[Lanes], out: &mut [Lanes]) {
+    for (bit, plane) in planes.iter().enumerate() {
+        let clear = Lanes::ONES.and_not(*plane);
+        let (lower, upper) = out.split_at_mut(1 << bit);
+        for (lower, upper) in lower.iter_mut().zip(upper) {
+            *upper = clear.or(*lower);
+            *lower = clear.and(*lower);
+        }
+    }
+}
+
+#[inline(never)]
+fn multiplex(tables: &Tables, muxes: &[[u8; 12]], scratch: &mut Scratch) {
+    let base = scratch.parts(tables.slots, 0).planes.as_mut_ptr();
+    let mut to = base.wrapping_add(2 + tables.questions);
+    let mut record = muxes.as_ptr().cast::<u32>();
+    // SAFETY: `Tables::new` checked that every offset is that of one of the `slots` planes, that a group has at
+    // most `slots - made` multiplexers, and `sum` made `slots` that long. Tables are little-endian bytes.
+    unsafe {
+        let one = |record: *const u32, to: *mut Lanes| {
+            let field = |at: usize| u32::from_le(record.add(at).read_unaligned());
+            let at = |offset: u32| base.byte_add(offset as usize).read();
+            to.write(at(field(0)).select(at(field(1)), at(field(2))));
+        };
+        for _ in 0..muxes.len() / 4 {
+            one(record, to);
+            one(record.add(3), to.add(1));
+            one(record.add(6), to.add(2));
+            one(record.add(9), to.add(3));
+            record = record.add(12);
+            to = to.add(4);
+        }
+        for _ in 0..muxes.len() % 4 {
+            one(record, to);
+            record = record.add(3);
+            to = to.add(1);
+        }
+    }
+}
+
+/// The codes of a group's parts: part after part, one byte a row.
+#[inline(never)]
+fn encode(tables: &Tables, parts: &[[u8; 48]; GROUP], scratch: &mut Scratch) {
+    let Parts { planes, codes, .. } = scratch.parts(tables.slots, 0);
+    let base = planes.as_ptr();
+    for (record, codes) in parts.iter().zip(codes.as_chunks_mut::<ROWS>().0) {
+        let part = view::part(record);
+        // SAFETY: as in `multiplex`.
+        let mut planes = part
+            .planes
+            .map(|offset| unsafe { base.byte_add(offset as usize).read() });
+        transpose(&mut planes);
+        for (codes, vector) in codes.as_chunks_mut::<16>().0.iter_mut().zip(planes) {
+            *codes = vector.bytes();
+        }
+    }
+}
+
+/// Adds the values of a group's parts, `SIZE` each, to each row's score, in the order of the parts.
+#[inline(never)]
+fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
+    let values = values[..GROUP * SIZE].as_ptr();
+    let mut codes = codes.as_ptr();
+    for score in out.iter_mut().take(ROWS) {
+        let mut sum = *score;
+        for part in 0..GROUP {
+            // SAFETY: there are at most ROWS rows; codes are below `SIZE`, planes beyond its bits being zero.
+            let value = unsafe {
+                let code = *codes.add(part * ROWS);
+                values.add(usize::from(code)).add(part * SIZE).read()
+            };
+            sum += f64::from_le_bytes(value);
+        }
+        *score = sum;
+        codes = codes.wrapping_add(1);
+    }
+}
+
+/// The same for models of several outputs, part by part.
+#[inline(never)]
+fn add_outputs(
+    values: &[[u8; 8]],
+    size: usize,
+    parts: &[[u8; 48]; GROUP],
+    codes: &Codes,
+    outputs: usize,
+    out: &mut [f64],
+) {
+    let tables = values.chunks_exact(size).zip(codes.as_chunks::<ROWS>().0);
+    for (record, (values, codes)) in parts.iter().zip(tables) {
+        let output = view::part(record).output as usize;
+        for (scores, code) in out.chunks_exact_mut(outputs).zip(codes) {
+            scores[output] += f64::from_le_bytes(values[usize::from(*code)]);
+        }
+    }
+}

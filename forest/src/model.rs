@@ -14,6 +14,8 @@ use crate::parse::{self, ParseError};
 /// [`num_outputs`](Model::num_outputs).
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Length of the text: what tables are made is measured by it.
+    pub(crate) text_bytes: usize,
     pub(crate) outputs: usize,
     pub(crate) feature_names: Vec<String>,
     pub(crate) objective: String,

@@ -119,6 +119,7 @@ pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
     }
     let average_output = header.get("average_output").is_some();
     Ok(Model {
+        text_bytes: text.len(),
         outputs,
         feature_names,
         objective,

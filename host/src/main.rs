@@ -41,6 +41,8 @@ enum Command {
     Score(offline::ScoreArgs),
     /// Say what each feature contributed to the scores of rows
     Explain(offline::ExplainArgs),
+    /// Measure how long a component takes for a row
+    Bench(offline::BenchArgs),
     /// Say what a component is
     Inspect(offline::InspectArgs),
     /// Ask or change a running gateway's rollout
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         }
         Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => offline::explain(&args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
     };

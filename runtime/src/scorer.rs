@@ -27,6 +27,8 @@ struct Pool {
     idle: Vec<Instance>,
     /// Instances in use and places taken by calls that are making one.
     busy: usize,
+    /// Calls that wait for one of them.
+    waiting: usize,
 }
 
 impl Scorer {
@@ -40,6 +42,7 @@ impl Scorer {
         let pool = Mutex::new(Pool {
             idle: vec![first],
             busy: 0,
+            waiting: 0,
         });
         Scorer {
             shared: Arc::new(Shared {
@@ -149,13 +152,16 @@ impl Shared {
     /// A place among the `max_instances`, with an idle instance if there is one.
     fn place(&self, deadline: Instant) -> Result<Place<'_>, ScoreError> {
         let full = |pool: &mut Pool| pool.idle.is_empty() && pool.busy >= self.limits.max_instances;
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let (mut pool, _) = self
-            .returned
-            .wait_timeout_while(self.lock(), patience, full)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.lock();
         if full(&mut pool) {
-            return Err(ScoreError::Busy);
+            pool.waiting += 1;
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let waited = self.returned.wait_timeout_while(pool, patience, full);
+            (pool, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            pool.waiting -= 1;
+            if full(&mut pool) {
+                return Err(ScoreError::Busy);
+            }
         }
         pool.busy += 1;
         Ok(Place {
@@ -199,7 +205,11 @@ impl Drop for Place<'_> {
         let mut pool = self.shared.lock();
         pool.busy -= 1;
         pool.idle.extend(kept);
+        // Waking nobody would still be a system call.
+        let awaited = pool.waiting > 0;
         drop(pool);
-        self.shared.returned.notify_one();
+        if awaited {
+            self.shared.returned.notify_one();
+        }
     }
 }

@@ -581,7 +581,7 @@ impl Emitter<'_> {
 
 /// The number of bits to take: another bit doubles the table, whose lines have to be fetched.
 fn cheapest(choices: &Choices, most: usize) -> usize {
-    let cost = |bits: usize| choices[bits].map(|choice| 3 * choice.cost + (1 << bits) / 2);
+    let cost = |bits: usize| choices[bits].map(|choice| 3 * choice.cost + (1 << bits) * 2);
     let possible = (0..=most).filter(|&bits| choices[bits].is_some());
     possible.min_by_key(|&bits| cost(bits)).expect("planned to fit")
 }

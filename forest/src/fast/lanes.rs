@@ -3,7 +3,7 @@
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
     use core::arch::wasm32::{u64x2, u64x2_shl, u64x2_shr, u64x2_splat, v128, v128_and, v128_bitselect, v128_or};
-    use core::arch::wasm32::{u64x2_extract_lane, v128_andnot};
+    use core::arch::wasm32::{u64x2_extract_lane, v128_andnot, v128_xor};
 
     /// A vector of 128 bits.
     #[derive(Clone, Copy)]
@@ -37,6 +37,11 @@ mod vector {
         #[inline(always)]
         pub fn or(self, other: Lanes) -> Lanes {
             Lanes(v128_or(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub fn xor(self, other: Lanes) -> Lanes {
+            Lanes(v128_xor(self.0, other.0))
         }
 
         /// `on` where this is set, `off` elsewhere.
@@ -94,6 +99,11 @@ mod vector {
             Lanes([self.0[0] | other.0[0], self.0[1] | other.0[1]])
         }
 
+        #[inline(always)]
+        pub fn xor(self, other: Lanes) -> Lanes {
+            Lanes([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
+        }
+
         /// `on` where this is set, `off` elsewhere.
         #[inline(always)]
         pub fn select(self, on: Lanes, off: Lanes) -> Lanes {
@@ -141,18 +151,22 @@ fn halves(bytes: &[u8; 16]) -> [u64; 2] {
 /// Turns 8 vectors of 16 bytes into 8 planes, and back: bit `j` of byte `i` of plane `k` is bit `k` of byte
 /// `i` of vector `j`. Three rounds swap bits 4, 2 and 1 apart between vectors 4, 2 and 1 apart.
 #[inline(always)]
-pub(crate) fn transpose(v: &mut [Lanes; 8]) {
-    swap::<4>(v, 0x0f0f_0f0f_0f0f_0f0f);
-    swap::<2>(v, 0x3333_3333_3333_3333);
-    swap::<1>(v, 0x5555_5555_5555_5555);
+pub(crate) fn transpose([a, b, c, d, e, f, g, h]: [Lanes; 8]) -> [Lanes; 8] {
+    let low = Lanes::splat(0x0f0f_0f0f_0f0f_0f0f);
+    let ((a, e), (b, f)) = (swap::<4>(a, e, low), swap::<4>(b, f, low));
+    let ((c, g), (d, h)) = (swap::<4>(c, g, low), swap::<4>(d, h, low));
+    let low = Lanes::splat(0x3333_3333_3333_3333);
+    let ((a, c), (b, d)) = (swap::<2>(a, c, low), swap::<2>(b, d, low));
+    let ((e, g), (f, h)) = (swap::<2>(e, g, low), swap::<2>(f, h, low));
+    let low = Lanes::splat(0x5555_5555_5555_5555);
+    let ((a, b), (c, d)) = (swap::<1>(a, b, low), swap::<1>(c, d, low));
+    let ((e, f), (g, h)) = (swap::<1>(e, f, low), swap::<1>(g, h, low));
+    [a, b, c, d, e, f, g, h]
 }
 
+/// Swaps the bits of `a` that are not `low` with the bits of `b` that are, `D` places below.
 #[inline(always)]
-fn swap<const D: usize>(v: &mut [Lanes; 8], low: u64) {
-    let low = Lanes::splat(low);
-    for at in (0..8).filter(|at| at & D == 0) {
-        let (a, b) = (v[at], v[at + D]);
-        v[at] = low.select(a, b.and(low).up(D as u32));
-        v[at + D] = low.select(a.and_not(low).down(D as u32), b);
-    }
+fn swap<const D: u32>(a: Lanes, b: Lanes, low: Lanes) -> (Lanes, Lanes) {
+    let differ = a.down(D).xor(b).and(low);
+    (a.xor(differ.up(D)), b.xor(differ))
 }

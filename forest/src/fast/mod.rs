@@ -9,6 +9,7 @@
 mod circuit;
 mod conditions;
 mod lanes;
+mod masks;
 mod pack;
 mod quantise;
 mod scratch;
@@ -20,9 +21,6 @@ pub(crate) use pack::pack;
 pub use scratch::Scratch;
 pub(crate) use view::Tables;
 
-/// Rows from which on the bit-sliced kernel is faster than row by row.
-const SLICED: usize = 20;
-
 impl Tables<'_> {
     /// Adds up the trees for each row, raw.
     pub fn sum(&self, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
@@ -30,9 +28,10 @@ impl Tables<'_> {
             .chunks(sliced::ROWS * width)
             .zip(out.chunks_mut(sliced::ROWS * outputs));
         for (rows, out) in blocks {
-            match rows.len() / width >= SLICED {
-                true => sliced::sum(self, rows, width, outputs, scratch, out),
-                false => walk::sum(self, rows, width, outputs, scratch, out),
+            match rows.len() / width {
+                count if count >= self.many => sliced::sum(self, rows, width, outputs, scratch, out),
+                _ if self.mask_trees > 0 => masks::sum(self, rows, width, outputs, out),
+                _ => walk::sum(self, rows, width, outputs, scratch, out),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Lays the tables of the kernels out as bytes.
 //!
-//! A header of 64 bytes, sixteen u32 (see [`Count`]), then these sections, each padded to a multiple of 16:
+//! A header of 80 bytes, twenty u32 (see [`Count`]), then these sections, each padded to a multiple of 16:
 //!
 //! | section | record | bytes |
 //! |---|---|---|
@@ -14,9 +14,10 @@
 //! | parts | eight planes and the output, u32 each, 0 0 0 | 48 |
 //! | multiplexers | select, on, off: u32 each | 12 |
 //! | values | f64 | 8 |
-//! | trees | eight roots and the steps of the deepest, u32 each | 36 |
+//! | trees | eight roots, their places in the window and the steps of the deepest, u32 each | 68 |
 //! | nodes | question u32, left child u32 | 8 |
 //! | node values | f64, of a leaf's node | 8 |
+//! | mask lines, leaf values, first splits, splits | see [`Masks`] | 8, 8, 4, 16 |
 //!
 //! Planes are given as byte offsets into the scratch memory, nodes as byte offsets into their section.
 
@@ -24,6 +25,7 @@ use alloc::vec::Vec;
 
 use super::circuit::{Circuit, FIRST_ANSWER, MAX_BITS, Part, ZEROS};
 use super::conditions::Conditions;
+use super::masks::{self, Masks};
 use super::scratch::MAX_PLANES;
 use super::{quantise, walk};
 use crate::{Model, Scaler};
@@ -34,7 +36,7 @@ pub(crate) const GROUP: usize = 8;
 const MANY_PARTS: usize = 4 * GROUP;
 /// Splits of a tree beyond which no circuit is made.
 const MAX_SPLITS: usize = 2047;
-pub(crate) const HEADER_BYTES: usize = 64;
+pub(crate) const HEADER_BYTES: usize = 80;
 
 /// What the header counts, in its order; the rest of it is 0.
 #[derive(Clone, Copy)]
@@ -54,6 +56,12 @@ pub(crate) enum Count {
     Questions,
     /// Most multiplexers of a group.
     Made,
+    /// Lines of masks, masks of a line, and splits; all 0 where the model has none.
+    MaskLines,
+    MaskTrees,
+    MaskSplits,
+    /// Rows from which on the bit-sliced kernel is the fastest.
+    Many,
 }
 
 #[derive(Default)]
@@ -71,6 +79,7 @@ pub(crate) struct Sections {
     trees: Vec<u8>,
     nodes: Vec<u8>,
     node_values: Vec<u8>,
+    masks: Masks,
     made: u32,
 }
 
@@ -93,6 +102,9 @@ pub(crate) fn pack(model: &Model, scaler: Option<&Scaler>) -> Option<Vec<u8>> {
         &mut sections.nodes,
         &mut sections.node_values,
     );
+    // With all the rest no more than eight times the text, and no more than caches are good for.
+    let room = (5 * model.text_bytes).min(8 << 20);
+    sections.masks = masks::pack(model, &conditions, room).unwrap_or_default();
     let planes = 2 + conditions.count as usize + sections.made as usize;
     (planes <= MAX_PLANES).then(|| sections.finish(&conditions))
 }
@@ -214,6 +226,51 @@ impl Sections {
             .for_each(|&value| put_floats(&mut self.values, &[value]));
     }
 
+    fn all(&self) -> [&Vec<u8>; 17] {
+        [
+            &self.columns,
+            &self.edges,
+            &self.starts,
+            &self.category_columns,
+            &self.classes,
+            &self.members,
+            &self.groups,
+            &self.parts,
+            &self.muxes,
+            &self.values,
+            &self.trees,
+            &self.nodes,
+            &self.node_values,
+            &self.masks.lines,
+            &self.masks.leaf_values,
+            &self.masks.first_splits,
+            &self.masks.splits,
+        ]
+    }
+
+    fn bytes(&self) -> usize {
+        self.all().into_iter().map(Vec::len).sum()
+    }
+
+    /// The number of rows that take the other kernels as long as one pass of the bit-sliced one, by the costs, in
+    /// tenths of nanoseconds, that were measured for the pieces that each is made of.
+    fn many(&self, conditions: &Conditions) -> usize {
+        let (groups, muxes) = (self.groups.len() / 16, self.muxes.len() / 12);
+        let columns = conditions.columns.len() + conditions.categories.len();
+        let pass = 8 * muxes + 4 * conditions.count as usize + 1000 * groups + 2000 * columns;
+        let trees = self.trees.as_chunks::<68>().0;
+        let steps: usize = trees
+            .iter()
+            .map(|[.., a, b, c, d]| u32::from_le_bytes([*a, *b, *c, *d]) as usize)
+            .sum();
+        let row = match self.masks.lines.is_empty() {
+            true => 50 * steps + 140 * columns + 10 * conditions.count as usize / 8,
+            false => (3 * columns + 10) * GROUP * groups + 180 * columns,
+        };
+        let row_of_a_pass = 5 * GROUP * groups + 20 * columns;
+        (pass / row.saturating_sub(row_of_a_pass).max(1)).clamp(2, 128)
+    }
+
     fn finish(self, conditions: &Conditions) -> Vec<u8> {
         let mut counts = [0; HEADER_BYTES / 4];
         let mut count = |of: Count, number: usize| counts[of as usize] = number as u32;
@@ -226,27 +283,21 @@ impl Sections {
         count(Count::Groups, self.groups.len() / 16);
         count(Count::Muxes, self.muxes.len() / 12);
         count(Count::Values, self.values.len() / 8);
-        count(Count::Trees, self.trees.len() / 36);
+        count(Count::Trees, self.trees.len() / 68);
         count(Count::Nodes, self.nodes.len() / 8);
         count(Count::Questions, conditions.count as usize);
         count(Count::Made, self.made as usize);
-        let mut image = Vec::new();
+        let trees = self.masks.leaf_values.len() / (8 * masks::LEAVES);
+        count(
+            Count::MaskLines,
+            (self.masks.lines.len() / 8).checked_div(trees).unwrap_or(0),
+        );
+        count(Count::MaskTrees, trees);
+        count(Count::Many, self.many(conditions));
+        count(Count::MaskSplits, self.masks.splits.len() / 16);
+        let mut image = Vec::with_capacity(self.bytes() + HEADER_BYTES + 16 * 17);
         put(&mut image, &counts);
-        for section in [
-            self.columns,
-            self.edges,
-            self.starts,
-            self.category_columns,
-            self.classes,
-            self.members,
-            self.groups,
-            self.parts,
-            self.muxes,
-            self.values,
-            self.trees,
-            self.nodes,
-            self.node_values,
-        ] {
+        for section in self.all() {
             image.extend(section);
             image.resize(image.len().next_multiple_of(16), 0);
         }

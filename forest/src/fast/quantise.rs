@@ -112,7 +112,7 @@ fn shape(keys: &[i32], shift: u32) -> (i64, u16) {
     (count, most.unwrap_or(0) as u16)
 }
 
-/// The ranks of at most 128 rows in a column.
+/// The ranks of at most 128 rows in a column, on the desk.
 #[inline(never)]
 pub(crate) fn ranks(tables: &Tables, column: &Column, rows: &[f64], width: usize, desk: &mut Desk) {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -123,27 +123,39 @@ pub(crate) fn ranks(tables: &Tables, column: &Column, rows: &[f64], width: usize
             _ => {}
         }
     }
-    for (row, rank) in rows.chunks_exact(width).zip(&mut desk.ranks) {
-        *rank = rank_of(tables, column, row[column.feature]).into();
+    for (at, row) in rows.chunks_exact(width).enumerate().take(ROWS) {
+        desk.put(at, rank_of(tables, column, row[column.feature]));
     }
 }
 
-/// What ranking a column works on, a place a row.
+/// What ranking a column works on and results in, a place a row.
 pub(crate) struct Desk {
-    values: [f64; ROWS],
-    buckets: [u32; ROWS],
+    values: Aligned<[f64; ROWS]>,
+    buckets: Aligned<[u32; ROWS]>,
+    starts: Aligned<[u32; ROWS]>,
     /// The edges that values are compared with, for each that a bucket may have.
-    edges: [[f64; ROWS]; 2],
-    pub ranks: [u32; ROWS],
+    edges: [Aligned<[f64; ROWS]>; 2],
+    /// Ranks, or classes, byte by byte. Places without a row may hold anything.
+    pub low: Aligned<[u8; ROWS]>,
+    pub high: Aligned<[u8; ROWS]>,
 }
+
+#[repr(align(16))]
+pub(crate) struct Aligned<T>(pub T);
 
 impl Desk {
     pub const EMPTY: Desk = Desk {
-        values: [0.0; ROWS],
-        buckets: [0; ROWS],
-        edges: [[0.0; ROWS]; 2],
-        ranks: [0; ROWS],
+        values: Aligned([0.0; ROWS]),
+        buckets: Aligned([0; ROWS]),
+        starts: Aligned([0; ROWS]),
+        edges: [Aligned([0.0; ROWS]), Aligned([0.0; ROWS])],
+        low: Aligned([0; ROWS]),
+        high: Aligned([0; ROWS]),
     };
+
+    fn put(&mut self, at: usize, rank: u16) {
+        [self.low.0[at], self.high.0[at]] = rank.to_le_bytes();
+    }
 }
 
 /// The rank of one value in a column, missing values as its splits take them.
@@ -155,26 +167,35 @@ pub(crate) fn rank_of(tables: &Tables, column: &Column, x: f64) -> u16 {
     let rank = unsafe {
         let start = tables.starts.get_unchecked(column.first_start + bucket as usize);
         let mut rank = usize::from(u16::from_le_bytes(*start));
+        // One edge is the rule, and straight-line code for it.
+        let first = tables.edges.get_unchecked(column.first_edge + rank);
+        if column.most == 1 {
+            rank += usize::from(f64::from_le_bytes(*first) < x);
+            return special_rank(column, x).unwrap_or(rank as u16);
+        }
         for step in (0..steps(column.most)).rev() {
             let edge = tables.edges.get_unchecked(column.first_edge + rank + (1 << step) - 1);
             rank += usize::from(f64::from_le_bytes(*edge) < x) << step;
         }
         rank as u16
     };
-    if x.is_nan() {
-        return column.nan_rank as u16;
-    }
-    if column.asks_for_zero() && column.zero.0 <= x && x <= column.zero.1 {
-        return column.zero_rank as u16;
-    }
-    rank
+    special_rank(column, x).unwrap_or(rank)
 }
 
-/// The classes of at most 128 rows in a category column; 0 for the rows there are not.
+/// The rank of a value that is missing, or counts as zero where that is special.
+#[inline(always)]
+fn special_rank(column: &Column, x: f64) -> Option<u16> {
+    if x.is_nan() {
+        return Some(column.nan_rank as u16);
+    }
+    let zero = column.asks_for_zero() && column.zero.0 <= x && x <= column.zero.1;
+    zero.then_some(column.zero_rank as u16)
+}
+
+/// The classes of at most 128 rows in a category column, on the desk.
 pub(crate) fn classes(tables: &Tables, column: &CategoryColumn, rows: &[f64], width: usize, desk: &mut Desk) {
-    desk.ranks.fill(0);
-    for (row, class) in rows.chunks_exact(width).zip(&mut desk.ranks) {
-        *class = class_of(tables, column, row[column.feature]).into();
+    for (at, row) in rows.chunks_exact(width).enumerate().take(ROWS) {
+        desk.put(at, class_of(tables, column, row[column.feature]));
     }
 }
 
@@ -197,7 +218,7 @@ mod simd {
 
     use super::{Column, Desk, ROWS, Tables};
 
-    /// Ranks, for buckets of at most `MOST` edges. Places without a row get some rank.
+    /// Ranks, for buckets of at most `MOST` edges.
     pub(super) fn ranks<const MOST: usize>(
         tables: &Tables,
         column: &Column,
@@ -207,64 +228,105 @@ mod simd {
     ) {
         let count = (rows.len() / width).min(ROWS);
         let mut value = rows[column.feature..].as_ptr();
-        for place in &mut desk.values[..count] {
+        for place in &mut desk.values.0[..count] {
             // SAFETY: a row has a value at the column's feature.
             *place = unsafe { value.read() };
             value = value.wrapping_add(width);
         }
-        let vectors = count.div_ceil(4);
-        buckets(column, desk, vectors);
-        // SAFETY: a bucket has a start, and a start `MOST` edges behind it, as `rank_of` says.
+        // Below a base that is not negative everything is in the first bucket, in whatever order.
+        match column.base >= 0 {
+            true => buckets::<false>(column, desk, count),
+            false => buckets::<true>(column, desk, count),
+        }
+        look_up::<MOST>(tables, column, desk, count);
+        compare::<MOST>(column, desk, count);
+    }
+
+    fn buckets<const SIGNED: bool>(column: &Column, desk: &mut Desk, count: usize) {
+        let addend = f64x2_splat(column.addend);
+        let (base, last) = (i32x4_splat(column.base), i32x4_splat(column.last_bucket()));
+        let mut from: *const v128 = desk.values.0.as_ptr().cast();
+        let mut to: *mut v128 = desk.buckets.0.as_mut_ptr().cast();
+        let bucket = |a: v128, b: v128| {
+            let mut key = i32x4_shuffle::<1, 3, 5, 7>(f64x2_add(a, addend), f64x2_add(b, addend));
+            if SIGNED {
+                key = v128_xor(key, u32x4_shr(i32x4_shr(key, 31), 1));
+            }
+            i32x4_sub(i32x4_min(i32x4_max(i32x4_shr(key, column.shift), base), last), base)
+        };
+        for _ in 0..count.div_ceil(8) {
+            // SAFETY: eights of places up to the one that `count` ends in.
+            unsafe {
+                v128_store(to, bucket(v128_load(from), v128_load(from.add(1))));
+                v128_store(to.add(1), bucket(v128_load(from.add(2)), v128_load(from.add(3))));
+                (from, to) = (from.add(4), to.add(2));
+            }
+        }
+    }
+
+    fn look_up<const MOST: usize>(tables: &Tables, column: &Column, desk: &mut Desk, count: usize) {
+        let mut bucket = desk.buckets.0.as_ptr();
+        let mut to = desk.starts.0.as_mut_ptr();
+        let mut edge = desk.edges[0].0.as_mut_ptr();
+        // SAFETY: eights of places up to the one that `count` ends in; a bucket has a start, and a start `MOST` edges behind it, as `rank_of` says.
         unsafe {
             let starts = tables.starts.as_ptr().add(column.first_start);
             let edges = tables.edges.as_ptr().add(column.first_edge);
-            for at in 0..vectors * 4 {
-                let bucket = *desk.buckets.get_unchecked(at) as usize;
-                let start = u16::from_le_bytes(starts.add(bucket).read());
-                *desk.ranks.get_unchecked_mut(at) = start.into();
+            let one = |bucket: *const u32, to: *mut u32, edge: *mut f64| {
+                let start = u16::from_le_bytes(starts.add(bucket.read() as usize).read());
+                to.write(start.into());
                 for next in 0..MOST {
-                    let edge = edges.add(usize::from(start) + next).read();
-                    *desk.edges[next].get_unchecked_mut(at) = f64::from_le_bytes(edge);
+                    let value = edges.add(usize::from(start)).add(next).read();
+                    edge.add(next * ROWS).write(f64::from_le_bytes(value));
                 }
-            }
-        }
-        finish::<MOST>(column, desk, vectors);
-    }
-
-    fn buckets(column: &Column, desk: &mut Desk, vectors: usize) {
-        let addend = f64x2_splat(column.addend);
-        let (base, last) = (i32x4_splat(column.base), i32x4_splat(column.last_bucket()));
-        let values = desk.values.as_chunks::<4>().0;
-        for (buckets, values) in desk.buckets.as_chunks_mut::<4>().0.iter_mut().zip(values).take(vectors) {
-            // SAFETY: four numbers of each kind.
-            unsafe {
-                let values: *const v128 = values.as_ptr().cast();
-                let (a, b) = (v128_load(values), v128_load(values.add(1)));
-                let bits = i32x4_shuffle::<1, 3, 5, 7>(f64x2_add(a, addend), f64x2_add(b, addend));
-                let key = v128_xor(bits, u32x4_shr(i32x4_shr(bits, 31), 1));
-                let bucket = i32x4_min(i32x4_max(i32x4_shr(key, column.shift), base), last);
-                v128_store(buckets.as_mut_ptr().cast(), i32x4_sub(bucket, base));
+            };
+            for _ in 0..count.div_ceil(8) {
+                for at in 0..8 {
+                    one(bucket.add(at), to.add(at), edge.add(at));
+                }
+                (bucket, to, edge) = (bucket.add(8), to.add(8), edge.add(8));
             }
         }
     }
 
-    fn finish<const MOST: usize>(column: &Column, desk: &mut Desk, vectors: usize) {
+    fn compare<const MOST: usize>(column: &Column, desk: &mut Desk, count: usize) {
         let nan_rank = i32x4_splat(column.nan_rank as i32);
-        let values: *const v128 = desk.values.as_ptr().cast();
-        for (at, ranks) in desk.ranks.as_chunks_mut::<4>().0.iter_mut().enumerate().take(vectors) {
-            // SAFETY: four numbers of each kind.
-            unsafe {
-                let (a, b) = (v128_load(values.add(2 * at)), v128_load(values.add(2 * at + 1)));
-                let ranks: *mut v128 = ranks.as_mut_ptr().cast();
-                let mut rank = v128_load(ranks);
-                for edges in &desk.edges[..MOST] {
-                    let edges: *const v128 = edges.as_ptr().cast();
-                    let (c, d) = (v128_load(edges.add(2 * at)), v128_load(edges.add(2 * at + 1)));
+        let mut values: *const v128 = desk.values.0.as_ptr().cast();
+        let mut edges: *const v128 = desk.edges[0].0.as_ptr().cast();
+        let mut starts: *const v128 = desk.starts.0.as_ptr().cast();
+        let mut low: *mut v128 = desk.low.0.as_mut_ptr().cast();
+        let mut high: *mut v128 = desk.high.0.as_mut_ptr().cast();
+        // SAFETY: sixteens of places up to the one that `count` ends in.
+        unsafe {
+            let four = |values: *const v128, edges: *const v128, starts: *const v128| {
+                let (a, b) = (v128_load(values), v128_load(values.add(1)));
+                let mut rank = v128_load(starts);
+                for next in 0..MOST {
+                    let edges = edges.add(next * ROWS / 2);
+                    let (c, d) = (v128_load(edges), v128_load(edges.add(1)));
                     // A mask is minus one.
                     rank = i32x4_sub(rank, join(f64x2_lt(c, a), f64x2_lt(d, b)));
                 }
                 let missing = join(f64x2_ne(a, a), f64x2_ne(b, b));
-                v128_store(ranks, v128_bitselect(nan_rank, rank, missing));
+                v128_bitselect(nan_rank, rank, missing)
+            };
+            for _ in 0..count.div_ceil(16) {
+                let a = four(values, edges, starts);
+                let b = four(values.add(2), edges.add(2), starts.add(1));
+                let c = four(values.add(4), edges.add(4), starts.add(2));
+                let d = four(values.add(6), edges.add(6), starts.add(3));
+                let byte = i32x4_splat(255);
+                let bytes = |a, b, c, d| u8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d));
+                if column.narrow() {
+                    v128_store(low, bytes(a, b, c, d));
+                } else {
+                    let cut = |rank| v128_and(rank, byte);
+                    v128_store(low, bytes(cut(a), cut(b), cut(c), cut(d)));
+                    let cut = |rank| u32x4_shr(rank, 8);
+                    v128_store(high, bytes(cut(a), cut(b), cut(c), cut(d)));
+                }
+                (values, edges, starts) = (values.add(8), edges.add(8), starts.add(4));
+                (low, high) = (low.add(1), high.add(1));
             }
         }
     }

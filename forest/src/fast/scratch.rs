@@ -12,7 +12,7 @@ use super::sliced::ROWS;
 /// Most planes of a model that kernels are made for: 4 MiB of them.
 pub(crate) const MAX_PLANES: usize = 1 << 18;
 /// Room behind the answers, so that whole vectors can be written.
-pub(crate) const MARGIN: usize = 32;
+pub(crate) const MARGIN: usize = 64;
 const MAX_ANSWERS: usize = MAX_PLANES + MARGIN;
 
 pub(crate) type Codes = [u8; GROUP * ROWS];

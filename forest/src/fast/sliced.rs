@@ -10,6 +10,9 @@ use super::quantise;
 use super::scratch::{Codes, Parts, Scratch};
 use super::view::{self, Tables, category_column, column};
 
+/// Multiplexers a turn of the loop: the sandbox asks for the time at each turn, long ones make that cheap.
+const TURN: usize = 8;
+
 /// Rows a pass takes.
 pub(crate) const ROWS: usize = 128;
 
@@ -54,22 +57,25 @@ fn answer(tables: &Tables, rows: &[f64], width: usize, scratch: &mut Scratch) {
         let column = column(record);
         quantise::ranks(tables, &column, rows, width, desk);
         let answers = &mut planes[2 + column.first..][..column.edges];
-        let low = bytes(|row| desk.ranks[row] as u8);
-        if column.narrow() {
-            compare_byte(&low, answers);
-        } else {
-            compare_word(&low, &bytes(|row| (desk.ranks[row] >> 8) as u8), answers);
+        let low = transposed(&desk.low.0);
+        match column.narrow() {
+            true => compare_byte(&low, answers),
+            false => compare_word(&low, &transposed(&desk.high.0), answers),
         }
     }
+    let count = rows.len() / width;
     for record in tables.category_columns {
         let column = category_column(record);
         quantise::classes(tables, &column, rows, width, desk);
         let mut answers = &mut planes[2 + column.first..][..column.sets];
         let members = &tables.members[column.first_member..];
         for members in members.chunks_exact(column.classes).take(column.sets.div_ceil(8)) {
-            let sets = bytes(|row| members[desk.ranks[row] as usize]);
+            let mut bytes = [0; ROWS];
+            for ((byte, low), high) in bytes.iter_mut().zip(desk.low.0).zip(desk.high.0).take(count) {
+                *byte = members[usize::from(u16::from_le_bytes([low, high]))];
+            }
             let (these, rest) = answers.split_at_mut(answers.len().min(8));
-            these.copy_from_slice(&sets[..these.len()]);
+            these.copy_from_slice(&transposed(&bytes)[..these.len()]);
             answers = rest;
         }
     }
@@ -77,15 +83,9 @@ fn answer(tables: &Tables, rows: &[f64], width: usize, scratch: &mut Scratch) {
 
 /// The planes of one byte a row.
 #[inline(always)]
-fn bytes(byte: impl Fn(usize) -> u8) -> [Lanes; 8] {
-    let mut bytes = [0; ROWS];
-    for (row, place) in bytes.iter_mut().enumerate() {
-        *place = byte(row);
-    }
-    let (vectors, _) = bytes.as_chunks::<16>();
-    let mut planes = core::array::from_fn(|at| Lanes::load(&vectors[at]));
-    transpose(&mut planes);
-    planes
+fn transposed(bytes: &[u8; ROWS]) -> [Lanes; 8] {
+    let vectors = bytes.as_chunks::<16>().0;
+    transpose(core::array::from_fn(|at| Lanes::load(&vectors[at])))
 }
 
 /// `slots[k]` becomes "rank <= k", for ranks of up to 8 bits.
@@ -98,11 +98,15 @@ fn compare_byte(planes: &[Lanes; 8], slots: &mut [Lanes]) {
     thermometer(&planes[..4], &mut low);
     thermometer(&planes[4..], &mut high);
     let mut below = Lanes::ZEROS;
-    for (slots, at_most) in slots.chunks_mut(16).zip(high) {
-        for (slot, low) in slots.iter_mut().zip(&low) {
-            *slot = below.or(at_most.and(*low));
-        }
+    let mut high = high.into_iter();
+    let (full, rest) = slots.as_chunks_mut::<16>();
+    for (slots, at_most) in full.iter_mut().zip(&mut high) {
+        // The length is known here, so that this is straight-line code.
+        *slots = low.map(|low| below.or(at_most.and(low)));
         below = at_most;
+    }
+    for (slot, low) in rest.iter_mut().zip(low) {
+        *slot = below.or(high.as_slice()[0].and(low));
     }
 }
 
@@ -149,15 +153,14 @@ fn multiplex(tables: &Tables, muxes: &[[u8; 12]], scratch: &mut Scratch) {
             let at = |offset: u32| base.byte_add(offset as usize).read();
             to.write(at(field(0)).select(at(field(1)), at(field(2))));
         };
-        for _ in 0..muxes.len() / 4 {
-            one(record, to);
-            one(record.add(3), to.add(1));
-            one(record.add(6), to.add(2));
-            one(record.add(9), to.add(3));
-            record = record.add(12);
-            to = to.add(4);
+        for _ in 0..muxes.len() / TURN {
+            for at in 0..TURN {
+                one(record.add(3 * at), to.add(at));
+            }
+            record = record.add(3 * TURN);
+            to = to.add(TURN);
         }
-        for _ in 0..muxes.len() % 4 {
+        for _ in 0..muxes.len() % TURN {
             one(record, to);
             record = record.add(3);
             to = to.add(1);
@@ -173,11 +176,10 @@ fn encode(tables: &Tables, parts: &[[u8; 48]; GROUP], scratch: &mut Scratch) {
     for (record, codes) in parts.iter().zip(codes.as_chunks_mut::<ROWS>().0) {
         let part = view::part(record);
         // SAFETY: as in `multiplex`.
-        let mut planes = part
+        let planes = part
             .planes
             .map(|offset| unsafe { base.byte_add(offset as usize).read() });
-        transpose(&mut planes);
-        for (codes, vector) in codes.as_chunks_mut::<16>().0.iter_mut().zip(planes) {
+        for (codes, vector) in codes.as_chunks_mut::<16>().0.iter_mut().zip(transpose(planes)) {
             *codes = vector.bytes();
         }
     }
@@ -187,8 +189,7 @@ fn encode(tables: &Tables, parts: &[[u8; 48]; GROUP], scratch: &mut Scratch) {
 #[inline(never)]
 fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
     let values = values[..GROUP * SIZE].as_ptr();
-    let mut codes = codes.as_ptr();
-    for score in out.iter_mut().take(ROWS) {
+    let one = |score: &mut f64, codes: *const u8| {
         let mut sum = *score;
         for part in 0..GROUP {
             // SAFETY: there are at most ROWS rows; codes are below `SIZE`, planes beyond its bits being zero.
@@ -199,6 +200,19 @@ fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
             sum += f64::from_le_bytes(value);
         }
         *score = sum;
+    };
+    let count = out.len().min(ROWS);
+    let mut codes = codes.as_ptr();
+    let (fours, rest) = out[..count].as_chunks_mut::<4>();
+    for [a, b, c, d] in fours {
+        one(a, codes);
+        one(b, codes.wrapping_add(1));
+        one(c, codes.wrapping_add(2));
+        one(d, codes.wrapping_add(3));
+        codes = codes.wrapping_add(4);
+    }
+    for score in rest {
+        one(score, codes);
         codes = codes.wrapping_add(1);
     }
 }

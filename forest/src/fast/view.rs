@@ -1,8 +1,10 @@
 //! The checked view over the tables.
 
+use super::masks;
 use super::pack::{Count, GROUP, HEADER_BYTES};
 use super::quantise::{self, MAX_BUCKETS};
 use super::scratch::MAX_PLANES;
+use super::walk;
 use crate::ImageError;
 use crate::image::kind;
 
@@ -19,10 +21,18 @@ pub(crate) struct Tables<'a> {
     pub parts: &'a [[u8; 48]],
     pub muxes: &'a [[u8; 12]],
     pub values: &'a [[u8; 8]],
-    pub trees: &'a [[u8; 36]],
+    pub trees: &'a [[u8; 68]],
     pub nodes: &'a [[u8; 8]],
     pub node_values: &'a [[u8; 8]],
+    pub masks: &'a [[u8; 8]],
+    pub leaf_values: &'a [[u8; 8]],
+    pub first_splits: &'a [[u8; 4]],
+    pub mask_splits: &'a [[u8; 16]],
+    /// Masks of a line; 0 where there are none.
+    pub mask_trees: usize,
     pub questions: usize,
+    /// Rows from which on the bit-sliced kernel is the fastest.
+    pub many: usize,
     /// Planes of scratch memory: two constants, the answers, what a group makes.
     pub slots: usize,
 }
@@ -206,13 +216,14 @@ impl<'a> Tables<'a> {
         let (header, rest) = bytes
             .split_first_chunk::<HEADER_BYTES>()
             .ok_or(ImageError("tables are shorter than their header"))?;
-        let header: [u32; 16] = words(header);
+        let header: [u32; HEADER_BYTES / 4] = words(header);
         let count = |of: Count| header[of as usize];
         let (questions, made) = (count(Count::Questions) as usize, count(Count::Made) as usize);
         let slots = questions.saturating_add(made).saturating_add(2);
         if slots > MAX_PLANES {
             return Err(ImageError("too many questions"));
         }
+        let (mask_lines, mask_trees) = (count(Count::MaskLines), count(Count::MaskTrees));
         let mut reader = Reader(rest);
         let tables = Tables {
             columns: reader.take(count(Count::Columns))?,
@@ -228,7 +239,13 @@ impl<'a> Tables<'a> {
             trees: reader.take(count(Count::Trees))?,
             nodes: reader.take(count(Count::Nodes))?,
             node_values: reader.take(count(Count::Nodes))?,
+            masks: reader.take(mask_lines.saturating_mul(mask_trees))?,
+            leaf_values: reader.take(mask_trees.saturating_mul(masks::LEAVES as u32))?,
+            first_splits: reader.take(if mask_trees > 0 { count(Count::Questions) + 1 } else { 0 })?,
+            mask_splits: reader.take(count(Count::MaskSplits))?,
+            mask_trees: mask_trees as usize,
             questions,
+            many: count(Count::Many) as usize,
             slots,
         };
         if !reader.0.is_empty() {
@@ -237,6 +254,7 @@ impl<'a> Tables<'a> {
         tables.check_questions(width)?;
         tables.check_groups(made, outputs)?;
         tables.check_trees()?;
+        tables.check_masks(mask_lines as usize)?;
         Ok(tables)
     }
 
@@ -333,12 +351,45 @@ impl<'a> Tables<'a> {
             }
         }
         for record in self.trees {
-            let [roots @ .., steps] = words::<9>(record);
+            let [a, b, c, d, e, f, g, h, places @ .., steps] = words::<17>(record);
+            let roots = [a, b, c, d, e, f, g, h].into_iter().all(node);
+            let places = places.into_iter().all(|place| (place as usize) < walk::WINDOW);
             // More steps than nodes are no tree's.
-            if !roots.into_iter().all(node) || steps as usize > self.nodes.len() {
+            if !roots || !places || steps as usize > self.nodes.len() {
                 return Err(ImageError("tree of the tables out of range"));
             }
         }
-        Ok(())
+        match self.trees.len().is_multiple_of(walk::WINDOW / walk::TREES) {
+            true => Ok(()),
+            false => Err(ImageError("trees of the tables are not whole windows")),
+        }
+    }
+
+    /// Every rank and class has its line; the splits of the questions follow each other, and are of trees.
+    fn check_masks(&self, lines: usize) -> Result<(), ImageError> {
+        if self.mask_trees == 0 {
+            return Ok(());
+        }
+        let ranks = self.columns.iter().map(|record| masks::lines(column(record).edges));
+        let classes = self
+            .category_columns
+            .iter()
+            .map(|record| category_column(record).classes);
+        let columns = self.columns.len() + self.category_columns.len();
+        let first = |at: usize| u32::from_le_bytes(self.first_splits[at]) as usize;
+        let fine = columns <= masks::COLUMNS
+            && lines == 1 + ranks.chain(classes).sum::<usize>()
+            && self.mask_trees.is_multiple_of(masks::TREES)
+            && self.mask_trees <= masks::MAX_TREES
+            && (0..self.questions).all(|question| first(question) <= first(question + 1))
+            && first(self.questions) <= self.mask_splits.len()
+            && self
+                .mask_splits
+                .iter()
+                .all(|split| (words::<1>(split)[0] as usize) < self.mask_trees);
+        match fine {
+            true => Ok(()),
+            false => Err(ImageError("masks of the tables out of range")),
+        }
     }
 }

@@ -17,6 +17,8 @@ use crate::model::Child;
 
 /// Trees that are walked together.
 pub(crate) const TREES: usize = 8;
+/// Trees whose values are gathered before they are added up in order: within these, trees of like depth go together.
+pub(crate) const WINDOW: usize = 64;
 
 /// Lays the nodes of all trees out, breadth first, and the roots with the steps of their group.
 pub(crate) fn pack(
@@ -53,15 +55,20 @@ pub(crate) fn pack(
         }
         roots.push((first, order[order.len() - 1].1));
     }
-    // Groups are full: what stands in adds +0.0, which changes nothing.
+    // Windows are full: what stands in adds +0.0, which changes nothing.
     let nothing = nodes.len() as u32;
     put(nodes, &[conditions.count, nothing]);
     put_floats(values, &[0.0]);
-    roots.resize(roots.len().next_multiple_of(TREES), (nothing, 0));
-    for group in roots.chunks(TREES) {
-        let steps = group.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
-        group.iter().for_each(|(root, _)| put(trees, &[*root]));
-        put(trees, &[steps]);
+    roots.resize(roots.len().next_multiple_of(WINDOW), (nothing, 0));
+    for window in roots.chunks(WINDOW) {
+        let mut order: Vec<usize> = (0..WINDOW).collect();
+        order.sort_by_key(|&at| window[at].1);
+        for group in order.chunks(TREES) {
+            group.iter().for_each(|&at| put(trees, &[window[at].0]));
+            group.iter().for_each(|&at| put(trees, &[at as u32]));
+            let steps = group.iter().map(|&at| window[at].1).max().unwrap_or(0);
+            put(trees, &[steps]);
+        }
     }
 }
 
@@ -84,7 +91,9 @@ static RUN: [u8; 2 * LONGEST] = {
     run
 };
 /// The longest run; columns with more edges are filled.
-const LONGEST: usize = 272;
+const LONGEST: usize = 320;
+/// Answers that are copied at a time. What is too much is overwritten by the next column, or lies in the margin.
+const COPIED: usize = 64;
 
 /// Answers all questions for a row.
 #[inline(never)]
@@ -95,12 +104,10 @@ fn answer(tables: &Tables, row: &[f64], scratch: &mut Scratch) {
         let column = column(record);
         let rank = usize::from(quantise::rank_of(tables, &column, row[column.feature]));
         let answers = &mut answers[column.first..];
-        if column.edges + 16 <= LONGEST {
-            let run = &RUN[LONGEST - rank..];
-            // Whole vectors; what is too much is overwritten by the next column.
-            let (run, _) = run.as_chunks::<16>();
-            let (answers, _) = answers.as_chunks_mut::<16>();
-            for (to, from) in answers[..column.edges.div_ceil(16)].iter_mut().zip(run) {
+        if column.edges <= LONGEST - COPIED {
+            let run = RUN[LONGEST - rank..].as_chunks::<COPIED>().0;
+            let answers = answers.as_chunks_mut::<COPIED>().0;
+            for (to, from) in answers.iter_mut().zip(run).take(column.edges.div_ceil(COPIED)) {
                 *to = *from;
             }
         } else {
@@ -129,11 +136,21 @@ fn walk(tables: &Tables, scratch: &mut Scratch, outputs: usize, out: &mut [f64])
     let values = tables.node_values.as_ptr();
     out.fill(0.0);
     let mut output = 0;
-    for group in tables.trees {
-        for leaf in leaves(tables.nodes, answers, group) {
-            // SAFETY: a node has a value.
-            let value = unsafe { values.byte_add(leaf).read() };
-            out[output] += f64::from_le_bytes(value);
+    let mut window = [0.0; WINDOW];
+    for groups in tables.trees.as_chunks::<{ WINDOW / TREES }>().0 {
+        for group in groups {
+            let group = words::<17>(group);
+            let places = group[TREES..].iter();
+            for (leaf, place) in leaves(tables.nodes, answers, &group).into_iter().zip(places) {
+                // SAFETY: a node has a value; `Tables::new` checked the places.
+                unsafe {
+                    let value = values.byte_add(leaf).read();
+                    *window.get_unchecked_mut(*place as usize) = f64::from_le_bytes(value);
+                }
+            }
+        }
+        for value in window {
+            out[output] += value;
             output = if output + 1 == outputs { 0 } else { output + 1 };
         }
     }
@@ -144,9 +161,9 @@ fn walk(tables: &Tables, scratch: &mut Scratch, outputs: usize, out: &mut [f64])
 /// What a walk carries from step to step is the node it has read, question and child in one word: with the
 /// place instead, the compiler of the sandbox holds all the sums of a step back to its end, and spills.
 #[inline(always)]
-fn leaves(nodes: &[[u8; 8]], answers: &[u8], group: &[u8; 36]) -> [usize; TREES] {
+fn leaves(nodes: &[[u8; 8]], answers: &[u8], group: &[u32; 17]) -> [usize; TREES] {
     let (nodes, answers) = (nodes.as_ptr(), answers.as_ptr());
-    let [roots @ .., steps] = words::<9>(group);
+    let (roots, steps) = (group.first_chunk::<TREES>().expect("it is longer"), group[2 * TREES]);
     // SAFETY: `Tables::new` checked that roots are nodes, that a node's question has an answer and that the node 0 or
     // 8 bytes behind its left child, which are all the answers there are, exists.
     let read = |at: usize| unsafe { u64::from_le_bytes(nodes.byte_add(at).read()) };

@@ -1,6 +1,7 @@
-//! Commands that need no gateway: score a file with a component, explain its scores, and say what a
-//! component is.
+//! Commands that need no gateway: score a file with a component, explain its scores, measure its speed, and
+//! say what it is.
 
+mod bench;
 mod explain;
 mod inspect;
 mod output;
@@ -14,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use runtime::{Engine, Limits, Scorer};
 
+pub use bench::{BenchArgs, bench};
 pub use explain::{ExplainArgs, explain};
 pub use inspect::{InspectArgs, inspect};
 pub use score::{ScoreArgs, score};

@@ -26,7 +26,7 @@ pub struct RowsArgs {
     pub by_position: bool,
 }
 
-fn format_parser() -> impl TypedValueParser<Value = Format> {
+pub(super) fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(["csv", "svm", "parquet"])
         .map(|name| name.parse().expect("the parser lets only formats through"))
 }

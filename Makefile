@@ -16,10 +16,23 @@ CMAKE_VERSION    := 4.4.4
 LIBCLANG_VERSION := 18.1.1
 LIGHTGBM_VERSION := 4.7.0
 
+# What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
+LLEAVES_VERSION     := 1.3.0
+LLVMLITE_VERSION    := 0.43.0
+TL2CGEN_VERSION     := 1.0.0
+TREELITE_VERSION    := 4.8.1
+ONNXRUNTIME_VERSION := 1.32.0
+ONNXMLTOOLS_VERSION := 1.16.0
+SKL2ONNX_VERSION    := 1.20.0
+ONNX_VERSION        := 1.23.2
+NUMPY_VERSION       := 2.4.6
+
 # Arguments for the daily steps, e.g. make etl ARGS='--as-of 2026-11-01T00:00:00Z'
 ARGS ?=
+# Folder of LightGBM's lambdarank example (rank.train, rank.train.query), for bench-scorer; without it that case is left out.
+LAMBDARANK ?=
 
-.PHONY: help setup compilers setup-servers build demo test bench etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers setup-bench build demo test bench bench-scorer etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +58,16 @@ $(TOOLS)/.servers: $(TOOLS)/.ready
 	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)'
 	@touch $@
 
+setup-bench: $(TOOLS)/.bench ## Install what bench-scorer compares with
+
+$(TOOLS)/.bench: $(TOOLS)/.servers
+	$(PIP) 'lleaves==$(LLEAVES_VERSION)' 'llvmlite==$(LLVMLITE_VERSION)' \
+	  'tl2cgen==$(TL2CGEN_VERSION)' 'treelite==$(TREELITE_VERSION)' \
+	  'onnxruntime==$(ONNXRUNTIME_VERSION)' 'onnxmltools==$(ONNXMLTOOLS_VERSION)' \
+	  'skl2onnx==$(SKL2ONNX_VERSION)' 'onnx==$(ONNX_VERSION)' \
+	  'numpy==$(NUMPY_VERSION)' 'lightgbm==$(LIGHTGBM_VERSION)'
+	@touch $@
+
 # Tests and demo run one build: the same profile, the same features.
 build: setup ## Compile the programs and the tests
 	cargo build --release --locked --workspace --exclude plugin-scorer --all-targets
@@ -59,8 +82,10 @@ test: build setup-servers ## Run every test
 	  cargo test --release --locked --workspace --exclude plugin-scorer --all-targets; \
 	fi
 
-bench: build ## Measure the scorer beside LightGBM; writes target/bench/scorer.json
-	$(BIN)/ltr-bench $(ARGS)
+bench: bench-scorer ## The benchmarks, one after the other
+
+bench-scorer: build setup-bench ## Measure the scorer beside what one would use instead; writes target/bench/scorer.json
+	$(BIN)/ltr-bench --peers all $(if $(LAMBDARANK),--lambdarank '$(LAMBDARANK)') $(ARGS)
 
 etl: build ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)

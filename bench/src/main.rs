@@ -1,198 +1,329 @@
-//! `make bench`: the scorer component beside LightGBM's own C API, on the same rows, in one run.
+//! `make bench-scorer`: the scorer component beside what one would use instead, on the same rows, in one run.
 //!
-//! Each round scores rows nobody has scored before, so that no branch predictor learns them; the
-//! subjects take turns within a round, so that a noisy neighbour disturbs them alike; medians are
-//! reported. Time is everything from the caller's slice of rows to the caller's scores: for the
-//! component that includes both copies across the sandbox's border.
+//! Each round scores rows nobody has scored before, so that no branch predictor learns them; the subjects take turns
+//! within a round, so that a noisy neighbour disturbs them alike; medians are reported. Time is everything from the
+//! caller's rows to the caller's scores: for the component that includes both copies across the sandbox's border.
 
+mod contest;
+mod costs;
+mod data;
+mod models;
+mod peers;
 mod report;
 
-use std::hint::black_box;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use lightgbm3::{Booster, Dataset};
-use ltr_trainer::compile::{self, compile};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use report::Report;
-use runtime::{Engine, Limits, Output, Scorer};
+use clap::{Parser, Subcommand, ValueEnum};
+use contest::Contest;
+use data::{Shape, generator};
+use gbdt::gradient_boost::GBDT;
+use ltr_trainer::progress;
+use models::{Case, Name};
+use peers::Python;
+use report::{Comparison, Report};
+use runtime::{Engine, Limits};
 
-/// Measure the scorer component beside LightGBM's C API.
+/// Rounds where --rounds does not say, and with --quick.
+const ROUNDS: (usize, usize) = (11, 5);
+
+/// Measure the scorer component beside LightGBM and other ways to run its models
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  ltr-bench\n  ltr-bench --rounds 51 --batch 1,100 --json")]
+#[command(
+    after_help = "Examples:\n  ltr-bench\n  ltr-bench --quick --peers all\n  ltr-bench --models 500x64x136 --shapes uniform --batch 1,100 --rounds 51 --json\n  ltr-bench --models lambdarank --lambdarank LightGBM/examples/lambdarank"
+)]
 struct Args {
+    /// Models to compare; default: all of them
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<Name>,
+    /// Shapes of the data; default: both
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<Shape>,
     /// Rows in a call
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000")]
     batch: Vec<usize>,
-    /// Rounds a case; the median is reported
-    #[arg(long, default_value_t = 25)]
-    rounds: usize,
+    /// Rounds for each batch, of which the median is reported; default: 11, with --quick 5
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Whom to compare with
+    #[arg(long, default_value = "native")]
+    peers: Rivals,
+    /// The smallest model on one shape of data, unless told otherwise
+    #[arg(long)]
+    quick: bool,
+    /// What the data and the models follow from
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Folder of LightGBM's lambdarank example (rank.train, rank.train.query)
+    #[arg(long, value_name = "DIR")]
+    lambdarank: Option<PathBuf>,
+    /// Seconds that a peer may take to compile a model
+    #[arg(long, default_value_t = 90.0, value_name = "SECONDS")]
+    compile_cap: f64,
+    /// The Python that has the peers (`make setup-bench`)
+    #[arg(long, default_value = ".tools/bin/python", value_name = "PATH")]
+    python: PathBuf,
     /// Where the JSON report goes
     #[arg(long, default_value = "target/bench/scorer.json")]
     output: PathBuf,
-    /// Print the JSON report instead of the table
+    /// Print the JSON report instead of the tables
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-/// The size of a model and the name it has in the report.
-struct Shape {
-    name: &'static str,
-    trees: usize,
-    leaves: usize,
-    features: usize,
+#[derive(Subcommand)]
+enum Command {
+    /// Measure one loading; the benchmark starts this itself
+    #[command(hide = true)]
+    Load(costs::LoadArgs),
 }
 
-const SHAPES: [Shape; 2] = [
-    Shape {
-        name: "200x48x11",
-        trees: 200,
-        leaves: 48,
-        features: 11,
-    },
-    Shape {
-        name: "500x64x136",
-        trees: 500,
-        leaves: 64,
-        features: 136,
-    },
-];
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Rivals {
+    /// Nobody: the component alone, its scores checked
+    None,
+    /// LightGBM's C API and the `gbdt` crate
+    Native,
+    /// Those and what is reached from Python: lleaves, tl2cgen, ONNX Runtime, Treelite GTIL
+    All,
+}
 
-/// Long enough for any batch here: the benchmark measures time, it does not bound it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A trained model, in the files that the subjects read.
+struct Trained {
+    case: Case,
+    text: String,
+    gbdt: Option<GBDT>,
+    text_path: PathBuf,
+    component_path: PathBuf,
+}
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    ensure!(args.rounds > 0, "--rounds is 0; allowed: 1 or more");
+    if let Some(Command::Load(args)) = args.command {
+        return args.run();
+    }
+    let rounds = args.rounds.unwrap_or(if args.quick { ROUNDS.1 } else { ROUNDS.0 });
+    ensure!(rounds > 0, "--rounds is 0; allowed: 1 or more");
     ensure!(
         args.batch.iter().all(|&n| n > 0),
         "--batch holds a 0; allowed: 1 or more"
     );
-    let engine = Engine::new(Limits::default())?;
-    let mut report = Report::new("scorer");
-    for shape in &SHAPES {
-        let mut subjects =
-            Subjects::train(&engine, shape).with_context(|| format!("preparing the model {}", shape.name))?;
-        for &batch in &args.batch {
-            subjects.measure(shape, batch, args.rounds, &mut report)?;
-        }
+    let work = tempfile::tempdir()?;
+    let mut report = Report {
+        machine: report::machine(),
+        versions: ["lightgbm3", "gbdt", "wasmtime"]
+            .map(|name| (name.to_owned(), locked(name)))
+            .into(),
+        ..Report::default()
+    };
+
+    let cases = cases(&args, &mut report.notes)?;
+    let trained = train(cases, &args, work.path())?;
+    let python = match args.peers {
+        Rivals::All => Some(Python::new(&args.python, work.path(), &args.output)?),
+        Rivals::None | Rivals::Native => None,
+    };
+    if let Some(python) = &python {
+        compile_peers(python, &trained, args.compile_cap)?;
     }
+    measure_costs(&trained, &mut report, work.path())?;
+    let steps = trained.len() * args.batch.len() * (rounds + 1);
+    let bar = step("measuring", steps);
+    for model in trained {
+        let comparison = compare(model, python.as_ref(), &args, rounds, work.path(), &mut report, || {
+            bar.inc(1)
+        })?;
+        report.comparisons.push(comparison);
+    }
+    bar.finish_and_clear();
+
     report.write(&args.output)?;
     if args.json {
-        report.print_json()
+        println!("{}", serde_json::to_string_pretty(&report.to_json())?);
     } else {
-        report.print_table(&args.output)
+        report.print(&args.output);
     }
+    Ok(())
 }
 
-/// One model in the hands of each subject.
-struct Subjects {
-    component: Scorer,
-    lightgbm: Booster,
-    rng: ChaCha8Rng,
-}
-
-impl Subjects {
-    fn train(engine: &Engine, shape: &Shape) -> Result<Subjects> {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let rows = 20_000;
-        let x = uniform(&mut rng, rows * shape.features);
-        let y: Vec<f32> = x.chunks(shape.features).map(|row| target(row, &mut rng)).collect();
-        let data = Dataset::from_slice(&x, &y, shape.features as i32, true)?;
-        let params = serde_json::json!({
-            "objective": "regression", "num_iterations": shape.trees, "num_leaves": shape.leaves,
-            "min_data_in_leaf": 5, "verbosity": -1, "num_threads": 2, "seed": 7,
-        });
-        eprintln!("training {} ...", shape.name);
-        let mut lightgbm = Booster::train(data, &params)?;
-        let single_thread = serde_json::json!({ "num_threads": 1 });
-        lightgbm.single_row_fast_init::<f64>(Some(&single_thread))?;
-        let text = lightgbm.save_string()?;
-        let request = compile::Request {
-            model: text.as_bytes(),
-            feature_map: None,
-            model_version: shape.name,
-            training_window: None,
-        };
-        let component = engine.load(&compile(&request)?)?;
-        Ok(Subjects {
-            component,
-            lightgbm,
-            rng,
-        })
-    }
-
-    fn measure(&mut self, shape: &Shape, batch: usize, rounds: usize, report: &mut Report) -> Result<()> {
-        // About the same work a round whatever the batch, so that the clock's grain does not matter.
-        let calls = (2_000 / batch).max(1);
-        let (mut ours, mut theirs, mut fast) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let rows = uniform(&mut self.rng, calls * batch * shape.features);
-            let per_call = batch * shape.features;
-            let mut scores = Vec::with_capacity(calls * batch);
-            ours.push(ns_a_row(calls * batch, || {
-                for rows in rows.chunks(per_call) {
-                    scores.extend(self.component.score(rows, Output::Converted, PATIENCE)?);
-                }
-                Ok(())
-            })?);
-            let mut expected = Vec::with_capacity(calls * batch);
-            theirs.push(ns_a_row(calls * batch, || {
-                for rows in rows.chunks(per_call) {
-                    expected.extend(self.lightgbm.predict_with_params(
-                        rows,
-                        shape.features as i32,
-                        true,
-                        "num_threads=1",
-                    )?);
-                }
-                Ok(())
-            })?);
-            if batch == 1 {
-                fast.push(ns_a_row(calls, || {
-                    for row in rows.chunks(per_call) {
-                        black_box(self.lightgbm.predict_single_row_fast(row)?);
-                    }
-                    Ok(())
-                })?);
+/// What to compare, by the arguments.
+fn cases(args: &Args, notes: &mut Vec<String>) -> Result<Vec<Case>> {
+    let names = match args.models.as_slice() {
+        [] if args.quick => &[Name::Small],
+        [] => Name::value_variants(),
+        names => names,
+    };
+    let shapes = match args.shapes.as_slice() {
+        [] if args.quick => &[Shape::Uniform],
+        [] => Shape::value_variants(),
+        shapes => shapes,
+    };
+    let mut cases = Vec::new();
+    for &name in names {
+        match (name, &args.lambdarank) {
+            (Name::Lambdarank, Some(folder)) => cases.push(Case::lambdarank(folder)?),
+            (Name::Lambdarank, None) => {
+                notes.push("lambdarank: left out: --lambdarank names the folder of LightGBM's example".to_owned());
             }
-            ensure!(
-                same_bits(&scores, &expected),
-                "{}: scores differ from LightGBM's",
-                shape.name
-            );
+            _ => cases.extend(shapes.iter().map(|&shape| Case::synthetic(name, shape))),
         }
-        let case = format!("{} batch {batch}", shape.name);
-        let ours = report.add("component", &case, ours);
-        let theirs = report.add("lightgbm", &case, theirs);
-        report.compare(&case, ours, "lightgbm", theirs);
-        if !fast.is_empty() {
-            let fast = report.add("lightgbm single-row fast", &case, fast);
-            report.compare(&case, ours, "lightgbm single-row fast", fast);
-        }
-        Ok(())
     }
+    Ok(cases)
 }
 
-fn ns_a_row(rows: usize, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed().as_nanos() as f64 / rows as f64)
+fn train(cases: Vec<Case>, args: &Args, work: &Path) -> Result<Vec<Trained>> {
+    let bar = step("training", cases.len());
+    let mut trained = Vec::new();
+    for case in cases {
+        bar.set_message(case.name.clone());
+        bar.tick();
+        let text = case
+            .train(args.seed)
+            .with_context(|| format!("training {}", case.name))?;
+        let path = |kind: &str| work.join(format!("{}.{kind}", trained.len()));
+        let (text_path, component_path) = (path("txt"), path("wasm"));
+        // LightGBM's Python package ends its files like this, and lleaves reads no others.
+        fs::write(&text_path, format!("{text}\npandas_categorical:null\n"))?;
+        fs::write(&component_path, costs::component(&case.name, &text)?.0)?;
+        trained.push(Trained {
+            gbdt: (args.peers >= Rivals::Native).then(|| case.train_gbdt(args.seed)),
+            case,
+            text,
+            text_path,
+            component_path,
+        });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(trained)
 }
 
-fn same_bits(a: &[f64], b: &[f64]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
+/// Ahead of all measuring, because it takes minutes and every processor.
+fn compile_peers(python: &Python, trained: &[Trained], seconds: f64) -> Result<()> {
+    let models: Vec<PathBuf> = trained.iter().map(|model| model.text_path.clone()).collect();
+    // Two of the peers compile each model.
+    let bar = step("peers", 2 * models.len());
+    bar.set_message("compiling the models (kept for the next run)");
+    bar.tick();
+    python.compile(&models, seconds, || bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
-fn uniform(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
-    (0..n).map(|_| rng.random::<f64>()).collect()
+fn measure_costs(trained: &[Trained], report: &mut Report, work: &Path) -> Result<()> {
+    let bar = step("costs", trained.len());
+    let tiny = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=0\n\
+                objective=regression\nfeature_names=x\nfeature_infos=[0:1]\ntree_sizes=0\n\nTree=0\nnum_leaves=1\n\
+                num_cat=0\nleaf_value=1\n\nend of trees\n";
+    let other = work.join("tiny.wasm");
+    fs::write(&other, costs::component("tiny", tiny)?.0)?;
+    for model in trained {
+        report.costs.push(costs::measure(
+            &model.case.name,
+            &model.text,
+            &model.component_path,
+            &other,
+        )?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
-/// A target with thresholds and interactions on every feature, so that the trees use all of them.
-fn target(row: &[f64], rng: &mut ChaCha8Rng) -> f32 {
-    let pairs = row.windows(2).map(|w| if w[0] > 0.4 { w[1] * w[1] } else { w[0] });
-    (pairs.sum::<f64>() + 0.2 * rng.random::<f64>()) as f32
+fn compare(
+    model: Trained,
+    python: Option<&Python>,
+    args: &Args,
+    rounds: usize,
+    work: &Path,
+    report: &mut Report,
+    progress: impl FnMut(),
+) -> Result<Comparison> {
+    let Trained {
+        case,
+        text,
+        gbdt,
+        text_path,
+        component_path,
+    } = model;
+    let engine = Engine::new(Limits::default())?;
+    let peers = python.map(|python| python.serve(&text_path, work)).transpose()?;
+    let mut notes = vec![format!("{} trees, {} leaves", case.trees, models::leaves(&text))];
+    for facts in peers.iter().flat_map(|peers| peers.facts()) {
+        report.versions.insert(facts.name.clone(), facts.version.clone());
+        if let Some(why) = &facts.not_measured {
+            notes.push(format!("{}: not measured: {why}", facts.name));
+        }
+    }
+    let mut contest = Contest {
+        component: engine.load(&fs::read(&component_path)?)?,
+        lightgbm: models::booster(&text)?,
+        gbdt,
+        peers,
+        time_lightgbm: args.peers >= Rivals::Native,
+        trees: case.trees,
+    };
+    let mut rng = generator(args.seed, &case.name, 1);
+    let lines = contest
+        .measure(&case.source, &mut rng, &args.batch, rounds, progress)
+        .with_context(|| case.name.clone())?;
+    Ok(Comparison {
+        case: case.name,
+        batches: args.batch.clone(),
+        lines,
+        notes,
+    })
+}
+
+/// A bar on a terminal, a line elsewhere.
+fn step(what: &'static str, length: usize) -> indicatif::ProgressBar {
+    if !stderr().is_terminal() {
+        eprintln!("{what} ...");
+    }
+    progress::bar(what, length)
+}
+
+/// The version of a crate in the lock file that this program was built with.
+fn locked(name: &str) -> String {
+    let lock = include_str!("../../Cargo.lock");
+    let entry = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))
+        .map_or("", |(_, rest)| rest);
+    entry.split('"').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn quick_means_one_case_and_the_example_is_left_out_with_a_note_without_its_folder() {
+        let cases = |arguments: &[&str]| {
+            let mut notes = Vec::new();
+            let cases = cases(&Args::parse_from(arguments), &mut notes).unwrap();
+            (cases.len(), notes.len())
+        };
+        assert_eq!(cases(&["ltr-bench", "--quick"]), (1, 0));
+        assert_eq!(cases(&["ltr-bench"]), (8, 1));
+        assert_eq!(
+            cases(&["ltr-bench", "--models", "categorical,lambdarank", "--shapes", "uniform"]),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn versions_come_from_the_lock_file() {
+        assert!(locked("gbdt").starts_with("0."));
+        assert_eq!(locked("no such crate"), "");
+    }
 }

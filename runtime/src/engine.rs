@@ -29,8 +29,10 @@ impl Engine {
     /// made by it are gone.
     ///
     /// # Errors
-    /// When this machine cannot run the compiler's code, or no thread can be started.
+    /// When this machine cannot run the compiler's code or lacks the vector instructions that scorers are made of,
+    /// or no thread can be started.
     pub fn new(limits: Limits) -> Result<Engine, EngineError> {
+        require(&simd_instructions())?;
         let wasm = wasmtime::Engine::new(&config(&limits)).map_err(|e| EngineError(format!("{e:#}")))?;
         start_ticking(&wasm).map_err(|e| EngineError(e.to_string()))?;
         Ok(Engine {
@@ -107,6 +109,35 @@ impl Engine {
     }
 }
 
+/// The processor's instructions that WebAssembly's SIMD becomes, and whether this machine has them. Without them
+/// every vector would be taken to pieces, at many times the time that callers reckon with.
+fn simd_instructions() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    return vec![
+        ("SSSE3", std::is_x86_feature_detected!("ssse3")),
+        ("SSE4.1", std::is_x86_feature_detected!("sse4.1")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    return vec![("NEON", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return vec![("SIMD instructions known to this host", false)];
+}
+
+fn require(instructions: &[(&str, bool)]) -> Result<(), EngineError> {
+    let missing: Vec<&str> = instructions
+        .iter()
+        .filter(|(_, has)| !has)
+        .map(|(name, _)| *name)
+        .collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(EngineError(format!(
+            "this machine's processor has no {}; scorers need WebAssembly SIMD (x86-64 with SSE4.1, or AArch64)",
+            missing.join(" and no ")
+        ))),
+    }
+}
+
 fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
@@ -171,5 +202,19 @@ impl Drop for Turn {
     fn drop(&mut self) {
         *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_vectors_is_told_what_it_lacks() {
+        assert!(require(&[("SSSE3", true), ("SSE4.1", true)]).is_ok());
+        let error = require(&[("SSSE3", true), ("SSE4.1", false)]).unwrap_err().to_string();
+        assert!(error.contains("no SSE4.1;"), "{error}");
+        let error = require(&[("SSSE3", false), ("SSE4.1", false)]).unwrap_err().to_string();
+        assert!(error.contains("no SSSE3 and no SSE4.1;"), "{error}");
     }
 }

@@ -4,15 +4,20 @@
 //!
 //! ```text
 //! model text --Model::parse--> Model --pack--> image (bytes) --Forest::new--> Forest --score--> scores
-//!                                |                                              +--explain--> contributions
-//!                                +--oracle::score--> the same scores, by the rules one by one
+//!                                |             nodes, tables                    +--explain--> contributions
+//!                                +--oracle::score, oracle::explain--> the same, by the rules one by one
 //! ```
 //!
 //! [`oracle`] reads like LightGBM's rules and is what everything else is held against; [`Forest`] is
 //! what production runs. An image is position-independent and little-endian, so it can be baked into
 //! a WebAssembly data segment and read in place. [`bundle`] puts a description in front of it.
 //!
-//! The crate does no I/O, needs only `alloc`, and holds no unsafe code. Model texts and images are
+//! An image holds a model twice. Its *nodes* are the trees as they are: explaining goes over them, and
+//! so does scoring where nothing better fits. Its *tables* are what the kernels in `fast` score
+//! ordinary models by; `docs/scorer.md` explains them.
+//!
+//! The crate does no I/O and needs only `alloc`. Unsafe code is denied, but in `fast`, whose unchecked
+//! reads rest on what has been checked of the tables before the first row. Model texts and images are
 //! treated as hostile: neither parsing nor scoring panics, and memory is bounded by the input's size.
 //!
 //! ```

@@ -10,7 +10,17 @@ fuzz_target!(|text: &[u8]| {
     let forest = Forest::new(&image).expect("pack makes valid images");
     let (width, outputs) = (forest.width(), forest.outputs());
     // Rows out of the text's own bytes: thresholds as written are not hit, special values are.
-    let special = [f64::NAN, 0.0, -0.0, 1e-35, f64::INFINITY, f64::NEG_INFINITY, 0.5, 1.0, 33.0];
+    let special = [
+        f64::NAN,
+        0.0,
+        -0.0,
+        1e-35,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.5,
+        1.0,
+        33.0,
+    ];
     let value = |n: usize| match text[n % text.len()] {
         byte if (byte as usize) < 128 => special[byte as usize % special.len()],
         byte => f64::from(byte) - 190.0,

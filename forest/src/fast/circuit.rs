@@ -48,7 +48,9 @@ pub(crate) struct Mux {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub planes: Vec<Slot>,
-    /// 2 to the power of the planes' number of values.
+    /// The leaf of each code, 2 to the power of the planes' number.
+    pub leaves: Vec<u8>,
+    /// What each leaf adds.
     pub values: Vec<f64>,
 }
 
@@ -109,6 +111,7 @@ impl Circuit {
         if tree.splits.is_empty() {
             return alloc::vec![Part {
                 planes: Vec::new(),
+                leaves: alloc::vec![0],
                 values: tree.leaf_values[..1].to_vec(),
             }];
         }
@@ -434,13 +437,18 @@ impl Emitter<'_> {
     }
 
     fn part(&self, code: Code) -> Part {
+        let mut own = code.leaves.clone();
+        own.sort_unstable();
+        own.dedup();
+        let number = |leaf| own.binary_search(leaf).expect("it is one of them") as u8;
         let value = |&leaf: &u32| match leaf {
             ELSEWHERE => 0.0,
             leaf => self.tree.leaf_values[leaf as usize],
         };
         Part {
-            values: code.leaves.iter().map(value).collect(),
             planes: code.planes,
+            leaves: code.leaves.iter().map(number).collect(),
+            values: own.iter().map(value).collect(),
         }
     }
 

@@ -202,7 +202,7 @@ impl Found {
     fn rule_out(&self, tables: &Tables, left: &mut [u64]) {
         let mut lines = self.lines.as_chunks::<TOGETHER>().0.iter();
         and_lines(tables, lines.next().unwrap_or(&[0; TOGETHER]), left, |_, mask| mask);
-        for lines in lines.take(self.columns.div_ceil(TOGETHER) - 1) {
+        for lines in lines.take(self.columns.div_ceil(TOGETHER).saturating_sub(1)) {
             and_lines(tables, lines, left, |left, mask| left & mask);
         }
         for &(first, end) in &self.splits[..self.columns] {

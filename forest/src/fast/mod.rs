@@ -25,7 +25,7 @@ impl Tables<'_> {
     /// Adds up the trees for each row, raw.
     pub fn sum(&self, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
         let blocks = rows
-            .chunks(sliced::ROWS * width)
+            .chunks(sliced::ROWS.saturating_mul(width))
             .zip(out.chunks_mut(sliced::ROWS * outputs));
         for (rows, out) in blocks {
             match rows.len() / width {

@@ -10,10 +10,11 @@
 //! | category columns | feature, first question, sets, classes (all u32), offset f64, scale f64, first class table entry, entries, first member byte, 0 (all u32) | 48 |
 //! | class tables | u16 | 2 |
 //! | members | u8: for eight sets and a class, one bit a set | 1 |
-//! | groups | multiplexers u32, first value u32, bits of a code u32, 0 | 16 |
+//! | groups | multiplexers u32, first value u32, logarithm of a part's values u32, 0 | 16 |
 //! | parts | eight planes and the output, u32 each, 0 0 0 | 48 |
 //! | multiplexers | select, on, off: u32 each | 12 |
-//! | values | f64 | 8 |
+//! | leaves | u8: the leaf of each code, 256 a part; or none, where there is a value for each code | 1 |
+//! | values | f64, of the parts' leaves or codes | 8 |
 //! | trees | eight roots, their places in the window and the steps of the deepest, u32 each | 68 |
 //! | nodes | question u32, left child u32 | 8 |
 //! | node values | f64, of a leaf's node | 8 |
@@ -30,6 +31,11 @@ use super::scratch::MAX_PLANES;
 use super::{quantise, walk};
 use crate::{Model, Scaler};
 
+/// Codes there are.
+pub(crate) const CODES: usize = 1 << MAX_BITS;
+/// Trees up to which a part has a value for each code: one step less, while the first cache but one has room.
+/// Larger models have one for each leaf, and number the leaves of the codes.
+const DIRECT_TREES: usize = 256;
 /// Parts that are evaluated together.
 pub(crate) const GROUP: usize = 8;
 /// Parts beyond which a run of trees ends even though its last group is not full.
@@ -49,6 +55,8 @@ pub(crate) enum Count {
     Members,
     Groups,
     Muxes,
+    /// Parts that number their leaves: all or none.
+    Leaves,
     Values,
     Trees,
     Nodes,
@@ -75,6 +83,7 @@ pub(crate) struct Sections {
     groups: Vec<u8>,
     parts: Vec<u8>,
     muxes: Vec<u8>,
+    leaves: Vec<u8>,
     values: Vec<u8>,
     trees: Vec<u8>,
     nodes: Vec<u8>,
@@ -174,6 +183,7 @@ impl Sections {
 
     fn circuits(&mut self, model: &Model, conditions: &Conditions) {
         let first = FIRST_ANSWER + conditions.count;
+        let direct = model.trees.len() <= DIRECT_TREES;
         let mut circuit = Circuit::new(first);
         let mut parts = Vec::new();
         for (number, tree) in model.trees.iter().enumerate() {
@@ -182,51 +192,62 @@ impl Sections {
             parts.extend(circuit.tree(tree, &questions).into_iter().map(|part| (part, output)));
             if parts.len().is_multiple_of(GROUP) || parts.len() > MANY_PARTS {
                 let full = core::mem::replace(&mut circuit, Circuit::new(first));
-                self.groups(full, core::mem::take(&mut parts));
+                self.groups(full, core::mem::take(&mut parts), direct);
             }
         }
         if !parts.is_empty() {
-            self.groups(circuit, parts);
+            self.groups(circuit, parts, direct);
         }
     }
 
     /// The first group has all multiplexers; the others find the planes where it left them.
-    fn groups(&mut self, circuit: Circuit, mut parts: Vec<(Part, u32)>) {
+    fn groups(&mut self, circuit: Circuit, mut parts: Vec<(Part, u32)>, direct: bool) {
         let mut muxes = circuit.finish(parts.iter_mut().map(|(part, _)| part));
         self.made = self.made.max(muxes.len() as u32);
         for group in parts.chunks(GROUP) {
-            let bits = group.iter().map(|(part, _)| part.planes.len()).max().unwrap_or(0);
+            let needed = |(part, _): &(Part, u32)| match direct {
+                true => part.leaves.len(),
+                false => part.values.len(),
+            };
+            let size = table_size(group.iter().map(needed).max().unwrap_or(1));
             let first_value = (self.values.len() / 8) as u32;
-            put(&mut self.groups, &[muxes.len() as u32, first_value, bits as u32, 0]);
+            put(&mut self.groups, &[muxes.len() as u32, first_value, size.ilog2(), 0]);
             for mux in muxes.drain(..) {
                 put(&mut self.muxes, &[mux.select * 16, mux.on * 16, mux.off * 16]);
             }
             for (part, output) in group {
-                self.part(part, *output, bits);
+                self.part(part, *output, size, direct);
             }
             for _ in group.len()..GROUP {
                 // Adds +0.0, which changes nothing.
                 let nothing = Part {
                     planes: Vec::new(),
+                    leaves: alloc::vec![0],
                     values: alloc::vec![0.0],
                 };
-                self.part(&nothing, 0, bits);
+                self.part(&nothing, 0, size, direct);
             }
         }
     }
 
-    fn part(&mut self, part: &Part, output: u32, bits: usize) {
+    fn part(&mut self, part: &Part, output: u32, size: usize, direct: bool) {
         let mut planes = [ZEROS; MAX_BITS];
         planes[..part.planes.len()].copy_from_slice(&part.planes);
         put(&mut self.parts, &planes.map(|slot| slot * 16));
         put(&mut self.parts, &[output, 0, 0, 0]);
-        let values = part.values.iter().chain(core::iter::repeat(&0.0));
-        values
-            .take(1 << bits)
-            .for_each(|&value| put_floats(&mut self.values, &[value]));
+        let mut values: Vec<f64> = match direct {
+            true => part.leaves.iter().map(|&leaf| part.values[usize::from(leaf)]).collect(),
+            false => part.values.clone(),
+        };
+        values.resize(size, 0.0);
+        put_floats(&mut self.values, &values);
+        if !direct {
+            let leaves = part.leaves.iter().chain(core::iter::repeat(&0));
+            self.leaves.extend(leaves.take(CODES));
+        }
     }
 
-    fn all(&self) -> [&Vec<u8>; 17] {
+    fn all(&self) -> [&Vec<u8>; 18] {
         [
             &self.columns,
             &self.edges,
@@ -237,6 +258,7 @@ impl Sections {
             &self.groups,
             &self.parts,
             &self.muxes,
+            &self.leaves,
             &self.values,
             &self.trees,
             &self.nodes,
@@ -294,14 +316,25 @@ impl Sections {
         );
         count(Count::MaskTrees, trees);
         count(Count::Many, self.many(conditions));
+        count(Count::Leaves, self.leaves.len() / CODES);
         count(Count::MaskSplits, self.masks.splits.len() / 16);
-        let mut image = Vec::with_capacity(self.bytes() + HEADER_BYTES + 16 * 17);
+        let mut image = Vec::with_capacity(self.bytes() + HEADER_BYTES + 16 * 18);
         put(&mut image, &counts);
         for section in self.all() {
             image.extend(section);
             image.resize(image.len().next_multiple_of(16), 0);
         }
         image
+    }
+}
+
+/// The least of the sizes that there are functions for.
+pub(crate) fn table_size(needed: usize) -> usize {
+    match needed {
+        ..=16 => 16,
+        ..=64 => 64,
+        ..=128 => 128,
+        _ => CODES,
     }
 }
 

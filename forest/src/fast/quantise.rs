@@ -97,7 +97,7 @@ fn even_addend(edges: &[f64]) -> f64 {
     let (least, most) = (edges[0], edges[edges.len() - 1]);
     let span = most - least;
     // The power of two at or above the span: one more in the exponent, unless there is no mantissa.
-    let power = f64::from_bits((span.to_bits() + ((1 << 52) - 1)) & !((1 << 52) - 1));
+    let power = f64::from_bits(span.to_bits().wrapping_add((1 << 52) - 1) & !((1 << 52) - 1));
     let addend = power - least;
     match span > 0.0 && addend.is_finite() {
         true => addend,
@@ -128,13 +128,10 @@ pub(crate) fn ranks(tables: &Tables, column: &Column, rows: &[f64], width: usize
     }
 }
 
-/// What ranking a column works on and results in, a place a row.
+/// What ranking a column results in, a place a row.
 pub(crate) struct Desk {
-    values: Aligned<[f64; ROWS]>,
-    buckets: Aligned<[u32; ROWS]>,
-    starts: Aligned<[u32; ROWS]>,
-    /// The edges that values are compared with, for each that a bucket may have.
-    edges: [Aligned<[f64; ROWS]>; 2],
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    passes: simd::Passes,
     /// Ranks, or classes, byte by byte. Places without a row may hold anything.
     pub low: Aligned<[u8; ROWS]>,
     pub high: Aligned<[u8; ROWS]>,
@@ -145,10 +142,8 @@ pub(crate) struct Aligned<T>(pub T);
 
 impl Desk {
     pub const EMPTY: Desk = Desk {
-        values: Aligned([0.0; ROWS]),
-        buckets: Aligned([0; ROWS]),
-        starts: Aligned([0; ROWS]),
-        edges: [Aligned([0.0; ROWS]), Aligned([0.0; ROWS])],
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        passes: simd::Passes::EMPTY,
         low: Aligned([0; ROWS]),
         high: Aligned([0; ROWS]),
     };
@@ -216,7 +211,25 @@ pub(crate) fn class_of(tables: &Tables, column: &CategoryColumn, x: f64) -> u16 
 mod simd {
     use core::arch::wasm32::*;
 
-    use super::{Column, Desk, ROWS, Tables};
+    use super::{Aligned, Column, Desk, ROWS, Tables};
+
+    /// What one pass leaves for the next, a place a row.
+    pub(super) struct Passes {
+        values: Aligned<[f64; ROWS]>,
+        buckets: Aligned<[u32; ROWS]>,
+        starts: Aligned<[u32; ROWS]>,
+        /// The edges that values are compared with, for each that a bucket may have.
+        edges: Aligned<[[f64; ROWS]; 2]>,
+    }
+
+    impl Passes {
+        pub const EMPTY: Passes = Passes {
+            values: Aligned([0.0; ROWS]),
+            buckets: Aligned([0; ROWS]),
+            starts: Aligned([0; ROWS]),
+            edges: Aligned([[0.0; ROWS]; 2]),
+        };
+    }
 
     /// Ranks, for buckets of at most `MOST` edges.
     pub(super) fn ranks<const MOST: usize>(
@@ -228,7 +241,7 @@ mod simd {
     ) {
         let count = (rows.len() / width).min(ROWS);
         let mut value = rows[column.feature..].as_ptr();
-        for place in &mut desk.values.0[..count] {
+        for place in &mut desk.passes.values.0[..count] {
             // SAFETY: a row has a value at the column's feature.
             *place = unsafe { value.read() };
             value = value.wrapping_add(width);
@@ -245,8 +258,8 @@ mod simd {
     fn buckets<const SIGNED: bool>(column: &Column, desk: &mut Desk, count: usize) {
         let addend = f64x2_splat(column.addend);
         let (base, last) = (i32x4_splat(column.base), i32x4_splat(column.last_bucket()));
-        let mut from: *const v128 = desk.values.0.as_ptr().cast();
-        let mut to: *mut v128 = desk.buckets.0.as_mut_ptr().cast();
+        let mut from: *const v128 = desk.passes.values.0.as_ptr().cast();
+        let mut to: *mut v128 = desk.passes.buckets.0.as_mut_ptr().cast();
         let bucket = |a: v128, b: v128| {
             let mut key = i32x4_shuffle::<1, 3, 5, 7>(f64x2_add(a, addend), f64x2_add(b, addend));
             if SIGNED {
@@ -265,9 +278,9 @@ mod simd {
     }
 
     fn look_up<const MOST: usize>(tables: &Tables, column: &Column, desk: &mut Desk, count: usize) {
-        let mut bucket = desk.buckets.0.as_ptr();
-        let mut to = desk.starts.0.as_mut_ptr();
-        let mut edge = desk.edges[0].0.as_mut_ptr();
+        let mut bucket = desk.passes.buckets.0.as_ptr();
+        let mut to = desk.passes.starts.0.as_mut_ptr();
+        let mut edge = desk.passes.edges.0.as_flattened_mut().as_mut_ptr();
         // SAFETY: eights of places up to the one that `count` ends in; a bucket has a start, and a start `MOST` edges behind it, as `rank_of` says.
         unsafe {
             let starts = tables.starts.as_ptr().add(column.first_start);
@@ -291,9 +304,9 @@ mod simd {
 
     fn compare<const MOST: usize>(column: &Column, desk: &mut Desk, count: usize) {
         let nan_rank = i32x4_splat(column.nan_rank as i32);
-        let mut values: *const v128 = desk.values.0.as_ptr().cast();
-        let mut edges: *const v128 = desk.edges[0].0.as_ptr().cast();
-        let mut starts: *const v128 = desk.starts.0.as_ptr().cast();
+        let mut values: *const v128 = desk.passes.values.0.as_ptr().cast();
+        let mut edges: *const v128 = desk.passes.edges.0.as_ptr().cast();
+        let mut starts: *const v128 = desk.passes.starts.0.as_ptr().cast();
         let mut low: *mut v128 = desk.low.0.as_mut_ptr().cast();
         let mut high: *mut v128 = desk.high.0.as_mut_ptr().cast();
         // SAFETY: sixteens of places up to the one that `count` ends in.

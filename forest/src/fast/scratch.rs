@@ -13,7 +13,6 @@ use super::sliced::ROWS;
 pub(crate) const MAX_PLANES: usize = 1 << 18;
 /// Room behind the answers, so that whole vectors can be written.
 pub(crate) const MARGIN: usize = 64;
-const MAX_ANSWERS: usize = MAX_PLANES + MARGIN;
 
 pub(crate) type Codes = [u8; GROUP * ROWS];
 
@@ -43,7 +42,9 @@ impl Scratch {
 mod memory {
     use core::marker::PhantomData;
 
-    use super::{Codes, Desk, GROUP, Lanes, MAX_ANSWERS, MAX_PLANES, Parts, ROWS};
+    use super::{Codes, Desk, GROUP, Lanes, MARGIN, MAX_PLANES, Parts, ROWS};
+
+    const MAX_ANSWERS: usize = MAX_PLANES + MARGIN;
 
     static mut PLANES: [Lanes; MAX_PLANES] = [Lanes::ZEROS; MAX_PLANES];
     static mut ANSWERS: [u8; MAX_ANSWERS] = [0; MAX_ANSWERS];

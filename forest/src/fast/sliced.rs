@@ -5,7 +5,7 @@
 //! ```
 
 use super::lanes::{Lanes, transpose};
-use super::pack::GROUP;
+use super::pack::{CODES, GROUP};
 use super::quantise;
 use super::scratch::{Codes, Parts, Scratch};
 use super::view::{self, Tables, category_column, column};
@@ -16,35 +16,40 @@ const TURN: usize = 8;
 /// Rows a pass takes.
 pub(crate) const ROWS: usize = 128;
 
+/// Calls a function made for the size of the tables, so that this is part of its instructions. Sizes are those that
+/// [`table_size`](super::pack::table_size) rounds to.
+macro_rules! by_size {
+    ($size:expr, $function:ident($($argument:expr),*)) => {
+        match $size {
+            4 => $function::<16>($($argument),*),
+            6 => $function::<64>($($argument),*),
+            7 => $function::<128>($($argument),*),
+            _ => $function::<256>($($argument),*),
+        }
+    };
+}
+
 /// Adds up the trees for at most [`ROWS`] rows.
 pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
     answer(tables, rows, width, scratch);
     out.fill(0.0);
     let mut muxes = tables.muxes;
-    for (record, parts) in tables.groups.iter().zip(tables.parts.as_chunks::<GROUP>().0) {
+    let parts = tables.parts.as_chunks::<GROUP>().0.iter();
+    let mut leaves = tables.leaves.as_chunks::<GROUP>().0.iter();
+    for (record, parts) in tables.groups.iter().zip(parts) {
+        let leaves = leaves.next();
         let group = view::group(record);
         let (own, rest) = muxes.split_at(group.muxes);
         muxes = rest;
         multiplex(tables, own, scratch);
         encode(tables, parts, scratch);
         let codes = scratch.parts(tables.slots, 0).codes;
-        let size = 1 << group.bits;
+        let size = 1 << group.size;
         let values = &tables.values[group.first_value..][..GROUP * size];
-        if outputs == 1 {
-            let add = match group.bits {
-                0 => add::<1>,
-                1 => add::<2>,
-                2 => add::<4>,
-                3 => add::<8>,
-                4 => add::<16>,
-                5 => add::<32>,
-                6 => add::<64>,
-                7 => add::<128>,
-                _ => add::<256>,
-            };
-            add(values, codes, out);
-        } else {
-            add_outputs(values, size, parts, codes, outputs, out);
+        match (outputs, leaves) {
+            (1, Some(leaves)) => by_size!(group.size, add_leaves(leaves, values, codes, out)),
+            (1, None) => by_size!(group.size, add(values, codes, out)),
+            _ => add_outputs(parts, leaves, values, codes, outputs, out),
         }
     }
 }
@@ -189,15 +194,35 @@ fn encode(tables: &Tables, parts: &[[u8; 48]; GROUP], scratch: &mut Scratch) {
 #[inline(never)]
 fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
     let values = values[..GROUP * SIZE].as_ptr();
+    each_row(codes, out, |part, code| {
+        // SAFETY: codes are below `SIZE`, planes beyond its bits being zero.
+        unsafe { values.add(code).add(part * SIZE).read() }
+    });
+}
+
+/// The same where a part has a value for each leaf and says which leaf a code is.
+#[inline(never)]
+fn add_leaves<const SIZE: usize>(leaves: &[[u8; CODES]; GROUP], values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
+    let values = values[..GROUP * SIZE].as_ptr();
+    let leaves = leaves.as_flattened().as_ptr();
+    each_row(codes, out, |part, code| {
+        // SAFETY: a code is a byte, and `Tables::new` checked that leaves are below `SIZE`.
+        unsafe {
+            let leaf = leaves.add(code).add(part * CODES).read();
+            values.add(usize::from(leaf)).add(part * SIZE).read()
+        }
+    });
+}
+
+/// Adds to each row's score a number for each part and the row's code in it.
+#[inline(always)]
+fn each_row(codes: &Codes, out: &mut [f64], value: impl Fn(usize, usize) -> [u8; 8]) {
     let one = |score: &mut f64, codes: *const u8| {
         let mut sum = *score;
         for part in 0..GROUP {
-            // SAFETY: there are at most ROWS rows; codes are below `SIZE`, planes beyond its bits being zero.
-            let value = unsafe {
-                let code = *codes.add(part * ROWS);
-                values.add(usize::from(code)).add(part * SIZE).read()
-            };
-            sum += f64::from_le_bytes(value);
+            // SAFETY: there are at most ROWS rows.
+            let code = unsafe { *codes.add(part * ROWS) };
+            sum += f64::from_le_bytes(value(part, code.into()));
         }
         *score = sum;
     };
@@ -220,18 +245,19 @@ fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
 /// The same for models of several outputs, part by part.
 #[inline(never)]
 fn add_outputs(
-    values: &[[u8; 8]],
-    size: usize,
     parts: &[[u8; 48]; GROUP],
+    leaves: Option<&[[u8; CODES]; GROUP]>,
+    values: &[[u8; 8]],
     codes: &Codes,
     outputs: usize,
     out: &mut [f64],
 ) {
-    let tables = values.chunks_exact(size).zip(codes.as_chunks::<ROWS>().0);
-    for (record, (values, codes)) in parts.iter().zip(tables) {
-        let output = view::part(record).output as usize;
-        for (scores, code) in out.chunks_exact_mut(outputs).zip(codes) {
-            scores[output] += f64::from_le_bytes(values[usize::from(*code)]);
+    let values = values.chunks_exact(values.len() / GROUP);
+    for (part, (values, codes)) in values.zip(codes.as_chunks::<ROWS>().0).enumerate() {
+        let output = view::part(&parts[part]).output as usize;
+        for (scores, &code) in out.chunks_exact_mut(outputs).zip(codes) {
+            let at = leaves.map_or(code, |leaves| leaves[part][usize::from(code)]);
+            scores[output] += f64::from_le_bytes(values[usize::from(at)]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The checked view over the tables.
 
 use super::masks;
-use super::pack::{Count, GROUP, HEADER_BYTES};
+use super::pack::{CODES, Count, GROUP, HEADER_BYTES};
 use super::quantise::{self, MAX_BUCKETS};
 use super::scratch::MAX_PLANES;
 use super::walk;
@@ -20,6 +20,8 @@ pub(crate) struct Tables<'a> {
     pub groups: &'a [[u8; 16]],
     pub parts: &'a [[u8; 48]],
     pub muxes: &'a [[u8; 12]],
+    /// For each part the leaf of each code; none where there is a value for each code.
+    pub leaves: &'a [[u8; CODES]],
     pub values: &'a [[u8; 8]],
     pub trees: &'a [[u8; 68]],
     pub nodes: &'a [[u8; 8]],
@@ -152,16 +154,17 @@ pub(crate) fn category_column(record: &[u8; 48]) -> CategoryColumn {
 pub(crate) struct Group {
     pub muxes: usize,
     pub first_value: usize,
-    pub bits: u32,
+    /// Logarithm of the number of values of a part.
+    pub size: u32,
 }
 
 #[inline(always)]
 pub(crate) fn group(record: &[u8; 16]) -> Group {
-    let [muxes, first_value, bits] = words(record);
+    let [muxes, first_value, size] = words(record);
     Group {
         muxes: muxes as usize,
         first_value: first_value as usize,
-        bits,
+        size,
     }
 }
 
@@ -235,6 +238,7 @@ impl<'a> Tables<'a> {
             groups: reader.take(count(Count::Groups))?,
             parts: reader.take(count(Count::Groups).saturating_mul(GROUP as u32))?,
             muxes: reader.take(count(Count::Muxes))?,
+            leaves: reader.take(count(Count::Leaves))?,
             values: reader.take(count(Count::Values))?,
             trees: reader.take(count(Count::Trees))?,
             nodes: reader.take(count(Count::Nodes))?,
@@ -264,16 +268,18 @@ impl<'a> Tables<'a> {
         for record in self.columns {
             let column = column(record);
             let padding = quantise::padding(column.most.min(65_534));
+            // Sums saturate: on 32-bit targets they could come out small again.
             let fine = column.feature < width
                 && column.first == next
                 && (1..=65_534).contains(&column.edges)
-                && column.first_edge + column.edges + padding <= self.edges.len()
+                && column.edges <= self.questions - next
+                && column.first_edge.saturating_add(column.edges + padding) <= self.edges.len()
                 && column.buckets >= 1
                 && column.buckets <= MAX_BUCKETS as usize
                 && column.base.checked_add(MAX_BUCKETS as i32).is_some()
-                && column.first_start + column.buckets <= self.starts.len()
+                && column.first_start.saturating_add(column.buckets) <= self.starts.len()
                 && column.shift < 32
-                && column.most <= 65_534
+                && (1..=65_534).contains(&column.most)
                 && column.nan_rank as usize <= column.edges
                 && column.zero_rank as usize <= column.edges;
             if !fine {
@@ -284,6 +290,11 @@ impl<'a> Tables<'a> {
             if starts.iter().any(past) {
                 return Err(ImageError("bucket of the tables out of range"));
             }
+            // No value is above these, so that no rank goes past the last edge.
+            let behind = &self.edges[column.first_edge + column.edges..][..padding];
+            if behind.iter().any(|edge| f64::from_le_bytes(*edge) != f64::INFINITY) {
+                return Err(ImageError("edge of the tables out of range"));
+            }
             next += column.edges;
         }
         for record in self.category_columns {
@@ -291,10 +302,10 @@ impl<'a> Tables<'a> {
             let fine = column.feature < width
                 && column.first == next
                 && column.sets >= 1
-                && column.sets <= self.questions
+                && column.sets <= self.questions - next
                 && (1..=65_536).contains(&column.classes)
-                && column.first_entry + column.entries <= self.classes.len()
-                && column.first_member + column.sets.div_ceil(8) * column.classes <= self.members.len();
+                && column.first_entry.saturating_add(column.entries) <= self.classes.len()
+                && (column.sets.div_ceil(8) * column.classes).saturating_add(column.first_member) <= self.members.len();
             if !fine {
                 return Err(ImageError("category column of the tables out of range"));
             }
@@ -318,8 +329,11 @@ impl<'a> Tables<'a> {
         let mut muxes = 0_usize;
         for record in self.groups {
             let group = group(record);
-            let values = 8_usize << group.bits.min(8);
-            if group.bits > 8 || group.muxes > made || group.first_value.saturating_add(values) > self.values.len() {
+            let values = GROUP << group.size.min(8);
+            if ![4, 6, 7, 8].contains(&group.size)
+                || group.muxes > made
+                || group.first_value.saturating_add(values) > self.values.len()
+            {
                 return Err(ImageError("group of the tables out of range"));
             }
             muxes = muxes.saturating_add(group.muxes);
@@ -327,11 +341,18 @@ impl<'a> Tables<'a> {
         if muxes != self.muxes.len() || !self.muxes.iter().all(|mux| triple(mux).into_iter().all(plane)) {
             return Err(ImageError("multiplexer of the tables out of range"));
         }
+        if !self.leaves.is_empty() && self.leaves.len() != self.parts.len() {
+            return Err(ImageError("leaves of the tables do not match the parts"));
+        }
         for (at, record) in self.parts.iter().enumerate() {
             let part = part(record);
-            let bits = group(&self.groups[at / GROUP]).bits as usize;
-            let blank = part.planes[bits..].iter().all(|&offset| offset == 0);
-            if !blank || !part.planes.into_iter().all(plane) || part.output as usize >= outputs {
+            let size = group(&self.groups[at / GROUP]).size as usize;
+            // A code, or its leaf, has a value.
+            let inside = match self.leaves.get(at) {
+                Some(leaves) => leaves.iter().all(|&leaf| usize::from(leaf) < 1 << size),
+                None => part.planes[size..].iter().all(|&offset| offset == 0),
+            };
+            if !inside || !part.planes.into_iter().all(plane) || part.output as usize >= outputs {
                 return Err(ImageError("part of the tables out of range"));
             }
         }
@@ -345,7 +366,7 @@ impl<'a> Tables<'a> {
         for record in self.nodes {
             let [question, child] = pair(record);
             // Only a question can be answered 8.
-            let last = child as usize + if question as usize == self.questions { 0 } else { 8 };
+            let last = (child as usize).saturating_add(if question as usize == self.questions { 0 } else { 8 });
             if question as usize > self.questions || !node(child) || last >= end {
                 return Err(ImageError("node of the tables out of range"));
             }

@@ -3,7 +3,8 @@
 use forest::{Forest, Model, Output, Scaler, oracle, pack};
 use proptest::prelude::*;
 
-use crate::generator::{Random, model_text, rows, shapes};
+use crate::generator::{Random, model_text, rows};
+use crate::shapes::shapes;
 
 /// Bits, with every NaN as one: its payload means nothing.
 pub fn bits(scores: &[f64]) -> Vec<u64> {

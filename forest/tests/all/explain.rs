@@ -4,7 +4,8 @@ use forest::{ExplainError, Forest, Model, Output, Scaler, oracle, pack};
 use proptest::prelude::*;
 
 use crate::agreement::bits;
-use crate::generator::{Random, model_text, rows, shapes};
+use crate::generator::{Random, model_text, rows};
+use crate::shapes::shapes;
 
 fn explained(image: &[u8], rows: &[f64]) -> Result<Vec<f64>, ExplainError> {
     let forest = Forest::new(image).expect("pack makes valid images");

@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use proptest::prelude::*;
-
 /// SplitMix64: small, seeded, the same everywhere.
 pub struct Random(pub u64);
 
@@ -65,67 +63,131 @@ pub fn edges() -> Vec<f64> {
     edges
 }
 
+/// Which leaf splits next.
+#[derive(Clone, Copy, Debug)]
+pub enum Growth {
+    /// Any.
+    Random,
+    /// The oldest: level after level.
+    Balanced,
+    /// The left, or the right, child of the last split: a chain.
+    Left,
+    Right,
+    /// Left and right in turn.
+    Alternating,
+    /// Left or right by chance, and now and then any leaf: a chain with bushes.
+    Bushy,
+}
+
+/// What the thresholds of a model are drawn from.
+#[derive(Clone, Copy, Debug)]
+pub enum Pool {
+    /// What is finite of [`edges`], and some ordinary numbers: many splits share one.
+    Special,
+    /// So many numbers of every magnitude and sign, those of [`edges`] and the infinities among them.
+    Wild(usize),
+    /// So many numbers within a few ulps of each other, around the number of this place in [`CROWDS`].
+    Crowded(usize, usize),
+    /// So many evenly spread numbers.
+    Even(usize),
+}
+
+/// Where thresholds crowd.
+pub const CROWDS: [f64; 9] = [
+    1.0,
+    -1.0,
+    0.1,
+    -3.7e8,
+    1e-35_f32 as f64,
+    -(1e-35_f32 as f64),
+    1e300,
+    -2.5e-310,
+    4.0,
+];
+
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub seed: u64,
     pub features: usize,
     pub iterations: usize,
+    /// Most leaves of a tree.
     pub leaves: usize,
+    /// Whether every tree has that many, but for a few constant ones.
+    pub full: bool,
+    pub growth: Growth,
+    pub pool: Pool,
+    /// Whether a feature's splits treat missing values in one way.
+    pub one_kind: bool,
+    /// Percent of the trees with category sets, and most words of a set.
+    pub categories: (u64, usize),
     pub objective: &'static str,
     pub average: bool,
     /// What LightGBM can explain: every tree with counts, none of them linear.
     pub explained: bool,
 }
 
-impl Shape {
-    pub fn outputs(&self) -> usize {
-        if self.objective.contains("num_class:3") { 3 } else { 1 }
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            seed: 1,
+            features: 1,
+            iterations: 1,
+            leaves: 2,
+            full: false,
+            growth: Growth::Random,
+            pool: Pool::Special,
+            one_kind: false,
+            categories: (40, 3),
+            objective: "",
+            average: false,
+            explained: true,
+        }
     }
 }
 
-pub fn shapes() -> impl Strategy<Value = Shape> {
-    let objectives = prop::sample::select(vec![
-        "",
-        "regression",
-        "regression sqrt",
-        "binary sigmoid:1",
-        "binary sigmoid:0.7",
-        "poisson",
-        "tweedie tweedie_variance_power:1.5",
-        "cross_entropy",
-        "cross_entropy_lambda",
-        "lambdarank",
-        "multiclass num_class:3",
-        "multiclassova num_class:3 sigmoid:1.3",
-        "somebodys_own",
-    ]);
-    (
-        any::<u64>(),
-        1..6_usize,
-        0..20_usize,
-        1..24_usize,
-        objectives,
-        any::<[bool; 2]>(),
-    )
-        .prop_map(
-            |(seed, features, iterations, leaves, objective, [average, explained])| Shape {
-                seed,
-                features,
-                iterations,
-                leaves,
-                objective,
-                average,
-                explained,
-            },
-        )
+impl Shape {
+    pub fn outputs(&self) -> usize {
+        let classes = self
+            .objective
+            .split_once("num_class:")
+            .map_or("1", |(_, rest)| &rest[..1]);
+        classes.parse().unwrap()
+    }
+
+    fn thresholds(&self, random: &mut Random) -> Vec<f64> {
+        match self.pool {
+            Pool::Special => {
+                let mut thresholds: Vec<f64> = edges().into_iter().filter(|x| x.is_finite()).collect();
+                thresholds.extend((0..8).map(|_| random.unit() * 8.0 - 4.0));
+                thresholds
+            }
+            Pool::Wild(count) => {
+                let mut thresholds: Vec<f64> = edges().into_iter().filter(|x| !x.is_nan()).collect();
+                while thresholds.len() < count {
+                    let x = f64::from_bits(random.next());
+                    thresholds.push(if x.is_finite() { x } else { random.unit() - 0.5 });
+                }
+                thresholds
+            }
+            Pool::Crowded(count, place) => {
+                let mut x = CROWDS[place % CROWDS.len()];
+                let more = |_| {
+                    for _ in 0..1 + random.below(3) {
+                        x = x.next_up();
+                    }
+                    x
+                };
+                (0..count).map(more).collect()
+            }
+            Pool::Even(count) => (0..count).map(|at| at as f64 * 0.37 - count as f64 * 0.15).collect(),
+        }
+    }
 }
 
 /// A model of this shape as text, and the thresholds it asks.
 pub fn model_text(shape: &Shape) -> (String, Vec<f64>) {
     let mut random = Random(shape.seed);
-    // Few thresholds, so that many splits share one.
-    let mut thresholds: Vec<f64> = edges().into_iter().filter(|x| x.is_finite()).collect();
-    thresholds.extend((0..8).map(|_| random.unit() * 8.0 - 4.0));
+    let thresholds = shape.thresholds(&mut random);
     let outputs = shape.outputs();
     let trees: Vec<String> = (0..shape.iterations * outputs)
         .map(|number| tree_text(number, shape, &thresholds, &mut random))
@@ -160,21 +222,32 @@ fn join<T: std::fmt::Display>(values: &[T]) -> String {
 }
 
 fn tree_text(number: usize, shape: &Shape, thresholds: &[f64], random: &mut Random) -> String {
-    let leaves = 1 + random.below(shape.leaves);
-    let sets = if random.chance(40) { 1 + random.below(4) } else { 0 };
-    let (left, right) = grow(leaves, random);
+    let leaves = match shape.full {
+        true if random.chance(95) => shape.leaves,
+        true => 1,
+        false => 1 + random.below(shape.leaves),
+    };
+    let (share, words) = shape.categories;
+    let sets = if random.chance(share) { 1 + random.below(4) } else { 0 };
+    let (left, right) = grow(leaves, shape.growth, random);
     let mut features = Vec::new();
     let mut asked = Vec::new();
     let mut decisions = Vec::new();
     for _ in 1..leaves {
-        features.push(random.below(shape.features));
+        let feature = random.below(shape.features);
+        features.push(feature);
         let categorical = sets > 0 && random.chance(50);
         asked.push(if categorical {
             random.below(sets) as f64
         } else {
             random.pick(thresholds)
         });
-        decisions.push(random.below(4) * 4 + random.below(2) * 2 + usize::from(categorical));
+        let kind = if shape.one_kind {
+            shape.seed as usize / 8 + feature
+        } else {
+            random.next() as usize
+        };
+        decisions.push(kind % 8 * 2 + usize::from(categorical));
     }
     let values: Vec<f64> = (0..leaves).map(|_| random.unit() * 2.0 - 1.0).collect();
     let mut text = format!("Tree={number}\nnum_leaves={leaves}\nnum_cat={sets}\n");
@@ -187,7 +260,7 @@ fn tree_text(number: usize, shape: &Shape, thresholds: &[f64], random: &mut Rand
     writeln!(text, "leaf_value={}", join(&values)).unwrap();
     if sets > 0 {
         let mut boundaries = vec![0];
-        (0..sets).for_each(|set| boundaries.push(boundaries[set] + random.below(4)));
+        (0..sets).for_each(|set| boundaries.push(boundaries[set] + random.below(words + 1)));
         let words: Vec<u32> = (0..boundaries[sets]).map(|_| random.next() as u32).collect();
         writeln!(
             text,
@@ -246,34 +319,57 @@ fn linear_text(text: &mut String, leaves: usize, shape: &Shape, random: &mut Ran
     .unwrap();
 }
 
-/// Child pointers of a tree grown as LightGBM grows one: a random leaf splits, keeps its number on the
-/// left and gives the right the next one.
-fn grow(leaves: usize, random: &mut Random) -> (Vec<i64>, Vec<i64>) {
+/// Child pointers of a tree grown as LightGBM grows one: a leaf splits, keeps its number on the left and
+/// gives the right the next one.
+fn grow(leaves: usize, growth: Growth, random: &mut Random) -> (Vec<i64>, Vec<i64>) {
     let (mut left, mut right): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    // Where each leaf hangs: the split, and whether on its right.
+    let mut parents = vec![(0, false)];
+    let mut queue = std::collections::VecDeque::from([0]);
+    // The leaf that the last split kept.
+    let mut kept = 0;
     for count in 1..leaves {
-        let leaf = !(random.below(count) as i64);
-        let new = left.len() as i64;
-        for pointer in left.iter_mut().chain(right.iter_mut()) {
-            if *pointer == leaf {
-                *pointer = new;
-            }
+        let leaf = match growth {
+            Growth::Random => random.below(count),
+            Growth::Balanced => queue.pop_front().unwrap(),
+            Growth::Left => kept,
+            Growth::Right => count - 1,
+            Growth::Alternating => [kept, count - 1][count % 2],
+            Growth::Bushy if random.chance(30) => random.below(count),
+            Growth::Bushy => random.pick(&[kept, count - 1]),
+        };
+        queue.extend([leaf, count]);
+        let new = left.len();
+        if new > 0 {
+            let (parent, on_right) = parents[leaf];
+            (if on_right { &mut right } else { &mut left })[parent] = new as i64;
         }
-        left.push(leaf);
+        parents[leaf] = (new, false);
+        parents.push((new, true));
+        left.push(!(leaf as i64));
         right.push(!(count as i64));
+        kept = leaf;
     }
     (left, right)
 }
 
-/// Rows of values at, and one ulp beside, thresholds and edges.
+/// Rows of values at, and one ulp beside, thresholds and edges, and of categories.
 pub fn rows(count: usize, width: usize, thresholds: &[f64], random: &mut Random) -> Vec<f64> {
-    let mut values = edges();
-    values.extend(thresholds);
+    let mut special = edges();
+    special.push(-f64::NAN);
     let mut value = || {
-        let x = random.pick(&values);
-        match random.below(5) {
+        let x = match random.chance(40) || thresholds.is_empty() {
+            true => random.pick(&special),
+            false => random.pick(thresholds),
+        };
+        match random.below(7) {
             0 => x.next_up(),
             1 => x.next_down(),
             2 => random.unit() * 100.0 - 5.0,
+            3 => {
+                let most = 1 << random.below(12);
+                random.below(most) as f64 + random.pick(&[0.0, 0.5, 1.0_f64.next_down(), -0.5])
+            }
             _ => x,
         }
     };

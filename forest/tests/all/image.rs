@@ -3,7 +3,8 @@
 use forest::{Forest, Model, Output, Scaler, pack};
 use proptest::prelude::*;
 
-use crate::generator::{Random, edges, model_text, rows, shapes};
+use crate::generator::{Random, edges, model_text, rows};
+use crate::shapes::shapes;
 
 /// Bytes at an address that is a multiple of 8.
 fn aligned(bytes: &[u8], use_them: impl FnOnce(&[u8])) {
@@ -63,15 +64,7 @@ proptest! {
 
 #[test]
 fn an_image_out_of_alignment_is_refused() {
-    let shape = crate::generator::Shape {
-        seed: 1,
-        features: 1,
-        iterations: 1,
-        leaves: 2,
-        objective: "",
-        average: false,
-        explained: true,
-    };
+    let shape = crate::generator::Shape::default();
     let model = Model::parse(model_text(&shape).0.as_bytes()).expect("valid");
     let mut shifted = vec![0];
     shifted.extend(pack(&model, None));

@@ -5,6 +5,8 @@ mod bundle;
 mod explain;
 mod generator;
 mod image;
+mod kernels;
 mod math;
 mod objectives;
 mod parser;
+mod shapes;

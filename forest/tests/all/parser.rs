@@ -3,7 +3,8 @@
 use forest::{Model, pack};
 use proptest::prelude::*;
 
-use crate::generator::{Random, model_text, shapes};
+use crate::generator::{Random, model_text};
+use crate::shapes::shapes;
 
 const MODEL: &str = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=1\nobjective=regression\nfeature_names=a b\nfeature_infos=[0:1] [0:1]\ntree_sizes=TOTAL\n\nTree=0\nnum_leaves=3\nnum_cat=1\nsplit_feature=0 1\nsplit_gain=1 1\nthreshold=0.25 0\ndecision_type=2 1\nleft_child=1 -2\nright_child=-1 -3\nleaf_value=0.5 -1e-3 7\nleaf_weight=1 1 1\ncat_boundaries=0 1\ncat_threshold=6\nis_linear=0\nshrinkage=1\n\n\nend of trees\n\npandas_categorical:null\n";
 

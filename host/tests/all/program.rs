@@ -58,6 +58,7 @@ fn help_has_examples() {
     for arguments in [
         &["serve", "--help"][..],
         &["explain", "--help"],
+        &["bench", "--help"],
         &["rollout", "--help"],
         &["--help"],
     ] {
@@ -127,6 +128,45 @@ fn explain_shows_people_tables_and_programs_lines_of_json() {
         error.contains("scorer.wasm does not explain these rows: refused: no"),
         "{error}"
     );
+}
+
+#[test]
+fn bench_measures_each_batch_and_says_what_it_cannot_measure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(path(name), bytes).unwrap();
+    write("scorer.wasm", &evil::component(&["geo", "price"], Behaviour::Honest));
+    write("rows.csv", b"price,geo\n,0.25\n7,-0.5\n3,1\n");
+    let bench = |more: &[&str]| run(ltr_host(&["bench", &path("scorer.wasm"), "--rounds", "3"]).args(more));
+
+    for more in [&["--json"][..], &["--json", "--input", &path("rows.csv")]] {
+        let (code, page, error) = bench(&[more, &["--batch", "1,5"]].concat());
+        assert_eq!((code, error.as_str()), (0, ""));
+        let report: Value = serde_json::from_str(&page).unwrap();
+        let results = report["results"].as_array().unwrap();
+        assert_eq!(
+            results.iter().map(|result| &result["batch"]).collect::<Vec<_>>(),
+            [1, 5]
+        );
+        for result in results {
+            let ns = |key: &str| result[key].as_f64().unwrap();
+            let ordered = 0.0 < ns("fastest") && ns("fastest") <= ns("ns_per_row") && ns("ns_per_row") <= ns("slowest");
+            assert!(ordered, "{result}");
+        }
+    }
+    let (code, page, _) = bench(&["--batch", "2"]);
+    assert!(code == 0 && page.contains("ns a row"), "{page}");
+    assert_eq!(bench(&["--batch", "0"]).0, 2);
+    assert_eq!(bench(&["--by-position"]).0, 2);
+
+    write("rows.csv", b"geo\n1\n");
+    let (code, _, error) = bench(&["--input", &path("rows.csv")]);
+    assert!(code == 1 && error.contains("price"), "{error}");
+    let faulty = Behaviour::Faulty(Fault::Trap, When::Always);
+    write("scorer.wasm", &evil::component(&["geo", "price"], faulty));
+    let (code, page, error) = bench(&[]);
+    assert_eq!((code, page.as_str()), (1, ""));
+    assert!(error.contains("the component failed"), "{error}");
 }
 
 #[test]

@@ -31,8 +31,10 @@ NUMPY_VERSION       := 2.4.6
 ARGS ?=
 # Folder of LightGBM's lambdarank example (rank.train, rank.train.query), for bench-scorer; without it that case is left out.
 LAMBDARANK ?=
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers setup-bench build demo test bench bench-scorer etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers setup-bench build demo test fuzz bench bench-scorer etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +83,14 @@ test: build setup-servers ## Run every test
 	else \
 	  cargo test --release --locked --workspace --exclude plugin-scorer --all-targets; \
 	fi
+
+# cargo-fuzz asks for a nightly compiler's flags; RUSTC_BOOTSTRAP=1 lets the pinned one have them.
+fuzz: ## Run each fuzz target of forest for FUZZ_SECONDS (60)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "make fuzz: no cargo-fuzz found: install it with 'cargo install cargo-fuzz'" >&2; exit 1; }
+	cd forest/fuzz && cargo run --release --example seeds
+	cd forest && for target in parse score image; do \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
 
 bench: bench-scorer ## The benchmarks, one after the other
 

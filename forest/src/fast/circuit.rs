@@ -593,3 +593,6 @@ fn cheapest(choices: &Choices, most: usize) -> usize {
     let possible = (0..=most).filter(|&bits| choices[bits].is_some());
     possible.min_by_key(|&bits| cost(bits)).expect("planned to fit")
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub(crate) struct CategoryColumn {
 }
 
 impl Conditions {
-    /// `None` if a category set reaches beyond what tables are made for.
+    /// `None` if a category set reaches beyond what tables are made for, or its table would be much larger than the text.
     pub fn new(model: &Model, scaler: Option<&Scaler>) -> Option<Conditions> {
         let mut thresholds: BTreeMap<(u32, u32), Vec<f64>> = BTreeMap::new();
         let mut sets: BTreeMap<u32, BTreeMap<Vec<u32>, u32>> = BTreeMap::new();
@@ -81,8 +81,9 @@ impl Conditions {
             columns.push(column);
         }
         let mut categories = Vec::new();
+        let mut room = 2 * model.text_bytes;
         for (feature, sets) in sets {
-            let column = CategoryColumn::new(feature, scaling(feature), first, sets)?;
+            let column = CategoryColumn::new(feature, scaling(feature), first, sets, &mut room)?;
             first += column.members.len() as u32;
             categories.push(column);
         }
@@ -187,7 +188,14 @@ fn from_ordered(number: u64) -> f64 {
 }
 
 impl CategoryColumn {
-    fn new(feature: u32, scaling: (f64, f64), first: u32, mut sets: BTreeMap<Vec<u32>, u32>) -> Option<CategoryColumn> {
+    /// `room`: bytes that are left for tables of classes and sets.
+    fn new(
+        feature: u32,
+        scaling: (f64, f64),
+        first: u32,
+        mut sets: BTreeMap<Vec<u32>, u32>,
+        room: &mut usize,
+    ) -> Option<CategoryColumn> {
         let words = sets.keys().map(Vec::len).max().unwrap_or(0);
         if words * 32 > MAX_CATEGORIES {
             return None;
@@ -207,6 +215,8 @@ impl CategoryColumn {
             let next = u16::try_from(numbers.len()).ok()?;
             classes.push(*numbers.entry(sets).or_insert(next));
         }
+        // A few long sets make many classes, and then every short one would cost a line of them all.
+        *room = room.checked_sub(sets.len().div_ceil(8) * numbers.len())?;
         let mut members = alloc::vec![alloc::vec![false; numbers.len()]; sets.len()];
         for (sets, &class) in &numbers {
             sets.iter().for_each(|&set| members[set][usize::from(class)] = true);
@@ -221,3 +231,6 @@ impl CategoryColumn {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

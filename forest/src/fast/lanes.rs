@@ -170,3 +170,6 @@ fn swap<const D: u32>(a: Lanes, b: Lanes, low: Lanes) -> (Lanes, Lanes) {
     let differ = a.down(D).xor(b).and(low);
     (a.xor(differ.up(D)), b.xor(differ))
 }
+
+#[cfg(test)]
+mod tests;

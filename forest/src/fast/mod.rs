@@ -12,6 +12,8 @@ mod lanes;
 mod masks;
 mod pack;
 mod quantise;
+#[cfg(test)]
+mod samples;
 mod scratch;
 mod sliced;
 mod view;

@@ -331,9 +331,9 @@ impl Sections {
 /// The least of the sizes that there are functions for.
 pub(crate) fn table_size(needed: usize) -> usize {
     match needed {
-        ..=16 => 16,
-        ..=64 => 64,
-        ..=128 => 128,
+        0..=16 => 16,
+        17..=64 => 64,
+        65..=128 => 128,
         _ => CODES,
     }
 }

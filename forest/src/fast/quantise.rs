@@ -350,3 +350,6 @@ mod simd {
         i32x4_shuffle::<0, 2, 4, 6>(a, b)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,3 +261,6 @@ fn add_outputs(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

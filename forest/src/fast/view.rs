@@ -414,3 +414,6 @@ impl<'a> Tables<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

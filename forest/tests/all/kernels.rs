@@ -415,6 +415,29 @@ fn the_last_category_and_its_neighbours() {
     }
 }
 
+/// A few long sets make many classes; a table of all of them for each of many short sets would outgrow the text.
+#[test]
+fn long_sets_beside_many_short_ones() {
+    let mut random = Random(3);
+    let mut trees = String::new();
+    for number in 0..2017_u32 {
+        let words = if number < 17 { 1024 } else { 1 };
+        let set: Vec<String> = (0..words).map(|_| (random.next() as u32).to_string()).collect();
+        trees += &format!(
+            "Tree={number}\nnum_leaves=2\nnum_cat=1\nsplit_feature=0\nthreshold=0\ndecision_type=1\nleft_child=-1\n\
+             right_child=-2\nleaf_value=-1.5 {number}.25\ncat_boundaries=0 {words}\ncat_threshold={}\n\n",
+            set.join(" ")
+        );
+    }
+    let header = "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nfeature_names=x\n\n";
+    let text = format!("{header}{trees}end of trees\n");
+    let model = parse(&text);
+    let (image, length) = (pack(&model, None).len(), text.len());
+    assert!(image <= 8 * length, "{image} bytes of {length}");
+    let rows: Vec<f64> = (0..MOST).map(|at| (at * at % 32_800) as f64).collect();
+    agree(&model, None, &rows, &"sets");
+}
+
 /// Leaves that are what no sum forgets: infinities, NaN of opposites, -0.0 alone, and what rounds differently in
 /// another order.
 #[test]

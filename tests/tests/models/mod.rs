@@ -28,7 +28,7 @@ const HOSTILE: [f64; 26] = [
 ];
 
 /// SplitMix64: the same data on every machine.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -40,11 +40,11 @@ impl Random {
     }
 
     /// Below 1.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
@@ -147,7 +147,6 @@ pub fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm
     });
     let object = parameters.as_object_mut().unwrap();
     object.extend(own.as_object().unwrap().clone());
-    let rounds = object["num_iterations"].as_u64().unwrap();
     let ranks = object["objective"].as_str().unwrap().contains("rank");
     let labels: Vec<f32> = data.latent.iter().map(|&y| label(y)).collect();
 
@@ -157,11 +156,26 @@ pub fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm
         let booster = lightgbm3::Booster::train(set, &parameters).unwrap();
         return (booster.save_string().unwrap(), booster);
     }
-    let parameters = lightgbm::Parameters::from_json(object).unwrap();
-    let mut set = lightgbm::Dataset::new(&data.values, WIDTH, &parameters, None).unwrap();
-    set.set_labels(&labels).unwrap();
-    if ranks {
-        set.set_groups(&[QUERY as u32; ROWS / QUERY]).unwrap();
+    let groups = ranks.then_some(&[QUERY as u32; ROWS / QUERY][..]);
+    let text = train(&data.values, WIDTH, &labels, groups, object);
+    let loaded = lightgbm3::Booster::from_string(&text).unwrap();
+    (text, loaded)
+}
+
+/// Trains with parameters for the data set, too, and gives the model as text.
+pub fn train(
+    values: &[f64],
+    width: usize,
+    labels: &[f32],
+    groups: Option<&[u32]>,
+    parameters: &serde_json::Map<String, Value>,
+) -> String {
+    let rounds = parameters["num_iterations"].as_u64().unwrap();
+    let parameters = lightgbm::Parameters::from_json(parameters).unwrap();
+    let mut set = lightgbm::Dataset::new(values, width, &parameters, None).unwrap();
+    set.set_labels(labels).unwrap();
+    if let Some(groups) = groups {
+        set.set_groups(groups).unwrap();
     }
     let mut booster = lightgbm::Booster::new(set, &parameters).unwrap();
     for _ in 0..rounds {
@@ -169,9 +183,7 @@ pub fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm
             break;
         }
     }
-    let text = booster.to_text(0).unwrap();
-    let loaded = lightgbm3::Booster::from_string(&text).unwrap();
-    (text, loaded)
+    booster.to_text(0).unwrap()
 }
 
 /// Every threshold of the model and its two neighbours, and [`HOSTILE`] with both signs, for every feature: first

@@ -1,5 +1,7 @@
 //! A tree's circuit leads to the leaf that walking the tree leads to.
 
+use alloc::collections::VecDeque;
+
 use super::*;
 use crate::fast::samples::{self, Random};
 
@@ -160,4 +162,32 @@ fn large_trees_are_cut() {
         }
     }
     assert!(most > 8, "only {most} parts");
+}
+
+/// A long path with bushes on some of its nodes, as wide as fit a code: all but one are cut off, and are reached along
+/// prefixes of the path.
+#[test]
+fn bushes_on_a_path() {
+    let mut random = Random(8);
+    let mut most = 0;
+    for round in 0..60 {
+        let spine = 40 + random.below(400);
+        let right = round % 2 == 0;
+        // The leaves that split, in order: first those along the path.
+        let mut order: Vec<usize> = (0..spine).map(|leaf| if right { leaf } else { 0 }).collect();
+        for bush in 0..2 + random.below(7) {
+            // The path's n-th node has leaf n on its left, or n + 1 on its right.
+            let node = if bush == 0 { 0 } else { 1 + random.below(30) };
+            let mut queue = VecDeque::from([node + usize::from(!right)]);
+            for _ in 0..(1 << (5 + random.below(3))) - 1 {
+                let leaf = queue.pop_front().expect("two for each taken");
+                order.push(leaf);
+                queue.extend([leaf, order.len()]);
+            }
+        }
+        let tree = samples::tree(order.len(), |leaves| order[leaves - 1]);
+        let rows = some_answers(&tree, &mut random);
+        most = most.max(check(&tree, &own_questions(&tree), rows.into_iter()));
+    }
+    assert!(most > 2, "only {most} parts");
 }

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use forest::{Model, Scaler, pack};
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests draw rows with it too")]
 #[path = "../../tests/all/generator.rs"]
 mod generator;
 

@@ -57,7 +57,7 @@ pub(crate) struct Part {
 /// Collects the multiplexers of some trees; the n-th makes slot `first + n`.
 pub(crate) struct Circuit {
     first: Slot,
-    pub muxes: Vec<Mux>,
+    muxes: Vec<Mux>,
 }
 
 /// A plane or its complement.
@@ -238,7 +238,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans the subtree at a split within so many bits, cutting what does not fit. Recursion goes into light
-    /// subtrees and on behind full paths, which `plan_tail` keeps shallow.
+    /// subtrees alone, which have at most half of the leaves.
     fn path(&mut self, start: u32, bits: usize) -> usize {
         let (nodes, ends) = self.heavy_path(start);
         // Chunks from the far end: a chunk's last item is the chunk behind it.
@@ -310,17 +310,12 @@ impl<'a> Plan<'a> {
                 });
                 return self.paths.len() - 1;
             }
-            let widest = items.iter_mut().max_by_key(|item| match item {
-                Item::Path(path) => self.paths[*path].whole().iter().position(Option::is_some),
-                _ => None,
+            let paths = items.iter().enumerate().filter_map(|(at, item)| match *item {
+                Item::Path(path) => Some((self.paths[path].whole().iter().position(Option::is_some), at, path)),
+                Item::Leaf(_) | Item::Cut(_) => None,
             });
-            match widest {
-                Some(item @ Item::Path(_)) => {
-                    let Item::Path(path) = *item else { unreachable!() };
-                    *item = Item::Cut(path);
-                }
-                _ => unreachable!("{MAX_PATH} nodes with leaves alone need 6 bits"),
-            }
+            let (_, at, path) = paths.max().expect("as many leaves as a path may have need 6 bits");
+            items[at] = Item::Cut(path);
         }
     }
 

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use super::conditions::Conditions;
 use super::pack::{put, put_floats};
 use super::quantise;
+use super::scratch::Scratch;
 use super::view::{Tables, category_column, column};
 use crate::Model;
 use crate::model::{Child, Tree};
@@ -20,7 +21,7 @@ use crate::model::{Child, Tree};
 pub(crate) const LEAVES: usize = 64;
 /// Trees a turn.
 pub(crate) const TREES: usize = 16;
-/// Most trees; what is left over of them is kept on the stack.
+/// Most trees.
 pub(crate) const MAX_TREES: usize = 1024;
 /// Columns beyond which walking is as fast.
 pub(crate) const COLUMNS: usize = 32;
@@ -148,11 +149,10 @@ impl Leaves {
 
 /// Adds up the trees, row by row.
 #[inline(never)]
-pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, out: &mut [f64]) {
-    let mut left = [0; MAX_TREES];
+pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
+    let left = &mut scratch.parts(0, 0).left[..tables.mask_trees];
     for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(outputs)) {
         let found = Found::new(tables, row);
-        let left = &mut left[..tables.mask_trees];
         found.rule_out(tables, left);
         out.fill(0.0);
         match out {

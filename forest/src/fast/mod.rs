@@ -32,7 +32,7 @@ impl Tables<'_> {
         for (rows, out) in blocks {
             match rows.len() / width {
                 count if count >= self.many => sliced::sum(self, rows, width, outputs, scratch, out),
-                _ if self.mask_trees > 0 => masks::sum(self, rows, width, outputs, out),
+                _ if self.mask_trees > 0 => masks::sum(self, rows, width, outputs, scratch, out),
                 _ => walk::sum(self, rows, width, outputs, scratch, out),
             }
         }

@@ -274,8 +274,8 @@ impl Sections {
         self.all().into_iter().map(Vec::len).sum()
     }
 
-    /// The number of rows that take the other kernels as long as one pass of the bit-sliced one, by the costs, in
-    /// tenths of nanoseconds, that were measured for the pieces that each is made of.
+    /// About the number of rows that take the other kernels as long as one pass of the bit-sliced one: from what
+    /// profiles say that the pieces of each take, in tenths of nanoseconds, rounded.
     fn many(&self, conditions: &Conditions) -> usize {
         let (groups, muxes) = (self.groups.len() / 16, self.muxes.len() / 12);
         let columns = conditions.columns.len() + conditions.categories.len();

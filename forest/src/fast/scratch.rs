@@ -1,10 +1,11 @@
 //! Memory that the kernels work in.
 //!
 //! On wasm32 it is static: there is one thread, and an address that the compiler knows is part of the
-//! instruction instead of an addition before each read, a sixth of the time of the bit-sliced kernel.
+//! instruction instead of an addition before each read.
 //! Elsewhere it is allocated, once for each [`Scratch`].
 
 use super::lanes::Lanes;
+use super::masks::MAX_TREES;
 use super::pack::GROUP;
 use super::quantise::Desk;
 use super::sliced::ROWS;
@@ -15,6 +16,8 @@ pub(crate) const MAX_PLANES: usize = 1 << 18;
 pub(crate) const MARGIN: usize = 64;
 
 pub(crate) type Codes = [u8; GROUP * ROWS];
+/// The leaves that are left over of each tree.
+pub(crate) type Left = [u64; MAX_TREES];
 
 /// Memory to score in, to be kept from call to call.
 #[derive(Default)]
@@ -28,6 +31,7 @@ pub(crate) struct Parts<'a> {
     pub answers: &'a mut [u8],
     pub codes: &'a mut Codes,
     pub desk: &'a mut Desk,
+    pub left: &'a mut Left,
 }
 
 impl Scratch {
@@ -42,7 +46,7 @@ impl Scratch {
 mod memory {
     use core::marker::PhantomData;
 
-    use super::{Codes, Desk, GROUP, Lanes, MARGIN, MAX_PLANES, Parts, ROWS};
+    use super::{Codes, Desk, GROUP, Lanes, Left, MARGIN, MAX_PLANES, MAX_TREES, Parts, ROWS};
 
     const MAX_ANSWERS: usize = MAX_PLANES + MARGIN;
 
@@ -50,6 +54,7 @@ mod memory {
     static mut ANSWERS: [u8; MAX_ANSWERS] = [0; MAX_ANSWERS];
     static mut CODES: Codes = [0; GROUP * ROWS];
     static mut DESK: Desk = Desk::EMPTY;
+    static mut LEFT: Left = [0; MAX_TREES];
 
     /// Neither sent nor shared: the memory behind it is one for all.
     #[derive(Default)]
@@ -66,6 +71,7 @@ mod memory {
                     answers: core::slice::from_raw_parts_mut((&raw mut ANSWERS).cast(), answers),
                     codes: &mut *(&raw mut CODES),
                     desk: &mut *(&raw mut DESK),
+                    left: &mut *(&raw mut LEFT),
                 }
             }
         }
@@ -77,13 +83,14 @@ mod memory {
     use alloc::boxed::Box;
     use alloc::vec::Vec;
 
-    use super::{Codes, Desk, GROUP, Lanes, Parts, ROWS};
+    use super::{Codes, Desk, GROUP, Lanes, Left, MAX_TREES, Parts, ROWS};
 
     pub(super) struct Memory {
         planes: Vec<Lanes>,
         answers: Vec<u8>,
         codes: Box<Codes>,
         desk: Box<Desk>,
+        left: Box<Left>,
     }
 
     impl Default for Memory {
@@ -93,6 +100,7 @@ mod memory {
                 answers: Vec::new(),
                 codes: Box::new([0; GROUP * ROWS]),
                 desk: Box::new(Desk::EMPTY),
+                left: Box::new([0; MAX_TREES]),
             }
         }
     }
@@ -110,6 +118,7 @@ mod memory {
                 answers: &mut self.answers[..answers],
                 codes: &mut self.codes,
                 desk: &mut self.desk,
+                left: &mut self.left,
             }
         }
     }

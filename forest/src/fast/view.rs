@@ -322,8 +322,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// A group reads only planes that exist, and never what it has not made yet is left to chance: stale planes
-    /// are still planes.
+    /// Whatever a group reads is a plane, if perhaps one of an earlier group or pass.
     fn check_groups(&self, made: usize, outputs: usize) -> Result<(), ImageError> {
         let plane = |offset: u32| offset.is_multiple_of(16) && ((offset / 16) as usize) < self.slots;
         let mut muxes = 0_usize;

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::ImageError;
+use crate::image::LINE;
 
 const MAGIC: [u8; 8] = *b"ltrscor\x01";
 
@@ -48,7 +49,7 @@ pub fn encode(description: &Description, image: &[u8]) -> Vec<u8> {
         put_text(&mut bytes, start);
         put_text(&mut bytes, end);
     }
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.resize(bytes.len().next_multiple_of(LINE), 0);
     let offset = bytes.len() as u64;
     bytes[8..16].copy_from_slice(&offset.to_le_bytes());
     bytes.extend_from_slice(image);
@@ -82,7 +83,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Description, &[u8]), ImageError> {
         _ => return Err(ImageError("training window of the bundle is malformed")),
     };
     let read = bytes.len() - reader.0.len();
-    if offset != read.next_multiple_of(8) || offset > bytes.len() {
+    if offset != read.next_multiple_of(LINE) || offset > bytes.len() {
         return Err(ImageError("image of the bundle out of range"));
     }
     let description = Description {

@@ -33,6 +33,8 @@ use crate::{Model, Scaler, fast};
 
 pub(crate) const MAGIC: [u8; 8] = *b"forest\0\x01";
 pub(crate) const HEADER_BYTES: usize = 64;
+/// A line of the cache. Sections that are read at random are aligned to one: for speed, nothing rests on it.
+pub(crate) const LINE: usize = 64;
 
 pub(crate) const AVERAGE_OUTPUT: u32 = 1;
 pub(crate) const SCALED: u32 = 2;
@@ -260,7 +262,7 @@ impl Packer {
         }
         put(&mut image, &self.words);
         put(&mut image, self.covers.as_deref().unwrap_or_default());
-        image.resize(image.len().next_multiple_of(8), 0);
+        image.resize(image.len().next_multiple_of(LINE), 0);
         image.extend(tables);
         image
     }

@@ -105,14 +105,16 @@ impl<'a> Forest<'a> {
             tables: None,
         };
         forest.check()?;
-        let tables = field(11) as usize;
-        match sections.0.len().checked_sub(tables) {
-            Some(0..8) if tables == 0 => {}
-            Some(padding @ 0..8) => {
-                let tables = Tables::new(&sections.0[padding..], forest.width, forest.outputs)?;
-                forest.tables = Some(tables);
-            }
-            _ => return Err(ImageError("bytes after the image's last section")),
+        let read = image.len() - sections.0.len();
+        let padding = read.next_multiple_of(image::LINE) - read;
+        let tables = sections.0.get(padding..).unwrap_or_default();
+        if tables.len() != field(11) as usize || padding > sections.0.len() {
+            return Err(ImageError(
+                "bytes after the image's last section do not match its tables",
+            ));
+        }
+        if !tables.is_empty() {
+            forest.tables = Some(Tables::new(tables, forest.width, forest.outputs)?);
         }
         Ok(forest)
     }

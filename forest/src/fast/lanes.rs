@@ -1,4 +1,4 @@
-//! 128 rows, one bit each.
+//! Vectors: 128 rows, one bit each, or 16 rows, one byte each.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
@@ -123,6 +123,104 @@ mod vector {
     }
 }
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod bytes {
+    use core::arch::wasm32::{i8x16_gt, u64x2, v128, v128_bitselect, v128_load, v128_store, v128_xor};
+
+    /// A vector of 16 bytes.
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct Bytes(v128);
+
+    impl Bytes {
+        #[inline(always)]
+        pub const fn splat(byte: u8) -> Bytes {
+            Bytes(u64x2(
+                0x0101_0101_0101_0101 * byte as u64,
+                0x0101_0101_0101_0101 * byte as u64,
+            ))
+        }
+
+        #[inline(always)]
+        pub fn load(bytes: &[u8; 16]) -> Bytes {
+            // SAFETY: there are 16 bytes.
+            Bytes(unsafe { v128_load(bytes.as_ptr().cast()) })
+        }
+
+        #[inline(always)]
+        pub fn bytes(self) -> [u8; 16] {
+            let mut bytes = [0; 16];
+            // SAFETY: there is room for 16 bytes.
+            unsafe { v128_store(bytes.as_mut_ptr().cast(), self.0) };
+            bytes
+        }
+
+        /// Ones where this, signed, is greater; else zeros.
+        #[inline(always)]
+        pub fn above(self, other: Bytes) -> Bytes {
+            Bytes(i8x16_gt(self.0, other.0))
+        }
+
+        /// `on` where this is set, `off` elsewhere.
+        #[inline(always)]
+        pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
+            Bytes(v128_bitselect(on.0, off.0, self.0))
+        }
+
+        #[inline(always)]
+        pub fn xor(self, other: Bytes) -> Bytes {
+            Bytes(v128_xor(self.0, other.0))
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod bytes {
+    use core::array::from_fn;
+
+    /// A vector of 16 bytes; every target of ours turns this into one register.
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct Bytes([u8; 16]);
+
+    impl Bytes {
+        #[inline(always)]
+        pub const fn splat(byte: u8) -> Bytes {
+            Bytes([byte; 16])
+        }
+
+        #[inline(always)]
+        pub fn load(bytes: &[u8; 16]) -> Bytes {
+            Bytes(*bytes)
+        }
+
+        #[inline(always)]
+        pub fn bytes(self) -> [u8; 16] {
+            self.0
+        }
+
+        /// Ones where this, signed, is greater; else zeros.
+        #[inline(always)]
+        pub fn above(self, other: Bytes) -> Bytes {
+            Bytes(from_fn(|at| {
+                0_u8.wrapping_sub(u8::from(self.0[at] as i8 > other.0[at] as i8))
+            }))
+        }
+
+        /// `on` where this is set, `off` elsewhere.
+        #[inline(always)]
+        pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
+            Bytes(from_fn(|at| on.0[at] & self.0[at] | off.0[at] & !self.0[at]))
+        }
+
+        #[inline(always)]
+        pub fn xor(self, other: Bytes) -> Bytes {
+            Bytes(from_fn(|at| self.0[at] ^ other.0[at]))
+        }
+    }
+}
+
+pub(crate) use bytes::Bytes;
 pub(crate) use vector::Lanes;
 
 impl Lanes {

@@ -6,8 +6,10 @@
 // Reads without bounds checks rest on what `Tables::new` has checked.
 #![allow(unsafe_code)]
 
+mod bytes;
 mod circuit;
 mod conditions;
+mod costs;
 mod lanes;
 mod masks;
 mod pack;
@@ -32,9 +34,13 @@ impl Tables<'_> {
         for (rows, out) in blocks {
             match rows.len() / width {
                 count if count >= self.many => sliced::sum(self, rows, width, outputs, scratch, out),
+                count if count >= self.dozen => bytes::sum(self, rows, width, outputs, scratch, out),
                 _ if self.mask_trees > 0 => masks::sum(self, rows, width, outputs, scratch, out),
                 _ => walk::sum(self, rows, width, outputs, scratch, out),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Lays the tables of the kernels out as bytes.
 //!
-//! A header of 80 bytes, twenty u32 (see [`Count`]), then these sections, each padded to a multiple of 16:
+//! A header of 128 bytes of u32 (see [`Count`]), then these sections, each padded to a line of the cache:
 //!
 //! | section | record | bytes |
 //! |---|---|---|
@@ -15,20 +15,23 @@
 //! | multiplexers | select, on, off: u32 each | 12 |
 //! | leaves | u8: the leaf of each code, 256 a part; or none, where there is a value for each code | 1 |
 //! | values | f64, of the parts' leaves or codes | 8 |
-//! | trees | eight roots, their places in the window and the steps of the deepest, u32 each | 68 |
-//! | nodes | question u32, left child u32 | 8 |
-//! | node values | f64, of a leaf's node | 8 |
+//! | windows, roots, bases, nodes, values of the leaves | see [`Walks`] | 32, 4, 4, 4, 8 |
+//! | groups of trees, turns, values of the leaves | see [`Turns`] | 48, 8, 8 |
 //! | mask lines, leaf values, first splits, splits | see [`Masks`] | 8, 8, 4, 16 |
 //!
-//! Planes are given as byte offsets into the scratch memory, nodes as byte offsets into their section.
+//! Planes are given as byte offsets into the scratch memory, nodes as byte offsets into their window.
 
 use alloc::vec::Vec;
 
+use super::bytes::{self, Turns};
 use super::circuit::{Circuit, FIRST_ANSWER, MAX_BITS, Part, ZEROS};
 use super::conditions::Conditions;
+use super::costs::Costs;
 use super::masks::{self, Masks};
+use super::quantise;
 use super::scratch::MAX_PLANES;
-use super::{quantise, walk};
+use super::walk::{self, Walks};
+use crate::image::LINE;
 use crate::{Model, Scaler};
 
 /// Codes there are.
@@ -41,8 +44,8 @@ pub(crate) const GROUP: usize = 8;
 /// Parts beyond which a run of trees ends even though its last group is not full.
 const MANY_PARTS: usize = 4 * GROUP;
 /// Splits of a tree beyond which no circuit is made.
-const MAX_SPLITS: usize = 2047;
-pub(crate) const HEADER_BYTES: usize = 80;
+const MAX_SPLITS: usize = 1023;
+pub(crate) const HEADER_BYTES: usize = 128;
 
 /// What the header counts, in its order; the rest of it is 0.
 #[derive(Clone, Copy)]
@@ -58,8 +61,13 @@ pub(crate) enum Count {
     /// Parts that number their leaves: all or none.
     Leaves,
     Values,
-    Trees,
+    Windows,
+    Roots,
     Nodes,
+    TreeValues,
+    TurnGroups,
+    Turns,
+    TurnValues,
     /// Questions over all columns.
     Questions,
     /// Most multiplexers of a group.
@@ -68,6 +76,8 @@ pub(crate) enum Count {
     MaskLines,
     MaskTrees,
     MaskSplits,
+    /// Rows from which on the kernel with a byte a row is the fastest.
+    Dozen,
     /// Rows from which on the bit-sliced kernel is the fastest.
     Many,
 }
@@ -85,14 +95,14 @@ pub(crate) struct Sections {
     muxes: Vec<u8>,
     leaves: Vec<u8>,
     values: Vec<u8>,
-    trees: Vec<u8>,
-    nodes: Vec<u8>,
-    node_values: Vec<u8>,
+    walks: Walks,
+    turns: Turns,
     masks: Masks,
     made: u32,
+    trees: usize,
 }
 
-/// The tables for a model, or `None` where only the plain walk will do: linear trees, trees of more than 2,048
+/// The tables for a model, or `None` where only the plain walk will do: linear trees, trees of more than 1,024
 /// leaves, and categories beyond 65,535.
 pub(crate) fn pack(model: &Model, scaler: Option<&Scaler>) -> Option<Vec<u8>> {
     let fits = |tree: &crate::model::Tree| tree.linear.is_none() && tree.splits.len() <= MAX_SPLITS;
@@ -100,17 +110,15 @@ pub(crate) fn pack(model: &Model, scaler: Option<&Scaler>) -> Option<Vec<u8>> {
         return None;
     }
     let conditions = Conditions::new(model, scaler)?;
-    let mut sections = Sections::default();
+    let mut sections = Sections {
+        trees: model.trees.len(),
+        ..Sections::default()
+    };
     sections.columns(&conditions)?;
     sections.categories(&conditions);
     sections.circuits(model, &conditions);
-    walk::pack(
-        model,
-        &conditions,
-        &mut sections.trees,
-        &mut sections.nodes,
-        &mut sections.node_values,
-    );
+    sections.walks = walk::pack(model, &conditions).unwrap_or_default();
+    sections.turns = bytes::pack(model, &conditions).unwrap_or_default();
     // With all the rest no more than eight times the text, and no more than caches are good for.
     let room = (5 * model.text_bytes).min(8 << 20);
     sections.masks = masks::pack(model, &conditions, room).unwrap_or_default();
@@ -247,7 +255,7 @@ impl Sections {
         }
     }
 
-    fn all(&self) -> [&Vec<u8>; 18] {
+    fn all(&self) -> [&Vec<u8>; 23] {
         [
             &self.columns,
             &self.edges,
@@ -260,9 +268,14 @@ impl Sections {
             &self.muxes,
             &self.leaves,
             &self.values,
-            &self.trees,
-            &self.nodes,
-            &self.node_values,
+            &self.walks.windows,
+            &self.walks.roots,
+            &self.walks.bases,
+            &self.walks.nodes,
+            &self.walks.values,
+            &self.turns.groups,
+            &self.turns.turns,
+            &self.turns.values,
             &self.masks.lines,
             &self.masks.leaf_values,
             &self.masks.first_splits,
@@ -274,23 +287,17 @@ impl Sections {
         self.all().into_iter().map(Vec::len).sum()
     }
 
-    /// About the number of rows that take the other kernels as long as one pass of the bit-sliced one: from what
-    /// profiles say that the pieces of each take, in tenths of nanoseconds, rounded.
-    fn many(&self, conditions: &Conditions) -> usize {
-        let (groups, muxes) = (self.groups.len() / 16, self.muxes.len() / 12);
-        let columns = conditions.columns.len() + conditions.categories.len();
-        let pass = 8 * muxes + 4 * conditions.count as usize + 1000 * groups + 2000 * columns;
-        let trees = self.trees.as_chunks::<68>().0;
-        let steps: usize = trees
-            .iter()
-            .map(|[.., a, b, c, d]| u32::from_le_bytes([*a, *b, *c, *d]) as usize)
-            .sum();
-        let row = match self.masks.lines.is_empty() {
-            true => 50 * steps + 140 * columns + 10 * conditions.count as usize / 8,
-            false => (3 * columns + 10) * GROUP * groups + 180 * columns,
-        };
-        let row_of_a_pass = 5 * GROUP * groups + 20 * columns;
-        (pass / row.saturating_sub(row_of_a_pass).max(1)).clamp(2, 128)
+    fn costs(&self, conditions: &Conditions) -> Costs {
+        Costs {
+            trees: self.trees,
+            columns: conditions.columns.len() + conditions.categories.len(),
+            questions: conditions.count as usize,
+            steps: self.walks.steps,
+            masks: !self.masks.lines.is_empty(),
+            turns: self.turns.turns.len() / 8,
+            muxes: self.muxes.len() / 12,
+            groups: self.groups.len() / 16,
+        }
     }
 
     fn finish(self, conditions: &Conditions) -> Vec<u8> {
@@ -305,24 +312,31 @@ impl Sections {
         count(Count::Groups, self.groups.len() / 16);
         count(Count::Muxes, self.muxes.len() / 12);
         count(Count::Values, self.values.len() / 8);
-        count(Count::Trees, self.trees.len() / 68);
-        count(Count::Nodes, self.nodes.len() / 8);
+        count(Count::Windows, self.walks.windows.len() / 32);
+        count(Count::Roots, self.walks.roots.len() / 4);
+        count(Count::Nodes, self.walks.nodes.len() / 4);
+        count(Count::TreeValues, self.walks.values.len() / 8);
         count(Count::Questions, conditions.count as usize);
         count(Count::Made, self.made as usize);
+        count(Count::TurnGroups, self.turns.groups.len() / 48);
+        count(Count::Turns, self.turns.turns.len() / 8);
+        count(Count::TurnValues, self.turns.values.len() / 8);
         let trees = self.masks.leaf_values.len() / (8 * masks::LEAVES);
         count(
             Count::MaskLines,
             (self.masks.lines.len() / 8).checked_div(trees).unwrap_or(0),
         );
         count(Count::MaskTrees, trees);
-        count(Count::Many, self.many(conditions));
+        let (dozen, many) = self.costs(conditions).borders();
+        count(Count::Dozen, dozen);
+        count(Count::Many, many);
         count(Count::Leaves, self.leaves.len() / CODES);
         count(Count::MaskSplits, self.masks.splits.len() / 16);
-        let mut image = Vec::with_capacity(self.bytes() + HEADER_BYTES + 16 * 18);
+        let mut image = Vec::with_capacity(self.bytes() + HEADER_BYTES + LINE * 23);
         put(&mut image, &counts);
         for section in self.all() {
             image.extend(section);
-            image.resize(image.len().next_multiple_of(16), 0);
+            image.resize(image.len().next_multiple_of(LINE), 0);
         }
         image
     }

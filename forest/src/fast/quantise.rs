@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use super::sliced::ROWS;
-use super::view::{CategoryColumn, Column, Tables};
+use super::view::{CategoryColumn, Column, Tables, column};
 use crate::flush_zero;
 
 /// Most buckets a column has.
@@ -153,28 +153,75 @@ impl Desk {
     }
 }
 
+/// The ranks of a few rows in a column of at most 255 edges. For so few, going through memory in passes does not pay.
+#[inline(never)]
+pub(crate) fn few_ranks(tables: &Tables, record: &[u8; 72], rows: &[f64], width: usize, ranks: &mut [u8]) {
+    let column = column(record);
+    if column.most != 1 || column.asks_for_zero() {
+        let values = rows[column.feature..].iter().step_by(width);
+        for (rank, &x) in ranks.iter_mut().zip(values) {
+            *rank = rank_of(tables, &column, x) as u8;
+        }
+        return;
+    }
+    let mut x = rows[column.feature..].as_ptr();
+    for rank in ranks.iter_mut().take(rows.len() / width) {
+        // SAFETY: a row has a value at the column's feature.
+        *rank = rank_of_one(tables, &column, unsafe { x.read() }) as u8;
+        x = x.wrapping_add(width);
+    }
+}
+
+/// [`rank_of`] by the column's record, in line where there is no halving: most columns.
+#[inline(always)]
+pub(crate) fn rank_in_line(tables: &Tables, record: &[u8; 72], row: &[f64]) -> u16 {
+    let column = column(record);
+    // SAFETY: `Tables::new` checked that a row has a value at the column's feature.
+    let x = unsafe { *row.get_unchecked(column.feature) };
+    if column.most != 1 || column.asks_for_zero() {
+        return rank_by_halving(tables, record, x);
+    }
+    rank_of_one(tables, &column, x)
+}
+
+/// The rank of a value in a column of at most one edge a bucket, to which zero is nothing special.
+#[inline(always)]
+fn rank_of_one(tables: &Tables, column: &Column, x: f64) -> u16 {
+    let start = start(tables, column, x);
+    // SAFETY: a start is not beyond the column's edges, behind which there is one more.
+    let edge = unsafe { tables.edges.get_unchecked(column.first_edge + usize::from(start)) };
+    match x.is_nan() {
+        true => column.nan_rank as u16,
+        false => start + u16::from(f64::from_le_bytes(*edge) < x),
+    }
+}
+
+/// Takes the record, not the column, whose fields would have to be in memory for that.
+#[inline(never)]
+fn rank_by_halving(tables: &Tables, record: &[u8; 72], x: f64) -> u16 {
+    rank_of(tables, &column(record), x)
+}
+
+/// The edges in buckets before that of a value.
+#[inline(always)]
+fn start(tables: &Tables, column: &Column, x: f64) -> u16 {
+    let key = key(x + column.addend) >> column.shift;
+    let bucket = key.max(column.base).min(column.last_bucket()) - column.base;
+    // SAFETY: `Tables::new` checked that a column has `buckets` starts.
+    u16::from_le_bytes(unsafe { *tables.starts.get_unchecked(column.first_start + bucket as usize) })
+}
+
 /// The rank of one value in a column, missing values as its splits take them.
 #[inline(always)]
 pub(crate) fn rank_of(tables: &Tables, column: &Column, x: f64) -> u16 {
-    let bucket = (key(x + column.addend) >> column.shift).clamp(column.base, column.last_bucket()) - column.base;
-    // SAFETY: `Tables::new` checked that a column has `buckets` starts, that none is beyond its edges, and that
-    // behind these there are as many further entries as the steps can look at.
-    let rank = unsafe {
-        let start = tables.starts.get_unchecked(column.first_start + bucket as usize);
-        let mut rank = usize::from(u16::from_le_bytes(*start));
-        // One edge is the rule, and straight-line code for it.
-        let first = tables.edges.get_unchecked(column.first_edge + rank);
-        if column.most == 1 {
-            rank += usize::from(f64::from_le_bytes(*first) < x);
-            return special_rank(column, x).unwrap_or(rank as u16);
-        }
-        for step in (0..steps(column.most)).rev() {
-            let edge = tables.edges.get_unchecked(column.first_edge + rank + (1 << step) - 1);
-            rank += usize::from(f64::from_le_bytes(*edge) < x) << step;
-        }
-        rank as u16
-    };
-    special_rank(column, x).unwrap_or(rank)
+    let mut rank = usize::from(start(tables, column, x));
+    for step in (0..steps(column.most)).rev() {
+        // SAFETY: `Tables::new` checked that no start is beyond the column's edges, and that behind these there are as
+        // many further entries as the steps can look at.
+        let edge = unsafe { tables.edges.get_unchecked(column.first_edge + rank + (1 << step) - 1) };
+        rank += usize::from(f64::from_le_bytes(*edge) < x) << step;
+    }
+    special_rank(column, x).unwrap_or(rank as u16)
 }
 
 /// The rank of a value that is missing, or counts as zero where that is special.

@@ -4,20 +4,30 @@
 //! instruction instead of an addition before each read.
 //! Elsewhere it is allocated, once for each [`Scratch`].
 
-use super::lanes::Lanes;
+use super::bytes::{BYTES, Items, MAX_RANKS, MAX_TURNS};
+use super::lanes::{Bytes, Lanes};
 use super::masks::MAX_TREES;
 use super::pack::GROUP;
 use super::quantise::Desk;
 use super::sliced::ROWS;
+use super::walk::{LONGEST, MAX_QUESTIONS, TREES};
 
 /// Most planes of a model that kernels are made for: 4 MiB of them.
 pub(crate) const MAX_PLANES: usize = 1 << 18;
-/// Room behind the answers, so that whole vectors can be written.
-pub(crate) const MARGIN: usize = 64;
+/// Room behind the answers, so that whole runs can be written.
+pub(crate) const MARGIN: usize = LONGEST;
 
 pub(crate) type Codes = [u8; GROUP * ROWS];
 /// The leaves that are left over of each tree.
 pub(crate) type Left = [u64; MAX_TREES];
+/// The nodes that a window's trees have come to.
+pub(crate) type States = [u32; TREES];
+/// Those of the trees that are on their way, and one more place to write to.
+pub(crate) type Order = [u16; TREES + 1];
+/// A rank, or class, for each column, of which there are not more than questions.
+pub(crate) type RowRanks = [u16; MAX_QUESTIONS];
+/// Ranks of a dozen rows, and their complements, column by column.
+pub(crate) type Ranks = [Bytes; MAX_RANKS];
 
 /// Memory to score in, to be kept from call to call.
 #[derive(Default)]
@@ -32,6 +42,11 @@ pub(crate) struct Parts<'a> {
     pub codes: &'a mut Codes,
     pub desk: &'a mut Desk,
     pub left: &'a mut Left,
+    pub states: &'a mut States,
+    pub order: &'a mut Order,
+    pub row_ranks: &'a mut RowRanks,
+    pub ranks: &'a mut Ranks,
+    pub items: &'a mut Items,
 }
 
 impl Scratch {
@@ -46,15 +61,20 @@ impl Scratch {
 mod memory {
     use core::marker::PhantomData;
 
-    use super::{Codes, Desk, GROUP, Lanes, Left, MARGIN, MAX_PLANES, MAX_TREES, Parts, ROWS};
+    use super::*;
 
-    const MAX_ANSWERS: usize = MAX_PLANES + MARGIN;
+    const MAX_ANSWERS: usize = MAX_QUESTIONS + MARGIN;
 
     static mut PLANES: [Lanes; MAX_PLANES] = [Lanes::ZEROS; MAX_PLANES];
     static mut ANSWERS: [u8; MAX_ANSWERS] = [0; MAX_ANSWERS];
     static mut CODES: Codes = [0; GROUP * ROWS];
     static mut DESK: Desk = Desk::EMPTY;
     static mut LEFT: Left = [0; MAX_TREES];
+    static mut STATES: States = [0; TREES];
+    static mut ORDER: Order = [0; TREES + 1];
+    static mut ROW_RANKS: RowRanks = [0; MAX_QUESTIONS];
+    static mut RANKS: Ranks = [Bytes::splat(0); MAX_RANKS];
+    static mut ITEMS: Items = [Bytes::splat(0); BYTES + MAX_TURNS];
 
     /// Neither sent nor shared: the memory behind it is one for all.
     #[derive(Default)]
@@ -72,6 +92,11 @@ mod memory {
                     codes: &mut *(&raw mut CODES),
                     desk: &mut *(&raw mut DESK),
                     left: &mut *(&raw mut LEFT),
+                    states: &mut *(&raw mut STATES),
+                    order: &mut *(&raw mut ORDER),
+                    row_ranks: &mut *(&raw mut ROW_RANKS),
+                    ranks: &mut *(&raw mut RANKS),
+                    items: &mut *(&raw mut ITEMS),
                 }
             }
         }
@@ -83,7 +108,7 @@ mod memory {
     use alloc::boxed::Box;
     use alloc::vec::Vec;
 
-    use super::{Codes, Desk, GROUP, Lanes, Left, MAX_TREES, Parts, ROWS};
+    use super::*;
 
     pub(super) struct Memory {
         planes: Vec<Lanes>,
@@ -91,6 +116,11 @@ mod memory {
         codes: Box<Codes>,
         desk: Box<Desk>,
         left: Box<Left>,
+        states: Box<States>,
+        order: Box<Order>,
+        row_ranks: Box<RowRanks>,
+        ranks: Box<Ranks>,
+        items: Box<Items>,
     }
 
     impl Default for Memory {
@@ -101,6 +131,11 @@ mod memory {
                 codes: Box::new([0; GROUP * ROWS]),
                 desk: Box::new(Desk::EMPTY),
                 left: Box::new([0; MAX_TREES]),
+                states: Box::new([0; TREES]),
+                order: Box::new([0; TREES + 1]),
+                row_ranks: Box::new([0; MAX_QUESTIONS]),
+                ranks: Box::new([Bytes::splat(0); MAX_RANKS]),
+                items: Box::new([Bytes::splat(0); BYTES + MAX_TURNS]),
             }
         }
     }
@@ -119,6 +154,11 @@ mod memory {
                 codes: &mut self.codes,
                 desk: &mut self.desk,
                 left: &mut self.left,
+                states: &mut self.states,
+                order: &mut self.order,
+                row_ranks: &mut self.row_ranks,
+                ranks: &mut self.ranks,
+                items: &mut self.items,
             }
         }
     }

@@ -19,15 +19,16 @@ pub(crate) const ROWS: usize = 128;
 /// Calls a function made for the size of the tables, so that this is part of its instructions. Sizes are those that
 /// [`table_size`](super::pack::table_size) rounds to.
 macro_rules! by_size {
-    ($size:expr, $function:ident($($argument:expr),*)) => {
+    ($size:expr, $rows:expr, $function:ident($($argument:expr),*)) => {
         match $size {
-            4 => $function::<16>($($argument),*),
-            6 => $function::<64>($($argument),*),
-            7 => $function::<128>($($argument),*),
-            _ => $function::<256>($($argument),*),
+            4 => $function::<16, { $rows }>($($argument),*),
+            6 => $function::<64, { $rows }>($($argument),*),
+            7 => $function::<128, { $rows }>($($argument),*),
+            _ => $function::<256, { $rows }>($($argument),*),
         }
     };
 }
+pub(crate) use by_size;
 
 /// Adds up the trees for at most [`ROWS`] rows.
 pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
@@ -47,8 +48,8 @@ pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, s
         let size = 1 << group.size;
         let values = &tables.values[group.first_value..][..GROUP * size];
         match (outputs, leaves) {
-            (1, Some(leaves)) => by_size!(group.size, add_leaves(leaves, values, codes, out)),
-            (1, None) => by_size!(group.size, add(values, codes, out)),
+            (1, Some(leaves)) => by_size!(group.size, ROWS, add_leaves(leaves, values, codes, out)),
+            (1, None) => by_size!(group.size, ROWS, add(values, codes, out)),
             _ => add_outputs(parts, leaves, values, codes, outputs, out),
         }
     }
@@ -190,11 +191,12 @@ fn encode(tables: &Tables, parts: &[[u8; 48]; GROUP], scratch: &mut Scratch) {
     }
 }
 
-/// Adds the values of a group's parts, `SIZE` each, to each row's score, in the order of the parts.
+/// Adds the values of a group's parts, `SIZE` each, to each row's score, in the order of the parts. There are codes for
+/// `COUNT` rows.
 #[inline(never)]
-fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
+pub(crate) fn add<const SIZE: usize, const COUNT: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
     let values = values[..GROUP * SIZE].as_ptr();
-    each_row(codes, out, |part, code| {
+    each_row::<COUNT>(codes, out, |part, code| {
         // SAFETY: codes are below `SIZE`, planes beyond its bits being zero.
         unsafe { values.add(code).add(part * SIZE).read() }
     });
@@ -202,10 +204,15 @@ fn add<const SIZE: usize>(values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
 
 /// The same where a part has a value for each leaf and says which leaf a code is.
 #[inline(never)]
-fn add_leaves<const SIZE: usize>(leaves: &[[u8; CODES]; GROUP], values: &[[u8; 8]], codes: &Codes, out: &mut [f64]) {
+fn add_leaves<const SIZE: usize, const COUNT: usize>(
+    leaves: &[[u8; CODES]; GROUP],
+    values: &[[u8; 8]],
+    codes: &Codes,
+    out: &mut [f64],
+) {
     let values = values[..GROUP * SIZE].as_ptr();
     let leaves = leaves.as_flattened().as_ptr();
-    each_row(codes, out, |part, code| {
+    each_row::<COUNT>(codes, out, |part, code| {
         // SAFETY: a code is a byte, and `Tables::new` checked that leaves are below `SIZE`.
         unsafe {
             let leaf = leaves.add(code).add(part * CODES).read();
@@ -216,17 +223,18 @@ fn add_leaves<const SIZE: usize>(leaves: &[[u8; CODES]; GROUP], values: &[[u8; 8
 
 /// Adds to each row's score a number for each part and the row's code in it.
 #[inline(always)]
-fn each_row(codes: &Codes, out: &mut [f64], value: impl Fn(usize, usize) -> [u8; 8]) {
+fn each_row<const COUNT: usize>(codes: &Codes, out: &mut [f64], value: impl Fn(usize, usize) -> [u8; 8]) {
     let one = |score: &mut f64, codes: *const u8| {
         let mut sum = *score;
         for part in 0..GROUP {
-            // SAFETY: there are at most ROWS rows.
-            let code = unsafe { *codes.add(part * ROWS) };
+            // SAFETY: there are at most `COUNT` rows.
+            let code = unsafe { *codes.add(part * COUNT) };
             sum += f64::from_le_bytes(value(part, code.into()));
         }
         *score = sum;
     };
-    let count = out.len().min(ROWS);
+    const { assert!(COUNT * GROUP <= size_of::<Codes>()) };
+    let count = out.len().min(COUNT);
     let mut codes = codes.as_ptr();
     let (fours, rest) = out[..count].as_chunks_mut::<4>();
     for [a, b, c, d] in fours {

@@ -1,12 +1,13 @@
 //! The checked view over the tables.
 
+use super::bytes;
 use super::masks;
 use super::pack::{CODES, Count, GROUP, HEADER_BYTES};
 use super::quantise::{self, MAX_BUCKETS};
 use super::scratch::MAX_PLANES;
 use super::walk;
 use crate::ImageError;
-use crate::image::kind;
+use crate::image::{LINE, kind};
 
 /// The kernels' tables, borrowed. What [`Tables::new`] promises is what the kernels' unchecked reads rest on.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +24,14 @@ pub(crate) struct Tables<'a> {
     /// For each part the leaf of each code; none where there is a value for each code.
     pub leaves: &'a [[u8; CODES]],
     pub values: &'a [[u8; 8]],
-    pub trees: &'a [[u8; 68]],
-    pub nodes: &'a [[u8; 8]],
-    pub node_values: &'a [[u8; 8]],
+    pub windows: &'a [[u8; 32]],
+    pub roots: &'a [[u8; 4]],
+    pub bases: &'a [[u8; 4]],
+    pub nodes: &'a [[u8; 4]],
+    pub tree_values: &'a [[u8; 8]],
+    pub turn_groups: &'a [[u8; 48]],
+    pub turns: &'a [[u8; 8]],
+    pub turn_values: &'a [[u8; 8]],
     pub masks: &'a [[u8; 8]],
     pub leaf_values: &'a [[u8; 8]],
     pub first_splits: &'a [[u8; 4]],
@@ -33,6 +39,10 @@ pub(crate) struct Tables<'a> {
     /// Masks of a line; 0 where there are none.
     pub mask_trees: usize,
     pub questions: usize,
+    /// Most leaves of a window: what they ask comes after the questions.
+    pub idle: usize,
+    /// Rows from which on the kernel with a byte a row is the fastest.
+    pub dozen: usize,
     /// Rows from which on the bit-sliced kernel is the fastest.
     pub many: usize,
     /// Planes of scratch memory: two constants, the answers, what a group makes.
@@ -183,13 +193,79 @@ pub(crate) fn part(record: &[u8; 48]) -> Part {
     }
 }
 
-#[inline(always)]
-pub(crate) fn triple(record: &[u8; 12]) -> [u32; 3] {
-    words(record)
+/// Trees that are walked together; places in the sections of nodes and of their values.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub first_node: usize,
+    pub nodes: usize,
+    pub first_value: usize,
+    pub values: usize,
+    pub first_root: usize,
+    pub trees: usize,
+    /// Passes over all trees.
+    pub first_passes: u32,
+    /// Passes until every tree has arrived.
+    pub passes: u32,
+}
+
+impl Window {
+    pub fn turns(&self) -> usize {
+        self.trees.div_ceil(walk::TURN)
+    }
 }
 
 #[inline(always)]
-pub(crate) fn pair(record: &[u8; 8]) -> [u32; 2] {
+pub(crate) fn window(record: &[u8; 32]) -> Window {
+    let [
+        first_node,
+        nodes,
+        first_value,
+        values,
+        first_root,
+        trees,
+        first_passes,
+        passes,
+    ] = words(record);
+    Window {
+        first_node: first_node as usize,
+        nodes: nodes as usize,
+        first_value: first_value as usize,
+        values: values as usize,
+        first_root: first_root as usize,
+        trees: trees as usize,
+        first_passes,
+        passes,
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct TurnGroup {
+    pub turns: usize,
+    /// Logarithm of the number of values of a tree.
+    pub size: u32,
+    /// Byte offsets.
+    pub ends: [u32; GROUP],
+}
+
+#[inline(always)]
+pub(crate) fn turn_group(record: &[u8; 48]) -> TurnGroup {
+    let [turns, size] = words(record);
+    TurnGroup {
+        turns: turns as usize,
+        size,
+        ends: words(&record[16..]),
+    }
+}
+
+/// Places of ranks, of what they are compared with, and of an item, in bytes. One load: there are many others.
+#[inline(always)]
+pub(crate) fn turn(record: &[u8; 8]) -> [u32; 3] {
+    let whole = u64::from_le_bytes(*record);
+    [whole as u32 & 0xffff, whole as u32 >> 16, (whole >> 32) as u32]
+}
+
+#[inline(always)]
+pub(crate) fn triple(record: &[u8; 12]) -> [u32; 3] {
     words(record)
 }
 
@@ -200,7 +276,7 @@ impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self, count: u32) -> Result<&'a [[u8; N]], ImageError> {
         let bytes = (count as usize).checked_mul(N);
         let split = bytes.and_then(|bytes| {
-            let padded = bytes.checked_next_multiple_of(16)?;
+            let padded = bytes.checked_next_multiple_of(LINE)?;
             let (section, rest) = self.0.split_at_checked(padded)?;
             Some((&section[..bytes], rest))
         });
@@ -228,7 +304,7 @@ impl<'a> Tables<'a> {
         }
         let (mask_lines, mask_trees) = (count(Count::MaskLines), count(Count::MaskTrees));
         let mut reader = Reader(rest);
-        let tables = Tables {
+        let mut tables = Tables {
             columns: reader.take(count(Count::Columns))?,
             edges: reader.take(count(Count::Edges))?,
             starts: reader.take(count(Count::Starts))?,
@@ -240,15 +316,22 @@ impl<'a> Tables<'a> {
             muxes: reader.take(count(Count::Muxes))?,
             leaves: reader.take(count(Count::Leaves))?,
             values: reader.take(count(Count::Values))?,
-            trees: reader.take(count(Count::Trees))?,
+            windows: reader.take(count(Count::Windows))?,
+            roots: reader.take(count(Count::Roots))?,
+            bases: reader.take(count(Count::Roots))?,
             nodes: reader.take(count(Count::Nodes))?,
-            node_values: reader.take(count(Count::Nodes))?,
+            tree_values: reader.take(count(Count::TreeValues))?,
+            turn_groups: reader.take(count(Count::TurnGroups))?,
+            turns: reader.take(count(Count::Turns))?,
+            turn_values: reader.take(count(Count::TurnValues))?,
             masks: reader.take(mask_lines.saturating_mul(mask_trees))?,
             leaf_values: reader.take(mask_trees.saturating_mul(masks::LEAVES as u32))?,
             first_splits: reader.take(if mask_trees > 0 { count(Count::Questions) + 1 } else { 0 })?,
             mask_splits: reader.take(count(Count::MaskSplits))?,
             mask_trees: mask_trees as usize,
             questions,
+            idle: 0,
+            dozen: count(Count::Dozen) as usize,
             many: count(Count::Many) as usize,
             slots,
         };
@@ -257,7 +340,8 @@ impl<'a> Tables<'a> {
         }
         tables.check_questions(width)?;
         tables.check_groups(made, outputs)?;
-        tables.check_trees()?;
+        tables.idle = tables.check_trees()?;
+        tables.check_turns()?;
         tables.check_masks(mask_lines as usize)?;
         Ok(tables)
     }
@@ -358,30 +442,101 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// A step from any node leads to a node.
-    fn check_trees(&self) -> Result<(), ImageError> {
-        let end = self.nodes.len() * 8;
-        let node = |offset: u32| offset.is_multiple_of(8) && (offset as usize) < end;
-        for record in self.nodes {
-            let [question, child] = pair(record);
-            // Only a question can be answered 8.
-            let last = (child as usize).saturating_add(if question as usize == self.questions { 0 } else { 8 });
-            if question as usize > self.questions || !node(child) || last >= end {
+    /// Windows follow each other, and a step from any node leads to a node of the same window. Gives the most leaves of
+    /// a window.
+    fn check_trees(&self) -> Result<usize, ImageError> {
+        if self.windows.is_empty() && self.many > 1 {
+            return Err(ImageError("tables without a way to score few rows"));
+        }
+        let (mut nodes, mut roots, mut values) = (self.nodes, self.roots, self.tree_values);
+        let mut idle = 0;
+        for record in self.windows {
+            let window = window(record);
+            let places = window.turns() * walk::TURN;
+            let follows = window.first_node == self.nodes.len() - nodes.len()
+                && window.first_value == self.tree_values.len() - values.len()
+                && window.first_root == self.roots.len() - roots.len()
+                && (1..=walk::WINDOW).contains(&window.trees)
+                && self.questions.saturating_add(window.values) <= walk::MAX_QUESTIONS
+                // More passes than nodes are no tree's.
+                && window.first_passes <= window.passes
+                && window.passes as usize <= window.nodes
+                && window.nodes <= nodes.len()
+                && places <= roots.len()
+                && window.values <= values.len();
+            if !follows {
+                return Err(ImageError("window of the tables out of range"));
+            }
+            // Only a question can be answered 4.
+            let fine = |node: &[u8; 4]| {
+                let node = u32::from_le_bytes(*node);
+                let (question, child) = ((node & 0xffff) as usize, (node >> 16) as usize);
+                let last = child + if question < self.questions { 4 } else { 0 };
+                question < self.questions + window.values && child.is_multiple_of(4) && last / 4 < window.nodes
+            };
+            let bases = &self.bases[window.first_root..][..places];
+            let base = |base: &[u8; 4]| u32::from_le_bytes(*base) as usize == window.first_node * 4;
+            if !nodes[..window.nodes].iter().chain(&roots[..places]).all(fine) || !bases.iter().all(base) {
                 return Err(ImageError("node of the tables out of range"));
             }
+            (nodes, roots) = (&nodes[window.nodes..], &roots[places..]);
+            values = &values[window.values..];
+            idle = idle.max(window.values);
         }
-        for record in self.trees {
-            let [a, b, c, d, e, f, g, h, places @ .., steps] = words::<17>(record);
-            let roots = [a, b, c, d, e, f, g, h].into_iter().all(node);
-            let places = places.into_iter().all(|place| (place as usize) < walk::WINDOW);
-            // More steps than nodes are no tree's.
-            if !roots || !places || steps as usize > self.nodes.len() {
-                return Err(ImageError("tree of the tables out of range"));
+        match nodes.is_empty() && roots.is_empty() && values.is_empty() {
+            true => Ok(idle),
+            false => Err(ImageError("windows of the tables do not add up")),
+        }
+    }
+
+    /// Turns name ranks that there are, and joins that come before; numbers of leaves have values.
+    fn check_turns(&self) -> Result<(), ImageError> {
+        if self.turn_groups.is_empty() && self.dozen < self.many {
+            return Err(ImageError("tables without turns for a dozen rows"));
+        }
+        let sets: usize = self
+            .category_columns
+            .iter()
+            .map(|record| category_column(record).sets)
+            .sum();
+        // A tree without splits always turns, whatever the ranks.
+        let ranks = (2 * (self.columns.len() + sets)).max(1);
+        if !self.turn_groups.is_empty() && ranks > bytes::MAX_RANKS {
+            return Err(ImageError("ranks of the tables out of range"));
+        }
+        let (mut turns, mut values) = (self.turns, self.turn_values);
+        let place = |offset: u32, places: usize| offset.is_multiple_of(16) && ((offset / 16) as usize) < places;
+        for record in self.turn_groups {
+            let group = turn_group(record);
+            let fine = group.turns <= bytes::MAX_TURNS
+                && group.turns <= turns.len()
+                && group.turns.is_multiple_of(bytes::AT_ONCE)
+                && [4, 6, 7, 8].contains(&group.size)
+                && GROUP << group.size <= values.len()
+                && group.ends.into_iter().all(|end| place(end, bytes::BYTES + group.turns));
+            if !fine {
+                return Err(ImageError("group of turns of the tables out of range"));
+            }
+            let own;
+            (own, turns) = turns.split_at(group.turns);
+            values = &values[GROUP << group.size..];
+            // A number has a value; what an earlier turn resulted in is a number.
+            let is_number = |item: u32| ((item / 16) as usize) < 1 << group.size || item as usize / 16 >= bytes::BYTES;
+            let inside = own.iter().enumerate().all(|(at, turn)| {
+                let [ranks_at, above, item] = self::turn(turn);
+
+                place(ranks_at, ranks)
+                    && place(above, bytes::BYTES)
+                    && place(item, bytes::BYTES + at)
+                    && is_number(item)
+            });
+            if !inside || !group.ends.into_iter().all(is_number) {
+                return Err(ImageError("turn of the tables out of range"));
             }
         }
-        match self.trees.len().is_multiple_of(walk::WINDOW / walk::TREES) {
+        match turns.is_empty() && values.is_empty() {
             true => Ok(()),
-            false => Err(ImageError("trees of the tables are not whole windows")),
+            false => Err(ImageError("turns of the tables do not add up")),
         }
     }
 

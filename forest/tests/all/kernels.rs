@@ -245,10 +245,10 @@ fn trees_of_every_size_and_form() {
     }
 }
 
-/// 2,047 splits are the most a circuit is made of.
+/// 1,023 splits are the most that there are tables for.
 #[test]
 fn trees_up_to_and_beyond_the_largest_that_have_tables() {
-    for leaves in [2047, 2048, 2049] {
+    for leaves in [1023, 1024, 1025, 2048] {
         for growth in GROWTHS {
             check(&Shape {
                 features: 3,

@@ -26,9 +26,9 @@ pub(crate) const MAX_TREES: usize = 1024;
 /// Columns beyond which walking is as fast.
 pub(crate) const COLUMNS: usize = 32;
 /// Columns whose lines are read together; the first line of all leaves every leaf over and makes them up.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 6;
 /// Ranks a line stands for.
-pub(crate) const STEP: usize = 4;
+pub(crate) const STEP: usize = 8;
 
 /// The tables of this kernel, as bytes.
 #[derive(Default)]
@@ -164,7 +164,7 @@ pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, s
 
 /// Where a row's values are found in the tables: a line a column, and the splits that are not in it.
 struct Found {
-    lines: [usize; COLUMNS],
+    lines: [usize; COLUMNS.next_multiple_of(TOGETHER)],
     splits: [(u32, u32); COLUMNS],
     columns: usize,
 }
@@ -173,7 +173,7 @@ impl Found {
     #[inline(always)]
     fn new(tables: &Tables, row: &[f64]) -> Found {
         let mut found = Found {
-            lines: [0; COLUMNS],
+            lines: [0; COLUMNS.next_multiple_of(TOGETHER)],
             splits: [(0, 0); COLUMNS],
             columns: 0,
         };
@@ -226,8 +226,8 @@ fn and_lines(tables: &Tables, lines: &[usize; TOGETHER], left: &mut [u64], join:
     let mut masks = lines.map(|line| unsafe { tables.masks.as_ptr().add(line) });
     for left in left.as_chunks_mut::<TREES>().0 {
         for (at, left) in left.iter_mut().enumerate() {
-            let [a, b, c, d] = masks.map(|masks| u64::from_le_bytes(unsafe { masks.add(at).read() }));
-            *left = join(*left, a & b & (c & d));
+            let [a, b, c, d, e, f] = masks.map(|masks| u64::from_le_bytes(unsafe { masks.add(at).read() }));
+            *left = join(*left, (a & b & c) & (d & e & f));
         }
         masks = masks.map(|masks| masks.wrapping_add(TREES));
     }

@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     if forest.width() > 1 << 12 || forest.outputs() > 1 << 8 {
         return;
     }
-    for count in [1, 9, 130] {
+    for count in [1, 9, 20, 130] {
         let rows: Vec<f64> = (0..count * forest.width())
             .map(|n| SPECIAL[n * 7 % SPECIAL.len()])
             .collect();

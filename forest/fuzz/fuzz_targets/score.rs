@@ -80,7 +80,7 @@ fn check(model: &Model, scaler: Option<&Scaler>, rows: &[f64], scaled: &[f64]) {
         for (row, out) in scaled.chunks(width).zip(expected.chunks_mut(outputs)) {
             oracle::score(model, row, output, out);
         }
-        for count in [1, 9, ROWS] {
+        for count in [1, 4, 9, 20, ROWS] {
             let mut scores = vec![f64::NAN; count * outputs];
             forest.score_with(&mut scratch, &rows[..count * width], output, &mut scores);
             let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();

@@ -1,6 +1,6 @@
 //! What is baked into a scorer component: a description and an image in one byte string.
 //!
-//! Layout, little-endian: 8 bytes of magic, the offset of the image (u64, a multiple of 8), then the
+//! Layout, little-endian: 8 bytes of magic, the offset of the image (u64, a multiple of 64), then the
 //! description's fields in order (a string is its length as u32 and its UTF-8 bytes), zeros up to the
 //! image, and the image to the end.
 
@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use crate::ImageError;
 use crate::image::LINE;
 
-const MAGIC: [u8; 8] = *b"ltrscor\x01";
+const MAGIC: [u8; 8] = *b"ltrscor\x02";
 
 /// What a scorer says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Description {
     pub training_window: Option<(String, String)>,
 }
 
-/// Joins a description and an image; the image begins at a multiple of 8 from the start.
+/// Joins a description and an image; the image begins at a multiple of 64 from the start.
 ///
 /// # Panics
 /// If a text of the description is 4 GiB or longer.

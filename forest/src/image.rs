@@ -14,6 +14,8 @@
 //! | words | 32 bits of a category set | 4 |
 //! | covers | training rows u32, positive; one a node, or none at all | 4 |
 //!
+//! and, at the next multiple of 64, the tables of the kernels (`fast/pack.rs`), or nothing where there are none.
+//!
 //! A **column** is a feature with its missing values already sent to their side: where they go left it
 //! holds -inf, where they go right NaN, so that a node needs nothing but `x <= threshold`. The children
 //! of a node are neighbours: left is `child`, right `child + 1`. A leaf is its own child; its column,
@@ -31,7 +33,7 @@ use crate::model::{Child, LinearLeaf, Missing, Rule, Split, Tree};
 use crate::objective::Conversion;
 use crate::{Model, Scaler, fast};
 
-pub(crate) const MAGIC: [u8; 8] = *b"forest\0\x01";
+pub(crate) const MAGIC: [u8; 8] = *b"forest\0\x02";
 pub(crate) const HEADER_BYTES: usize = 64;
 /// A line of the cache. Sections that are read at random are aligned to one: for speed, nothing rests on it.
 pub(crate) const LINE: usize = 64;

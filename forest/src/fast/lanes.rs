@@ -125,7 +125,7 @@ mod vector {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod bytes {
-    use core::arch::wasm32::{i8x16_gt, u64x2, v128, v128_bitselect, v128_load, v128_store, v128_xor};
+    use core::arch::wasm32::{i8x16_gt, i8x16_sub, u64x2, v128, v128_bitselect, v128_load, v128_store, v128_xor};
 
     /// A vector of 16 bytes.
     #[derive(Clone, Copy)]
@@ -165,6 +165,11 @@ mod bytes {
         #[inline(always)]
         pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
             Bytes(v128_bitselect(on.0, off.0, self.0))
+        }
+
+        #[inline(always)]
+        pub fn minus(self, other: Bytes) -> Bytes {
+            Bytes(i8x16_sub(self.0, other.0))
         }
 
         #[inline(always)]
@@ -211,6 +216,11 @@ mod bytes {
         #[inline(always)]
         pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
             Bytes(from_fn(|at| on.0[at] & self.0[at] | off.0[at] & !self.0[at]))
+        }
+
+        #[inline(always)]
+        pub fn minus(self, other: Bytes) -> Bytes {
+            Bytes(from_fn(|at| self.0[at].wrapping_sub(other.0[at])))
         }
 
         #[inline(always)]

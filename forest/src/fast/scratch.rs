@@ -4,7 +4,7 @@
 //! instruction instead of an addition before each read.
 //! Elsewhere it is allocated, once for each [`Scratch`].
 
-use super::bytes::{BYTES, Items, MAX_RANKS, MAX_TURNS};
+use super::bytes::{BYTES, Items, MAX_RANKS, MAX_RESULTS};
 use super::lanes::{Bytes, Lanes};
 use super::masks::MAX_TREES;
 use super::pack::GROUP;
@@ -74,7 +74,7 @@ mod memory {
     static mut ORDER: Order = [0; TREES + 1];
     static mut ROW_RANKS: RowRanks = [0; MAX_QUESTIONS];
     static mut RANKS: Ranks = [Bytes::splat(0); MAX_RANKS];
-    static mut ITEMS: Items = [Bytes::splat(0); BYTES + MAX_TURNS];
+    static mut ITEMS: Items = [Bytes::splat(0); BYTES + MAX_RESULTS];
 
     /// Neither sent nor shared: the memory behind it is one for all.
     #[derive(Default)]
@@ -135,7 +135,7 @@ mod memory {
                 order: Box::new([0; TREES + 1]),
                 row_ranks: Box::new([0; MAX_QUESTIONS]),
                 ranks: Box::new([Bytes::splat(0); MAX_RANKS]),
-                items: Box::new([Bytes::splat(0); BYTES + MAX_TURNS]),
+                items: Box::new([Bytes::splat(0); BYTES + MAX_RESULTS]),
             }
         }
     }

@@ -240,6 +240,7 @@ pub(crate) fn window(record: &[u8; 32]) -> Window {
 
 #[derive(Clone, Copy)]
 pub(crate) struct TurnGroup {
+    pub forks: usize,
     pub turns: usize,
     /// Logarithm of the number of values of a tree.
     pub size: u32,
@@ -249,8 +250,9 @@ pub(crate) struct TurnGroup {
 
 #[inline(always)]
 pub(crate) fn turn_group(record: &[u8; 48]) -> TurnGroup {
-    let [turns, size] = words(record);
+    let [forks, turns, size] = words(record);
     TurnGroup {
+        forks: forks as usize,
         turns: turns as usize,
         size,
         ends: words(&record[16..]),
@@ -508,29 +510,34 @@ impl<'a> Tables<'a> {
         let place = |offset: u32, places: usize| offset.is_multiple_of(16) && ((offset / 16) as usize) < places;
         for record in self.turn_groups {
             let group = turn_group(record);
-            let fine = group.turns <= bytes::MAX_TURNS
-                && group.turns <= turns.len()
+            let results = group.forks.saturating_add(group.turns);
+            let fine = results <= bytes::MAX_RESULTS
+                && results <= turns.len()
+                && group.forks.is_multiple_of(bytes::AT_ONCE)
                 && group.turns.is_multiple_of(bytes::AT_ONCE)
                 && [4, 6, 7, 8].contains(&group.size)
-                && GROUP << group.size <= values.len()
-                && group.ends.into_iter().all(|end| place(end, bytes::BYTES + group.turns));
+                && GROUP << group.size <= values.len();
             if !fine {
                 return Err(ImageError("group of turns of the tables out of range"));
             }
             let own;
-            (own, turns) = turns.split_at(group.turns);
+            (own, turns) = turns.split_at(results);
             values = &values[GROUP << group.size..];
-            // A number has a value; what an earlier turn resulted in is a number.
-            let is_number = |item: u32| ((item / 16) as usize) < 1 << group.size || item as usize / 16 >= bytes::BYTES;
+            // A number has a value, and a fork's right leaf too; what was made before is a number.
+            let is_number = |item: u32, more: u32| {
+                let place = (item / 16) as usize;
+                ((item / 16 + more) as usize) < 1 << group.size || place >= bytes::BYTES && more == 0
+            };
             let inside = own.iter().enumerate().all(|(at, turn)| {
                 let [ranks_at, above, item] = self::turn(turn);
-
+                let fork = u32::from(at < group.forks);
                 place(ranks_at, ranks)
                     && place(above, bytes::BYTES)
                     && place(item, bytes::BYTES + at)
-                    && is_number(item)
+                    && is_number(item, fork)
             });
-            if !inside || !group.ends.into_iter().all(is_number) {
+            let ends = |end| place(end, bytes::BYTES + results) && is_number(end, 0);
+            if !inside || !group.ends.into_iter().all(ends) {
                 return Err(ImageError("turn of the tables out of range"));
             }
         }

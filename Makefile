@@ -11,6 +11,9 @@ BIN        := $(TARGET_DIR)/release
 TOOLS      := .tools
 PIP        := $(TOOLS)/bin/pip install --quiet --disable-pip-version-check
 
+# Debian's packages want root.
+ROOT       := $(if $(filter 0,$(shell id -u)),,sudo)
+
 # The version of each tool that is not a Rust crate.
 CMAKE_VERSION    := 4.4.4
 LIBCLANG_VERSION := 18.1.1
@@ -26,6 +29,9 @@ ONNXMLTOOLS_VERSION := 1.16.0
 SKL2ONNX_VERSION    := 1.20.0
 ONNX_VERSION        := 1.23.2
 NUMPY_VERSION       := 2.4.6
+# The service that bench-gateway compares with.
+FASTAPI_VERSION     := 0.165.0
+UVICORN_VERSION     := 0.54.0
 
 # Arguments for the daily steps, e.g. make etl ARGS='--as-of 2026-11-01T00:00:00Z'
 ARGS ?=
@@ -34,7 +40,7 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers setup-bench build demo test fuzz bench bench-scorer etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers setup-bench build demo test fuzz bench bench-scorer bench-gateway etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,14 +66,18 @@ $(TOOLS)/.servers: $(TOOLS)/.ready
 	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)'
 	@touch $@
 
-setup-bench: $(TOOLS)/.bench ## Install what bench-scorer compares with
+setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator
 
 $(TOOLS)/.bench: $(TOOLS)/.servers
+	@if ! command -v h2load >/dev/null || ! command -v nginx >/dev/null; then \
+	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client nginx-light; \
+	fi
 	$(PIP) 'lleaves==$(LLEAVES_VERSION)' 'llvmlite==$(LLVMLITE_VERSION)' \
 	  'tl2cgen==$(TL2CGEN_VERSION)' 'treelite==$(TREELITE_VERSION)' \
 	  'onnxruntime==$(ONNXRUNTIME_VERSION)' 'onnxmltools==$(ONNXMLTOOLS_VERSION)' \
 	  'skl2onnx==$(SKL2ONNX_VERSION)' 'onnx==$(ONNX_VERSION)' \
-	  'numpy==$(NUMPY_VERSION)' 'lightgbm==$(LIGHTGBM_VERSION)'
+	  'numpy==$(NUMPY_VERSION)' 'lightgbm==$(LIGHTGBM_VERSION)' \
+	  'fastapi==$(FASTAPI_VERSION)' 'uvicorn[standard]==$(UVICORN_VERSION)'
 	@touch $@
 
 # Tests and demo run one build: the same profile, the same features.
@@ -92,10 +102,13 @@ fuzz: ## Run each fuzz target of forest for FUZZ_SECONDS (60)
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
-bench: bench-scorer ## The benchmarks, one after the other
+bench: bench-scorer bench-gateway ## The benchmarks, one after the other
 
 bench-scorer: build setup-bench ## Measure the scorer beside what one would use instead; writes target/bench/scorer.json
 	$(BIN)/ltr-bench --peers all $(if $(LAMBDARANK),--lambdarank '$(LAMBDARANK)') $(ARGS)
+
+bench-gateway: build setup-bench ## Measure the gateway beside FastAPI with LightGBM, and nginx; writes target/bench/gateway.json
+	$(BIN)/ltr-bench gateway $(ARGS)
 
 etl: build ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)

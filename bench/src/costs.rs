@@ -108,7 +108,7 @@ fn resident_bytes() -> Result<f64> {
 }
 
 /// Bytes, from the text of /proc/PID/status.
-fn resident(status: &str) -> Option<f64> {
+pub fn resident(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? * 1024.0)
 }

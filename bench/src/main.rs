@@ -1,4 +1,5 @@
 //! `make bench-scorer`: the scorer component beside what one would use instead, on the same rows, in one run.
+//! (`make bench-gateway` is the subcommand in `gateway/`.)
 //!
 //! Each round scores rows nobody has scored before, so that no branch predictor learns them; the subjects take turns
 //! within a round, so that a noisy neighbour disturbs them alike; medians are reported. Time is everything from the
@@ -7,6 +8,7 @@
 mod contest;
 mod costs;
 mod data;
+mod gateway;
 mod models;
 mod peers;
 mod report;
@@ -77,6 +79,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Gateway(gateway::GatewayArgs),
     /// Measure one loading; the benchmark starts this itself
     #[command(hide = true)]
     Load(costs::LoadArgs),
@@ -103,8 +106,10 @@ struct Trained {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Command::Load(args)) = args.command {
-        return args.run();
+    match args.command {
+        Some(Command::Load(args)) => return args.run(),
+        Some(Command::Gateway(args)) => return args.run(),
+        None => {}
     }
     let rounds = args.rounds.unwrap_or(if args.quick { ROUNDS.1 } else { ROUNDS.0 });
     ensure!(rounds > 0, "--rounds is 0; allowed: 1 or more");

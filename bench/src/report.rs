@@ -102,11 +102,7 @@ pub struct Report {
 
 impl Report {
     pub fn write(&self, path: &Path) -> Result<()> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        }
-        let text = serde_json::to_vec_pretty(&self.to_json())?;
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+        write_json(path, &self.to_json())
     }
 
     pub fn to_json(&self) -> Value {
@@ -268,7 +264,16 @@ fn figures(comparison: &Comparison) -> Table {
 }
 
 /// A table whose columns from the `numbers`th on are numbers.
-fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table {
+/// Writes a report where programs look for it.
+pub fn write_json(path: &Path, report: &Value) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let text = serde_json::to_vec_pretty(report)?;
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+pub fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(header);
@@ -278,7 +283,7 @@ fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table {
     table
 }
 
-fn row(subject: &str, case: &str, metric: &str, value: f64, unit: &str) -> Value {
+pub fn row(subject: &str, case: &str, metric: &str, value: f64, unit: &str) -> Value {
     json!({ "subject": subject, "case": case, "metric": metric, "value": value, "unit": unit })
 }
 

@@ -1,0 +1,109 @@
+//! Load from a public generator, h2load (Debian's package nghttp2-client), over HTTP/1.1.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Connections that send at once, each waiting for its answer.
+pub const CLIENTS: usize = 16;
+
+/// What is sent to whom.
+pub struct Target {
+    pub url: String,
+    /// Posted as JSON; with none, requests are GETs.
+    pub body: Option<PathBuf>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub per_second: f64,
+    /// Milliseconds.
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl Load {
+    /// The one whose throughput is the median.
+    pub fn median(mut loads: Vec<Load>) -> Option<Load> {
+        loads.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+        loads.get(loads.len() / 2).copied()
+    }
+}
+
+/// Sends for so many seconds, as fast as answers come or, with `rate`, so many requests a second.
+///
+/// # Errors
+/// There is no h2load, or an answer is not 2xx.
+pub fn run(target: &Target, seconds: u32, rate: Option<f64>, work: &Path) -> Result<Load> {
+    let log = work.join("requests.tsv");
+    // h2load appends.
+    let _ = fs::remove_file(&log);
+    let mut command = Command::new("h2load");
+    command.args(["--h1", "--threads", "1", "--warm-up-time", "1"]);
+    command.args(["--clients", &CLIENTS.to_string(), "--duration", &seconds.to_string()]);
+    command.arg("--log-file").arg(&log);
+    if let Some(rate) = rate {
+        command.args(["--rps", &(rate / CLIENTS as f64).to_string()]);
+    }
+    if let Some(body) = &target.body {
+        command
+            .arg("--data")
+            .arg(body)
+            .args(["--header", "content-type: application/json"]);
+    }
+    let output = command
+        .arg(&target.url)
+        .output()
+        .context("h2load is missing: `make setup-bench` installs it")?;
+    ensure!(
+        output.status.success(),
+        "h2load {}: {}",
+        target.url,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let log = fs::read_to_string(&log).context("reading h2load's log")?;
+    measured(&log, f64::from(seconds)).with_context(|| target.url.clone())
+}
+
+/// From lines of start (microseconds), status and time (microseconds).
+fn measured(log: &str, seconds: f64) -> Result<Load> {
+    let mut times = Vec::new();
+    for line in log.lines() {
+        let mut fields = line.split('\t');
+        let (status, time) = (fields.nth(1), fields.next());
+        let status = status.context("a line of h2load's log without a status")?;
+        ensure!(status.starts_with('2'), "an answer was {status}, not 2xx");
+        let time: f64 = time.context("a line of h2load's log without a time")?.parse()?;
+        times.push(time / 1e3);
+    }
+    ensure!(!times.is_empty(), "nothing was answered");
+    times.sort_by(f64::total_cmp);
+    let quantile = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    Ok(Load {
+        per_second: times.len() as f64 / seconds,
+        p50: quantile(0.5),
+        p95: quantile(0.95),
+        p99: quantile(0.99),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throughput_and_quantiles_come_from_the_log_and_other_answers_than_2xx_fail() {
+        let log: String = (1..=200).map(|at| format!("{at}\t200\t{}\n", at * 1000)).collect();
+        let load = measured(&log, 2.0).unwrap();
+        assert_eq!(
+            (load.per_second, load.p50, load.p95, load.p99),
+            (100.0, 101.0, 190.0, 198.0)
+        );
+        assert!(measured("5\t503\t10\n", 1.0).unwrap_err().to_string().contains("503"));
+        assert!(measured("", 1.0).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! The report: tables for people, JSON for programs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::load::Load;
+use crate::report::{machine, row, table, write_json};
+
+/// One subject under one load.
+pub struct Measured {
+    pub subject: String,
+    pub case: String,
+    pub load: Load,
+    pub resident_bytes: f64,
+}
+
+impl Measured {
+    pub fn new(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
+        Measured {
+            subject: subject.to_owned(),
+            case: case.to_owned(),
+            load,
+            resident_bytes,
+        }
+    }
+
+    /// Metric, value, unit, and whether more is better.
+    fn figures(&self) -> [(&'static str, f64, &'static str, bool); 5] {
+        [
+            ("requests a second", self.load.per_second, "1/s", true),
+            ("p50", self.load.p50, "ms", false),
+            ("p95", self.load.p95, "ms", false),
+            ("p99", self.load.p99, "ms", false),
+            ("resident memory", self.resident_bytes, "bytes", false),
+        ]
+    }
+}
+
+#[derive(Default)]
+pub struct Report {
+    pub measured: Vec<Measured>,
+    starts: Vec<(String, Duration)>,
+}
+
+impl Report {
+    /// Notes how long a subject took until its first answer.
+    pub fn start(&mut self, subject: &str, took: Duration) {
+        self.starts.push((subject.to_owned(), took));
+    }
+
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_json(path, &self.to_json())
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut rows = Vec::new();
+        for measured in &self.measured {
+            let figures = measured.figures();
+            rows.extend(
+                figures.map(|(metric, value, unit, _)| row(&measured.subject, &measured.case, metric, value, unit)),
+            );
+        }
+        let starts = self.starts.iter();
+        rows.extend(starts.map(|(subject, took)| {
+            row(
+                subject,
+                "start",
+                "until the first answer",
+                took.as_secs_f64() * 1e3,
+                "ms",
+            )
+        }));
+        let ratios: Vec<Value> = self
+            .ratios()
+            .map(|(ours, peer, metric, a, b, ratio)| {
+                json!({
+                    "case": ours.case, "metric": metric, "peer_subject": peer.subject, "ours": a, "peer": b, "ratio": ratio,
+                })
+            })
+            .collect();
+        json!({ "name": "gateway", "machine": machine(), "rows": rows, "ratios": ratios })
+    }
+
+    /// Above 1 where the gateway is better.
+    fn ratios(&self) -> impl Iterator<Item = (&Measured, &Measured, &'static str, f64, f64, f64)> {
+        let ours = self.measured.iter().filter(|measured| measured.subject == "gateway");
+        ours.flat_map(|ours| {
+            let peers = self.measured.iter();
+            let peers = peers.filter(|peer| peer.case == ours.case && peer.subject != ours.subject);
+            peers.flat_map(move |peer| {
+                let pairs = ours.figures().into_iter().zip(peer.figures());
+                pairs.map(move |((metric, a, _, more), (_, b, ..))| {
+                    (ours, peer, metric, a, b, if more { a / b } else { b / a })
+                })
+            })
+        })
+    }
+
+    pub fn print(&self, path: &Path) {
+        let header = [
+            "case",
+            "subject",
+            "requests a second",
+            "p50, ms",
+            "p95, ms",
+            "p99, ms",
+            "memory, MB",
+        ];
+        let mut figures = table(header.map(str::to_owned), 2);
+        for Measured {
+            subject,
+            case,
+            load,
+            resident_bytes,
+        } in &self.measured
+        {
+            let times = [load.p50, load.p95, load.p99].map(|ms| format!("{ms:.2}"));
+            let mut cells = vec![case.clone(), subject.clone(), format!("{:.0}", load.per_second)];
+            cells.extend(times);
+            cells.push(format!("{:.0}", resident_bytes / 1e6));
+            figures.add_row(cells);
+        }
+        println!("{figures}");
+        let header = ["case", "metric", "than", "times better"];
+        let mut ratios = table(header.map(str::to_owned), 3);
+        for (ours, peer, metric, _, _, ratio) in self.ratios() {
+            ratios.add_row([&ours.case, metric, &peer.subject, &format!("{ratio:.2}")]);
+        }
+        println!("{ratios}");
+        for (subject, took) in &self.starts {
+            println!("{subject}: answers after {:.0} ms", took.as_secs_f64() * 1e3);
+        }
+        println!(
+            "{}; the load generator on the same processors\n{}",
+            machine(),
+            path.display()
+        );
+    }
+}

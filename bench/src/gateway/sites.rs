@@ -1,0 +1,207 @@
+//! Who answers: the gateway, the service that one would otherwise write, and nginx; each on a free loopback port.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use runtime::artefact::keys::{self, SigningKey};
+use runtime::artefact::{self, Golden, Manifest};
+use runtime::{CONTRACT_VERSION, Engine, Limits, Output, Window};
+use serde_json::json;
+
+/// Carried inside the program, so that it runs from anywhere.
+const SERVICE: &str = include_str!("../../service.py");
+const PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN: &str = "token-of-the-gateway-benchmark";
+
+/// A process that answers; stopped on drop, with what it started.
+pub struct Site {
+    pub address: SocketAddr,
+    /// Until the first answer.
+    pub started: Duration,
+    child: Child,
+}
+
+impl Site {
+    fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
+        let log = File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let begun = Instant::now();
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
+        while !answers(address) {
+            if let Some(status) = child.try_wait()? {
+                bail!("{} ended: {status}", command.get_program().display());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "nobody answers on {address}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Site {
+            address,
+            started: begun.elapsed(),
+            child,
+        })
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Resident memory of the process and its children, in bytes.
+    pub fn resident_bytes(&self) -> Result<f64> {
+        let mut bytes = 0.0;
+        let mut pids = vec![self.child.id()];
+        while let Some(pid) = pids.pop() {
+            let status =
+                fs::read_to_string(format!("/proc/{pid}/status")).context("memory is read from /proc, on Linux")?;
+            bytes += crate::costs::resident(&status).unwrap_or(0.0);
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // An orderly end, so that workers and files go with it.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether an HTTP server answers there, whatever it says: a socket may be open long before.
+fn answers(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<usize> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        stream.read(&mut [0; 16])
+    };
+    ask().is_ok_and(|read| read > 0)
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// A directory with a published model, that gateways start in.
+pub struct Home {
+    pub dir: PathBuf,
+    programs: PathBuf,
+}
+
+impl Home {
+    /// Publishes `component`, which has these features, as the only model.
+    pub fn new(dir: PathBuf, component: &[u8], features: &[String]) -> Result<Home> {
+        let key: SigningKey = keys::generate_key()?;
+        keys::write_verifying_key(&dir.join("var/keys/publish.pub"), &key.verifying_key())?;
+        let row = vec![0.5; features.len()];
+        let scorer = Engine::new(Limits::default())?.load(component)?;
+        let manifest = Manifest {
+            manifest_version: artefact::MANIFEST_VERSION,
+            version: "benchmark".into(),
+            contract_version: CONTRACT_VERSION.into(),
+            feature_names: features.to_vec(),
+            training_window: Window {
+                start: "2026-09-01T00:00:00Z".into(),
+                end: "2026-10-01T00:00:00Z".into(),
+            },
+            data_sha256: "00".repeat(32),
+            created_at: "2026-10-01T02:15:00Z".into(),
+            files: Default::default(),
+            metrics: json!({}),
+            gate: json!([]),
+            golden: Golden {
+                scores: scorer.score(&row, Output::Converted, PATIENCE)?,
+                rows: vec![row.into_iter().map(Some).collect()],
+            },
+        };
+        let files: &[(&str, &[u8])] = &[(artefact::SCORER, component)];
+        artefact::publish(&dir.join("var/models/ltr"), files, manifest, &key)?;
+        let programs = std::env::current_exe()?;
+        let programs = programs.parent().context("a program lies in a directory")?.to_owned();
+        Ok(Home { dir, programs })
+    }
+
+    /// A gateway whose model ranks every request, and so many of them in shadow, too.
+    pub fn gateway(&self, shadow: f64) -> Result<Site> {
+        let address = free_address()?;
+        let mut command = self.program("ltr-host");
+        command
+            .arg("serve")
+            .env("LTR_HOST__LISTEN", address.to_string())
+            .env("LTR_SHADOW__FRACTION", shadow.to_string());
+        let site = Site::start(command, address, &self.dir.join("gateway.log"))?;
+        let mut weight = self.program("ltr-host");
+        weight.args(["rollout", "weight", "100", "--url", &site.url("")]);
+        let output = weight.output()?;
+        ensure!(
+            output.status.success(),
+            "setting the weight: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(site)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.current_dir(&self.dir).env("LTR_HOST__ADMIN_TOKEN", TOKEN);
+        command
+    }
+}
+
+/// The service in Python, one worker a processor.
+pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> Result<Site> {
+    fs::write(dir.join("service.py"), SERVICE)?;
+    let address = free_address()?;
+    let workers = thread::available_parallelism()?.to_string();
+    let mut command = Command::new(std::path::absolute(python)?);
+    command
+        .args([
+            "-m",
+            "uvicorn",
+            "service:app",
+            "--log-level",
+            "warning",
+            "--no-access-log",
+        ])
+        .args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &address.port().to_string(),
+            "--workers",
+            &workers,
+        ])
+        .env("MODEL", std::path::absolute(model)?)
+        .env("FEATURES", serde_json::to_string(features)?)
+        .current_dir(dir);
+    Site::start(command, address, &dir.join("service.log"))
+}
+
+/// nginx that answers 200 and nothing else: what is left of a request when there is nothing to do.
+pub fn nginx(dir: &Path) -> Result<Site> {
+    let address = free_address()?;
+    let dir = std::path::absolute(dir)?;
+    let at = dir.display();
+    let configuration = format!(
+        "daemon off; worker_processes auto; pid {at}/nginx.pid; error_log {at}/nginx.log;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
+         fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;\n\
+         keepalive_requests 100000000;\n\
+         server {{ listen {address}; location / {{ return 200 '{{}}'; }} }} }}\n"
+    );
+    let path = dir.join("nginx.conf");
+    fs::write(&path, configuration)?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&path).arg("-e").arg(dir.join("nginx.log"));
+    Site::start(command, address, &dir.join("nginx.log")).context("nginx is installed by `make setup-bench`")
+}

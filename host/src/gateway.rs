@@ -64,9 +64,16 @@ impl Gateway {
         let loader = Loader {
             engine: Engine::new(limits)?,
             dir: settings.models.dir.join("ltr"),
-            verify_key: settings.models.verify_key.clone(),
+            trusted_keys: settings.models.trusted_keys.clone(),
+            allow_unsigned: settings.models.allow_unsigned,
             schema: schema.clone(),
         };
+        observe::unsigned_models_allowed(settings.models.allow_unsigned);
+        if settings.models.allow_unsigned {
+            tracing::warn!(
+                "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
+            );
+        }
         let gateway = Gateway {
             presets: settings.presets(),
             clock: match settings.host.clock {
@@ -125,6 +132,7 @@ impl Gateway {
     /// Why the version was refused.
     pub async fn challenge(&self, version: &str) -> Result<(), Refusal> {
         let _change = self.change.lock().await;
+        self.hold_to_keys();
         let serving = self.models.serving();
         if [&serving.champion, &serving.challenger]
             .into_iter()
@@ -145,6 +153,38 @@ impl Gateway {
         });
         tracing::info!(version, "a new challenger is loaded");
         Ok(())
+    }
+
+    /// Reads the key ring again and unloads what it no longer vouches for. A champion that was lost for such a
+    /// reason, and is trusted again, comes back.
+    pub async fn reload_keys(&self) {
+        let _change = self.change.lock().await;
+        self.hold_to_keys();
+        let serving = self.models.serving();
+        if !serving.champion_lost {
+            return;
+        }
+        let state = self.store.rollout().await;
+        if let Ok(RolloutState {
+            champion: Some(version),
+            ..
+        }) = state
+            && let Ok(champion) = self.load(&version).await
+        {
+            self.models.swap(Serving {
+                champion: Some(champion),
+                champion_lost: false,
+                ..(*serving).clone()
+            });
+        }
+    }
+
+    fn hold_to_keys(&self) {
+        match self.loader.ring() {
+            Ok(ring) => self.models.hold_to(&ring),
+            // Nobody is vouched for by half a ring, nor revoked; new models are refused meanwhile.
+            Err(error) => tracing::error!("models.trusted_keys: {error}; the models that are loaded stay"),
+        }
     }
 
     async fn record_challenger(&self, version: &str) -> Result<(), store::StoreError> {

@@ -1,12 +1,13 @@
 //! The life of the gateway: open, listen, restore, serve, drain.
 
 use std::future::IntoFuture;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use settings::Settings;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gateway::Gateway;
 
@@ -26,6 +27,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let address = settings.host.listen;
+    // Before anybody can know of this process: until then a SIGHUP would end it.
+    let hangups = signal(SignalKind::hangup())?;
     let (gateway, written) = Gateway::open(settings).await?;
     let listener = TcpListener::bind(address)
         .await
@@ -37,6 +40,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             tracing::error!("the models could not be restored: {error:#}");
         }
     });
+    tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway)));
     let store = gateway.store.clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, gateway.router()).with_graceful_shutdown(async {
@@ -54,6 +58,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(DRAIN, written).await;
     store.close().await;
     Ok(())
+}
+
+/// SIGHUP: the keys are read again.
+async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>) {
+    while hangups.recv().await.is_some() {
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.reload_keys().await;
+        tracing::info!("SIGHUP: models.trusted_keys is read again");
+    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

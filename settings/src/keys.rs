@@ -141,9 +141,14 @@ pub(crate) const SECTIONS: &[Section] = &[
         keys: &[
             key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
             key(
-                "verify_key",
-                "Public key (64 hex characters) that a manifest's signature must match.",
+                "trusted_keys",
+                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP.",
                 PATH,
+            ),
+            key(
+                "allow_unsigned",
+                "Development only: load models that nobody signed. Warns at every load; metric ltr_unsigned_models_allowed.",
+                Flag,
             ),
             key(
                 "max_component_mb",

@@ -92,7 +92,9 @@ impl Default for Database {
 pub struct Models {
     /// Artefacts lie in `{dir}/ltr/{version}/`.
     pub dir: PathBuf,
-    pub verify_key: PathBuf,
+    /// The public keys of who may publish: `{name}.pub` trusted, `{name}.revoked` no longer.
+    pub trusted_keys: PathBuf,
+    pub allow_unsigned: bool,
     pub max_component_mb: u32,
     pub max_memory_mb: u32,
 }
@@ -101,7 +103,8 @@ impl Default for Models {
     fn default() -> Models {
         Models {
             dir: "var/models".into(),
-            verify_key: "var/keys/publish.pub".into(),
+            trusted_keys: "var/keys/trusted".into(),
+            allow_unsigned: false,
             max_component_mb: 64,
             max_memory_mb: 256,
         }

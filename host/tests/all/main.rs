@@ -10,6 +10,7 @@ mod promotion;
 mod ranking_cases;
 mod scoring;
 mod shadow;
+mod trust;
 
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Site {
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display());
         settings.models.dir = path("models");
-        settings.models.verify_key = path("publish.pub");
+        settings.models.trusted_keys = path("trusted");
         settings.privacy.salt_file = path("privacy.salt");
         settings.host.admin_token = Secret::new(TOKEN);
         // Only what a test asks for is compared in shadow.
@@ -69,7 +70,7 @@ impl Site {
         settings.host.deadline_ms = 60_000;
         settings.host.ltr_budget_ms = 20_000;
         let key = SigningKey::from_bytes(&[7; 32]);
-        keys::write_verifying_key(&settings.models.verify_key, &key.verifying_key()).unwrap();
+        keys::write_verifying_key(&path("trusted/publish.pub"), &key.verifying_key()).unwrap();
         Site {
             _folder: folder,
             settings,

@@ -39,7 +39,7 @@ impl Site {
     pub fn new() -> Site {
         let dir = TempDir::new().unwrap();
         let key = keys::generate_key().unwrap();
-        keys::write_verifying_key(&dir.path().join("var/keys/publish.pub"), &key.verifying_key()).unwrap();
+        keys::write_verifying_key(&dir.path().join("var/keys/trusted/publish.pub"), &key.verifying_key()).unwrap();
         Site {
             dir,
             env: Vec::new(),

@@ -16,12 +16,13 @@ use axum::routing::{get, post};
 use chrono::Utc;
 use ranking::{Presets, Sampler, Schema};
 use runtime::{Engine, Limits};
-use settings::Settings;
+use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::access::{self, Access, Need};
 use crate::clock::Clock;
 use crate::models::{Loader, Model, Models, Refusal, Serving};
 use crate::writer::Writer;
@@ -36,6 +37,7 @@ pub struct Gateway {
     pub store: Store,
     pub writer: Writer,
     pub models: Models,
+    pub access: Access,
     /// Which requests are compared in shadow.
     pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
@@ -83,6 +85,7 @@ impl Gateway {
             shadow: Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?,
             salt: salt(&settings.privacy.salt_file)?,
             models: Models::default(),
+            access: Access::new(&settings.access),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
             settings,
@@ -226,22 +229,54 @@ impl Gateway {
 
     /// The routes.
     pub fn router(self: &Arc<Gateway>) -> Router {
-        Router::new()
-            .route("/rank", post(rank::rank))
-            .route("/ltr/score", post(score::score))
-            .route("/events", post(events::events))
-            .route("/models", get(rollout::models))
-            .route("/models/notify", post(rollout::notify))
-            .route("/rollout", get(rollout::status))
-            .route("/rollout/promote", post(rollout::promote))
-            .route("/rollout/rollback", post(rollout::rollback))
-            .route("/rollout/weight", post(rollout::weight))
-            .route("/metrics", get(async || observe::recorder().render()))
-            .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready))
+        self.data_routes()
+            .merge(self.admin_routes())
+            .layer(middleware::from_fn_with_state(self.clone(), access::identify))
             .layer(middleware::from_fn(observe::time_request))
             .with_state(self.clone())
     }
+
+    /// What front ends call.
+    fn data_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
+        let rank = Router::new()
+            .route("/rank", post(rank::rank))
+            .route("/ltr/score", post(score::score));
+        let ingest = Router::new().route("/events", post(events::events));
+        self.guarded(rank, Role::Rank, true)
+            .merge(self.guarded(ingest, Role::Ingest, true))
+            .merge(probes())
+    }
+
+    /// What operators, the trainer and the monitoring call.
+    fn admin_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
+        let changes = Router::new()
+            .route("/rollout/promote", post(rollout::promote))
+            .route("/rollout/rollback", post(rollout::rollback))
+            .route("/rollout/weight", post(rollout::weight));
+        // Open without tokens: it can only load what the key ring trusts, and never lets it serve.
+        let notify = Router::new().route("/models/notify", post(rollout::notify));
+        self.guarded(changes, Role::Admin, false)
+            .merge(self.guarded(notify, Role::Admin, true))
+            .route("/models", get(rollout::models))
+            .route("/rollout", get(rollout::status))
+            .route("/metrics", get(async || observe::recorder().render()))
+    }
+
+    fn guarded(
+        self: &Arc<Gateway>,
+        routes: Router<Arc<Gateway>>,
+        role: Role,
+        open_by_default: bool,
+    ) -> Router<Arc<Gateway>> {
+        let need = Need { role, open_by_default };
+        routes.route_layer(middleware::from_fn_with_state((self.clone(), need), access::require))
+    }
+}
+
+fn probes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {

@@ -3,6 +3,7 @@
 //! Data flows forward: a request is read ([`json`], [`rank`], [`events`]), ranked with the models that serve
 //! now ([`models`]), answered, and what must be kept goes to one ordered [`writer`].
 
+pub mod access;
 pub mod body;
 pub mod clock;
 pub mod errors;
@@ -16,4 +17,5 @@ pub mod rank;
 pub mod rollout;
 pub mod score;
 pub mod serve;
+pub mod token;
 pub mod writer;

@@ -56,7 +56,8 @@ use Rule::{Between, Flag, Number, OneOf, Text, Whole, Words};
 /// Sections whose keys the user names.
 pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
-pub(crate) const ADMIN_TOKEN: &str = "host.admin_token";
+pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
+pub(crate) const CLIENT_TOKEN: &str = "client.token";
 
 const SHARE: Rule = Number(0.0, 1.0);
 const HOURS: Rule = Whole(1, 8760);
@@ -169,7 +170,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             key(
                 "listen",
                 "Address it serves on; port 0 takes a free one.",
-                Words("IP:PORT, as 127.0.0.1:8080"),
+                Words("IP:PORT, as 127.0.0.1:8080; a loopback IP while access.tokens is empty"),
             ),
             key(
                 "deadline_ms",
@@ -184,16 +185,32 @@ pub(crate) const SECTIONS: &[Section] = &[
             key("max_body_bytes", "Largest request body.", Whole(1024, 1 << 30)),
             key("max_lawyers", "Most lawyers in one /rank.", Whole(1, 10_000)),
             key(
-                "admin_token",
-                "Bearer token of /rollout's changes; empty refuses them all. Secret.",
-                Words("empty, or 16 to 256 printable ASCII characters without spaces"),
-            ),
-            key(
                 "clock",
                 "Where \"now\" comes from; header (X-LTR-Time) is for simulations and replays only.",
                 OneOf(&["system", "header"]),
             ),
         ],
+    },
+    Section {
+        name: "access",
+        about: "Who may call the gateway. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
+                open to this machine (host.listen must be loopback), and changes of the rollout are refused.",
+        keys: &[key(
+            "tokens",
+            "Bearer tokens by their hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (/rollout's changes, /models/notify).",
+            Words(
+                "a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once",
+            ),
+        )],
+    },
+    Section {
+        name: "client",
+        about: "How ltr-trainer (simulate, publish) and ltr-host rollout call a gateway.",
+        keys: &[key(
+            "token",
+            "The bearer token they show: simulate needs the roles ingest and rank, the others admin. Secret.",
+            Words("empty, or 16 to 256 printable ASCII characters without spaces"),
+        )],
     },
     Section {
         name: "shadow",

@@ -11,6 +11,8 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::Access;
+
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,8 @@ pub struct Settings {
     pub database: Database,
     pub models: Models,
     pub host: Host,
+    pub access: Access,
+    pub client: Client,
     pub shadow: Shadow,
     pub privacy: Privacy,
     pub rollout: Rollout,
@@ -119,8 +123,6 @@ pub struct Host {
     pub ltr_budget_ms: u64,
     pub max_body_bytes: usize,
     pub max_lawyers: usize,
-    /// Empty: changes of the rollout are refused.
-    pub admin_token: Secret,
     pub clock: Clock,
 }
 
@@ -132,7 +134,6 @@ impl Default for Host {
             ltr_budget_ms: 100,
             max_body_bytes: 8 << 20,
             max_lawyers: 10_000,
-            admin_token: Secret::default(),
             clock: Clock::System,
         }
     }
@@ -148,6 +149,14 @@ impl Host {
     pub fn ltr_budget(&self) -> Duration {
         Duration::from_millis(self.ltr_budget_ms)
     }
+}
+
+/// How the trainer and `ltr-host rollout` call a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Client {
+    /// Empty: calls go without one.
+    pub token: Secret,
 }
 
 /// Where the gateway takes "now" from.

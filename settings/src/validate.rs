@@ -1,6 +1,6 @@
 use ranking::{Presets, Schema};
 
-use crate::keys::{self, ADMIN_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
+use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
 use crate::{Secret, Settings, SettingsError};
 
 /// A value that its key does not take; where it came from is added by whoever knows.
@@ -41,6 +41,7 @@ impl Settings {
         self.check_ranking()?;
         self.check_urls()?;
         self.check_host()?;
+        self.check_access()?;
         self.check_train()
     }
 
@@ -91,16 +92,28 @@ impl Settings {
             );
             return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
         }
-        let token = host.admin_token.expose();
+        Ok(())
+    }
+
+    fn check_access(&self) -> Result<(), Wrong> {
+        if let Some(fault) = self.access.fault() {
+            let allowed = format!("{} ({fault})", rule_text(ACCESS_TOKENS));
+            return Err(wrong(ACCESS_TOKENS, Secret::HIDDEN.to_owned(), allowed));
+        }
+        let listen = self.host.listen;
+        if self.access.tokens.is_empty() && !listen.ip().is_loopback() {
+            return Err(by_rule("host.listen", &listen.to_string()));
+        }
+        let token = self.client.token.expose();
         let usable = (16..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
         if !token.is_empty() && !usable {
-            let rule = rule_text(ADMIN_TOKEN);
+            let rule = rule_text(CLIENT_TOKEN);
             let allowed = if token == Secret::HIDDEN {
                 format!("{rule}; this is what --print-config writes in its place")
             } else {
                 rule
             };
-            return Err(wrong(ADMIN_TOKEN, Secret::HIDDEN.to_owned(), allowed));
+            return Err(wrong(CLIENT_TOKEN, Secret::HIDDEN.to_owned(), allowed));
         }
         Ok(())
     }

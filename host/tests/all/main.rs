@@ -1,5 +1,6 @@
 //! What must hold for whoever calls the gateway, whatever the model or the database does.
 
+mod access;
 mod bad_input;
 mod durability;
 mod events;
@@ -25,13 +26,14 @@ use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, Golden, Manifest};
 use serde_json::{Value, json};
-use settings::{Secret, Settings};
+use settings::{Role, Settings, Token};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const TOKEN: &str = "a token for tests";
+const TOKEN: &str = "a-token-for-tests";
 const VERSION: &str = "20261001T021500Z";
 
 /// A folder with everything a gateway needs, and where models are published.
@@ -63,7 +65,7 @@ impl Site {
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");
         settings.privacy.salt_file = path("privacy.salt");
-        settings.host.admin_token = Secret::new(TOKEN);
+        settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.
         settings.shadow.fraction = 0.0;
         // Far beyond what an honest component takes on a machine that is busy with other tests.
@@ -126,7 +128,15 @@ impl Site {
 }
 
 impl Running {
+    /// With the token that may do everything.
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [headers, &[("authorization", bearer.as_str())]].concat();
+        self.send_bare(method, path, &headers, body).await
+    }
+
+    /// With no headers but these.
+    async fn send_bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -154,12 +164,6 @@ impl Running {
         self.send(Method::POST, path, &[], body.to_string()).await
     }
 
-    async fn admin(&self, path: &str, body: &Value) -> Answer {
-        let bearer = format!("Bearer {TOKEN}");
-        self.send(Method::POST, path, &[("authorization", &bearer)], body.to_string())
-            .await
-    }
-
     async fn rank(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
         self.send(Method::POST, "/rank", headers, body.to_string()).await
     }
@@ -167,7 +171,7 @@ impl Running {
     /// Lets LTR answer every request, on an operator's word.
     async fn ltr_serves(&self) {
         assert_eq!(
-            self.admin("/rollout/weight", &json!({"weight": 100})).await.status,
+            self.post("/rollout/weight", &json!({"weight": 100})).await.status,
             StatusCode::OK
         );
     }
@@ -208,6 +212,15 @@ impl Answer {
     fn refused(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()["error"].clone()
+    }
+}
+
+/// A configured token.
+fn token(name: &str, token: &str, roles: &[Role]) -> Token {
+    Token {
+        name: name.into(),
+        roles: roles.to_vec(),
+        sha256: hex::encode(Sha256::digest(token)),
     }
 }
 

@@ -28,7 +28,7 @@ impl Site {
 
 async fn notify(running: &Running, version: &str) -> crate::Answer {
     running
-        .admin("/models/notify?wait=1", &json!({"version": version}))
+        .post("/models/notify?wait=1", &json!({"version": version}))
         .await
 }
 

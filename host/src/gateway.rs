@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::access::{self, Access, Need};
 use crate::clock::Clock;
+use crate::limits::{self, Rate};
 use crate::models::{Loader, Model, Models, Refusal, Serving};
 use crate::writer::Writer;
 use crate::{events, observe, rank, rollout, score};
@@ -38,6 +39,7 @@ pub struct Gateway {
     pub writer: Writer,
     pub models: Models,
     pub access: Access,
+    pub rate: Rate,
     /// Which requests are compared in shadow.
     pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
@@ -86,6 +88,7 @@ impl Gateway {
             salt: salt(&settings.privacy.salt_file)?,
             models: Models::default(),
             access: Access::new(&settings.access),
+            rate: Rate::new(&settings.host),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
             settings,
@@ -231,6 +234,7 @@ impl Gateway {
     pub fn router(self: &Arc<Gateway>) -> Router {
         self.data_routes()
             .merge(self.admin_routes())
+            .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
             .layer(middleware::from_fn_with_state(self.clone(), access::identify))
             .layer(middleware::from_fn(observe::time_request))
             .with_state(self.clone())

@@ -10,6 +10,8 @@ pub mod errors;
 pub mod events;
 pub mod gateway;
 pub mod json;
+pub mod limits;
+pub mod listen;
 pub mod models;
 pub mod observe;
 pub mod offline;

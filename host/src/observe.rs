@@ -45,6 +45,10 @@ fn describe() {
         "ltr_unsigned_models_allowed",
         "1 while models.allow_unsigned is true, which is for development only"
     );
+    describe_counter!(
+        "ltr_connections_refused_total",
+        "Connections beyond host.max_connections"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(

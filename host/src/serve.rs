@@ -1,6 +1,5 @@
 //! The life of the gateway: open, listen, restore, serve, drain.
 
-use std::future::IntoFuture;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,8 +7,10 @@ use anyhow::Context;
 use settings::Settings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::gateway::Gateway;
+use crate::listen::Connections;
 
 /// How long requests may take to finish after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -42,15 +43,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     });
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway)));
     let store = gateway.store.clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, gateway.router()).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
+    let connections = Connections::new(&gateway.settings.host);
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(connections.serve(listener, gateway.router(), stopped));
     drop(gateway);
-    let server = tokio::spawn(server.into_future());
     wait_for_signal().await?;
     tracing::info!("stopping: no new connections, running requests are answered");
-    let _ = stop.send(());
+    let _ = stop.send(true);
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::warn!("some connections were still open after {} s", DRAIN.as_secs());
     }

@@ -66,6 +66,8 @@ const CONFIDENCE: Rule = Between(0.5, 1.0);
 const SEED: Rule = Whole(0, i64::MAX);
 const ROWS: Rule = Whole(1, 1_000_000_000);
 const MILLISECONDS: Rule = Between(0.0, 60_000.0);
+/// In milliseconds; one that is too short would cut off honest clients.
+const TIMEOUT: Rule = Whole(100, 3_600_000);
 const PATH: Rule = Text("a path, absolute or from the working directory");
 const SALT: Rule = Text("text that no other sampler uses");
 
@@ -182,8 +184,67 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "How much of the deadline the model may use; then legacy answers.",
                 Words("an integer, 1 to 60000, below host.deadline_ms"),
             ),
-            key("max_body_bytes", "Largest request body.", Whole(1024, 1 << 30)),
-            key("max_lawyers", "Most lawyers in one /rank.", Whole(1, 10_000)),
+            key(
+                "max_connections",
+                "Open connections; one more is answered 429 and closed.",
+                Whole(1, 1_000_000),
+            ),
+            key("max_headers", "Headers of a request; 431 beyond.", Whole(8, 100)),
+            key(
+                "max_header_bytes",
+                "Names and values of a request's headers together; 431 beyond.",
+                Whole(512, 1 << 18),
+            ),
+            key(
+                "max_body_bytes",
+                "Largest request body; 413 beyond.",
+                Whole(1024, 1 << 30),
+            ),
+            key(
+                "max_json_depth",
+                "How deep arrays and objects of a body may nest; 400 beyond.",
+                Whole(8, 126),
+            ),
+            key(
+                "max_lawyers",
+                "Most lawyers in one /rank; 422 beyond.",
+                Whole(1, 10_000),
+            ),
+            key(
+                "max_rows",
+                "Most rows in one /ltr/score; 422 beyond.",
+                Whole(1, 10_000_000),
+            ),
+            key(
+                "header_timeout_ms",
+                "How long a connection may take to bring the head of its next request; closed then. An idle one is closed by it too.",
+                TIMEOUT,
+            ),
+            key(
+                "body_timeout_ms",
+                "How long a request's body may take to arrive; 408 then.",
+                TIMEOUT,
+            ),
+            key(
+                "request_timeout_ms",
+                "How long a request may take in all, its body included; 503 then.",
+                TIMEOUT,
+            ),
+            key(
+                "write_timeout_ms",
+                "How long a client may take nothing of its answer; closed then.",
+                TIMEOUT,
+            ),
+            key(
+                "rate_per_second",
+                "Requests a second of one client, by token or else by address; 429 beyond; 0 is no limit.",
+                Whole(0, 1_000_000),
+            ),
+            key(
+                "rate_burst",
+                "Requests that a client may send at once before host.rate_per_second counts.",
+                Whole(1, 1_000_000),
+            ),
             key(
                 "clock",
                 "Where \"now\" comes from; header (X-LTR-Time) is for simulations and replays only.",

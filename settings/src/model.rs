@@ -121,8 +121,20 @@ pub struct Host {
     pub listen: SocketAddr,
     pub deadline_ms: u64,
     pub ltr_budget_ms: u64,
+    pub max_connections: usize,
+    pub max_headers: usize,
+    pub max_header_bytes: usize,
     pub max_body_bytes: usize,
+    pub max_json_depth: usize,
     pub max_lawyers: usize,
+    pub max_rows: usize,
+    pub header_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    pub request_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    /// 0: no limit.
+    pub rate_per_second: u32,
+    pub rate_burst: u32,
     pub clock: Clock,
 }
 
@@ -132,8 +144,19 @@ impl Default for Host {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             deadline_ms: 200,
             ltr_budget_ms: 100,
+            max_connections: 4096,
+            max_headers: 64,
+            max_header_bytes: 16 << 10,
             max_body_bytes: 8 << 20,
+            max_json_depth: 32,
             max_lawyers: 10_000,
+            max_rows: 100_000,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 10_000,
+            request_timeout_ms: 60_000,
+            write_timeout_ms: 10_000,
+            rate_per_second: 0,
+            rate_burst: 100,
             clock: Clock::System,
         }
     }
@@ -143,6 +166,26 @@ impl Host {
     /// How long `/rank` may take.
     pub fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline_ms)
+    }
+
+    /// How long a connection may take to bring the head of its next request.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a body may take to arrive.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long a request may take in all, its body included.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// How long a client may take nothing of its answer.
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
     }
 
     /// How much of the deadline the model may use.

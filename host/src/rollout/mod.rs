@@ -35,8 +35,8 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
 
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
 pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -> Result<Response, ApiError> {
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
-    let json = Json::parse(&bytes)?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
+    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let fields = Fields::of(&json, &["version"])?;
     let version = fields
         .required("version")?
@@ -135,8 +135,8 @@ pub async fn weight(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<JsonBody<Value>, ApiError> {
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
-    let json = Json::parse(&bytes)?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
+    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let weight = Fields::of(&json, &["weight"])?
         .required("weight")?
         .unsigned(100)

@@ -5,6 +5,7 @@ mod bad_input;
 mod durability;
 mod events;
 mod fallback;
+mod limits;
 mod models;
 mod program;
 mod promotion;

@@ -230,10 +230,23 @@ impl Gateway {
         }
     }
 
-    /// The routes.
+    /// All routes, for one address.
     pub fn router(self: &Arc<Gateway>) -> Router {
-        self.data_routes()
-            .merge(self.admin_routes())
+        self.finish(self.data_routes().merge(self.admin_routes()))
+    }
+
+    /// What front ends call, where operators call another address.
+    pub fn data_router(self: &Arc<Gateway>) -> Router {
+        self.finish(self.data_routes())
+    }
+
+    /// What operators call, on that address.
+    pub fn admin_router(self: &Arc<Gateway>) -> Router {
+        self.finish(probes().merge(self.admin_routes()))
+    }
+
+    fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
+        routes
             .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
             .layer(middleware::from_fn_with_state(self.clone(), access::identify))
             .layer(middleware::from_fn(observe::time_request))

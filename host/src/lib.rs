@@ -19,5 +19,6 @@ pub mod rank;
 pub mod rollout;
 pub mod score;
 pub mod serve;
+pub mod tls;
 pub mod token;
 pub mod writer;

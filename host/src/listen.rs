@@ -21,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use crate::limits::Peer;
+use crate::tls::Tls;
 
 /// How long after an accept that failed (too many open files, as a rule) the next is tried.
 const BREATH: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub struct Connections {
     max: usize,
     header_timeout: Duration,
     write_timeout: Duration,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Connections {
@@ -47,7 +50,12 @@ impl Connections {
             max: host.max_connections,
             header_timeout: host.header_timeout(),
             write_timeout: host.write_timeout(),
+            tls: None,
         }
+    }
+
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Connections {
+        Connections { tls, ..self }
     }
 
     /// Serves until `stop` says so, then waits for the requests that are being answered.
@@ -81,7 +89,15 @@ impl Connections {
         tokio::spawn(async move {
             let _slot = slot;
             let stream = connections.with_write_timeout(stream);
-            connections.converse(stream, peer, router, watcher).await;
+            let Some(tls) = &connections.tls else {
+                return connections.converse(stream, peer, router, watcher).await;
+            };
+            let handshake = tls.acceptor().accept(stream);
+            match tokio::time::timeout(connections.header_timeout, handshake).await {
+                Ok(Ok(stream)) => connections.converse(stream, peer, router, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
+                Err(_) => tracing::debug!("a client was too slow for TLS"),
+            }
         });
     }
 
@@ -111,6 +127,10 @@ impl Connections {
     }
 
     fn turn_away(&self, mut stream: TcpStream) {
+        if self.tls.is_some() {
+            // What it could be told it could not read.
+            return;
+        }
         let Ok(farewell) = self.farewells.clone().try_acquire_owned() else {
             return;
         };

@@ -175,6 +175,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 Words("IP:PORT, as 127.0.0.1:8080; a loopback IP while access.tokens is empty"),
             ),
             key(
+                "admin_listen",
+                "Address of /rollout, /models and /metrics, for operators alone; empty serves them on host.listen.",
+                Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty"),
+            ),
+            key(
                 "deadline_ms",
                 "Within this /rank answers, whatever the model does.",
                 Whole(1, 60_000),
@@ -249,6 +254,27 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "clock",
                 "Where \"now\" comes from; header (X-LTR-Time) is for simulations and replays only.",
                 OneOf(&["system", "header"]),
+            ),
+        ],
+    },
+    Section {
+        name: "tls",
+        about: "Certificates (PEM) of both addresses; read again on SIGHUP, for new connections. All empty: plain HTTP.",
+        keys: &[
+            key(
+                "cert_file",
+                "The gateway's certificate and those between it and the authority.",
+                Words("empty, or a path; together with tls.key_file"),
+            ),
+            key(
+                "key_file",
+                "Its private key.",
+                Words("empty, or a path; together with tls.cert_file"),
+            ),
+            key(
+                "client_ca_file",
+                "Authorities of clients; where set, a client without a certificate of theirs is not served.",
+                Words("empty, or a path; only with tls.cert_file"),
             ),
         ],
     },

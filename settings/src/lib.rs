@@ -15,7 +15,7 @@ pub use access::{Access, Role, Token};
 pub use error::SettingsError;
 pub use model::{
     Client, Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings,
-    Shadow, Train,
+    Shadow, Tls, Train,
 };
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub struct Settings {
     pub database: Database,
     pub models: Models,
     pub host: Host,
+    pub tls: Tls,
     pub access: Access,
     pub client: Client,
     pub shadow: Shadow,
@@ -119,6 +120,8 @@ impl Default for Models {
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
     pub listen: SocketAddr,
+    /// Empty: everything is on `listen`.
+    pub admin_listen: String,
     pub deadline_ms: u64,
     pub ltr_budget_ms: u64,
     pub max_connections: usize,
@@ -142,6 +145,7 @@ impl Default for Host {
     fn default() -> Host {
         Host {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: String::new(),
             deadline_ms: 200,
             ltr_budget_ms: 100,
             max_connections: 4096,
@@ -168,6 +172,15 @@ impl Host {
         Duration::from_millis(self.deadline_ms)
     }
 
+    /// Where operators call, if that is elsewhere.
+    ///
+    /// # Panics
+    /// Where `validate` would refuse the settings.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let set = !self.admin_listen.is_empty();
+        set.then(|| self.admin_listen.parse().expect("validate has accepted the address"))
+    }
+
     /// How long a connection may take to bring the head of its next request.
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
@@ -191,6 +204,22 @@ impl Host {
     /// How much of the deadline the model may use.
     pub fn ltr_budget(&self) -> Duration {
         Duration::from_millis(self.ltr_budget_ms)
+    }
+}
+
+/// The certificates of the gateway; all empty: plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Empty: clients need no certificate.
+    pub client_ca_file: PathBuf,
+}
+
+impl Tls {
+    pub fn is_on(&self) -> bool {
+        !self.cert_file.as_os_str().is_empty()
     }
 }
 

@@ -106,7 +106,10 @@ fn other_features_bring_their_own_presets() {
 fn an_unknown_name_is_refused_with_the_names_there_are() {
     let (key, value, allowed, origin) = refused("[host]\nlisten_on = \"x\"", &[]);
     assert_eq!((key.as_str(), value.as_str()), ("host.listen_on", "\"x\""));
-    assert!(allowed.contains("in [host] listen, deadline_ms"), "{allowed}");
+    assert!(
+        allowed.contains("in [host] listen, admin_listen, deadline_ms"),
+        "{allowed}"
+    );
     assert!(origin.ends_with("ltr.toml"));
 
     let (key, _, allowed, _) = refused("[hosts]\nlisten = 1", &[]);
@@ -379,6 +382,33 @@ fn an_address_beyond_this_machine_needs_tokens() {
     );
     load(&file, &[]).unwrap();
     load("[host]\nlisten = \"[::1]:8080\"", &[]).unwrap();
+}
+
+#[test]
+fn the_address_of_operators_is_another_and_within_this_machine_while_there_are_no_tokens() {
+    for admin in ["127.0.0.1:8080", "0.0.0.0:9000", "localhost:9000", "9000"] {
+        let (key, value, allowed, _) = refused(&format!("[host]\nadmin_listen = \"{admin}\""), &[]);
+        assert_eq!((key.as_str(), value), ("host.admin_listen", format!("\"{admin}\"")));
+        assert!(allowed.contains("IP:PORT"), "{allowed}");
+    }
+    let settings = load("[host]\nadmin_listen = \"127.0.0.1:9000\"", &[]).unwrap();
+    assert_eq!(settings.host.admin_address().unwrap().port(), 9000);
+    assert_eq!(Settings::default().host.admin_address(), None);
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    for (file, key) in [
+        ("cert_file = \"a\"", "tls.key_file"),
+        ("key_file = \"a\"", "tls.cert_file"),
+        ("client_ca_file = \"a\"", "tls.client_ca_file"),
+        ("cert_file = \"a\"\nclient_ca_file = \"a\"", "tls.key_file"),
+    ] {
+        assert_eq!(refused(&format!("[tls]\n{file}"), &[]).0, key, "{file}");
+    }
+    let all = "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"";
+    assert!(load(all, &[]).unwrap().tls.is_on());
+    assert!(!Settings::default().tls.is_on());
 }
 
 #[test]

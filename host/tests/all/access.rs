@@ -125,3 +125,35 @@ async fn the_history_names_the_owner_of_the_token() {
     let history = running.get("/rollout").await.ok()["history"].clone();
     assert_eq!(history[0]["actor"], "night-shift", "{history}");
 }
+
+#[tokio::test]
+async fn operators_can_have_an_address_of_their_own() {
+    let site = Site::new();
+    let running = site.start().await;
+    let data = running.gateway.data_router();
+    let admin = running.gateway.admin_router();
+    for (router, served, absent) in [
+        (
+            data,
+            ["/rank", "/ltr/score", "/events"].as_slice(),
+            ["/rollout", "/models", "/metrics"].as_slice(),
+        ),
+        (
+            admin,
+            &["/rollout", "/models", "/metrics"],
+            &["/rank", "/ltr/score", "/events"],
+        ),
+    ] {
+        let side = Running {
+            router,
+            gateway: running.gateway.clone(),
+            written: tokio::spawn(async {}),
+        };
+        for path in served.iter().chain(&["/healthz", "/readyz"]) {
+            assert_ne!(side.get(path).await.status, 404, "{path}");
+        }
+        for path in absent {
+            assert_eq!(side.get(path).await.status, 404, "{path}");
+        }
+    }
+}

@@ -10,8 +10,10 @@ mod models;
 mod program;
 mod promotion;
 mod ranking_cases;
+mod running;
 mod scoring;
 mod shadow;
+mod tls;
 mod trust;
 
 use std::sync::Arc;
@@ -87,6 +89,11 @@ impl Site {
     }
 
     fn publish_named(&self, version: &str, names: &[&str], behaviour: Behaviour) {
+        self.publish_files(version, names, &[], behaviour);
+    }
+
+    /// With these files beside the component.
+    fn publish_files(&self, version: &str, names: &[&str], files: &[(&str, &[u8])], behaviour: Behaviour) {
         let wasm = evil::component(names, behaviour);
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
@@ -107,8 +114,8 @@ impl Site {
                 scores: vec![0.25],
             },
         };
-        let files: &[(&str, &[u8])] = &[(artefact::SCORER, &wasm)];
-        artefact::publish(&self.settings.models.dir.join("ltr"), files, manifest, &self.key).unwrap();
+        let files = [files, &[(artefact::SCORER, wasm.as_slice())]].concat();
+        artefact::publish(&self.settings.models.dir.join("ltr"), &files, manifest, &self.key).unwrap();
     }
 
     async fn start(&self) -> Running {

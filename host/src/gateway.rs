@@ -248,7 +248,6 @@ impl Gateway {
     fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
         routes
             .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
-            .layer(middleware::from_fn_with_state(self.clone(), access::identify))
             .layer(middleware::from_fn(observe::time_request))
             .with_state(self.clone())
     }

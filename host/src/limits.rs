@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -28,20 +27,22 @@ const SWEEP: u32 = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Refuses a head beyond its limits and a client beyond its rate, and gives up on what takes too long.
+/// Refuses a head beyond its limits and a client beyond its rate, and gives up on what takes too long. Whose rate
+/// it is depends on the caller, who is found out here and handed on with the request.
 ///
 /// # Errors
 /// 431, 429, or 503 with the limit and its key.
 pub async fn enforce(
     State(gateway): State<Arc<Gateway>>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let host = &gateway.settings.host;
     check_head(request.headers(), host)?;
+    let caller = gateway.access.identify(request.headers());
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    gateway.rate.admit(Client::of(&caller, peer))?;
+    gateway.rate.admit(|| Client::of(&caller, peer))?;
+    request.extensions_mut().insert(caller);
     let answer = tokio::time::timeout(host.request_timeout(), next.run(request)).await;
     answer.map_err(|_| {
         let message = format!(
@@ -102,10 +103,12 @@ impl Client {
     }
 }
 
+type Buckets<C> = RateLimiter<Client, DashMapStateStore<Client>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
 /// A token bucket for each client (`host.rate_per_second`, `host.rate_burst`).
 pub struct Rate<C: Clock = MonotonicClock> {
     /// `None`: no limit.
-    limiter: Option<RateLimiter<Client, DashMapStateStore<Client>, C, NoOpMiddleware<C::Instant>>>,
+    limiter: Option<Buckets<C>>,
     clock: C,
     per_second: u32,
     burst: u32,
@@ -133,10 +136,11 @@ impl<C: Clock + Clone> Rate<C> {
         }
     }
 
-    fn admit(&self, client: Client) -> Result<(), ApiError> {
+    fn admit(&self, client: impl FnOnce() -> Client) -> Result<(), ApiError> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
+        let client = client();
         if self.admitted.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             limiter.retain_recent();
             limiter.shrink_to_fit();
@@ -190,10 +194,10 @@ mod tests {
     #[test]
     fn a_client_has_its_burst_then_its_rate_and_takes_nothing_from_others() {
         let (rate, clock) = rate(2, 3);
-        let admitted = |client: &Client| (0..10).filter(|_| rate.admit(client.clone()).is_ok()).count();
+        let admitted = |client: &Client| (0..10).filter(|_| rate.admit(|| client.clone()).is_ok()).count();
         let (one, other) = (peer("10.0.0.1"), peer("10.0.0.2"));
         assert_eq!(admitted(&one), 3);
-        let error = rate.admit(one.clone()).unwrap_err();
+        let error = rate.admit(|| one.clone()).unwrap_err();
         assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(1)));
         assert!(error.message.contains("host.rate_per_second"), "{}", error.message);
         assert_eq!(admitted(&other), 3);
@@ -208,7 +212,7 @@ mod tests {
         assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
         assert_eq!(whole_seconds(Duration::from_millis(2_001)), 3);
         let (rate, _clock) = rate(0, 1);
-        assert!((0..1_000).all(|_| rate.admit(peer("10.0.0.1")).is_ok()));
+        assert!((0..1_000).all(|_| rate.admit(|| peer("10.0.0.1")).is_ok()));
     }
 
     #[test]
@@ -223,10 +227,10 @@ mod tests {
         let (rate, clock) = rate(1, 1);
         for client in 0..SWEEP - 1 {
             clock.advance(Duration::from_millis(1));
-            rate.admit(Client::Token(client.to_string())).unwrap();
+            rate.admit(|| Client::Token(client.to_string())).unwrap();
         }
         clock.advance(Duration::from_secs(10));
-        rate.admit(peer("10.0.0.1")).unwrap();
+        rate.admit(|| peer("10.0.0.1")).unwrap();
         assert!(rate.limiter.as_ref().unwrap().len() <= 1 + 1);
     }
 }

@@ -62,33 +62,35 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Serves on `host.listen`, and on `host.admin_listen` where that is another address. Each has connections of its
-/// own: a flood on one does not lock operators out of the other.
+/// own: a flood on one does not lock operators out of the other. Where operators call from this machine alone,
+/// they do so without TLS, as the tools at hand can.
 async fn listen(
     gateway: &Arc<Gateway>,
     tls: Option<&Arc<Tls>>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinSet<()>> {
     let host = &gateway.settings.host;
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let mut servers = JoinSet::new();
-    let mut serve = async |key: &str, address: SocketAddr, router| -> anyhow::Result<SocketAddr> {
+    let mut serve = async |key: &str, address: SocketAddr, router, tls: Option<&Arc<Tls>>| -> anyhow::Result<String> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("{key}: listening on {address}"))?;
-        let address = listener.local_addr()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr()?);
         let connections = Connections::new(host).with_tls(tls.cloned());
         servers.spawn(connections.serve(listener, router, stopped.clone()));
-        Ok(address)
+        Ok(url)
     };
     match host.admin_address() {
         None => {
-            let address = serve("host.listen", host.listen, gateway.router()).await?;
-            println!("listening on {scheme}://{address}");
+            let url = serve("host.listen", host.listen, gateway.router(), tls).await?;
+            println!("listening on {url}");
         }
         Some(admin) => {
-            let address = serve("host.listen", host.listen, gateway.data_router()).await?;
-            let admin = serve("host.admin_listen", admin, gateway.admin_router()).await?;
-            println!("listening on {scheme}://{address}\nfor operators on {scheme}://{admin}");
+            let url = serve("host.listen", host.listen, gateway.data_router(), tls).await?;
+            let admin_tls = tls.filter(|_| !admin.ip().is_loopback());
+            let admin = serve("host.admin_listen", admin, gateway.admin_router(), admin_tls).await?;
+            println!("listening on {url}\nfor operators on {admin}");
         }
     }
     Ok(servers)

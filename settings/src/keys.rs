@@ -176,7 +176,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             key(
                 "admin_listen",
-                "Address of /rollout, /models and /metrics, for operators alone; empty serves them on host.listen.",
+                "Address of /rollout, /models and /metrics, for operators alone; empty serves them on host.listen. On loopback it speaks plain HTTP, whatever [tls] says.",
                 Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty"),
             ),
             key(
@@ -259,7 +259,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "tls",
-        about: "Certificates (PEM) of both addresses; read again on SIGHUP, for new connections. All empty: plain HTTP.",
+        about: "Certificates (PEM); read again on SIGHUP, for new connections. All empty: plain HTTP.",
         keys: &[
             key(
                 "cert_file",

@@ -47,10 +47,13 @@ impl Default for Args {
 /// written.
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let private = &settings.publish.signing_key;
-    let public = public_file(args, settings)?;
     if private.exists() && !args.rotate {
-        bail!("{}: there is a key already; --rotate replaces it", private.display());
+        bail!(
+            "{}: there is a key already; --rotate --name NAME replaces it",
+            private.display()
+        );
     }
+    let public = public_file(args, settings)?;
     let key = keys::generate_key()?;
     // The gateways must know the new key before anything is signed with it.
     keys::write_verifying_key(&public, &key.verifying_key())?;

@@ -1,7 +1,7 @@
 //! Trust through the program itself: what was tampered with, keys that change, certificates that change.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ use crate::{Site, TOKEN, VERSION, case};
 
 /// Only against a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the program's log goes.
+fn log(site: &Site) -> PathBuf {
+    site.settings.models.dir.with_file_name("gateway.log")
+}
 
 /// `ltr-host serve` on a site; killed when it is dropped.
 pub struct Program {
@@ -39,7 +44,7 @@ impl Program {
             .env("LTR_ACCESS__TOKENS", format!("[{}]", settings.access.tokens[0]))
             .envs(more.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(log(site)).unwrap())
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -159,4 +164,31 @@ async fn a_key_is_added_without_a_signal_and_revoked_by_one() {
 
     assert_eq!(program.notify("v2").await.0, 200);
     assert_eq!(program.source().await, "ltr");
+}
+
+#[tokio::test]
+async fn models_that_nobody_signed_are_loud_in_the_log_and_in_the_metrics() {
+    let site = Site::new();
+    site.publish(VERSION, Behaviour::Honest);
+    let signature = site
+        .settings
+        .models
+        .dir
+        .join("ltr")
+        .join(VERSION)
+        .join(artefact::SIGNATURE);
+    std::fs::remove_file(signature).unwrap();
+    for (allowed, status) in [("false", 422), ("true", 200)] {
+        let program = Program::start(&site, &[("LTR_MODELS__ALLOW_UNSIGNED", Path::new(allowed))]);
+        assert_eq!(program.notify(VERSION).await.0, status);
+        let url = format!("http://{}/metrics", program.address);
+        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let metric = format!("\nltr_unsigned_models_allowed {}\n", u8::from(allowed == "true"));
+        assert!(page.contains(&metric), "{page}");
+        let text = std::fs::read_to_string(log(&site)).unwrap();
+        // At the start, and at each load.
+        let warnings = text.matches("NOBODY SIGNED").count();
+        assert_eq!(warnings >= 2, allowed == "true", "{text}");
+        assert!(!text.contains(TOKEN), "{text}");
+    }
 }

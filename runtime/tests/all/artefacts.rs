@@ -91,9 +91,10 @@ fn one_flipped_bit_in_any_file_is_noticed_and_the_file_is_named() {
     ] {
         let path = dir.path().join(VERSION).join(name);
         let sound = fs::read(&path).unwrap();
-        // Every bit of the short files, and of the long ones as many from one end to the other.
         let bits = sound.len() * 8;
-        for bit in (0..bits).step_by(bits.div_ceil(2_000)) {
+        // Every bit of the signature, of which some can be written in two ways; elsewhere from one end to the other.
+        let tried = if name == artefact::SIGNATURE { bits } else { 60 };
+        for bit in (0..bits).step_by(bits.div_ceil(tried)) {
             let mut bytes = sound.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, bytes).unwrap();

@@ -32,14 +32,14 @@ ready() {
 }
 
 export LTR_HOST__LISTEN=127.0.0.1:$PORT LTR_HOST__CLOCK=header
-LTR_HOST__ADMIN_TOKEN=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
-export LTR_HOST__ADMIN_TOKEN
+{ read -r LTR_CLIENT__TOKEN; read -r ENTRY; } < <("$BIN/ltr-host" token demo --role ingest --role rank --role admin)
+export LTR_CLIENT__TOKEN LTR_ACCESS__TOKENS="[$ENTRY]"
 export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
-export LTR_MODELS__VERIFY_KEY=$RUN/keys/publish.pub LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
+export LTR_MODELS__TRUSTED_KEYS=$RUN/keys/trusted LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
 export LTR_PRIVACY__SALT_FILE=$RUN/keys/privacy.salt LTR_PUBLISH__NOTIFY_URL="$URL/models/notify?wait=1"
 
 simulate() { "$BIN/ltr-trainer" simulate --url "$URL" --truth "$TRUTH" "$@"; }
-rollout() { "$BIN/ltr-host" rollout "$@" --url "$URL" --token "$LTR_HOST__ADMIN_TOKEN"; }
+rollout() { "$BIN/ltr-host" rollout "$@" --url "$URL"; }
 
 stage "The gateway starts, with no model: $URL"
 if (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then fail "port $PORT is taken; choose another with DEMO_PORT"; fi

@@ -33,7 +33,7 @@ pub async fn events(
     body: Body,
 ) -> Result<Answer<Value>, ApiError> {
     gateway.clock.now(&headers)?;
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
     let events = read(&gateway, &bytes)?;
     check_shown(&gateway, &events).await?;
     let kept = match gateway
@@ -61,7 +61,7 @@ pub async fn events(
 
 fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
     let mut values = Vec::new();
-    for value in Json::parse_many(bytes)? {
+    for value in Json::parse_many(bytes, gateway.settings.host.max_json_depth)? {
         match value.into_value() {
             Value::Array(many) => values.extend(many),
             one => values.push(one),

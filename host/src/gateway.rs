@@ -16,13 +16,15 @@ use axum::routing::{get, post};
 use chrono::Utc;
 use ranking::{Presets, Sampler, Schema};
 use runtime::{Engine, Limits};
-use settings::Settings;
+use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::access::{self, Access, Need};
 use crate::clock::Clock;
+use crate::limits::{self, Rate};
 use crate::models::{Loader, Model, Models, Refusal, Serving};
 use crate::writer::Writer;
 use crate::{events, observe, rank, rollout, score};
@@ -36,6 +38,8 @@ pub struct Gateway {
     pub store: Store,
     pub writer: Writer,
     pub models: Models,
+    pub access: Access,
+    pub rate: Rate,
     /// Which requests are compared in shadow.
     pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
@@ -64,9 +68,16 @@ impl Gateway {
         let loader = Loader {
             engine: Engine::new(limits)?,
             dir: settings.models.dir.join("ltr"),
-            verify_key: settings.models.verify_key.clone(),
+            trusted_keys: settings.models.trusted_keys.clone(),
+            allow_unsigned: settings.models.allow_unsigned,
             schema: schema.clone(),
         };
+        observe::unsigned_models_allowed(settings.models.allow_unsigned);
+        if settings.models.allow_unsigned {
+            tracing::warn!(
+                "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
+            );
+        }
         let gateway = Gateway {
             presets: settings.presets(),
             clock: match settings.host.clock {
@@ -76,6 +87,8 @@ impl Gateway {
             shadow: Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?,
             salt: salt(&settings.privacy.salt_file)?,
             models: Models::default(),
+            access: Access::new(&settings.access),
+            rate: Rate::new(&settings.host),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
             settings,
@@ -125,6 +138,7 @@ impl Gateway {
     /// Why the version was refused.
     pub async fn challenge(&self, version: &str) -> Result<(), Refusal> {
         let _change = self.change.lock().await;
+        self.hold_to_keys();
         let serving = self.models.serving();
         if [&serving.champion, &serving.challenger]
             .into_iter()
@@ -145,6 +159,38 @@ impl Gateway {
         });
         tracing::info!(version, "a new challenger is loaded");
         Ok(())
+    }
+
+    /// Reads the key ring again and unloads what it no longer vouches for. A champion that was lost for such a
+    /// reason, and is trusted again, comes back.
+    pub async fn reload_keys(&self) {
+        let _change = self.change.lock().await;
+        self.hold_to_keys();
+        let serving = self.models.serving();
+        if !serving.champion_lost {
+            return;
+        }
+        let state = self.store.rollout().await;
+        if let Ok(RolloutState {
+            champion: Some(version),
+            ..
+        }) = state
+            && let Ok(champion) = self.load(&version).await
+        {
+            self.models.swap(Serving {
+                champion: Some(champion),
+                champion_lost: false,
+                ..(*serving).clone()
+            });
+        }
+    }
+
+    fn hold_to_keys(&self) {
+        match self.loader.ring() {
+            Ok(ring) => self.models.hold_to(&ring),
+            // Nobody is vouched for by half a ring, nor revoked; new models are refused meanwhile.
+            Err(error) => tracing::error!("models.trusted_keys: {error}; the models that are loaded stay"),
+        }
     }
 
     async fn record_challenger(&self, version: &str) -> Result<(), store::StoreError> {
@@ -184,24 +230,69 @@ impl Gateway {
         }
     }
 
-    /// The routes.
+    /// All routes, for one address.
     pub fn router(self: &Arc<Gateway>) -> Router {
-        Router::new()
-            .route("/rank", post(rank::rank))
-            .route("/ltr/score", post(score::score))
-            .route("/events", post(events::events))
-            .route("/models", get(rollout::models))
-            .route("/models/notify", post(rollout::notify))
-            .route("/rollout", get(rollout::status))
-            .route("/rollout/promote", post(rollout::promote))
-            .route("/rollout/rollback", post(rollout::rollback))
-            .route("/rollout/weight", post(rollout::weight))
-            .route("/metrics", get(async || observe::recorder().render()))
-            .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready))
+        self.finish(self.data_routes().merge(self.admin_routes()))
+    }
+
+    /// What front ends call, where operators call another address.
+    pub fn data_router(self: &Arc<Gateway>) -> Router {
+        self.finish(self.data_routes())
+    }
+
+    /// What operators call, on that address.
+    pub fn admin_router(self: &Arc<Gateway>) -> Router {
+        self.finish(probes().merge(self.admin_routes()))
+    }
+
+    fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
+        routes
+            .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
             .layer(middleware::from_fn(observe::time_request))
             .with_state(self.clone())
     }
+
+    /// What front ends call.
+    fn data_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
+        let rank = Router::new()
+            .route("/rank", post(rank::rank))
+            .route("/ltr/score", post(score::score));
+        let ingest = Router::new().route("/events", post(events::events));
+        self.guarded(rank, Role::Rank, true)
+            .merge(self.guarded(ingest, Role::Ingest, true))
+            .merge(probes())
+    }
+
+    /// What operators, the trainer and the monitoring call.
+    fn admin_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
+        let changes = Router::new()
+            .route("/rollout/promote", post(rollout::promote))
+            .route("/rollout/rollback", post(rollout::rollback))
+            .route("/rollout/weight", post(rollout::weight));
+        // Open without tokens: it can only load what the key ring trusts, and never lets it serve.
+        let notify = Router::new().route("/models/notify", post(rollout::notify));
+        self.guarded(changes, Role::Admin, false)
+            .merge(self.guarded(notify, Role::Admin, true))
+            .route("/models", get(rollout::models))
+            .route("/rollout", get(rollout::status))
+            .route("/metrics", get(async || observe::recorder().render()))
+    }
+
+    fn guarded(
+        self: &Arc<Gateway>,
+        routes: Router<Arc<Gateway>>,
+        role: Role,
+        open_by_default: bool,
+    ) -> Router<Arc<Gateway>> {
+        let need = Need { role, open_by_default };
+        routes.route_layer(middleware::from_fn_with_state((self.clone(), need), access::require))
+    }
+}
+
+fn probes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {

@@ -33,9 +33,10 @@ impl<'a> Json<'a> {
     /// Reads one value that fills the body.
     ///
     /// # Errors
-    /// 400 for what is not UTF-8 or not JSON, nests deeper than 127 levels, or names something twice.
-    pub fn parse(body: &'a [u8]) -> Result<Json<'a>, ApiError> {
-        let mut values = Json::parse_many(body)?;
+    /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
+    /// something twice.
+    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Json<'a>, ApiError> {
+        let mut values = Json::parse_many(body, max_depth)?;
         match (values.pop(), values.is_empty()) {
             (Some(value), true) => Ok(value),
             (None, _) => Err(ApiError::malformed("invalid_json", "the body is empty")),
@@ -47,7 +48,7 @@ impl<'a> Json<'a> {
     }
 
     /// Reads any number of values, one after the other with white space between them (NDJSON among others).
-    pub fn parse_many(body: &'a [u8]) -> Result<Vec<Json<'a>>, ApiError> {
+    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Vec<Json<'a>>, ApiError> {
         let text = std::str::from_utf8(body).map_err(|error| {
             ApiError::malformed(
                 "invalid_utf8",
@@ -55,11 +56,15 @@ impl<'a> Json<'a> {
             )
         })?;
         let left = Cell::new(MAX_VALUES);
-        // serde_json stops at 128 levels by itself, long before the stack does.
+        let node = Node {
+            left: &left,
+            max_depth,
+            depth: 0,
+        };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let mut values = Vec::new();
         while !rest_is_blank(&mut deserializer)? {
-            values.push(Node { left: &left }.deserialize(&mut deserializer).map_err(malformed)?);
+            values.push(node.deserialize(&mut deserializer).map_err(malformed)?);
         }
         Ok(values)
     }
@@ -181,25 +186,37 @@ fn rest_is_blank(deserializer: &mut serde_json::Deserializer<serde_json::de::Str
 
 fn malformed(error: serde_json::Error) -> ApiError {
     let code = match error.to_string() {
-        text if text.starts_with("recursion limit") => "too_deep",
+        text if text.starts_with("nested deeper") => "too_deep",
         text if text.starts_with("doubled name") => "doubled_name",
         text if text.starts_with("more than") => "too_many_values",
         _ => "invalid_json",
     };
-    let message = match code {
-        "too_deep" => format!("{error}; allowed: values nested up to 127 deep"),
-        _ => error.to_string(),
-    };
-    ApiError::malformed(code, message)
+    ApiError::malformed(code, error.to_string())
 }
 
 #[derive(Clone, Copy)]
 struct Node<'c> {
     /// How many more values the body may hold.
     left: &'c Cell<usize>,
+    max_depth: usize,
+    /// Arrays and objects around this value.
+    depth: usize,
 }
 
-impl Node<'_> {
+impl<'c> Node<'c> {
+    /// The values inside this one. serde_json has a limit of its own, 127, beyond the most that can be configured
+    /// and long before the end of the stack.
+    fn inner<E: Error>(&self) -> Result<Node<'c>, E> {
+        let depth = self.depth + 1;
+        match depth <= self.max_depth {
+            true => Ok(Node { depth, ..*self }),
+            false => Err(E::custom(format!(
+                "nested deeper than {} levels (host.max_json_depth)",
+                self.max_depth
+            ))),
+        }
+    }
+
     fn take<E: Error>(&self) -> Result<(), E> {
         match self.left.get().checked_sub(1) {
             Some(left) => {
@@ -258,17 +275,19 @@ impl<'a> Visitor<'a> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Json<'a>, A::Error> {
+        let inner = self.inner()?;
         let mut values = Vec::new();
-        while let Some(value) = elements.next_element_seed(self)? {
+        while let Some(value) = elements.next_element_seed(inner)? {
             values.push(value);
         }
         Ok(Json::Array(values))
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Json<'a>, A::Error> {
+        let inner = self.inner()?;
         let mut fields: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
         let mut names: HashSet<Cow<'a, str>> = HashSet::new();
-        while let Some(Json::String(name)) = entries.next_key_seed(self)? {
+        while let Some(Json::String(name)) = entries.next_key_seed(inner)? {
             if fields.len() == FEW {
                 names.extend(fields.iter().map(|(name, _)| name.clone()));
             }
@@ -282,7 +301,7 @@ impl<'a> Visitor<'a> for Node<'_> {
                     name.chars().take(100).collect::<String>()
                 )));
             }
-            fields.push((name, entries.next_value_seed(self)?));
+            fields.push((name, entries.next_value_seed(inner)?));
         }
         Ok(Json::Object(fields))
     }
@@ -293,7 +312,7 @@ mod tests {
     use super::*;
 
     fn code(body: &[u8]) -> &'static str {
-        Json::parse(body).expect_err("refused").code
+        Json::parse(body, 32).expect_err("refused").code
     }
 
     #[test]
@@ -306,6 +325,13 @@ mod tests {
         assert_eq!(code(b"{\"a\": 1e999}"), "invalid_json");
         assert_eq!(code("[".repeat(10_000).as_bytes()), "too_deep");
         assert_eq!(code("{\"a\":".repeat(10_000).as_bytes()), "too_deep");
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for max_depth in [8, 126] {
+            assert!(Json::parse(nested(max_depth).as_bytes(), max_depth).is_ok());
+            let error = Json::parse(nested(max_depth + 1).as_bytes(), max_depth).unwrap_err();
+            assert_eq!(error.code, "too_deep", "{}", error.message);
+            assert!(error.message.contains("host.max_json_depth"), "{}", error.message);
+        }
         assert_eq!(
             code(format!("[{}0]", "0,".repeat(MAX_VALUES)).as_bytes()),
             "too_many_values"
@@ -329,7 +355,7 @@ mod tests {
 
     #[test]
     fn values_may_follow_each_other_on_lines_of_their_own() {
-        let values = Json::parse_many(b"{\"a\": 1}\n\n{\"a\": 2}\r\n").unwrap();
+        let values = Json::parse_many(b"{\"a\": 1}\n\n{\"a\": 2}\r\n", 32).unwrap();
         assert_eq!(values.len(), 2);
         assert_eq!(values[1].clone().into_value(), serde_json::json!({"a": 2}));
     }

@@ -3,12 +3,15 @@
 //! Data flows forward: a request is read ([`json`], [`rank`], [`events`]), ranked with the models that serve
 //! now ([`models`]), answered, and what must be kept goes to one ordered [`writer`].
 
+pub mod access;
 pub mod body;
 pub mod clock;
 pub mod errors;
 pub mod events;
 pub mod gateway;
 pub mod json;
+pub mod limits;
+pub mod listen;
 pub mod models;
 pub mod observe;
 pub mod offline;
@@ -16,4 +19,6 @@ pub mod rank;
 pub mod rollout;
 pub mod score;
 pub mod serve;
+pub mod tls;
+pub mod token;
 pub mod writer;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ltr_host::{offline, rollout::client, serve};
+use ltr_host::{offline, rollout::client, serve, token};
 use settings::Settings;
 use tracing_subscriber::EnvFilter;
 
@@ -27,7 +27,7 @@ struct Cli {
 enum Command {
     /// Run the gateway until it is told to stop
     #[command(
-        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=0.0.0.0:8080 ltr-host serve --config ltr.toml\n\nSIGTERM or ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
+        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=127.0.0.1:9090 ltr-host serve --config ltr.toml\n\nSIGTERM or ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
     )]
     Serve {
         /// Configuration file (TOML); every key can be overridden by LTR_<SECTION>__<KEY>
@@ -47,6 +47,8 @@ enum Command {
     Inspect(offline::InspectArgs),
     /// Ask or change a running gateway's rollout
     Rollout(client::Args),
+    /// Make a bearer token
+    Token(token::Args),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
+        Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ltr-host: {error:#}");

@@ -41,6 +41,14 @@ fn describe() {
         "ltr_log_dropped_total",
         "Answers whose impression or shadow record was not kept"
     );
+    describe_gauge!(
+        "ltr_unsigned_models_allowed",
+        "1 while models.allow_unsigned is true, which is for development only"
+    );
+    describe_counter!(
+        "ltr_connections_refused_total",
+        "Connections beyond host.max_connections"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(
@@ -72,6 +80,11 @@ pub async fn time_request(request: Request, next: Next) -> Response {
     histogram!("http_request_duration_seconds", "path" => path, "method" => method, "status" => status)
         .record(start.elapsed());
     response
+}
+
+/// Shows whether models that nobody signed are loaded.
+pub fn unsigned_models_allowed(allowed: bool) {
+    gauge!("ltr_unsigned_models_allowed").set(u8::from(allowed));
 }
 
 /// Shows the evidence that the last verdict was based on.

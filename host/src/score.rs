@@ -29,7 +29,7 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// # Errors
 /// 422 for a missing or unknown feature, 503 without a model or when it fails.
 pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
     let serving = gateway.models.serving();
     let Some(model) = serving.serves() else {
         return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));
@@ -43,7 +43,7 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
     }
-    let json = Json::parse(&bytes)?;
+    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let (rows, one) = json_rows(&json, &gateway.schema)?;
     let scores = scores(&gateway, model, rows).await?;
     Ok(match one {
@@ -53,6 +53,12 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
 }
 
 async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> Result<Vec<f64>, ApiError> {
+    let most = gateway.settings.host.max_rows;
+    if rows.len() > most {
+        return Err(Invalid::new(rows.len(), format!("at most {most} rows (host.max_rows)"))
+            .under("rows")
+            .into());
+    }
     if rows.is_empty() {
         return Ok(Vec::new());
     }

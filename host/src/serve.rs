@@ -1,14 +1,19 @@
 //! The life of the gateway: open, listen, restore, serve, drain.
 
-use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use settings::Settings;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
+use crate::listen::Connections;
+use crate::tls::Tls;
 
 /// How long requests may take to finish after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -25,35 +30,84 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let address = settings.host.listen;
+    // Before anybody can know of this process: until then a SIGHUP would end it.
+    let hangups = signal(SignalKind::hangup())?;
+    let tls = match settings.tls.is_on() {
+        true => Some(Arc::new(Tls::open(&settings.tls)?)),
+        false => None,
+    };
     let (gateway, written) = Gateway::open(settings).await?;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("host.listen: listening on {address}"))?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = listen(&gateway, tls.as_ref(), &stopped).await?;
     let restoring = gateway.clone();
     tokio::spawn(async move {
         if let Err(error) = restoring.restore().await {
             tracing::error!("the models could not be restored: {error:#}");
         }
     });
+    tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
     let store = gateway.store.clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, gateway.router()).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
     drop(gateway);
-    let server = tokio::spawn(server.into_future());
     wait_for_signal().await?;
     tracing::info!("stopping: no new connections, running requests are answered");
-    let _ = stop.send(());
-    if tokio::time::timeout(DRAIN, server).await.is_err() {
+    let _ = stop.send(true);
+    let drained = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some connections were still open after {} s", DRAIN.as_secs());
     }
     // The writer ends when the last request has let go of it.
     let _ = tokio::time::timeout(DRAIN, written).await;
     store.close().await;
     Ok(())
+}
+
+/// Serves on `host.listen`, and on `host.admin_listen` where that is another address. Each has connections of its
+/// own: a flood on one does not lock operators out of the other. Where operators call from this machine alone,
+/// they do so without TLS, as the tools at hand can.
+async fn listen(
+    gateway: &Arc<Gateway>,
+    tls: Option<&Arc<Tls>>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinSet<()>> {
+    let host = &gateway.settings.host;
+    let mut servers = JoinSet::new();
+    let mut serve = async |key: &str, address: SocketAddr, router, tls: Option<&Arc<Tls>>| -> anyhow::Result<String> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{key}: listening on {address}"))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr()?);
+        let connections = Connections::new(host).with_tls(tls.cloned());
+        servers.spawn(connections.serve(listener, router, stopped.clone()));
+        Ok(url)
+    };
+    match host.admin_address() {
+        None => {
+            let url = serve("host.listen", host.listen, gateway.router(), tls).await?;
+            println!("listening on {url}");
+        }
+        Some(admin) => {
+            let url = serve("host.listen", host.listen, gateway.data_router(), tls).await?;
+            let admin_tls = tls.filter(|_| !admin.ip().is_loopback());
+            let admin = serve("host.admin_listen", admin, gateway.admin_router(), admin_tls).await?;
+            println!("listening on {url}\nfor operators on {admin}");
+        }
+    }
+    Ok(servers)
+}
+
+/// SIGHUP: keys and certificates are read again.
+async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>, tls: Option<Arc<Tls>>) {
+    while hangups.recv().await.is_some() {
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.reload_keys().await;
+        tracing::info!("SIGHUP: models.trusted_keys is read again");
+        match tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("SIGHUP: new connections get the certificates as they are now"),
+            Some(Err(error)) => tracing::error!("SIGHUP: the certificates stay as they were, because {error}"),
+        }
+    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

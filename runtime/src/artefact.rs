@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{CONTRACT_VERSION, Engine, LoadError, Output, ScoreError, Scorer, Window};
@@ -17,8 +16,11 @@ use crate::{CONTRACT_VERSION, Engine, LoadError, Output, ScoreError, Scorer, Win
 pub mod keys;
 mod publish;
 mod read;
+mod ring;
+mod signature;
 
 pub use publish::publish;
+pub use ring::{Distrust, KeyId, KeyRing, REVOKED, TRUSTED};
 
 /// The model as LightGBM wrote it.
 pub const MODEL: &str = "ltr_model.txt";
@@ -28,7 +30,7 @@ pub const FEATURE_MAP: &str = "feature_map.json";
 pub const SCORER: &str = "scorer.wasm";
 /// The [`Manifest`], JSON.
 pub const MANIFEST: &str = "manifest.json";
-/// The Ed25519 signature over the manifest's bytes, hexadecimal.
+/// Who signed the manifest's bytes, and the signature: `ed25519 {key id} {signature}`, hexadecimal.
 pub const SIGNATURE: &str = "manifest.sig";
 
 /// The only manifest version there is.
@@ -77,6 +79,8 @@ pub struct Golden {
 pub struct Artefact {
     pub dir: PathBuf,
     pub manifest: Manifest,
+    /// The key that vouches for it; `None` only where the ring allows unsigned artefacts.
+    pub signed_by: Option<KeyId>,
 }
 
 /// Why an artefact was not published or not believed.
@@ -94,8 +98,12 @@ pub enum ArtefactError {
     Exists(PathBuf),
     #[error("{} has no {SIGNATURE}", .0.display())]
     Unsigned(PathBuf),
-    #[error("{SIGNATURE} does not sign {MANIFEST} under the configured key")]
-    BadSignature,
+    #[error("{SIGNATURE} is not one line with ed25519, a key's id and a signature, in lower-case hexadecimal digits")]
+    MalformedSignature,
+    #[error("{SIGNATURE}: {0}")]
+    Distrusted(#[from] Distrust),
+    #[error("{SIGNATURE} does not sign {MANIFEST} under key {0}: one of the two is not as it was published")]
+    BadSignature(KeyId),
     #[error("{file}: sha256 is {found}; the manifest says {expected}")]
     HashMismatch {
         file: String,
@@ -117,7 +125,8 @@ impl ArtefactError {
             ArtefactError::BadFileName { .. } => "bad_file_name",
             ArtefactError::Exists(_) => "exists",
             ArtefactError::Unsigned(_) => "unsigned",
-            ArtefactError::BadSignature => "bad_signature",
+            ArtefactError::Distrusted(e) => e.code(),
+            ArtefactError::MalformedSignature | ArtefactError::BadSignature(_) => "bad_signature",
             ArtefactError::HashMismatch { .. } => "hash_mismatch",
             ArtefactError::BadManifest(_) => "bad_manifest",
             ArtefactError::Io { .. } => "io",
@@ -195,12 +204,13 @@ pub fn versions(models_dir: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Verifies an artefact and gives the bytes of its component exactly as they were hashed, so that nothing
-/// can change between the check and the use. The order is: name, signature, manifest, hashes of all files.
+/// can change between the check and the use. The order is: name, signature by a key that `ring` trusts, manifest,
+/// hashes of all files.
 ///
 /// # Errors
 /// One [`ArtefactError`] for each of these checks.
-pub fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
-    read::open(models_dir, version, key)
+pub fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+    read::open(models_dir, version, ring)
 }
 
 /// Loads the component of a verified artefact and holds it to the manifest: contract, feature names in order,

@@ -56,7 +56,8 @@ use Rule::{Between, Flag, Number, OneOf, Text, Whole, Words};
 /// Sections whose keys the user names.
 pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
-pub(crate) const ADMIN_TOKEN: &str = "host.admin_token";
+pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
+pub(crate) const CLIENT_TOKEN: &str = "client.token";
 
 const SHARE: Rule = Number(0.0, 1.0);
 const HOURS: Rule = Whole(1, 8760);
@@ -65,6 +66,8 @@ const CONFIDENCE: Rule = Between(0.5, 1.0);
 const SEED: Rule = Whole(0, i64::MAX);
 const ROWS: Rule = Whole(1, 1_000_000_000);
 const MILLISECONDS: Rule = Between(0.0, 60_000.0);
+/// In milliseconds; one that is too short would cut off honest clients.
+const TIMEOUT: Rule = Whole(100, 3_600_000);
 const PATH: Rule = Text("a path, absolute or from the working directory");
 const SALT: Rule = Text("text that no other sampler uses");
 
@@ -141,9 +144,14 @@ pub(crate) const SECTIONS: &[Section] = &[
         keys: &[
             key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
             key(
-                "verify_key",
-                "Public key (64 hex characters) that a manifest's signature must match.",
+                "trusted_keys",
+                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP.",
                 PATH,
+            ),
+            key(
+                "allow_unsigned",
+                "Development only: load models that nobody signed. Warns at every load; metric ltr_unsigned_models_allowed.",
+                Flag,
             ),
             key(
                 "max_component_mb",
@@ -164,7 +172,12 @@ pub(crate) const SECTIONS: &[Section] = &[
             key(
                 "listen",
                 "Address it serves on; port 0 takes a free one.",
-                Words("IP:PORT, as 127.0.0.1:8080"),
+                Words("IP:PORT, as 127.0.0.1:8080; a loopback IP while access.tokens is empty"),
+            ),
+            key(
+                "admin_listen",
+                "Address of /rollout, /models and /metrics, for operators alone; empty serves them on host.listen. On loopback it speaks plain HTTP, whatever [tls] says.",
+                Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty"),
             ),
             key(
                 "deadline_ms",
@@ -176,12 +189,66 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "How much of the deadline the model may use; then legacy answers.",
                 Words("an integer, 1 to 60000, below host.deadline_ms"),
             ),
-            key("max_body_bytes", "Largest request body.", Whole(1024, 1 << 30)),
-            key("max_lawyers", "Most lawyers in one /rank.", Whole(1, 10_000)),
             key(
-                "admin_token",
-                "Bearer token of /rollout's changes; empty refuses them all. Secret.",
-                Words("empty, or 16 to 256 printable ASCII characters without spaces"),
+                "max_connections",
+                "Open connections; one more is answered 429 and closed.",
+                Whole(1, 1_000_000),
+            ),
+            key("max_headers", "Headers of a request; 431 beyond.", Whole(8, 100)),
+            key(
+                "max_header_bytes",
+                "Names and values of a request's headers together; 431 beyond.",
+                Whole(512, 1 << 18),
+            ),
+            key(
+                "max_body_bytes",
+                "Largest request body; 413 beyond.",
+                Whole(1024, 1 << 30),
+            ),
+            key(
+                "max_json_depth",
+                "How deep arrays and objects of a body may nest; 400 beyond.",
+                Whole(8, 126),
+            ),
+            key(
+                "max_lawyers",
+                "Most lawyers in one /rank; 422 beyond.",
+                Whole(1, 10_000),
+            ),
+            key(
+                "max_rows",
+                "Most rows in one /ltr/score; 422 beyond.",
+                Whole(1, 10_000_000),
+            ),
+            key(
+                "header_timeout_ms",
+                "How long a connection may take to bring the head of its next request; closed then. An idle one is closed by it too.",
+                TIMEOUT,
+            ),
+            key(
+                "body_timeout_ms",
+                "How long a request's body may take to arrive; 408 then.",
+                TIMEOUT,
+            ),
+            key(
+                "request_timeout_ms",
+                "How long a request may take in all, its body included; 503 then.",
+                TIMEOUT,
+            ),
+            key(
+                "write_timeout_ms",
+                "How long a client may take nothing of its answer; closed then.",
+                TIMEOUT,
+            ),
+            key(
+                "rate_per_second",
+                "Requests a second of one client, by token or else by address; 429 beyond; 0 is no limit.",
+                Whole(0, 1_000_000),
+            ),
+            key(
+                "rate_burst",
+                "Requests that a client may send at once before host.rate_per_second counts.",
+                Whole(1, 1_000_000),
             ),
             key(
                 "clock",
@@ -189,6 +256,48 @@ pub(crate) const SECTIONS: &[Section] = &[
                 OneOf(&["system", "header"]),
             ),
         ],
+    },
+    Section {
+        name: "tls",
+        about: "Certificates (PEM); read again on SIGHUP, for new connections. All empty: plain HTTP.",
+        keys: &[
+            key(
+                "cert_file",
+                "The gateway's certificate and those between it and the authority.",
+                Words("empty, or a path; together with tls.key_file"),
+            ),
+            key(
+                "key_file",
+                "Its private key.",
+                Words("empty, or a path; together with tls.cert_file"),
+            ),
+            key(
+                "client_ca_file",
+                "Authorities of clients; where set, a client without a certificate of theirs is not served.",
+                Words("empty, or a path; only with tls.cert_file"),
+            ),
+        ],
+    },
+    Section {
+        name: "access",
+        about: "Who may call the gateway. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
+                open to this machine (host.listen must be loopback), and changes of the rollout are refused.",
+        keys: &[key(
+            "tokens",
+            "Bearer tokens by their hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (/rollout's changes, /models/notify).",
+            Words(
+                "a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once",
+            ),
+        )],
+    },
+    Section {
+        name: "client",
+        about: "How ltr-trainer (simulate, publish) and ltr-host rollout call a gateway.",
+        keys: &[key(
+            "token",
+            "The bearer token they show: simulate needs the roles ingest and rank, the others admin. Secret.",
+            Words("empty, or 16 to 256 printable ASCII characters without spaces"),
+        )],
     },
     Section {
         name: "shadow",

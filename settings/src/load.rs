@@ -5,7 +5,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
-use crate::keys::{self, ADMIN_TOKEN, PARAMS, PRESETS};
+use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS};
 use crate::{Secret, Settings, SettingsError};
 
 /// No configuration is near this size; what is larger is some other file.
@@ -77,7 +77,11 @@ impl Given<'_> {
 
     /// A value of the wrong type, as an error of this crate.
     fn refused_type(&self, error: &figment::Error, figment: &Figment) -> SettingsError {
-        let key = error.path.join(".");
+        let mut key = error.path.join(".");
+        if key.starts_with(ACCESS_TOKENS) {
+            // What is wrong inside may be a token in a wrong place; the rule says it all.
+            key = ACCESS_TOKENS.to_owned();
+        }
         let found = figment.find_value(&key).ok();
         SettingsError::Refused {
             origin: self.origin(&key),
@@ -208,7 +212,7 @@ fn join(section: &str, name: &str) -> String {
 
 /// A value as TOML has it, except a secret.
 fn shown(key: &str, value: &Value) -> String {
-    if key == ADMIN_TOKEN {
+    if key == CLIENT_TOKEN || key == ACCESS_TOKENS {
         return Secret::HIDDEN.to_owned();
     }
     match value {

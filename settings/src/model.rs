@@ -11,6 +11,8 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::Access;
+
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,9 @@ pub struct Settings {
     pub database: Database,
     pub models: Models,
     pub host: Host,
+    pub tls: Tls,
+    pub access: Access,
+    pub client: Client,
     pub shadow: Shadow,
     pub privacy: Privacy,
     pub rollout: Rollout,
@@ -92,7 +97,9 @@ impl Default for Database {
 pub struct Models {
     /// Artefacts lie in `{dir}/ltr/{version}/`.
     pub dir: PathBuf,
-    pub verify_key: PathBuf,
+    /// The public keys of who may publish: `{name}.pub` trusted, `{name}.revoked` no longer.
+    pub trusted_keys: PathBuf,
+    pub allow_unsigned: bool,
     pub max_component_mb: u32,
     pub max_memory_mb: u32,
 }
@@ -101,7 +108,8 @@ impl Default for Models {
     fn default() -> Models {
         Models {
             dir: "var/models".into(),
-            verify_key: "var/keys/publish.pub".into(),
+            trusted_keys: "var/keys/trusted".into(),
+            allow_unsigned: false,
             max_component_mb: 64,
             max_memory_mb: 256,
         }
@@ -112,12 +120,24 @@ impl Default for Models {
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
     pub listen: SocketAddr,
+    /// Empty: everything is on `listen`.
+    pub admin_listen: String,
     pub deadline_ms: u64,
     pub ltr_budget_ms: u64,
+    pub max_connections: usize,
+    pub max_headers: usize,
+    pub max_header_bytes: usize,
     pub max_body_bytes: usize,
+    pub max_json_depth: usize,
     pub max_lawyers: usize,
-    /// Empty: changes of the rollout are refused.
-    pub admin_token: Secret,
+    pub max_rows: usize,
+    pub header_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    pub request_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    /// 0: no limit.
+    pub rate_per_second: u32,
+    pub rate_burst: u32,
     pub clock: Clock,
 }
 
@@ -125,11 +145,22 @@ impl Default for Host {
     fn default() -> Host {
         Host {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: String::new(),
             deadline_ms: 200,
             ltr_budget_ms: 100,
+            max_connections: 4096,
+            max_headers: 64,
+            max_header_bytes: 16 << 10,
             max_body_bytes: 8 << 20,
+            max_json_depth: 32,
             max_lawyers: 10_000,
-            admin_token: Secret::default(),
+            max_rows: 100_000,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 10_000,
+            request_timeout_ms: 60_000,
+            write_timeout_ms: 10_000,
+            rate_per_second: 0,
+            rate_burst: 100,
             clock: Clock::System,
         }
     }
@@ -141,10 +172,63 @@ impl Host {
         Duration::from_millis(self.deadline_ms)
     }
 
+    /// Where operators call, if that is elsewhere.
+    ///
+    /// # Panics
+    /// Where `validate` would refuse the settings.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let set = !self.admin_listen.is_empty();
+        set.then(|| self.admin_listen.parse().expect("validate has accepted the address"))
+    }
+
+    /// How long a connection may take to bring the head of its next request.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a body may take to arrive.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long a request may take in all, its body included.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// How long a client may take nothing of its answer.
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
     /// How much of the deadline the model may use.
     pub fn ltr_budget(&self) -> Duration {
         Duration::from_millis(self.ltr_budget_ms)
     }
+}
+
+/// The certificates of the gateway; all empty: plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Empty: clients need no certificate.
+    pub client_ca_file: PathBuf,
+}
+
+impl Tls {
+    pub fn is_on(&self) -> bool {
+        !self.cert_file.as_os_str().is_empty()
+    }
+}
+
+/// How the trainer and `ltr-host rollout` call a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Client {
+    /// Empty: calls go without one.
+    pub token: Secret,
 }
 
 /// Where the gateway takes "now" from.

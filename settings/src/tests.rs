@@ -64,7 +64,7 @@ fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
         file,
         &[
             ("LTR_HOST__DEADLINE_MS", "400"),
-            ("LTR_HOST__LISTEN", "0.0.0.0:0"),
+            ("LTR_HOST__LISTEN", "127.0.0.2:0"),
             ("LTR_SHADOW__SALT", "12345"),
             ("LTR_RANKING__FAIRNESS__TAU", "0.5"),
             ("LTR_TRAIN__POSITION_BIAS", "false"),
@@ -106,7 +106,10 @@ fn other_features_bring_their_own_presets() {
 fn an_unknown_name_is_refused_with_the_names_there_are() {
     let (key, value, allowed, origin) = refused("[host]\nlisten_on = \"x\"", &[]);
     assert_eq!((key.as_str(), value.as_str()), ("host.listen_on", "\"x\""));
-    assert!(allowed.contains("in [host] listen, deadline_ms"), "{allowed}");
+    assert!(
+        allowed.contains("in [host] listen, admin_listen, deadline_ms"),
+        "{allowed}"
+    );
     assert!(origin.ends_with("ltr.toml"));
 
     let (key, _, allowed, _) = refused("[hosts]\nlisten = 1", &[]);
@@ -291,19 +294,121 @@ fn every_key_is_documented_and_every_documented_key_exists() {
 #[test]
 fn a_secret_is_never_shown() {
     let token = "correct-horse-battery";
-    let settings = load("", &[("LTR_HOST__ADMIN_TOKEN", token)]).unwrap();
-    assert_eq!(settings.host.admin_token.expose(), token);
+    let settings = load("", &[("LTR_CLIENT__TOKEN", token)]).unwrap();
+    assert_eq!(settings.client.token.expose(), token);
     assert!(!settings.print().contains(token) && !format!("{settings:?}").contains(token));
-    assert!(settings.print().contains("admin_token = \"<hidden>\""));
+    assert!(settings.print().contains("token = \"<hidden>\""));
     // What is printed must not become the token.
     let (key, ..) = refused(&settings.print(), &[]);
-    assert_eq!(key, "host.admin_token");
+    assert_eq!(key, "client.token");
     for wrong in ["short-secret", "has a space in it, and is long"] {
-        let error = load("", &[("LTR_HOST__ADMIN_TOKEN", wrong)]).unwrap_err();
+        let error = load("", &[("LTR_CLIENT__TOKEN", wrong)]).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(wrong));
     }
-    let typed = load("[host]\nadmin_token = 1234567890123456", &[]).unwrap_err();
+    let typed = load("[client]\ntoken = 1234567890123456", &[]).unwrap_err();
     assert!(!typed.to_string().contains("1234567890123456"), "{typed}");
+}
+
+/// An entry of `access.tokens` whose hash is this digit over and over.
+fn entry(name: &str, digit: char) -> String {
+    let sha256 = digit.to_string().repeat(64);
+    format!("{{ name = \"{name}\", roles = [\"rank\", \"admin\"], sha256 = \"{sha256}\" }}")
+}
+
+#[test]
+fn tokens_come_from_a_table_from_a_list_and_from_the_environment() {
+    let (one, two) = (entry("shop", 'a'), entry("ops", '7'));
+    let list = format!("[{one}, {two}]");
+    let settings = load(&format!("[access]\ntokens = {list}"), &[]).unwrap();
+    let names: Vec<&str> = settings.access.tokens.iter().map(|token| token.name.as_str()).collect();
+    assert_eq!(names, ["shop", "ops"]);
+    assert_eq!(settings.access.tokens[1].hash(), Some([0x77; 32]));
+    assert_eq!(settings.access.tokens[0].to_string(), one);
+    assert_eq!(load("", &[("LTR_ACCESS__TOKENS", &list)]).unwrap(), settings);
+    assert_eq!(load(&settings.print(), &[]).unwrap(), settings);
+    let tables = format!(
+        "[[access.tokens]]\nname = \"shop\"\nroles = [\"rank\", \"admin\"]\nsha256 = \"{}\"",
+        "a".repeat(64)
+    );
+    assert_eq!(load(&tables, &[]).unwrap().access.tokens, settings.access.tokens[..1]);
+}
+
+#[test]
+fn a_wrong_token_is_refused_without_being_shown() {
+    let secret = "ltr_a-token-where-its-hash-should-be";
+    let good = entry("shop", 'a');
+    for (list, fault) in [
+        (
+            format!("[{}]", good.replace(&"a".repeat(64), secret)),
+            "entry 1: sha256",
+        ),
+        (
+            format!("[{good}, {}]", entry("shop", 'b')),
+            "entry 2: the name is there twice",
+        ),
+        (
+            format!("[{good}, {}]", entry("ops", 'a')),
+            "entry 2: the sha256 is there twice",
+        ),
+        (format!("[{}]", entry("", 'a')), "entry 1: the name"),
+        (
+            "[{ name = \"shop\", roles = [], sha256 = \"\" }]".into(),
+            "entry 1: there are no roles",
+        ),
+        (format!("[{}]", good.replace("rank", secret)), "a list of"),
+        (format!("[{}]", good.replace("sha256", "token")), "a list of"),
+        (format!("[\"{secret}\"]"), "a list of"),
+        (format!("\"{secret}\""), "a list of"),
+        ("12345".into(), "a list of"),
+    ] {
+        let error = load(&format!("[access]\ntokens = {list}"), &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("access.tokens = <hidden>") && text.contains(fault),
+            "{list}: {text}"
+        );
+        assert!(!format!("{text} {error:?}").contains(secret), "{list}: {text}");
+    }
+}
+
+#[test]
+fn an_address_beyond_this_machine_needs_tokens() {
+    let (key, value, allowed, _) = refused("[host]\nlisten = \"0.0.0.0:8080\"", &[]);
+    assert_eq!((key.as_str(), value.as_str()), ("host.listen", "\"0.0.0.0:8080\""));
+    assert!(allowed.contains("access.tokens"), "{allowed}");
+    let file = format!(
+        "[host]\nlisten = \"0.0.0.0:8080\"\n[access]\ntokens = [{}]",
+        entry("shop", 'a')
+    );
+    load(&file, &[]).unwrap();
+    load("[host]\nlisten = \"[::1]:8080\"", &[]).unwrap();
+}
+
+#[test]
+fn the_address_of_operators_is_another_and_within_this_machine_while_there_are_no_tokens() {
+    for admin in ["127.0.0.1:8080", "0.0.0.0:9000", "localhost:9000", "9000"] {
+        let (key, value, allowed, _) = refused(&format!("[host]\nadmin_listen = \"{admin}\""), &[]);
+        assert_eq!((key.as_str(), value), ("host.admin_listen", format!("\"{admin}\"")));
+        assert!(allowed.contains("IP:PORT"), "{allowed}");
+    }
+    let settings = load("[host]\nadmin_listen = \"127.0.0.1:9000\"", &[]).unwrap();
+    assert_eq!(settings.host.admin_address().unwrap().port(), 9000);
+    assert_eq!(Settings::default().host.admin_address(), None);
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    for (file, key) in [
+        ("cert_file = \"a\"", "tls.key_file"),
+        ("key_file = \"a\"", "tls.cert_file"),
+        ("client_ca_file = \"a\"", "tls.client_ca_file"),
+        ("cert_file = \"a\"\nclient_ca_file = \"a\"", "tls.key_file"),
+    ] {
+        assert_eq!(refused(&format!("[tls]\n{file}"), &[]).0, key, "{file}");
+    }
+    let all = "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"";
+    assert!(load(all, &[]).unwrap().tls.is_on());
+    assert!(!Settings::default().tls.is_on());
 }
 
 #[test]

@@ -1,6 +1,9 @@
+use std::net::SocketAddr;
+use std::path::Path;
+
 use ranking::{Presets, Schema};
 
-use crate::keys::{self, ADMIN_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
+use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
 use crate::{Secret, Settings, SettingsError};
 
 /// A value that its key does not take; where it came from is added by whoever knows.
@@ -41,6 +44,8 @@ impl Settings {
         self.check_ranking()?;
         self.check_urls()?;
         self.check_host()?;
+        self.check_access()?;
+        self.check_tls()?;
         self.check_train()
     }
 
@@ -91,18 +96,53 @@ impl Settings {
             );
             return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
         }
-        let token = host.admin_token.expose();
+        Ok(())
+    }
+
+    fn check_access(&self) -> Result<(), Wrong> {
+        if let Some(fault) = self.access.fault() {
+            let allowed = format!("{} ({fault})", rule_text(ACCESS_TOKENS));
+            return Err(wrong(ACCESS_TOKENS, Secret::HIDDEN.to_owned(), allowed));
+        }
+        let open = self.access.tokens.is_empty();
+        let listen = self.host.listen;
+        if open && !listen.ip().is_loopback() {
+            return Err(by_rule("host.listen", &listen.to_string()));
+        }
+        let admin = &self.host.admin_listen;
+        let usable =
+            |address: SocketAddr| (!open || address.ip().is_loopback()) && (address != listen || address.port() == 0);
+        if !admin.is_empty() && !admin.parse().is_ok_and(usable) {
+            return Err(by_rule("host.admin_listen", admin));
+        }
+        let token = self.client.token.expose();
         let usable = (16..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
         if !token.is_empty() && !usable {
-            let rule = rule_text(ADMIN_TOKEN);
+            let rule = rule_text(CLIENT_TOKEN);
             let allowed = if token == Secret::HIDDEN {
                 format!("{rule}; this is what --print-config writes in its place")
             } else {
                 rule
             };
-            return Err(wrong(ADMIN_TOKEN, Secret::HIDDEN.to_owned(), allowed));
+            return Err(wrong(CLIENT_TOKEN, Secret::HIDDEN.to_owned(), allowed));
         }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), Wrong> {
+        let set = |path: &Path| !path.as_os_str().is_empty();
+        let tls = &self.tls;
+        let alone = match (set(&tls.cert_file), set(&tls.key_file), set(&tls.client_ca_file)) {
+            (true, false, _) => "tls.key_file",
+            (false, true, _) => "tls.cert_file",
+            (false, false, true) => "tls.client_ca_file",
+            _ => return Ok(()),
+        };
+        let value = match alone {
+            "tls.client_ca_file" => tls.client_ca_file.display().to_string(),
+            _ => String::new(),
+        };
+        Err(by_rule(alone, &value))
     }
 
     fn check_train(&self) -> Result<(), Wrong> {

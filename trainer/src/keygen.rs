@@ -1,81 +1,135 @@
 //! `ltr-trainer keygen`: the pair of keys that publisher and gateways trust each other by.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use runtime::artefact::keys;
+use runtime::artefact::{KeyId, REVOKED, TRUSTED, keys};
 use settings::Settings;
 
 use crate::outcome::Outcome;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer keygen
-  LTR_PUBLISH__SIGNING_KEY=/etc/ltr/publish.key LTR_MODELS__VERIFY_KEY=/etc/ltr/publish.pub ltr-trainer keygen";
+  ltr-trainer keygen --name publish-2027 --rotate
+  LTR_PUBLISH__SIGNING_KEY=/etc/ltr/publish.key LTR_MODELS__TRUSTED_KEYS=/etc/ltr/trusted ltr-trainer keygen
 
-/// Makes the signing key (publish.signing_key, for its owner's eyes only) and the verifying key
-/// (models.verify_key, for every gateway).
+Rotation: --rotate, publish as before, and once no gateway serves a model of the old key, revoke it:
+  mv var/keys/trusted/publish.pub var/keys/trusted/publish.revoked && kill -HUP GATEWAY";
+
+/// Makes the signing key (publish.signing_key, for its owner's eyes only) and its public key, which goes to the
+/// key ring of every gateway (models.trusted_keys).
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Replace existing keys; gateways then refuse everything signed before
+    /// The public key's name in the ring
+    #[arg(long, default_value = "publish", value_name = "NAME")]
+    pub name: String,
+    /// Replace the signing key; the public keys in the ring stay trusted, the old one's among them
     #[arg(long)]
-    pub force: bool,
+    pub rotate: bool,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        Args {
+            name: "publish".into(),
+            rotate: false,
+        }
+    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// An existing key without --force; a file that cannot be written.
+/// A name that is taken or no file name; a signing key that is there, without --rotate; a file that cannot be
+/// written.
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let (private, public) = (&settings.publish.signing_key, &settings.models.verify_key);
-    for path in [private, public] {
-        if path.exists() && !args.force {
-            bail!("{}: there is a key already; --force replaces it", path.display());
-        }
+    let private = &settings.publish.signing_key;
+    if private.exists() && !args.rotate {
+        bail!(
+            "{}: there is a key already; --rotate --name NAME replaces it",
+            private.display()
+        );
     }
-    if args.force {
-        remove(private)?;
-        remove(public)?;
-    }
+    let public = public_file(args, settings)?;
     let key = keys::generate_key()?;
+    // The gateways must know the new key before anything is signed with it.
+    keys::write_verifying_key(&public, &key.verifying_key())?;
+    if private.exists() {
+        fs::remove_file(private).with_context(|| format!("replacing {}", private.display()))?;
+    }
     keys::write_signing_key(private, &key)?;
-    keys::write_verifying_key(public, &key.verifying_key())?;
+    println!("key id        {}", KeyId::of(&key.verifying_key()));
     println!("signing key   {} (keep it to yourself)", private.display());
-    println!("verifying key {}", public.display());
+    println!("public key    {} (for every gateway)", public.display());
     Ok(Outcome::Done)
 }
 
-fn remove(path: &Path) -> anyhow::Result<()> {
-    if path.exists() {
-        fs::remove_file(path).with_context(|| format!("replacing {}", path.display()))?;
+/// Where the public key goes: a name that was never used, because a revocation is by name.
+fn public_file(args: &Args, settings: &Settings) -> anyhow::Result<PathBuf> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    ensure!(
+        (1..=64).contains(&args.name.len()) && args.name.chars().all(plain),
+        "--name {:?}; allowed: 1 to 64 of A-Z a-z 0-9 _ -",
+        args.name
+    );
+    let file = |ending: &str| settings.models.trusted_keys.join(format!("{}.{ending}", args.name));
+    for taken in [TRUSTED, REVOKED].map(file) {
+        ensure!(
+            !taken.exists(),
+            "{}: the name is taken; choose another with --name",
+            taken.display()
+        );
     }
-    Ok(())
+    Ok(file(TRUSTED))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::artefact::KeyRing;
 
     #[test]
     fn keys_are_private_match_and_are_not_replaced_by_accident() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.publish.signing_key = dir.path().join("keys/a.key");
-        settings.models.verify_key = dir.path().join("keys/a.pub");
-        run(&Args { force: false }, &settings).unwrap();
-        let first = keys::read_signing_key(&settings.publish.signing_key).unwrap();
-        let public = keys::read_verifying_key(&settings.models.verify_key).unwrap();
-        assert_eq!(first.verifying_key(), public);
+        settings.models.trusted_keys = dir.path().join("keys/trusted");
+        let args = |name: &str, rotate| Args {
+            name: name.into(),
+            rotate,
+        };
+        let signing = || keys::read_signing_key(&settings.publish.signing_key).unwrap();
+        let trusts = |id| {
+            KeyRing::read(&settings.models.trusted_keys)
+                .unwrap()
+                .trusted(id)
+                .is_ok()
+        };
+        run(&args("first", false), &settings).unwrap();
+        let first = KeyId::of(&signing().verifying_key());
+        assert!(trusts(first));
 
-        let refused = run(&Args { force: false }, &settings).unwrap_err();
-        assert!(refused.to_string().contains("--force"), "{refused}");
-        let unchanged = keys::read_signing_key(&settings.publish.signing_key).unwrap();
-        assert_eq!(first.to_bytes(), unchanged.to_bytes());
+        for (name, rotate, reason) in [
+            ("second", false, "--rotate"),
+            ("first", true, "--name"),
+            ("../up", true, "--name"),
+        ] {
+            let refused = run(&args(name, rotate), &settings).unwrap_err();
+            assert!(refused.to_string().contains(reason), "{refused}");
+            assert_eq!(KeyId::of(&signing().verifying_key()), first);
+        }
 
-        run(&Args { force: true }, &settings).unwrap();
-        let second = keys::read_signing_key(&settings.publish.signing_key).unwrap();
-        assert_ne!(first.to_bytes(), second.to_bytes());
+        run(&args("second", true), &settings).unwrap();
+        let second = KeyId::of(&signing().verifying_key());
+        assert_ne!(first, second);
+        assert!(trusts(first) && trusts(second));
+        let file = |name: &str| settings.models.trusted_keys.join(name);
+        fs::rename(file("first.pub"), file("first.revoked")).unwrap();
+        assert!(!trusts(first) && trusts(second));
+        let refused = run(&args("first", true), &settings).unwrap_err();
+        assert!(refused.to_string().contains("first.revoked"), "{refused}");
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use ranking::Schema;
-use runtime::{Engine, artefact};
+use runtime::Engine;
+use runtime::artefact::{self, KeyRing};
 use serde::Serialize;
 
 use super::Model;
@@ -23,8 +24,10 @@ pub struct Loader {
     pub engine: Engine,
     /// The folder that holds one folder a version.
     pub dir: PathBuf,
-    /// Who may publish.
-    pub verify_key: PathBuf,
+    /// The directory of the keys that may sign.
+    pub trusted_keys: PathBuf,
+    /// Whether what nobody signed is loaded too.
+    pub allow_unsigned: bool,
     pub schema: Schema,
 }
 
@@ -39,13 +42,16 @@ impl Loader {
             code,
             message,
         };
-        let key = artefact::keys::read_verifying_key(&self.verify_key).map_err(|error| {
-            refuse(
-                "no_verify_key",
-                format!("models.verify_key: {error}; `ltr-trainer keygen` makes a pair of keys"),
-            )
-        })?;
-        let (opened, wasm) = artefact::open(&self.dir, version, &key).map_err(|e| refuse(e.code(), e.to_string()))?;
+        let ring = self
+            .ring()
+            .map_err(|error| refuse("unreadable_keys", format!("models.trusted_keys: {error}")))?;
+        let (opened, wasm) = artefact::open(&self.dir, version, &ring).map_err(|e| refuse(e.code(), e.to_string()))?;
+        if opened.signed_by.is_none() {
+            tracing::warn!(
+                version,
+                "loading a model that NOBODY SIGNED, because models.allow_unsigned is true; never in production"
+            );
+        }
         let scorer = artefact::admit(&self.engine, &opened, &wasm).map_err(|e| refuse(e.code(), e.to_string()))?;
         let description = scorer.description();
         if description.outputs != 1 {
@@ -66,7 +72,18 @@ impl Loader {
             })
         });
         let columns = columns.collect::<Result<_, _>>()?;
-        Ok(Model::new(version.to_owned(), scorer, columns))
+        Ok(Model {
+            signed_by: opened.signed_by,
+            ..Model::new(version.to_owned(), scorer, columns)
+        })
+    }
+
+    /// The keys as they are now.
+    ///
+    /// # Errors
+    /// A directory or a file that cannot be read.
+    pub fn ring(&self) -> Result<KeyRing, artefact::keys::KeyError> {
+        Ok(KeyRing::read(&self.trusted_keys)?.allowing_unsigned(self.allow_unsigned))
     }
 
     /// The newest published version.

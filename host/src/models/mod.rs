@@ -2,6 +2,7 @@
 
 mod breaker;
 mod load;
+mod revoke;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics::{gauge, histogram};
+use runtime::artefact::KeyId;
 use runtime::{Output, Scorer};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -26,6 +28,8 @@ pub struct Model {
     /// The folder it came from.
     pub version: String,
     pub scorer: Scorer,
+    /// The key that vouches for it.
+    pub signed_by: Option<KeyId>,
     /// For each column of the component, where in the schema it is.
     pub columns: Vec<usize>,
     breaker: Breaker,
@@ -41,6 +45,7 @@ impl Model {
         Model {
             version,
             scorer,
+            signed_by: None,
             columns,
             breaker: Breaker::default(),
             turns: Arc::new(Semaphore::new(processors)),
@@ -81,6 +86,8 @@ pub struct LoadedModel {
     pub version: String,
     pub role: &'static str,
     pub sha256: String,
+    /// The id of the key that signed it; `null`: nobody did.
+    pub signed_by: Option<KeyId>,
     pub size_bytes: usize,
     pub objective: String,
     pub trees: u32,
@@ -171,6 +178,7 @@ impl Models {
                     version: model.version.clone(),
                     role,
                     sha256: model.scorer.sha256().to_owned(),
+                    signed_by: model.signed_by,
                     size_bytes: model.scorer.size_bytes(),
                     objective: d.objective.clone(),
                     trees: d.trees,

@@ -45,15 +45,10 @@ struct Comparison {
 pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     counter!("api_requests_total").increment(1);
     let now = gateway.clock.now(&headers)?;
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
     let deadline = Instant::now() + gateway.settings.host.deadline();
-    let request = request::read(
-        &bytes,
-        &gateway.schema,
-        &gateway.presets,
-        gateway.settings.host.max_lawyers,
-    )?;
+    let request = request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host)?;
     let request_id = request_id(&headers);
     let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
 

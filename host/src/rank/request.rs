@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use ranking::{Candidate, Presets, Schema, Weights};
+use settings::Host;
 use uuid::Uuid;
 
 use crate::errors::{ApiError, Invalid};
@@ -25,9 +26,9 @@ pub struct RankRequest {
 
 /// # Errors
 /// 400 for what is no JSON, 422 for the first field that breaks a rule.
-pub fn read(body: &[u8], schema: &Schema, presets: &Presets, max_lawyers: usize) -> Result<RankRequest, ApiError> {
-    let json = Json::parse(body)?;
-    Ok(request(&json, schema, presets, max_lawyers)?)
+pub fn read(body: &[u8], schema: &Schema, presets: &Presets, host: &Host) -> Result<RankRequest, ApiError> {
+    let json = Json::parse(body, host.max_json_depth)?;
+    Ok(request(&json, schema, presets, host.max_lawyers)?)
 }
 
 fn request(json: &Json, schema: &Schema, presets: &Presets, max_lawyers: usize) -> Result<RankRequest, Invalid> {
@@ -56,7 +57,7 @@ fn request(json: &Json, schema: &Schema, presets: &Presets, max_lawyers: usize) 
     let list = fields.required("lawyers")?;
     let lawyers = list.array().map_err(|e| e.under("lawyers"))?;
     if lawyers.is_empty() || lawyers.len() > max_lawyers {
-        return Err(Invalid::new(list, format!("1 to {max_lawyers} lawyers")).under("lawyers"));
+        return Err(Invalid::new(list, format!("1 to {max_lawyers} lawyers (host.max_lawyers)")).under("lawyers"));
     }
     let mut seen = HashSet::with_capacity(lawyers.len());
     let mut candidates = Vec::with_capacity(lawyers.len());

@@ -28,11 +28,11 @@ pub struct Args {
     /// The gateway
     #[arg(long, global = true, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// The admin token (host.admin_token)
+    /// A token with the role admin (client.token)
     #[arg(
         long,
         global = true,
-        env = "LTR_HOST__ADMIN_TOKEN",
+        env = "LTR_CLIENT__TOKEN",
         hide_env_values = true,
         default_value = ""
     )]

@@ -4,17 +4,17 @@ pub mod client;
 
 use std::sync::Arc;
 
-use axum::Json as JsonBody;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
 use chrono::{DateTime, Utc};
 use ranking::{Evidence, Verdict, decide, gather};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use store::RolloutState;
 
+use crate::access::Caller;
 use crate::body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
@@ -35,8 +35,8 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
 
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
 pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -> Result<Response, ApiError> {
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
-    let json = Json::parse(&bytes)?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
+    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let fields = Fields::of(&json, &["version"])?;
     let version = fields
         .required("version")?
@@ -75,8 +75,11 @@ pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> 
 }
 
 /// `POST /rollout/promote`: the challenger answers everything, if the evidence says so.
-pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
-    authorise(&gateway, &headers)?;
+pub async fn promote(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<JsonBody<Value>, ApiError> {
     let now = gateway.clock.now(&headers)?;
     let _change = gateway.change.lock().await;
     let serving = gateway.models.serving();
@@ -106,7 +109,7 @@ pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) ->
     };
     gateway
         .store
-        .save_rollout(&state, &gateway.entry("promote", "admin", detail.clone()))
+        .save_rollout(&state, &gateway.entry("promote", caller.name(), detail.clone()))
         .await?;
     gateway.models.swap(Serving {
         weight: 100,
@@ -119,35 +122,36 @@ pub async fn promote(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) ->
 }
 
 /// `POST /rollout/rollback`: legacy answers everything, at once. The models stay loaded.
-pub async fn rollback(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
-    authorise(&gateway, &headers)?;
-    set_weight(&gateway, 0, "rollback").await
+pub async fn rollback(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<JsonBody<Value>, ApiError> {
+    set_weight(&gateway, 0, "rollback", &caller).await
 }
 
 /// `POST /rollout/weight`: an operator's override, without a verdict.
 pub async fn weight(
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<JsonBody<Value>, ApiError> {
-    authorise(&gateway, &headers)?;
-    let bytes = body::read(body, gateway.settings.host.max_body_bytes).await?;
-    let json = Json::parse(&bytes)?;
+    let bytes = body::read(body, &gateway.settings.host).await?;
+    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let weight = Fields::of(&json, &["weight"])?
         .required("weight")?
         .unsigned(100)
         .map_err(|e| e.under("weight"))?;
-    set_weight(&gateway, weight as u8, "weight").await
+    set_weight(&gateway, weight as u8, "weight", &caller).await
 }
 
-async fn set_weight(gateway: &Gateway, weight: u8, action: &str) -> Result<JsonBody<Value>, ApiError> {
+async fn set_weight(gateway: &Gateway, weight: u8, action: &str, caller: &Caller) -> Result<JsonBody<Value>, ApiError> {
     let _change = gateway.change.lock().await;
     let before = gateway.store.rollout().await?;
     let detail = json!({ "from": before.weight, "to": weight });
     let state = RolloutState { weight, ..before };
     gateway
         .store
-        .save_rollout(&state, &gateway.entry(action, "admin", detail))
+        .save_rollout(&state, &gateway.entry(action, caller.name(), detail))
         .await?;
     gateway.models.swap(Serving {
         weight,
@@ -180,25 +184,6 @@ async fn judge(
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
     observe::evidence(&evidence);
     Ok(Some((version, evidence, verdict)))
-}
-
-/// Compares digests, so that the time taken says nothing about the token.
-fn authorise(gateway: &Gateway, headers: &HeaderMap) -> Result<(), ApiError> {
-    let token = &gateway.settings.host.admin_token;
-    if token.is_empty() {
-        let message = "host.admin_token is not set, so nobody may change the rollout";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "no_admin_token", message));
-    }
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match given {
-        Some(given) if Sha256::digest(given) == Sha256::digest(token.expose()) => Ok(()),
-        _ => {
-            let message = "the Authorization header does not carry the admin token as \"Bearer TOKEN\"";
-            Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", message))
-        }
-    }
 }
 
 fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {

@@ -1,15 +1,20 @@
 //! What must hold for whoever calls the gateway, whatever the model or the database does.
 
+mod access;
 mod bad_input;
 mod durability;
 mod events;
 mod fallback;
+mod limits;
 mod models;
 mod program;
 mod promotion;
 mod ranking_cases;
+mod running;
 mod scoring;
 mod shadow;
+mod tls;
+mod trust;
 
 use std::sync::Arc;
 
@@ -24,13 +29,14 @@ use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, Golden, Manifest};
 use serde_json::{Value, json};
-use settings::{Secret, Settings};
+use settings::{Role, Settings, Token};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const TOKEN: &str = "a token for tests";
+const TOKEN: &str = "a-token-for-tests";
 const VERSION: &str = "20261001T021500Z";
 
 /// A folder with everything a gateway needs, and where models are published.
@@ -60,16 +66,16 @@ impl Site {
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display());
         settings.models.dir = path("models");
-        settings.models.verify_key = path("publish.pub");
+        settings.models.trusted_keys = path("trusted");
         settings.privacy.salt_file = path("privacy.salt");
-        settings.host.admin_token = Secret::new(TOKEN);
+        settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.
         settings.shadow.fraction = 0.0;
         // Far beyond what an honest component takes on a machine that is busy with other tests.
         settings.host.deadline_ms = 60_000;
         settings.host.ltr_budget_ms = 20_000;
         let key = SigningKey::from_bytes(&[7; 32]);
-        keys::write_verifying_key(&settings.models.verify_key, &key.verifying_key()).unwrap();
+        keys::write_verifying_key(&path("trusted/publish.pub"), &key.verifying_key()).unwrap();
         Site {
             _folder: folder,
             settings,
@@ -83,6 +89,11 @@ impl Site {
     }
 
     fn publish_named(&self, version: &str, names: &[&str], behaviour: Behaviour) {
+        self.publish_files(version, names, &[], behaviour);
+    }
+
+    /// With these files beside the component.
+    fn publish_files(&self, version: &str, names: &[&str], files: &[(&str, &[u8])], behaviour: Behaviour) {
         let wasm = evil::component(names, behaviour);
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
@@ -103,8 +114,8 @@ impl Site {
                 scores: vec![0.25],
             },
         };
-        let files: &[(&str, &[u8])] = &[(artefact::SCORER, &wasm)];
-        artefact::publish(&self.settings.models.dir.join("ltr"), files, manifest, &self.key).unwrap();
+        let files = [files, &[(artefact::SCORER, wasm.as_slice())]].concat();
+        artefact::publish(&self.settings.models.dir.join("ltr"), &files, manifest, &self.key).unwrap();
     }
 
     async fn start(&self) -> Running {
@@ -125,7 +136,15 @@ impl Site {
 }
 
 impl Running {
+    /// With the token that may do everything.
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [headers, &[("authorization", bearer.as_str())]].concat();
+        self.send_bare(method, path, &headers, body).await
+    }
+
+    /// With no headers but these.
+    async fn send_bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -153,12 +172,6 @@ impl Running {
         self.send(Method::POST, path, &[], body.to_string()).await
     }
 
-    async fn admin(&self, path: &str, body: &Value) -> Answer {
-        let bearer = format!("Bearer {TOKEN}");
-        self.send(Method::POST, path, &[("authorization", &bearer)], body.to_string())
-            .await
-    }
-
     async fn rank(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
         self.send(Method::POST, "/rank", headers, body.to_string()).await
     }
@@ -166,7 +179,7 @@ impl Running {
     /// Lets LTR answer every request, on an operator's word.
     async fn ltr_serves(&self) {
         assert_eq!(
-            self.admin("/rollout/weight", &json!({"weight": 100})).await.status,
+            self.post("/rollout/weight", &json!({"weight": 100})).await.status,
             StatusCode::OK
         );
     }
@@ -207,6 +220,15 @@ impl Answer {
     fn refused(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()["error"].clone()
+    }
+}
+
+/// A configured token.
+fn token(name: &str, token: &str, roles: &[Role]) -> Token {
+    Token {
+        name: name.into(),
+        roles: roles.to_vec(),
+        sha256: hex::encode(Sha256::digest(token)),
     }
 }
 

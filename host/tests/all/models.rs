@@ -1,7 +1,6 @@
 //! Models come in under traffic, and only good ones.
 
 use evil::{Behaviour, Fault, When};
-use runtime::artefact::keys;
 use serde_json::json;
 
 use crate::{Running, Site, VERSION, case};
@@ -120,26 +119,6 @@ async fn a_model_that_fails_a_check_is_refused_by_name_and_the_old_one_serves_on
         .collect();
     assert_eq!(listed, refused.map(|(version, code)| (json!(version), json!(code))));
     assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
-}
-
-#[tokio::test]
-async fn without_the_publishers_key_no_model_is_trusted_until_it_is_there() {
-    let site = Site::new();
-    std::fs::remove_file(&site.settings.models.verify_key).unwrap();
-    site.publish(VERSION, Behaviour::Honest);
-    let running = site.start().await;
-    let refused = running.get("/models").await.ok()["refused"][0].clone();
-    assert_eq!(refused["code"], "no_verify_key");
-    let message = refused["message"].as_str().unwrap();
-    assert!(
-        message.contains("models.verify_key") && message.contains("ltr-trainer keygen"),
-        "{message}"
-    );
-    assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], "model_refused");
-
-    keys::write_verifying_key(&site.settings.models.verify_key, &site.key.verifying_key()).unwrap();
-    notify(&running, VERSION).await.ok();
-    assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], json!(null));
 }
 
 #[tokio::test]

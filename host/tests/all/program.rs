@@ -38,7 +38,7 @@ fn a_wrong_setting_ends_it_with_code_2_and_one_line_that_names_it() {
 #[test]
 fn the_configuration_is_printed_with_every_section_and_no_secret() {
     let (code, page, _) =
-        run(ltr_host(&["serve", "--print-config"]).env("LTR_HOST__ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush"));
+        run(ltr_host(&["serve", "--print-config"]).env("LTR_CLIENT__TOKEN", "hush-hush-hush-hush-hush-hush-hush"));
     assert_eq!(code, 0);
     for text in [
         "[host]",
@@ -179,10 +179,13 @@ fn a_gateway_that_is_not_there_is_a_failure_and_not_a_refusal() {
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_then_ends_well() {
     let folder = tempfile::tempdir().unwrap();
+    let (code, made, _) = run(&mut ltr_host(&["token", "ops", "--role", "admin", "--role", "rank"]));
+    let (token, entry) = made.split_once('\n').unwrap();
+    assert_eq!(code, 0);
     let mut gateway = ltr_host(&["serve"])
         .current_dir(folder.path())
         .env("LTR_HOST__LISTEN", "127.0.0.1:0")
-        .env("LTR_HOST__ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush")
+        .env("LTR_ACCESS__TOKENS", format!("[{}]", entry.trim()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -203,9 +206,9 @@ fn it_serves_until_it_is_told_to_stop_and_then_ends_well() {
         "--url",
         &format!("http://{address}"),
         "--token",
-        "hush-hush-hush-hush-hush-hush-hush",
+        token,
     ]));
-    assert!(code != 0, "there is nothing to promote: {error}");
+    assert!(code != 0 && error.contains("no challenger"), "{error}");
 
     let stopped = Command::new("kill")
         .arg("-TERM")
@@ -216,7 +219,7 @@ fn it_serves_until_it_is_told_to_stop_and_then_ends_well() {
     let mut log = String::new();
     gateway.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert_eq!(gateway.wait().unwrap().code(), Some(0), "{log}");
-    assert!(!log.contains("hush-hush-hush-hush-hush-hush-hush"));
+    assert!(!log.contains(token), "{log}");
     let salt = std::fs::metadata(folder.path().join("var/keys/privacy.salt")).unwrap();
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&salt.permissions()) & 0o777,

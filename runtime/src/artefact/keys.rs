@@ -92,7 +92,7 @@ fn read(path: &Path) -> Result<[u8; 32], KeyError> {
     Ok(bytes)
 }
 
-fn io_error(path: &Path, source: io::Error) -> KeyError {
+pub(super) fn io_error(path: &Path, source: io::Error) -> KeyError {
     KeyError::Io {
         path: path.to_owned(),
         source,

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
-use super::{ArtefactError, MANIFEST, MANIFEST_VERSION, Manifest, SIGNATURE, is_plain_name, read};
+use super::{ArtefactError, MANIFEST, MANIFEST_VERSION, Manifest, SIGNATURE, is_plain_name, read, signature};
 
 /// Writes `{models_dir}/{manifest.version}/` with these files, the manifest (its `files` filled in here) and
 /// its signature. Everything is written to a hidden sibling, flushed to the disk, and moved into place by one
@@ -42,7 +42,7 @@ pub fn publish(
         }
     }
     let manifest_bytes = to_json(&manifest)?;
-    let signature = hex::encode(key.sign(&manifest_bytes).to_bytes()) + "\n";
+    let signature = signature::sign(&manifest_bytes, key);
 
     let target = models_dir.join(&manifest.version);
     fs::create_dir_all(models_dir).map_err(ArtefactError::io(models_dir))?;

@@ -4,17 +4,19 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-use super::{Artefact, ArtefactError, MANIFEST, MANIFEST_VERSION, Manifest, SCORER, SIGNATURE, is_plain_name};
+use super::{
+    Artefact, ArtefactError, Distrust, KeyId, KeyRing, MANIFEST, MANIFEST_VERSION, Manifest, SCORER, SIGNATURE,
+    is_plain_name, signature,
+};
 
 pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_SIGNATURE_BYTES: u64 = 256;
 const MAX_SCORER_BYTES: u64 = 1 << 30;
 const MAX_FILES: usize = 64;
 
-pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+pub(super) fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
     if !is_plain_name(version) {
         return Err(ArtefactError::BadVersion {
             version: version.chars().take(100).collect(),
@@ -27,7 +29,7 @@ pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Resu
             dir: models_dir.to_owned(),
         });
     }
-    let manifest = signed_manifest(&dir, key)?;
+    let (manifest, signed_by) = signed_manifest(&dir, ring)?;
     check(&manifest, version)?;
     let mut scorer = Vec::new();
     for (name, expected) in &manifest.files {
@@ -48,23 +50,31 @@ pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Resu
             });
         }
     }
-    Ok((Artefact { dir, manifest }, scorer))
+    let artefact = Artefact {
+        dir,
+        manifest,
+        signed_by,
+    };
+    Ok((artefact, scorer))
 }
 
-/// The manifest, parsed only after its bytes turned out to be signed.
-fn signed_manifest(dir: &Path, key: &VerifyingKey) -> Result<Manifest, ArtefactError> {
-    let signature = match read_bounded(&dir.join(SIGNATURE), MAX_SIGNATURE_BYTES) {
-        Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(ArtefactError::Unsigned(dir.to_owned()));
-        }
-        signature => signature?,
+/// The manifest, parsed only after its bytes turned out to be signed by a key that the ring trusts.
+fn signed_manifest(dir: &Path, ring: &KeyRing) -> Result<(Manifest, Option<KeyId>), ArtefactError> {
+    let line = match read_bounded(&dir.join(SIGNATURE), MAX_SIGNATURE_BYTES) {
+        Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        line => Some(line?),
     };
     let bytes = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
-    let mut raw = [0; Signature::BYTE_SIZE];
-    hex::decode_to_slice(signature.trim_ascii(), &mut raw).map_err(|_| ArtefactError::BadSignature)?;
-    key.verify_strict(&bytes, &Signature::from_bytes(&raw))
-        .map_err(|_| ArtefactError::BadSignature)?;
-    serde_json::from_slice(&bytes).map_err(|e| ArtefactError::BadManifest(e.to_string()))
+    let signed_by = match line {
+        Some(line) => Some(signature::verify(&bytes, &line, ring)?),
+        None => {
+            ring.vouches(None)
+                .map_err(|_: Distrust| ArtefactError::Unsigned(dir.to_owned()))?;
+            None
+        }
+    };
+    let manifest = serde_json::from_slice(&bytes).map_err(|e| ArtefactError::BadManifest(e.to_string()))?;
+    Ok((manifest, signed_by))
 }
 
 fn check(manifest: &Manifest, version: &str) -> Result<(), ArtefactError> {

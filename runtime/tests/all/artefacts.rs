@@ -5,7 +5,7 @@ use std::path::Path;
 
 use evil::{Behaviour, Fault, When};
 use runtime::artefact::keys::{self, SigningKey};
-use runtime::artefact::{self, ArtefactError, Golden, Manifest, admit, open, publish, versions};
+use runtime::artefact::{self, ArtefactError, Golden, KeyId, KeyRing, Manifest, admit, open, publish, versions};
 use runtime::{Window, artefact::Artefact};
 
 use crate::{NAMES, engine};
@@ -14,6 +14,10 @@ const VERSION: &str = "20261123T021500Z";
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
+}
+
+fn ring() -> KeyRing {
+    KeyRing::of("publish", key().verifying_key())
 }
 
 fn manifest() -> Manifest {
@@ -55,14 +59,14 @@ fn published() -> tempfile::TempDir {
 }
 
 fn open_code(dir: &Path, version: &str) -> &'static str {
-    open(dir, version, &key().verifying_key()).map_or_else(|e| e.code(), |_| "opened")
+    open(dir, version, &ring()).map_or_else(|e| e.code(), |_| "opened")
 }
 
 #[test]
 fn what_was_published_is_opened_and_admitted_as_it_was() {
     let dir = published();
     assert_eq!(versions(dir.path()).unwrap(), [VERSION]);
-    let (found, wasm) = open(dir.path(), VERSION, &key().verifying_key()).unwrap();
+    let (found, wasm) = open(dir.path(), VERSION, &ring()).unwrap();
     assert_eq!(
         Manifest {
             files: Default::default(),
@@ -76,23 +80,36 @@ fn what_was_published_is_opened_and_admitted_as_it_was() {
 }
 
 #[test]
-fn one_changed_byte_in_any_file_is_noticed() {
-    let files = [
-        (artefact::MODEL, "hash_mismatch"),
-        (artefact::FEATURE_MAP, "hash_mismatch"),
-        (artefact::SCORER, "hash_mismatch"),
-        (artefact::MANIFEST, "bad_signature"),
-        (artefact::SIGNATURE, "bad_signature"),
-    ];
-    for (name, code) in files {
-        let dir = published();
+fn one_flipped_bit_in_any_file_is_noticed_and_the_file_is_named() {
+    let dir = published();
+    for name in [
+        artefact::MODEL,
+        artefact::FEATURE_MAP,
+        artefact::SCORER,
+        artefact::MANIFEST,
+        artefact::SIGNATURE,
+    ] {
         let path = dir.path().join(VERSION).join(name);
-        let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        assert_eq!(open_code(dir.path(), VERSION), code, "{name}");
+        let sound = fs::read(&path).unwrap();
+        let bits = sound.len() * 8;
+        // Every bit of the signature, of which some can be written in two ways; elsewhere from one end to the other.
+        let tried = if name == artefact::SIGNATURE { bits } else { 60 };
+        for bit in (0..bits).step_by(bits.div_ceil(tried)) {
+            let mut bytes = sound.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            let error = open(dir.path(), VERSION, &ring()).unwrap_err();
+            let expected: &[&str] = match name {
+                artefact::SIGNATURE => &["bad_signature", "unknown_key"],
+                artefact::MANIFEST => &["bad_signature"],
+                _ => &["hash_mismatch"],
+            };
+            assert!(expected.contains(&error.code()), "bit {bit} of {name}: {error}");
+            assert!(error.to_string().contains(name), "bit {bit} of {name}: {error}");
+        }
+        fs::write(&path, sound).unwrap();
     }
+    assert_eq!(open_code(dir.path(), VERSION), "opened");
 }
 
 #[test]
@@ -109,10 +126,64 @@ fn a_missing_file_is_noticed() {
 }
 
 #[test]
-fn another_key_does_not_open_it() {
+fn another_key_does_not_open_it_and_the_refusal_names_both() {
     let dir = published();
     let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
-    assert_eq!(open(dir.path(), VERSION, &other).unwrap_err().code(), "bad_signature");
+    let error = open(dir.path(), VERSION, &KeyRing::of("other", other)).unwrap_err();
+    assert_eq!(error.code(), "unknown_key");
+    for name in [KeyId::of(&key().verifying_key()), KeyId::of(&other)] {
+        assert!(error.to_string().contains(&name.to_string()), "{error}");
+    }
+    // The id only says which key to try: with another's, the signature does not hold.
+    let signature = dir.path().join(VERSION).join(artefact::SIGNATURE);
+    let line = fs::read_to_string(&signature).unwrap();
+    let (own, others) = (KeyId::of(&key().verifying_key()), KeyId::of(&other));
+    fs::write(&signature, line.replace(&own.to_string(), &others.to_string())).unwrap();
+    let error = open(dir.path(), VERSION, &KeyRing::of("other", other)).unwrap_err();
+    assert_eq!(error.code(), "bad_signature");
+}
+
+#[test]
+fn any_trusted_key_of_the_ring_opens_it_and_a_revoked_one_is_named() {
+    let dir = published();
+    let keys = dir.path().join("keys");
+    let [old, new] = ["publish-2025", "publish-2026"].map(|name| keys.join(format!("{name}.pub")));
+    let code = || open(dir.path(), VERSION, &KeyRing::read(&keys).unwrap()).map_or_else(|e| e.code(), |_| "opened");
+    assert_eq!(code(), "unknown_key", "no directory is a ring without keys");
+    keys::write_verifying_key(&new, &SigningKey::from_bytes(&[8; 32]).verifying_key()).unwrap();
+    assert_eq!(code(), "unknown_key");
+    keys::write_verifying_key(&old, &key().verifying_key()).unwrap();
+    assert_eq!(code(), "opened");
+    let found = open(dir.path(), VERSION, &KeyRing::read(&keys).unwrap()).unwrap().0;
+    assert_eq!(found.signed_by, Some(KeyId::of(&key().verifying_key())));
+
+    // Revoked is revoked, even where the file under its old name was forgotten.
+    fs::copy(&old, keys.join("publish-2025.revoked")).unwrap();
+    assert_eq!(code(), "revoked_key");
+    fs::remove_file(&old).unwrap();
+    let error = open(dir.path(), VERSION, &KeyRing::read(&keys).unwrap()).unwrap_err();
+    assert_eq!(error.code(), "revoked_key");
+    assert!(error.to_string().contains("publish-2025"), "{error}");
+
+    fs::write(keys.join("notes.txt"), "no key").unwrap();
+    KeyRing::read(&keys).unwrap();
+    fs::write(keys.join("torn.pub"), "no key").unwrap();
+    let error = KeyRing::read(&keys).unwrap_err();
+    assert!(error.to_string().contains("torn.pub"), "{error}");
+}
+
+#[test]
+fn an_unsigned_artefact_opens_only_where_that_is_allowed() {
+    let dir = published();
+    fs::remove_file(dir.path().join(VERSION).join(artefact::SIGNATURE)).unwrap();
+    assert_eq!(open_code(dir.path(), VERSION), "unsigned");
+    let lax = KeyRing::default().allowing_unsigned(true);
+    assert_eq!(open(dir.path(), VERSION, &lax).unwrap().0.signed_by, None);
+    // Its files are still held to its manifest, and a signature that is there must hold.
+    fs::write(dir.path().join(VERSION).join(artefact::MODEL), "other").unwrap();
+    assert_eq!(open(dir.path(), VERSION, &lax).unwrap_err().code(), "hash_mismatch");
+    let signed = published();
+    assert_eq!(open(signed.path(), VERSION, &lax).unwrap_err().code(), "unknown_key");
 }
 
 #[test]
@@ -267,6 +338,7 @@ fn admit_code(change: impl FnOnce(&mut Manifest), behaviour: Behaviour) -> &'sta
     let artefact = Artefact {
         dir: "unused".into(),
         manifest,
+        signed_by: None,
     };
     admit(&engine(), &artefact, &evil::component(NAMES, behaviour)).map_or_else(|e| e.code(), |_| "admitted")
 }

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 const TOKEN: &str = "token-of-the-gateway-tests";
+/// Its entry: `access.tokens` has hashes only.
+const TOKENS: &str = r#"[{ name = "tests", roles = ["ingest", "rank", "admin"], sha256 = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc" }]"#;
 /// Only against a test that hangs; nothing here is expected to take that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Lawyers of a case on which a component with `When::ValuesOver(SMALL_VALUES)` misbehaves.
@@ -39,7 +41,7 @@ impl Site {
     pub fn new() -> Site {
         let dir = TempDir::new().unwrap();
         let key = keys::generate_key().unwrap();
-        keys::write_verifying_key(&dir.path().join("var/keys/publish.pub"), &key.verifying_key()).unwrap();
+        keys::write_verifying_key(&dir.path().join("var/keys/trusted/publish.pub"), &key.verifying_key()).unwrap();
         Site {
             dir,
             env: Vec::new(),
@@ -71,7 +73,7 @@ impl Site {
         command.arg("serve").current_dir(self.path()).env_clear();
         command
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
-            .env("LTR_HOST__ADMIN_TOKEN", TOKEN);
+            .env("LTR_ACCESS__TOKENS", TOKENS);
         command.envs(self.env.iter().copied()).stdin(Stdio::null());
         command
     }
@@ -253,7 +255,8 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<Answer, reqwest::Error> {
         let start = Instant::now();
-        let mut request = self.http.post(format!("{}{path}", self.address)).body(body);
+        let request = self.http.post(format!("{}{path}", self.address));
+        let mut request = request.bearer_auth(TOKEN).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -290,9 +293,8 @@ impl Client {
     }
 
     pub async fn set_weight(&self, weight: u8) {
-        let token = format!("Bearer {TOKEN}");
         let body = json!({ "weight": weight }).to_string().into();
-        let answer = self.post("/rollout/weight", &[("authorization", &token)], body).await;
+        let answer = self.post("/rollout/weight", &[], body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 

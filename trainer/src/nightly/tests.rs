@@ -68,10 +68,10 @@ async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display());
     settings.lake.dir = dir.path().join("lake");
     settings.models.dir = dir.path().join("models");
-    settings.models.verify_key = dir.path().join("publish.pub");
+    settings.models.trusted_keys = dir.path().join("trusted");
     settings.publish.signing_key = dir.path().join("publish.key");
     settings.publish.notify_url = String::new();
-    crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
+    crate::keygen::run(&Default::default(), &settings).unwrap();
     let store = Store::open(&settings.database.url).await.unwrap();
     let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
     store.append(&records).await.unwrap();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
+use settings::Secret;
 
 /// Waits between attempts; one attempt more than there are waits.
 const WAITS: [Duration; 3] = [
@@ -15,11 +16,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// POSTs `{"version": version}` to `url`, again where the gateway is away or reports a failure of
 /// its own; an answer of 4xx is final.
-pub(super) async fn notify(url: &str, version: &str) -> anyhow::Result<()> {
+pub(super) async fn notify(url: &str, token: &Secret, version: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let mut waits = WAITS.iter();
     loop {
-        let error = match post(&client, url, version).await {
+        let error = match post(&client, url, token, version).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -41,13 +42,12 @@ struct Refused {
     body: String,
 }
 
-async fn post(client: &reqwest::Client, url: &str, version: &str) -> anyhow::Result<()> {
-    let answer = client
-        .post(url)
-        .json(&json!({ "version": version }))
-        .send()
-        .await
-        .with_context(|| format!("POST {url}"))?;
+async fn post(client: &reqwest::Client, url: &str, token: &Secret, version: &str) -> anyhow::Result<()> {
+    let mut request = client.post(url).json(&json!({ "version": version }));
+    if !token.is_empty() {
+        request = request.bearer_auth(token.expose());
+    }
+    let answer = request.send().await.with_context(|| format!("POST {url}"))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());

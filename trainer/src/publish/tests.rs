@@ -17,10 +17,10 @@ fn evaluated(cases: usize, seed: u64) -> (TempDir, Settings, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = crate::evaluate::tests::settings();
     settings.models.dir = dir.path().join("models");
-    settings.models.verify_key = dir.path().join("publish.pub");
+    settings.models.trusted_keys = dir.path().join("trusted");
     settings.publish.signing_key = dir.path().join("publish.key");
     settings.publish.notify_url = String::new();
-    crate::keygen::run(&crate::keygen::Args { force: false }, &settings).unwrap();
+    crate::keygen::run(&Default::default(), &settings).unwrap();
     let (run, matrix) = trained(&dir, &synthetic(cases, seed), &settings);
     evaluate(&run, &matrix, &settings).unwrap();
     (dir, settings, run, matrix)
@@ -39,9 +39,9 @@ async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from
     };
     assert_eq!((published.version.as_str(), published.notified), (VERSION, None));
 
-    let key = keys::read_verifying_key(&settings.models.verify_key).unwrap();
+    let ring = artefact::KeyRing::read(&settings.models.trusted_keys).unwrap();
     let models = settings.models.dir.join("ltr");
-    let (artefact, wasm) = artefact::open(&models, VERSION, &key).unwrap();
+    let (artefact, wasm) = artefact::open(&models, VERSION, &ring).unwrap();
     let scorer = artefact::admit(&Engine::new(limits(&settings)).unwrap(), &artefact, &wasm).unwrap();
     assert_eq!(scorer.description().model_version, VERSION);
     assert_eq!(scorer.description().feature_names, settings.schema().names());

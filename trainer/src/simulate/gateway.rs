@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use settings::Secret;
 use uuid::Uuid;
 
 /// How long an answer may take before the run is given up.
@@ -18,6 +19,7 @@ const SHOWN_BODY: usize = 2_000;
 pub struct Gateway {
     client: reqwest::Client,
     url: Url,
+    token: Secret,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +45,7 @@ pub struct Receipt {
 }
 
 impl Gateway {
-    pub fn new(url: &str) -> anyhow::Result<Gateway> {
+    pub fn new(url: &str, token: &Secret) -> anyhow::Result<Gateway> {
         let url: Url = url
             .parse()
             .with_context(|| format!("--url {url:?}: not a URL; an example is http://127.0.0.1:8080"))?;
@@ -51,7 +53,11 @@ impl Gateway {
             bail!("--url {url}: its scheme must be http");
         }
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        Ok(Gateway { client, url })
+        Ok(Gateway {
+            client,
+            url,
+            token: token.clone(),
+        })
     }
 
     /// Asks for a ranking.
@@ -107,9 +113,14 @@ impl Gateway {
     }
 
     fn post(&self, path: &str, now: DateTime<Utc>) -> RequestBuilder {
-        self.client
+        let request = self
+            .client
             .post(self.endpoint(path))
-            .header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true))
+            .header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true));
+        match self.token.is_empty() {
+            true => request,
+            false => request.bearer_auth(self.token.expose()),
+        }
     }
 
     fn endpoint(&self, path: &str) -> String {

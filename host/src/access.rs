@@ -1,0 +1,153 @@
+//! Who calls, and what they may do: bearer tokens with roles.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use settings::Role;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::errors::ApiError;
+use crate::gateway::Gateway;
+
+/// The configured tokens, by their hashes.
+pub struct Access {
+    tokens: Vec<Arc<Known>>,
+}
+
+/// A configured token.
+#[derive(Debug)]
+pub struct Known {
+    pub name: String,
+    roles: Vec<Role>,
+    hash: [u8; 32],
+}
+
+/// Who sent a request; every request has it as an extension.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// It carries no token.
+    Anonymous,
+    /// It carries a token that is not configured.
+    Stranger,
+    Known(Arc<Known>),
+}
+
+/// What a route asks of its caller.
+#[derive(Clone, Copy)]
+pub struct Need {
+    pub role: Role,
+    /// Whether anybody may while no token is configured at all. The gateway then listens on loopback alone.
+    pub open_by_default: bool,
+}
+
+impl Access {
+    /// # Panics
+    /// Where `validate` would refuse the settings.
+    pub fn new(settings: &settings::Access) -> Access {
+        let known = |token: &settings::Token| Known {
+            name: token.name.clone(),
+            roles: token.roles.clone(),
+            hash: token.hash().expect("validate has accepted the tokens"),
+        };
+        Access {
+            tokens: settings.tokens.iter().map(|token| Arc::new(known(token))).collect(),
+        }
+    }
+
+    /// Compares hashes, every one of them and in constant time, so that the time taken says nothing.
+    pub fn identify(&self, headers: &HeaderMap) -> Caller {
+        let Some(token) = bearer(headers) else {
+            return Caller::Anonymous;
+        };
+        let hash = Sha256::digest(token);
+        let mut caller = Caller::Stranger;
+        for known in &self.tokens {
+            if known.hash.ct_eq(&hash).into() {
+                caller = Caller::Known(known.clone());
+            }
+        }
+        caller
+    }
+
+    /// # Errors
+    /// 401 without a token that is known, 403 where its roles do not suffice.
+    fn check(&self, caller: &Caller, need: Need) -> Result<(), ApiError> {
+        let role = need.role.name();
+        if self.tokens.is_empty() {
+            return match need.open_by_default {
+                true => Ok(()),
+                false => Err(refused(
+                    StatusCode::FORBIDDEN,
+                    "no_tokens",
+                    format!(
+                        "no token is configured (access.tokens), so nobody may do this; `ltr-host token NAME --role {role}` makes one"
+                    ),
+                )),
+            };
+        }
+        match caller {
+            Caller::Anonymous => Err(refused(
+                StatusCode::UNAUTHORIZED,
+                "no_token",
+                format!("this call needs a token with the role {role}, in the header Authorization: Bearer TOKEN"),
+            )),
+            Caller::Stranger => Err(refused(
+                StatusCode::UNAUTHORIZED,
+                "unknown_token",
+                "the token in the header Authorization is not known here: no entry of access.tokens has its SHA-256",
+            )),
+            Caller::Known(known) if known.roles.contains(&need.role) => Ok(()),
+            Caller::Known(known) => Err(refused(
+                StatusCode::FORBIDDEN,
+                "wrong_role",
+                format!(
+                    "the token of {} has the role {}; this call needs {role} (access.tokens)",
+                    known.name,
+                    known
+                        .roles
+                        .iter()
+                        .map(|role| role.name())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            )),
+        }
+    }
+}
+
+impl Caller {
+    /// Who is said to have done it.
+    pub fn name(&self) -> &str {
+        match self {
+            Caller::Known(known) => &known.name,
+            Caller::Anonymous | Caller::Stranger => "anonymous",
+        }
+    }
+}
+
+/// Lets a request through if its caller may.
+pub async fn require(
+    State((gateway, need)): State<(Arc<Gateway>, Need)>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    gateway.access.check(&caller, need)?;
+    Ok(next.run(request).await)
+}
+
+fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError::new(status, code, message)
+}
+
+/// What stands behind `Bearer` in the header Authorization.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}

@@ -1,0 +1,34 @@
+//! The key ring and the models that serve already: what it no longer vouches for is unloaded.
+
+use chrono::Utc;
+use runtime::artefact::KeyRing;
+
+use super::{Models, Refusal};
+
+impl Models {
+    /// Unloads every model that `ring` does not vouch for. Requests that are being answered keep theirs; then
+    /// legacy answers, and what took the champion's place before it was promoted does not take it again.
+    pub fn hold_to(&self, ring: &KeyRing) {
+        let mut serving = (*self.serving()).clone();
+        let mut unloaded = Vec::new();
+        for slot in [&mut serving.champion, &mut serving.challenger] {
+            let Some(model) = slot else { continue };
+            if let Err(distrust) = ring.vouches(model.signed_by) {
+                unloaded.push(Refusal {
+                    version: model.version.clone(),
+                    code: distrust.code(),
+                    message: format!("it was loaded, and is unloaded: {distrust}"),
+                });
+                *slot = None;
+            }
+        }
+        if unloaded.is_empty() {
+            return;
+        }
+        serving.champion_lost |= self.serving().champion.is_some() && serving.champion.is_none();
+        self.swap(serving);
+        for refusal in unloaded {
+            self.refuse(refusal, Utc::now());
+        }
+    }
+}

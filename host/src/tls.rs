@@ -1,0 +1,99 @@
+//! TLS, with certificates that are replaced under traffic.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// Certificates that cannot be used. Never holds key material.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {}: {reason}", file.display())]
+pub struct TlsError {
+    key: &'static str,
+    file: PathBuf,
+    reason: String,
+}
+
+/// The certificates of a gateway, read again at [`Tls::reload`].
+pub struct Tls {
+    files: settings::Tls,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// # Errors
+    /// Files that cannot be read, hold nothing of use, or do not belong together.
+    pub fn open(files: &settings::Tls) -> Result<Tls, TlsError> {
+        Ok(Tls {
+            config: RwLock::new(Arc::new(config(files)?)),
+            files: files.clone(),
+        })
+    }
+
+    /// New connections get what the files hold now; open ones go on with what they have.
+    ///
+    /// # Errors
+    /// As [`Tls::open`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let fresh = Arc::new(config(&self.files)?);
+        *self.config.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
+        Ok(())
+    }
+
+    /// For one connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let config = self.config.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        config.clone().into()
+    }
+}
+
+fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("ring has every cipher of both versions");
+    let ca_file = &files.client_ca_file;
+    let builder = if ca_file.as_os_str().is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let refused = |reason: String| wrong("tls.client_ca_file", ca_file, reason);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates("tls.client_ca_file", ca_file)? {
+            roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        builder.with_client_cert_verifier(verifier.map_err(|error| refused(error.to_string()))?)
+    };
+    let chain = certificates("tls.cert_file", &files.cert_file)?;
+    let refused = |reason: String| wrong("tls.key_file", &files.key_file, reason);
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| refused(error.to_string()))?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| refused(error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refused = |reason: String| wrong(key, file, reason);
+    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| refused(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(refused("there is no certificate in it (PEM)".into())),
+        false => Ok(found),
+    }
+}
+
+fn wrong(key: &'static str, file: &Path, reason: String) -> TlsError {
+    TlsError {
+        key,
+        file: file.to_owned(),
+        reason,
+    }
+}

@@ -1,0 +1,159 @@
+//! Who may do what.
+
+use axum::http::Method;
+use serde_json::json;
+use settings::Role;
+
+use crate::{Answer, Running, Site, TOKEN, VERSION, case, token};
+
+/// Each guarded route, the role it needs, and a body that it reads.
+const ROUTES: [(&str, Role); 7] = [
+    ("/rank", Role::Rank),
+    ("/ltr/score", Role::Rank),
+    ("/events", Role::Ingest),
+    ("/models/notify", Role::Admin),
+    ("/rollout/promote", Role::Admin),
+    ("/rollout/rollback", Role::Admin),
+    ("/rollout/weight", Role::Admin),
+];
+
+async fn post_as(running: &Running, path: &str, authorization: Option<&str>) -> Answer {
+    let header = authorization.map(|value| ("authorization", value));
+    running
+        .send_bare(Method::POST, path, header.as_slice(), r#"{"weight": 50}"#)
+        .await
+}
+
+#[tokio::test]
+async fn each_route_takes_the_tokens_of_its_role_and_no_others() {
+    let mut site = Site::new();
+    site.settings.access.tokens = Role::ALL
+        .map(|role| token(role.name(), &format!("secret of {}", role.name()), &[role]))
+        .to_vec();
+    let running = site.start().await;
+    for (path, needed) in ROUTES {
+        for role in Role::ALL {
+            let answer = post_as(&running, path, Some(&format!("Bearer secret of {}", role.name()))).await;
+            if role == needed {
+                assert!(![401, 403].contains(&answer.status.as_u16()), "{path} as {role:?}");
+                continue;
+            }
+            let error = answer.refused(403);
+            assert_eq!(error["code"], "wrong_role");
+            let message = error["message"].as_str().unwrap();
+            assert!(
+                message.contains(role.name()) && message.contains(needed.name()) && !message.contains("secret"),
+                "{path}: {message}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_known_token_the_answer_says_what_to_send_and_repeats_no_token() {
+    let site = Site::new();
+    let running = site.start().await;
+    for (path, role) in ROUTES {
+        for (authorization, code) in [
+            (None, "no_token"),
+            (Some(TOKEN.to_owned()), "no_token"),
+            (Some(format!("Basic {TOKEN}")), "no_token"),
+            (Some(format!("Bearer {TOKEN}x")), "unknown_token"),
+            (Some("Bearer ".to_owned()), "unknown_token"),
+        ] {
+            let answer = post_as(&running, path, authorization.as_deref()).await;
+            let error = answer.refused(401);
+            assert_eq!(error["code"], code, "{path} {authorization:?}");
+            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"ltr\"");
+            assert!(!String::from_utf8_lossy(&answer.body).contains(TOKEN));
+            if code == "no_token" {
+                let message = error["message"].as_str().unwrap();
+                assert!(
+                    message.contains("Authorization: Bearer") && message.contains(role.name()),
+                    "{message}"
+                );
+            }
+        }
+    }
+    assert_eq!(running.get("/rollout").await.ok()["weight"], 0);
+    // The name of the scheme is in any case.
+    let answer = post_as(&running, "/rollout/rollback", Some(&format!("bearer {TOKEN}"))).await;
+    answer.ok();
+}
+
+#[tokio::test]
+async fn what_shows_a_state_needs_no_token() {
+    let site = Site::new();
+    let running = site.start().await;
+    for path in ["/rollout", "/models", "/healthz", "/readyz", "/metrics"] {
+        let answer = running.send_bare(Method::GET, path, &[], "").await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
+    let mut site = Site::new();
+    site.settings.access.tokens.clear();
+    site.publish(VERSION, evil::Behaviour::Honest);
+    let running = site.start().await;
+    let answer = running.send_bare(Method::POST, "/rank", &[], case(1).to_string()).await;
+    answer.ok();
+    let body = json!({ "version": VERSION }).to_string();
+    let answer = running
+        .send_bare(Method::POST, "/models/notify?wait=1", &[], body)
+        .await;
+    answer.ok();
+    for authorization in [None, Some("Bearer "), Some("Bearer anything")] {
+        for (path, _) in &ROUTES[4..] {
+            let error = post_as(&running, path, authorization).await.refused(403);
+            assert_eq!(error["code"], "no_tokens");
+            assert!(error["message"].as_str().unwrap().contains("access.tokens"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_history_names_the_owner_of_the_token() {
+    let mut site = Site::new();
+    site.settings
+        .access
+        .tokens
+        .push(token("night-shift", "hush", &[Role::Admin]));
+    let running = site.start().await;
+    post_as(&running, "/rollout/weight", Some("Bearer hush")).await.ok();
+    let history = running.get("/rollout").await.ok()["history"].clone();
+    assert_eq!(history[0]["actor"], "night-shift", "{history}");
+}
+
+#[tokio::test]
+async fn operators_can_have_an_address_of_their_own() {
+    let site = Site::new();
+    let running = site.start().await;
+    let data = running.gateway.data_router();
+    let admin = running.gateway.admin_router();
+    for (router, served, absent) in [
+        (
+            data,
+            ["/rank", "/ltr/score", "/events"].as_slice(),
+            ["/rollout", "/models", "/metrics"].as_slice(),
+        ),
+        (
+            admin,
+            &["/rollout", "/models", "/metrics"],
+            &["/rank", "/ltr/score", "/events"],
+        ),
+    ] {
+        let side = Running {
+            router,
+            gateway: running.gateway.clone(),
+            written: tokio::spawn(async {}),
+        };
+        for path in served.iter().chain(&["/healthz", "/readyz"]) {
+            assert_ne!(side.get(path).await.status, 404, "{path}");
+        }
+        for path in absent {
+            assert_eq!(side.get(path).await.status, 404, "{path}");
+        }
+    }
+}

@@ -10,10 +10,12 @@ use anyhow::{Context, Result, ensure};
 pub const CLIENTS: usize = 16;
 
 /// What is sent to whom.
-pub struct Target {
+pub struct Target<'a> {
     pub url: String,
-    /// Posted as JSON; with none, requests are GETs.
-    pub body: Option<PathBuf>,
+    /// Posted as JSON.
+    pub body: PathBuf,
+    /// Bearer token; who does not ask for one ignores it.
+    pub token: &'a str,
 }
 
 /// What came of it.
@@ -38,7 +40,7 @@ impl Load {
 ///
 /// # Errors
 /// There is no h2load, or an answer is not 2xx.
-pub fn run(target: &Target, seconds: u32, rate: Option<f64>, work: &Path) -> Result<Load> {
+pub fn run(target: &Target<'_>, seconds: u32, rate: Option<f64>, work: &Path) -> Result<Load> {
     let log = work.join("requests.tsv");
     // h2load appends.
     let _ = fs::remove_file(&log);
@@ -49,12 +51,9 @@ pub fn run(target: &Target, seconds: u32, rate: Option<f64>, work: &Path) -> Res
     if let Some(rate) = rate {
         command.args(["--rps", &(rate / CLIENTS as f64).to_string()]);
     }
-    if let Some(body) = &target.body {
-        command
-            .arg("--data")
-            .arg(body)
-            .args(["--header", "content-type: application/json"]);
-    }
+    command.arg("--data").arg(&target.body);
+    command.args(["--header", "content-type: application/json"]);
+    command.args(["--header", &format!("authorization: Bearer {}", target.token)]);
     let output = command
         .arg(&target.url)
         .output()

@@ -148,7 +148,8 @@ impl<'a> Bench<'a> {
     fn load(&self, site: &Site, request: Request, rate: Option<f64>) -> Result<Load> {
         let target = Target {
             url: site.url(request.path()),
-            body: Some(self.body_path(request)),
+            body: self.body_path(request),
+            token: &self.home.token,
         };
         load::run(&target, self.args.seconds, rate, self.work)
     }

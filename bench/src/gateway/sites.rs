@@ -17,7 +17,6 @@ use serde_json::json;
 /// Carried inside the program, so that it runs from anywhere.
 const SERVICE: &str = include_str!("../../service.py");
 const PATIENCE: Duration = Duration::from_secs(60);
-const TOKEN: &str = "token-of-the-gateway-benchmark";
 
 /// A process that answers; stopped on drop, with what it started.
 pub struct Site {
@@ -93,15 +92,18 @@ fn free_address() -> Result<SocketAddr> {
 
 /// A directory with a published model, that gateways start in.
 pub struct Home {
-    pub dir: PathBuf,
+    dir: PathBuf,
     programs: PathBuf,
+    /// What callers show, and the entry that lets them in.
+    pub token: String,
+    entry: String,
 }
 
 impl Home {
     /// Publishes `component`, which has these features, as the only model.
     pub fn new(dir: PathBuf, component: &[u8], features: &[String]) -> Result<Home> {
         let key: SigningKey = keys::generate_key()?;
-        keys::write_verifying_key(&dir.join("var/keys/publish.pub"), &key.verifying_key())?;
+        keys::write_verifying_key(&dir.join("var/keys/trusted/benchmark.pub"), &key.verifying_key())?;
         let row = vec![0.5; features.len()];
         let scorer = Engine::new(Limits::default())?.load(component)?;
         let manifest = Manifest {
@@ -127,7 +129,21 @@ impl Home {
         artefact::publish(&dir.join("var/models/ltr"), files, manifest, &key)?;
         let programs = std::env::current_exe()?;
         let programs = programs.parent().context("a program lies in a directory")?.to_owned();
-        Ok(Home { dir, programs })
+        let made = Command::new(programs.join("ltr-host"))
+            .args(["token", "benchmark", "--role", "rank", "--role", "admin"])
+            .output()
+            .context("ltr-host is missing: `make build` makes it")?;
+        let made = String::from_utf8(made.stdout)?;
+        let (token, entry) = made
+            .trim_end()
+            .split_once('\n')
+            .context("`ltr-host token` gave no entry")?;
+        Ok(Home {
+            dir,
+            programs,
+            token: token.to_owned(),
+            entry: entry.to_owned(),
+        })
     }
 
     /// A gateway whose model ranks every request, and so many of them in shadow, too.
@@ -137,6 +153,7 @@ impl Home {
         command
             .arg("serve")
             .env("LTR_HOST__LISTEN", address.to_string())
+            .env("LTR_ACCESS__TOKENS", format!("[{}]", self.entry))
             .env("LTR_SHADOW__FRACTION", shadow.to_string());
         let site = Site::start(command, address, &self.dir.join("gateway.log"))?;
         let mut weight = self.program("ltr-host");
@@ -152,7 +169,7 @@ impl Home {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
-        command.current_dir(&self.dir).env("LTR_HOST__ADMIN_TOKEN", TOKEN);
+        command.current_dir(&self.dir).env("LTR_CLIENT__TOKEN", &self.token);
         command
     }
 }

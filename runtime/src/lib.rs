@@ -22,4 +22,4 @@ pub use engine::Engine;
 pub use error::{EngineError, LoadError, ScoreError};
 pub use inspect::{ComponentFacts, inspect};
 pub use limits::Limits;
-pub use scorer::Scorer;
+pub use scorer::{Instances, Scorer};

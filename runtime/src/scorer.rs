@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::contract::bindings::ScorerPre;
 use crate::inspect::ComponentFacts;
 use crate::instance::{Failure, Instance, State};
@@ -29,6 +31,19 @@ struct Pool {
     busy: usize,
     /// Calls that wait for one of them.
     waiting: usize,
+    /// Instances that were not kept after a call.
+    dropped: u64,
+}
+
+/// The instances of a scorer at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Instances {
+    /// Made and waiting for a call.
+    pub idle: usize,
+    /// In a call, or being made for one.
+    pub busy: usize,
+    /// Not kept after their call, because it failed or took too much memory, since the scorer was loaded.
+    pub dropped: u64,
 }
 
 impl Scorer {
@@ -43,6 +58,7 @@ impl Scorer {
             idle: vec![first],
             busy: 0,
             waiting: 0,
+            dropped: 0,
         });
         Scorer {
             shared: Arc::new(Shared {
@@ -72,6 +88,16 @@ impl Scorer {
     /// Values a row: the number of feature names.
     pub fn width(&self) -> usize {
         self.shared.description.feature_names.len()
+    }
+
+    /// The pool as it is now.
+    pub fn instances(&self) -> Instances {
+        let pool = self.shared.lock();
+        Instances {
+            idle: pool.idle.len(),
+            busy: pool.busy,
+            dropped: pool.dropped,
+        }
     }
 
     /// Numbers an explained row gets: for each output a contribution a feature and the expected value.
@@ -198,12 +224,14 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let max_growth = self.shared.limits.max_kept_growth_bytes;
-        let kept = self
-            .instance
-            .take()
-            .filter(|instance| self.keep && instance.growth() <= max_growth);
+        let used = self.instance.take();
+        let (kept, dropped) = match used {
+            Some(instance) if self.keep && instance.growth() <= max_growth => (Some(instance), None),
+            other => (None, other),
+        };
         let mut pool = self.shared.lock();
         pool.busy -= 1;
+        pool.dropped += u64::from(dropped.is_some());
         pool.idle.extend(kept);
         // Waking nobody would still be a system call.
         let awaited = pool.waiting > 0;

@@ -4,6 +4,7 @@ mod artefacts;
 mod hostile;
 mod loading;
 mod pool;
+mod zoo;
 
 use std::time::Duration;
 

@@ -196,12 +196,17 @@ impl Gateway {
             .route("/rollout/promote", post(rollout::promote))
             .route("/rollout/rollback", post(rollout::rollback))
             .route("/rollout/weight", post(rollout::weight))
-            .route("/metrics", get(async || observe::recorder().render()))
+            .route("/metrics", get(metrics))
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(ready))
             .layer(middleware::from_fn(observe::time_request))
             .with_state(self.clone())
     }
+}
+
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
+    gateway.models.show_breakers();
+    observe::recorder().render()
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {

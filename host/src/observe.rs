@@ -42,6 +42,14 @@ fn describe() {
         "Answers whose impression or shadow record was not kept"
     );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
+    describe_gauge!(
+        "ltr_breaker_state",
+        "Whether a model is asked: 0 closed (yes), 1 half-open (one call probes), 2 open (no), by role"
+    );
+    describe_counter!(
+        "ltr_breaker_opened_total",
+        "Times that a model kept failing and was left alone, by role"
+    );
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(
         "ltr_hit3",

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use runtime::{Output, Scorer};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-pub use breaker::Breaker;
+pub use breaker::{Breaker, BreakerFacts, Position};
 pub use load::{Loader, Refusal};
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
@@ -69,6 +69,11 @@ impl Serving {
         }
     }
 
+    /// Both slots by their role.
+    pub fn slots(&self) -> [(&'static str, &Option<Arc<Model>>); 2] {
+        [("champion", &self.champion), ("challenger", &self.challenger)]
+    }
+
     /// Whether any model is loaded.
     pub fn any(&self) -> bool {
         self.champion.is_some() || self.challenger.is_some()
@@ -86,6 +91,8 @@ pub struct LoadedModel {
     pub trees: u32,
     pub features: Vec<String>,
     pub training_window: Option<runtime::Window>,
+    pub breaker: BreakerFacts,
+    pub instances: runtime::Instances,
 }
 
 /// The models of this gateway.
@@ -111,11 +118,8 @@ impl Models {
 
     /// Swaps the set of models; requests that are being answered keep the one they started with.
     pub fn swap(&self, serving: Serving) {
-        for (role, model) in [("champion", &serving.champion), ("challenger", &serving.challenger)] {
-            for old in [&self.serving().champion, &self.serving().challenger]
-                .into_iter()
-                .flatten()
-            {
+        for (role, model) in serving.slots() {
+            for old in self.serving().slots().into_iter().filter_map(|(_, old)| old.as_ref()) {
                 gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
             }
             if let Some(model) = model {
@@ -161,8 +165,8 @@ impl Models {
 
     pub fn loaded(&self) -> Vec<LoadedModel> {
         let serving = self.serving();
-        let roles = [("champion", &serving.champion), ("challenger", &serving.challenger)];
-        roles
+        serving
+            .slots()
             .into_iter()
             .filter_map(|(role, model)| {
                 let model = model.as_ref()?;
@@ -176,6 +180,8 @@ impl Models {
                     trees: d.trees,
                     features: d.feature_names.clone(),
                     training_window: d.training_window.clone(),
+                    breaker: model.breaker.facts(),
+                    instances: model.scorer.instances(),
                 })
             })
             .collect()
@@ -192,7 +198,7 @@ impl Models {
         rows: impl Iterator<Item = &[f64]>,
         until: Instant,
     ) -> Result<Scored, &'static str> {
-        model.breaker.admit(Instant::now())?;
+        let call = model.breaker.admit(Instant::now())?;
         let mut values = Vec::new();
         for row in rows {
             values.extend(model.columns.iter().map(|&column| row[column]));
@@ -200,14 +206,43 @@ impl Models {
         let outcome = self.call(model, values, until).await;
         match &outcome {
             Ok(scored) => {
-                model.breaker.succeeded();
+                call.succeeded();
                 histogram!("ltr_score_seconds").record(scored.took);
             }
             // Nobody could ask the component; that says nothing about it.
-            Err("busy") => model.breaker.not_asked(),
-            Err(reason) => model.breaker.failed(reason, Instant::now()),
+            Err("busy") => drop(call),
+            Err(reason) => {
+                if call.failed(reason, Instant::now()) {
+                    self.opened(model, reason);
+                }
+            }
         }
         outcome
+    }
+
+    /// Counts and reports that `model` is left alone from now on.
+    fn opened(&self, model: &Arc<Model>, reason: &'static str) {
+        let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
+        let serving = self.serving();
+        for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
+            tracing::warn!(
+                role,
+                version = model.version,
+                reason,
+                "the component keeps failing and is left alone"
+            );
+            counter!("ltr_breaker_opened_total", "role" => role).increment(1);
+        }
+    }
+
+    /// Shows the breakers as they stand now; a slot without a model has nothing that could be open.
+    pub fn show_breakers(&self) {
+        for (role, slot) in self.serving().slots() {
+            let position = slot
+                .as_ref()
+                .map_or(Position::Closed, |model| model.breaker.facts().state);
+            gauge!("ltr_breaker_state", "role" => role).set(f64::from(position as u8));
+        }
     }
 
     async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
@@ -11,10 +11,18 @@ use super::{Artefact, ArtefactError, MANIFEST, MANIFEST_VERSION, Manifest, SCORE
 
 pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_SIGNATURE_BYTES: u64 = 256;
-const MAX_SCORER_BYTES: u64 = 1 << 30;
 const MAX_FILES: usize = 64;
 
-pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+/// An artefact's bytes as they were found, none of them believed yet.
+pub struct Fetched {
+    version: String,
+    dir: PathBuf,
+    manifest: Vec<u8>,
+    signature: Vec<u8>,
+    scorer: Vec<u8>,
+}
+
+pub(super) fn fetch(models_dir: &Path, version: &str, max_scorer_bytes: u64) -> Result<Fetched, ArtefactError> {
     if !is_plain_name(version) {
         return Err(ArtefactError::BadVersion {
             version: version.chars().take(100).collect(),
@@ -27,44 +35,74 @@ pub(super) fn open(models_dir: &Path, version: &str, key: &VerifyingKey) -> Resu
             dir: models_dir.to_owned(),
         });
     }
-    let manifest = signed_manifest(&dir, key)?;
-    check(&manifest, version)?;
-    let mut scorer = Vec::new();
-    for (name, expected) in &manifest.files {
-        let path = dir.join(name);
-        let mut hasher = Sha256::new();
-        if name == SCORER {
-            scorer = read_bounded(&path, MAX_SCORER_BYTES)?;
-            hasher.update(&scorer);
-        } else {
-            io::copy(&mut open_regular(&path)?, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&path))?;
-        }
-        let found = hex::encode(hasher.finalize());
-        if found != *expected {
-            return Err(ArtefactError::HashMismatch {
-                file: name.clone(),
-                expected: expected.clone(),
-                found,
-            });
-        }
-    }
-    Ok((Artefact { dir, manifest }, scorer))
-}
-
-/// The manifest, parsed only after its bytes turned out to be signed.
-fn signed_manifest(dir: &Path, key: &VerifyingKey) -> Result<Manifest, ArtefactError> {
     let signature = match read_bounded(&dir.join(SIGNATURE), MAX_SIGNATURE_BYTES) {
         Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(ArtefactError::Unsigned(dir.to_owned()));
+            return Err(ArtefactError::Unsigned(dir));
         }
         signature => signature?,
     };
-    let bytes = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
+    let manifest = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
+    let path = dir.join(SCORER);
+    // Asked first, so that a giant costs neither memory nor time.
+    let size = open_regular(&path)?.metadata().map_err(ArtefactError::io(&path))?.len();
+    if size > max_scorer_bytes {
+        return Err(ArtefactError::TooLarge {
+            size,
+            limit: max_scorer_bytes,
+        });
+    }
+    let scorer = read_bounded(&path, max_scorer_bytes)?;
+    Ok(Fetched {
+        version: version.to_owned(),
+        dir,
+        manifest,
+        signature,
+        scorer,
+    })
+}
+
+impl Fetched {
+    /// Holds the artefact to its signature and its hashes. Gives the bytes of its component exactly as they were
+    /// hashed, so that nothing can change between the check and the use.
+    ///
+    /// # Errors
+    /// The first check that failed: signature, manifest, hash by hash. `Io` where a file that is only hashed cannot
+    /// be read.
+    pub fn verify(self, key: &VerifyingKey) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+        let manifest = signed_manifest(&self.manifest, &self.signature, key)?;
+        check(&manifest, &self.version)?;
+        for (name, expected) in &manifest.files {
+            let path = self.dir.join(name);
+            let mut hasher = Sha256::new();
+            if name == SCORER {
+                hasher.update(&self.scorer);
+            } else {
+                io::copy(&mut open_regular(&path)?, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&path))?;
+            }
+            let found = hex::encode(hasher.finalize());
+            if found != *expected {
+                return Err(ArtefactError::HashMismatch {
+                    file: name.clone(),
+                    expected: expected.clone(),
+                    found,
+                });
+            }
+        }
+        let artefact = Artefact {
+            dir: self.dir,
+            manifest,
+        };
+        Ok((artefact, self.scorer))
+    }
+}
+
+/// The manifest, parsed only after its bytes turned out to be signed.
+fn signed_manifest(manifest: &[u8], signature: &[u8], key: &VerifyingKey) -> Result<Manifest, ArtefactError> {
     let mut raw = [0; Signature::BYTE_SIZE];
     hex::decode_to_slice(signature.trim_ascii(), &mut raw).map_err(|_| ArtefactError::BadSignature)?;
-    key.verify_strict(&bytes, &Signature::from_bytes(&raw))
+    key.verify_strict(manifest, &Signature::from_bytes(&raw))
         .map_err(|_| ArtefactError::BadSignature)?;
-    serde_json::from_slice(&bytes).map_err(|e| ArtefactError::BadManifest(e.to_string()))
+    serde_json::from_slice(manifest).map_err(|e| ArtefactError::BadManifest(e.to_string()))
 }
 
 fn check(manifest: &Manifest, version: &str) -> Result<(), ArtefactError> {

@@ -299,6 +299,11 @@ pub fn check_golden(scorer: &Scorer, manifest: &Manifest) -> Result<(), AdmitErr
     }
 }
 
+/// Whether an artefact can have this version: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot.
+pub fn is_version(name: &str) -> bool {
+    is_plain_name(name)
+}
+
 /// Whether a name is safe as one component of a path, on any file system: no separator, no way up.
 fn is_plain_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cache::CodeOrigin;
 use crate::contract::bindings::ScorerPre;
 use crate::inspect::ComponentFacts;
 use crate::instance::{Failure, Instance, State};
@@ -21,6 +22,7 @@ struct Shared {
     limits: Arc<Limits>,
     description: Description,
     facts: ComponentFacts,
+    code: CodeOrigin,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -52,6 +54,7 @@ impl Scorer {
         limits: Arc<Limits>,
         description: Description,
         facts: ComponentFacts,
+        code: CodeOrigin,
         first: Instance,
     ) -> Scorer {
         let pool = Mutex::new(Pool {
@@ -66,6 +69,7 @@ impl Scorer {
                 limits,
                 description,
                 facts,
+                code,
                 pool,
                 returned: Condvar::new(),
             }),
@@ -79,6 +83,11 @@ impl Scorer {
     /// Of the component as it was loaded, lower-case hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.shared.facts.sha256
+    }
+
+    /// Where its machine code came from.
+    pub fn code(&self) -> CodeOrigin {
+        self.shared.code
     }
 
     pub fn size_bytes(&self) -> usize {
@@ -116,6 +125,27 @@ impl Scorer {
         self.in_pieces(rows, outputs, timeout, |instance, rows, expected, deadline| {
             instance.score(rows, output, expected, deadline)
         })
+    }
+
+    /// Makes sure that `instances` (at most [`Limits::max_instances`]) are there and have scored `row` once, so that
+    /// the first calls in service find memory and code in place.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn warm(&self, row: &[f64], instances: usize, timeout: Duration) -> Result<(), ScoreError> {
+        let deadline = Instant::now() + timeout;
+        let outputs = self.shared.description.outputs as usize;
+        // Held together, so that each is another one.
+        let mut places = Vec::new();
+        for _ in 0..instances.min(self.shared.limits.max_instances) {
+            places.push(self.shared.place(deadline)?);
+        }
+        for place in &mut places {
+            let instance = place.instance(deadline)?;
+            instance.score(row, Output::Converted, outputs, deadline)?;
+            place.keep();
+        }
+        Ok(())
     }
 
     /// Explains the raw scores of `rows`, which are as for [`Scorer::score`]: gives [`Scorer::explained_width`]

@@ -1,6 +1,7 @@
 //! What a host relies on, whatever component it is given.
 
 mod artefacts;
+mod cache;
 mod hostile;
 mod loading;
 mod pool;

@@ -41,6 +41,14 @@ fn describe() {
         "ltr_log_dropped_total",
         "Answers whose impression or shadow record was not kept"
     );
+    describe_histogram!(
+        "ltr_model_load_seconds",
+        "Time to load a model, by stage: fetch, verify, compile, golden_rows, warm"
+    );
+    describe_counter!(
+        "ltr_model_code_total",
+        "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(
         "ltr_breaker_state",

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::gateway::Gateway;
+use crate::models::watch;
 
 /// How long requests may take to finish after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -35,6 +36,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tokio::spawn(async move {
         if let Err(error) = restoring.restore().await {
             tracing::error!("the models could not be restored: {error:#}");
+        }
+        if let Some(pause) = restoring.settings.models.poll() {
+            watch::watch(&restoring, pause);
         }
     });
     let store = gateway.store.clone();

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod load;
+pub mod watch;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
@@ -14,12 +15,12 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 pub use breaker::{Breaker, BreakerFacts, Position};
-pub use load::{Loader, Refusal};
+pub use load::{Load, Loader, Refusal, Trigger};
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
 pub const GRACE: Duration = Duration::from_millis(20);
-/// Refusals that are remembered for `GET /models`.
-const REFUSALS: usize = 32;
+/// Refusals, and loads, that are remembered for `GET /models`.
+const REMEMBERED: usize = 32;
 
 /// A verified model, ready to score.
 pub struct Model {
@@ -74,6 +75,12 @@ impl Serving {
         [("champion", &self.champion), ("challenger", &self.challenger)]
     }
 
+    /// Whether this version is loaded, in either slot.
+    pub fn holds(&self, version: &str) -> bool {
+        let mut loaded = self.slots().into_iter().filter_map(|(_, model)| model.as_ref());
+        loaded.any(|model| model.version == version)
+    }
+
     /// Whether any model is loaded.
     pub fn any(&self) -> bool {
         self.champion.is_some() || self.challenger.is_some()
@@ -100,6 +107,7 @@ pub struct LoadedModel {
 pub struct Models {
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
+    loads: Mutex<VecDeque<Load>>,
 }
 
 /// The scores of one case, and the time they took inside the component.
@@ -140,7 +148,7 @@ impl Models {
         let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         refused.retain(|(old, _)| old.version != refusal.version);
         refused.push_back((refusal, now));
-        if refused.len() > REFUSALS {
+        if refused.len() > REMEMBERED {
             refused.pop_front();
         }
     }
@@ -152,6 +160,21 @@ impl Models {
             .iter()
             .cloned()
             .collect()
+    }
+
+    /// Remembers the story of a load.
+    pub fn tell(&self, load: Load) {
+        let mut loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.push_back(load);
+        if loads.len() > REMEMBERED {
+            loads.pop_front();
+        }
+    }
+
+    /// The last loads, the newest last.
+    pub fn loads(&self) -> Vec<Load> {
+        let loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.iter().cloned().collect()
     }
 
     /// Why LTR cannot answer when no model is usable.

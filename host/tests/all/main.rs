@@ -61,6 +61,7 @@ impl Site {
         settings.database.url = format!("sqlite://{}", path("ltr.db").display());
         settings.models.dir = path("models");
         settings.models.verify_key = path("publish.pub");
+        settings.models.code_cache_dir = path("code");
         settings.privacy.salt_file = path("privacy.salt");
         settings.host.admin_token = Secret::new(TOKEN);
         // Only what a test asks for is compared in shadow.

@@ -55,6 +55,12 @@ impl Site {
         Site { env, ..Site::new() }
     }
 
+    /// This site with one more setting.
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Site {
+        self.env.push((name, value));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -72,7 +78,9 @@ impl Site {
         command.arg("serve").current_dir(self.path()).env_clear();
         command
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
-            .env("LTR_HOST__ADMIN_TOKEN", TOKEN);
+            .env("LTR_HOST__ADMIN_TOKEN", TOKEN)
+            // Models come when a test says so.
+            .env("LTR_MODELS__POLL_SECONDS", "0");
         command.envs(self.env.iter().copied()).stdin(Stdio::null());
         command
     }
@@ -224,6 +232,11 @@ impl Gateway {
     /// The process's resident memory, in bytes.
     pub fn resident_memory(&self) -> u64 {
         self.memory("VmRSS:")
+    }
+
+    /// The addresses that the process has reserved, in bytes.
+    pub fn virtual_memory(&self) -> u64 {
+        self.memory("VmSize:")
     }
 
     fn memory(&self, field: &str) -> u64 {

@@ -105,7 +105,7 @@ impl Gateway {
         let mut serving = Serving::default();
         if let Some(version) = &state.champion {
             serving.champion = self.load(version, Trigger::Start).await.ok();
-            serving.champion_lost = serving.champion.is_none();
+            serving.lost = serving.champion.is_none().then(|| version.clone());
         }
         // What was published while nobody was listening comes first; if it is refused, what was compared before.
         let known = state.champion.iter().chain(&state.challenger).max();
@@ -129,7 +129,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Loads a version and makes it the challenger. The models that serve are as they were if it is refused.
+    /// Loads a version and makes it the challenger, or, if it is the promoted champion that could not be loaded
+    /// before, the champion again. The models that serve are as they were if it is refused.
     ///
     /// # Errors
     /// Why the version was refused.
@@ -140,6 +141,16 @@ impl Gateway {
         }
         let model = self.load(version, trigger).await?;
         let _change = self.change.lock().await;
+        let serving = (*self.models.serving()).clone();
+        if serving.lost.as_deref() == Some(version) {
+            self.models.swap(Serving {
+                champion: Some(model),
+                lost: None,
+                ..serving
+            });
+            tracing::info!(version, ?trigger, "the champion is back");
+            return Ok(());
+        }
         self.record_challenger(version).await.map_err(|error| {
             self.tried.forget(version);
             Refusal {
@@ -150,7 +161,7 @@ impl Gateway {
         })?;
         self.models.swap(Serving {
             challenger: Some(model),
-            ..(*self.models.serving()).clone()
+            ..serving
         });
         tracing::info!(version, ?trigger, "a new challenger is loaded");
         Ok(())

@@ -56,16 +56,16 @@ pub struct Serving {
     pub weight: u8,
     pub champion: Option<Arc<Model>>,
     pub challenger: Option<Arc<Model>>,
-    /// A champion was promoted but could not be loaded: nothing may serve in its place.
-    pub champion_lost: bool,
+    /// The version of a champion that was promoted but could not be loaded: nothing may serve in its place.
+    pub lost: Option<String>,
 }
 
 impl Serving {
     /// The model that answers: the champion, or, while nothing was ever promoted, the challenger on an
     /// operator's word.
     pub fn serves(&self) -> Option<&Arc<Model>> {
-        match (&self.champion, self.champion_lost) {
-            (None, false) => self.challenger.as_ref(),
+        match (&self.champion, &self.lost) {
+            (None, None) => self.challenger.as_ref(),
             (champion, _) => champion.as_ref(),
         }
     }

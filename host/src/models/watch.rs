@@ -42,23 +42,25 @@ pub fn watch(gateway: &Arc<Gateway>, pause: Duration) {
     });
 }
 
-/// Makes the newest publication the challenger, if it is newer than every model that is loaded and was not tried
-/// as it is. What became of it is in `GET /models`.
+/// Loads the newest publication, if it is newer than every model that is loaded, and a champion that could not be
+/// loaded before; neither, if it was tried as it is. What became of them is in `GET /models`.
 pub async fn look(gateway: &Gateway) {
-    let loader = gateway.loader.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let newest = loader.newest()?;
-        let print = loader.print_of(&newest)?;
-        Some((newest, print))
-    });
-    let Some((newest, print)) = found.await.ok().flatten() else {
-        return;
-    };
     let serving = gateway.models.serving();
     let loaded = serving.slots().into_iter().filter_map(|(_, model)| model.as_ref());
-    let known = loaded.map(|model| &model.version).max();
-    if known < Some(&newest) && !gateway.tried.has(&newest, &print) {
-        // A refusal has been logged and remembered.
-        let _ = gateway.challenge(&newest, Trigger::Watch).await;
+    let known = loaded.map(|model| model.version.clone()).max();
+    let (loader, lost) = (gateway.loader.clone(), serving.lost.clone());
+    drop(serving);
+    let found = tokio::task::spawn_blocking(move || {
+        let newer = loader.newest().filter(|newest| known.as_ref() < Some(newest));
+        let wanted = lost.into_iter().chain(newer);
+        wanted
+            .filter_map(|version| Some((loader.print_of(&version)?, version)))
+            .collect::<Vec<_>>()
+    });
+    for (print, version) in found.await.unwrap_or_default() {
+        if !gateway.tried.has(&version, &print) {
+            // A refusal has been logged and remembered.
+            let _ = gateway.challenge(&version, Trigger::Watch).await;
+        }
     }
 }

@@ -332,3 +332,36 @@ async fn a_cache_that_others_can_read_keeps_the_gateway_from_starting() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is_there() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let state = store::RolloutState {
+        weight: 100,
+        champion: Some(NEWER.into()),
+        challenger: Some(VERSION.into()),
+    };
+    let entry = running.gateway.entry("promote", "admin", json!({}));
+    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
+    running.stop().await;
+
+    let running = site.start().await;
+    assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], "model_refused");
+    site.publish(NEWER, Behaviour::Honest);
+    watch::look(&running.gateway).await;
+    let answer = running.rank(&[], &case(2)).await.ok();
+    assert_eq!(
+        (&answer["source"], &answer["model_version"]),
+        (&json!("ltr"), &json!(NEWER))
+    );
+    let models = running.get("/models").await.ok();
+    let slots: Vec<_> = models["loaded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| &model["version"])
+        .collect();
+    assert_eq!(slots, [NEWER, VERSION], "the challenger keeps its own");
+    assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
+}

@@ -135,7 +135,12 @@ impl Models {
             }
         }
         gauge!("ltr_rollout_weight").set(serving.weight);
-        *self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(serving);
+        let old = {
+            let mut slot = self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            std::mem::replace(&mut *slot, Arc::new(serving))
+        };
+        // After the lock, which every request takes: giving back a model's memory takes its time.
+        drop(old);
     }
 
     pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {

@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use chrono::Utc;
 use ranking::{Presets, Sampler, Schema};
-use runtime::{Engine, Limits};
+use runtime::{CodeCache, Engine, Limits};
 use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Store};
 use tokio::sync::Mutex;
@@ -25,7 +25,8 @@ use uuid::Uuid;
 use crate::access::{self, Access, Need};
 use crate::clock::Clock;
 use crate::limits::{self, Rate};
-use crate::models::{Loader, Model, Models, Refusal, Serving};
+use crate::models::watch::Tried;
+use crate::models::{Loader, Model, Models, Refusal, Serving, Trigger};
 use crate::writer::Writer;
 use crate::{events, observe, rank, rollout, score};
 
@@ -44,7 +45,11 @@ pub struct Gateway {
     pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
     pub salt: Vec<u8>,
-    loader: Loader,
+    pub(crate) loader: Loader,
+    /// What the watch need not try again.
+    pub(crate) tried: Tried,
+    /// One load at a time. Taken before `change`, which is held for moments: no operator waits for a compiler.
+    loading: Mutex<()>,
     /// One change of the models or the rollout at a time.
     pub change: Mutex<()>,
     ready: AtomicBool,
@@ -66,11 +71,12 @@ impl Gateway {
             ..Limits::default()
         };
         let loader = Loader {
-            engine: Engine::new(limits)?,
+            engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,
             dir: settings.models.dir.join("ltr"),
             trusted_keys: settings.models.trusted_keys.clone(),
             allow_unsigned: settings.models.allow_unsigned,
             schema: schema.clone(),
+            warm_instances: settings.models.warm_instances as usize,
         };
         observe::unsigned_models_allowed(settings.models.allow_unsigned);
         if settings.models.allow_unsigned {
@@ -89,6 +95,8 @@ impl Gateway {
             models: Models::default(),
             access: Access::new(&settings.access),
             rate: Rate::new(&settings.host),
+            tried: Tried::default(),
+            loading: Mutex::new(()),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
             settings,
@@ -105,83 +113,88 @@ impl Gateway {
     /// # Errors
     /// A database that cannot be used; a model that is refused is no error but is reported.
     pub async fn restore(&self) -> anyhow::Result<()> {
-        let _change = self.change.lock().await;
+        let _loading = self.loading.lock().await;
         let state = self.store.rollout().await?;
-        let mut serving = Serving {
-            weight: state.weight,
-            ..Serving::default()
-        };
+        let mut serving = Serving::default();
         if let Some(version) = &state.champion {
-            serving.champion = self.load(version).await.ok();
-            serving.champion_lost = serving.champion.is_none();
+            serving.champion = self.load(version, Trigger::Start).await.ok();
+            serving.lost = serving.champion.is_none().then(|| version.clone());
         }
         // What was published while nobody was listening comes first; if it is refused, what was compared before.
         let known = state.champion.iter().chain(&state.challenger).max();
         let newest = self.loader.newest().filter(|newest| Some(newest) > known);
         for version in newest.iter().chain(&state.challenger) {
-            serving.challenger = self.load(version).await.ok();
+            serving.challenger = self.load(version, Trigger::Start).await.ok();
             if serving.challenger.is_some() {
-                if state.challenger.as_ref() != Some(version) {
-                    self.record_challenger(version).await?;
-                }
                 break;
             }
         }
+        let _change = self.change.lock().await;
+        if let Some(model) = &serving.challenger
+            && state.challenger.as_ref() != Some(&model.version)
+        {
+            self.record_challenger(&model.version).await?;
+        }
+        // An operator may have changed it meanwhile.
+        serving.weight = self.store.rollout().await?.weight;
         self.models.swap(serving);
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Loads a version and makes it the challenger. The models that serve are as they were if it is refused.
+    /// Loads a version and makes it the challenger, or, if it is the promoted champion that could not be loaded
+    /// before, the champion again. The models that serve are as they were if it is refused.
     ///
     /// # Errors
     /// Why the version was refused.
-    pub async fn challenge(&self, version: &str) -> Result<(), Refusal> {
-        let _change = self.change.lock().await;
-        self.hold_to_keys();
-        let serving = self.models.serving();
-        if [&serving.champion, &serving.challenger]
-            .into_iter()
-            .flatten()
-            .any(|model| model.version == version)
+    pub async fn challenge(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
+        let _loading = self.loading.lock().await;
         {
+            let _change = self.change.lock().await;
+            self.hold_to_keys();
+        }
+        if self.models.serving().holds(version) {
             return Ok(());
         }
-        let model = self.load(version).await?;
-        self.record_challenger(version).await.map_err(|error| Refusal {
-            version: version.to_owned(),
-            code: "database",
-            message: error.to_string(),
+        let model = self.load(version, trigger).await?;
+        let _change = self.change.lock().await;
+        let serving = (*self.models.serving()).clone();
+        if serving.lost.as_deref() == Some(version) {
+            self.models.swap(Serving {
+                champion: Some(model),
+                lost: None,
+                ..serving
+            });
+            tracing::info!(version, ?trigger, "the champion is back");
+            return Ok(());
+        }
+        self.record_challenger(version).await.map_err(|error| {
+            self.tried.forget(version);
+            Refusal {
+                version: version.to_owned(),
+                code: "database",
+                message: error.to_string(),
+            }
         })?;
         self.models.swap(Serving {
             challenger: Some(model),
-            ..(*serving).clone()
+            ..serving
         });
-        tracing::info!(version, "a new challenger is loaded");
+        tracing::info!(version, ?trigger, "a new challenger is loaded");
         Ok(())
     }
 
     /// Reads the key ring again and unloads what it no longer vouches for. A champion that was lost for such a
     /// reason, and is trusted again, comes back.
     pub async fn reload_keys(&self) {
-        let _change = self.change.lock().await;
-        self.hold_to_keys();
-        let serving = self.models.serving();
-        if !serving.champion_lost {
-            return;
-        }
-        let state = self.store.rollout().await;
-        if let Ok(RolloutState {
-            champion: Some(version),
-            ..
-        }) = state
-            && let Ok(champion) = self.load(&version).await
         {
-            self.models.swap(Serving {
-                champion: Some(champion),
-                champion_lost: false,
-                ..(*serving).clone()
-            });
+            let _change = self.change.lock().await;
+            self.hold_to_keys();
+        }
+        let lost = self.models.serving().lost.clone();
+        if let Some(version) = lost {
+            // A refusal has been logged and remembered.
+            let _ = self.challenge(&version, Trigger::Keys).await;
         }
     }
 
@@ -204,18 +217,14 @@ impl Gateway {
             .await
     }
 
-    /// Off the reactor, because it compiles. A refusal is remembered for `GET /models`.
-    async fn load(&self, version: &str) -> Result<Arc<Model>, Refusal> {
-        let (loader, named) = (self.loader.clone(), version.to_owned());
-        let loaded = tokio::task::spawn_blocking(move || loader.load(&named)).await;
-        let loaded = loaded.unwrap_or_else(|error| {
-            Err(Refusal {
-                version: version.to_owned(),
-                code: "not_loaded",
-                message: error.to_string(),
-            })
-        });
-        loaded
+    /// A refusal is remembered for `GET /models`, as is the story of every load.
+    async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
+        let (load, result) = self.loader.load(version, trigger).await;
+        if let Some(files) = load.files {
+            self.tried.insert(version, files);
+        }
+        self.models.tell(load);
+        result
             .map(Arc::new)
             .inspect_err(|refusal| self.models.refuse(refusal.clone(), Utc::now()))
     }
@@ -275,7 +284,7 @@ impl Gateway {
             .merge(self.guarded(notify, Role::Admin, true))
             .route("/models", get(rollout::models))
             .route("/rollout", get(rollout::status))
-            .route("/metrics", get(async || observe::recorder().render()))
+            .route("/metrics", get(metrics))
     }
 
     fn guarded(
@@ -295,11 +304,26 @@ fn probes() -> Router<Arc<Gateway>> {
         .route("/readyz", get(ready))
 }
 
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
+    gateway.models.show_breakers();
+    observe::recorder().render()
+}
+
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
     match gateway.ready.load(Ordering::Acquire) {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
     }
+}
+
+/// Where machine code outlives this process, if anywhere.
+fn code_cache(models: &settings::Models) -> anyhow::Result<Option<CodeCache>> {
+    if models.code_cache_dir.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let most = u64::from(models.code_cache_mb) * 1024 * 1024;
+    let cache = CodeCache::open(&models.code_cache_dir, most).context("models.code_cache_dir")?;
+    Ok(Some(cache))
 }
 
 /// The salt of the pseudonyms, made at the first start and readable by its owner alone.

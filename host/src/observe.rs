@@ -49,7 +49,23 @@ fn describe() {
         "ltr_connections_refused_total",
         "Connections beyond host.max_connections"
     );
+    describe_histogram!(
+        "ltr_model_load_seconds",
+        "Time to load a model, by stage: fetch, verify, compile, golden_rows, warm"
+    );
+    describe_counter!(
+        "ltr_model_code_total",
+        "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
+    describe_gauge!(
+        "ltr_breaker_state",
+        "Whether a model is asked: 0 closed (yes), 1 half-open (one call probes), 2 open (no), by role"
+    );
+    describe_counter!(
+        "ltr_breaker_opened_total",
+        "Times that a model kept failing and was left alone, by role"
+    );
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(
         "ltr_hit3",

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::listen::Connections;
+use crate::models;
 use crate::tls::Tls;
 
 /// How long requests may take to finish after the signal to stop.
@@ -43,6 +44,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tokio::spawn(async move {
         if let Err(error) = restoring.restore().await {
             tracing::error!("the models could not be restored: {error:#}");
+        }
+        if let Some(pause) = restoring.settings.models.poll() {
+            models::watch::watch(&restoring, pause);
         }
     });
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));

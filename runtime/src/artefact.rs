@@ -11,7 +11,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CONTRACT_VERSION, Engine, LoadError, Output, ScoreError, Scorer, Window};
+use crate::{CONTRACT_VERSION, Engine, Limits, LoadError, Output, ScoreError, Scorer, Window};
 
 pub mod keys;
 mod publish;
@@ -20,6 +20,7 @@ mod ring;
 mod signature;
 
 pub use publish::publish;
+pub use read::Fetched;
 pub use ring::{Distrust, KeyId, KeyRing, REVOKED, TRUSTED};
 
 /// The model as LightGBM wrote it.
@@ -74,6 +75,14 @@ pub struct Golden {
     pub scores: Vec<f64>,
 }
 
+impl Golden {
+    /// The rows as a scorer takes them: row-major, NaN for missing.
+    pub fn values(&self) -> Vec<f64> {
+        let values = self.rows.iter().flatten();
+        values.map(|value| value.unwrap_or(f64::NAN)).collect()
+    }
+}
+
 /// An artefact whose signature and hashes have been verified.
 #[derive(Clone, Debug)]
 pub struct Artefact {
@@ -112,6 +121,8 @@ pub enum ArtefactError {
     },
     #[error("{MANIFEST}: {0}")]
     BadManifest(String),
+    #[error("{SCORER} has {size} bytes; allowed: at most {limit}")]
+    TooLarge { size: u64, limit: u64 },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -129,6 +140,7 @@ impl ArtefactError {
             ArtefactError::MalformedSignature | ArtefactError::BadSignature(_) => "bad_signature",
             ArtefactError::HashMismatch { .. } => "hash_mismatch",
             ArtefactError::BadManifest(_) => "bad_manifest",
+            ArtefactError::TooLarge { .. } => "too_large",
             ArtefactError::Io { .. } => "io",
         }
     }
@@ -203,22 +215,38 @@ pub fn versions(models_dir: &Path) -> io::Result<Vec<String>> {
     Ok(versions)
 }
 
-/// Verifies an artefact and gives the bytes of its component exactly as they were hashed, so that nothing
-/// can change between the check and the use. The order is: name, signature by a key that `ring` trusts, manifest,
-/// hashes of all files.
+/// Reads an artefact without believing any of it; [`Fetched::verify`] is the next step.
 ///
 /// # Errors
-/// One [`ArtefactError`] for each of these checks.
-pub fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
-    read::open(models_dir, version, ring)
+/// `BadVersion`, `NotFound`, `TooLarge` (a component of more than `max_scorer_bytes`), `Io`.
+pub fn fetch(models_dir: &Path, version: &str, max_scorer_bytes: usize) -> Result<Fetched, ArtefactError> {
+    read::fetch(models_dir, version, max_scorer_bytes as u64)
 }
 
-/// Loads the component of a verified artefact and holds it to the manifest: contract, feature names in order,
-/// and golden scores to the last bit, within [`GOLDEN_TIMEOUT`].
+/// Fetches and verifies, with the component's size bounded by the default [`Limits`].
+///
+/// # Errors
+/// An [`ArtefactError`] for the first check that failed.
+pub fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+    fetch(models_dir, version, Limits::default().max_component_bytes)?.verify(ring)
+}
+
+/// Takes a verified artefact through both steps that lead into service: [`load`] and [`check_golden`].
 ///
 /// # Errors
 /// An [`AdmitError`] that names the first difference.
 pub fn admit(engine: &Engine, artefact: &Artefact, wasm: &[u8]) -> Result<Scorer, AdmitError> {
+    let scorer = load(engine, artefact, wasm)?;
+    check_golden(&scorer, &artefact.manifest)?;
+    Ok(scorer)
+}
+
+/// Loads the component of a verified artefact and holds it to the manifest: contract and feature names in order.
+/// It must not serve before [`check_golden`].
+///
+/// # Errors
+/// An [`AdmitError`] that names the first difference.
+pub fn load(engine: &Engine, artefact: &Artefact, wasm: &[u8]) -> Result<Scorer, AdmitError> {
     let manifest = &artefact.manifest;
     if manifest.contract_version != CONTRACT_VERSION {
         return Err(AdmitError::WrongContract {
@@ -232,7 +260,6 @@ pub fn admit(engine: &Engine, artefact: &Artefact, wasm: &[u8]) -> Result<Scorer
     }
     let scorer = engine.load(wasm)?;
     check_features(&scorer.description().feature_names, &manifest.feature_names)?;
-    check_golden(&scorer, &manifest.golden)?;
     Ok(scorer)
 }
 
@@ -248,7 +275,13 @@ fn check_features(component: &[String], manifest: &[String]) -> Result<(), Admit
     }
 }
 
-fn check_golden(scorer: &Scorer, golden: &Golden) -> Result<(), AdmitError> {
+/// Lets a scorer score the manifest's golden rows, within [`GOLDEN_TIMEOUT`], and compares to the last bit.
+///
+/// # Errors
+/// `GoldenMismatch` for the first score that differs, `Golden` when there are none, `BadManifest` for golden rows
+/// that do not suit the scorer.
+pub fn check_golden(scorer: &Scorer, manifest: &Manifest) -> Result<(), AdmitError> {
+    let golden = &manifest.golden;
     let width = scorer.width();
     if let Some(row) = golden.rows.iter().position(|row| row.len() != width) {
         let what = format!(
@@ -257,13 +290,7 @@ fn check_golden(scorer: &Scorer, golden: &Golden) -> Result<(), AdmitError> {
         );
         return Err(AdmitError::BadManifest { what });
     }
-    let rows: Vec<f64> = golden
-        .rows
-        .iter()
-        .flatten()
-        .map(|value| value.unwrap_or(f64::NAN))
-        .collect();
-    let scores = scorer.score(&rows, Output::Converted, GOLDEN_TIMEOUT)?;
+    let scores = scorer.score(&golden.values(), Output::Converted, GOLDEN_TIMEOUT)?;
     if scores.len() != golden.scores.len() {
         let what = format!("{} golden scores; expected {}", golden.scores.len(), scores.len());
         return Err(AdmitError::BadManifest { what });
@@ -279,6 +306,11 @@ fn check_golden(scorer: &Scorer, golden: &Golden) -> Result<(), AdmitError> {
             found: scores[at],
         }),
     }
+}
+
+/// Whether an artefact can have this version: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot.
+pub fn is_version(name: &str) -> bool {
+    is_plain_name(name)
 }
 
 /// Whether a name is safe as one component of a path, on any file system: no separator, no way up.

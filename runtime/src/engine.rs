@@ -4,10 +4,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::{debug, warn};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, OptLevel};
 
+use crate::cache::{CodeCache, CodeOrigin, Found};
 use crate::contract::bindings::ScorerPre;
 use crate::inspect::inspect_within;
 use crate::instance::{Instance, State};
@@ -22,16 +23,25 @@ pub struct Engine {
     wasm: wasmtime::Engine,
     limits: Arc<Limits>,
     compiler: Arc<CompilerSlot>,
+    cache: Option<Arc<CodeCache>>,
 }
 
 impl Engine {
+    /// An engine that compiles whatever it loads: [`Engine::with_cache`] without a cache.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(limits: Limits) -> Result<Engine, EngineError> {
+        Engine::with_cache(limits, None)
+    }
+
     /// Sets up the sandbox and starts its ticking thread, which ends when the last engine and the last scorer
     /// made by it are gone.
     ///
     /// # Errors
     /// When this machine cannot run the compiler's code or lacks the vector instructions that scorers are made of,
     /// or no thread can be started.
-    pub fn new(limits: Limits) -> Result<Engine, EngineError> {
+    pub fn with_cache(limits: Limits, cache: Option<CodeCache>) -> Result<Engine, EngineError> {
         require(&simd_instructions())?;
         let wasm = wasmtime::Engine::new(&config(&limits)).map_err(|e| EngineError(format!("{e:#}")))?;
         start_ticking(&wasm).map_err(|e| EngineError(e.to_string()))?;
@@ -39,6 +49,7 @@ impl Engine {
             wasm,
             limits: Arc::new(limits),
             compiler: Arc::default(),
+            cache: cache.map(Arc::new),
         })
     }
 
@@ -47,7 +58,7 @@ impl Engine {
     }
 
     /// Checks, compiles and starts a component, in the order of rising cost and risk: size, structure,
-    /// imports, exports, machine code, first instance, description. Blocks for as long as
+    /// imports, exports, machine code (compiled, or from the cache), first instance, description. Blocks for as long as
     /// [`Limits::max_compile`] and [`Limits::max_describe`] allow: keep it off threads that serve.
     ///
     /// # Errors
@@ -56,7 +67,7 @@ impl Engine {
         let started = Instant::now();
         let facts = inspect_within(component, &self.limits)?;
         facts.check_world()?;
-        let compiled = self.compile(component)?;
+        let (compiled, code) = self.machine_code(component, &facts.sha256)?;
         let compile_time = started.elapsed();
         let pre = Linker::<State>::new(&self.wasm)
             .instantiate_pre(&compiled)
@@ -77,8 +88,33 @@ impl Engine {
         if let Some(fault) = description.fault() {
             return Err(LoadError::BadDescription(fault));
         }
-        debug!(sha256 = %facts.sha256, ?compile_time, total = ?started.elapsed(), "component loaded");
-        Ok(Scorer::new(pre, self.limits.clone(), description, facts, instance))
+        debug!(sha256 = %facts.sha256, ?code, ?compile_time, total = ?started.elapsed(), "component loaded");
+        Ok(Scorer::new(
+            pre,
+            self.limits.clone(),
+            description,
+            facts,
+            code,
+            instance,
+        ))
+    }
+
+    /// From the cache, if it has any; else from the compiler, and then the cache gets it. A cache that cannot be
+    /// written costs the next start its time, and nothing now.
+    fn machine_code(&self, component: &[u8], sha256: &str) -> Result<(Component, CodeOrigin), LoadError> {
+        let Some(cache) = &self.cache else {
+            return Ok((self.compile(component)?, CodeOrigin::Compiled));
+        };
+        let origin = match cache.find(&self.wasm, sha256) {
+            Found::Code(compiled) => return Ok((compiled, CodeOrigin::Cached)),
+            Found::Absent => CodeOrigin::Compiled,
+            Found::Refused => CodeOrigin::Recompiled,
+        };
+        let compiled = self.compile(component)?;
+        if let Err(error) = cache.store(sha256, &compiled) {
+            warn!("machine code is not cached: {error}");
+        }
+        Ok((compiled, origin))
     }
 
     /// Compiles on a thread of its own, so that a component which is slow to compile can be given up on. The

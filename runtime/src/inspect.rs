@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 use crate::contract::{CONTRACT_VERSION, INTERFACE};
+use crate::limits::MAX_TABLE_ENTRIES;
 use crate::{Limits, LoadError};
 
 /// A scorer is one module in a component with a nested one for its exported interface. What is far beyond
@@ -103,9 +104,19 @@ fn survey(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError
                     }
                 }
             }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let entries = table.map_err(malformed)?.ty.initial;
+                    if entries > MAX_TABLE_ENTRIES {
+                        let excess = format!("a table of {entries} entries; allowed: at most {MAX_TABLE_ENTRIES}");
+                        return Err(LoadError::TooComplex(excess));
+                    }
+                }
+            }
+            // Their number is told before they come, so that a giant is refused without being read.
+            Payload::FunctionSection(section) => facts.functions += u64::from(section.count()),
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len();
-                facts.functions += 1;
                 facts.code_bytes += bytes;
                 if bytes > limits.max_function_bytes {
                     let limit = limits.max_function_bytes;

@@ -6,6 +6,7 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::contract::bindings::exports::ltr::scorer::scoring;
 use crate::contract::bindings::{Scorer as Bindings, ScorerPre};
+use crate::limits::MAX_TABLE_ENTRIES;
 use crate::{Description, Limits, LoadError, Output, ScoreError};
 
 /// What a description may take to copy, in bytes: room for 10,000 names of 100 bytes each.
@@ -67,7 +68,7 @@ impl ResourceLimiter for State {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 10_000)
+        Ok(desired as u64 <= MAX_TABLE_ENTRIES)
     }
 
     fn instances(&self) -> usize {

@@ -9,6 +9,7 @@
 //! Everything here blocks; asynchronous callers bring their own threads.
 
 pub mod artefact;
+mod cache;
 mod contract;
 mod engine;
 mod error;
@@ -17,9 +18,10 @@ mod instance;
 mod limits;
 mod scorer;
 
+pub use cache::{CacheError, CodeCache, CodeOrigin};
 pub use contract::{CONTRACT_VERSION, Description, Output, Window};
 pub use engine::Engine;
 pub use error::{EngineError, LoadError, ScoreError};
 pub use inspect::{ComponentFacts, inspect};
 pub use limits::Limits;
-pub use scorer::Scorer;
+pub use scorer::{Instances, Scorer};

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Entries a component's tables may have: a scorer calls few functions through one, if any.
+pub(crate) const MAX_TABLE_ENTRIES: u64 = 10_000;
+
 /// Bounds on loading and running components. Every one of them is enforced, whatever the component does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -3,6 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
+use crate::cache::CodeOrigin;
 use crate::contract::bindings::ScorerPre;
 use crate::inspect::ComponentFacts;
 use crate::instance::{Failure, Instance, State};
@@ -19,6 +22,7 @@ struct Shared {
     limits: Arc<Limits>,
     description: Description,
     facts: ComponentFacts,
+    code: CodeOrigin,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -29,6 +33,19 @@ struct Pool {
     busy: usize,
     /// Calls that wait for one of them.
     waiting: usize,
+    /// Instances that were not kept after a call.
+    dropped: u64,
+}
+
+/// The instances of a scorer at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Instances {
+    /// Made and waiting for a call.
+    pub idle: usize,
+    /// In a call, or being made for one.
+    pub busy: usize,
+    /// Not kept after their call, because it failed or took too much memory, since the scorer was loaded.
+    pub dropped: u64,
 }
 
 impl Scorer {
@@ -37,12 +54,14 @@ impl Scorer {
         limits: Arc<Limits>,
         description: Description,
         facts: ComponentFacts,
+        code: CodeOrigin,
         first: Instance,
     ) -> Scorer {
         let pool = Mutex::new(Pool {
             idle: vec![first],
             busy: 0,
             waiting: 0,
+            dropped: 0,
         });
         Scorer {
             shared: Arc::new(Shared {
@@ -50,6 +69,7 @@ impl Scorer {
                 limits,
                 description,
                 facts,
+                code,
                 pool,
                 returned: Condvar::new(),
             }),
@@ -65,6 +85,11 @@ impl Scorer {
         &self.shared.facts.sha256
     }
 
+    /// Where its machine code came from.
+    pub fn code(&self) -> CodeOrigin {
+        self.shared.code
+    }
+
     pub fn size_bytes(&self) -> usize {
         self.shared.facts.size_bytes
     }
@@ -72,6 +97,16 @@ impl Scorer {
     /// Values a row: the number of feature names.
     pub fn width(&self) -> usize {
         self.shared.description.feature_names.len()
+    }
+
+    /// The pool as it is now.
+    pub fn instances(&self) -> Instances {
+        let pool = self.shared.lock();
+        Instances {
+            idle: pool.idle.len(),
+            busy: pool.busy,
+            dropped: pool.dropped,
+        }
     }
 
     /// Numbers an explained row gets: for each output a contribution a feature and the expected value.
@@ -90,6 +125,27 @@ impl Scorer {
         self.in_pieces(rows, outputs, timeout, |instance, rows, expected, deadline| {
             instance.score(rows, output, expected, deadline)
         })
+    }
+
+    /// Makes sure that `instances` (at most [`Limits::max_instances`]) are there and have scored `row` once, so that
+    /// the first calls in service find memory and code in place.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn warm(&self, row: &[f64], instances: usize, timeout: Duration) -> Result<(), ScoreError> {
+        let deadline = Instant::now() + timeout;
+        let outputs = self.shared.description.outputs as usize;
+        // Held together, so that each is another one.
+        let mut places = Vec::new();
+        for _ in 0..instances.min(self.shared.limits.max_instances) {
+            places.push(self.shared.place(deadline)?);
+        }
+        for place in &mut places {
+            let instance = place.instance(deadline)?;
+            instance.score(row, Output::Converted, outputs, deadline)?;
+            place.keep();
+        }
+        Ok(())
     }
 
     /// Explains the raw scores of `rows`, which are as for [`Scorer::score`]: gives [`Scorer::explained_width`]
@@ -198,12 +254,14 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let max_growth = self.shared.limits.max_kept_growth_bytes;
-        let kept = self
-            .instance
-            .take()
-            .filter(|instance| self.keep && instance.growth() <= max_growth);
+        let used = self.instance.take();
+        let (kept, dropped) = match used {
+            Some(instance) if self.keep && instance.growth() <= max_growth => (Some(instance), None),
+            other => (None, other),
+        };
         let mut pool = self.shared.lock();
         pool.busy -= 1;
+        pool.dropped += u64::from(dropped.is_some());
         pool.idle.extend(kept);
         // Waking nobody would still be a system call.
         let awaited = pool.waiting > 0;

@@ -163,6 +163,26 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "Most memory an instance of a component may have, in MiB.",
                 Whole(1, 4096),
             ),
+            key(
+                "warm_instances",
+                "Instances of a component that are ready before it serves; more are made under load.",
+                Whole(1, 8),
+            ),
+            key(
+                "poll_seconds",
+                "How often the directory is searched for a newer model, beside POST /models/notify; 0 never.",
+                Whole(0, 86_400),
+            ),
+            key(
+                "code_cache_dir",
+                "Compiled models are kept here, for this host alone (mode 700); empty compiles them at every start.",
+                Words("empty, or a path, absolute or from the working directory"),
+            ),
+            key(
+                "code_cache_mb",
+                "Most that is kept there, in MiB; the oldest goes first.",
+                Whole(1, 65_536),
+            ),
         ],
     },
     Section {

@@ -102,6 +102,18 @@ pub struct Models {
     pub allow_unsigned: bool,
     pub max_component_mb: u32,
     pub max_memory_mb: u32,
+    pub warm_instances: u32,
+    pub poll_seconds: u32,
+    /// Empty: machine code is not kept.
+    pub code_cache_dir: PathBuf,
+    pub code_cache_mb: u32,
+}
+
+impl Models {
+    /// How often the directory is looked at; `None`: never.
+    pub fn poll(&self) -> Option<Duration> {
+        (self.poll_seconds > 0).then(|| Duration::from_secs(self.poll_seconds.into()))
+    }
 }
 
 impl Default for Models {
@@ -112,6 +124,10 @@ impl Default for Models {
             allow_unsigned: false,
             max_component_mb: 64,
             max_memory_mb: 256,
+            warm_instances: 2,
+            poll_seconds: 10,
+            code_cache_dir: "var/cache/code".into(),
+            code_cache_mb: 256,
         }
     }
 }

@@ -191,6 +191,24 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "1.0",
             "below 1",
         ),
+        (
+            "[models]\nwarm_instances = 9",
+            "models.warm_instances",
+            "9",
+            "an integer, 1 to 8",
+        ),
+        (
+            "[models]\npoll_seconds = -1",
+            "models.poll_seconds",
+            "-1",
+            "an integer, 0 to 86400",
+        ),
+        (
+            "[models]\ncode_cache_mb = 0",
+            "models.code_cache_mb",
+            "0",
+            "an integer, 1 to 65536",
+        ),
         ("[labels]\nclick_hours = 0", "labels.click_hours", "0", "1 to 8760"),
         (
             "[train.params]\nx = {y = 1}",

@@ -1,69 +1,143 @@
 //! Stops asking a component that keeps failing, so that it does not slow everybody else.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// How long it stays open before one request may try again.
+/// How long it stays open before one call may try again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Closed while calls succeed; open, with the reason remembered, after [`FAILURES`] in a row; one probe at a
-/// time after each pause.
+/// Closed while calls succeed; open, with the reason remembered, after [`FAILURES`] in a row; after each [`PAUSE`]
+/// half-open, while a single call probes. The clock is the caller's.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<Circuit>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Circuit {
+    state: State,
+    /// Failures in a row.
     failures: u32,
-    open: Option<Open>,
+    /// The last failure's.
+    reason: &'static str,
+    opened: u64,
 }
 
-#[derive(Debug)]
-struct Open {
-    reason: &'static str,
-    retry_at: Instant,
+/// Where a breaker stands. The numbers are the metric's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    #[default]
+    Closed = 0,
+    HalfOpen = 1,
+    Open = 2,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Closed,
+    HalfOpen,
+    Open {
+        retry_at: Instant,
+    },
+}
+
+/// A breaker as `GET /models` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BreakerFacts {
+    pub state: Position,
+    /// Why it is not closed.
+    pub reason: Option<&'static str>,
+    /// How often it opened since the model was loaded.
+    pub opened: u64,
 }
 
 impl Breaker {
-    /// Lets a call through, or says why not.
-    pub fn admit(&self, now: Instant) -> Result<(), &'static str> {
-        let mut state = self.state();
-        match &mut state.open {
-            None => Ok(()),
-            Some(open) if now >= open.retry_at => {
-                // The probe; others go on waiting, in case it takes long.
-                open.retry_at = now + PAUSE;
-                Ok(())
-            }
-            Some(open) => Err(open.reason),
+    /// Lets a call through, or gives the reason that the last one failed for.
+    pub fn admit(&self, now: Instant) -> Result<Call<'_>, &'static str> {
+        let mut circuit = self.circuit();
+        let probe = match circuit.state {
+            State::Closed => false,
+            State::Open { retry_at } if now >= retry_at => true,
+            State::Open { .. } | State::HalfOpen => return Err(circuit.reason),
+        };
+        if probe {
+            circuit.state = State::HalfOpen;
+        }
+        Ok(Call {
+            breaker: self,
+            probe,
+            admitted: now,
+        })
+    }
+
+    pub fn facts(&self) -> BreakerFacts {
+        let circuit = self.circuit();
+        let state = match circuit.state {
+            State::Closed => Position::Closed,
+            State::HalfOpen => Position::HalfOpen,
+            State::Open { .. } => Position::Open,
+        };
+        BreakerFacts {
+            state,
+            reason: (state != Position::Closed).then_some(circuit.reason),
+            opened: circuit.opened,
         }
     }
 
-    pub fn succeeded(&self) {
-        *self.state() = State::default();
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// A call that was let through did not reach the component.
-    pub fn not_asked(&self) {
-        if let Some(open) = &mut self.state().open {
-            open.retry_at = Instant::now();
+/// A call that was let through. Dropped without a word (its caller hung up, or it never reached the component), it
+/// says nothing about the component, and the next call may probe in its place.
+#[derive(Debug)]
+pub struct Call<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+    admitted: Instant,
+}
+
+impl Call<'_> {
+    pub fn succeeded(mut self) {
+        let mut circuit = self.breaker.circuit();
+        // Started before the breaker opened, it is older news than the failures that opened it.
+        if self.probe || circuit.state == State::Closed {
+            circuit.state = State::Closed;
+            circuit.failures = 0;
         }
+        self.probe = false;
     }
 
-    pub fn failed(&self, reason: &'static str, now: Instant) {
-        let mut state = self.state();
-        state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
-            state.open = Some(Open {
-                reason,
-                retry_at: now + PAUSE,
-            });
+    /// Says whether the breaker opened by this.
+    pub fn failed(mut self, reason: &'static str, now: Instant) -> bool {
+        let mut circuit = self.breaker.circuit();
+        let counts = self.probe || circuit.state == State::Closed;
+        if counts {
+            circuit.failures = circuit.failures.saturating_add(1);
+            circuit.reason = reason;
         }
+        let opens = counts && circuit.failures >= FAILURES;
+        if opens {
+            circuit.state = State::Open { retry_at: now + PAUSE };
+            circuit.opened += 1;
+        }
+        self.probe = false;
+        opens
     }
+}
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.breaker.circuit().state = State::Open {
+                retry_at: self.admitted,
+            };
+        }
     }
 }
 
@@ -71,28 +145,90 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_component_that_keeps_failing_is_left_alone_until_a_probe_succeeds() {
+    fn fail(breaker: &Breaker, times: u32, now: Instant) -> Vec<bool> {
+        let failure = |_| breaker.admit(now).unwrap().failed("trap", now);
+        (0..times).map(failure).collect()
+    }
+
+    fn state(breaker: &Breaker) -> Position {
+        breaker.facts().state
+    }
+
+    /// An open breaker, and the moment from which it may be probed.
+    fn open() -> (Breaker, Instant) {
         let (breaker, start) = (Breaker::default(), Instant::now());
-        for _ in 0..FAILURES {
-            assert_eq!(breaker.admit(start), Ok(()));
-            breaker.failed("trap", start);
-        }
-        assert_eq!(breaker.admit(start), Err("trap"));
-        let later = start + PAUSE;
-        assert_eq!(breaker.admit(later), Ok(()), "one probe");
-        assert_eq!(breaker.admit(later), Err("trap"), "and only one");
-        breaker.succeeded();
-        assert_eq!(breaker.admit(later), Ok(()));
+        fail(&breaker, FAILURES, start);
+        (breaker, start + PAUSE)
     }
 
     #[test]
-    fn a_failure_now_and_then_closes_nothing() {
+    fn a_component_that_keeps_failing_is_left_alone_with_the_reason() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        assert_eq!(fail(&breaker, FAILURES, start), [false, false, false, false, true]);
+        let facts = BreakerFacts {
+            state: Position::Open,
+            reason: Some("trap"),
+            opened: 1,
+        };
+        assert_eq!(breaker.facts(), facts);
+        let just_before = start + PAUSE - Duration::from_nanos(1);
+        assert_eq!(breaker.admit(just_before).err(), Some("trap"));
+    }
+
+    #[test]
+    fn after_the_pause_one_call_probes_and_its_success_closes() {
+        let (breaker, later) = open();
+        let probe = breaker.admit(later).unwrap();
+        assert_eq!(state(&breaker), Position::HalfOpen);
+        assert_eq!(breaker.admit(later + 9 * PAUSE).err(), Some("trap"), "one at a time");
+        probe.succeeded();
+        assert_eq!((state(&breaker), breaker.facts().reason), (Position::Closed, None));
+        assert_eq!(
+            fail(&breaker, FAILURES - 1, later).last(),
+            Some(&false),
+            "counting starts anew"
+        );
+    }
+
+    #[test]
+    fn a_probe_that_fails_opens_it_for_another_pause() {
+        let (breaker, later) = open();
+        assert!(breaker.admit(later).unwrap().failed("timeout", later));
+        assert_eq!(breaker.admit(later).err(), Some("timeout"));
+        assert_eq!(breaker.facts().opened, 2);
+        assert!(breaker.admit(later + PAUSE).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_never_reached_the_component_leaves_its_turn_to_the_next() {
+        let (breaker, later) = open();
+        drop(breaker.admit(later).unwrap());
+        assert_eq!(state(&breaker), Position::Open);
+        breaker.admit(later).expect("another probe, at once").succeeded();
+        assert_eq!(state(&breaker), Position::Closed);
+    }
+
+    #[test]
+    fn calls_from_before_it_opened_change_nothing() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        let [slow, slower] = [(); 2].map(|()| breaker.admit(start).unwrap());
+        fail(&breaker, FAILURES, start);
+        slow.succeeded();
+        assert_eq!(state(&breaker), Position::Open);
+        assert!(!slower.failed("timeout", start + PAUSE));
+        assert!(
+            breaker.admit(start + PAUSE).is_ok(),
+            "the pause is no longer than it was"
+        );
+    }
+
+    #[test]
+    fn a_failure_now_and_then_opens_nothing() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..10 * FAILURES {
-            breaker.failed("timeout", now);
-            breaker.succeeded();
+            fail(&breaker, FAILURES - 1, now);
+            breaker.admit(now).unwrap().succeeded();
         }
-        assert_eq!(breaker.admit(now), Ok(()));
+        assert_eq!(breaker.facts().opened, 0);
     }
 }

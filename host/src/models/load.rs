@@ -1,13 +1,22 @@
-//! From a published folder to a model that may serve: signature, hashes, contract, golden rows, features.
+//! The one way from a published folder to a model that may serve, whoever asked for it: fetch, verify, compile,
+//! golden rows, warm instances.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
+use chrono::{DateTime, Utc};
+use metrics::{counter, histogram};
 use ranking::Schema;
-use runtime::Engine;
 use runtime::artefact::{self, KeyRing};
+use runtime::{CodeOrigin, Engine, ScoreError, Scorer};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::Model;
+
+/// How long a fresh scorer's instances have to be made and to score one row.
+const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A version that was not loaded, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,6 +25,97 @@ pub struct Refusal {
     /// Short, snake_case.
     pub code: &'static str,
     pub message: String,
+}
+
+/// Who asked for a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The gateway itself, when it started.
+    Start,
+    /// `POST /models/notify`.
+    Notify,
+    /// The watch over the models' directory.
+    Watch,
+    /// SIGHUP: the key ring was read again.
+    Keys,
+}
+
+/// The story of one load, as `GET /models` tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Load {
+    pub version: String,
+    pub trigger: Trigger,
+    pub started_at: DateTime<Utc>,
+    /// In order; of a refused version, the last is the one that it failed in.
+    pub stages: Vec<Stage>,
+    /// Where its machine code came from, if it got that far.
+    pub code: Option<CodeOrigin>,
+    /// `loaded` or `refused`.
+    pub outcome: &'static str,
+    /// Why it was refused.
+    pub reason: Option<Reason>,
+    /// The files as they were when it began.
+    #[serde(skip)]
+    pub files: Option<FilePrint>,
+}
+
+/// The `code` and the sentence of a refusal.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reason {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// A part of a load and the time it took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stage {
+    pub stage: &'static str,
+    pub ms: f64,
+}
+
+impl Load {
+    fn begin(version: &str, trigger: Trigger) -> Load {
+        Load {
+            version: version.to_owned(),
+            trigger,
+            started_at: Utc::now(),
+            stages: Vec::new(),
+            code: None,
+            outcome: "refused",
+            reason: None,
+            files: None,
+        }
+    }
+
+    fn stage<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        let took = start.elapsed();
+        histogram!("ltr_model_load_seconds", "stage" => stage).record(took);
+        self.stages.push(Stage {
+            stage,
+            ms: took.as_secs_f64() * 1e3,
+        });
+        done
+    }
+
+    fn compiled(&mut self, code: CodeOrigin) {
+        counter!("ltr_model_code_total", "origin" => code.name()).increment(1);
+        self.code = Some(code);
+    }
+
+    fn end<T>(&mut self, result: &Result<T, Refusal>) {
+        match result {
+            Ok(_) => self.outcome = "loaded",
+            Err(Refusal { code, message, .. }) => {
+                self.reason = Some(Reason {
+                    code,
+                    message: message.clone(),
+                });
+            }
+        }
+    }
 }
 
 /// What loading needs.
@@ -29,53 +129,87 @@ pub struct Loader {
     /// Whether what nobody signed is loaded too.
     pub allow_unsigned: bool,
     pub schema: Schema,
+    /// Instances that are ready when a model starts to serve.
+    pub warm_instances: usize,
 }
 
 impl Loader {
-    /// Loads one version. Compiles, so it takes a while and the processor: never call it on the reactor.
-    ///
-    /// # Errors
-    /// The first check that failed.
-    pub fn load(&self, version: &str) -> Result<Model, Refusal> {
-        let refuse = |code, message: String| Refusal {
-            version: version.to_owned(),
-            code,
-            message,
+    /// Loads one version on a thread of its own, because that compiles: neither the reactor nor the threads that
+    /// score are kept from their work. The refusal is the first check that failed.
+    pub async fn load(&self, version: &str, trigger: Trigger) -> (Load, Result<Model, Refusal>) {
+        let (tell, told) = oneshot::channel();
+        let (loader, named) = (self.clone(), version.to_owned());
+        let spawned = std::thread::Builder::new().name("model-load".into()).spawn(move || {
+            let mut load = Load::begin(&named, trigger);
+            load.files = loader.print_of(&named);
+            let result = loader.run(&named, &mut load);
+            load.end(&result);
+            // Nobody listens any more when the gateway has gone.
+            let _ = tell.send((load, result));
+        });
+        let broken = match spawned {
+            Err(error) => error.to_string(),
+            Ok(_) => match told.await {
+                Ok(told) => return told,
+                Err(_) => "the loading thread panicked".to_owned(),
+            },
         };
+        let result = Err(refuse(version, "not_loaded", broken));
+        let mut load = Load::begin(version, trigger);
+        load.end(&result);
+        (load, result)
+    }
+
+    fn run(&self, version: &str, load: &mut Load) -> Result<Model, Refusal> {
+        let refuse = |code, message| refuse(version, code, message);
         let ring = self
             .ring()
             .map_err(|error| refuse("unreadable_keys", format!("models.trusted_keys: {error}")))?;
-        let (opened, wasm) = artefact::open(&self.dir, version, &ring).map_err(|e| refuse(e.code(), e.to_string()))?;
+        let most = self.engine.limits().max_component_bytes;
+        let (opened, wasm) = load
+            .stage("fetch", || artefact::fetch(&self.dir, version, most))
+            .and_then(|fetched| load.stage("verify", || fetched.verify(&ring)))
+            .map_err(|e| refuse(e.code(), e.to_string()))?;
         if opened.signed_by.is_none() {
             tracing::warn!(
                 version,
                 "loading a model that NOBODY SIGNED, because models.allow_unsigned is true; never in production"
             );
         }
-        let scorer = artefact::admit(&self.engine, &opened, &wasm).map_err(|e| refuse(e.code(), e.to_string()))?;
-        let description = scorer.description();
-        if description.outputs != 1 {
-            return Err(refuse(
-                "wrong_outputs",
-                format!("{} scores a row; allowed: 1", description.outputs),
-            ));
-        }
-        let columns = description.feature_names.iter().map(|name| {
-            self.schema.index_of(name).ok_or_else(|| {
-                refuse(
-                    "feature_mismatch",
-                    format!(
-                        "feature {name:?}; allowed: ranking.features, {}",
-                        self.schema.names().join(", ")
-                    ),
-                )
+        let scorer = load
+            .stage("compile", || artefact::load(&self.engine, &opened, &wasm))
+            .and_then(|scorer| {
+                load.compiled(scorer.code());
+                load.stage("golden_rows", || artefact::check_golden(&scorer, &opened.manifest))?;
+                Ok(scorer)
             })
-        });
-        let columns = columns.collect::<Result<_, _>>()?;
+            .map_err(|e| refuse(e.code(), e.to_string()))?;
+        let columns = self.columns(&scorer).map_err(|(code, message)| refuse(code, message))?;
+        load.stage("warm", || self.warm(&scorer, &opened.manifest.golden))
+            .map_err(|e| refuse(e.reason(), format!("warming instances: {e}")))?;
         Ok(Model {
             signed_by: opened.signed_by,
             ..Model::new(version.to_owned(), scorer, columns)
         })
+    }
+
+    /// For each column of the component, where in the schema it is.
+    fn columns(&self, scorer: &Scorer) -> Result<Vec<usize>, (&'static str, String)> {
+        let description = scorer.description();
+        if description.outputs != 1 {
+            let message = format!("{} scores a row; allowed: 1", description.outputs);
+            return Err(("wrong_outputs", message));
+        }
+        let column = |name: &String| {
+            self.schema.index_of(name).ok_or_else(|| {
+                let known = self.schema.names().join(", ");
+                (
+                    "feature_mismatch",
+                    format!("feature {name:?}; allowed: ranking.features, {known}"),
+                )
+            })
+        };
+        description.feature_names.iter().map(column).collect()
     }
 
     /// The keys as they are now.
@@ -86,8 +220,42 @@ impl Loader {
         Ok(KeyRing::read(&self.trusted_keys)?.allowing_unsigned(self.allow_unsigned))
     }
 
+    fn warm(&self, scorer: &Scorer, golden: &artefact::Golden) -> Result<(), ScoreError> {
+        let row = &golden.values()[..scorer.width()];
+        scorer.warm(row, self.warm_instances, WARM_TIMEOUT)
+    }
+
     /// The newest published version.
     pub fn newest(&self) -> Option<String> {
         artefact::versions(&self.dir).ok()?.pop()
+    }
+
+    /// What would have to change for another try at `version` to end otherwise; `None` where there is no such version.
+    pub fn print_of(&self, version: &str) -> Option<FilePrint> {
+        if !artefact::is_version(version) {
+            return None;
+        }
+        let dir = self.dir.join(version);
+        let files = [artefact::MANIFEST, artefact::SIGNATURE, artefact::SCORER].map(|name| file_print(&dir.join(name)));
+        let any = files.iter().any(Option::is_some);
+        any.then(|| FilePrint(files, file_print(&self.trusted_keys)))
+    }
+}
+
+/// Size and age of a version's files and of the key ring, whose directory changes with every key that is added, renamed or
+/// removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilePrint([Option<(u64, SystemTime)>; 3], Option<(u64, SystemTime)>);
+
+fn file_print(path: &Path) -> Option<(u64, SystemTime)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
+}
+
+fn refuse(version: &str, code: &'static str, message: String) -> Refusal {
+    Refusal {
+        version: version.to_owned(),
+        code,
+        message,
     }
 }

@@ -3,25 +3,26 @@
 mod breaker;
 mod load;
 mod revoke;
+pub mod watch;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use runtime::artefact::KeyId;
 use runtime::{Output, Scorer};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-pub use breaker::Breaker;
-pub use load::{Loader, Refusal};
+pub use breaker::{Breaker, BreakerFacts, Position};
+pub use load::{Load, Loader, Refusal, Trigger};
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
 pub const GRACE: Duration = Duration::from_millis(20);
-/// Refusals that are remembered for `GET /models`.
-const REFUSALS: usize = 32;
+/// Refusals, and loads, that are remembered for `GET /models`.
+const REMEMBERED: usize = 32;
 
 /// A verified model, ready to score.
 pub struct Model {
@@ -60,18 +61,29 @@ pub struct Serving {
     pub weight: u8,
     pub champion: Option<Arc<Model>>,
     pub challenger: Option<Arc<Model>>,
-    /// A champion was promoted but could not be loaded: nothing may serve in its place.
-    pub champion_lost: bool,
+    /// The version of a champion that was promoted but could not be loaded: nothing may serve in its place.
+    pub lost: Option<String>,
 }
 
 impl Serving {
     /// The model that answers: the champion, or, while nothing was ever promoted, the challenger on an
     /// operator's word.
     pub fn serves(&self) -> Option<&Arc<Model>> {
-        match (&self.champion, self.champion_lost) {
-            (None, false) => self.challenger.as_ref(),
+        match (&self.champion, &self.lost) {
+            (None, None) => self.challenger.as_ref(),
             (champion, _) => champion.as_ref(),
         }
+    }
+
+    /// Both slots by their role.
+    pub fn slots(&self) -> [(&'static str, &Option<Arc<Model>>); 2] {
+        [("champion", &self.champion), ("challenger", &self.challenger)]
+    }
+
+    /// Whether this version is loaded, in either slot.
+    pub fn holds(&self, version: &str) -> bool {
+        let mut loaded = self.slots().into_iter().filter_map(|(_, model)| model.as_ref());
+        loaded.any(|model| model.version == version)
     }
 
     /// Whether any model is loaded.
@@ -93,6 +105,8 @@ pub struct LoadedModel {
     pub trees: u32,
     pub features: Vec<String>,
     pub training_window: Option<runtime::Window>,
+    pub breaker: BreakerFacts,
+    pub instances: runtime::Instances,
 }
 
 /// The models of this gateway.
@@ -100,6 +114,7 @@ pub struct LoadedModel {
 pub struct Models {
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
+    loads: Mutex<VecDeque<Load>>,
 }
 
 /// The scores of one case, and the time they took inside the component.
@@ -118,11 +133,8 @@ impl Models {
 
     /// Swaps the set of models; requests that are being answered keep the one they started with.
     pub fn swap(&self, serving: Serving) {
-        for (role, model) in [("champion", &serving.champion), ("challenger", &serving.challenger)] {
-            for old in [&self.serving().champion, &self.serving().challenger]
-                .into_iter()
-                .flatten()
-            {
+        for (role, model) in serving.slots() {
+            for old in self.serving().slots().into_iter().filter_map(|(_, old)| old.as_ref()) {
                 gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
             }
             if let Some(model) = model {
@@ -130,7 +142,12 @@ impl Models {
             }
         }
         gauge!("ltr_rollout_weight").set(serving.weight);
-        *self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(serving);
+        let old = {
+            let mut slot = self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            std::mem::replace(&mut *slot, Arc::new(serving))
+        };
+        // After the lock, which every request takes: giving back a model's memory takes its time.
+        drop(old);
     }
 
     pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
@@ -143,7 +160,7 @@ impl Models {
         let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         refused.retain(|(old, _)| old.version != refusal.version);
         refused.push_back((refusal, now));
-        if refused.len() > REFUSALS {
+        if refused.len() > REMEMBERED {
             refused.pop_front();
         }
     }
@@ -157,6 +174,21 @@ impl Models {
             .collect()
     }
 
+    /// Remembers the story of a load.
+    pub fn tell(&self, load: Load) {
+        let mut loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.push_back(load);
+        if loads.len() > REMEMBERED {
+            loads.pop_front();
+        }
+    }
+
+    /// The last loads, the newest last.
+    pub fn loads(&self) -> Vec<Load> {
+        let loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.iter().cloned().collect()
+    }
+
     /// Why LTR cannot answer when no model is usable.
     pub fn absence(&self) -> &'static str {
         if self.refused().is_empty() {
@@ -168,8 +200,8 @@ impl Models {
 
     pub fn loaded(&self) -> Vec<LoadedModel> {
         let serving = self.serving();
-        let roles = [("champion", &serving.champion), ("challenger", &serving.challenger)];
-        roles
+        serving
+            .slots()
             .into_iter()
             .filter_map(|(role, model)| {
                 let model = model.as_ref()?;
@@ -184,6 +216,8 @@ impl Models {
                     trees: d.trees,
                     features: d.feature_names.clone(),
                     training_window: d.training_window.clone(),
+                    breaker: model.breaker.facts(),
+                    instances: model.scorer.instances(),
                 })
             })
             .collect()
@@ -200,7 +234,7 @@ impl Models {
         rows: impl Iterator<Item = &[f64]>,
         until: Instant,
     ) -> Result<Scored, &'static str> {
-        model.breaker.admit(Instant::now())?;
+        let call = model.breaker.admit(Instant::now())?;
         let mut values = Vec::new();
         for row in rows {
             values.extend(model.columns.iter().map(|&column| row[column]));
@@ -208,14 +242,43 @@ impl Models {
         let outcome = self.call(model, values, until).await;
         match &outcome {
             Ok(scored) => {
-                model.breaker.succeeded();
+                call.succeeded();
                 histogram!("ltr_score_seconds").record(scored.took);
             }
             // Nobody could ask the component; that says nothing about it.
-            Err("busy") => model.breaker.not_asked(),
-            Err(reason) => model.breaker.failed(reason, Instant::now()),
+            Err("busy") => drop(call),
+            Err(reason) => {
+                if call.failed(reason, Instant::now()) {
+                    self.opened(model, reason);
+                }
+            }
         }
         outcome
+    }
+
+    /// Counts and reports that `model` is left alone from now on.
+    fn opened(&self, model: &Arc<Model>, reason: &'static str) {
+        let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
+        let serving = self.serving();
+        for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
+            tracing::warn!(
+                role,
+                version = model.version,
+                reason,
+                "the component keeps failing and is left alone"
+            );
+            counter!("ltr_breaker_opened_total", "role" => role).increment(1);
+        }
+    }
+
+    /// Shows the breakers as they stand now; a slot without a model has nothing that could be open.
+    pub fn show_breakers(&self) {
+        for (role, slot) in self.serving().slots() {
+            let position = slot
+                .as_ref()
+                .map_or(Position::Closed, |model| model.breaker.facts().state);
+            gauge!("ltr_breaker_state", "role" => role).set(f64::from(position as u8));
+        }
     }
 
     async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {

@@ -25,7 +25,11 @@ impl Models {
         if unloaded.is_empty() {
             return;
         }
-        serving.champion_lost |= self.serving().champion.is_some() && serving.champion.is_none();
+        if serving.champion.is_none()
+            && let Some(champion) = &self.serving().champion
+        {
+            serving.lost = Some(champion.version.clone());
+        }
         self.swap(serving);
         for refusal in unloaded {
             self.refuse(refusal, Utc::now());

@@ -19,7 +19,7 @@ use crate::body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::json::{Fields, Json};
-use crate::models::{Refusal, Serving};
+use crate::models::{Refusal, Serving, Trigger};
 use crate::observe;
 
 /// Entries of the history that are shown.
@@ -30,7 +30,11 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
     let refused = gateway.models.refused().into_iter().map(|(refusal, ts_utc)| {
         json!({ "version": refusal.version, "code": refusal.code, "message": refusal.message, "ts_utc": ts_utc })
     });
-    JsonBody(json!({ "loaded": gateway.models.loaded(), "refused": refused.collect::<Vec<_>>() }))
+    JsonBody(json!({
+        "loaded": gateway.models.loaded(),
+        "loads": gateway.models.loads(),
+        "refused": refused.collect::<Vec<_>>(),
+    }))
 }
 
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
@@ -43,7 +47,7 @@ pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -
         .string()
         .map_err(|e| e.under("version"))?
         .to_owned();
-    let loading = tokio::spawn(async move { (gateway.challenge(&version).await, version) });
+    let loading = tokio::spawn(async move { (gateway.challenge(&version, Trigger::Notify).await, version) });
     if uri.query() != Some("wait=1") {
         return Ok((StatusCode::ACCEPTED, JsonBody(json!({ "status": "loading" }))).into_response());
     }

@@ -67,6 +67,7 @@ impl Site {
         settings.database.url = format!("sqlite://{}", path("ltr.db").display());
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");
+        settings.models.code_cache_dir = path("code");
         settings.privacy.salt_file = path("privacy.salt");
         settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -13,10 +13,19 @@ use super::{
 
 pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_SIGNATURE_BYTES: u64 = 256;
-const MAX_SCORER_BYTES: u64 = 1 << 30;
 const MAX_FILES: usize = 64;
 
-pub(super) fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+/// An artefact's bytes as they were found, none of them believed yet.
+pub struct Fetched {
+    version: String,
+    dir: PathBuf,
+    manifest: Vec<u8>,
+    /// `None`: nobody signed it.
+    signature: Option<Vec<u8>>,
+    scorer: Vec<u8>,
+}
+
+pub(super) fn fetch(models_dir: &Path, version: &str, max_scorer_bytes: u64) -> Result<Fetched, ArtefactError> {
     if !is_plain_name(version) {
         return Err(ArtefactError::BadVersion {
             version: version.chars().take(100).collect(),
@@ -29,52 +38,78 @@ pub(super) fn open(models_dir: &Path, version: &str, ring: &KeyRing) -> Result<(
             dir: models_dir.to_owned(),
         });
     }
-    let (manifest, signed_by) = signed_manifest(&dir, ring)?;
-    check(&manifest, version)?;
-    let mut scorer = Vec::new();
-    for (name, expected) in &manifest.files {
-        let path = dir.join(name);
-        let mut hasher = Sha256::new();
-        if name == SCORER {
-            scorer = read_bounded(&path, MAX_SCORER_BYTES)?;
-            hasher.update(&scorer);
-        } else {
-            io::copy(&mut open_regular(&path)?, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&path))?;
-        }
-        let found = hex::encode(hasher.finalize());
-        if found != *expected {
-            return Err(ArtefactError::HashMismatch {
-                file: name.clone(),
-                expected: expected.clone(),
-                found,
-            });
-        }
+    let signature = match read_bounded(&dir.join(SIGNATURE), MAX_SIGNATURE_BYTES) {
+        Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        signature => Some(signature?),
+    };
+    let manifest = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
+    let path = dir.join(SCORER);
+    // Asked first, so that a giant costs neither memory nor time.
+    let size = open_regular(&path)?.metadata().map_err(ArtefactError::io(&path))?.len();
+    if size > max_scorer_bytes {
+        return Err(ArtefactError::TooLarge {
+            size,
+            limit: max_scorer_bytes,
+        });
     }
-    let artefact = Artefact {
+    let scorer = read_bounded(&path, max_scorer_bytes)?;
+    Ok(Fetched {
+        version: version.to_owned(),
         dir,
         manifest,
-        signed_by,
-    };
-    Ok((artefact, scorer))
+        signature,
+        scorer,
+    })
 }
 
-/// The manifest, parsed only after its bytes turned out to be signed by a key that the ring trusts.
-fn signed_manifest(dir: &Path, ring: &KeyRing) -> Result<(Manifest, Option<KeyId>), ArtefactError> {
-    let line = match read_bounded(&dir.join(SIGNATURE), MAX_SIGNATURE_BYTES) {
-        Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-        line => Some(line?),
-    };
-    let bytes = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
-    let signed_by = match line {
-        Some(line) => Some(signature::verify(&bytes, &line, ring)?),
-        None => {
-            ring.vouches(None)
-                .map_err(|_: Distrust| ArtefactError::Unsigned(dir.to_owned()))?;
-            None
+impl Fetched {
+    /// Holds the artefact to a signature by a key that `ring` trusts, and to its hashes. Gives the bytes of its component
+    /// exactly as they were hashed, so that nothing can change between the check and the use.
+    ///
+    /// # Errors
+    /// The first check that failed: signature, manifest, hash by hash. `Io` where a file that is only hashed cannot
+    /// be read.
+    pub fn verify(self, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+        let (manifest, signed_by) = self.signed_manifest(ring)?;
+        check(&manifest, &self.version)?;
+        for (name, expected) in &manifest.files {
+            let path = self.dir.join(name);
+            let mut hasher = Sha256::new();
+            if name == SCORER {
+                hasher.update(&self.scorer);
+            } else {
+                io::copy(&mut open_regular(&path)?, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&path))?;
+            }
+            let found = hex::encode(hasher.finalize());
+            if found != *expected {
+                return Err(ArtefactError::HashMismatch {
+                    file: name.clone(),
+                    expected: expected.clone(),
+                    found,
+                });
+            }
         }
-    };
-    let manifest = serde_json::from_slice(&bytes).map_err(|e| ArtefactError::BadManifest(e.to_string()))?;
-    Ok((manifest, signed_by))
+        let artefact = Artefact {
+            dir: self.dir,
+            manifest,
+            signed_by,
+        };
+        Ok((artefact, self.scorer))
+    }
+
+    /// The manifest, parsed only after its bytes turned out to be signed by a key that the ring trusts.
+    fn signed_manifest(&self, ring: &KeyRing) -> Result<(Manifest, Option<KeyId>), ArtefactError> {
+        let signed_by = match &self.signature {
+            Some(line) => Some(signature::verify(&self.manifest, line, ring)?),
+            None => {
+                ring.vouches(None)
+                    .map_err(|_: Distrust| ArtefactError::Unsigned(self.dir.clone()))?;
+                None
+            }
+        };
+        let manifest = serde_json::from_slice(&self.manifest).map_err(|e| ArtefactError::BadManifest(e.to_string()))?;
+        Ok((manifest, signed_by))
+    }
 }
 
 fn check(manifest: &Manifest, version: &str) -> Result<(), ArtefactError> {

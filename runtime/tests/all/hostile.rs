@@ -10,79 +10,7 @@ use crate::{NAMES, PATIENCE, engine, first_alone, load, numbers, rows};
 /// Behaves for batches of up to 10 rows of three values.
 const BIG: When = When::ValuesOver(30);
 
-fn fails(fault: Fault) -> ScoreError {
-    let scorer = load(Behaviour::Faulty(fault, BIG)).unwrap();
-    assert_eq!(
-        scorer.score(&rows(10), Output::Converted, PATIENCE),
-        Ok(numbers(10)),
-        "{fault:?}"
-    );
-    let timeout = if fault == Fault::Spin {
-        Duration::from_millis(50)
-    } else {
-        PATIENCE
-    };
-    let failure = scorer
-        .score(&rows(11), Output::Converted, timeout)
-        .expect_err("the fault shows");
-    assert_eq!(
-        scorer.score(&rows(10), Output::Raw, PATIENCE),
-        Ok(numbers(10)),
-        "after {fault:?}"
-    );
-    failure
-}
-
-#[test]
-fn a_trap_is_reported_as_one() {
-    let ScoreError::Trap(what) = fails(Fault::Trap) else {
-        panic!()
-    };
-    assert!(what.contains("unreachable"), "{what}");
-}
-
-#[test]
-fn a_stack_overflow_is_a_trap() {
-    let ScoreError::Trap(what) = fails(Fault::StackOverflow) else {
-        panic!()
-    };
-    assert!(what.contains("stack"), "{what}");
-}
-
-#[test]
-fn allocating_for_ever_ends_at_the_limit() {
-    assert!(matches!(fails(Fault::AllocateForever), ScoreError::Trap(_)));
-}
-
-#[test]
-fn spinning_ends_at_the_deadline() {
-    assert_eq!(fails(Fault::Spin), ScoreError::Timeout);
-}
-
-#[test]
-fn a_wrong_number_of_scores_is_bad_output() {
-    use ScoreError::BadOutput;
-    let BadOutput(few) = fails(Fault::TooFew) else { panic!() };
-    assert!(few.contains("10 scores; expected 11"), "{few}");
-    let BadOutput(many) = fails(Fault::TooMany) else {
-        panic!()
-    };
-    assert!(many.contains("12 scores; expected 11"), "{many}");
-    assert!(matches!(fails(Fault::FarTooMany), BadOutput(_)));
-}
-
-#[test]
-fn scores_outside_of_the_memory_are_bad_output() {
-    assert!(matches!(fails(Fault::LieAboutLengths), ScoreError::BadOutput(_)));
-}
-
-#[test]
-fn a_refusal_carries_the_components_words_up_to_a_bound() {
-    assert_eq!(fails(Fault::Refuse), ScoreError::Refused("no".into()));
-    assert!(matches!(fails(Fault::RefuseAtLength), ScoreError::BadOutput(_)));
-}
-
-/// As [`fails`], in `explain`.
+/// What `explain` says once the fault shows, on an otherwise healthy scorer.
 fn fails_to_explain(fault: Fault) -> ScoreError {
     let scorer = load(Behaviour::Faulty(fault, BIG)).unwrap();
     assert_eq!(scorer.explain(&rows(10), PATIENCE), Ok(first_alone(10)), "{fault:?}");
@@ -121,13 +49,6 @@ fn explaining_fails_in_the_ways_of_scoring() {
             "{fault:?}: {failure}"
         );
     }
-}
-
-#[test]
-fn nan_scores_are_passed_on_for_the_caller_to_judge() {
-    let scorer = load(Behaviour::Faulty(Fault::NanScores, When::Always)).unwrap();
-    let scores = scorer.score(&rows(3), Output::Converted, PATIENCE).unwrap();
-    assert!(scores.len() == 3 && scores.iter().all(|score| score.is_nan()));
 }
 
 #[test]

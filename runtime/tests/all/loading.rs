@@ -27,51 +27,6 @@ fn an_honest_component_says_what_it_is() {
 }
 
 #[test]
-fn each_unusable_component_is_refused_with_its_own_code() {
-    let cases = [
-        (Behaviour::WithImport, "has_imports"),
-        (Behaviour::WrongWorld, "wrong_world"),
-        (Behaviour::WrongTypes, "wrong_world"),
-        (Behaviour::WrongInterfaceVersion, "wrong_contract"),
-        (Behaviour::WrongContract, "wrong_contract"),
-        (Behaviour::SpinInInstantiate, "timeout"),
-        (Behaviour::SpinInDescribe, "timeout"),
-        (Behaviour::TrapInDescribe, "trap"),
-        (Behaviour::AllocateInDescribe, "trap"),
-        (Behaviour::HugeMemory, "too_complex"),
-        (Behaviour::HugeDescription, "bad_description"),
-        (Behaviour::MillionFeatures, "bad_description"),
-        (Behaviour::AliasedFeatures, "bad_description"),
-        (Behaviour::NotUtf8, "bad_description"),
-        (Behaviour::DuplicateFeatureNames, "bad_description"),
-        (Behaviour::NoFeatures, "bad_description"),
-        (Behaviour::NoOutputs, "bad_description"),
-    ];
-    let limits = Limits {
-        max_describe: Duration::from_millis(300),
-        ..Limits::default()
-    };
-    let engine = Engine::new(limits).unwrap();
-    for (behaviour, code) in cases {
-        let refusal = engine.load(&evil::component(NAMES, behaviour)).err();
-        let refusal = refusal.unwrap_or_else(|| panic!("{behaviour:?} was taken"));
-        assert_eq!(refusal.code(), code, "{behaviour:?}: {refusal}");
-    }
-    engine
-        .load(&evil::component(NAMES, Behaviour::Honest))
-        .expect("an honest component after all of them");
-}
-
-#[test]
-fn a_refusal_names_what_is_wrong() {
-    let said = |behaviour| load(behaviour).err().unwrap().to_string();
-    assert!(said(Behaviour::WithImport).contains("wasi:clocks/monotonic-clock@0.2.0"));
-    assert!(said(Behaviour::WrongWorld).contains("ltr:scorer/greeting@1.1.0"));
-    assert!(said(Behaviour::WrongContract).contains("2.0.0"));
-    assert!(said(Behaviour::DuplicateFeatureNames).contains("\"area_match\" occurs twice"));
-}
-
-#[test]
 fn a_description_that_spins_costs_no_more_than_its_time() {
     let limits = Limits {
         max_describe: Duration::from_millis(100),
@@ -85,15 +40,12 @@ fn a_description_that_spins_costs_no_more_than_its_time() {
 }
 
 #[test]
-fn bytes_that_are_no_component_are_refused() {
-    let core_module = b"\0asm\x01\0\0\0";
+fn a_component_that_was_cut_short_is_refused() {
     let mut cut = evil::component(NAMES, Behaviour::Honest);
     // Inside a section: what ends between two of them may be a component, of another world.
     cut.pop();
-    for bytes in [&b""[..], b"ltr", core_module, &cut] {
-        let refusal = engine().load(bytes).err().unwrap();
-        assert_eq!(refusal.code(), "not_a_component", "{refusal}");
-    }
+    let refusal = engine().load(&cut).err().unwrap();
+    assert_eq!(refusal.code(), "not_a_component", "{refusal}");
 }
 
 #[test]

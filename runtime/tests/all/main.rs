@@ -1,9 +1,11 @@
 //! What a host relies on, whatever component it is given.
 
 mod artefacts;
+mod cache;
 mod hostile;
 mod loading;
 mod pool;
+mod zoo;
 
 use std::time::Duration;
 

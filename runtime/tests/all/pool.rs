@@ -144,3 +144,15 @@ fn a_scorer_without_time_gives_up_at_once() {
         Err(ScoreError::Timeout)
     );
 }
+
+#[test]
+fn warm_instances_are_there_before_the_first_call() {
+    let scorer = load(Behaviour::Honest).unwrap();
+    assert_eq!(scorer.instances().idle, 1);
+    scorer.warm(&rows(1), 3, PATIENCE).unwrap();
+    assert_eq!(scorer.instances().idle, 3);
+    scorer.warm(&rows(1), 1_000, PATIENCE).unwrap();
+    assert_eq!(scorer.instances().idle, Limits::default().max_instances);
+    let trapping = load(Behaviour::Faulty(Fault::Trap, When::Always)).unwrap();
+    assert_eq!(trapping.warm(&rows(1), 2, PATIENCE).unwrap_err().reason(), "trap");
+}

@@ -2,12 +2,15 @@
 //!
 //! They are written as WebAssembly text against the real `wit/scorer.wit`, so that they can do what no
 //! compiler would let them. Every one of them is a valid component; what is wrong shows only in what it does.
+//! [`raw`] makes what is no component, or one too big to be looked at, byte by byte.
 //!
 //! A scorer that misbehaves from its first call never gets past an artefact's golden rows. [`When::ValuesOver`]
 //! is how one turns up in service: it behaves for small batches and turns on big ones, in whatever instance
 //! the batch lands.
 
 mod module;
+pub mod raw;
+pub mod zoo;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -43,6 +46,8 @@ pub enum Behaviour {
     NoFeatures,
     /// Zero outputs a row.
     NoOutputs,
+    /// Says two outputs a row and gives one.
+    LieAboutOutputs,
     /// A start function that never ends: it spins before anything is called.
     SpinInInstantiate,
     /// Says it is built for contract 2.0.0 through an interface of version 1.1.0.
@@ -51,12 +56,18 @@ pub enum Behaviour {
     WrongInterfaceVersion,
     /// Exports the interface's name with a `score` of another type.
     WrongTypes,
-    /// Imports a clock.
+    /// Imports WASI's clock.
     WithImport,
+    /// Imports what no host has ever heard of.
+    WithOtherImport,
+    /// Exports the interface without its `explain`.
+    WithoutExplain,
     /// Exports something else.
     WrongWorld,
     /// Starts with 1 GiB of memory.
     HugeMemory,
+    /// Starts with a table of ten million entries.
+    HugeTable,
 }
 
 /// What goes wrong in `score` and, with contributions for scores, in `explain`.
@@ -74,12 +85,16 @@ pub enum Fault {
     FarTooMany,
     /// Grows its memory until it cannot, then traps.
     AllocateForever,
+    /// Grows a table until it cannot, then traps.
+    GrowTables,
     /// Calls itself without end.
     StackOverflow,
     /// The right number of scores, at an address outside of its memory.
     LieAboutLengths,
     /// The right number of scores, each NaN.
     NanScores,
+    /// The right number of scores, each infinite.
+    InfiniteScores,
     /// The contract's `score-error.model("no")`, or `explain-error.model("no")`.
     Refuse,
     /// The same with a text of 1 MB.
@@ -134,6 +149,14 @@ fn wit(behaviour: Behaviour) -> String {
                 "world scorer { import wasi:clocks/monotonic-clock@0.2.0;",
             ) + "package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }"
         }
+        Behaviour::WithOtherImport => {
+            WIT.replace("world scorer {", "world scorer { import whispers;")
+                + "interface whispers { now: func() -> u64; }"
+        }
+        Behaviour::WithoutExplain => WIT.replace(
+            "explain: func(rows: list<f64>) -> result<list<f64>, explain-error>;",
+            "",
+        ),
         _ => WIT.to_owned(),
     }
 }

@@ -25,10 +25,13 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
         "1.1.0"
     };
     let import = match behaviour {
-        Behaviour::WithImport => {
-            r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
-               (export "keep" (func $now))"#
-        }
+        Behaviour::WithImport => import("wasi:clocks/monotonic-clock@0.2.0"),
+        Behaviour::WithOtherImport => import("ltr:scorer/whispers@1.1.0"),
+        _ => String::new(),
+    };
+    let table = match behaviour {
+        Behaviour::HugeTable => "(table $table 10000000 funcref)",
+        Behaviour::Faulty(Fault::GrowTables, _) => "(table $table 1 funcref)",
         _ => "",
     };
     let start = match behaviour {
@@ -52,10 +55,17 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     };
     let score = answering("(param $output i32)", heap, width, 1, &in_score);
     // A contribution a feature and the expected value.
-    let explain = answering("", heap, width, width + 1, &fault);
+    let explain = match behaviour {
+        Behaviour::WithoutExplain => String::new(),
+        _ => format!(
+            r#"(func (export "ltr:scorer/scoring@{version}#explain") {})"#,
+            answering("", heap, width, width + 1, &fault)
+        ),
+    };
     format!(
         r#"(module {import}
   (memory (export "memory") {pages})
+  {table}
   (data (i32.const 0) "{data}")
   (global $calls (mut i32) (i32.const 0))
   {start}
@@ -78,10 +88,15 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     {in_describe}
     (i32.const {DESCRIPTION}))
   (func (export "ltr:scorer/scoring@{version}#score") {score})
-  (func (export "ltr:scorer/scoring@{version}#explain") {explain}))"#,
+  {explain})"#,
         pages = pages(behaviour, heap),
         data = image.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>(),
     )
+}
+
+/// Takes a function from elsewhere, and gives it away again so that nobody leaves it out as unused.
+fn import(interface: &str) -> String {
+    format!(r#"(import "{interface}" "now" (func $now (result i64))) (export "keep" (func $now))"#)
 }
 
 /// A function over rows that answers `per_row` numbers a row: its first feature, then zeros.
@@ -144,6 +159,15 @@ fn act(fault: Fault) -> String {
             ANSWER + 12
         )
     };
+    let fill = |value: &str| {
+        format!(
+            "(local.set $row (i32.const 0))
+            (loop $again
+              (f64.store (i32.add (local.get $scores) (i32.shl (local.get $row) (i32.const 3))) (f64.const {value}))
+              (local.set $row (i32.add (local.get $row) (i32.const 1)))
+              (br_if $again (i32.lt_u (local.get $row) (local.get $count))))"
+        )
+    };
     match fault {
         Fault::Trap => "unreachable".into(),
         Fault::Spin => "(loop $again (br $again))".into(),
@@ -151,14 +175,14 @@ fn act(fault: Fault) -> String {
         Fault::TooMany => format!("(drop (memory.grow (i32.const 1))) {}", count_more("1")),
         Fault::FarTooMany => format!("(drop (memory.grow (i32.const 200))) {}", count_more("1000000")),
         Fault::AllocateForever => "(call $allocate_forever)".into(),
+        Fault::GrowTables => "(loop $again (br_if $again (i32.ne
+              (table.grow $table (ref.null func) (i32.const 100)) (i32.const -1))))
+            unreachable"
+            .into(),
         Fault::StackOverflow => "(drop (call $deeper (i32.const 0)))".into(),
         Fault::LieAboutLengths => format!("(i32.store (i32.const {ptr}) (i32.const 0xfffffff0))"),
-        Fault::NanScores => "(local.set $row (i32.const 0))
-            (loop $again
-              (f64.store (i32.add (local.get $scores) (i32.shl (local.get $row) (i32.const 3))) (f64.const nan))
-              (local.set $row (i32.add (local.get $row) (i32.const 1)))
-              (br_if $again (i32.lt_u (local.get $row) (local.get $count))))"
-            .into(),
+        Fault::NanScores => fill("nan"),
+        Fault::InfiniteScores => fill("inf"),
         Fault::Refuse => refuse(2),
         Fault::RefuseAtLength => format!("(drop (memory.grow (i32.const 20))) {}", refuse(1_000_000)),
         Fault::Hoard => "(drop (memory.grow (i32.const 1024)))".into(),
@@ -205,7 +229,11 @@ fn image(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
     if behaviour == Behaviour::MillionFeatures {
         table = (PAGE, 1_000_000);
     }
-    let outputs = if behaviour == Behaviour::NoOutputs { 0 } else { 1 };
+    let outputs = match behaviour {
+        Behaviour::NoOutputs => 0,
+        Behaviour::LieAboutOutputs => 2,
+        _ => 1,
+    };
     let fields = [model_version, contract, table, objective, (1, outputs)];
     let words = fields.iter().flat_map(|(a, b)| [*a, *b]);
     for (index, word) in words.enumerate() {

@@ -15,6 +15,7 @@ use runtime::{CONTRACT_VERSION, Window};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
+use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -56,6 +57,12 @@ impl Site {
         Site { env, ..Site::new() }
     }
 
+    /// This site with one more setting.
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Site {
+        self.env.push((name, value));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -73,7 +80,9 @@ impl Site {
         command.arg("serve").current_dir(self.path()).env_clear();
         command
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
-            .env("LTR_ACCESS__TOKENS", TOKENS);
+            .env("LTR_ACCESS__TOKENS", TOKENS)
+            // Models come when a test says so.
+            .env("LTR_MODELS__POLL_SECONDS", "0");
         command.envs(self.env.iter().copied()).stdin(Stdio::null());
         command
     }
@@ -122,6 +131,11 @@ impl Site {
 
     /// Publishes a component under `version`, with golden rows that its honest part passes.
     pub fn publish(&self, version: &str, behaviour: Behaviour) -> PathBuf {
+        self.publish_bytes(version, &evil::component(&DEFAULT_FEATURES, behaviour))
+    }
+
+    /// As [`Site::publish`], whatever the bytes are.
+    pub fn publish_bytes(&self, version: &str, wasm: &[u8]) -> PathBuf {
         let rows: Vec<Vec<Option<f64>>> = (0..SMALL)
             .map(|row| {
                 (0..DEFAULT_FEATURES.len())
@@ -147,9 +161,26 @@ impl Site {
             gate: json!({}),
             golden: Golden { rows, scores },
         };
-        let wasm = evil::component(&DEFAULT_FEATURES, behaviour);
         let models = self.path().join("var/models/ltr");
-        artefact::publish(&models, &[(artefact::SCORER, &wasm)], manifest, &self.key).unwrap()
+        artefact::publish(&models, &[(artefact::SCORER, wasm)], manifest, &self.key).unwrap()
+    }
+
+    /// Puts on record, before the gateway starts, that `version` was promoted.
+    pub async fn promoted(&self, version: &str) {
+        let store = Store::open(&self.database_url()).await.unwrap();
+        let state = RolloutState {
+            weight: 100,
+            champion: Some(version.to_owned()),
+            challenger: None,
+        };
+        let entry = HistoryEntry {
+            ts_utc: chrono::Utc::now(),
+            action: "promote".into(),
+            actor: "test".into(),
+            detail: json!({}),
+        };
+        store.save_rollout(&state, &entry).await.unwrap();
+        store.close().await;
     }
 
     pub fn database_url(&self) -> String {
@@ -194,6 +225,27 @@ pub struct Gateway {
 impl Gateway {
     /// `kill -9`, and waits until the process is gone.
     pub fn kill(self) {}
+
+    /// The most memory that the process ever had resident, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The process's resident memory, in bytes.
+    pub fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The addresses that the process has reserved, in bytes.
+    pub fn virtual_memory(&self) -> u64 {
+        self.memory("VmSize:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
 }
 
 impl Drop for Gateway {
@@ -298,14 +350,18 @@ impl Client {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    /// `ltr_fallback_total{reason}`, 0 while it was never counted.
+    /// `ltr_fallback_total{reason}`.
     pub async fn fallbacks(&self, reason: &str) -> u64 {
+        self.metric(&format!("ltr_fallback_total{{reason=\"{reason}\"}}")).await as u64
+    }
+
+    /// The value of one series, 0 while there is none.
+    pub async fn metric(&self, series: &str) -> f64 {
         let (_, metrics) = self.get("/metrics").await;
-        let series = format!("ltr_fallback_total{{reason=\"{reason}\"}} ");
         metrics
             .lines()
-            .find_map(|line| line.strip_prefix(&series))
-            .map_or(0, |count| count.parse().unwrap())
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+            .map_or(0.0, |value| value.parse().unwrap())
     }
 }
 

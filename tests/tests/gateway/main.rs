@@ -4,3 +4,5 @@ mod bad_input;
 mod crash;
 mod harness;
 mod hostile;
+mod swap;
+mod zoo;

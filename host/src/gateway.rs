@@ -53,7 +53,11 @@ impl Gateway {
     /// A database, a folder or a file that cannot be used.
     pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
         observe::recorder();
-        let store = Store::open(&settings.database.url).await?;
+        let limits = store::Limits {
+            max_connections: settings.database.max_connections,
+            timeout: settings.database.timeout(),
+        };
+        let store = Store::open_with(settings.database.url.expose(), limits).await?;
         let (writer, written) = Writer::start(store.clone());
         let schema = settings.schema();
         let limits = Limits {

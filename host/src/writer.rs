@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{Appended, Record, Store};
+use store::{Appended, Record, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 8_192;
 /// Requests that share a transaction.
 const BATCH: usize = 512;
+/// Before a database that was unavailable is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why something was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,27 @@ impl Writer {
     }
 }
 
+/// A database that is away, or held by another program, delays what was handed over; it must not lose it.
+async fn append(store: &Store, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
+    let mut waiting = false;
+    loop {
+        match store.append(records).await {
+            Err(error) if error.is_unavailable() => {
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::warn!(%error, "what is to be kept waits for the database");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => {
+                if waiting {
+                    tracing::info!("the database is back");
+                }
+                return done;
+            }
+        }
+    }
+}
+
 async fn write_all(store: Store, mut queue: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
@@ -71,13 +94,7 @@ async fn write_all(store: Store, mut queue: mpsc::Receiver<Job>) {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        // Another program that holds the file delays what was handed over; it must not lose it.
-        let kept = loop {
-            match store.append(&records).await {
-                Err(error) if error.is_busy() => tracing::warn!(%error, "the database is held by another program"),
-                kept => break kept,
-            }
-        };
+        let kept = append(&store, &records).await;
         if let Err(error) = &kept {
             tracing::error!(%error, records = records.len(), "a batch was not written");
         }

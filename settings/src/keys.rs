@@ -57,6 +57,7 @@ use Rule::{Between, Flag, Number, OneOf, Text, Whole, Words};
 pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ADMIN_TOKEN: &str = "host.admin_token";
+pub(crate) const DATABASE_URL: &str = "database.url";
 
 const SHARE: Rule = Number(0.0, 1.0);
 const HOURS: Rule = Whole(1, 8760);
@@ -129,11 +130,23 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "database",
         about: "Events, shadow log and rollout.",
-        keys: &[key(
-            "url",
-            "Where they are stored; made where it is absent.",
-            Words("sqlite://PATH"),
-        )],
+        keys: &[
+            key(
+                "url",
+                "Where they are stored; a SQLite file is made where it is absent. A password in it is secret.",
+                Words("sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB"),
+            ),
+            key(
+                "max_connections",
+                "Most connections that a program keeps open.",
+                Whole(2, 1000),
+            ),
+            key(
+                "timeout_ms",
+                "How long a call waits for the database, which then counts as unavailable.",
+                Whole(100, 600_000),
+            ),
+        ],
     },
     Section {
         name: "models",

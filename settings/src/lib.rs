@@ -3,6 +3,7 @@
 //! [`Settings::load`] takes the file and the environment as arguments, so that nothing deep inside reads either, and
 //! a test needs neither. An unknown key or a wrong value is refused with the key, the value and what is allowed.
 
+mod database;
 mod error;
 mod keys;
 mod load;
@@ -10,10 +11,10 @@ mod model;
 mod print;
 mod validate;
 
+pub use database::{Database, DatabaseUrl};
 pub use error::SettingsError;
 pub use model::{
-    Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
-    Train,
+    Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow, Train,
 };
 
 #[cfg(test)]

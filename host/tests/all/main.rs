@@ -58,7 +58,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mut settings = Settings::default();
-        settings.database.url = format!("sqlite://{}", path("ltr.db").display());
+        settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
         settings.models.dir = path("models");
         settings.models.verify_key = path("publish.pub");
         settings.privacy.salt_file = path("privacy.salt");

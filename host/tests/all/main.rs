@@ -5,6 +5,7 @@ mod durability;
 mod events;
 mod fallback;
 mod models;
+mod postgres;
 mod program;
 mod promotion;
 mod ranking_cases;

@@ -34,7 +34,7 @@ ready() {
 export LTR_HOST__LISTEN=127.0.0.1:$PORT LTR_HOST__CLOCK=header
 LTR_HOST__ADMIN_TOKEN=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export LTR_HOST__ADMIN_TOKEN
-export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
+export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_DATABASE__SPOOL_DIR=$RUN/spool LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
 export LTR_MODELS__VERIFY_KEY=$RUN/keys/publish.pub LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
 export LTR_PRIVACY__SALT_FILE=$RUN/keys/privacy.salt LTR_PUBLISH__NOTIFY_URL="$URL/models/notify?wait=1"
 

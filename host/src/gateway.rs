@@ -17,7 +17,7 @@ use chrono::Utc;
 use ranking::{Presets, Sampler, Schema};
 use runtime::{Engine, Limits};
 use settings::Settings;
-use store::{HistoryEntry, RolloutState, Store};
+use store::{HistoryEntry, RolloutState, Spool, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -58,7 +58,8 @@ impl Gateway {
             timeout: settings.database.timeout(),
         };
         let store = Store::open_with(settings.database.url.expose(), limits).await?;
-        let (writer, written) = Writer::start(store.clone());
+        let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
+        let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();
         let limits = Limits {
             max_component_bytes: settings.models.max_component_mb as usize * 1024 * 1024,
@@ -209,10 +210,17 @@ impl Gateway {
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
-    match gateway.ready.load(Ordering::Acquire) {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+    if !gateway.ready.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
+    let outage = gateway.writer.outage();
+    // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
+    let said = match (outage.away(), outage.spooled()) {
+        (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
+        (false, 0) => "ready\n".to_owned(),
+        (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),
+    };
+    (StatusCode::OK, said)
 }
 
 /// The salt of the pseudonyms, made at the first start and readable by its owner alone.

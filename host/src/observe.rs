@@ -41,6 +41,14 @@ fn describe() {
         "ltr_log_dropped_total",
         "Answers whose impression or shadow record was not kept"
     );
+    describe_gauge!(
+        "ltr_database_up",
+        "1 unless the last attempt to write met a database that was away"
+    );
+    describe_gauge!(
+        "ltr_spool_records",
+        "Records that were acknowledged and are not in the database yet"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -11,6 +12,8 @@ pub struct Database {
     pub url: DatabaseUrl,
     pub max_connections: u32,
     pub timeout_ms: u64,
+    pub spool_dir: PathBuf,
+    pub spool_mb: u64,
 }
 
 impl Default for Database {
@@ -19,6 +22,8 @@ impl Default for Database {
             url: "sqlite://var/ltr.db".into(),
             max_connections: 5,
             timeout_ms: 3_000,
+            spool_dir: "var/spool".into(),
+            spool_mb: 256,
         }
     }
 }

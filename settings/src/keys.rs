@@ -146,6 +146,16 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "How long a call waits for the database, which then counts as unavailable.",
                 Whole(100, 600_000),
             ),
+            key(
+                "spool_dir",
+                "Where the gateway keeps what it takes while the database is unavailable; its own, on a local disk.",
+                PATH,
+            ),
+            key(
+                "spool_mb",
+                "Most that is kept there, in MiB; beyond, /events answers 503.",
+                Whole(1, 1_000_000),
+            ),
         ],
     },
     Section {

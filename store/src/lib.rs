@@ -17,6 +17,7 @@ mod backend;
 mod error;
 mod postgres;
 mod records;
+mod spool;
 mod sqlite;
 
 use std::collections::HashSet;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 use backend::Backend;
 pub use error::StoreError;
 pub use records::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord};
+pub use spool::{Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use ranking::events::Event;
 use ranking::features::Schema;
 use ranking::verdict::ShadowRow;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -17,6 +17,29 @@ use crate::StoreError;
 pub enum Record {
     Event(Event),
     Shadow(ShadowRecord),
+}
+
+impl Record {
+    /// The record as JSON; reading that gives this record again, to the last bit.
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Record::Event(event) => json!({ "event": event.to_json() }),
+            Record::Shadow(shadow) => json!({ "shadow": shadow }),
+        }
+    }
+
+    pub(crate) fn from_json(value: &Value) -> Result<Record, StoreError> {
+        if let Some(payload) = value.get("event") {
+            let event_id = payload["event_id"].as_str().unwrap_or_default();
+            return Ok(Record::Event(read_event(event_id, payload)?));
+        }
+        let shadow = ShadowRecord::deserialize(&value["shadow"]).map_err(|error| StoreError::Row {
+            table: "ltr_shadow_request",
+            key: value["shadow"]["request_id"].to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Record::Shadow(shadow))
+    }
 }
 
 /// What became of a [`Record`].
@@ -29,7 +52,7 @@ pub enum Appended {
 }
 
 /// One request that a challenger was compared on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShadowRecord {
     pub request_id: Uuid,
     pub ts_utc: DateTime<Utc>,

@@ -5,6 +5,7 @@ mod durability;
 mod events;
 mod fallback;
 mod models;
+mod outages;
 mod postgres;
 mod program;
 mod promotion;
@@ -60,6 +61,7 @@ impl Site {
         let path = |name: &str| folder.path().join(name);
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
+        settings.database.spool_dir = path("spool");
         settings.models.dir = path("models");
         settings.models.verify_key = path("publish.pub");
         settings.privacy.salt_file = path("privacy.salt");

@@ -1,6 +1,6 @@
 //! The gateway as a program, with PostgreSQL.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use chrono::{DateTime, Utc};
@@ -33,6 +33,8 @@ impl Program {
             .env_clear()
             .env("RUST_LOG", "debug")
             .env("LTR_DATABASE__URL", database)
+            .env("LTR_DATABASE__SPOOL_DIR", path(&site.settings.database.spool_dir))
+            .env("LTR_DATABASE__TIMEOUT_MS", "300")
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
             .env("LTR_HOST__DEADLINE_MS", "60000")
             .env("LTR_HOST__LTR_BUDGET_MS", "20000")
@@ -77,9 +79,13 @@ impl Program {
         known
     }
 
-    /// Until the challenger is loaded.
-    async fn wait_for_model(&self) {
-        while reqwest::get(format!("{}/readyz", self.address)).await.unwrap().status() != 200 {
+    /// Until the challenger is loaded and nothing waits in the spool.
+    async fn settled(&self) {
+        let said = async || {
+            let answer = reqwest::get(format!("{}/readyz", self.address)).await.unwrap();
+            answer.text().await.unwrap()
+        };
+        while said().await != "ready\n" {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
@@ -104,17 +110,52 @@ async fn what_was_acknowledged_survives_the_gateway_and_the_server_and_is_there_
     site.publish(VERSION, Behaviour::Honest);
 
     let gateway = Program::start(&site, &url);
-    gateway.wait_for_model().await;
+    gateway.settled().await;
     assert_eq!(gateway.send_all().await, 0);
     drop(gateway);
     server.crash();
     server.go_on();
     let gateway = Program::start(&site, &url);
-    gateway.wait_for_model().await;
+    gateway.settled().await;
     assert_eq!(gateway.send_all().await, CASES as u64, "every click is known");
     drop(gateway);
 
-    let store = Store::open(&url).await.unwrap();
+    check_kept(&url).await;
+    let logged = std::fs::read_to_string(log(&site)).unwrap();
+    let secret = url.split(['@', ':']).nth(2).unwrap();
+    assert!(logged.contains("sqlx::query") && !logged.contains(secret) && !logged.contains(Postgres::PASSWORD));
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_killed_replays_its_spool_at_the_next_start() {
+    let mut server = Postgres::start();
+    let url = server.database();
+    let site = Site::new();
+    site.publish(VERSION, Behaviour::Honest);
+    let gateway = Program::start(&site, &url);
+    gateway.settled().await;
+    server.crash();
+    assert_eq!(gateway.send_all().await, 0);
+    drop(gateway);
+
+    // Half a line, as it is left where the crash meets the writing of one that nobody was told of.
+    let spool = std::fs::read_dir(&site.settings.database.spool_dir).unwrap();
+    let last = spool
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "spool"));
+    let mut last = std::fs::File::options().append(true).open(last.max().unwrap()).unwrap();
+    last.write_all(b"0123456789abcdef 1 [{\"event\":").unwrap();
+    server.go_on();
+    let gateway = Program::start(&site, &url);
+    gateway.settled().await;
+    assert_eq!(gateway.send_all().await, CASES as u64, "every click is known");
+    drop(gateway);
+    check_kept(&url).await;
+}
+
+/// Everything of [`Program::send_all`] is in the database, once.
+async fn check_kept(url: &str) {
+    let store = Store::open(url).await.unwrap();
     let later = Utc::now() + chrono::Duration::days(1);
     let events = store.events_between(DateTime::UNIX_EPOCH, later).await.unwrap();
     assert_eq!(events.len(), 2 * CASES as usize);
@@ -122,8 +163,4 @@ async fn what_was_acknowledged_survives_the_gateway_and_the_server_and_is_there_
     let compared = store.shadow_cases(VERSION, later).await.unwrap();
     assert_eq!(compared.len(), CASES as usize);
     assert!(compared.iter().all(|case| case.rows.len() == 3));
-
-    let logged = std::fs::read_to_string(log(&site)).unwrap();
-    let secret = url.split(['@', ':']).nth(2).unwrap();
-    assert!(logged.contains("sqlx::query") && !logged.contains(secret) && !logged.contains(Postgres::PASSWORD));
 }

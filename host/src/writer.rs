@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use store::{Appended, Record, Spool, SpoolError, Store};
+use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -60,7 +60,8 @@ impl Writer {
     pub fn start(store: Store, spool: Spool) -> (Writer, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let outage = Arc::new(Outage::default());
-        outage.set(false, spool.records());
+        outage.found();
+        outage.waiting(spool.records());
         let keeper = Keeper {
             store,
             spool: Arc::new(Mutex::new(spool)),
@@ -103,17 +104,24 @@ impl Outage {
         self.spooled.load(Ordering::Relaxed)
     }
 
-    /// Says it in the metrics, and in the log once for each change.
-    fn set(&self, away: bool, spooled: u64) {
-        gauge!("ltr_database_up").set(if away { 0.0 } else { 1.0 });
-        gauge!("ltr_spool_records").set(spooled as f64);
-        let was_away = self.away.swap(away, Ordering::Relaxed);
-        let before = self.spooled.swap(spooled, Ordering::Relaxed);
-        match (was_away, away) {
-            (false, true) => tracing::error!("the database is unavailable; what is to be kept goes to the spool"),
-            (true, false) => tracing::info!(spooled, "the database is back; the spool is replayed"),
-            _ if before > 0 && spooled == 0 => tracing::info!("the spool is replayed to its end"),
-            _ => {}
+    fn lost(&self, error: &StoreError) {
+        gauge!("ltr_database_up").set(0.0);
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "the database is unavailable; what is to be kept goes to the spool");
+        }
+    }
+
+    fn found(&self) {
+        gauge!("ltr_database_up").set(1.0);
+        if self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(spooled = self.spooled(), "the database is back; the spool is replayed");
+        }
+    }
+
+    fn waiting(&self, records: u64) {
+        gauge!("ltr_spool_records").set(records as f64);
+        if self.spooled.swap(records, Ordering::Relaxed) > 0 && records == 0 {
+            tracing::info!("everything that was spooled is in the database");
         }
     }
 }
@@ -201,13 +209,17 @@ impl Keeper {
     /// Writes to the database; to the spool while something waits there, so that the order stays, and when the
     /// database is away.
     async fn keep(&self, records: Vec<Record>, spooling: bool) -> Kept {
+        if records.is_empty() {
+            // Somebody waits for what was handed over before.
+            return Ok(Vec::new());
+        }
         if !spooling {
             match self.store.append(&records).await {
-                Ok(outcomes) => return Ok(outcomes),
-                Err(error) if error.is_unavailable() => {
-                    tracing::warn!(%error, records = records.len(), "a batch goes to the spool");
-                    self.outage.set(true, self.outage.spooled());
+                Ok(outcomes) => {
+                    self.outage.found();
+                    return Ok(outcomes);
                 }
+                Err(error) if error.is_unavailable() => self.outage.lost(&error),
                 Err(error) => {
                     tracing::error!(%error, records = records.len(), "a batch was not written");
                     return Err(NotKept::Failed);
@@ -215,15 +227,8 @@ impl Keeper {
             }
         }
         let outcomes = vec![Appended::Stored; records.len()];
-        if records.is_empty() {
-            return Ok(outcomes);
-        }
-        let spooled = self.with_spool(move |spool| spool.append(&records).map(|()| spool.records()));
-        match spooled.await {
-            Ok(waiting) => {
-                self.outage.set(self.outage.away(), waiting);
-                Ok(outcomes)
-            }
+        match self.with_spool(move |spool| spool.append(&records)).await {
+            Ok(()) => Ok(outcomes),
             Err(SpoolError::Full { .. }) => Err(NotKept::SpoolFull),
             Err(error) => {
                 tracing::error!(%error, "a batch was not spooled");
@@ -254,9 +259,9 @@ impl Keeper {
             }
         };
         match self.store.append(&records).await {
-            Ok(_) => {}
+            Ok(_) => self.outage.found(),
             Err(error) if error.is_unavailable() => {
-                self.outage.set(true, self.outage.spooled());
+                self.outage.lost(&error);
                 return Replayed::Away;
             }
             Err(error) => {
@@ -264,25 +269,24 @@ impl Keeper {
                 return Replayed::Stuck;
             }
         }
-        let left = self.with_spool(|spool| {
-            let removed = spool.remove_oldest();
-            (removed, spool.files(), spool.records())
-        });
-        let (removed, files, records) = left.await;
+        let left = self.with_spool(|spool| (spool.remove_oldest(), spool.files()));
+        let (removed, files) = left.await;
         if let Err(error) = removed {
             // It will be replayed once more by the next start, which changes nothing.
             tracing::warn!(%error, "a file that was replayed stays");
         }
-        self.outage.set(false, records);
         Replayed::Left(files)
     }
 
-    /// On a thread that may wait for the disk.
+    /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that
+    /// the last word on it is true.
     async fn with_spool<T: Send + 'static>(&self, work: impl FnOnce(&mut Spool) -> T + Send + 'static) -> T {
-        let spool = self.spool.clone();
+        let (spool, outage) = (self.spool.clone(), self.outage.clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut spool)
+            let done = work(&mut spool);
+            outage.waiting(spool.records());
+            done
         });
         done.await
             .expect("the spool does not panic, and is used only while the runtime lives")

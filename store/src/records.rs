@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use ranking::events::Event;
+use ranking::events::{Body, Event};
 use ranking::features::Schema;
 use ranking::verdict::ShadowRow;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,17 @@ pub enum Record {
 }
 
 impl Record {
+    /// How much there is to write, in lawyers: each is a few hundred bytes.
+    pub(crate) fn lawyers(&self) -> usize {
+        match self {
+            Record::Event(event) => match &event.body {
+                Body::Impression(impression) => impression.lawyer_ids.len(),
+                Body::Action(_) => 1,
+            },
+            Record::Shadow(shadow) => shadow.rows.len(),
+        }
+    }
+
     /// The record as JSON; reading that gives this record again, to the last bit.
     pub(crate) fn to_json(&self) -> Value {
         match self {

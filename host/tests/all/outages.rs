@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use evil::Behaviour;
 use serde_json::{Value, json};
 use servers::Postgres;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor};
 use store::Store;
 use uuid::Uuid;
 
@@ -168,4 +170,24 @@ async fn a_full_spool_refuses_events_and_keeps_what_it_acknowledged() {
     // What was refused can be sent again, and what was acknowledged is known.
     let answer = running.post("/events", &body(0)).await.ok();
     assert_eq!(answer, json!({"accepted": 0, "duplicates": 400}));
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_holds_for_long_holds_up_nobody() {
+    let mut site = Site::new();
+    site.settings.database.timeout_ms = 100;
+    let running = site.start().await;
+    running.rank(&[], &case(1)).await.ok();
+    let mut other = SqliteConnection::connect(site.settings.database.url.expose())
+        .await
+        .unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let ranked = running.rank(&[], &case(2)).await;
+    ranked.ok();
+    assert_eq!(ranked.header("x-ltr-logged"), "committed");
+    let answer = running.post("/events", &click(1)).await.ok();
+    assert_eq!(answer, json!({"accepted": 1, "duplicates": 0}));
+    other.execute("ROLLBACK").await.unwrap();
+    recovered(&running).await;
+    assert_eq!(kept(&running.gateway.store).await.len(), 3);
 }

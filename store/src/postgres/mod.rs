@@ -25,6 +25,9 @@ use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wr
 
 const MIGRATIONS: &[(&str, &str)] = &[("initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
 
+/// Lawyers that any server writes within the shortest timeout that is of use.
+const LAWYERS_A_TIMEOUT: usize = 5_000;
+
 pub(crate) struct Postgres {
     pool: PgPool,
     /// For an answer; a server that was stopped or cut off gives none, and no error either.
@@ -60,13 +63,20 @@ impl Postgres {
             timeout: limits.timeout,
         })
     }
+
+    /// How long these may take. A large batch that is given up half-way would be tried again for ever.
+    fn patience(&self, records: &[Record]) -> Duration {
+        let lawyers: usize = records.iter().map(Record::lawyers).sum();
+        let timeouts = u32::try_from(1 + lawyers / LAWYERS_A_TIMEOUT).unwrap_or(u32::MAX);
+        self.timeout.saturating_mul(timeouts)
+    }
 }
 
 #[async_trait]
 impl Backend for Postgres {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let done = timeout(self.timeout, async {
+        let done = timeout(self.patience(records), async {
             let mut transaction = connection.begin().await?;
             let mut events = events::insert(&mut transaction, records).await?;
             let mut shadows = shadow::insert(&mut transaction, records).await?;

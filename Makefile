@@ -40,7 +40,7 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers setup-bench build demo test fuzz bench bench-scorer bench-gateway etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql setup-bench build demo test fuzz bench bench-scorer bench-gateway etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +60,18 @@ $(TOOLS)/.ready: Makefile | compilers
 	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
-setup-servers: $(TOOLS)/.servers ## Install the peers that tests compare with (LightGBM's Python package)
+setup-servers: $(TOOLS)/.servers postgresql ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL
+
+# Debian's package would start a server of its own; the tests start theirs.
+postgresql:
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then \
+	  command -v apt-get >/dev/null || { echo "make setup-servers: no PostgreSQL found: install it, so that initdb is in the PATH" >&2; exit 1; }; \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	  $$as_root mkdir -p /etc/postgresql-common; \
+	  [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; \
+	  $$as_root apt-get update --quiet && \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends -o Dpkg::Options::=--force-confold postgresql; \
+	fi
 
 $(TOOLS)/.servers: $(TOOLS)/.ready
 	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)'

@@ -34,7 +34,7 @@ ready() {
 export LTR_HOST__LISTEN=127.0.0.1:$PORT LTR_HOST__CLOCK=header
 { read -r LTR_CLIENT__TOKEN; read -r ENTRY; } < <("$BIN/ltr-host" token demo --role ingest --role rank --role admin)
 export LTR_CLIENT__TOKEN LTR_ACCESS__TOKENS="[$ENTRY]"
-export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
+export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_DATABASE__SPOOL_DIR=$RUN/spool LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
 export LTR_MODELS__CODE_CACHE_DIR=$RUN/code
 export LTR_MODELS__TRUSTED_KEYS=$RUN/keys/trusted LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
 export LTR_PRIVACY__SALT_FILE=$RUN/keys/privacy.salt LTR_PUBLISH__NOTIFY_URL="$URL/models/notify?wait=1"

@@ -17,7 +17,7 @@ use chrono::Utc;
 use ranking::{Presets, Sampler, Schema};
 use runtime::{CodeCache, Engine, Limits};
 use settings::{Role, Settings};
-use store::{HistoryEntry, RolloutState, Store};
+use store::{HistoryEntry, RolloutState, Spool, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -62,8 +62,13 @@ impl Gateway {
     /// A database, a folder or a file that cannot be used.
     pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
         observe::recorder();
-        let store = Store::open(&settings.database.url).await?;
-        let (writer, written) = Writer::start(store.clone());
+        let limits = store::Limits {
+            max_connections: settings.database.max_connections,
+            timeout: settings.database.timeout(),
+        };
+        let store = Store::open_with(settings.database.url.expose(), limits).await?;
+        let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
+        let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();
         let limits = Limits {
             max_component_bytes: settings.models.max_component_mb as usize * 1024 * 1024,
@@ -310,10 +315,17 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
-    match gateway.ready.load(Ordering::Acquire) {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+    if !gateway.ready.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
+    let outage = gateway.writer.outage();
+    // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
+    let said = match (outage.away(), outage.spooled()) {
+        (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
+        (false, 0) => "ready\n".to_owned(),
+        (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),
+    };
+    (StatusCode::OK, said)
 }
 
 /// Where machine code outlives this process, if anywhere.

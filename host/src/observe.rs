@@ -57,6 +57,14 @@ fn describe() {
         "ltr_model_code_total",
         "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
     );
+    describe_gauge!(
+        "ltr_database_up",
+        "1 unless the last attempt to write met a database that was away"
+    );
+    describe_gauge!(
+        "ltr_spool_records",
+        "Records that were acknowledged and are not in the database yet"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(
         "ltr_breaker_state",

@@ -1,8 +1,12 @@
-//! One ordered writer for everything that must be kept: requests that arrive together share a transaction.
+//! One ordered writer for everything that must be kept: requests that arrive together share a transaction. While the
+//! database is away they share a line of the spool instead, which is replayed in order once it is back.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use store::{Appended, Record, Store};
+use metrics::gauge;
+use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -16,39 +20,54 @@ const BATCH: usize = 512;
 pub enum NotKept {
     /// The queue is full: nothing was taken.
     Full,
-    /// The database refused; the log says why.
+    /// The database is away and the spool is full: nothing was taken.
+    SpoolFull,
+    /// The database refused, or the spool's disk; the log says why.
     Failed,
 }
 
+type Kept = Result<Vec<Appended>, NotKept>;
+
 struct Job {
     records: Vec<Record>,
-    done: oneshot::Sender<Result<Vec<Appended>, NotKept>>,
+    done: oneshot::Sender<Kept>,
 }
 
 /// What will become of records that were handed over.
-pub struct Receipt(oneshot::Receiver<Result<Vec<Appended>, NotKept>>);
+pub struct Receipt(oneshot::Receiver<Kept>);
 
 impl Receipt {
-    /// Waits until the records are on disk.
-    pub async fn committed(self) -> Result<Vec<Appended>, NotKept> {
+    /// Waits until the records are on disk: in the database, or in the spool, where each of them counts as new.
+    pub async fn committed(self) -> Kept {
         self.0.await.unwrap_or(Err(NotKept::Failed))
     }
 
     /// As [`Receipt::committed`], but gives up waiting (not writing) after `patience`: `None`.
-    pub async fn committed_within(self, patience: Duration) -> Option<Result<Vec<Appended>, NotKept>> {
+    pub async fn committed_within(self, patience: Duration) -> Option<Kept> {
         tokio::time::timeout(patience, self.committed()).await.ok()
     }
 }
 
 /// Where records are handed over. Clones share the queue; the task ends when the last one is dropped.
 #[derive(Clone)]
-pub struct Writer(mpsc::Sender<Job>);
+pub struct Writer {
+    queue: mpsc::Sender<Job>,
+    outage: Arc<Outage>,
+}
 
 impl Writer {
-    /// Starts the task. Its handle ends after everything handed over has been written.
-    pub fn start(store: Store) -> (Writer, JoinHandle<()>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Writer(sender), tokio::spawn(write_all(store, receiver)))
+    /// Starts the task. Its handle ends after everything handed over is on disk.
+    pub fn start(store: Store, spool: Spool) -> (Writer, JoinHandle<()>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let outage = Arc::new(Outage::default());
+        outage.found();
+        outage.waiting(spool.records());
+        let keeper = Keeper {
+            store,
+            spool: Arc::new(Mutex::new(spool)),
+            outage: outage.clone(),
+        };
+        (Writer { queue, outage }, tokio::spawn(keeper.run(receiver)))
     }
 
     /// Hands records over, to be written together and after everything handed over before.
@@ -57,38 +76,228 @@ impl Writer {
     /// [`NotKept::Full`].
     pub fn hand_over(&self, records: Vec<Record>) -> Result<Receipt, NotKept> {
         let (done, receipt) = oneshot::channel();
-        self.0.try_send(Job { records, done }).map_err(|_| NotKept::Full)?;
+        self.queue.try_send(Job { records, done }).map_err(|_| NotKept::Full)?;
         Ok(Receipt(receipt))
+    }
+
+    /// How the database is.
+    pub fn outage(&self) -> &Outage {
+        &self.outage
     }
 }
 
-async fn write_all(store: Store, mut queue: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut jobs, BATCH).await > 0 {
+/// What writing has shown of the database, for those who read from it or ask how it is.
+#[derive(Default)]
+pub struct Outage {
+    away: AtomicBool,
+    spooled: AtomicU64,
+}
+
+impl Outage {
+    /// Whether the last attempt to write met a database that was away.
+    pub fn away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Records that were acknowledged and are not in the database yet.
+    pub fn spooled(&self) -> u64 {
+        self.spooled.load(Ordering::Relaxed)
+    }
+
+    fn lost(&self, error: &StoreError) {
+        gauge!("ltr_database_up").set(0.0);
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "the database is unavailable; what is to be kept goes to the spool");
+        }
+    }
+
+    fn found(&self) {
+        gauge!("ltr_database_up").set(1.0);
+        if self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(spooled = self.spooled(), "the database is back; the spool is replayed");
+        }
+    }
+
+    fn waiting(&self, records: u64) {
+        gauge!("ltr_spool_records").set(records as f64);
+        if self.spooled.swap(records, Ordering::Relaxed) > 0 && records == 0 {
+            tracing::info!("everything that was spooled is in the database");
+        }
+    }
+}
+
+/// What came of replaying a file of the spool.
+enum Replayed {
+    /// It is in the database, and this many files wait.
+    Left(usize),
+    Away,
+    /// Time alone will not help; the log says why.
+    Stuck,
+}
+
+impl Replayed {
+    /// How long to wait before the next attempt.
+    fn pause(&self) -> Duration {
+        match self {
+            Replayed::Left(_) => Duration::ZERO,
+            Replayed::Away => Duration::from_millis(500),
+            Replayed::Stuck => Duration::from_secs(30),
+        }
+    }
+}
+
+/// The task that writes.
+#[derive(Clone)]
+struct Keeper {
+    store: Store,
+    spool: Arc<Mutex<Spool>>,
+    outage: Arc<Outage>,
+}
+
+impl Keeper {
+    async fn run(self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH);
+        let mut replaying = self.replaying_after(Duration::ZERO);
+        loop {
+            tokio::select! {
+                received = queue.recv_many(&mut jobs, BATCH) => {
+                    if received == 0 {
+                        break;
+                    }
+                    self.keep_all(&mut jobs, replaying.is_some()).await;
+                    if replaying.is_none() {
+                        replaying = self.replaying_after(Replayed::Away.pause());
+                    }
+                }
+                replayed = ended(&mut replaying) => {
+                    let replayed = match replayed {
+                        // The last file is replayed with the queue held up. Beside it, requests that keep coming would
+                        // begin one file after the other for ever.
+                        Replayed::Left(1) => self.replay().await,
+                        replayed => replayed,
+                    };
+                    replaying = self.replaying_after(replayed.pause());
+                }
+            }
+        }
+        // What is left in the spool is for the next start.
+        if let Some(replaying) = replaying {
+            replaying.abort();
+        }
+    }
+
+    /// Writes what jobs hand over, and tells each what became of it.
+    async fn keep_all(&self, jobs: &mut Vec<Job>, spooling: bool) {
         let mut records = Vec::new();
         let mut waiting = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        // Another program that holds the file delays what was handed over; it must not lose it.
-        let kept = loop {
-            match store.append(&records).await {
-                Err(error) if error.is_busy() => tracing::warn!(%error, "the database is held by another program"),
-                kept => break kept,
-            }
-        };
-        if let Err(error) = &kept {
-            tracing::error!(%error, records = records.len(), "a batch was not written");
-        }
+        let kept = self.keep(records, spooling).await;
         let mut outcomes = kept.map(Vec::into_iter);
         for (count, done) in waiting {
             let outcome = match &mut outcomes {
                 Ok(outcomes) => Ok(outcomes.take(count).collect()),
-                Err(_) => Err(NotKept::Failed),
+                Err(error) => Err(*error),
             };
             // A caller that stopped waiting has nobody to tell.
             let _ = done.send(outcome);
         }
+    }
+
+    /// Writes to the database; to the spool while something waits there, so that the order stays, and when the
+    /// database is away.
+    async fn keep(&self, records: Vec<Record>, spooling: bool) -> Kept {
+        if records.is_empty() {
+            // Somebody waits for what was handed over before.
+            return Ok(Vec::new());
+        }
+        if !spooling {
+            match self.store.append(&records).await {
+                Ok(outcomes) => {
+                    self.outage.found();
+                    return Ok(outcomes);
+                }
+                Err(error) if error.is_unavailable() => self.outage.lost(&error),
+                Err(error) => {
+                    tracing::error!(%error, records = records.len(), "a batch was not written");
+                    return Err(NotKept::Failed);
+                }
+            }
+        }
+        let outcomes = vec![Appended::Stored; records.len()];
+        match self.with_spool(move |spool| spool.append(&records)).await {
+            Ok(()) => Ok(outcomes),
+            Err(SpoolError::Full { .. }) => Err(NotKept::SpoolFull),
+            Err(error) => {
+                tracing::error!(%error, "a batch was not spooled");
+                Err(NotKept::Failed)
+            }
+        }
+    }
+
+    /// The replay of the oldest file, after a pause; `None` when nothing waits.
+    fn replaying_after(&self, pause: Duration) -> Option<JoinHandle<Replayed>> {
+        let keeper = self.clone();
+        (self.outage.spooled() > 0).then(|| {
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                keeper.replay().await
+            })
+        })
+    }
+
+    /// Writes the oldest file of the spool to the database. A crash on the way is made good by ids: what is there
+    /// already is not written again.
+    async fn replay(&self) -> Replayed {
+        let records = match self.with_spool(Spool::oldest).await {
+            Ok(records) => records.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, "the spool cannot be replayed");
+                return Replayed::Stuck;
+            }
+        };
+        match self.store.append(&records).await {
+            Ok(_) => self.outage.found(),
+            Err(error) if error.is_unavailable() => {
+                self.outage.lost(&error);
+                return Replayed::Away;
+            }
+            Err(error) => {
+                tracing::error!(%error, records = records.len(), "the spool waits, because the database refuses it");
+                return Replayed::Stuck;
+            }
+        }
+        let left = self.with_spool(|spool| (spool.remove_oldest(), spool.files()));
+        let (removed, files) = left.await;
+        if let Err(error) = removed {
+            // It will be replayed once more by the next start, which changes nothing.
+            tracing::warn!(%error, "a file that was replayed stays");
+        }
+        Replayed::Left(files)
+    }
+
+    /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that
+    /// the last word on it is true.
+    async fn with_spool<T: Send + 'static>(&self, work: impl FnOnce(&mut Spool) -> T + Send + 'static) -> T {
+        let (spool, outage) = (self.spool.clone(), self.outage.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(&mut spool);
+            outage.waiting(spool.records());
+            done
+        });
+        done.await
+            .expect("the spool does not panic, and is used only while the runtime lives")
+    }
+}
+
+/// What came of a replay, once it has ended; never without one.
+async fn ended(replaying: &mut Option<JoinHandle<Replayed>>) -> Replayed {
+    match replaying {
+        // A panic is in the log by now.
+        Some(replay) => replay.await.unwrap_or(Replayed::Stuck),
+        None => std::future::pending().await,
     }
 }

@@ -58,6 +58,7 @@ pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
+pub(crate) const DATABASE_URL: &str = "database.url";
 
 const SHARE: Rule = Number(0.0, 1.0);
 const HOURS: Rule = Whole(1, 8760);
@@ -132,11 +133,33 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "database",
         about: "Events, shadow log and rollout.",
-        keys: &[key(
-            "url",
-            "Where they are stored; made where it is absent.",
-            Words("sqlite://PATH"),
-        )],
+        keys: &[
+            key(
+                "url",
+                "Where they are stored; a SQLite file is made where it is absent. A password in it is secret.",
+                Words("sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB"),
+            ),
+            key(
+                "max_connections",
+                "Most connections that a program keeps open.",
+                Whole(2, 1000),
+            ),
+            key(
+                "timeout_ms",
+                "How long a call waits for the database, which then counts as unavailable.",
+                Whole(100, 600_000),
+            ),
+            key(
+                "spool_dir",
+                "Where the gateway keeps what it takes while the database is unavailable; its own, on a local disk.",
+                PATH,
+            ),
+            key(
+                "spool_mb",
+                "Most that is kept there, in MiB; beyond, /events answers 503.",
+                Whole(1, 1_000_000),
+            ),
+        ],
     },
     Section {
         name: "models",

@@ -4,6 +4,7 @@
 //! a test needs neither. An unknown key or a wrong value is refused with the key, the value and what is allowed.
 
 mod access;
+mod database;
 mod error;
 mod keys;
 mod load;
@@ -12,10 +13,11 @@ mod print;
 mod validate;
 
 pub use access::{Access, Role, Token};
+pub use database::{Database, DatabaseUrl};
 pub use error::SettingsError;
 pub use model::{
-    Client, Clock, Database, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings,
-    Shadow, Tls, Train,
+    Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
+    Tls, Train,
 };
 
 #[cfg(test)]

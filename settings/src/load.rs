@@ -5,6 +5,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
+use crate::database::without_password;
 use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS};
 use crate::{Secret, Settings, SettingsError};
 
@@ -210,13 +211,15 @@ fn join(section: &str, name: &str) -> String {
     }
 }
 
-/// A value as TOML has it, except a secret.
+/// A value as TOML has it, except a secret. Whatever looks like a URL is shown without a password, under any key: an
+/// unknown one may be a known one misspelt.
 fn shown(key: &str, value: &Value) -> String {
     if key == CLIENT_TOKEN || key == ACCESS_TOKENS {
         return Secret::HIDDEN.to_owned();
     }
     match value {
         Value::Dict(_, inner) => format!("a section of {}", inner.len()),
+        Value::String(_, text) => toml::Value::from(without_password(text)).to_string(),
         value => value
             .deserialize::<toml::Value>()
             .map_or_else(|_| value.to_actual().to_string(), |value| value.to_string()),

@@ -11,7 +11,7 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::Access;
+use crate::{Access, Database};
 
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,20 +74,6 @@ impl Default for Ranking {
             presets: DEFAULT_PRESETS
                 .map(|(name, raw)| (name.to_owned(), weights(raw)))
                 .into(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Database {
-    pub url: String,
-}
-
-impl Default for Database {
-    fn default() -> Database {
-        Database {
-            url: "sqlite://var/ltr.db".into(),
         }
     }
 }

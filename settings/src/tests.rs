@@ -177,7 +177,19 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "[database]\nurl = \"postgres://h/d\"",
             "database.url",
             "\"postgres://h/d\"",
-            "sqlite://PATH",
+            "sqlite://PATH or postgres://USER",
+        ),
+        (
+            "[database]\nmax_connections = 1",
+            "database.max_connections",
+            "1",
+            "an integer, 2 to 1000",
+        ),
+        (
+            "[database]\ntimeout_ms = 0",
+            "database.timeout_ms",
+            "0",
+            "an integer, 100 to 600000",
         ),
         (
             "[publish]\nnotify_url = \"ftp://h\"",
@@ -427,6 +439,44 @@ fn a_certificate_and_its_key_come_together() {
     let all = "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"";
     assert!(load(all, &[]).unwrap().tls.is_on());
     assert!(!Settings::default().tls.is_on());
+}
+
+#[test]
+fn a_password_in_a_url_is_never_shown() {
+    for url in [
+        "postgres://ltr:pa%40ss-word@db:5432/ltr",
+        "postgresql://ltr:pa:ss-word@db/ltr",
+    ] {
+        let settings = load("", &[("LTR_DATABASE__URL", url)]).unwrap();
+        assert_eq!(settings.database.url.expose(), url);
+        let shown = format!("{settings:?} {}", settings.print());
+        assert!(
+            shown.contains("://ltr:<hidden>@db") && !shown.contains("ss-word"),
+            "{shown}"
+        );
+        // What is printed must not become the password.
+        let (key, value, allowed, _) = refused(&settings.print(), &[]);
+        assert_eq!(key, "database.url");
+        assert!(
+            value.contains("<hidden>") && allowed.contains("--print-config"),
+            "{allowed}"
+        );
+    }
+    for wrong in [
+        "mysql://ltr:pa/s@s-word@db/ltr",
+        "postgres://ltr:pa/s#s-word@db/ltr",
+        "postgres://ltr:pa-ss-word/ltr",
+        "postgres://db/ltr?user=ltr&password=pas-s-word",
+        "ltr:pas-s-word@db/ltr",
+    ] {
+        for key in ["url", "ulr"] {
+            let file = format!("[database]\n{key} = {wrong:?}");
+            let error = load(&file, &[]).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.contains("database.") && said.contains("<hidden>"), "{said}");
+            assert!(!said.contains("s-word"), "{said}");
+        }
+    }
 }
 
 #[test]

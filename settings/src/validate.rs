@@ -3,8 +3,11 @@ use std::path::Path;
 
 use ranking::{Presets, Schema};
 
-use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, Rule, SECTIONS};
+use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_URL, PARAMS, PRESETS, Rule, SECTIONS};
 use crate::{Secret, Settings, SettingsError};
+
+/// Said of [`Secret::HIDDEN`].
+const NOT_THE_SECRET: &str = "this is what --print-config writes in its place";
 
 /// A value that its key does not take; where it came from is added by whoever knows.
 pub(crate) struct Wrong {
@@ -76,8 +79,12 @@ impl Settings {
 
     fn check_urls(&self) -> Result<(), Wrong> {
         let url = &self.database.url;
-        if url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
-            return Err(by_rule("database.url", url));
+        if !url.is_usable() {
+            return Err(by_rule(DATABASE_URL, &url.shown()));
+        }
+        if url.expose().contains(Secret::HIDDEN) {
+            let allowed = format!("{}; {NOT_THE_SECRET}", rule_text(DATABASE_URL));
+            return Err(wrong(DATABASE_URL, format!("{url:?}"), allowed));
         }
         let url = &self.publish.notify_url;
         let host = url.strip_prefix("http://");
@@ -120,7 +127,7 @@ impl Settings {
         if !token.is_empty() && !usable {
             let rule = rule_text(CLIENT_TOKEN);
             let allowed = if token == Secret::HIDDEN {
-                format!("{rule}; this is what --print-config writes in its place")
+                format!("{rule}; {NOT_THE_SECRET}")
             } else {
                 rule
             };

@@ -1,8 +1,8 @@
-//! What must survive: events, the shadow log, and the state of the rollout, in one SQLite file.
+//! What must survive: events, the shadow log, and the state of the rollout, in one database: a SQLite file, or
+//! PostgreSQL.
 //!
-//! The gateway writes through one connection, the nightly run opens the same file beside it. Every commit
-//! reaches the disk before it is reported (WAL with `synchronous = FULL`), and every record has a key of its
-//! own, so that writing it a second time changes nothing.
+//! The gateway and the nightly run open the same database beside each other. Every commit reaches the disk before
+//! it is reported, and every record has a key of its own, so that writing it a second time changes nothing.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), store::StoreError> {
@@ -13,146 +13,185 @@
 //! # }
 //! ```
 
-mod columns;
+mod backend;
 mod error;
-mod events;
-mod rollout;
-mod shadow;
+mod postgres;
+mod records;
+mod spool;
+mod sqlite;
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use ranking::events::Event;
+use ranking::verdict::ShadowCase;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, SqlitePool};
+use uuid::Uuid;
 
+use backend::Backend;
 pub use error::StoreError;
-pub use rollout::{HistoryEntry, RolloutState};
-pub use shadow::ShadowRecord;
-
-/// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-const READERS: u32 = 4;
+pub use records::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord};
+pub use spool::{Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
-    /// One connection: SQLite has one writer at a time, so more of them would only wait for each other.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    backend: Arc<dyn Backend>,
 }
 
-/// One thing to be kept.
-#[derive(Clone, Debug)]
-pub enum Record {
-    Event(Event),
-    Shadow(ShadowRecord),
-}
-
-/// What became of a [`Record`].
+/// How much of a database one program may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It is on disk now.
-    Stored,
-    /// One with the same key was there already, and stays as it was.
-    Duplicate,
+pub struct Limits {
+    /// Connections kept open at most, at least 2: with SQLite one that writes, the others read.
+    pub max_connections: u32,
+    /// How long a call waits for a connection, for another program's lock, and with PostgreSQL for the answer. Calls
+    /// that read or label whole periods may take longer than that to be answered.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: 5,
+            timeout: Duration::from_secs(3),
+        }
+    }
 }
 
 impl Store {
-    /// Opens the database that `url` names (`sqlite://` and a path, relative to the working directory unless it
-    /// begins with `/`), making the file and its folder where they are missing, and brings its tables up to date.
+    /// Opens the database that `url` names, with default limits, and brings its tables up to date.
+    ///
+    /// `sqlite://` and a path, relative to the working directory unless it begins with `/`: the file and its folder
+    /// are made where they are missing. `postgres://USER[:PASSWORD]@HOST[:PORT]/DB`: the database must exist, and
+    /// the user must be allowed to make tables in it. Reserved characters are percent-encoded there. Without a
+    /// password `PGPASSWORD` or `~/.pgpass` has it, as with every client of PostgreSQL.
     ///
     /// # Errors
-    /// [`StoreError::Url`] for any other kind of URL, [`StoreError::Open`] when the file cannot be opened,
+    /// [`StoreError::Url`] for any other kind of URL, [`StoreError::Open`] when the database cannot be opened,
     /// [`StoreError::Migrate`] when its tables come from a newer program.
     pub async fn open(url: &str) -> Result<Store, StoreError> {
-        let path = path_of(url)?;
-        if let Some(folder) = Path::new(path).parent() {
-            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
-                path: folder.to_owned(),
-                source,
-            })?;
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let opened = |source| StoreError::Open {
-            path: path.into(),
-            source,
+        Store::open_with(url, Limits::default()).await
+    }
+
+    /// As [`Store::open`], with limits.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, limits: Limits) -> Result<Store, StoreError> {
+        let backend: Arc<dyn Backend> = match url.split_once("://") {
+            Some(("sqlite", path)) => Arc::new(sqlite::Sqlite::open(path, limits).await?),
+            Some(("postgres" | "postgresql", _)) => Arc::new(postgres::Postgres::open(url, limits).await?),
+            Some(_) => return Err(wrong_url("it is another kind of URL")),
+            None => return Err(wrong_url("it is no URL")),
         };
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(opened)?;
-        migrate(&writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await
-            .map_err(opened)?;
-        Ok(Store { writer, readers })
+        Ok(Store { backend })
     }
 
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one
     /// entry a record, in order.
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
-        // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
-        // writes later would be refused instead.
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut outcomes = Vec::with_capacity(records.len());
-        for record in records {
-            outcomes.push(match record {
-                Record::Event(event) => events::insert(&mut transaction, event).await?,
-                Record::Shadow(shadow) => shadow::insert(&mut transaction, shadow).await?,
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.backend.append(records).await
+    }
+
+    /// Every lawyer that any impression of the case has shown.
+    pub async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
+        self.backend.shown(case_id).await
+    }
+
+    /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id.
+    pub async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+        self.backend.events_between(from, to).await
+    }
+
+    /// What serves now; weight 0 and no models in a new database.
+    pub async fn rollout(&self) -> Result<RolloutState, StoreError> {
+        self.backend.rollout().await
+    }
+
+    /// Writes the new state together with the entry that explains it.
+    ///
+    /// # Errors
+    /// [`StoreError::Value`] for a weight above 100.
+    pub async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
+        if state.weight > 100 {
+            return Err(StoreError::Value {
+                field: "weight",
+                value: state.weight.to_string(),
+                allowed: "0 to 100",
             });
         }
-        transaction.commit().await?;
-        Ok(outcomes)
+        self.backend.save_rollout(state, entry).await
+    }
+
+    /// The latest `limit` changes, newest first.
+    pub async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.backend.history(limit).await
+    }
+
+    /// The compared requests of one model that a verdict may use: those at or before `closed_before` (so that
+    /// every attribution window has ended) whose every row has its label. Oldest first; rows in legacy order.
+    pub async fn shadow_cases(
+        &self,
+        model_version: &str,
+        closed_before: DateTime<Utc>,
+    ) -> Result<Vec<ShadowCase>, StoreError> {
+        self.backend.shadow_cases(model_version, closed_before).await
+    }
+
+    /// Fills in labels, and returns how many rows changed. A case is closed when its latest compared request is
+    /// at or before `closed_before`; rows of other cases are never touched, whatever `labels` says.
+    ///
+    /// On closed cases each `(case, lawyer, label)` is written over what was there, because a late event may
+    /// have raised it, and rows that still have no label get 0: they were shown and nothing came of it. A label
+    /// that was written before and is not in `labels` stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Value`] for a label outside 0 to 1; nothing is written then.
+    pub async fn label_shadow(
+        &self,
+        labels: &[(Uuid, String, f32)],
+        closed_before: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        if let Some((case_id, lawyer_id, label)) = labels.iter().find(|(_, _, label)| !(0.0..=1.0).contains(label)) {
+            return Err(StoreError::Value {
+                field: "label",
+                value: format!("{label} (case {case_id}, lawyer {lawyer_id:?})"),
+                allowed: "0 to 1",
+            });
+        }
+        self.backend.label_shadow(labels, closed_before).await
     }
 
     /// Closes every connection; what is being written is finished first.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.backend.close().await;
     }
 }
 
-/// The path inside a `sqlite://` URL.
-fn path_of(url: &str) -> Result<&str, StoreError> {
-    let path = url.strip_prefix("sqlite://").unwrap_or_default();
-    // `:memory:` and `?mode=` would each give the writer and the readers databases of their own.
-    if path.is_empty() || path.contains(['?', '#']) || path.starts_with(':') {
-        return Err(StoreError::Url { url: url.into() });
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Connections know passwords.
+        f.debug_struct("Store").finish_non_exhaustive()
     }
-    Ok(path)
 }
 
-async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
-    let initial = Migration::new(
-        1,
-        "initial".into(),
-        MigrationType::Simple,
-        include_str!("../migrations/0001_initial.sql").into_sql_str(),
-        false,
-    );
-    let migrator = Migrator::with_migrations(vec![initial]);
-    // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
-    // first's tables, and finds them in place when it looks again.
-    let mut attempts = 0;
-    loop {
-        match migrator.run(writer).await {
-            Ok(()) => return Ok(()),
-            Err(error) if attempts == 3 => return Err(StoreError::Migrate(error)),
-            Err(_) => {
-                attempts += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+fn wrong_url(problem: impl Into<String>) -> StoreError {
+    StoreError::Url {
+        problem: problem.into(),
     }
+}
+
+/// The migrations of a database, oldest first, numbered from 1.
+fn migrator(scripts: &[(&'static str, &'static str)]) -> Migrator {
+    let migrations = (1..).zip(scripts).map(|(version, &(name, sql))| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
 }

@@ -1,13 +1,14 @@
 //! What the gateway and the nightly run rely on: nothing kept twice, nothing kept by half, nothing lost.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use ranking::events::{Action, ActionKind, Body, Event, Impression, Source};
 use ranking::verdict::ShadowRow;
 use serde_json::json;
+use servers::Postgres;
 use store::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Store, StoreError};
-use tempfile::TempDir;
 use uuid::Uuid;
 
 const VERSION: &str = "20261001T021500Z";
@@ -16,14 +17,58 @@ fn day(day: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + Duration::days(20_000 + day)
 }
 
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}/new/ltr.db", folder.path().display())
+/// A new database, and what it lives in.
+struct Database {
+    url: String,
+    _home: Box<dyn Any>,
 }
 
-async fn fresh() -> (TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&url(&folder)).await.unwrap();
-    (folder, store)
+impl Database {
+    fn sqlite() -> Database {
+        let folder = tempfile::tempdir().unwrap();
+        Database {
+            url: format!("sqlite://{}/new/ltr.db", folder.path().display()),
+            _home: Box::new(folder),
+        }
+    }
+
+    fn postgres() -> Database {
+        let server = Postgres::shared();
+        Database {
+            url: server.database(),
+            _home: Box::new(server),
+        }
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}
+
+/// Each of these must hold on every back end.
+macro_rules! on_every_back_end {
+    ($($test:ident,)*) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(super::Database::sqlite()).await })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $test() { super::$test(super::Database::postgres()).await })*
+        }
+    };
+}
+
+on_every_back_end! {
+    a_record_that_comes_again_changes_nothing,
+    a_batch_that_fails_half_way_leaves_nothing,
+    what_was_kept_is_there_after_reopening,
+    events_come_in_time_order_and_the_end_is_outside,
+    the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other,
+    only_closed_and_labelled_cases_are_evidence,
+    a_later_run_raises_labels_and_never_wipes_them,
+    the_rollout_starts_at_nothing_and_remembers_every_change,
+    two_programs_share_the_database,
+    what_two_programs_send_at_once_is_kept_once,
+    a_large_batch_is_kept_whole,
 }
 
 fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
@@ -90,9 +135,8 @@ async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_record_that_comes_again_changes_nothing() {
-    let (_folder, store) = fresh().await;
+async fn a_record_that_comes_again_changes_nothing(database: Database) {
+    let store = database.open().await;
     let event = Record::Event(impression(1, 5, day(0), &["adv_1", "adv_2"]));
     let record = Record::Shadow(shadow(1, 5, day(0)));
     let stored = store.append(&[event.clone(), record.clone()]).await.unwrap();
@@ -113,16 +157,15 @@ async fn a_record_that_comes_again_changes_nothing() {
     assert_eq!(store.shadow_cases("another", day(1)).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_batch_that_fails_half_way_leaves_nothing() {
-    let (_folder, store) = fresh().await;
+async fn a_batch_that_fails_half_way_leaves_nothing(database: Database) {
+    let store = database.open().await;
     let mut broken = shadow(1, 5, day(0));
     broken.rows[1].rank_legacy = 0;
     let batch = [
         Record::Event(impression(1, 5, day(0), &["adv_1"])),
         Record::Shadow(broken),
     ];
-    assert!(matches!(store.append(&batch).await, Err(StoreError::Sql(_))));
+    assert!(matches!(store.append(&batch).await, Err(StoreError::Refused(_))));
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), []);
     store.label_shadow(&[], day(1)).await.unwrap();
     assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap(), []);
@@ -130,9 +173,8 @@ async fn a_batch_that_fails_half_way_leaves_nothing() {
     assert_eq!(store.append(&batch[..1]).await.unwrap(), [Appended::Stored]);
 }
 
-#[tokio::test]
-async fn what_was_kept_is_there_after_reopening() {
-    let (folder, store) = fresh().await;
+async fn what_was_kept_is_there_after_reopening(database: Database) {
+    let store = database.open().await;
     let events = [
         impression(1, 5, day(0), &["adv_1", "adv_2"]),
         click(2, 5, day(0) + Duration::nanoseconds(1), "adv_2"),
@@ -153,7 +195,7 @@ async fn what_was_kept_is_there_after_reopening() {
     store.save_rollout(&state, &entry).await.unwrap();
     drop(store);
 
-    let store = Store::open(&url(&folder)).await.unwrap();
+    let store = database.open().await;
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), events);
     assert_eq!(store.rollout().await.unwrap(), state);
     assert_eq!(store.history(10).await.unwrap(), [entry]);
@@ -172,9 +214,8 @@ async fn what_was_kept_is_there_after_reopening() {
     );
 }
 
-#[tokio::test]
-async fn events_come_in_time_order_and_the_end_is_outside() {
-    let (_folder, store) = fresh().await;
+async fn events_come_in_time_order_and_the_end_is_outside(database: Database) {
+    let store = database.open().await;
     let late = click(1, 5, day(2), "adv_1");
     let early = [
         click(3, 5, day(1), "adv_1"),
@@ -192,9 +233,8 @@ async fn events_come_in_time_order_and_the_end_is_outside() {
     );
 }
 
-#[tokio::test]
-async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other() {
-    let (_folder, store) = fresh().await;
+async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other(database: Database) {
+    let store = database.open().await;
     let events = [
         impression(1, 5, day(0), &["adv_1", "adv_2"]),
         impression(2, 5, day(1), &["adv_3"]),
@@ -208,9 +248,8 @@ async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_ot
     assert!(store.shown(Uuid::from_u128(7)).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn only_closed_and_labelled_cases_are_evidence() {
-    let (_folder, store) = fresh().await;
+async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
+    let store = database.open().await;
     let records = [
         shadow(1, 1, day(0)),
         shadow(2, 2, day(5)),
@@ -238,9 +277,8 @@ async fn only_closed_and_labelled_cases_are_evidence() {
     );
 }
 
-#[tokio::test]
-async fn a_later_run_raises_labels_and_never_wipes_them() {
-    let (_folder, store) = fresh().await;
+async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {
+    let store = database.open().await;
     store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let case = Uuid::from_u128(1);
     store
@@ -268,9 +306,8 @@ async fn a_later_run_raises_labels_and_never_wipes_them() {
     );
 }
 
-#[tokio::test]
-async fn the_rollout_starts_at_nothing_and_remembers_every_change() {
-    let (_folder, store) = fresh().await;
+async fn the_rollout_starts_at_nothing_and_remembers_every_change(database: Database) {
+    let store = database.open().await;
     assert_eq!(store.rollout().await.unwrap(), RolloutState::default());
     for weight in [10, 0] {
         let state = RolloutState {
@@ -308,12 +345,8 @@ async fn the_rollout_starts_at_nothing_and_remembers_every_change() {
     assert_eq!(store.history(10).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn two_programs_share_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = url(&folder);
-    let (gateway, nightly) = tokio::join!(Store::open(&url), Store::open(&url));
-    let (gateway, nightly) = (gateway.unwrap(), nightly.unwrap());
+async fn two_programs_share_the_database(database: Database) {
+    let (gateway, nightly) = tokio::join!(database.open(), database.open());
     gateway.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let writing = async {
         for id in 0..50 {
@@ -337,19 +370,81 @@ async fn two_programs_share_the_file() {
     assert_eq!(labels(&gateway).await[0].1, [Some(0.6), Some(0.0)]);
 }
 
+async fn what_two_programs_send_at_once_is_kept_once(database: Database) {
+    let (one, other) = tokio::join!(database.open(), database.open());
+    let records: Vec<Record> = (0..40)
+        .map(|id| match id % 2 {
+            0 => Record::Event(impression(id, id, day(0), &["adv_1"])),
+            _ => Record::Shadow(shadow(id, id, day(0))),
+        })
+        .collect();
+    let send = async |store: &Store| {
+        let mut stored = 0;
+        for records in records.chunks(3) {
+            let outcomes = store.append(records).await.unwrap();
+            stored += outcomes.iter().filter(|outcome| **outcome == Appended::Stored).count();
+        }
+        stored
+    };
+    let (by_one, by_other) = tokio::join!(send(&one), send(&other));
+    assert_eq!(by_one + by_other, records.len());
+}
+
+async fn a_large_batch_is_kept_whole(database: Database) {
+    let store = database.open().await;
+    let lawyers: Vec<String> = (0..10_000).map(|lawyer| format!("adv_{lawyer}")).collect();
+    let names: Vec<&str> = lawyers.iter().map(String::as_str).collect();
+    let mut records: Vec<Record> = (0..6)
+        .map(|id| Record::Event(impression(id, id, day(0), &names)))
+        .collect();
+    for id in 0..3 {
+        let mut wide = shadow(id, id, day(0));
+        wide.rows = (1..)
+            .zip(&lawyers)
+            .map(|(rank, lawyer)| ShadowRow {
+                lawyer_id: lawyer.clone(),
+                rank_legacy: rank,
+                ..wide.rows[0].clone()
+            })
+            .collect();
+        records.push(Record::Shadow(wide));
+    }
+    assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 9]);
+    assert_eq!(store.append(&records).await.unwrap(), [Appended::Duplicate; 9]);
+    assert_eq!(store.shown(Uuid::from_u128(5)).await.unwrap().len(), 10_000);
+    assert_eq!(store.label_shadow(&[], day(1)).await.unwrap(), 30_000);
+    let cases = store.shadow_cases(VERSION, day(1)).await.unwrap();
+    let ranks = cases[2].rows.iter().map(|row| row.rank_legacy);
+    assert!(cases.len() == 3 && ranks.eq(1..=10_000));
+}
+
 #[tokio::test]
-async fn a_url_of_another_kind_is_refused_by_name() {
-    for url in [
-        "postgres://localhost/ltr",
-        "sqlite::memory:",
-        "sqlite://",
-        "sqlite://:memory:",
-        "var/ltr.db",
+async fn a_url_of_another_kind_is_refused_with_the_kinds_there_are() {
+    for (url, problem) in [
+        ("mysql://u:hidden@localhost/ltr", "another kind"),
+        ("sqlite::memory:", "no URL"),
+        ("sqlite://", "not the path of a file"),
+        ("sqlite://:memory:", "not the path of a file"),
+        ("sqlite://ltr.db?mode=ro", "not the path of a file"),
+        ("var/ltr.db", "no URL"),
+        ("postgres://localhost/ltr", "no user"),
+        ("postgres://:hidden@localhost/ltr", "no user"),
+        ("postgres://u:hidden@/ltr", "no server"),
+        ("postgres://u:hidden@:5432/ltr", "no server"),
+        ("postgres://u:hidden@localhost", "no database"),
+        ("postgresql://u:hidden@localhost/", "no database"),
+        ("postgres://u:hidden@localhost:port/ltr", "port"),
+        ("postgres://u:hi#den@localhost/ltr", "parameters"),
+        ("postgres://u:hidden@localhost/ltr?password=hidden", "parameters"),
     ] {
-        let error = Store::open(url).await.unwrap_err().to_string();
+        let error = Store::open(url).await.unwrap_err();
+        let said = format!("{error} {error:?}");
         assert!(
-            error.contains("database.url") && error.contains(url) && error.contains("sqlite://PATH"),
-            "{error}"
+            said.contains("database.url")
+                && said.contains("sqlite://PATH or postgres://USER")
+                && said.contains(problem),
+            "{url}: {said}"
         );
+        assert!(!said.contains("hidden") && !said.contains("hi#den"), "{said}");
     }
 }

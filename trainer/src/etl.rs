@@ -110,7 +110,11 @@ pub async fn build(
     path: &Path,
     settings: &Settings,
 ) -> anyhow::Result<Report> {
-    let store = Store::open(&settings.database.url).await?;
+    let limits = store::Limits {
+        max_connections: settings.database.max_connections,
+        timeout: settings.database.timeout(),
+    };
+    let store = Store::open_with(settings.database.url.expose(), limits).await?;
     // From the beginning, because a case belongs to its first impression, whatever the range.
     let events = store
         .events_between(DateTime::UNIX_EPOCH, as_of)

@@ -19,7 +19,6 @@ use uuid::Uuid;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
-use crate::writer::NotKept;
 use crate::{body, observe};
 use request::RankRequest;
 
@@ -166,7 +165,7 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
     match kept {
         Some(Ok(_)) => "committed",
         None => "queued",
-        Some(Err(NotKept::Full | NotKept::Failed)) => {
+        Some(Err(_)) => {
             counter!("ltr_log_dropped_total").increment(1);
             "dropped"
         }

@@ -10,7 +10,9 @@ use crate::{Site, VERSION, case, request_id};
 
 /// A second program that holds the write lock until it is dropped or rolls back.
 async fn holding(site: &Site) -> SqliteConnection {
-    let mut other = SqliteConnection::connect(&site.settings.database.url).await.unwrap();
+    let mut other = SqliteConnection::connect(site.settings.database.url.expose())
+        .await
+        .unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     other
 }

@@ -7,6 +7,8 @@ mod events;
 mod fallback;
 mod limits;
 mod models;
+mod outages;
+mod postgres;
 mod program;
 mod promotion;
 mod ranking_cases;
@@ -64,7 +66,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mut settings = Settings::default();
-        settings.database.url = format!("sqlite://{}", path("ltr.db").display());
+        settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
+        settings.database.spool_dir = path("spool");
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");
         settings.models.code_cache_dir = path("code");

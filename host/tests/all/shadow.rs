@@ -66,8 +66,8 @@ async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
     let running = site.start_with(Behaviour::Honest).await;
     running.rank(&[("x-shadow-ltr", "1")], &case(1)).await.ok();
     let user: Uuid = case(1)["case"]["user_id"].as_str().unwrap().parse().unwrap();
-    let url = site.settings.database.url.clone();
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let url = site.settings.database.url.expose();
+    let pool = sqlx::SqlitePool::connect(url).await.unwrap();
     let users: Vec<String> = sqlx::query_scalar("SELECT DISTINCT user_id FROM ltr_shadow_log")
         .fetch_all(&pool)
         .await

@@ -65,14 +65,14 @@ fn events(case: &Case) -> Vec<Event> {
 /// A log of what the matrix's cases went through, every event sent twice.
 async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     let mut settings = crate::evaluate::tests::settings();
-    settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display());
+    settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display()).into();
     settings.lake.dir = dir.path().join("lake");
     settings.models.dir = dir.path().join("models");
     settings.models.trusted_keys = dir.path().join("trusted");
     settings.publish.signing_key = dir.path().join("publish.key");
     settings.publish.notify_url = String::new();
     crate::keygen::run(&Default::default(), &settings).unwrap();
-    let store = Store::open(&settings.database.url).await.unwrap();
+    let store = Store::open(settings.database.url.expose()).await.unwrap();
     let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
     store.append(&records).await.unwrap();
     store.append(&records).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let versions = runtime::artefact::versions(&settings.models.dir.join("ltr")).unwrap();
     assert_eq!(versions, [version_of(as_of)]);
 
-    let store = Store::open(&settings.database.url).await.unwrap();
+    let store = Store::open(settings.database.url.expose()).await.unwrap();
     let cases = store
         .shadow_cases("20260901T000000Z", as_of - Duration::hours(168))
         .await

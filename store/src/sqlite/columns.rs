@@ -1,4 +1,4 @@
-//! How values look in the tables: see the head of `migrations/0001_initial.sql`.
+//! How values look in the tables: see the head of `migrations/sqlite/0001_initial.sql`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sqlx::Row;

@@ -1,0 +1,243 @@
+//! The shadow log: both rankings of one request in one joined record, and the labels that arrive days later.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use ranking::verdict::{ShadowCase, ShadowRow};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use uuid::Uuid;
+
+use super::columns::{read_json, read_unsigned, to_the_microsecond};
+use crate::records::{ShadowRecord, groups_json};
+use crate::{Record, StoreError};
+
+/// A bound on what one statement holds in memory, here and on the server.
+const ROWS_A_STATEMENT: usize = 20_000;
+
+/// Writes the shadow records among `records`, and returns the ids of those requests that were not there.
+pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
+    let shadows = records.iter().filter_map(|record| match record {
+        Record::Shadow(shadow) => Some(shadow),
+        Record::Event(_) => None,
+    });
+    let mut seen = HashSet::new();
+    let shadows: Vec<&ShadowRecord> = shadows.filter(|shadow| seen.insert(shadow.request_id)).collect();
+    if shadows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let stored = insert_requests(connection, &shadows).await?;
+    let mut columns = Columns::default();
+    for shadow in shadows {
+        if !stored.contains(&shadow.request_id) {
+            continue;
+        }
+        for row in &shadow.rows {
+            columns.push(shadow, row)?;
+            if columns.shadow_id.len() == ROWS_A_STATEMENT {
+                std::mem::take(&mut columns).insert(connection).await?;
+            }
+        }
+    }
+    columns.insert(connection).await?;
+    Ok(stored)
+}
+
+async fn insert_requests(
+    connection: &mut PgConnection,
+    shadows: &[&ShadowRecord],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let each = || shadows.iter();
+    let stored: Vec<Uuid> = sqlx::query_scalar(
+        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us) \
+         SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::bigint[]) \
+         ON CONFLICT DO NOTHING RETURNING request_id",
+    )
+    .bind(each().map(|shadow| shadow.request_id).collect::<Vec<_>>())
+    .bind(
+        each()
+            .map(|shadow| to_the_microsecond(shadow.ts_utc))
+            .collect::<Vec<_>>(),
+    )
+    .bind(each().map(|shadow| shadow.case_id).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.model_version.clone()).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.outcome.clone()).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.score_us.map(i64::from)).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(stored.into_iter().collect())
+}
+
+/// Rows of lawyers as columns, as in `events`.
+#[derive(Default)]
+struct Columns {
+    shadow_id: Vec<Uuid>,
+    ts_utc: Vec<DateTime<Utc>>,
+    case_id: Vec<Uuid>,
+    user_id: Vec<Uuid>,
+    lawyer_id: Vec<String>,
+    rank_legacy: Vec<i16>,
+    rank_ltr: Vec<Option<i16>>,
+    request_id: Vec<Uuid>,
+    model_version: Vec<String>,
+    fair_legacy: Vec<f64>,
+    fair_ltr: Vec<Option<f64>>,
+    groups: Vec<String>,
+}
+
+impl Columns {
+    fn push(&mut self, shadow: &ShadowRecord, row: &ShadowRow) -> Result<(), StoreError> {
+        self.shadow_id.push(shadow.shadow_id(row));
+        self.ts_utc.push(to_the_microsecond(shadow.ts_utc));
+        self.case_id.push(shadow.case_id);
+        self.user_id.push(shadow.user_pseudonym);
+        self.lawyer_id.push(row.lawyer_id.clone());
+        self.rank_legacy.push(small("rank_legacy", row.rank_legacy)?);
+        self.rank_ltr
+            .push(row.rank_ltr.map(|rank| small("rank_ltr", rank)).transpose()?);
+        self.request_id.push(shadow.request_id);
+        self.model_version.push(shadow.model_version.clone());
+        self.fair_legacy.push(row.fair_legacy);
+        self.fair_ltr.push(row.fair_ltr);
+        self.groups.push(groups_json(&row.groups));
+        Ok(())
+    }
+
+    async fn insert(self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        if self.shadow_id.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO ltr_shadow_log (shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, \
+                 request_id, model_version, fair_legacy, fair_ltr, \"groups\") \
+             SELECT shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, request_id, \
+                    model_version, fair_legacy, fair_ltr, \"groups\"::json \
+             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::smallint[], \
+                         $7::smallint[], $8::uuid[], $9::text[], $10::float8[], $11::float8[], $12::text[]) \
+                 AS given (shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, request_id, \
+                           model_version, fair_legacy, fair_ltr, \"groups\")",
+        )
+        .bind(self.shadow_id)
+        .bind(self.ts_utc)
+        .bind(self.case_id)
+        .bind(self.user_id)
+        .bind(self.lawyer_id)
+        .bind(self.rank_legacy)
+        .bind(self.rank_ltr)
+        .bind(self.request_id)
+        .bind(self.model_version)
+        .bind(self.fair_legacy)
+        .bind(self.fair_ltr)
+        .bind(self.groups)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A rank as the table has it.
+fn small(field: &'static str, rank: u16) -> Result<i16, StoreError> {
+    i16::try_from(rank).map_err(|_| StoreError::Value {
+        field,
+        value: rank.to_string(),
+        allowed: "1 to 32767",
+    })
+}
+
+pub async fn cases(
+    pool: &PgPool,
+    model_version: &str,
+    closed_before: DateTime<Utc>,
+) -> Result<Vec<ShadowCase>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
+                l.lawyer_id, l.rank_legacy::bigint, l.rank_ltr::bigint, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\"::text \
+         FROM ltr_shadow_request r JOIN ltr_shadow_log l ON l.request_id = r.request_id \
+         WHERE r.model_version = $1 AND r.ts_utc <= $2 \
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log u WHERE u.request_id = r.request_id AND u.label IS NULL) \
+         ORDER BY r.ts_utc, r.request_id, l.rank_legacy",
+    )
+    .bind(model_version)
+    .bind(to_the_microsecond(closed_before))
+    .fetch_all(pool)
+    .await?;
+    let mut cases: Vec<ShadowCase> = Vec::new();
+    for row in &rows {
+        let request_id = row.try_get("request_id")?;
+        if cases.last().is_none_or(|case| case.request_id != request_id) {
+            cases.push(shadow_case(row, request_id)?);
+        }
+        let case = cases.last_mut().expect("one was pushed just above if there was none");
+        case.rows.push(shadow_row(row)?);
+    }
+    Ok(cases)
+}
+
+pub async fn label(
+    pool: &PgPool,
+    labels: &[(Uuid, String, f32)],
+    closed_before: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let closed_before = to_the_microsecond(closed_before);
+    // The last one counts where a lawyer has several. In order of their keys, so that two runs at once cannot wait
+    // for each other's rows.
+    let labels: BTreeMap<(Uuid, &str), f32> = labels
+        .iter()
+        .map(|(case, lawyer, l)| ((*case, &**lawyer), *l))
+        .collect();
+    let labels: Vec<((Uuid, &str), f32)> = labels.into_iter().collect();
+    let mut changed = 0;
+    let mut transaction = pool.begin().await?;
+    for labels in labels.chunks(ROWS_A_STATEMENT) {
+        changed += sqlx::query(
+            "UPDATE ltr_shadow_log l SET label = given.label \
+             FROM UNNEST($1::uuid[], $2::text[], $3::real[]) AS given (case_id, lawyer_id, label) \
+             WHERE l.case_id = given.case_id AND l.lawyer_id = given.lawyer_id \
+               AND l.label IS DISTINCT FROM given.label \
+               AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = given.case_id AND r.ts_utc > $4)",
+        )
+        .bind(labels.iter().map(|((case_id, _), _)| *case_id).collect::<Vec<_>>())
+        .bind(labels.iter().map(|((_, lawyer), _)| *lawyer).collect::<Vec<_>>())
+        .bind(labels.iter().map(|(_, label)| *label).collect::<Vec<_>>())
+        .bind(closed_before)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    }
+    changed += sqlx::query(
+        "UPDATE ltr_shadow_log l SET label = 0 \
+         WHERE l.label IS NULL AND l.ts_utc <= $1 \
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = l.case_id AND r.ts_utc > $1)",
+    )
+    .bind(closed_before)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(changed)
+}
+
+fn shadow_case(row: &PgRow, request_id: Uuid) -> Result<ShadowCase, StoreError> {
+    Ok(ShadowCase {
+        request_id,
+        case_id: row.try_get("case_id")?,
+        ts_utc: row.try_get("ts_utc")?,
+        score_us: read_unsigned(row, "score_us", "ltr_shadow_request")?,
+        outcome: row.try_get("outcome")?,
+        rows: Vec::new(),
+    })
+}
+
+fn shadow_row(row: &PgRow) -> Result<ShadowRow, StoreError> {
+    const TABLE: &str = "ltr_shadow_log";
+    Ok(ShadowRow {
+        lawyer_id: row.try_get("lawyer_id")?,
+        // The column is NOT NULL.
+        rank_legacy: read_unsigned(row, "rank_legacy", TABLE)?.unwrap_or_default(),
+        rank_ltr: read_unsigned(row, "rank_ltr", TABLE)?,
+        label: row.try_get("label")?,
+        fair_legacy: row.try_get("fair_legacy")?,
+        fair_ltr: row.try_get("fair_ltr")?,
+        groups: read_json(row, "groups", TABLE)?,
+    })
+}

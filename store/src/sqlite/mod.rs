@@ -1,0 +1,144 @@
+//! One SQLite file: WAL with `synchronous = FULL`, one connection that writes, the others read.
+
+mod columns;
+mod events;
+mod rollout;
+mod shadow;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use ranking::events::Event;
+use ranking::verdict::ShadowCase;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use uuid::Uuid;
+
+use crate::backend::Backend;
+use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
+
+const MIGRATIONS: &[(&str, &str)] = &[("initial", include_str!("../../migrations/sqlite/0001_initial.sql"))];
+
+pub(crate) struct Sqlite {
+    /// One connection: SQLite has one writer at a time, so more of them would only wait for each other.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Sqlite {
+    pub async fn open(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
+        // `:memory:` and `?mode=` would each give the writer and the readers databases of their own.
+        if path.is_empty() || path.contains(['?', '#']) || path.starts_with(':') {
+            return Err(wrong_url(format!("{path:?} is not the path of a file")));
+        }
+        if let Some(folder) = Path::new(path).parent() {
+            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(limits.timeout);
+        let opened = |source| StoreError::Open {
+            place: path.to_owned(),
+            source,
+        };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(opened)?;
+        migrate(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(limits.max_connections.saturating_sub(1).max(1))
+            .acquire_timeout(limits.timeout)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(opened)?;
+        Ok(Sqlite { writer, readers })
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
+        // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
+        // writes later would be refused instead.
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut outcomes = Vec::with_capacity(records.len());
+        for record in records {
+            outcomes.push(match record {
+                Record::Event(event) => events::insert(&mut transaction, event).await?,
+                Record::Shadow(shadow) => shadow::insert(&mut transaction, shadow).await?,
+            });
+        }
+        transaction.commit().await?;
+        Ok(outcomes)
+    }
+
+    async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
+        events::shown(&self.readers, case_id).await
+    }
+
+    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+        events::between(&self.readers, from, to).await
+    }
+
+    async fn rollout(&self) -> Result<RolloutState, StoreError> {
+        rollout::state(&self.readers).await
+    }
+
+    async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
+        rollout::save(&self.writer, state, entry).await
+    }
+
+    async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
+        rollout::history(&self.readers, limit).await
+    }
+
+    async fn shadow_cases(
+        &self,
+        model_version: &str,
+        closed_before: DateTime<Utc>,
+    ) -> Result<Vec<ShadowCase>, StoreError> {
+        shadow::cases(&self.readers, model_version, closed_before).await
+    }
+
+    async fn label_shadow(
+        &self,
+        labels: &[(Uuid, String, f32)],
+        closed_before: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        shadow::label(&self.writer, labels, closed_before).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
+    let migrator = crate::migrator(MIGRATIONS);
+    // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
+    // first's tables, and finds them in place when it looks again.
+    let mut attempts = 0;
+    loop {
+        match migrator.run(writer).await {
+            Ok(()) => return Ok(()),
+            Err(error) if attempts == 3 => return Err(StoreError::Migrate(error)),
+            Err(_) => {
+                attempts += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Real servers, each in a folder of its own and on a free port of 127.0.0.1. They end with the value that stands for
+//! them, also when a test panics.
+//!
+//! A server whose programs are not installed is a failure that says how to install them, never a test left out.
+
+mod postgres;
+
+pub use postgres::Postgres;

@@ -66,11 +66,10 @@ setup-servers: $(TOOLS)/.servers postgresql ## Install what tests compare with a
 postgresql:
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then \
 	  command -v apt-get >/dev/null || { echo "make setup-servers: no PostgreSQL found: install it, so that initdb is in the PATH" >&2; exit 1; }; \
-	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
-	  $$as_root mkdir -p /etc/postgresql-common; \
-	  [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; \
-	  $$as_root apt-get update --quiet && \
-	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends -o Dpkg::Options::=--force-confold postgresql; \
+	  $(ROOT) mkdir -p /etc/postgresql-common; \
+	  [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' | $(ROOT) tee /etc/postgresql-common/createcluster.conf >/dev/null; \
+	  $(ROOT) apt-get update --quiet && \
+	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends -o Dpkg::Options::=--force-confold postgresql; \
 	fi
 
 $(TOOLS)/.servers: $(TOOLS)/.ready

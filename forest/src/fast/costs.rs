@@ -12,6 +12,8 @@ pub(crate) struct Costs {
     pub trees: usize,
     pub columns: usize,
     pub questions: usize,
+    /// Questions that are category sets.
+    pub sets: usize,
     /// Steps of a walk through all trees; 0 where there is no walk.
     pub steps: usize,
     /// Whether there are masks.
@@ -34,7 +36,7 @@ impl Costs {
 
     fn row_by_row(&self, rows: usize) -> usize {
         match self {
-            Costs { masks: true, .. } => rows * ((2 * self.columns + 8) * self.trees + 100 * self.columns),
+            Costs { masks: true, .. } => rows * ((2 * self.columns + 5) * self.trees + 80 * self.columns),
             // What cannot be walked is bit-sliced, however few rows there are.
             Costs { steps: 0, .. } => usize::MAX,
             _ => rows * (13 * self.steps + 85 * self.columns),
@@ -46,7 +48,7 @@ impl Costs {
             return usize::MAX;
         }
         let pass = 5 * self.turns + 80 * self.columns;
-        rows.div_ceil(bytes::ROWS) * pass + rows * (4 * self.trees + 25 * self.columns)
+        rows.div_ceil(bytes::ROWS) * pass + rows * (4 * self.trees + 25 * self.columns + 5 * self.sets)
     }
 
     fn sliced(&self, rows: usize) -> usize {
@@ -65,6 +67,7 @@ mod tests {
         trees: 500,
         columns: 136,
         questions: 19_400,
+        sets: 0,
         steps: 2_300,
         masks: false,
         turns: 41_000,

@@ -180,7 +180,7 @@ impl Found {
         let mut line = 1;
         for record in tables.columns {
             let column = column(record);
-            let rank = usize::from(quantise::rank_of(tables, &column, row[column.feature]));
+            let rank = usize::from(quantise::rank_in_line(tables, record, row));
             let split = |rank: usize| u32::from_le_bytes(tables.first_splits[column.first + rank]);
             found.splits[found.columns] = (split(rank / STEP * STEP), split(rank));
             found.lines[found.columns] = (line + rank / STEP) * tables.mask_trees;

@@ -292,6 +292,7 @@ impl Sections {
             trees: self.trees,
             columns: conditions.columns.len() + conditions.categories.len(),
             questions: conditions.count as usize,
+            sets: conditions.categories.iter().map(|column| column.members.len()).sum(),
             steps: self.walks.steps,
             masks: !self.masks.lines.is_empty(),
             turns: self.turns.turns.len() / 8,

@@ -47,8 +47,8 @@ impl Costs {
         if self.turns == 0 {
             return usize::MAX;
         }
-        let pass = 5 * self.turns + 80 * self.columns;
-        rows.div_ceil(bytes::ROWS) * pass + rows * (4 * self.trees + 25 * self.columns + 5 * self.sets)
+        let pass = 5 * self.turns + 80 * self.columns + 100 * self.sets;
+        rows.div_ceil(bytes::ROWS) * pass + rows * (4 * self.trees + 25 * self.columns)
     }
 
     fn sliced(&self, rows: usize) -> usize {

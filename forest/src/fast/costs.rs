@@ -47,14 +47,15 @@ impl Costs {
         if self.turns == 0 {
             return usize::MAX;
         }
-        let pass = 5 * self.turns + 80 * self.columns + 100 * self.sets;
+        let pass = 5 * self.turns + 80 * self.columns + 33 * self.sets;
         rows.div_ceil(bytes::ROWS) * pass + rows * (4 * self.trees + 25 * self.columns)
     }
 
     fn sliced(&self, rows: usize) -> usize {
         // Multiplexers and values of larger models do not stay in the second cache.
         let (mux, value) = if self.muxes < LARGE { (6, 5) } else { (9, 25) };
-        let pass = mux * self.muxes + 3 * self.questions + 640 * self.groups + 300 * self.columns;
+        let columns = 300 * self.columns + 30 * self.sets;
+        let pass = mux * self.muxes + 3 * self.questions + 640 * self.groups + columns;
         pass + rows * (value * self.trees + 15 * self.columns)
     }
 }

@@ -4,40 +4,55 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use ranking::events::{Body, Event};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::columns::{instant, read_json};
 use crate::records::read_event;
-use crate::{Appended, StoreError};
+use crate::{Record, StoreError};
 
-pub async fn insert(connection: &mut SqliteConnection, event: &Event) -> Result<Appended, StoreError> {
+/// Inserts the events among `records`, and gives the ids of those that were not there: one statement, prepared once,
+/// whatever their number.
+pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
+    let events = records.iter().filter_map(|record| match record {
+        Record::Event(event) => Some(columns(event)),
+        Record::Shadow(_) => None,
+    });
+    let rows: Vec<Value> = events.collect();
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Without WHERE, ON would belong to FROM.
+    let stored: Vec<Hyphenated> = sqlx::query_scalar(
+        "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+                value ->> 8 \
+         FROM json_each(?) WHERE true ON CONFLICT DO NOTHING RETURNING event_id",
+    )
+    .bind(Value::Array(rows).to_string())
+    .fetch_all(connection)
+    .await?;
+    Ok(stored.into_iter().map(Uuid::from).collect())
+}
+
+fn columns(event: &Event) -> Value {
     let (lawyer_id, rank_pos, request_id) = match &event.body {
         Body::Impression(impression) => (None, None, Some(impression.request_id)),
         Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
     };
-    let inserted = sqlx::query(
-        "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(event.event_id.hyphenated())
-    .bind(instant(event.ts_utc))
-    .bind(event.kind())
-    .bind(event.case_id.hyphenated())
-    .bind(event.user_id.hyphenated())
-    .bind(lawyer_id)
-    .bind(rank_pos)
-    .bind(request_id.map(Uuid::hyphenated))
-    .bind(event.to_json().to_string())
-    .execute(connection)
-    .await?
-    .rows_affected();
-    Ok(if inserted == 0 {
-        Appended::Duplicate
-    } else {
-        Appended::Stored
-    })
+    json!([
+        event.event_id,
+        instant(event.ts_utc),
+        event.kind(),
+        event.case_id,
+        event.user_id,
+        lawyer_id,
+        rank_pos,
+        request_id,
+        event.to_json().to_string(),
+    ])
 }
 
 pub async fn shown(readers: &SqlitePool, case_id: Uuid) -> Result<HashSet<String>, StoreError> {

@@ -73,10 +73,13 @@ impl Backend for Sqlite {
         // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
         // writes later would be refused instead.
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut events = events::insert(&mut transaction, records).await?;
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
             outcomes.push(match record {
-                Record::Event(event) => events::insert(&mut transaction, event).await?,
+                // Taken out, so that the same key later in `records` is a duplicate.
+                Record::Event(event) if events.remove(&event.event_id) => Appended::Stored,
+                Record::Event(_) => Appended::Duplicate,
                 Record::Shadow(shadow) => shadow::insert(&mut transaction, shadow).await?,
             });
         }

@@ -56,20 +56,36 @@ fn rows(count: usize, random: &mut Random) -> Vec<f64> {
 fn agree(splits: &[usize], outputs: usize, kernels: &[(&str, Kernel)]) {
     let mut random = Random(splits.len() as u64 + splits[0] as u64);
     let model = model(splits, outputs, &mut random);
-    let bytes = pack(&model, None).expect("an ordinary model");
+    agree_on(&model, &COUNTS, kernels, rows, &mut random);
+}
+
+fn agree_on(
+    model: &Model,
+    counts: &[usize],
+    kernels: &[(&str, Kernel)],
+    rows: fn(usize, &mut Random) -> Vec<f64>,
+    random: &mut Random,
+) {
+    let outputs = model.outputs;
+    let bytes = pack(model, None).expect("an ordinary model");
     let tables = Tables::new(&bytes, FEATURES, outputs).expect("what was packed is valid");
     let mut scratch = Scratch::default();
-    for count in COUNTS {
-        let rows = rows(count, &mut random);
+    for &count in counts {
+        let rows = rows(count, random);
         let mut expected = alloc::vec![0.0; count * outputs];
         for (row, out) in rows.chunks(FEATURES).zip(expected.chunks_mut(outputs)) {
-            oracle::score(&model, row, Output::Raw, out);
+            oracle::score(model, row, Output::Raw, out);
         }
         for (name, kernel) in kernels {
             let mut out = alloc::vec![f64::NAN; count * outputs];
             kernel(&tables, &rows, FEATURES, outputs, &mut scratch, &mut out);
             let bits = |scores: &[f64]| scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&out), bits(&expected), "{name}, {count} rows, {splits:?} splits");
+            assert_eq!(
+                bits(&out),
+                bits(&expected),
+                "{name}, {count} rows, {} trees",
+                model.trees.len()
+            );
         }
     }
 }
@@ -111,4 +127,33 @@ fn trees_too_large_for_bytes() {
 fn more_trees_than_are_walked_together() {
     agree(&[3; 2 * walk::TREES + 200], 1, &ALL[..3]);
     agree(&[300; 200], 1, &ALL[..1]);
+}
+
+/// So many sets of few categories have masks, and more questions than nodes of the walk can name.
+#[test]
+fn more_sets_than_can_be_walked_have_masks() {
+    let mut random = Random(5);
+    let mut model = model(&[63; 1024], 1, &mut random);
+    for tree in &mut model.trees {
+        for (number, split) in tree.splits.iter_mut().enumerate() {
+            tree.category_words.push(random.next() as u32 | 1);
+            split.rule = Rule::Categorical {
+                first: number as u32,
+                words: 1,
+            };
+        }
+    }
+    let bytes = pack(&model, None).expect("an ordinary model");
+    let tables = Tables::new(&bytes, FEATURES, 1).expect("what was packed is valid");
+    assert!(tables.windows.is_empty() && tables.mask_trees > 0);
+    let categories =
+        |count: usize, random: &mut Random| (0..count * FEATURES).map(|_| random.below(34) as f64).collect();
+    let whole: Kernel = |tables, rows, width, outputs, scratch, out| tables.sum(rows, width, outputs, scratch, out);
+    agree_on(
+        &model,
+        &[1, 9, 33],
+        &[("the one picked", whole), ALL[3]],
+        categories,
+        &mut random,
+    );
 }

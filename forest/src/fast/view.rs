@@ -447,7 +447,7 @@ impl<'a> Tables<'a> {
     /// Windows follow each other, and a step from any node leads to a node of the same window. Gives the most leaves of
     /// a window.
     fn check_trees(&self) -> Result<usize, ImageError> {
-        if self.windows.is_empty() && self.many > 1 {
+        if self.windows.is_empty() && self.mask_trees == 0 && self.many > 1 {
             return Err(ImageError("tables without a way to score few rows"));
         }
         let (mut nodes, mut roots, mut values) = (self.nodes, self.roots, self.tree_values);

@@ -176,11 +176,12 @@ fn walk(tables: &Tables, scratch: &mut Scratch, outputs: usize, out: &mut [f64])
     }
 }
 
-/// Puts a window's trees at their roots. States are counted from the root `first`, here and below.
+/// Puts a window's trees at their roots. States are counted from the root `first`, here and below, and hold the bytes of
+/// nodes as the tables do.
 fn start(tables: &Tables, window: &Window, first: usize, scratch: &mut Scratch) {
     let states = &mut scratch.parts(0, 0).states[window.first_root - first..][..window.turns() * TURN];
     for (state, root) in states.iter_mut().zip(&tables.roots[window.first_root..]) {
-        *state = u32::from_le_bytes(*root);
+        *state = u32::from_ne_bytes(*root);
     }
 }
 
@@ -263,7 +264,7 @@ fn pass_listed(tables: &Tables, first: usize, left: usize, scratch: &mut Scratch
 
 #[inline(always)]
 fn on_its_way(tables: &Tables, state: u32) -> usize {
-    usize::from((state as u16 as usize) < tables.questions)
+    usize::from((u32::from_le(state) as u16 as usize) < tables.questions)
 }
 
 /// Goes to the node that the answer leads to.
@@ -281,7 +282,7 @@ unsafe fn step(state: &mut u32, nodes: *const [u8; 4], answers: &[u8]) {
         let (question, child) = (u16::from_le(halves.read()), u16::from_le(halves.add(1).read()));
         let answer = *answers.get_unchecked(usize::from(question));
         let node = nodes.byte_add(usize::from(child) + usize::from(answer));
-        *state = u32::from_le_bytes(node.read());
+        *state = u32::from_ne_bytes(node.read());
     }
 }
 
@@ -299,7 +300,7 @@ fn add(
     let states = &scratch.parts(0, 0).states[window.first_root - first..][..window.trees];
     let values = &tables.tree_values[window.first_value..][..window.values];
     let value = |state: &u32| {
-        let leaf = (*state as u16 as usize).wrapping_sub(tables.questions);
+        let leaf = (u32::from_le(*state) as u16 as usize).wrapping_sub(tables.questions);
         values.get(leaf).map_or(0.0, |value| f64::from_le_bytes(*value))
     };
     if let [sum] = out {

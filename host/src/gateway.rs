@@ -28,7 +28,7 @@ use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Trigger};
 use crate::writer::Writer;
-use crate::{events, observe, rank, rollout, score};
+use crate::{events, observe, rank, request, rollout, score};
 
 /// Everything a request can use.
 pub struct Gateway {
@@ -262,7 +262,7 @@ impl Gateway {
     fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
         routes
             .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
-            .layer(middleware::from_fn(observe::time_request))
+            .layer(middleware::from_fn_with_state(self.clone(), request::follow))
             .with_state(self.clone())
     }
 

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ltr_host::{offline, rollout::client, serve, token};
+use ltr_host::{offline, rollout::client, serve, telemetry, token};
 use settings::Settings;
-use tracing_subscriber::EnvFilter;
 
 /// A usage or configuration error, as clap's own.
 const USAGE: u8 = 2;
@@ -52,27 +51,24 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
-    let done = match cli.command {
-        Command::Serve { config, print_config } => {
-            let settings = match Settings::load(config.as_deref(), std::env::vars()) {
-                Ok(settings) => settings,
-                Err(error) => {
-                    eprintln!("ltr-host: {error}");
-                    return ExitCode::from(USAGE);
-                }
-            };
-            if print_config {
-                print!("{}", settings.print());
-                return ExitCode::SUCCESS;
-            }
-            serve::run(settings).map(|()| ExitCode::SUCCESS)
-        }
+    let command = Cli::parse().command;
+    let settings = match &command {
+        Command::Serve { config, .. } => match Settings::load(config.as_deref(), std::env::vars()) {
+            Ok(settings) => settings,
+            Err(error) => return usage(&error),
+        },
+        // The tools are told by arguments; they log as the defaults say.
+        _ => Settings::default(),
+    };
+    if let Command::Serve { print_config: true, .. } = command {
+        print!("{}", settings.print());
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = telemetry::start(&settings, std::env::var("RUST_LOG").ok().as_deref()) {
+        return usage(&error);
+    }
+    let done = match command {
+        Command::Serve { .. } => serve::run(settings).map(|()| ExitCode::SUCCESS),
         Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => offline::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
@@ -84,4 +80,9 @@ fn main() -> ExitCode {
         eprintln!("ltr-host: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn usage(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ltr-host: {error}");
+    ExitCode::from(USAGE)
 }

@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod model;
 mod print;
+mod telemetry;
 mod validate;
 
 pub use access::{Access, Role, Token};
@@ -19,6 +20,7 @@ pub use model::{
     Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
     Tls, Train,
 };
+pub use telemetry::{Log, LogFormat, LogLevel};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod durability;
 mod events;
 mod fallback;
 mod limits;
+mod logs;
 mod models;
 mod outages;
 mod postgres;

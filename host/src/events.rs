@@ -9,7 +9,7 @@ use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use ranking::{Body as EventBody, Event};
+use ranking::{Body as EventBody, Event, Schema};
 use serde_json::{Value, json};
 use store::{Appended, Record};
 use uuid::Uuid;
@@ -34,7 +34,7 @@ pub async fn events(
 ) -> Result<Answer<Value>, ApiError> {
     gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let events = read(&gateway, &bytes)?;
+    let events = read(&bytes, &gateway.schema, gateway.settings.host.max_json_depth)?;
     check_shown(&gateway, &events).await?;
     let kept = match gateway
         .writer
@@ -63,9 +63,13 @@ pub async fn events(
     ))
 }
 
-fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
+/// Reads a body: one event, an array of them, or NDJSON.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 for the first event that breaks a rule, or where there is none.
+pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<Event>, ApiError> {
     let mut values = Vec::new();
-    for value in Json::parse_many(bytes, gateway.settings.host.max_json_depth)? {
+    for value in Json::parse_many(bytes, max_json_depth)? {
         match value.into_value() {
             Value::Array(many) => values.extend(many),
             one => values.push(one),
@@ -75,7 +79,7 @@ fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
         return Err(Invalid::new("empty", "at least one event").into());
     }
     let events = values.iter().enumerate().map(|(at, value)| {
-        Event::from_json(value, &gateway.schema).map_err(|error| {
+        Event::from_json(value, schema).map_err(|error| {
             let mut invalid = Invalid::new(error.value, error.allowed);
             invalid.field = error.field;
             ApiError::from(invalid.under(format!("events[{at}]")))

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Trigger};
+use crate::telemetry::Traces;
 use crate::writer::Writer;
 use crate::{events, observe, rank, request, rollout, score};
 
@@ -41,6 +42,8 @@ pub struct Gateway {
     pub models: Models,
     pub access: Access,
     pub rate: Rate,
+    /// `None`: nobody wants them.
+    pub traces: Option<Traces>,
     /// Which requests are compared in shadow.
     pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
@@ -53,6 +56,7 @@ pub struct Gateway {
     /// One change of the models or the rollout at a time.
     pub change: Mutex<()>,
     ready: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Gateway {
@@ -100,10 +104,12 @@ impl Gateway {
             models: Models::default(),
             access: Access::new(&settings.access),
             rate: Rate::new(&settings.host),
+            traces: Traces::start(&settings.telemetry)?,
             tried: Tried::default(),
             loading: Mutex::new(()),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             settings,
             schema,
             store,
@@ -244,6 +250,11 @@ impl Gateway {
         }
     }
 
+    /// From here on `/readyz` sends requests elsewhere; those that come all the same are answered.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
     /// All routes, for one address.
     pub fn router(self: &Arc<Gateway>) -> Router {
         self.finish(self.data_routes().merge(self.admin_routes()))
@@ -315,6 +326,9 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+    if gateway.draining.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
     if !gateway.ready.load(Ordering::Acquire) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }

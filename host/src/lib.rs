@@ -9,6 +9,7 @@ pub mod clock;
 pub mod errors;
 pub mod events;
 pub mod gateway;
+pub mod ipc;
 pub mod json;
 pub mod limits;
 pub mod listen;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::gateway::Gateway;
 use crate::observe;
-use crate::telemetry::REQUESTS;
+use crate::telemetry::{REQUESTS, Trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a caller, in bytes.
@@ -50,6 +50,8 @@ impl RequestId {
 /// The request that a task is answering, for those who speak of it from deep inside: errors and the log.
 pub struct Current {
     pub id: RequestId,
+    /// `None` while no traces are exported.
+    pub trace: Option<Trace>,
 }
 
 tokio::task_local! {
@@ -62,7 +64,7 @@ pub fn with_current<T>(look: impl FnOnce(&Current) -> T) -> Option<T> {
 }
 
 /// Sees a request through: names it, times it, and gives its answer the name.
-pub async fn follow(State(_gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+pub async fn follow(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = RequestId::of(request.headers());
     // Strangers can invent methods; each would be a series of its own.
@@ -72,10 +74,12 @@ pub async fn follow(State(_gateway): State<Arc<Gateway>>, mut request: Request, 
         _ => "other",
     };
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let traces = gateway.traces.as_ref();
+    let trace = traces.map(|traces| traces.begin(request.headers(), method, route, &id));
     request.extensions_mut().insert(id.clone());
     let answering = async {
         let response = next.run(request).await;
-        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let (status, took) = (response.status(), start.elapsed());
         observe::answered(route, method, status, took);
         tracing::info!(
@@ -86,9 +90,10 @@ pub async fn follow(State(_gateway): State<Arc<Gateway>>, mut request: Request, 
             milliseconds = took.as_secs_f64() * 1e3,
             "answered"
         );
+        with_current(|request| request.trace.as_ref().map(|trace| trace.answered(status)));
         response
     };
-    let mut response = CURRENT.scope(Current { id: id.clone() }, answering).await;
+    let mut response = CURRENT.scope(Current { id: id.clone(), trace }, answering).await;
     response.headers_mut().insert(X_REQUEST_ID, id.0);
     response
 }

@@ -16,11 +16,12 @@ use axum::response::{IntoResponse, Response};
 use ranking::Schema;
 use serde_json::json;
 
-use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::json::{Fields, Json};
 use crate::models::Model;
+use crate::telemetry::part;
+use crate::{body, ipc};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -38,7 +39,12 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
     {
-        let scores = scores(&gateway, model, arrow_rows(&bytes, &gateway.schema)?).await?;
+        let scores = scores(
+            &gateway,
+            model,
+            arrow_rows(&bytes, &gateway.schema, gateway.settings.host.max_rows)?,
+        )
+        .await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
@@ -63,12 +69,17 @@ async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> R
         return Ok(Vec::new());
     }
     let until = Instant::now() + gateway.settings.host.deadline();
-    let scored = gateway.models.score(model, rows.iter().map(Vec::as_slice), until).await;
+    let scoring = gateway.models.score(model, rows.iter().map(Vec::as_slice), until);
+    let scored = part("score", scoring).await;
     let scored = scored.map_err(|reason| ApiError::unavailable(reason, "the model did not give scores"))?;
     Ok(scored.scores)
 }
 
-fn json_rows(json: &Json, schema: &Schema) -> Result<(Vec<Vec<f64>>, bool), Invalid> {
+/// The rows of a JSON body, and whether it is one without a list around it.
+///
+/// # Errors
+/// The first value that is not allowed, by its place.
+pub fn json_rows(json: &Json, schema: &Schema) -> Result<(Vec<Vec<f64>>, bool), Invalid> {
     let fields = Fields::of(json, &["features", "rows"])?;
     match (fields.optional("features"), fields.optional("rows")) {
         (Some(row), None) => Ok((vec![features(row, schema).map_err(|e| e.under("features"))?], true)),
@@ -98,7 +109,12 @@ pub fn features(json: &Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
         .collect()
 }
 
-fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> {
+/// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).
+///
+/// # Errors
+/// As [`ipc::check`], and 400 for what only shows when it is read.
+pub fn arrow_rows(bytes: &[u8], schema: &Schema, max_rows: usize) -> Result<Vec<Vec<f64>>, ApiError> {
+    ipc::check(bytes, schema, max_rows)?;
     let malformed = |e: ArrowError| ApiError::malformed("invalid_arrow", e.to_string());
     let reader = StreamReader::try_new(bytes, None).map_err(malformed)?;
     let mut rows = Vec::new();

@@ -20,7 +20,7 @@ pub use model::{
     Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
     Tls, Train,
 };
-pub use telemetry::{Log, LogFormat, LogLevel};
+pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! `POST /rank`: a ranking within the deadline, whatever LTR does.
 
 mod record;
-mod request;
+pub mod request;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
 use crate::request::RequestId;
+use crate::telemetry::part;
 use crate::{body, observe};
 use request::RankRequest;
 
@@ -52,7 +53,8 @@ pub async fn rank(
     let now = gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
-    let deadline = Instant::now() + gateway.settings.host.deadline();
+    let start = Instant::now();
+    let deadline = start + gateway.settings.host.deadline();
     let request = request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host)?;
     // The caller's where it is a UUID, so that a retry is recognised.
     let request_id = id.uuid().unwrap_or_else(Uuid::new_v4);
@@ -112,6 +114,7 @@ pub async fn rank(
             &legacy,
         ));
     }
+    let shadowed = compared.is_some();
     if let (Some(model), Some(outcome)) = (compared, shadow.or(served)) {
         observe::shadow(
             outcome
@@ -137,6 +140,7 @@ pub async fn rank(
         deadline.saturating_duration_since(Instant::now() + ANSWER),
     )
     .await;
+    observe::ranked(shadowed, start.elapsed());
     let mut response = Json(answer).into_response();
     response
         .headers_mut()
@@ -152,7 +156,7 @@ async fn ltr(
     until: Instant,
 ) -> Option<Result<LtrRanking, &'static str>> {
     let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
-    let scored = gateway.models.score(model?, rows, until).await;
+    let scored = part("score", gateway.models.score(model?, rows, until)).await;
     Some(scored.map(|Scored { scores, took }| LtrRanking {
         ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
         took,
@@ -166,7 +170,7 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
         return "nothing";
     }
     let kept = match gateway.writer.hand_over(records) {
-        Ok(receipt) => receipt.committed_within(patience).await,
+        Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
         Err(full) => Some(Err(full)),
     };
     match kept {

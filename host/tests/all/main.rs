@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod draining;
 mod durability;
 mod events;
 mod fallback;
@@ -13,10 +14,13 @@ mod postgres;
 mod program;
 mod promotion;
 mod ranking_cases;
+mod receiver;
+mod reports;
 mod running;
 mod scoring;
 mod shadow;
 mod tls;
+mod traces;
 mod trust;
 
 use std::sync::Arc;

@@ -105,11 +105,16 @@ test: build setup-servers ## Run every test
 	fi
 
 # cargo-fuzz asks for a nightly compiler's flags; RUSTC_BOOTSTRAP=1 lets the pinned one have them.
-fuzz: ## Run each fuzz target of forest for FUZZ_SECONDS (60)
+fuzz: ## Run each fuzz target of forest and host for FUZZ_SECONDS (60)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make fuzz: no cargo-fuzz found: install it with 'cargo install cargo-fuzz'" >&2; exit 1; }
 	cd forest/fuzz && cargo run --release --example seeds
 	cd forest && for target in parse score image; do \
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+	cd host && for target in json rank score arrow events headers; do \
+	  mkdir -p fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target $$(ls -d fuzz/seeds/$$target 2>/dev/null) -- \
+	    -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=32; \
 	done
 
 bench: bench-scorer bench-gateway ## The benchmarks, one after the other

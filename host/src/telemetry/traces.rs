@@ -123,6 +123,11 @@ impl Trace {
         self.context.span().span_context().trace_id().to_string()
     }
 
+    fn is_sampled(&self) -> bool {
+        self.context.span().span_context().is_sampled()
+    }
+
+    /// Ends the span.
     pub fn answered(&self, status: StatusCode) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
@@ -142,12 +147,6 @@ pub async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
         span.end();
     }
     done
-}
-
-impl Trace {
-    fn is_sampled(&self) -> bool {
-        self.context.span().span_context().is_sampled()
-    }
 }
 
 /// The exporter, with a count of what it could not deliver.

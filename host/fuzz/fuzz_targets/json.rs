@@ -1,0 +1,29 @@
+//! What is read as JSON is JSON, and means what serde_json says it means.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ltr_host::json::Json;
+use serde_json::Value;
+
+const DEPTH: usize = 32;
+
+fuzz_target!(|body: &[u8]| {
+    let Ok(json) = Json::parse(body, DEPTH) else { return };
+    let value = json.into_value();
+    assert_eq!(
+        serde_json::from_slice::<Value>(body).expect("the same is JSON for serde_json"),
+        value
+    );
+    assert!(depth(&value) <= DEPTH);
+    let written = value.to_string();
+    let again = Json::parse(written.as_bytes(), DEPTH).expect("what was written is read");
+    assert_eq!(again.into_value(), value);
+});
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}

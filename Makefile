@@ -78,9 +78,9 @@ $(TOOLS)/.servers: $(TOOLS)/.ready
 
 setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator
 
-$(TOOLS)/.bench: $(TOOLS)/.servers
-	@if ! command -v h2load >/dev/null || ! command -v nginx >/dev/null; then \
-	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client nginx-light; \
+$(TOOLS)/.bench: $(TOOLS)/.servers | postgresql
+	@if ! command -v h2load >/dev/null || ! command -v wrk >/dev/null || ! command -v nginx >/dev/null; then \
+	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client wrk nginx-light; \
 	fi
 	$(PIP) 'lleaves==$(LLEAVES_VERSION)' 'llvmlite==$(LLVMLITE_VERSION)' \
 	  'tl2cgen==$(TL2CGEN_VERSION)' 'treelite==$(TREELITE_VERSION)' \

@@ -27,6 +27,8 @@ use crate::tls::Tls;
 const BREATH: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are told so at a time; more are closed without a word.
 const TURNED_AWAY: usize = 64;
+/// Room for a case of a hundred lawyers at once, in bytes; hyper's own limit is seven times as much for each connection.
+const READ_AHEAD: usize = 64 << 10;
 /// How long one of them may take to hear it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub struct Connections {
     max: usize,
     header_timeout: Duration,
     write_timeout: Duration,
+    /// What is read ahead of a body, in bytes; a head must fit.
+    buffer: usize,
     /// `None`: plain HTTP.
     tls: Option<Arc<Tls>>,
 }
@@ -50,6 +54,7 @@ impl Connections {
             max: host.max_connections,
             header_timeout: host.header_timeout(),
             write_timeout: host.write_timeout(),
+            buffer: READ_AHEAD.max(2 * host.max_header_bytes),
             tls: None,
         }
     }
@@ -119,6 +124,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
+            .max_buf_size(self.buffer)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             // A client that went away or was too slow; nothing here is wrong.

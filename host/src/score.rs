@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::json::{Fields, Json};
+use crate::json::{Document, Json, position};
 use crate::models::Model;
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -43,8 +43,7 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
     }
-    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let (rows, one) = json_rows(&json, &gateway.schema)?;
+    let (rows, one) = json_rows(&bytes, &gateway)?;
     let scores = scores(&gateway, model, rows).await?;
     Ok(match one {
         true => Answer(json!({ "score": scores[0] })).into_response(),
@@ -68,34 +67,45 @@ async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> R
     Ok(scored.scores)
 }
 
-fn json_rows(json: &Json, schema: &Schema) -> Result<(Vec<Vec<f64>>, bool), Invalid> {
-    let fields = Fields::of(json, &["features", "rows"])?;
-    match (fields.optional("features"), fields.optional("rows")) {
-        (Some(row), None) => Ok((vec![features(row, schema).map_err(|e| e.under("features"))?], true)),
-        (None, Some(rows)) => {
-            let rows = rows.array().map_err(|e| e.under("rows"))?.iter().enumerate();
-            let rows = rows.map(|(at, row)| features(row, schema).map_err(|e| e.under(format!("rows[{at}]"))));
-            Ok((rows.collect::<Result<_, _>>()?, false))
+/// The rows of a body, and whether it has one that stands alone.
+fn json_rows(body: &[u8], gateway: &Gateway) -> Result<(Vec<Vec<f64>>, bool), ApiError> {
+    let document = Document::parse(body, gateway.settings.host.max_json_depth)?;
+    let (json, schema) = (document.root(), &gateway.schema);
+    let [row, rows] = json.fields(&["features", "rows"])?;
+    match (row.optional(), rows.optional()) {
+        (Some(_), None) => Ok((vec![row.read(|json| features(json, schema))?], true)),
+        (None, Some(_)) => {
+            let read = |(at, row)| features(row, schema).map_err(|e| e.under(format!("[{at}]")));
+            let rows = rows.read(|rows| rows.array()?.enumerate().map(read).collect())?;
+            Ok((rows, false))
         }
-        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"")),
+        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"").into()),
     }
 }
 
 /// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
-pub fn features(json: &Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
-    let mut row = vec![None; schema.len()];
-    for (name, value) in json.object()? {
-        let Some(at) = schema.index_of(name) else {
-            let known = format!("no such feature; the features are {}", schema.names().join(", "));
+pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
+    let names = schema.names();
+    let mut row = vec![f64::NAN; names.len()];
+    let fields = json.object()?;
+    let found = fields.len();
+    for (at, (name, value)) in fields.enumerate() {
+        let Some(at) = position(names, at, name) else {
+            let known = format!("no such feature; the features are {}", names.join(", "));
             return Err(Invalid::new(value, known).under(name));
         };
-        row[at] = Some(value.number_or_missing().map_err(|e| e.under(name))?);
+        row[at] = value.number_or_missing().map_err(|e| e.under(name))?;
     }
-    let absent = |at: usize| Invalid::missing().under(&schema.names()[at]);
-    row.into_iter()
-        .enumerate()
-        .map(|(at, value)| value.ok_or_else(|| absent(at)))
-        .collect()
+    // No name comes twice.
+    if found < names.len() {
+        let has = |name: &String| {
+            json.object()
+                .is_ok_and(|mut fields| fields.any(|(found, _)| found == name))
+        };
+        let absent = names.iter().find(|name| !has(name)).expect("fewer names than features");
+        return Err(Invalid::missing().under(absent));
+    }
+    Ok(row)
 }
 
 fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> {

@@ -20,7 +20,7 @@ mod records;
 mod spool;
 mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,9 +100,13 @@ impl Store {
         self.backend.append(records).await
     }
 
-    /// Every lawyer that any impression of the case has shown.
-    pub async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-        self.backend.shown(case_id).await
+    /// Every lawyer that any impression of each of these cases has shown; a case without any is left out.
+    pub async fn shown(&self, cases: &[Uuid]) -> Result<HashMap<Uuid, HashSet<String>>, StoreError> {
+        let mut shown: HashMap<Uuid, HashSet<String>> = HashMap::new();
+        for (case_id, lawyer_id) in self.backend.shown(cases).await? {
+            shown.entry(case_id).or_default().insert(lawyer_id);
+        }
+        Ok(shown)
     }
 
     /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id.

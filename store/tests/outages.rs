@@ -69,7 +69,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_used_again_later(
         let error = store.append(&[click(2)]).await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-        assert!(store.shown(Uuid::from_u128(5)).await.unwrap_err().is_unavailable());
+        assert!(store.shown(&[Uuid::from_u128(5)]).await.unwrap_err().is_unavailable());
     }
     server.resume();
     append_at_last(&store, click(2)).await;

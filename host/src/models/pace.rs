@@ -12,8 +12,9 @@ const QUICK: Duration = Duration::from_micros(300);
 pub const CUT_OFF: Duration = Duration::from_millis(5);
 /// Good calls elsewhere that a new component needs before it is called in place.
 const PROBATION: u32 = 16;
-/// The most that it needs after it has overrun again and again.
-const LONGEST_PROBATION: u32 = 1 << 20;
+/// Those that it needs after a call that failed, so that the time it can waste here is little whatever it does; and
+/// little enough for one that was only interrupted by a busy machine.
+const PENALTY: u32 = 1_000;
 
 /// What calls of one component took.
 #[derive(Debug)]
@@ -23,8 +24,6 @@ pub struct Pace {
     a_row: AtomicU32,
     /// Good calls that are still wanting.
     probation: AtomicU32,
-    /// How many will be wanting after the next overrun.
-    penalty: AtomicU32,
 }
 
 impl Default for Pace {
@@ -32,7 +31,6 @@ impl Default for Pace {
         Pace {
             a_row: AtomicU32::new(u32::MAX),
             probation: AtomicU32::new(PROBATION),
-            penalty: AtomicU32::new(PROBATION * 64),
         }
     }
 }
@@ -57,12 +55,9 @@ impl Pace {
         }
     }
 
-    /// Notes a call that gave none, or was cut off. It takes longer each time until the component is trusted again.
+    /// Notes a call that gave none, or was cut off.
     pub fn failed(&self) {
-        let penalty = self.penalty.load(Ordering::Relaxed);
-        self.probation.store(penalty, Ordering::Relaxed);
-        self.penalty
-            .store(penalty.saturating_mul(8).min(LONGEST_PROBATION), Ordering::Relaxed);
+        self.probation.store(PENALTY, Ordering::Relaxed);
     }
 }
 
@@ -85,13 +80,10 @@ mod tests {
         good(&pace, 1);
         assert!(pace.is_quick(1));
         pace.failed();
-        good(&pace, PROBATION);
+        good(&pace, PENALTY - 1);
         assert!(!pace.is_quick(1));
-        good(&pace, PROBATION * 63);
+        good(&pace, 1);
         assert!(pace.is_quick(1));
-        pace.failed();
-        good(&pace, PROBATION * 64);
-        assert!(!pace.is_quick(1), "a second time it takes longer");
     }
 
     #[test]

@@ -13,14 +13,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use metrics::counter;
 use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
 use crate::{body, observe};
-use request::RankRequest;
 
 /// Left of the deadline for writing the answer itself.
 const ANSWER: Duration = Duration::from_millis(5);
@@ -90,7 +89,15 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
         .filter(|_| source == Source::Ltr)
         .map(|model| model.version.clone());
     let shown = &ranked[..request.top_n.unwrap_or(ranked.len()).min(ranked.len())];
-    let answer = answer(&request, request_id, source, model_version.as_deref(), fallback, shown);
+    let answer = Json(Answer {
+        request_id,
+        case_id: request.case_id,
+        source: source.name(),
+        model_version: model_version.as_deref(),
+        fallback,
+        ranking: places(shown, &request.candidates),
+    });
+    let mut response = answer.into_response();
 
     let mut records = Vec::new();
     if !edge_copy {
@@ -130,7 +137,6 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
         deadline.saturating_duration_since(Instant::now() + ANSWER),
     )
     .await;
-    let mut response = Json(answer).into_response();
     response
         .headers_mut()
         .insert("x-ltr-logged", HeaderValue::from_static(logged));
@@ -190,28 +196,32 @@ fn says_yes(headers: &HeaderMap, name: &str) -> bool {
     headers.get(name).is_some_and(|value| value.as_bytes() == b"1")
 }
 
-fn answer(
-    request: &RankRequest,
+/// What `/rank` says.
+#[derive(Serialize)]
+struct Answer<'a> {
     request_id: Uuid,
-    source: Source,
-    model_version: Option<&str>,
-    fallback: Option<&str>,
-    shown: &[Ranked],
-) -> serde_json::Value {
-    let ranking = shown.iter().enumerate().map(|(at, ranked)| {
-        json!({
-            "lawyer_id": request.candidates[ranked.index].lawyer_id,
-            "rank_pos": at + 1,
-            "score": ranked.score,
-            "fair": ranked.fair,
-        })
-    });
-    json!({
-        "request_id": request_id,
-        "case_id": request.case_id,
-        "source": source.name(),
-        "model_version": model_version,
-        "fallback": fallback,
-        "ranking": ranking.collect::<Vec<_>>(),
-    })
+    case_id: Uuid,
+    source: &'static str,
+    model_version: Option<&'a str>,
+    /// Why legacy answers where LTR should have.
+    fallback: Option<&'static str>,
+    ranking: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    lawyer_id: &'a str,
+    rank_pos: usize,
+    score: f64,
+    fair: f64,
+}
+
+fn places<'a>(shown: &[Ranked], candidates: &'a [Candidate]) -> Vec<Place<'a>> {
+    let place = |(at, ranked): (usize, &Ranked)| Place {
+        lawyer_id: &candidates[ranked.index].lawyer_id,
+        rank_pos: at + 1,
+        score: ranked.score,
+        fair: ranked.fair,
+    };
+    shown.iter().enumerate().map(place).collect()
 }

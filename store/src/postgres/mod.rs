@@ -5,7 +5,6 @@ mod events;
 mod rollout;
 mod shadow;
 
-use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,7 +22,13 @@ use uuid::Uuid;
 use crate::backend::Backend;
 use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
 
-const MIGRATIONS: &[(&str, &str)] = &[("initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
+    (
+        "fewer_indexes",
+        include_str!("../../migrations/postgres/0002_fewer_indexes.sql"),
+    ),
+];
 
 /// Lawyers that any server writes within the shortest timeout that is of use.
 const LAWYERS_A_TIMEOUT: usize = 5_000;
@@ -95,9 +100,9 @@ impl Backend for Postgres {
         answered(connection, done)
     }
 
-    async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
+    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let done = timeout(self.timeout, events::shown(&mut connection, case_id)).await;
+        let done = timeout(self.timeout, events::shown(&mut connection, cases)).await;
         answered(connection, done)
     }
 

@@ -104,14 +104,16 @@ impl Outage {
         self.spooled.load(Ordering::Relaxed)
     }
 
-    fn lost(&self, error: &StoreError) {
+    /// Notes a call that met a database that was away.
+    pub fn lost(&self, error: &StoreError) {
         gauge!("ltr_database_up").set(0.0);
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "the database is unavailable; what is to be kept goes to the spool");
         }
     }
 
-    fn found(&self) {
+    /// Notes a call that the database answered.
+    pub fn found(&self) {
         gauge!("ltr_database_up").set(1.0);
         if self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(spooled = self.spooled(), "the database is back; the spool is replayed");

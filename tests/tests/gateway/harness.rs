@@ -366,6 +366,7 @@ impl Client {
 }
 
 fn http() -> reqwest::Client {
+    client::use_ring();
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 

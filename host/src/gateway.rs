@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use axum::Router;
@@ -14,7 +15,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use chrono::Utc;
-use ranking::{Presets, Sampler, Schema};
+use ranking::{Presets, Schema};
 use runtime::{CodeCache, Engine, Limits};
 use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Spool, Store};
@@ -24,11 +25,15 @@ use uuid::Uuid;
 
 use crate::access::{self, Access, Need};
 use crate::clock::Clock;
+use crate::flags::Flags;
 use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
-use crate::models::{Loader, Model, Models, Refusal, Serving, Trigger};
+use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
 use crate::writer::Writer;
 use crate::{events, observe, rank, rollout, score};
+
+/// Between two attempts to restore the models from a database that is away.
+const RESTORING: Duration = Duration::from_millis(500);
 
 /// Everything a request can use.
 pub struct Gateway {
@@ -41,8 +46,7 @@ pub struct Gateway {
     pub models: Models,
     pub access: Access,
     pub rate: Rate,
-    /// Which requests are compared in shadow.
-    pub shadow: Sampler,
+    pub flags: Arc<Flags>,
     /// Key of the pseudonyms in the shadow log.
     pub salt: Vec<u8>,
     pub(crate) loader: Loader,
@@ -66,7 +70,7 @@ impl Gateway {
             max_connections: settings.database.max_connections,
             timeout: settings.database.timeout(),
         };
-        let store = Store::open_with(settings.database.url.expose(), limits).await?;
+        let store = Store::open_later(settings.database.url.expose(), limits).await?;
         let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
         let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();
@@ -78,6 +82,7 @@ impl Gateway {
         let loader = Loader {
             engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,
             dir: settings.models.dir.join("ltr"),
+            source: Source::open(&settings.models)?,
             trusted_keys: settings.models.trusted_keys.clone(),
             allow_unsigned: settings.models.allow_unsigned,
             schema: schema.clone(),
@@ -95,7 +100,7 @@ impl Gateway {
                 settings::Clock::System => Clock::System,
                 settings::Clock::Header => Clock::Header,
             },
-            shadow: Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?,
+            flags: Flags::open(&settings).await?,
             salt: salt(&settings.privacy.salt_file)?,
             models: Models::default(),
             access: Access::new(&settings.access),
@@ -113,11 +118,39 @@ impl Gateway {
         Ok((Arc::new(gateway), written))
     }
 
+    /// Restores the models, as soon as the database can say which; until then legacy answers, and nothing is lost that is
+    /// to be kept. Ends early with the gateway.
+    ///
+    /// # Errors
+    /// As [`Gateway::restore`], but not for a database that is unavailable.
+    pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), store::StoreError> {
+        loop {
+            let Some(gateway) = gateway.upgrade() else {
+                return Ok(());
+            };
+            match gateway.restore().await {
+                Err(error) if error.is_unavailable() => gateway.wait_for_database(&error),
+                restored => return restored,
+            }
+            drop(gateway);
+            tokio::time::sleep(RESTORING).await;
+        }
+    }
+
+    fn wait_for_database(&self, error: &store::StoreError) {
+        self.writer.outage().lost(error);
+        if !self.models.unknown.swap(true, Ordering::Relaxed) {
+            tracing::error!("database.url: what serves is not known until the database is back; legacy answers");
+        }
+        // Rankings do without.
+        self.ready.store(true, Ordering::Release);
+    }
+
     /// Loads the champion, and as a challenger the newest version published since, or else the one on record.
     ///
     /// # Errors
     /// A database that cannot be used; a model that is refused is no error but is reported.
-    pub async fn restore(&self) -> anyhow::Result<()> {
+    pub async fn restore(&self) -> Result<(), store::StoreError> {
         let _loading = self.loading.lock().await;
         let state = self.store.rollout().await?;
         let mut serving = Serving::default();
@@ -127,7 +160,7 @@ impl Gateway {
         }
         // What was published while nobody was listening comes first; if it is refused, what was compared before.
         let known = state.champion.iter().chain(&state.challenger).max();
-        let newest = self.loader.newest().filter(|newest| Some(newest) > known);
+        let newest = self.loader.newest_here().filter(|newest| Some(newest) > known);
         for version in newest.iter().chain(&state.challenger) {
             serving.challenger = self.load(version, Trigger::Start).await.ok();
             if serving.challenger.is_some() {
@@ -143,6 +176,8 @@ impl Gateway {
         // An operator may have changed it meanwhile.
         serving.weight = self.store.rollout().await?.weight;
         self.models.swap(serving);
+        self.models.unknown.store(false, Ordering::Relaxed);
+        self.writer.outage().found();
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -224,8 +259,8 @@ impl Gateway {
 
     /// A refusal is remembered for `GET /models`, as is the story of every load.
     async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
-        let (load, result) = self.loader.load(version, trigger).await;
-        if let Some(files) = load.files {
+        let (mut load, result) = self.loader.load(version, trigger).await;
+        if let Some(files) = load.files.take() {
             self.tried.insert(version, files);
         }
         self.models.tell(load);
@@ -319,6 +354,13 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
     let outage = gateway.writer.outage();
+    if gateway.models.unknown.load(Ordering::Relaxed) {
+        let spooled = outage.spooled();
+        let said = format!(
+            "ready; the database has been unavailable since the start, legacy answers, {spooled} records are spooled\n"
+        );
+        return (StatusCode::OK, said);
+    }
     // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
     let said = match (outage.away(), outage.spooled()) {
         (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),

@@ -1,9 +1,10 @@
 //! `ltr-host`: the gateway, and the tools that use its runtime offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ltr_host::flags::cli as flags;
 use ltr_host::{offline, rollout::client, serve, token};
 use settings::Settings;
 use tracing_subscriber::EnvFilter;
@@ -51,6 +52,8 @@ enum Command {
     Inspect(offline::InspectArgs),
     /// Ask or change a running gateway's rollout
     Rollout(client::Args),
+    /// Show or turn the fleet's switches, which a Redis holds
+    Flags(flags::Args),
     /// Make a bearer token
     Token(token::Args),
 }
@@ -64,12 +67,9 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Serve { config, print_config } => {
-            let settings = match Settings::load(config.as_deref(), std::env::vars()) {
+            let settings = match load(config.as_deref()) {
                 Ok(settings) => settings,
-                Err(error) => {
-                    eprintln!("ltr-host: {error}");
-                    return ExitCode::from(USAGE);
-                }
+                Err(usage) => return usage,
             };
             if print_config {
                 print!("{}", settings.print());
@@ -82,10 +82,22 @@ fn main() -> ExitCode {
         Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
+        Command::Flags(args) => match load(args.config.as_deref()) {
+            Ok(settings) => flags::run(args, &settings),
+            Err(usage) => return usage,
+        },
         Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ltr-host: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+/// The settings; where they are refused, the line that says so is printed.
+fn load(config: Option<&Path>) -> Result<Settings, ExitCode> {
+    Settings::load(config, std::env::vars()).map_err(|error| {
+        eprintln!("ltr-host: {error}");
+        ExitCode::from(USAGE)
     })
 }

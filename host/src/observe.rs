@@ -58,6 +58,10 @@ fn describe() {
         "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
     );
     describe_gauge!(
+        "ltr_model_source_up",
+        "1 while models.source can be read; absent without one"
+    );
+    describe_gauge!(
         "ltr_database_up",
         "1 unless the last attempt to write met a database that was away"
     );
@@ -73,6 +77,16 @@ fn describe() {
     describe_counter!(
         "ltr_breaker_opened_total",
         "Times that a model kept failing and was left alone, by role"
+    );
+    describe_gauge!(
+        "ltr_flags_up",
+        "1 while the Redis of flags.redis_url answers; absent without one"
+    );
+    describe_gauge!("ltr_kill_switch", "1 while legacy alone answers");
+    describe_gauge!("ltr_shadow_fraction", "Share of the requests compared in shadow");
+    describe_counter!(
+        "ltr_flags_refused_total",
+        "Looks at Redis that found a value which its flag cannot have, by flag"
     );
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(

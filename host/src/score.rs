@@ -27,9 +27,15 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Scores rows with the champion, or the challenger where nothing was promoted.
 ///
 /// # Errors
-/// 422 for a missing or unknown feature, 503 without a model or when it fails.
+/// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
 pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = body::read(body, &gateway.settings.host).await?;
+    if gateway.flags.in_force().killed {
+        return Err(ApiError::unavailable(
+            "kill_switch",
+            "an operator has stopped the models",
+        ));
+    }
     let serving = gateway.models.serving();
     let Some(model) = serving.serves() else {
         return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));

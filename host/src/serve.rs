@@ -40,13 +40,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (gateway, written) = Gateway::open(settings).await?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = listen(&gateway, tls.as_ref(), &stopped).await?;
-    let restoring = gateway.clone();
+    let restoring = Arc::downgrade(&gateway);
     tokio::spawn(async move {
-        if let Err(error) = restoring.restore().await {
+        if let Err(error) = Gateway::restore_when_possible(&restoring).await {
             tracing::error!("the models could not be restored: {error:#}");
         }
-        if let Some(pause) = restoring.settings.models.poll() {
-            models::watch::watch(&restoring, pause);
+        if let Some(gateway) = restoring.upgrade()
+            && let Some(pause) = gateway.settings.models.poll()
+        {
+            models::watch::watch(&gateway, pause);
         }
     });
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));

@@ -62,7 +62,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Whether what a statement met may pass by itself.
-fn passes(error: &sqlx::Error) -> bool {
+pub(crate) fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     let error = match error {
         // A connection that broke in the middle of an answer shows as a breach of the protocol.

@@ -91,6 +91,22 @@ impl Store {
         Ok(Store { backend })
     }
 
+    /// As [`Store::open_with`], for a program that can do without the database for a while: a PostgreSQL server that is
+    /// away is no error. The first call that finds it back brings its tables up to date; every call before is
+    /// [`StoreError::Unavailable`].
+    ///
+    /// # Errors
+    /// As [`Store::open`]: a file that cannot be opened, a server that is there and refuses the user or the database.
+    pub async fn open_later(url: &str, limits: Limits) -> Result<Store, StoreError> {
+        if !matches!(url.split_once("://"), Some(("postgres" | "postgresql", _))) {
+            return Store::open_with(url, limits).await;
+        }
+        let backend = postgres::Postgres::open_later(url, limits).await?;
+        Ok(Store {
+            backend: Arc::new(backend),
+        })
+    }
+
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one
     /// entry a record, in order.
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {

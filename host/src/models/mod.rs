@@ -4,9 +4,11 @@ mod breaker;
 mod load;
 mod pace;
 mod revoke;
+mod source;
 pub mod watch;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use tokio::sync::Semaphore;
 pub use breaker::{Breaker, BreakerFacts, Position};
 pub use load::{Load, Loader, Refusal, Trigger};
 use pace::{CUT_OFF, Pace};
+pub use source::Source;
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
 pub const GRACE: Duration = Duration::from_millis(20);
@@ -116,6 +119,8 @@ pub struct LoadedModel {
 /// The models of this gateway.
 #[derive(Default)]
 pub struct Models {
+    /// Whether the database has not said yet who is to serve.
+    pub(crate) unknown: AtomicBool,
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
     loads: Mutex<VecDeque<Load>>,
@@ -195,7 +200,9 @@ impl Models {
 
     /// Why LTR cannot answer when no model is usable.
     pub fn absence(&self) -> &'static str {
-        if self.refused().is_empty() {
+        if self.unknown.load(Ordering::Relaxed) {
+            "database"
+        } else if self.refused().is_empty() {
             "no_model"
         } else {
             "model_refused"

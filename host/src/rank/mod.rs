@@ -56,10 +56,15 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
         &gateway.settings.ranking.fairness,
     );
     let serving = gateway.models.serving();
+    let flags = gateway.flags.in_force();
     let id = request_id.hyphenated().to_string();
     let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
-    let server = if serves { serving.serves() } else { None };
-    let sampled = edge_copy || says_yes(&headers, "x-shadow-ltr") || gateway.shadow.selects(&id);
+    let server = if serves && !flags.killed {
+        serving.serves()
+    } else {
+        None
+    };
+    let sampled = !flags.killed && (edge_copy || says_yes(&headers, "x-shadow-ltr") || flags.shadow.selects(&id));
     let compared = serving.challenger.as_ref().filter(|_| sampled);
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
@@ -76,6 +81,7 @@ pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body:
     let fallback = match &served {
         Some(Ok(_)) => None,
         Some(Err(reason)) => Some(*reason),
+        None if flags.killed => Some("kill_switch"),
         None => (serves || !serving.any()).then(|| gateway.models.absence()),
     };
     if let Some(reason) = fallback {

@@ -70,6 +70,7 @@ pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> 
         "judged": judged.as_ref().map(|(version, _, _)| version),
         "evidence": judged.as_ref().map(|(_, evidence, _)| evidence),
         "verdict": judged.as_ref().map(|(_, _, verdict)| verdict),
+        "flags": gateway.flags.shown(),
         "history": gateway.store.history(HISTORY).await?,
     })))
 }

@@ -2,11 +2,14 @@
 
 mod access;
 mod bad_input;
+mod cold_start;
 mod durability;
 mod events;
 mod fallback;
+mod flags;
 mod limits;
 mod models;
+mod object_store;
 mod outages;
 mod postgres;
 mod program;
@@ -68,6 +71,7 @@ impl Site {
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
         settings.database.spool_dir = path("spool");
+        settings.flags.file = path("flags.json");
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");
         settings.models.code_cache_dir = path("code");
@@ -225,6 +229,12 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()["error"].clone()
     }
+}
+
+/// For calls of a gateway that runs as a program.
+fn http() -> reqwest::ClientBuilder {
+    client::use_ring();
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A configured token.

@@ -62,8 +62,8 @@ impl Program {
         assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
     }
 
-    async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    pub async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let client = crate::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let request = match body {
             None => client.get(url),
@@ -73,12 +73,12 @@ impl Program {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    async fn notify(&self, version: &str) -> (u16, Value) {
+    pub async fn notify(&self, version: &str) -> (u16, Value) {
         self.call("/models/notify?wait=1", Some(&json!({ "version": version })))
             .await
     }
 
-    async fn source(&self) -> Value {
+    pub async fn source(&self) -> Value {
         self.call("/rank", Some(&case(1))).await.1["source"].clone()
     }
 }
@@ -184,7 +184,16 @@ async fn models_that_nobody_signed_are_loud_in_the_log_and_in_the_metrics() {
         let program = Program::start(&site, &[("LTR_MODELS__ALLOW_UNSIGNED", Path::new(allowed))]);
         assert_eq!(program.notify(VERSION).await.0, status);
         let url = format!("http://{}/metrics", program.address);
-        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let page = crate::http()
+            .build()
+            .unwrap()
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let metric = format!("\nltr_unsigned_models_allowed {}\n", u8::from(allowed == "true"));
         assert!(page.contains(&metric), "{page}");
         let text = std::fs::read_to_string(log(&site)).unwrap();

@@ -17,11 +17,16 @@ const MOST_ROWS: usize = 7;
 
 /// Statements for 1, 2, 4, ... rows, so that each is prepared once. What is the request's comes first.
 static INSERT_ROWS: LazyLock<[String; MOST_ROWS + 1]> = LazyLock::new(|| {
+    let row = |row: usize| {
+        let values: Vec<String> = (0..7).map(|value| format!("?{}", 6 + 7 * row + value)).collect();
+        format!("(?1, ?2, ?3, ?4, ?5, {})", values.join(", "))
+    };
     std::array::from_fn(|power| {
+        let rows: Vec<String> = (0..1 << power).map(row).collect();
         format!(
             "INSERT INTO ltr_shadow_log (request_id, ts_utc, case_id, user_id, model_version, shadow_id, lawyer_id, \
-             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") VALUES (?1, ?2, ?3, ?4, ?5, ?, ?, ?, ?, ?, ?, ?){}",
-            ", (?1, ?2, ?3, ?4, ?5, ?, ?, ?, ?, ?, ?, ?)".repeat((1 << power) - 1)
+             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") VALUES {}",
+            rows.join(", ")
         )
     })
 });

@@ -1,4 +1,3 @@
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Only against a server that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Attempts to find a port that nobody takes between our look and the server's.
-const PORTS: usize = 5;
+use crate::process::{PATIENCE, PORTS, free_port, signal};
 
 /// A PostgreSQL server with a cluster of its own. It syncs to disk as in production.
 pub struct Postgres {
@@ -63,7 +59,7 @@ impl Postgres {
             databases: AtomicU32::new(0),
         };
         for _ in 0..PORTS {
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            server.port = free_port();
             if server.try_go_on() {
                 return server;
             }
@@ -187,12 +183,6 @@ impl Drop for Postgres {
             let _ = server.wait();
         }
     }
-}
-
-fn signal(name: &str, processes: &[u32]) {
-    let ids = processes.iter().map(u32::to_string);
-    // One that has just ended is as good as one that was signalled.
-    let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
 }
 
 /// Where PostgreSQL's programs lie, and whom they run as.

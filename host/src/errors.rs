@@ -8,8 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use store::StoreError;
 
+use crate::request;
+use crate::telemetry::scrub;
+
 /// A refused call. The body is
-/// `{"error": {"code", "message", "field", "value", "allowed"}}`, the last three `null` where there is none.
+/// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`, `null` where there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
     pub status: StatusCode,
@@ -125,7 +128,7 @@ impl From<Invalid> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        tracing::error!(%error, "the database failed");
+        tracing::error!(error = scrub(&error.to_string()), "the database failed");
         ApiError::unavailable("database", "the database cannot answer; nothing was changed")
     }
 }
@@ -138,6 +141,7 @@ impl IntoResponse for ApiError {
             "field": self.field,
             "value": self.value,
             "allowed": self.allowed,
+            "request_id": request::with_current(|request| request.id.as_str().to_owned()),
         }});
         if let (Some(serde_json::Value::Object(detail)), Some(body)) = (self.detail, body.as_object_mut()) {
             body.extend(detail);

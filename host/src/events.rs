@@ -33,7 +33,7 @@ pub async fn events(
 ) -> Result<Answer<Value>, ApiError> {
     gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let events = read(&gateway, &bytes)?;
+    let events = body::reading(bytes.len(), || read(&gateway, &bytes))?;
     check_shown(&gateway, &events).await?;
     let kept = match gateway
         .writer

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
 use chrono::Utc;
 use ranking::{Presets, Schema};
 use runtime::{CodeCache, Engine, Limits};
@@ -21,6 +21,7 @@ use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Spool, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::access::{self, Access, Need};
@@ -30,7 +31,7 @@ use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
 use crate::writer::Writer;
-use crate::{events, observe, rank, rollout, score};
+use crate::{events, observe, rank, request, rollout, score};
 
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
@@ -280,33 +281,31 @@ impl Gateway {
     }
 
     /// All routes, for one address.
-    pub fn router(self: &Arc<Gateway>) -> Router {
-        self.finish(self.data_routes().merge(self.admin_routes()))
+    pub fn front(self: &Arc<Gateway>) -> Front {
+        self.with(self.data_routes().merge(self.admin_routes()))
     }
 
     /// What front ends call, where operators call another address.
-    pub fn data_router(self: &Arc<Gateway>) -> Router {
-        self.finish(self.data_routes())
+    pub fn data_front(self: &Arc<Gateway>) -> Front {
+        self.with(self.data_routes())
     }
 
     /// What operators call, on that address.
-    pub fn admin_router(self: &Arc<Gateway>) -> Router {
-        self.finish(probes().merge(self.admin_routes()))
+    pub fn admin_front(self: &Arc<Gateway>) -> Front {
+        self.with(probes().merge(self.admin_routes()))
     }
 
-    fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
-        routes
-            .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
-            .layer(middleware::from_fn(observe::time_request))
-            .with_state(self.clone())
+    fn with(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Front {
+        Front {
+            gateway: self.clone(),
+            routes: routes.with_state(self.clone()),
+        }
     }
 
     /// What front ends call.
     fn data_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let rank = Router::new()
-            .route("/rank", post(rank::rank))
-            .route("/ltr/score", post(score::score));
-        let ingest = Router::new().route("/events", post(events::events));
+        let rank = route("/rank", post(rank::rank)).merge(route("/ltr/score", post(score::score)));
+        let ingest = route("/events", post(events::events));
         self.guarded(rank, Role::Rank, true)
             .merge(self.guarded(ingest, Role::Ingest, true))
             .merge(probes())
@@ -314,17 +313,16 @@ impl Gateway {
 
     /// What operators, the trainer and the monitoring call.
     fn admin_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let changes = Router::new()
-            .route("/rollout/promote", post(rollout::promote))
-            .route("/rollout/rollback", post(rollout::rollback))
-            .route("/rollout/weight", post(rollout::weight));
+        let changes = route("/rollout/promote", post(rollout::promote))
+            .merge(route("/rollout/rollback", post(rollout::rollback)))
+            .merge(route("/rollout/weight", post(rollout::weight)));
         // Open without tokens: it can only load what the key ring trusts, and never lets it serve.
-        let notify = Router::new().route("/models/notify", post(rollout::notify));
+        let notify = route("/models/notify", post(rollout::notify));
         self.guarded(changes, Role::Admin, false)
             .merge(self.guarded(notify, Role::Admin, true))
-            .route("/models", get(rollout::models))
-            .route("/rollout", get(rollout::status))
-            .route("/metrics", get(metrics))
+            .merge(route("/models", get(rollout::models)))
+            .merge(route("/rollout", get(rollout::status)))
+            .merge(route("/metrics", get(metrics)))
     }
 
     fn guarded(
@@ -338,10 +336,55 @@ impl Gateway {
     }
 }
 
+/// What answers on one address: its routes, and what every request meets before them. That is no layer of the router:
+/// each would clone and box the request's service, and box its future, for every request.
+#[derive(Clone)]
+pub struct Front {
+    gateway: Arc<Gateway>,
+    routes: Router,
+}
+
+impl Front {
+    /// Answers a request, whatever it asks for.
+    pub async fn answer(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let known = PATHS.iter().find(|known| **known == path);
+        let routed = async |request| match self.routes.clone().oneshot(request).await {
+            Ok(response) => response,
+        };
+        let enforced = async |request| {
+            let answer = limits::enforce(&self.gateway, request, routed).await;
+            answer.unwrap_or_else(IntoResponse::into_response)
+        };
+        request::follow(request, known.copied().unwrap_or("unmatched"), enforced).await
+    }
+}
+
+/// Every path there is, as metrics name it.
+const PATHS: [&str; 12] = [
+    "/rank",
+    "/ltr/score",
+    "/events",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/models",
+    "/models/notify",
+    "/rollout",
+    "/rollout/promote",
+    "/rollout/rollback",
+    "/rollout/weight",
+];
+
+/// # Panics
+/// For a path that is not among [`PATHS`].
+fn route(path: &'static str, methods: MethodRouter<Arc<Gateway>>) -> Router<Arc<Gateway>> {
+    assert!(PATHS.contains(&path), "metrics do not know the path {path}");
+    Router::new().route(path, methods)
+}
+
 fn probes() -> Router<Arc<Gateway>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+    route("/healthz", get(async || "ok\n")).merge(route("/readyz", get(ready)))
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {

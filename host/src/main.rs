@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ltr_host::flags::cli as flags;
-use ltr_host::{offline, rollout::client, serve, token};
+use ltr_host::{offline, rollout::client, serve, telemetry, token};
 use settings::Settings;
-use tracing_subscriber::EnvFilter;
 
 /// A case of a hundred lawyers is a thousand small allocations, of which glibc's were a quarter of its time.
 #[global_allocator]
@@ -59,33 +58,32 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
-    let done = match cli.command {
-        Command::Serve { config, print_config } => {
-            let settings = match load(config.as_deref()) {
-                Ok(settings) => settings,
-                Err(usage) => return usage,
-            };
-            if print_config {
-                print!("{}", settings.print());
-                return ExitCode::SUCCESS;
-            }
-            serve::run(settings).map(|()| ExitCode::SUCCESS)
-        }
+    let command = Cli::parse().command;
+    let settings = match &command {
+        Command::Serve { config, .. } => load(config.as_deref()),
+        Command::Flags(args) => load(args.config.as_deref()),
+        // The other tools are told by arguments; they log as the defaults say.
+        _ => Ok(Settings::default()),
+    };
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => return usage(&error),
+    };
+    if let Command::Serve { print_config: true, .. } = command {
+        print!("{}", settings.print());
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = telemetry::start(&settings, std::env::var("RUST_LOG").ok().as_deref()) {
+        return usage(&error);
+    }
+    let done = match command {
+        Command::Serve { .. } => serve::run(settings).map(|()| ExitCode::SUCCESS),
         Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => offline::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
-        Command::Flags(args) => match load(args.config.as_deref()) {
-            Ok(settings) => flags::run(args, &settings),
-            Err(usage) => return usage,
-        },
+        Command::Flags(args) => flags::run(args, &settings),
         Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -94,10 +92,11 @@ fn main() -> ExitCode {
     })
 }
 
-/// The settings; where they are refused, the line that says so is printed.
-fn load(config: Option<&Path>) -> Result<Settings, ExitCode> {
-    Settings::load(config, std::env::vars()).map_err(|error| {
-        eprintln!("ltr-host: {error}");
-        ExitCode::from(USAGE)
-    })
+fn load(config: Option<&Path>) -> Result<Settings, settings::SettingsError> {
+    Settings::load(config, std::env::vars())
+}
+
+fn usage(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ltr-host: {error}");
+    ExitCode::from(USAGE)
 }

@@ -44,12 +44,13 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
     {
-        let scores = scores(&gateway, model, arrow_rows(&bytes, &gateway.schema)?).await?;
+        let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema))?;
+        let scores = scores(&gateway, model, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
     }
-    let (rows, one) = json_rows(&bytes, &gateway)?;
+    let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway))?;
     let scores = scores(&gateway, model, rows).await?;
     Ok(match one {
         true => Answer(json!({ "score": scores[0] })).into_response(),

@@ -10,6 +10,8 @@ use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::telemetry::scrub;
+
 /// Requests that may wait; beyond, the database cannot keep up and more waiting would not help.
 const QUEUE: usize = 8_192;
 /// Requests that share a transaction.
@@ -108,7 +110,10 @@ impl Outage {
     pub fn lost(&self, error: &StoreError) {
         gauge!("ltr_database_up").set(0.0);
         if !self.away.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "the database is unavailable; what is to be kept goes to the spool");
+            tracing::error!(
+                error = scrub(&error.to_string()),
+                "the database is unavailable; what is to be kept goes to the spool"
+            );
         }
     }
 
@@ -236,7 +241,11 @@ impl Keeper {
                 }
                 Err(error) if error.is_unavailable() => self.outage.lost(&error),
                 Err(error) => {
-                    tracing::error!(%error, records = records.len(), "a batch was not written");
+                    tracing::error!(
+                        error = scrub(&error.to_string()),
+                        records = records.len(),
+                        "a batch was not written"
+                    );
                     return Err(NotKept::Failed);
                 }
             }
@@ -281,7 +290,12 @@ impl Keeper {
                 return Replayed::Away;
             }
             Err(error) => {
-                tracing::error!(%error, records = records.len(), "the spool waits, because the database refuses it");
+                let error = scrub(&error.to_string());
+                tracing::error!(
+                    error,
+                    records = records.len(),
+                    "the spool waits, because the database refuses it"
+                );
                 return Replayed::Stuck;
             }
         }

@@ -335,6 +335,27 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "log",
+        about: "The gateway's log, on standard error. It names no user, case or lawyer.",
+        keys: &[
+            key(
+                "format",
+                "text is for people, coloured on a terminal; json is one object a line, with timestamp, level, target, message, fields, and request_id while a request is served.",
+                OneOf(&["text", "json"]),
+            ),
+            key(
+                "level",
+                "What is not worse is left out; the environment variable RUST_LOG, where set, decides instead, as RUST_LOG=warn,ltr_host=debug.",
+                OneOf(&["off", "error", "warn", "info", "debug", "trace"]),
+            ),
+            key(
+                "requests",
+                "One line for each request: method, route, status, milliseconds.",
+                Flag,
+            ),
+        ],
+    },
+    Section {
         name: "access",
         about: "Who may call the gateway. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
                 open to this machine (host.listen must be loopback), and changes of the rollout are refused.",

@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod print;
 mod url;
+mod telemetry;
 mod validate;
 
 pub use access::{Access, Role, Token};
@@ -23,6 +24,7 @@ pub use model::{
     Tls, Train,
 };
 pub use url::SecretUrl;
+pub use telemetry::{Log, LogFormat, LogLevel};
 
 #[cfg(test)]
 mod tests;

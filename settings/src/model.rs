@@ -11,7 +11,7 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Access, Database, Flags};
+use crate::{Access, Database, Flags, Log};
 
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub struct Settings {
     pub models: Models,
     pub host: Host,
     pub tls: Tls,
+    pub log: Log,
     pub access: Access,
     pub client: Client,
     pub shadow: Shadow,

@@ -173,6 +173,13 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "\"sundial\"",
             "system or header",
         ),
+        ("[log]\nformat = \"xml\"", "log.format", "\"xml\"", "text or json"),
+        (
+            "[log]\nlevel = \"loud\"",
+            "log.level",
+            "\"loud\"",
+            "off or error or warn",
+        ),
         (
             "[database]\nurl = \"postgres://h/d\"",
             "database.url",

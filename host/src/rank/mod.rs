@@ -6,11 +6,11 @@ mod request;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use metrics::counter;
 use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
 use serde::Serialize;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
+use crate::request::RequestId;
 use crate::{body, observe};
 
 /// Left of the deadline for writing the answer itself.
@@ -40,14 +41,21 @@ struct Comparison {
 ///
 /// # Errors
 /// What is wrong with the request. Nothing about LTR or the database is ever an error here.
-pub async fn rank(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub async fn rank(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     counter!("api_requests_total").increment(1);
     let now = gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
     let deadline = Instant::now() + gateway.settings.host.deadline();
-    let request = request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host)?;
-    let request_id = request_id(&headers);
+    let read = || request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host);
+    let request = body::reading(bytes.len(), read)?;
+    // The caller's where it is a UUID, so that a retry is recognised.
+    let request_id = id.uuid().unwrap_or_else(Uuid::new_v4);
     let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
 
     let legacy = rank_legacy(
@@ -188,14 +196,6 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
 /// is in at one weight is in at every higher one.
 fn in_rollout(salt: &str, weight: u8, id: &str) -> bool {
     weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
-}
-
-/// The caller's id where it is a UUID, so that a retry is recognised.
-fn request_id(headers: &HeaderMap) -> Uuid {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::new_v4)
 }
 
 fn says_yes(headers: &HeaderMap, name: &str) -> bool {

@@ -29,7 +29,7 @@ async fn start(site: &Site) -> Running {
     let restoring = Arc::downgrade(&gateway);
     tokio::spawn(async move { Gateway::restore_when_possible(&restoring).await.unwrap() });
     Running {
-        router: gateway.router(),
+        front: gateway.front(),
         gateway,
         written,
     }

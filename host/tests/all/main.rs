@@ -8,6 +8,7 @@ mod events;
 mod fallback;
 mod flags;
 mod limits;
+mod logs;
 mod models;
 mod object_store;
 mod outages;
@@ -23,12 +24,11 @@ mod trust;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use evil::Behaviour;
 use http_body_util::BodyExt;
-use ltr_host::gateway::Gateway;
+use ltr_host::gateway::{Front, Gateway};
 use ranking::features::DEFAULT_FEATURES;
 use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
@@ -38,7 +38,6 @@ use settings::{Role, Settings, Token};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 use uuid::Uuid;
 
 const TOKEN: &str = "a-token-for-tests";
@@ -54,7 +53,7 @@ struct Site {
 /// A running gateway without a port.
 struct Running {
     gateway: Arc<Gateway>,
-    router: Router,
+    front: Front,
     written: JoinHandle<()>,
 }
 
@@ -130,7 +129,7 @@ impl Site {
         let (gateway, written) = Gateway::open(self.settings.clone()).await.unwrap();
         gateway.restore().await.unwrap();
         Running {
-            router: gateway.router(),
+            front: gateway.front(),
             gateway,
             written,
         }
@@ -157,12 +156,7 @@ impl Running {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body.into()).unwrap())
-            .await
-            .unwrap();
+        let response = self.front.answer(request.body(body.into()).unwrap()).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer {
@@ -194,7 +188,7 @@ impl Running {
 
     /// Waits for everything handed over, and stops.
     async fn stop(self) {
-        drop((self.gateway, self.router));
+        drop((self.gateway, self.front));
         self.written.await.unwrap();
     }
 

@@ -17,7 +17,7 @@ use crate::{Site, TOKEN, VERSION, case};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the program's log goes.
-fn log(site: &Site) -> PathBuf {
+pub fn log(site: &Site) -> PathBuf {
     site.settings.models.dir.with_file_name("gateway.log")
 }
 
@@ -63,12 +63,20 @@ impl Program {
     }
 
     pub async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
+        self.send(path, &[], body).await
+    }
+
+    /// With these headers.
+    pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Value) {
         let client = crate::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.address);
-        let request = match body {
+        let mut request = match body {
             None => client.get(url),
             Some(body) => client.post(url).bearer_auth(TOKEN).json(body),
         };
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }

@@ -1,0 +1,150 @@
+//! The log: lines on standard error, for people or for programs.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use anyhow::anyhow;
+use chrono::{SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use settings::{Log, LogFormat};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::request;
+
+/// Target of the line that each request leaves if `log.requests` says so. Switched off by the filter, it costs a
+/// look at an atomic.
+pub const REQUESTS: &str = "ltr_host::requests";
+
+/// What writes the log.
+///
+/// # Errors
+/// Directives that cannot be read.
+pub(super) fn layer<S>(log: &Log, directives: Option<&str>) -> anyhow::Result<impl Layer<S> + use<S>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter = EnvFilter::try_new(directives.unwrap_or(log.level.name())).map_err(|error| {
+        anyhow!(
+            "RUST_LOG = {:?} ({error}); allowed: a level, or TARGET=LEVEL, separated by commas",
+            directives.unwrap_or_default()
+        )
+    })?;
+    let requests = if log.requests { "info" } else { "off" };
+    let filter = filter.add_directive(format!("{REQUESTS}={requests}").parse()?);
+    let line = Line {
+        format: log.format,
+        text: Format::default().with_ansi(std::io::stderr().is_terminal()),
+    };
+    let layer = tracing_subscriber::fmt::layer().event_format(line);
+    Ok(layer.with_writer(std::io::stderr).with_filter(filter))
+}
+
+/// Writes an event, and which request it belongs to.
+struct Line {
+    format: LogFormat,
+    text: Format,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        match self.format {
+            LogFormat::Json => writeln!(out, "{}", json(event)),
+            LogFormat::Text => {
+                let mut line = String::new();
+                self.text.format_event(context, Writer::new(&mut line), event)?;
+                write!(out, "{}", line.trim_end())?;
+                request::with_current(|request| write!(out, " request_id={}", request.id.as_str()))
+                    .unwrap_or(Ok(()))?;
+                writeln!(out)
+            }
+        }
+    }
+}
+
+/// One object; text in it is escaped, so that nothing in a value can end the line.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    timestamp: String,
+    level: &'static str,
+    target: &'a str,
+    message: String,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    fields: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+fn json(event: &Event<'_>) -> String {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let line = JsonLine {
+        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+        level: match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        },
+        target: event.metadata().target(),
+        message: fields.message,
+        fields: fields.others,
+        request_id: request::with_current(|request| request.id.as_str().to_owned()),
+    };
+    serde_json::to_string(&line).expect("a struct of text and JSON values is JSON")
+}
+
+/// The fields of an event: its message, and what stands beside it.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            _ => self.insert(field, format!("{value:?}")),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            _ => self.insert(field, value),
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
+    }
+}

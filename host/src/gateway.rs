@@ -67,11 +67,15 @@ impl Gateway {
     /// A database, a folder or a file that cannot be used.
     pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
         observe::recorder();
+        let address = store::Address {
+            url: settings.database.url.expose(),
+            ca_file: settings.database.ca_file(),
+        };
         let limits = store::Limits {
             max_connections: settings.database.max_connections,
             timeout: settings.database.timeout(),
         };
-        let store = Store::open_later(settings.database.url.expose(), limits).await?;
+        let store = Store::open_later(address, limits).await?;
         let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
         let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();

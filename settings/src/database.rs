@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use crate::SecretUrl;
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub url: SecretUrl,
+    /// Empty: a PostgreSQL server is not asked who it is.
+    pub ca_file: PathBuf,
     pub max_connections: u32,
     pub timeout_ms: u64,
     pub spool_dir: PathBuf,
@@ -19,6 +21,7 @@ impl Default for Database {
     fn default() -> Database {
         Database {
             url: "sqlite://var/ltr.db".into(),
+            ca_file: PathBuf::new(),
             max_connections: 5,
             timeout_ms: 3_000,
             spool_dir: "var/spool".into(),
@@ -31,6 +34,12 @@ impl Database {
     /// How long a call waits for the database.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+
+    /// The authorities that a PostgreSQL server must have its certificate of, if there are any.
+    pub fn ca_file(&self) -> Option<&Path> {
+        let set = !self.ca_file.as_os_str().is_empty();
+        set.then_some(&*self.ca_file)
     }
 
     pub(crate) fn has_usable_url(&self) -> bool {

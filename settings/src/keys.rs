@@ -59,6 +59,7 @@ pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
 pub(crate) const DATABASE_URL: &str = "database.url";
+pub(crate) const DATABASE_CA_FILE: &str = "database.ca_file";
 pub(crate) const REDIS_URL: &str = "flags.redis_url";
 
 const SHARE: Rule = Number(0.0, 1.0);
@@ -140,6 +141,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "url",
                 "Where they are stored; a SQLite file is made where it is absent. A password in it is secret.",
                 Words("sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB"),
+            ),
+            key(
+                "ca_file",
+                "Authorities (PEM) by which a PostgreSQL server must show that it is the host in the URL, beside the system's; the connection is encrypted then. Empty: encrypted if the server offers it, by whoever answers.",
+                Words("empty, or a path; only with a postgres:// URL"),
             ),
             key(
                 "max_connections",

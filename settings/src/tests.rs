@@ -187,6 +187,12 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "sqlite://PATH or postgres://USER",
         ),
         (
+            "[database]\nca_file = \"ca.pem\"",
+            "database.ca_file",
+            "\"ca.pem\"",
+            "only with a postgres:// URL",
+        ),
+        (
             "[database]\nmax_connections = 1",
             "database.max_connections",
             "1",

@@ -3,7 +3,9 @@ use std::path::Path;
 
 use ranking::{Presets, Schema};
 
-use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule, SECTIONS};
+use crate::keys::{
+    self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule, SECTIONS,
+};
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
@@ -91,6 +93,11 @@ impl Settings {
                 let allowed = format!("{}; {NOT_THE_SECRET}", rule_text(key));
                 return Err(wrong(key, format!("{url:?}"), allowed));
             }
+        }
+        if let Some(file) = self.database.ca_file()
+            && self.database.url.expose().starts_with("sqlite:")
+        {
+            return Err(by_rule(DATABASE_CA_FILE, &file.display().to_string()));
         }
         if !self.models.has_usable_source() {
             return Err(by_rule("models.source", &without_password(&self.models.source)));

@@ -11,6 +11,8 @@ pub enum StoreError {
     Url { problem: String },
     #[error("database.url: cannot make the folder {}: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("database.ca_file: {}: {source}", file.display())]
+    Authorities { file: PathBuf, source: std::io::Error },
     /// `place` is the file, or the server and its database.
     #[error("database.url: cannot open {place}: {source}")]
     Open { place: String, source: sqlx::Error },

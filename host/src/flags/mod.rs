@@ -78,6 +78,7 @@ impl Flags {
             redis: Redis::open(&settings.flags)?,
             kept,
             said: Said::default(),
+            is_kept: true,
         };
         // Before any request: a fleet that was stopped is not started by a new gateway.
         follower.look(&flags).await;
@@ -93,21 +94,18 @@ impl Flags {
 
     /// The switches with where each comes from, for `GET /rollout`.
     pub fn shown(&self) -> Value {
-        let fleet = self
-            .fleet
-            .as_ref()
-            .map(|fleet| fleet.lock().unwrap_or_else(PoisonError::into_inner));
-        let heard = fleet.as_ref().and_then(|fleet| fleet.heard.as_ref());
+        let fleet = self.with_fleet(|fleet| (fleet.up, fleet.heard.clone()));
+        let heard = fleet.as_ref().and_then(|(_, heard)| heard.as_ref());
         let source = |by_redis: bool| if by_redis { "redis" } else { "configuration" };
         let in_force = self.in_force();
         let by_redis = !self.kill_switch && heard.is_some_and(|heard| heard.kill_switch.is_some());
         let kill_switch = json!({ "value": in_force.killed, "source": source(by_redis) });
         let by_redis = heard.is_some_and(|heard| heard.shadow_fraction.is_some());
         let shadow_fraction = json!({ "value": in_force.shadow.fraction(), "source": source(by_redis) });
-        let redis = fleet.as_ref().map(|fleet| {
+        let redis = fleet.as_ref().map(|(up, _)| {
             let read_at = heard.map(|heard| heard.read_at);
             let age = read_at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0));
-            json!({ "up": fleet.up, "read_at": read_at, "age_seconds": age })
+            json!({ "up": up, "read_at": read_at, "age_seconds": age })
         });
         json!({ "kill_switch": kill_switch, "shadow_fraction": shadow_fraction, "redis": redis })
     }
@@ -124,20 +122,20 @@ impl Flags {
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce { killed, shadow });
     }
 
-    /// Notes whether Redis answers, and what it said if it does; whether it did before, and what it had said.
-    fn note(&self, up: bool, heard: Option<Heard>) -> Option<(bool, Option<Heard>)> {
+    /// Notes whether Redis answers; whether it did before.
+    fn note(&self, up: bool) -> bool {
         gauge!("ltr_flags_up").set(u8::from(up));
-        let mut fleet = self.fleet.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = (std::mem::replace(&mut fleet.up, up), fleet.heard.clone());
-        if heard.is_some() {
-            fleet.heard = heard;
-        }
-        Some(before)
+        self.with_fleet(|fleet| std::mem::replace(&mut fleet.up, up))
+            .unwrap_or(up)
     }
 
     fn last_heard(&self) -> Option<Heard> {
-        let fleet = self.fleet.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        fleet.heard.clone()
+        self.with_fleet(|fleet| fleet.heard.clone()).flatten()
+    }
+
+    fn with_fleet<T>(&self, work: impl FnOnce(&mut Fleet) -> T) -> Option<T> {
+        let fleet = self.fleet.as_ref()?.lock();
+        Some(work(&mut fleet.unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
@@ -147,6 +145,8 @@ struct Follower {
     kept: Kept,
     /// At the last look, so that what is wrong with it is logged once.
     said: Said,
+    /// Whether `kept` has what was heard last.
+    is_kept: bool,
 }
 
 impl Follower {
@@ -168,16 +168,12 @@ impl Follower {
                 format!("no answer within {} s", PATIENCE.as_secs())
             }
         };
-        if let Some((true, heard)) = flags.note(false, None) {
-            let known = heard.map(|heard| heard.read_at.to_rfc3339());
-            tracing::error!(
-                problem,
-                "flags.redis_url: Redis is away; {}",
-                match known {
-                    Some(at) => format!("what it said at {at} goes on to count"),
-                    None => "it has never said anything, so the configuration counts".to_owned(),
-                }
-            );
+        if flags.note(false) {
+            let since = match flags.last_heard() {
+                Some(heard) => format!("what it said at {} goes on to count", heard.read_at.to_rfc3339()),
+                None => "it has never said anything, so the configuration counts".to_owned(),
+            };
+            tracing::error!(problem, "flags.redis_url: Redis is away; {since}");
         }
     }
 
@@ -218,15 +214,26 @@ impl Follower {
             read_at,
         };
         let changed = last.is_none_or(|last| !last.says_the_same(&heard));
+        if !flags.note(true) {
+            tracing::info!("flags.redis_url: Redis is back");
+        }
         if changed {
             flags.apply(Some(&heard));
             tracing::info!(?kill_switch, ?shadow_fraction, "flags: this is what Redis says now");
-            if let Err(error) = self.kept.write(&heard).await {
-                tracing::error!("flags.file: {error:#}; a start while Redis is away will not know of this");
-            }
         }
-        if let Some((false, _)) = flags.note(true, Some(heard)) {
-            tracing::info!("flags.redis_url: Redis is back");
+        flags.with_fleet(|fleet| fleet.heard = Some(heard.clone()));
+        if changed || !self.is_kept {
+            self.keep(&heard).await;
         }
+    }
+
+    async fn keep(&mut self, heard: &Heard) {
+        let written = self.kept.write(heard).await;
+        if let Err(error) = &written
+            && self.is_kept
+        {
+            tracing::error!("flags.file: {error:#}; a start while Redis is away would not know of this");
+        }
+        self.is_kept = written.is_ok();
     }
 }

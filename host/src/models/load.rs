@@ -179,10 +179,14 @@ impl Loader {
         let (opened, wasm) = load
             .stage("verify", || {
                 let verified = fetched.verify(&ring)?;
-                download.map_or(Ok(()), |download| download.keep())?;
+                download.as_ref().map_or(Ok(()), Download::keep)?;
                 Ok(verified)
             })
             .map_err(|e: ArtefactError| refuse(e.code(), e.to_string()))?;
+        if download.is_some() {
+            // From now on its files here are the ones that count.
+            load.files = reactor.block_on(self.print_of(version));
+        }
         if opened.signed_by.is_none() {
             tracing::warn!(
                 version,

@@ -1,12 +1,13 @@
 //! The fleet's switches in Redis: followed at once, remembered while it is away, and never taken for what they are not.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use evil::Behaviour;
 use serde_json::{Value, json};
-use servers::Redis;
+use servers::{Authority, Redis};
 use settings::Settings;
 
 use crate::{Running, Site, VERSION, case};
@@ -135,8 +136,7 @@ async fn while_redis_is_away_its_last_word_counts_and_when_it_is_back_it_is_foll
 
     redis.go_on();
     redis.set(KILL_SWITCH, "off");
-    let shown = until(&running, |flags| !killed(flags)).await;
-    assert!(up(&shown), "{shown}");
+    until(&running, |flags| !killed(flags) && up(flags)).await;
     assert_eq!(running.metric("ltr_flags_up").await, 1.0);
     assert_eq!(served(&running).await, (json!("ltr"), json!(null)));
 }
@@ -267,11 +267,17 @@ async fn a_last_word_that_cannot_be_read_is_an_error_and_not_taken_for_off() {
 
 /// `ltr-host flags`, with the settings' Redis.
 fn program(settings: &Settings, args: &[&str]) -> (Option<i32>, String) {
+    program_trusting(Path::new(""), settings, args)
+}
+
+/// Where the authorities of the system are those in this file.
+fn program_trusting(authorities: &Path, settings: &Settings, args: &[&str]) -> (Option<i32>, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_ltr-host"))
         .arg("flags")
         .args(args)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("SSL_CERT_FILE", authorities)
         .env("LTR_FLAGS__REDIS_URL", settings.flags.redis_url.expose())
         .output()
         .unwrap();
@@ -318,4 +324,21 @@ async fn an_operator_turns_the_switches_with_the_program() {
     let (code, said) = program(&Settings::default(), &["get"]);
     assert!(code == Some(1) && said.contains("flags.redis_url is empty"), "{said}");
     assert_eq!(running.get("/readyz").await.status, StatusCode::OK);
+}
+
+#[test]
+fn a_redis_that_speaks_tls_is_asked_only_if_its_certificate_is_of_an_authority_of_the_system() {
+    let authority = Authority::new();
+    let redis = Redis::start_with_tls(&authority.sign("127.0.0.1"));
+    let mut site = Site::new();
+    site.settings.flags.redis_url = redis.url().into();
+    let ask = |authority: &Authority| {
+        let file = site.settings.flags.file.with_file_name("authorities.pem");
+        std::fs::write(&file, authority.certificate.pem()).unwrap();
+        program_trusting(&file, &site.settings, &["get"])
+    };
+    let (code, said) = ask(&authority);
+    assert!(code == Some(0) && said.contains("not set"), "{said}");
+    let (code, said) = ask(&Authority::new());
+    assert!(code == Some(1) && said.contains("certificate"), "{said}");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use evil::Behaviour;
+use evil::{Behaviour, Fault, When};
 use ltr_host::models::watch;
 use runtime::artefact;
 use serde_json::{Value, json};
@@ -229,4 +229,16 @@ async fn a_promoted_model_comes_back_from_the_source_to_a_host_that_lost_its_dis
         (&answer["source"], &answer["model_version"]),
         (&json!("ltr"), &json!(VERSION))
     );
+}
+
+#[tokio::test]
+async fn a_verified_model_that_cannot_serve_is_tried_once() {
+    let (mut site, trainer) = sites();
+    trainer.publish(VERSION, Behaviour::Faulty(Fault::NanScores, When::Always));
+    let running = beside(&mut site, &trainer).await;
+    for _ in 0..3 {
+        let told = look(&running).await;
+        assert_eq!(refused(&told, VERSION).unwrap()["code"], "golden_mismatch");
+        assert_eq!(told["loads"].as_array().unwrap().len(), 1);
+    }
 }

@@ -16,7 +16,7 @@ use ranking::events::Event;
 use ranking::verdict::ShadowCase;
 use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 use tokio::time::error::Elapsed;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::error::passes;
-use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
+use crate::{Address, Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
@@ -45,33 +45,33 @@ pub(crate) struct Postgres {
     pool: PgPool,
     /// Whether the server was reached and its tables are up to date.
     opened: AtomicBool,
-    /// One call at a time tries to get there.
-    opening: Mutex<()>,
+    /// One call at a time tries to get there; why the last one did not.
+    opening: Mutex<String>,
     options: PgConnectOptions,
     /// For an answer; a server that was stopped or cut off gives none, and no error either.
     timeout: Duration,
 }
 
 impl Postgres {
-    pub async fn open(url: &str, limits: Limits) -> Result<Postgres, StoreError> {
-        let postgres = Postgres::unopened(url, limits)?;
+    pub async fn open(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+        let postgres = Postgres::unopened(address, limits)?;
         postgres.reach().await?;
         Ok(postgres)
     }
 
     /// As [`Postgres::open`], but where the server is away, the first call that finds it does the rest.
-    pub async fn open_later(url: &str, limits: Limits) -> Result<Postgres, StoreError> {
-        let postgres = Postgres::unopened(url, limits)?;
+    pub async fn open_later(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+        let postgres = Postgres::unopened(address, limits)?;
         match postgres.reach().await {
-            Err(StoreError::Open { source, .. }) if passes(&source) => {}
+            Err(StoreError::Open { source, .. }) if passes(&source) && !is_distrust(&source) => {}
             reached => reached?,
         }
         Ok(postgres)
     }
 
-    fn unopened(url: &str, limits: Limits) -> Result<Postgres, StoreError> {
+    fn unopened(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
         let lock_timeout = format!("{}ms", limits.timeout.as_millis());
-        let options = options_of(url)?
+        let options = options_of(address)?
             .application_name("ltr")
             .options([("synchronous_commit", "on"), ("lock_timeout", &lock_timeout)]);
         let pool = PgPoolOptions::new()
@@ -81,7 +81,7 @@ impl Postgres {
         Ok(Postgres {
             pool,
             opened: AtomicBool::new(false),
-            opening: Mutex::new(()),
+            opening: Mutex::default(),
             options,
             timeout: limits.timeout,
         })
@@ -118,13 +118,18 @@ impl Postgres {
         if self.opened.load(Ordering::Acquire) {
             return Ok(());
         }
-        let Ok(_opening) = self.opening.try_lock() else {
+        let Ok(mut said) = self.opening.try_lock() else {
             return Err(StoreError::Unavailable(sqlx::Error::Io(ErrorKind::NotConnected.into())));
         };
         if self.opened.load(Ordering::Acquire) {
             return Ok(());
         }
         self.reach().await.map_err(|error| {
+            let reason = error.to_string();
+            if *said != reason {
+                tracing::warn!("the database cannot be used yet: {reason}");
+                *said = reason;
+            }
             StoreError::Unavailable(match error {
                 StoreError::Open { source, .. } => source,
                 StoreError::Migrate(error) => sqlx::Error::Migrate(Box::new(error)),
@@ -233,9 +238,20 @@ fn answered<T>(
     })
 }
 
+/// Whether a server could not be trusted: another one answers, or the wrong authorities are configured.
+fn is_distrust(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // How a handshake fails on the certificate.
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 /// The parts of a `postgres://` URL, of which nothing is left to the environment but the password. Parameters are
 /// refused, because they could undo what is promised here.
-fn options_of(url: &str) -> Result<PgConnectOptions, StoreError> {
+fn options_of(address: Address<'_>) -> Result<PgConnectOptions, StoreError> {
+    let url = address.url;
     let (_, rest) = url.split_once("://").unwrap_or_default();
     if rest.contains(['?', '#']) {
         return Err(wrong_url("it has parameters (? or #)"));
@@ -256,10 +272,25 @@ fn options_of(url: &str) -> Result<PgConnectOptions, StoreError> {
         return Err(wrong_url("it names no database"));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| wrong_url(error.to_string()))?;
-    Ok(match server.contains(':') {
+    let options = match server.contains(':') {
         true => options,
         false => options.port(5432),
-    })
+    };
+    let Some(file) = address.ca_file else {
+        return Ok(options.ssl_mode(PgSslMode::Prefer));
+    };
+    let refused = |source| StoreError::Authorities {
+        file: file.to_owned(),
+        source,
+    };
+    let authorities = std::fs::read_to_string(file).map_err(refused)?;
+    if !authorities.contains("-----BEGIN CERTIFICATE-----") {
+        let problem = std::io::Error::new(ErrorKind::InvalidData, "there is no certificate in it (PEM)");
+        return Err(refused(problem));
+    }
+    Ok(options
+        .ssl_mode(PgSslMode::VerifyFull)
+        .ssl_root_cert_from_pem(authorities.into_bytes()))
 }
 
 /// The server and its database, without credentials.

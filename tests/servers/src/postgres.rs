@@ -1,4 +1,5 @@
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::Identity;
 use crate::process::{PATIENCE, PORTS, free_port, signal};
 
 /// A PostgreSQL server with a cluster of its own. It syncs to disk as in production.
@@ -65,6 +67,21 @@ impl Postgres {
             }
         }
         panic!("no free port after {PORTS} attempts: {}", server.log());
+    }
+
+    /// Takes connections over TLS alone from now on, showing this certificate.
+    pub fn speak_tls(&mut self, identity: &Identity) {
+        let data = self.folder.path().join("data");
+        let secret = self.folder.path().join("server.key");
+        std::fs::write(&secret, identity.key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        self.programs.own(&secret);
+        std::fs::write(data.join("server.crt"), identity.certificate.pem()).unwrap();
+        let settings = format!("ssl = on\nssl_key_file = '{}'\n", secret.display());
+        std::fs::write(data.join("postgresql.auto.conf"), settings).unwrap();
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all all scram-sha-256\n").unwrap();
+        self.crash();
+        self.go_on();
     }
 
     /// The server that the tests of this process share; it ends with the last of them.

@@ -3,12 +3,15 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::Identity;
 use crate::process::{PATIENCE, PORTS, free_port, signal};
 
 /// A Redis that wants a password, and keeps its data over a restart.
 pub struct Redis {
     folder: TempDir,
     port: u16,
+    /// Whether it speaks TLS alone.
+    tls: bool,
     /// `None` while it is stopped.
     server: Option<Child>,
 }
@@ -19,9 +22,25 @@ impl Redis {
     /// # Panics
     /// Where Redis is not installed or does not start.
     pub fn start() -> Redis {
+        Redis::start_in(tempfile::tempdir().unwrap(), false)
+    }
+
+    /// One that speaks TLS alone, and shows this certificate.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn start_with_tls(identity: &Identity) -> Redis {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("server.crt"), identity.certificate.pem()).unwrap();
+        std::fs::write(folder.path().join("server.key"), identity.key.serialize_pem()).unwrap();
+        Redis::start_in(folder, true)
+    }
+
+    fn start_in(folder: TempDir, tls: bool) -> Redis {
         let mut redis = Redis {
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             port: 0,
+            tls,
             server: None,
         };
         for _ in 0..PORTS {
@@ -34,7 +53,8 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://:{}@127.0.0.1:{}/0", Redis::PASSWORD, self.port)
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://:{}@127.0.0.1:{}/0", Redis::PASSWORD, self.port)
     }
 
     /// Runs a command, and returns what Redis answers.
@@ -82,8 +102,25 @@ impl Redis {
     /// Whether the server runs and takes connections; `false` where the port was taken.
     fn try_go_on(&mut self) -> bool {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let port = self.port.to_string();
+        let listening = match self.tls {
+            false => vec!["--port", &port],
+            true => vec![
+                "--port",
+                "0",
+                "--tls-port",
+                &port,
+                "--tls-cert-file",
+                "server.crt",
+                "--tls-key-file",
+                "server.key",
+                "--tls-auth-clients",
+                "no",
+            ],
+        };
         let mut server = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(listening)
+            .args(["--bind", "127.0.0.1"])
             .args(["--requirepass", Redis::PASSWORD])
             .args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
             .current_dir(self.folder.path())

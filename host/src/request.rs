@@ -1,15 +1,12 @@
 //! A request from its first byte to its answer: what it is called, and what is said of it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
-use crate::gateway::Gateway;
 use crate::observe;
 use crate::telemetry::REQUESTS;
 

@@ -11,8 +11,8 @@ mod keys;
 mod load;
 mod model;
 mod print;
-mod url;
 mod telemetry;
+mod url;
 mod validate;
 
 pub use access::{Access, Role, Token};
@@ -23,8 +23,8 @@ pub use model::{
     Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
     Tls, Train,
 };
-pub use url::SecretUrl;
 pub use telemetry::{Log, LogFormat, LogLevel};
+pub use url::SecretUrl;
 
 #[cfg(test)]
 mod tests;

@@ -45,10 +45,10 @@ impl Secured {
         let tls = Arc::new(Tls::open(&files).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let router = site.start().await.router;
+        let front = site.start().await.front;
         let (stop, stopped) = watch::channel(false);
         let connections = Connections::new(&site.settings.host).with_tls(Some(tls.clone()));
-        tokio::spawn(connections.serve(listener, router, stopped));
+        tokio::spawn(connections.serve(listener, front, stopped));
         Secured {
             _site: site,
             files,

@@ -146,7 +146,7 @@ fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -
 }
 
 /// What stands behind `Bearer` in the header Authorization.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as Answer;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use ranking::{Body as EventBody, Event};
+use axum::extract::{Request, State};
+use ranking::{Body as EventBody, Event, Schema};
 use serde_json::{Value, json};
 use store::{Appended, Record};
 use uuid::Uuid;
@@ -26,14 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
-pub async fn events(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Answer<Value>, ApiError> {
-    gateway.clock.now(&headers)?;
+pub async fn events(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Answer<Value>, ApiError> {
+    gateway.clock.now(request.headers())?;
+    let body = request.into_body();
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let events = body::reading(bytes.len(), || read(&gateway, &bytes))?;
+    let max_depth = gateway.settings.host.max_json_depth;
+    let events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
     check_shown(&gateway, &events).await?;
     let kept = match gateway
         .writer
@@ -62,9 +58,13 @@ pub async fn events(
     ))
 }
 
-fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
+/// Reads a body: one event, an array of them, or NDJSON.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 for the first event that breaks a rule, or where there is none.
+pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<Event>, ApiError> {
     let mut values = Vec::new();
-    let document = Document::parse_many(bytes, gateway.settings.host.max_json_depth)?;
+    let document = Document::parse_many(bytes, max_json_depth)?;
     for value in document.roots().map(Json::to_value) {
         match value {
             Value::Array(many) => values.extend(many),
@@ -75,7 +75,7 @@ fn read(gateway: &Gateway, bytes: &[u8]) -> Result<Vec<Event>, ApiError> {
         return Err(Invalid::new("empty", "at least one event").into());
     }
     let events = values.iter().enumerate().map(|(at, value)| {
-        Event::from_json(value, &gateway.schema).map_err(|error| {
+        Event::from_json(value, schema).map_err(|error| {
             let mut invalid = Invalid::new(error.value, error.allowed);
             invalid.field = error.field;
             ApiError::from(invalid.under(format!("events[{at}]")))

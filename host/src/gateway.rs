@@ -30,6 +30,7 @@ use crate::flags::Flags;
 use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
+use crate::telemetry::Traces;
 use crate::writer::Writer;
 use crate::{events, observe, rank, request, rollout, score};
 
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub access: Access,
     pub rate: Rate,
     pub flags: Arc<Flags>,
+    /// `None`: nobody wants them.
+    pub traces: Option<Traces>,
     /// Key of the pseudonyms in the shadow log.
     pub salt: Vec<u8>,
     pub(crate) loader: Loader,
@@ -58,6 +61,7 @@ pub struct Gateway {
     /// One change of the models or the rollout at a time.
     pub change: Mutex<()>,
     ready: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Gateway {
@@ -110,10 +114,12 @@ impl Gateway {
             models: Models::default(),
             access: Access::new(&settings.access),
             rate: Rate::new(&settings.host),
+            traces: Traces::start(&settings.telemetry)?,
             tried: Tried::default(),
             loading: Mutex::new(()),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             settings,
             schema,
             store,
@@ -284,6 +290,11 @@ impl Gateway {
         }
     }
 
+    /// From here on `/readyz` sends requests elsewhere; those that come all the same are answered.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
     /// All routes, for one address.
     pub fn front(self: &Arc<Gateway>) -> Front {
         self.with(self.data_routes().merge(self.admin_routes()))
@@ -360,7 +371,8 @@ impl Front {
             let answer = limits::enforce(&self.gateway, request, routed).await;
             answer.unwrap_or_else(IntoResponse::into_response)
         };
-        request::follow(request, known.copied().unwrap_or("unmatched"), enforced).await
+        let route = known.copied().unwrap_or("unmatched");
+        request::follow(&self.gateway, request, route, enforced).await
     }
 }
 
@@ -397,6 +409,9 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
 }
 
 async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+    if gateway.draining.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
     if !gateway.ready.load(Ordering::Acquire) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }

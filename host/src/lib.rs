@@ -10,6 +10,7 @@ pub mod errors;
 pub mod events;
 pub mod flags;
 pub mod gateway;
+pub mod ipc;
 pub mod json;
 pub mod limits;
 pub mod listen;

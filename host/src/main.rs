@@ -31,7 +31,7 @@ struct Cli {
 enum Command {
     /// Run the gateway until it is told to stop
     #[command(
-        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=127.0.0.1:9090 ltr-host serve --config ltr.toml\n\nSIGTERM or ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
+        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=127.0.0.1:9090 ltr-host serve --config ltr.toml\n\nSIGTERM: /readyz says draining, and after host.drain_delay_ms as ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
     )]
     Serve {
         /// Configuration file (TOML); every key can be overridden by LTR_<SECTION>__<KEY>
@@ -73,9 +73,10 @@ fn main() -> ExitCode {
         print!("{}", settings.print());
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = telemetry::start(&settings, std::env::var("RUST_LOG").ok().as_deref()) {
-        return usage(&error);
-    }
+    let _telemetry = match telemetry::start(&settings, std::env::var("RUST_LOG").ok().as_deref()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return usage(&format!("{error:#}")),
+    };
     let done = match command {
         Command::Serve { .. } => serve::run(settings).map(|()| ExitCode::SUCCESS),
         Command::Score(args) => offline::score(&args).map(|()| ExitCode::SUCCESS),

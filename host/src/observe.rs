@@ -28,6 +28,14 @@ pub fn recorder() -> &'static PrometheusHandle {
 
 fn describe() {
     describe_histogram!("http_request_duration_seconds", "Time to answer, by path and status");
+    describe_histogram!(
+        "ltr_rank_seconds",
+        "Time that /rank takes from the request's last byte to its answer, by whether it was compared in shadow"
+    );
+    describe_counter!(
+        "ltr_telemetry_lost_total",
+        "Spans (otlp) and reports of errors (sentry) that could not be delivered"
+    );
     describe_histogram!("ltr_score_seconds", "Time in the scorer component, one case a call");
     describe_counter!("api_requests_total", "Requests to /rank");
     describe_counter!(
@@ -111,6 +119,12 @@ pub fn answered(route: &'static str, method: &'static str, status: StatusCode, t
     );
     series.record(took);
     MET.write().unwrap_or_else(PoisonError::into_inner).insert(key, series);
+}
+
+/// Counts a ranking and the time it took: comparing in shadow must not make those wait who are not compared.
+pub fn ranked(shadowed: bool, took: Duration) {
+    let shadow = if shadowed { "yes" } else { "no" };
+    histogram!("ltr_rank_seconds", "shadow" => shadow).record(took);
 }
 
 /// Shows whether models that nobody signed are loaded.

@@ -7,8 +7,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
 use uuid::Uuid;
 
+use crate::gateway::Gateway;
 use crate::observe;
-use crate::telemetry::REQUESTS;
+use crate::telemetry::{REQUESTS, Trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a caller, in bytes.
@@ -47,6 +48,8 @@ impl RequestId {
 /// The request that a task is answering, for those who speak of it from deep inside: errors and the log.
 pub struct Current {
     pub id: RequestId,
+    /// `None` while no traces are exported.
+    pub trace: Option<Trace>,
 }
 
 tokio::task_local! {
@@ -60,6 +63,7 @@ pub fn with_current<T>(look: impl FnOnce(&Current) -> T) -> Option<T> {
 
 /// Sees a request through: names it, times it, and gives its answer the name. `route` is what metrics call its path.
 pub async fn follow<F: Future<Output = Response>>(
+    gateway: &Gateway,
     mut request: Request,
     route: &'static str,
     answer: impl FnOnce(Request) -> F,
@@ -72,6 +76,8 @@ pub async fn follow<F: Future<Output = Response>>(
         Method::POST => "POST",
         _ => "other",
     };
+    let traces = gateway.traces.as_ref();
+    let trace = traces.map(|traces| traces.begin(request.headers(), method, route, &id));
     request.extensions_mut().insert(id.clone());
     let answering = async {
         let response = answer(request).await;
@@ -85,9 +91,10 @@ pub async fn follow<F: Future<Output = Response>>(
             milliseconds = took.as_secs_f64() * 1e3,
             "answered"
         );
+        with_current(|request| request.trace.as_ref().map(|trace| trace.answered(status)));
         response
     };
-    let mut response = CURRENT.scope(Current { id: id.clone() }, answering).await;
+    let mut response = CURRENT.scope(Current { id: id.clone(), trace }, answering).await;
     response.headers_mut().insert(X_REQUEST_ID, id.0);
     response
 }

@@ -9,18 +9,18 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use axum::Json as Answer;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ranking::Schema;
 use serde_json::json;
 
-use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::json::{Document, Json, position};
 use crate::models::Model;
+use crate::telemetry::part;
+use crate::{body, ipc};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -28,7 +28,8 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 ///
 /// # Errors
 /// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
-pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub async fn score(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
     let bytes = body::read(body, &gateway.settings.host).await?;
     if gateway.flags.in_force().killed {
         return Err(ApiError::unavailable(
@@ -40,17 +41,20 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body
     let Some(model) = serving.serves() else {
         return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));
     };
-    if headers
+    if head
+        .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
     {
-        let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema))?;
+        let max_rows = gateway.settings.host.max_rows;
+        let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema, max_rows))?;
         let scores = scores(&gateway, model, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
     }
-    let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway))?;
+    let max_depth = gateway.settings.host.max_json_depth;
+    let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway.schema, max_depth))?;
     let scores = scores(&gateway, model, rows).await?;
     Ok(match one {
         true => Answer(json!({ "score": scores[0] })).into_response(),
@@ -69,15 +73,19 @@ async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> R
         return Ok(Vec::new());
     }
     let until = Instant::now() + gateway.settings.host.deadline();
-    let scored = gateway.models.score(model, rows.iter().map(Vec::as_slice), until).await;
+    let scoring = gateway.models.score(model, rows.iter().map(Vec::as_slice), until);
+    let scored = part("score", scoring).await;
     let scored = scored.map_err(|reason| ApiError::unavailable(reason, "the model did not give scores"))?;
     Ok(scored.scores)
 }
 
-/// The rows of a body, and whether it has one that stands alone.
-fn json_rows(body: &[u8], gateway: &Gateway) -> Result<(Vec<Vec<f64>>, bool), ApiError> {
-    let document = Document::parse(body, gateway.settings.host.max_json_depth)?;
-    let (json, schema) = (document.root(), &gateway.schema);
+/// The rows of a JSON body, and whether it is one without a list around it.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 for the first value that is not allowed, by its place.
+pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<(Vec<Vec<f64>>, bool), ApiError> {
+    let document = Document::parse(body, max_json_depth)?;
+    let json = document.root();
     let [row, rows] = json.fields(&["features", "rows"])?;
     match (row.optional(), rows.optional()) {
         (Some(_), None) => Ok((vec![row.read(|json| features(json, schema))?], true)),
@@ -115,7 +123,12 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     Ok(row)
 }
 
-fn arrow_rows(bytes: &[u8], schema: &Schema) -> Result<Vec<Vec<f64>>, ApiError> {
+/// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).
+///
+/// # Errors
+/// As [`ipc::check`], and 400 for what only shows when it is read.
+pub fn arrow_rows(bytes: &[u8], schema: &Schema, max_rows: usize) -> Result<Vec<Vec<f64>>, ApiError> {
+    ipc::check(bytes, schema, max_rows)?;
     let malformed = |e: ArrowError| ApiError::malformed("invalid_arrow", e.to_string());
     let reader = StreamReader::try_new(bytes, None).map_err(malformed)?;
     let mut rows = Vec::new();

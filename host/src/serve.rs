@@ -16,8 +16,10 @@ use crate::listen::Connections;
 use crate::models;
 use crate::tls::Tls;
 
-/// How long requests may take to finish after the signal to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the writer may then take for what was handed over.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// How long the end waits for the last spans to be exported.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or ctrl-c.
 ///
@@ -31,8 +33,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Before anybody can know of this process: until then a SIGHUP would end it.
+    // Before anybody can know of this process: until then a signal would end it.
     let hangups = signal(SignalKind::hangup())?;
+    let stops = Stops {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
     let tls = match settings.tls.is_on() {
         true => Some(Arc::new(Tls::open(&settings.tls)?)),
         false => None,
@@ -52,18 +58,29 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         }
     });
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
-    let store = gateway.store.clone();
+    stops.wait(&gateway).await;
+    let (store, traces, patience) = (
+        gateway.store.clone(),
+        gateway.traces.clone(),
+        gateway.settings.host.drain_timeout(),
+    );
     drop(gateway);
-    wait_for_signal().await?;
     tracing::info!("stopping: no new connections, running requests are answered");
     let _ = stop.send(true);
     let drained = async { while servers.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("some connections were still open after {} s", DRAIN.as_secs());
+    if tokio::time::timeout(patience, drained).await.is_err() {
+        let key = "host.drain_timeout_ms";
+        tracing::warn!(
+            "some connections were still open after {} ms ({key})",
+            patience.as_millis()
+        );
     }
     // The writer ends when the last request has let go of it.
-    let _ = tokio::time::timeout(DRAIN, written).await;
+    let _ = tokio::time::timeout(LAST_RECORDS, written).await;
     store.close().await;
+    if let Some(traces) = traces {
+        traces.stop(LAST_SPANS).await;
+    }
     Ok(())
 }
 
@@ -116,11 +133,35 @@ async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>, tls: Opti
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupt = tokio::signal::ctrl_c() => interrupt?,
+/// The signals that end the gateway.
+struct Stops {
+    /// What an orchestrator sends.
+    terminate: Signal,
+    /// Ctrl-c.
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Returns when the listeners are to close: on ctrl-c at once; on SIGTERM after `host.drain_delay_ms`, in which
+    /// those who send requests here find out that they should not, or at a second signal.
+    async fn wait(mut self, gateway: &Gateway) {
+        let terminated = tokio::select! {
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => false,
+        };
+        gateway.drain();
+        let delay = gateway.settings.host.drain_delay();
+        if !terminated || delay.is_zero() {
+            return;
+        }
+        tracing::info!(
+            "draining: /readyz says so, and requests are taken for {} ms more",
+            delay.as_millis()
+        );
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
-    Ok(())
 }

@@ -58,6 +58,9 @@ pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
+/// A section, one key of which is a secret.
+pub(crate) const TELEMETRY: &str = "telemetry.";
+pub(crate) const SENTRY_DSN: &str = "telemetry.sentry_dsn";
 pub(crate) const DATABASE_URL: &str = "database.url";
 pub(crate) const DATABASE_CA_FILE: &str = "database.ca_file";
 pub(crate) const REDIS_URL: &str = "flags.redis_url";
@@ -303,6 +306,16 @@ pub(crate) const SECTIONS: &[Section] = &[
                 TIMEOUT,
             ),
             key(
+                "drain_delay_ms",
+                "How long after SIGTERM requests are still taken, while /readyz says draining: longer than a load balancer takes to notice, as 5000 in Kubernetes.",
+                Whole(0, 600_000),
+            ),
+            key(
+                "drain_timeout_ms",
+                "How long requests may then take to finish; cut off after it.",
+                TIMEOUT,
+            ),
+            key(
                 "rate_per_second",
                 "Requests a second of one client, by token or else by address; 429 beyond; 0 is no limit.",
                 Whole(0, 1_000_000),
@@ -358,6 +371,27 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "requests",
                 "One line for each request: method, route, status, milliseconds.",
                 Flag,
+            ),
+        ],
+    },
+    Section {
+        name: "telemetry",
+        about: "Where traces and reports of errors go. What cannot be delivered is dropped (ltr_telemetry_lost_total).",
+        keys: &[
+            key(
+                "otlp_endpoint",
+                "An OpenTelemetry collector that gets the spans of requests by OTLP over HTTP, at /v1/traces below it; empty exports none.",
+                Words("empty, or http://HOST[:PORT][/PATH] or https://..."),
+            ),
+            key(
+                "trace_ratio",
+                "Share of the requests that are traced where the caller's traceparent does not decide.",
+                SHARE,
+            ),
+            key(
+                "sentry_dsn",
+                "Where errors and panics are reported, without users, cases, lawyers, bodies, headers and addresses; empty reports none. Secret.",
+                Words("empty, or http[s]://KEY@HOST[:PORT]/PROJECT"),
             ),
         ],
     },

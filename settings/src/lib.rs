@@ -23,7 +23,7 @@ pub use model::{
     Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
     Tls, Train,
 };
-pub use telemetry::{Log, LogFormat, LogLevel};
+pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use url::SecretUrl;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
-use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS};
+use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
@@ -214,7 +214,9 @@ fn join(section: &str, name: &str) -> String {
 /// A value as TOML has it, except a secret. Whatever looks like a URL is shown without a password, under any key: an
 /// unknown one may be a known one misspelt.
 fn shown(key: &str, value: &Value) -> String {
-    if key == CLIENT_TOKEN || key == ACCESS_TOKENS {
+    // A DSN under a misspelt key is still a secret.
+    let may_be_dsn = key.starts_with(TELEMETRY) && matches!(value, Value::String(_, text) if text.contains('@'));
+    if key == CLIENT_TOKEN || key == ACCESS_TOKENS || may_be_dsn {
         return Secret::HIDDEN.to_owned();
     }
     match value {

@@ -11,7 +11,7 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Access, Database, Flags, Log};
+use crate::{Access, Database, Flags, Log, Telemetry};
 
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,7 @@ pub struct Settings {
     pub host: Host,
     pub tls: Tls,
     pub log: Log,
+    pub telemetry: Telemetry,
     pub access: Access,
     pub client: Client,
     pub shadow: Shadow,
@@ -156,6 +157,8 @@ pub struct Host {
     pub body_timeout_ms: u64,
     pub request_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    pub drain_delay_ms: u64,
+    pub drain_timeout_ms: u64,
     /// 0: no limit.
     pub rate_per_second: u32,
     pub rate_burst: u32,
@@ -180,6 +183,8 @@ impl Default for Host {
             body_timeout_ms: 10_000,
             request_timeout_ms: 60_000,
             write_timeout_ms: 10_000,
+            drain_delay_ms: 0,
+            drain_timeout_ms: 10_000,
             rate_per_second: 0,
             rate_burst: 100,
             clock: Clock::System,
@@ -220,6 +225,16 @@ impl Host {
     /// How long a client may take nothing of its answer.
     pub fn write_timeout(&self) -> Duration {
         Duration::from_millis(self.write_timeout_ms)
+    }
+
+    /// How long requests are still taken after the signal to stop, while `/readyz` sends them elsewhere.
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
+    }
+
+    /// How long requests may then take to finish.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
     }
 
     /// How much of the deadline the model may use.

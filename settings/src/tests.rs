@@ -389,6 +389,58 @@ fn a_secret_is_never_shown() {
     assert!(!typed.to_string().contains("1234567890123456"), "{typed}");
 }
 
+#[test]
+fn a_sentry_dsn_is_never_shown() {
+    let key = "cafe5e57ab1e";
+    let dsn = format!("https://{key}@errors.example.org:8443/prefix/7");
+    let settings = load("", &[("LTR_TELEMETRY__SENTRY_DSN", &dsn)]).unwrap();
+    assert_eq!(settings.telemetry.sentry_dsn.expose(), dsn);
+    assert!(!format!("{} {settings:?}", settings.print()).contains(key));
+    assert_eq!(refused(&settings.print(), &[]).0, "telemetry.sentry_dsn");
+    for (name, value) in [
+        ("sentry_dsn", format!("https://{key}@errors.example.org")),
+        ("sentry_dsn", format!("ftp://{key}@errors.example.org/7")),
+        ("sentry_dsn", key.to_owned()),
+        ("sentry_dns", dsn.clone()),
+        ("otlp_endpoint", dsn.clone()),
+    ] {
+        let error = load(&format!("[telemetry]\n{name} = {value:?}"), &[]).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(
+            said.contains(&format!("telemetry.{name}")) && said.contains("allowed"),
+            "{said}"
+        );
+        assert!(!said.contains(key), "{said}");
+    }
+}
+
+#[test]
+fn an_endpoint_of_traces_is_a_url_of_http() {
+    for good in [
+        "http://collector:4318",
+        "https://otel.example.org/base/",
+        "http://[::1]:4318",
+    ] {
+        let settings = load("", &[("LTR_TELEMETRY__OTLP_ENDPOINT", good)]).unwrap();
+        assert_eq!(settings.telemetry.otlp_endpoint, good);
+    }
+    for bad in [
+        "collector:4318",
+        "grpc://collector",
+        "http://",
+        "http://:4318",
+        "http://a b",
+        "http://u:pass-word@h",
+    ] {
+        let (key, value, allowed, _) = refused("", &[("LTR_TELEMETRY__OTLP_ENDPOINT", bad)]);
+        assert_eq!(key, "telemetry.otlp_endpoint", "{bad}");
+        assert!(
+            allowed.contains("http://HOST") && !value.contains("pass-word"),
+            "{allowed} {value}"
+        );
+    }
+}
+
 /// An entry of `access.tokens` whose hash is this digit over and over.
 fn entry(name: &str, digit: char) -> String {
     let sha256 = digit.to_string().repeat(64);

@@ -5,6 +5,7 @@ use ranking::{Presets, Schema};
 
 use crate::keys::{
     self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule, SECTIONS,
+    SENTRY_DSN,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -52,6 +53,7 @@ impl Settings {
         self.check_host()?;
         self.check_access()?;
         self.check_tls()?;
+        self.check_telemetry()?;
         self.check_train()
     }
 
@@ -166,6 +168,24 @@ impl Settings {
             _ => String::new(),
         };
         Err(by_rule(alone, &value))
+    }
+
+    fn check_telemetry(&self) -> Result<(), Wrong> {
+        let telemetry = &self.telemetry;
+        if !telemetry.otlp_endpoint.is_empty() && !telemetry.endpoint_is_usable() {
+            let url = telemetry.otlp_endpoint.as_str();
+            let shown = if url.contains('@') { Secret::HIDDEN } else { url };
+            return Err(by_rule("telemetry.otlp_endpoint", shown));
+        }
+        if !telemetry.sentry_dsn.is_empty() && !telemetry.dsn_is_usable() {
+            let rule = rule_text(SENTRY_DSN);
+            let allowed = match telemetry.sentry_dsn.expose() {
+                Secret::HIDDEN => format!("{rule}; {NOT_THE_SECRET}"),
+                _ => rule,
+            };
+            return Err(wrong(SENTRY_DSN, Secret::HIDDEN.to_owned(), allowed));
+        }
+        Ok(())
     }
 
     fn check_train(&self) -> Result<(), Wrong> {

@@ -1,13 +1,13 @@
 //! `POST /rank`: a ranking within the deadline, whatever LTR does.
 
 mod record;
-mod request;
+pub mod request;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -20,6 +20,7 @@ use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
 use crate::request::RequestId;
+use crate::telemetry::part;
 use crate::{body, observe};
 
 /// Left of the deadline for writing the answer itself.
@@ -44,14 +45,15 @@ struct Comparison {
 pub async fn rank(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     counter!("api_requests_total").increment(1);
+    let (Parts { headers, .. }, body) = request.into_parts();
     let now = gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
-    let deadline = Instant::now() + gateway.settings.host.deadline();
+    let start = Instant::now();
+    let deadline = start + gateway.settings.host.deadline();
     let read = || request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host);
     let request = body::reading(bytes.len(), read)?;
     // The caller's where it is a UUID, so that a retry is recognised.
@@ -126,6 +128,7 @@ pub async fn rank(
             &legacy,
         ));
     }
+    let shadowed = compared.is_some();
     if let (Some(model), Some(outcome)) = (compared, shadow.or(served)) {
         observe::shadow(
             outcome
@@ -151,6 +154,7 @@ pub async fn rank(
         deadline.saturating_duration_since(Instant::now() + ANSWER),
     )
     .await;
+    observe::ranked(shadowed, start.elapsed());
     response
         .headers_mut()
         .insert("x-ltr-logged", HeaderValue::from_static(logged));
@@ -165,7 +169,7 @@ async fn ltr(
     until: Instant,
 ) -> Option<Result<LtrRanking, &'static str>> {
     let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
-    let scored = gateway.models.score(model?, rows, until).await;
+    let scored = part("score", gateway.models.score(model?, rows, until)).await;
     Some(scored.map(|Scored { scores, took }| LtrRanking {
         ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
         took,
@@ -179,7 +183,7 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
         return "nothing";
     }
     let kept = match gateway.writer.hand_over(records) {
-        Ok(receipt) => receipt.committed_within(patience).await,
+        Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
         Err(full) => Some(Err(full)),
     };
     match kept {

@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::Trace;
 use crate::request;
 
 /// Target of the line that each request leaves if `log.requests` says so. Switched off by the filter, it costs a
@@ -63,8 +64,12 @@ where
                 let mut line = String::new();
                 self.text.format_event(context, Writer::new(&mut line), event)?;
                 write!(out, "{}", line.trim_end())?;
-                request::with_current(|request| write!(out, " request_id={}", request.id.as_str()))
-                    .unwrap_or(Ok(()))?;
+                let request = request::with_current(|request| {
+                    write!(out, " request_id={}", request.id.as_str())?;
+                    let trace = request.trace.as_ref();
+                    trace.map_or(Ok(()), |trace| write!(out, " trace_id={}", trace.id()))
+                });
+                request.unwrap_or(Ok(()))?;
                 writeln!(out)
             }
         }
@@ -82,6 +87,8 @@ struct JsonLine<'a> {
     fields: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 fn json(event: &Event<'_>) -> String {
@@ -100,6 +107,7 @@ fn json(event: &Event<'_>) -> String {
         message: fields.message,
         fields: fields.others,
         request_id: request::with_current(|request| request.id.as_str().to_owned()),
+        trace_id: request::with_current(|request| request.trace.as_ref().map(Trace::id)).flatten(),
     };
     serde_json::to_string(&line).expect("a struct of text and JSON values is JSON")
 }

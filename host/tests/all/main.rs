@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod cold_start;
+mod draining;
 mod durability;
 mod events;
 mod fallback;
@@ -16,10 +17,13 @@ mod postgres;
 mod program;
 mod promotion;
 mod ranking_cases;
+mod receiver;
+mod reports;
 mod running;
 mod scoring;
 mod shadow;
 mod tls;
+mod traces;
 mod trust;
 
 use std::sync::Arc;

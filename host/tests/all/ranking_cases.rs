@@ -165,15 +165,19 @@ async fn with_the_header_clock_a_request_without_a_time_is_refused_and_one_with_
 
 #[tokio::test]
 async fn what_is_measured_has_the_names_that_alerts_read() {
+    // Without a model, and then with one.
+    Site::new().start().await.rank(&[], &case(1)).await.ok();
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
     running.rank(&[("x-shadow-ltr", "1")], &case(1)).await.ok();
+    running.rank(&[], &case(2)).await.ok();
     running.get("/rollout").await.ok();
     let page = String::from_utf8(running.get("/metrics").await.body).unwrap();
     for series in [
-        "http_request_duration_seconds_bucket{path=\"/rank\",method=\"POST\",status=\"200\",le=\"0.02\"}",
-        "http_request_duration_seconds_bucket{path=\"/rank\",method=\"POST\",status=\"200\",le=\"0.003\"}",
         "api_requests_total ",
+        "ltr_fallback_total{reason=\"no_model\"}",
+        "ltr_rank_seconds_bucket{shadow=\"yes\",le=\"0.02\"}",
+        "ltr_rank_seconds_bucket{shadow=\"no\",le=\"0.02\"}",
         "ltr_score_seconds_bucket{le=\"0.015\"}",
         "ltr_shadow_total{outcome=\"ok\"}",
         "ltr_model_info{version=\"20261001T021500Z\",role=\"challenger\"} 1",
@@ -181,8 +185,14 @@ async fn what_is_measured_has_the_names_that_alerts_read() {
         "ltr_hit3{arm=\"legacy\"}",
         "ltr_hit3{arm=\"ltr\"}",
         "ltr_mrr_gap ",
+        "ltr_fair_gap{arm=\"legacy\"}",
         "ltr_fair_gap{arm=\"ltr\"}",
     ] {
         assert!(page.contains(series), "{series} is not in\n{page}");
+    }
+    for bound in ["0.003", "0.005", "0.01", "0.015", "0.02", "0.025", "0.05", "0.2"] {
+        let labels = format!("path=\"/rank\",method=\"POST\",status=\"200\",le=\"{bound}\"");
+        let bucket = format!("http_request_duration_seconds_bucket{{{labels}}}");
+        assert!(page.contains(&bucket), "{bucket} is not in\n{page}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use evil::Behaviour;
 use ranking::features::DEFAULT_FEATURES;
@@ -58,8 +58,30 @@ impl Program {
 
     /// `kill -HUP`.
     pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    pub fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// `kill -TERM`, and how it ended.
+    pub async fn terminate(self) -> ExitStatus {
+        self.signal("-TERM");
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {

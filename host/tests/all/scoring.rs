@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -131,6 +131,86 @@ async fn arrow_goes_in_and_arrow_comes_out() {
         .flat_map(|batch| batch.unwrap()["score"].as_primitive::<Float64Type>().values().to_vec())
         .collect();
     assert_eq!(scores, [0.25, 0.75, 0.25, 0.75], "both batches, in order");
+}
+
+#[tokio::test]
+async fn a_column_that_is_unknown_doubled_or_of_another_type_is_refused_by_its_name() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let send = async |columns: &[(&str, ArrayRef)]| {
+        let body = stream(columns);
+        running
+            .send(Method::POST, "/ltr/score", &[("content-type", ARROW)], body)
+            .await
+    };
+    let good = columns();
+    let other: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    for (column, field) in [
+        (("colour", &good[0].1), "colour"),
+        (("geo", &good[0].1), "geo"),
+        (("geo", &other), "geo"),
+    ] {
+        let mut columns = good.clone();
+        if Arc::ptr_eq(column.1, &other) {
+            columns.retain(|(name, _)| *name != "geo");
+        }
+        columns.push((column.0, column.1.clone()));
+        assert_eq!(send(&columns).await.refused(422)["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn more_rows_than_allowed_are_refused_before_they_are_read() {
+    let mut site = Site::new();
+    site.settings.host.max_rows = 3;
+    let running = site.start_with(Behaviour::Honest).await;
+    // Two batches of two.
+    let answer = running
+        .send(
+            Method::POST,
+            "/ltr/score",
+            &[("content-type", ARROW)],
+            stream(&columns()),
+        )
+        .await;
+    let error = answer.refused(422);
+    assert!(error["allowed"].as_str().unwrap().contains("host.max_rows"), "{error}");
+}
+
+/// Puts these eight bytes in place of those, wherever they are.
+fn replaced(stream: &[u8], old: i64, new: i64) -> Vec<u8> {
+    let mut stream = stream.to_vec();
+    for at in 0..stream.len() - 8 {
+        if stream[at..at + 8] == old.to_le_bytes() {
+            stream[at..at + 8].copy_from_slice(&new.to_le_bytes());
+        }
+    }
+    stream
+}
+
+#[tokio::test]
+async fn a_stream_whose_metadata_claim_what_its_body_does_not_have_is_refused() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    // So many rows that their number is found nowhere else in the stream.
+    let rows = 0x0102_i64;
+    let column: ArrayRef = Arc::new(Float64Array::from(vec![0.5; rows as usize]));
+    let columns: Vec<(&str, ArrayRef)> = DEFAULT_FEATURES.iter().map(|name| (*name, column.clone())).collect();
+    let whole = stream(&columns);
+    for (old, new) in [
+        (rows, -1),
+        (rows, rows + 1_000),
+        // The length of a column's values.
+        (rows * 8, i64::MAX),
+        (rows * 8, -8),
+    ] {
+        let claimed = replaced(&whole, old, new);
+        assert_ne!(claimed, whole, "{old}");
+        let answer = running
+            .send(Method::POST, "/ltr/score", &[("content-type", ARROW)], claimed)
+            .await;
+        assert_eq!(answer.refused(400)["code"], "invalid_arrow", "{old} as {new}");
+    }
 }
 
 #[tokio::test]

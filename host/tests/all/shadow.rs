@@ -25,6 +25,18 @@ async fn impressions(store: &Store) -> usize {
 }
 
 #[tokio::test]
+async fn the_time_of_rankings_is_told_apart_by_whether_they_were_compared() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    for (forced, label) in [("1", "yes"), ("0", "no")] {
+        let series = format!("ltr_rank_seconds_count{{shadow=\"{label}\"}}");
+        let before = running.metric(&series).await;
+        running.rank(&[("x-shadow-ltr", forced)], &case(1)).await.ok();
+        assert!(running.metric(&series).await >= before + 1.0, "{series}");
+    }
+}
+
+#[tokio::test]
 async fn a_forced_comparison_is_kept_with_both_ranks_and_the_user_sees_legacy() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;

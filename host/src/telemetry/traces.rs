@@ -1,0 +1,174 @@
+//! Spans of requests, exported by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/).
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter as Exporter,
+};
+use settings::Telemetry;
+
+use super::send::Sender;
+use super::traceparent;
+use crate::request::{self, RequestId};
+
+/// Spans that may wait for the exporter; the next ones are dropped.
+const QUEUE: usize = 4096;
+const BATCH: usize = 512;
+/// How long a span waits for others to go with.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// Makes spans, and exports them on a thread of its own. Clones share both.
+#[derive(Clone)]
+pub struct Traces {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+}
+
+impl Traces {
+    /// `None` where `telemetry.otlp_endpoint` is empty. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// An endpoint that cannot be used.
+    pub fn start(settings: &Telemetry) -> anyhow::Result<Option<Traces>> {
+        if settings.otlp_endpoint.is_empty() {
+            return Ok(None);
+        }
+        let endpoint = format!("{}/v1/traces", settings.otlp_endpoint.trim_end_matches('/'));
+        let uri: Uri = endpoint.parse().context("telemetry.otlp_endpoint")?;
+        let sender = Sender::new("otlp", &uri).context("telemetry.otlp_endpoint")?;
+        let otlp = SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint)
+            .with_http_client(sender.clone())
+            // While one batch is tried again, others would be lost.
+            .with_retry_policy(RetryPolicy::disabled())
+            .build()
+            .context("telemetry.otlp_endpoint")?;
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE)
+            .with_max_export_batch_size(BATCH)
+            .with_scheduled_delay(DELAY)
+            .build();
+        let exporter = Counted { otlp, sender };
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+            // A caller that samples its trace gets our part of it, and one that does not is not bothered.
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+                settings.trace_ratio,
+            ))))
+            .with_resource(
+                Resource::builder_empty()
+                    .with_service_name("ltr-host")
+                    .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+                    .build(),
+            )
+            .build();
+        Ok(Some(Traces {
+            tracer: provider.tracer("ltr-host"),
+            provider,
+        }))
+    }
+
+    /// Begins the span of a request, in the caller's trace where it names one.
+    pub fn begin(&self, headers: &HeaderMap, method: &'static str, route: &str, id: &RequestId) -> Trace {
+        let caller = traceparent::caller(headers);
+        let parent = caller.map_or_else(Context::new, |caller| Context::new().with_remote_span_context(caller));
+        // Names by https://opentelemetry.io/docs/specs/semconv/http/http-spans/.
+        let (verb, name) = match method {
+            "other" => ("_OTHER", format!("HTTP {route}")),
+            method => (method, format!("{method} {route}")),
+        };
+        let span = self
+            .tracer
+            .span_builder(name)
+            .with_kind(SpanKind::Server)
+            .with_attributes([
+                KeyValue::new("http.request.method", verb),
+                KeyValue::new("http.route", route.to_owned()),
+                KeyValue::new("request_id", id.as_str().to_owned()),
+            ])
+            .start_with_context(&self.tracer, &parent);
+        Trace {
+            context: Context::new().with_span(span),
+            tracer: self.tracer.clone(),
+        }
+    }
+
+    /// Exports what waits, for so long at most.
+    pub async fn stop(self, patience: Duration) {
+        let stopped = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(patience)).await;
+        if !matches!(stopped, Ok(Ok(()))) {
+            tracing::warn!("the last spans were not exported within {} s", patience.as_secs());
+        }
+    }
+}
+
+/// The span of a request; ends when it is dropped.
+pub struct Trace {
+    context: Context,
+    tracer: SdkTracer,
+}
+
+impl Trace {
+    /// 32 hexadecimal digits.
+    pub fn id(&self) -> String {
+        self.context.span().span_context().trace_id().to_string()
+    }
+
+    pub fn answered(&self, status: StatusCode) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+        if status.is_server_error() {
+            span.set_status(Status::error(""));
+        }
+        span.end();
+    }
+}
+
+/// Does a part of answering a request: a span of its own, if the request has one that is sampled.
+pub async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    let begin = |trace: &Trace| trace.tracer.start_with_context(name, &trace.context);
+    let span = request::with_current(|request| request.trace.as_ref().filter(|trace| trace.is_sampled()).map(begin));
+    let done = work.await;
+    if let Some(Some(mut span)) = span {
+        span.end();
+    }
+    done
+}
+
+impl Trace {
+    fn is_sampled(&self) -> bool {
+        self.context.span().span_context().is_sampled()
+    }
+}
+
+/// The exporter, with a count of what it could not deliver.
+#[derive(Debug)]
+struct Counted {
+    otlp: SpanExporter,
+    sender: Sender,
+}
+
+impl Exporter for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let exported = self.otlp.export(batch).await;
+        exported.inspect_err(|error| self.sender.lost(spans, error))
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.otlp.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.otlp.set_resource(resource);
+    }
+}

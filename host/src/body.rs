@@ -4,8 +4,21 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use settings::Host;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::errors::ApiError;
+
+/// A body whose reading takes longer than other requests should wait for, in bytes.
+const LARGE: usize = 256 << 10;
+
+/// Reads what a body of so many bytes says. While it reads a large one, this thread's other requests are served by
+/// another.
+pub fn reading<T>(bytes: usize, read: impl FnOnce() -> T) -> T {
+    match bytes > LARGE && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        true => tokio::task::block_in_place(read),
+        false => read(),
+    }
+}
 
 /// The whole body.
 ///

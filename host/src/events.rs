@@ -1,14 +1,11 @@
 //! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as Answer;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State};
 use ranking::{Body as EventBody, Event, Schema};
 use serde_json::{Value, json};
 use store::{Appended, Record};
@@ -17,7 +14,7 @@ use uuid::Uuid;
 use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::json::Json;
+use crate::json::{Document, Json};
 use crate::writer::NotKept;
 
 /// How long a sender waits for the disk.
@@ -27,14 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
-pub async fn events(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Answer<Value>, ApiError> {
-    gateway.clock.now(&headers)?;
+pub async fn events(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Answer<Value>, ApiError> {
+    gateway.clock.now(request.headers())?;
+    let body = request.into_body();
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let events = read(&bytes, &gateway.schema, gateway.settings.host.max_json_depth)?;
+    let max_depth = gateway.settings.host.max_json_depth;
+    let events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
     check_shown(&gateway, &events).await?;
     let kept = match gateway
         .writer
@@ -69,8 +64,9 @@ pub async fn events(
 /// 400 for what is no JSON, 422 for the first event that breaks a rule, or where there is none.
 pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<Event>, ApiError> {
     let mut values = Vec::new();
-    for value in Json::parse_many(bytes, max_json_depth)? {
-        match value.into_value() {
+    let document = Document::parse_many(bytes, max_json_depth)?;
+    for value in document.roots().map(Json::to_value) {
+        match value {
             Value::Array(many) => values.extend(many),
             one => values.push(one),
         }
@@ -93,52 +89,50 @@ pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<
 /// lawyers that were not shown.
 async fn check_shown(gateway: &Gateway, events: &[Event]) -> Result<(), ApiError> {
     let outage = gateway.writer.outage();
-    if outage.away() || outage.spooled() > 0 {
+    let acts = |event: &&Event| matches!(event.body, EventBody::Action(_));
+    let cases: HashSet<Uuid> = events.iter().filter(acts).map(|event| event.case_id).collect();
+    if cases.is_empty() || outage.away() || outage.spooled() > 0 {
         return Ok(());
     }
-    let mut shown: HashMap<Uuid, HashSet<String>> = HashMap::new();
-    let mut drained = false;
+    let cases: Vec<Uuid> = cases.into_iter().collect();
+    let Some(shown) = shown_in(gateway, &cases).await? else {
+        return Ok(());
+    };
+    if all_shown(events, shown).is_ok() {
+        return Ok(());
+    }
+    // The impression may still be waiting to be written: what was handed over before is on disk once something that
+    // is handed over now is.
+    if let Ok(receipt) = gateway.writer.hand_over(Vec::new()) {
+        // Nothing was to be written, so nothing can have failed.
+        let _ = receipt.committed_within(PATIENCE).await;
+    }
+    match shown_in(gateway, &cases).await? {
+        Some(shown) => Ok(all_shown(events, shown)?),
+        None => Ok(()),
+    }
+}
+
+/// Whether every action is on a lawyer who was `shown` in its case, or is by an impression before it.
+fn all_shown(events: &[Event], mut shown: HashMap<Uuid, HashSet<String>>) -> Result<(), Invalid> {
     for (at, event) in events.iter().enumerate() {
-        let in_case = match shown.entry(event.case_id) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => match shown_in(gateway, event.case_id).await? {
-                Some(lawyers) => entry.insert(lawyers),
-                None => return Ok(()),
-            },
-        };
-        let action = match &event.body {
-            EventBody::Impression(impression) => {
-                in_case.extend(impression.lawyer_ids.iter().cloned());
-                continue;
+        let in_case = shown.entry(event.case_id).or_default();
+        match &event.body {
+            EventBody::Impression(impression) => in_case.extend(impression.lawyer_ids.iter().cloned()),
+            EventBody::Action(action) if in_case.contains(&action.lawyer_id) => {}
+            EventBody::Action(action) => {
+                let allowed = format!("a lawyer shown in case {}", event.case_id);
+                let invalid = Invalid::new(format!("{:?}", action.lawyer_id), allowed);
+                return Err(invalid.under("lawyer_id").under(format!("events[{at}]")));
             }
-            EventBody::Action(action) => action,
-        };
-        if !in_case.contains(&action.lawyer_id) {
-            // The impression may still be waiting to be written: what was handed over before is on disk once
-            // something that is handed over now is.
-            if !std::mem::replace(&mut drained, true)
-                && let Ok(receipt) = gateway.writer.hand_over(Vec::new())
-            {
-                // Nothing was to be written, so nothing can have failed.
-                let _ = receipt.committed_within(PATIENCE).await;
-            }
-            match shown_in(gateway, event.case_id).await? {
-                Some(lawyers) => in_case.extend(lawyers),
-                None => return Ok(()),
-            }
-        }
-        if !in_case.contains(&action.lawyer_id) {
-            let allowed = format!("a lawyer shown in case {}", event.case_id);
-            let invalid = Invalid::new(format!("{:?}", action.lawyer_id), allowed);
-            return Err(invalid.under("lawyer_id").under(format!("events[{at}]")).into());
         }
     }
     Ok(())
 }
 
-/// Every lawyer that was shown in the case; `None` while the database is unavailable.
-async fn shown_in(gateway: &Gateway, case_id: Uuid) -> Result<Option<HashSet<String>>, ApiError> {
-    match gateway.store.shown(case_id).await {
+/// Every lawyer that was shown in each of the cases; `None` while the database is unavailable.
+async fn shown_in(gateway: &Gateway, cases: &[Uuid]) -> Result<Option<HashMap<Uuid, HashSet<String>>>, ApiError> {
+    match gateway.store.shown(cases).await {
         Err(error) if error.is_unavailable() => Ok(None),
         shown => Ok(Some(shown?)),
     }

@@ -3,33 +3,39 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
 use chrono::Utc;
-use ranking::{Presets, Sampler, Schema};
+use ranking::{Presets, Schema};
 use runtime::{CodeCache, Engine, Limits};
 use settings::{Role, Settings};
 use store::{HistoryEntry, RolloutState, Spool, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::access::{self, Access, Need};
 use crate::clock::Clock;
+use crate::flags::Flags;
 use crate::limits::{self, Rate};
 use crate::models::watch::Tried;
-use crate::models::{Loader, Model, Models, Refusal, Serving, Trigger};
+use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
 use crate::telemetry::Traces;
 use crate::writer::Writer;
 use crate::{events, observe, rank, request, rollout, score};
+
+/// Between two attempts to restore the models from a database that is away.
+const RESTORING: Duration = Duration::from_millis(500);
 
 /// Everything a request can use.
 pub struct Gateway {
@@ -42,10 +48,9 @@ pub struct Gateway {
     pub models: Models,
     pub access: Access,
     pub rate: Rate,
+    pub flags: Arc<Flags>,
     /// `None`: nobody wants them.
     pub traces: Option<Traces>,
-    /// Which requests are compared in shadow.
-    pub shadow: Sampler,
     /// Key of the pseudonyms in the shadow log.
     pub salt: Vec<u8>,
     pub(crate) loader: Loader,
@@ -66,11 +71,15 @@ impl Gateway {
     /// A database, a folder or a file that cannot be used.
     pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
         observe::recorder();
+        let address = store::Address {
+            url: settings.database.url.expose(),
+            ca_file: settings.database.ca_file(),
+        };
         let limits = store::Limits {
             max_connections: settings.database.max_connections,
             timeout: settings.database.timeout(),
         };
-        let store = Store::open_with(settings.database.url.expose(), limits).await?;
+        let store = Store::open_later(address, limits).await?;
         let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
         let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();
@@ -82,6 +91,7 @@ impl Gateway {
         let loader = Loader {
             engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,
             dir: settings.models.dir.join("ltr"),
+            source: Source::open(&settings.models)?,
             trusted_keys: settings.models.trusted_keys.clone(),
             allow_unsigned: settings.models.allow_unsigned,
             schema: schema.clone(),
@@ -99,7 +109,7 @@ impl Gateway {
                 settings::Clock::System => Clock::System,
                 settings::Clock::Header => Clock::Header,
             },
-            shadow: Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?,
+            flags: Flags::open(&settings).await?,
             salt: salt(&settings.privacy.salt_file)?,
             models: Models::default(),
             access: Access::new(&settings.access),
@@ -119,11 +129,39 @@ impl Gateway {
         Ok((Arc::new(gateway), written))
     }
 
+    /// Restores the models, as soon as the database can say which; until then legacy answers, and nothing is lost that is
+    /// to be kept. Ends early with the gateway.
+    ///
+    /// # Errors
+    /// As [`Gateway::restore`], but not for a database that is unavailable.
+    pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), store::StoreError> {
+        loop {
+            let Some(gateway) = gateway.upgrade() else {
+                return Ok(());
+            };
+            match gateway.restore().await {
+                Err(error) if error.is_unavailable() => gateway.wait_for_database(&error),
+                restored => return restored,
+            }
+            drop(gateway);
+            tokio::time::sleep(RESTORING).await;
+        }
+    }
+
+    fn wait_for_database(&self, error: &store::StoreError) {
+        self.writer.outage().lost(error);
+        if !self.models.unknown.swap(true, Ordering::Relaxed) {
+            tracing::error!("database.url: what serves is not known until the database is back; legacy answers");
+        }
+        // Rankings do without.
+        self.ready.store(true, Ordering::Release);
+    }
+
     /// Loads the champion, and as a challenger the newest version published since, or else the one on record.
     ///
     /// # Errors
     /// A database that cannot be used; a model that is refused is no error but is reported.
-    pub async fn restore(&self) -> anyhow::Result<()> {
+    pub async fn restore(&self) -> Result<(), store::StoreError> {
         let _loading = self.loading.lock().await;
         let state = self.store.rollout().await?;
         let mut serving = Serving::default();
@@ -133,7 +171,7 @@ impl Gateway {
         }
         // What was published while nobody was listening comes first; if it is refused, what was compared before.
         let known = state.champion.iter().chain(&state.challenger).max();
-        let newest = self.loader.newest().filter(|newest| Some(newest) > known);
+        let newest = self.loader.newest_here().filter(|newest| Some(newest) > known);
         for version in newest.iter().chain(&state.challenger) {
             serving.challenger = self.load(version, Trigger::Start).await.ok();
             if serving.challenger.is_some() {
@@ -149,6 +187,8 @@ impl Gateway {
         // An operator may have changed it meanwhile.
         serving.weight = self.store.rollout().await?.weight;
         self.models.swap(serving);
+        self.models.unknown.store(false, Ordering::Relaxed);
+        self.writer.outage().found();
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -230,8 +270,8 @@ impl Gateway {
 
     /// A refusal is remembered for `GET /models`, as is the story of every load.
     async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
-        let (load, result) = self.loader.load(version, trigger).await;
-        if let Some(files) = load.files {
+        let (mut load, result) = self.loader.load(version, trigger).await;
+        if let Some(files) = load.files.take() {
             self.tried.insert(version, files);
         }
         self.models.tell(load);
@@ -256,33 +296,31 @@ impl Gateway {
     }
 
     /// All routes, for one address.
-    pub fn router(self: &Arc<Gateway>) -> Router {
-        self.finish(self.data_routes().merge(self.admin_routes()))
+    pub fn front(self: &Arc<Gateway>) -> Front {
+        self.with(self.data_routes().merge(self.admin_routes()))
     }
 
     /// What front ends call, where operators call another address.
-    pub fn data_router(self: &Arc<Gateway>) -> Router {
-        self.finish(self.data_routes())
+    pub fn data_front(self: &Arc<Gateway>) -> Front {
+        self.with(self.data_routes())
     }
 
     /// What operators call, on that address.
-    pub fn admin_router(self: &Arc<Gateway>) -> Router {
-        self.finish(probes().merge(self.admin_routes()))
+    pub fn admin_front(self: &Arc<Gateway>) -> Front {
+        self.with(probes().merge(self.admin_routes()))
     }
 
-    fn finish(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Router {
-        routes
-            .layer(middleware::from_fn_with_state(self.clone(), limits::enforce))
-            .layer(middleware::from_fn_with_state(self.clone(), request::follow))
-            .with_state(self.clone())
+    fn with(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Front {
+        Front {
+            gateway: self.clone(),
+            routes: routes.with_state(self.clone()),
+        }
     }
 
     /// What front ends call.
     fn data_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let rank = Router::new()
-            .route("/rank", post(rank::rank))
-            .route("/ltr/score", post(score::score));
-        let ingest = Router::new().route("/events", post(events::events));
+        let rank = route("/rank", post(rank::rank)).merge(route("/ltr/score", post(score::score)));
+        let ingest = route("/events", post(events::events));
         self.guarded(rank, Role::Rank, true)
             .merge(self.guarded(ingest, Role::Ingest, true))
             .merge(probes())
@@ -290,17 +328,16 @@ impl Gateway {
 
     /// What operators, the trainer and the monitoring call.
     fn admin_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let changes = Router::new()
-            .route("/rollout/promote", post(rollout::promote))
-            .route("/rollout/rollback", post(rollout::rollback))
-            .route("/rollout/weight", post(rollout::weight));
+        let changes = route("/rollout/promote", post(rollout::promote))
+            .merge(route("/rollout/rollback", post(rollout::rollback)))
+            .merge(route("/rollout/weight", post(rollout::weight)));
         // Open without tokens: it can only load what the key ring trusts, and never lets it serve.
-        let notify = Router::new().route("/models/notify", post(rollout::notify));
+        let notify = route("/models/notify", post(rollout::notify));
         self.guarded(changes, Role::Admin, false)
             .merge(self.guarded(notify, Role::Admin, true))
-            .route("/models", get(rollout::models))
-            .route("/rollout", get(rollout::status))
-            .route("/metrics", get(metrics))
+            .merge(route("/models", get(rollout::models)))
+            .merge(route("/rollout", get(rollout::status)))
+            .merge(route("/metrics", get(metrics)))
     }
 
     fn guarded(
@@ -314,10 +351,56 @@ impl Gateway {
     }
 }
 
+/// What answers on one address: its routes, and what every request meets before them. That is no layer of the router:
+/// each would clone and box the request's service, and box its future, for every request.
+#[derive(Clone)]
+pub struct Front {
+    gateway: Arc<Gateway>,
+    routes: Router,
+}
+
+impl Front {
+    /// Answers a request, whatever it asks for.
+    pub async fn answer(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let known = PATHS.iter().find(|known| **known == path);
+        let routed = async |request| match self.routes.clone().oneshot(request).await {
+            Ok(response) => response,
+        };
+        let enforced = async |request| {
+            let answer = limits::enforce(&self.gateway, request, routed).await;
+            answer.unwrap_or_else(IntoResponse::into_response)
+        };
+        let route = known.copied().unwrap_or("unmatched");
+        request::follow(&self.gateway, request, route, enforced).await
+    }
+}
+
+/// Every path there is, as metrics name it.
+const PATHS: [&str; 12] = [
+    "/rank",
+    "/ltr/score",
+    "/events",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/models",
+    "/models/notify",
+    "/rollout",
+    "/rollout/promote",
+    "/rollout/rollback",
+    "/rollout/weight",
+];
+
+/// # Panics
+/// For a path that is not among [`PATHS`].
+fn route(path: &'static str, methods: MethodRouter<Arc<Gateway>>) -> Router<Arc<Gateway>> {
+    assert!(PATHS.contains(&path), "metrics do not know the path {path}");
+    Router::new().route(path, methods)
+}
+
 fn probes() -> Router<Arc<Gateway>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+    route("/healthz", get(async || "ok\n")).merge(route("/readyz", get(ready)))
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
@@ -333,6 +416,13 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
     let outage = gateway.writer.outage();
+    if gateway.models.unknown.load(Ordering::Relaxed) {
+        let spooled = outage.spooled();
+        let said = format!(
+            "ready; the database has been unavailable since the start, legacy answers, {spooled} records are spooled\n"
+        );
+        return (StatusCode::OK, said);
+    }
     // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
     let said = match (outage.away(), outage.spooled()) {
         (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),

@@ -1,46 +1,69 @@
 //! JSON from strangers: bounded, with no name twice in an object, and read field by field so that an error
 //! can say where it is.
+//!
+//! A body is one list of its values in the order they come, names among them. A case of a hundred lawyers has two
+//! thousand: as a tree they would be hundreds of allocations.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use crate::errors::{ApiError, Invalid};
 
-/// Values in one body. A body of 8 MiB can hold four million, which as a tree would take half a gigabyte; the
-/// largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
+/// Values in one body, names included. A body of 8 MiB can hold four million, which as a tree would take half a
+/// gigabyte; the largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
 const MAX_VALUES: usize = 1_000_000;
 /// Below this many names, comparing them with each other is faster than hashing them.
 const FEW: usize = 24;
 
-/// A JSON value that borrows its text from the body.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Json<'a> {
+/// The values of a body, which borrow its text.
+pub struct Document<'a> {
+    entries: Vec<Entry<'a>>,
+    /// How many entries are in front of each value that is in no other.
+    roots: Vec<usize>,
+}
+
+/// One value. What an array or an object holds follows it.
+#[derive(Clone, Debug)]
+enum Entry<'a> {
     Null,
     Bool(bool),
     Number(Number),
-    String(Cow<'a, str>),
-    Array(Vec<Json<'a>>),
-    /// In the order they came.
-    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+    Text(Cow<'a, str>),
+    /// How many elements, and where the next value after all of them is.
+    Array {
+        len: u32,
+        end: u32,
+    },
+    /// How many names, each of which is followed by its value; and as of an array.
+    Object {
+        len: u32,
+        end: u32,
+    },
 }
 
-impl<'a> Json<'a> {
+/// A value of a [`Document`].
+#[derive(Clone, Copy)]
+pub struct Json<'d> {
+    entries: &'d [Entry<'d>],
+    at: usize,
+}
+
+impl<'a> Document<'a> {
     /// Reads one value that fills the body.
     ///
     /// # Errors
     /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
     /// something twice.
-    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Json<'a>, ApiError> {
-        let mut values = Json::parse_many(body, max_depth)?;
-        match (values.pop(), values.is_empty()) {
-            (Some(value), true) => Ok(value),
-            (None, _) => Err(ApiError::malformed("invalid_json", "the body is empty")),
-            (Some(_), false) => Err(ApiError::malformed(
+    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+        let document = Document::parse_many(body, max_depth)?;
+        match document.roots.len() {
+            1 => Ok(document),
+            0 => Err(ApiError::malformed("invalid_json", "the body is empty")),
+            _ => Err(ApiError::malformed(
                 "invalid_json",
                 "there is more after the first value",
             )),
@@ -48,140 +71,230 @@ impl<'a> Json<'a> {
     }
 
     /// Reads any number of values, one after the other with white space between them (NDJSON among others).
-    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Vec<Json<'a>>, ApiError> {
+    ///
+    /// # Errors
+    /// As [`Document::parse`].
+    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
         let text = std::str::from_utf8(body).map_err(|error| {
             ApiError::malformed(
                 "invalid_utf8",
                 format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
             )
         })?;
-        let left = Cell::new(MAX_VALUES);
-        let node = Node {
-            left: &left,
-            max_depth,
-            depth: 0,
+        let mut document = Document {
+            // Numbers in JSON take about as much text.
+            entries: Vec::with_capacity((body.len() / 16).min(MAX_VALUES)),
+            roots: Vec::new(),
         };
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let mut values = Vec::new();
-        while !rest_is_blank(&mut deserializer)? {
-            values.push(node.deserialize(&mut deserializer).map_err(malformed)?);
+        // The only thing that `end` can miss is the end.
+        while deserializer.end().is_err() {
+            document.roots.push(document.entries.len());
+            let node = Node {
+                entries: &mut document.entries,
+                max_depth,
+                depth: 0,
+            };
+            node.deserialize(&mut deserializer).map_err(malformed)?;
         }
-        Ok(values)
+        Ok(document)
+    }
+
+    /// The first value.
+    ///
+    /// # Panics
+    /// If there is none, which [`Document::parse`] does not let through.
+    pub fn root(&self) -> Json<'_> {
+        self.roots().next().expect("a document has a value")
+    }
+
+    /// The values one after the other.
+    pub fn roots(&self) -> impl Iterator<Item = Json<'_>> {
+        let json = |&at| Json {
+            entries: &self.entries,
+            at,
+        };
+        self.roots.iter().map(json)
+    }
+}
+
+impl<'d> Json<'d> {
+    fn entry(&self) -> &'d Entry<'d> {
+        &self.entries[self.at]
+    }
+
+    fn next(self) -> Json<'d> {
+        let at = after(self.entries, self.at);
+        Json { at, ..self }
+    }
+
+    fn inner(self) -> Json<'d> {
+        Json {
+            at: self.at + 1,
+            ..self
+        }
     }
 
     /// The same value as the tree that the domain reads.
-    pub fn into_value(self) -> serde_json::Value {
-        match self {
-            Json::Null => serde_json::Value::Null,
-            Json::Bool(value) => serde_json::Value::Bool(value),
-            Json::Number(value) => serde_json::Value::Number(value),
-            Json::String(value) => serde_json::Value::String(value.into_owned()),
-            Json::Array(values) => values.into_iter().map(Json::into_value).collect(),
-            Json::Object(fields) => serde_json::Value::Object(
-                fields
-                    .into_iter()
-                    .map(|(name, value)| (name.into_owned(), value.into_value()))
-                    .collect(),
-            ),
+    pub fn to_value(self) -> Value {
+        match self.entry() {
+            Entry::Null => Value::Null,
+            Entry::Bool(value) => Value::Bool(*value),
+            Entry::Number(value) => Value::Number(value.clone()),
+            Entry::Text(text) => Value::String(text.clone().into_owned()),
+            Entry::Array { len, .. } => elements(self.inner(), *len).map(Json::to_value).collect(),
+            Entry::Object { len, .. } => {
+                let fields = fields(self.inner(), *len);
+                Value::Object(fields.map(|(name, json)| (name.to_owned(), json.to_value())).collect())
+            }
         }
     }
 
-    pub fn string(&self) -> Result<&str, Invalid> {
-        match self {
-            Json::String(text) => Ok(text),
-            other => Err(Invalid::new(other, "a string")),
+    pub fn string(self) -> Result<&'d str, Invalid> {
+        match self.entry() {
+            Entry::Text(text) => Ok(text),
+            _ => Err(Invalid::new(self, "a string")),
         }
     }
 
-    pub fn array(&self) -> Result<&[Json<'a>], Invalid> {
-        match self {
-            Json::Array(values) => Ok(values),
-            other => Err(Invalid::new(other, "an array")),
+    pub fn array(self) -> Result<impl ExactSizeIterator<Item = Json<'d>>, Invalid> {
+        match self.entry() {
+            Entry::Array { len, .. } => Ok(elements(self.inner(), *len)),
+            _ => Err(Invalid::new(self, "an array")),
         }
     }
 
-    pub fn object(&self) -> Result<&[(Cow<'a, str>, Json<'a>)], Invalid> {
-        match self {
-            Json::Object(fields) => Ok(fields),
-            other => Err(Invalid::new(other, "an object")),
+    /// Names and values in the order they came.
+    pub fn object(self) -> Result<impl ExactSizeIterator<Item = (&'d str, Json<'d>)>, Invalid> {
+        match self.entry() {
+            Entry::Object { len, .. } => Ok(fields(self.inner(), *len)),
+            _ => Err(Invalid::new(self, "an object")),
         }
     }
 
-    pub fn unsigned(&self, most: u64) -> Result<u64, Invalid> {
-        match self {
-            Json::Number(number) => number.as_u64().filter(|&value| value <= most),
+    /// The values of an object by the names that it may have, in their order; `null` is as good as absent.
+    ///
+    /// # Errors
+    /// For a value that is no object, and for a name that is not among `names`.
+    pub fn fields<const N: usize>(self, names: &[&'static str; N]) -> Result<[Field<'d>; N], Invalid> {
+        let mut found = names.map(|name| Field { name, json: None });
+        for (at, (name, json)) in self.object()?.enumerate() {
+            let Some(at) = position(names, at, name) else {
+                let allowed = format!("no such field; the fields are {}", names.join(", "));
+                return Err(Invalid::new(json, allowed).under(name));
+            };
+            found[at].json = Some(json);
+        }
+        Ok(found)
+    }
+
+    pub fn unsigned(self, most: u64) -> Result<u64, Invalid> {
+        match self.entry() {
+            Entry::Number(number) => number.as_u64().filter(|&value| value <= most),
             _ => None,
         }
         .ok_or_else(|| Invalid::new(self, format!("an integer from 0 to {most}")))
     }
 
     /// A finite number, or `NaN` for `null`.
-    pub fn number_or_missing(&self) -> Result<f64, Invalid> {
-        match self {
-            Json::Null => Ok(f64::NAN),
-            Json::Number(number) => Ok(number.as_f64().expect("serde_json reads only numbers that fit an f64")),
-            other => Err(Invalid::new(other, "a number, or null where it is missing")),
+    pub fn number_or_missing(self) -> Result<f64, Invalid> {
+        match self.entry() {
+            Entry::Null => Ok(f64::NAN),
+            Entry::Number(number) => Ok(number.as_f64().expect("serde_json reads only numbers that fit an f64")),
+            _ => Err(Invalid::new(self, "a number, or null where it is missing")),
         }
     }
 
-    pub fn is_null(&self) -> bool {
-        matches!(self, Json::Null)
+    pub fn is_null(self) -> bool {
+        matches!(self.entry(), Entry::Null)
     }
 }
 
 /// As much of a value as an error message can hold.
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Json::Null => f.write_str("null"),
-            Json::Bool(value) => write!(f, "{value}"),
-            Json::Number(value) => write!(f, "{value}"),
-            Json::String(value) => write!(f, "{:?}", value.chars().take(100).collect::<String>()),
-            Json::Array(values) => write!(f, "an array of {}", values.len()),
-            Json::Object(fields) => write!(f, "an object of {}", fields.len()),
+        match self.entry() {
+            Entry::Null => f.write_str("null"),
+            Entry::Bool(value) => write!(f, "{value}"),
+            Entry::Number(value) => write!(f, "{value}"),
+            Entry::Text(value) => write!(f, "{:?}", value.chars().take(100).collect::<String>()),
+            Entry::Array { len, .. } => write!(f, "an array of {len}"),
+            Entry::Object { len, .. } => write!(f, "an object of {len}"),
         }
     }
 }
 
-/// The fields of an object, each of which is allowed.
-pub struct Fields<'j, 'a>(&'j [(Cow<'a, str>, Json<'a>)]);
+/// A field that an object may have.
+#[derive(Clone, Copy)]
+pub struct Field<'d> {
+    name: &'static str,
+    json: Option<Json<'d>>,
+}
 
-impl<'j, 'a> Fields<'j, 'a> {
+impl<'d> Field<'d> {
     /// # Errors
-    /// For a value that is no object, and for a name that is not among `allowed`.
-    pub fn of(json: &'j Json<'a>, allowed: &[&str]) -> Result<Fields<'j, 'a>, Invalid> {
-        let fields = json.object()?;
-        match fields.iter().find(|(name, _)| !allowed.contains(&name.as_ref())) {
-            None => Ok(Fields(fields)),
-            Some((name, value)) => {
-                Err(Invalid::new(value, format!("no such field; the fields are {}", allowed.join(", "))).under(name))
-            }
-        }
+    /// The object does not have it.
+    pub fn required(self) -> Result<Json<'d>, Invalid> {
+        self.json.ok_or_else(|| Invalid::missing().under(self.name))
     }
 
-    /// The field, unless it is absent or `null`.
-    pub fn optional(&self, name: &str) -> Option<&'j Json<'a>> {
-        self.0
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_null())
+    /// Unless it is absent or `null`.
+    pub fn optional(self) -> Option<Json<'d>> {
+        self.json.filter(|json| !json.is_null())
     }
 
-    pub fn required(&self, name: &str) -> Result<&'j Json<'a>, Invalid> {
-        let found = self.0.iter().find(|(found, _)| found == name);
-        found
-            .map(|(_, value)| value)
-            .ok_or_else(|| Invalid::missing().under(name))
+    /// What `read` makes of it. Its errors are told where they are.
+    ///
+    /// # Errors
+    /// The object does not have it, or `read` refuses it.
+    pub fn read<T>(self, read: impl FnOnce(Json<'d>) -> Result<T, Invalid>) -> Result<T, Invalid> {
+        read(self.required()?).map_err(|invalid| invalid.under(self.name))
+    }
+
+    /// As [`Field::read`], unless it is absent or `null`.
+    ///
+    /// # Errors
+    /// `read` refuses it.
+    pub fn read_optional<T>(self, read: impl FnOnce(Json<'d>) -> Result<T, Invalid>) -> Result<Option<T>, Invalid> {
+        let json = self.optional().map(read).transpose();
+        json.map_err(|invalid| invalid.under(self.name))
     }
 }
 
-fn rest_is_blank(deserializer: &mut serde_json::Deserializer<serde_json::de::StrRead<'_>>) -> Result<bool, ApiError> {
-    match deserializer.end() {
-        Ok(()) => Ok(true),
-        // The only thing that `end` can miss is the end.
-        Err(_) => Ok(false),
+/// Where `name` is among `names`. Senders keep to an order, as a rule that of the documentation, so that the one at
+/// `expected` is compared first.
+pub fn position(names: &[impl AsRef<str>], expected: usize, name: &str) -> Option<usize> {
+    if names.get(expected).is_some_and(|known| known.as_ref() == name) {
+        return Some(expected);
     }
+    names.iter().position(|known| known.as_ref() == name)
+}
+
+/// Where the value after the one at `at` is.
+fn after(entries: &[Entry<'_>], at: usize) -> usize {
+    match entries[at] {
+        Entry::Array { end, .. } | Entry::Object { end, .. } => end as usize,
+        _ => at + 1,
+    }
+}
+
+fn elements(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = Json<'_>> {
+    (0..len as usize).map(move |_| {
+        let json = next;
+        next = json.next();
+        json
+    })
+}
+
+fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, Json<'_>)> {
+    (0..len as usize).map(move |_| {
+        let Entry::Text(name) = next.entry() else {
+            unreachable!("a name is a text");
+        };
+        let json = next.inner();
+        next = json.next();
+        (name.as_ref(), json)
+    })
 }
 
 fn malformed(error: serde_json::Error) -> ApiError {
@@ -194,125 +307,182 @@ fn malformed(error: serde_json::Error) -> ApiError {
     ApiError::malformed(code, error.to_string())
 }
 
-#[derive(Clone, Copy)]
-struct Node<'c> {
-    /// How many more values the body may hold.
-    left: &'c Cell<usize>,
+/// The place of a value that is being read.
+struct Node<'e, 'a> {
+    entries: &'e mut Vec<Entry<'a>>,
     max_depth: usize,
     /// Arrays and objects around this value.
     depth: usize,
 }
 
-impl<'c> Node<'c> {
-    /// The values inside this one. serde_json has a limit of its own, 127, beyond the most that can be configured
-    /// and long before the end of the stack.
-    fn inner<E: Error>(&self) -> Result<Node<'c>, E> {
-        let depth = self.depth + 1;
-        match depth <= self.max_depth {
-            true => Ok(Node { depth, ..*self }),
-            false => Err(E::custom(format!(
-                "nested deeper than {} levels (host.max_json_depth)",
-                self.max_depth
-            ))),
+impl<'a> Node<'_, 'a> {
+    fn push<E: Error>(self, entry: Entry<'a>) -> Result<(), E> {
+        if self.entries.len() == MAX_VALUES {
+            return Err(E::custom(format!("more than {MAX_VALUES} values")));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// The place of a value inside this one.
+    fn inner(&mut self) -> Node<'_, 'a> {
+        Node {
+            entries: self.entries,
+            max_depth: self.max_depth,
+            depth: self.depth + 1,
         }
     }
 
-    fn take<E: Error>(&self) -> Result<(), E> {
-        match self.left.get().checked_sub(1) {
-            Some(left) => {
-                self.left.set(left);
-                Ok(())
-            }
-            None => Err(E::custom(format!("more than {MAX_VALUES} values"))),
+    /// Keeps a place for an array or an object, and gives it. serde_json has a limit of its own for the depth, 127,
+    /// beyond the most that can be configured and long before the end of the stack.
+    fn open<E: Error>(&mut self) -> Result<usize, E> {
+        if self.depth == self.max_depth {
+            return Err(E::custom(format!(
+                "nested deeper than {} levels (host.max_json_depth)",
+                self.max_depth
+            )));
         }
+        let at = self.entries.len();
+        self.inner().push(Entry::Null)?;
+        Ok(at)
+    }
+
+    fn close(self, at: usize, whole: impl FnOnce(u32) -> Entry<'a>) {
+        let end = u32::try_from(self.entries.len()).expect("there are at most MAX_VALUES");
+        self.entries[at] = whole(end);
     }
 }
 
-impl<'a> DeserializeSeed<'a> for Node<'_> {
-    type Value = Json<'a>;
+impl<'a> DeserializeSeed<'a> for Node<'_, 'a> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Json<'a>, D::Error> {
-        self.take()?;
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'a> Visitor<'a> for Node<'_> {
-    type Value = Json<'a>;
+impl<'a> Visitor<'a> for Node<'_, 'a> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json<'a>, E> {
-        Ok(Json::Null)
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.push(Entry::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json<'a>, E> {
-        Ok(Json::Bool(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.push(Entry::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json<'a>, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.push(Entry::Number(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json<'a>, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.push(Entry::Number(value.into()))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Json<'a>, E> {
-        Number::from_f64(value)
-            .map(Json::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
+        self.push(Entry::Number(number))
     }
 
-    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Json<'a>, E> {
-        Ok(Json::String(Cow::Borrowed(value)))
+    fn visit_borrowed_str<E: Error>(self, value: &'a str) -> Result<(), E> {
+        self.push(Entry::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json<'a>, E> {
-        Ok(Json::String(Cow::Owned(value.to_owned())))
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.push(Entry::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Json<'a>, A::Error> {
-        let inner = self.inner()?;
-        let mut values = Vec::new();
-        while let Some(value) = elements.next_element_seed(inner)? {
-            values.push(value);
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        let at = self.open()?;
+        let mut len = 0;
+        while elements.next_element_seed(self.inner())?.is_some() {
+            len += 1;
         }
-        Ok(Json::Array(values))
+        self.close(at, |end| Entry::Array { len, end });
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Json<'a>, A::Error> {
-        let inner = self.inner()?;
-        let mut fields: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
-        let mut names: HashSet<Cow<'a, str>> = HashSet::new();
-        while let Some(Json::String(name)) = entries.next_key_seed(inner)? {
-            if fields.len() == FEW {
-                names.extend(fields.iter().map(|(name, _)| name.clone()));
+    fn visit_map<A: MapAccess<'a>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        let at = self.open()?;
+        let mut names = Names::new(at + 1);
+        let mut len = 0;
+        loop {
+            let name = self.entries.len();
+            if entries.next_key_seed(self.inner())?.is_none() {
+                break;
             }
-            let doubled = match fields.len() < FEW {
-                true => fields.iter().any(|(found, _)| *found == name),
-                false => !names.insert(name.clone()),
-            };
-            if doubled {
-                return Err(A::Error::custom(format!(
-                    "doubled name {:?}; allowed: each name once in an object",
-                    name.chars().take(100).collect::<String>()
-                )));
-            }
-            fields.push((name, entries.next_value_seed(inner)?));
+            names.add(self.entries, name).map_err(A::Error::custom)?;
+            entries.next_value_seed(self.inner())?;
+            len += 1;
         }
-        Ok(Json::Object(fields))
+        self.close(at, |end| Entry::Object { len, end });
+        Ok(())
+    }
+}
+
+/// The names of an object that is being read.
+struct Names<'a> {
+    /// Where the first one is.
+    first: usize,
+    count: usize,
+    /// All of them, once they are many.
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    fn new(first: usize) -> Names<'a> {
+        Names {
+            first,
+            count: 0,
+            many: HashSet::new(),
+        }
+    }
+
+    /// Adds the one at `at`, the last of the entries.
+    fn add(&mut self, entries: &[Entry<'a>], at: usize) -> Result<(), String> {
+        let Entry::Text(name) = &entries[at] else {
+            unreachable!("a name is a text");
+        };
+        let mut others = std::iter::successors(Some(self.first), |&other| Some(after(entries, other + 1)))
+            .take(self.count)
+            .filter_map(|other| match &entries[other] {
+                Entry::Text(name) => Some(name),
+                _ => None,
+            });
+        let doubled = match self.count < FEW {
+            true => others.any(|other| other == name),
+            false => {
+                if self.count == FEW {
+                    self.many.extend(others.cloned());
+                }
+                !self.many.insert(name.clone())
+            }
+        };
+        self.count += 1;
+        match doubled {
+            false => Ok(()),
+            true => Err(format!(
+                "doubled name {:?}; allowed: each name once in an object",
+                name.chars().take(100).collect::<String>()
+            )),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn code(body: &[u8]) -> &'static str {
-        Json::parse(body, 32).expect_err("refused").code
+        Document::parse(body, 32).err().expect("refused").code
     }
 
     #[test]
@@ -327,8 +497,9 @@ mod tests {
         assert_eq!(code("{\"a\":".repeat(10_000).as_bytes()), "too_deep");
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         for max_depth in [8, 126] {
-            assert!(Json::parse(nested(max_depth).as_bytes(), max_depth).is_ok());
-            let error = Json::parse(nested(max_depth + 1).as_bytes(), max_depth).unwrap_err();
+            assert!(Document::parse(nested(max_depth).as_bytes(), max_depth).is_ok());
+            let deeper = nested(max_depth + 1);
+            let error = Document::parse(deeper.as_bytes(), max_depth).err().unwrap();
             assert_eq!(error.code, "too_deep", "{}", error.message);
             assert!(error.message.contains("host.max_json_depth"), "{}", error.message);
         }
@@ -355,8 +526,49 @@ mod tests {
 
     #[test]
     fn values_may_follow_each_other_on_lines_of_their_own() {
-        let values = Json::parse_many(b"{\"a\": 1}\n\n{\"a\": 2}\r\n", 32).unwrap();
-        assert_eq!(values.len(), 2);
-        assert_eq!(values[1].clone().into_value(), serde_json::json!({"a": 2}));
+        let document = Document::parse_many(b"{\"a\": 1}\n\n{\"a\": 2}\r\n", 32).unwrap();
+        let values: Vec<Value> = document.roots().map(Json::to_value).collect();
+        assert_eq!(values, [json!({"a": 1}), json!({"a": 2})]);
+    }
+
+    #[test]
+    fn fields_come_by_name_in_any_order_and_others_are_refused() {
+        let body = br#"{"b": [1, {"x": null}], "a": "\u00e9", "c": null}"#;
+        let document = Document::parse(body, 32).unwrap();
+        let [a, b, c, d] = document.root().fields(&["a", "b", "c", "d"]).unwrap();
+        assert_eq!(a.read(Json::string).unwrap(), "\u{e9}");
+        assert_eq!(b.required().unwrap().to_value(), json!([1, {"x": null}]));
+        assert!(c.optional().is_none() && c.required().unwrap().is_null());
+        assert_eq!(d.required().err().unwrap().field, "d");
+        assert_eq!(a.read(|json| json.unsigned(9)).unwrap_err().field, "a");
+        let error = document.root().fields(&["a", "b"]).err().unwrap();
+        assert_eq!((error.field.as_str(), error.value.as_str()), ("c", "null"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_as_serde_json_reads_it(value in value(), spaced: bool) {
+            let text = if spaced { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let document = Document::parse(text.as_bytes(), 32).unwrap();
+            prop_assert_eq!(document.root().to_value(), value);
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            proptest::num::f64::NORMAL.prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 200, 40, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..40).prop_map(Value::from),
+                proptest::collection::hash_map(any::<String>(), inner, 0..40)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
     }
 }

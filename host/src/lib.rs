@@ -8,6 +8,7 @@ pub mod body;
 pub mod clock;
 pub mod errors;
 pub mod events;
+pub mod flags;
 pub mod gateway;
 pub mod ipc;
 pub mod json;

@@ -2,13 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
@@ -32,10 +30,10 @@ pub struct Peer(pub SocketAddr);
 ///
 /// # Errors
 /// 431, 429, or 503 with the limit and its key.
-pub async fn enforce(
-    State(gateway): State<Arc<Gateway>>,
+pub async fn enforce<F: Future<Output = Response>>(
+    gateway: &Gateway,
     mut request: Request,
-    next: Next,
+    answer: impl FnOnce(Request) -> F,
 ) -> Result<Response, ApiError> {
     let host = &gateway.settings.host;
     check_head(request.headers(), host)?;
@@ -43,7 +41,7 @@ pub async fn enforce(
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     gateway.rate.admit(|| Client::of(&caller, peer))?;
     request.extensions_mut().insert(caller);
-    let answer = tokio::time::timeout(host.request_timeout(), next.run(request)).await;
+    let answer = tokio::time::timeout(host.request_timeout(), answer(request)).await;
     answer.map_err(|_| {
         let message = format!(
             "the answer was not there within {} ms (host.request_timeout_ms)",

@@ -1,11 +1,11 @@
 //! Connections: how many there may be, and how slow.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt;
 
+use crate::gateway::Front;
 use crate::limits::Peer;
 use crate::tls::Tls;
 
@@ -27,6 +27,8 @@ use crate::tls::Tls;
 const BREATH: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are told so at a time; more are closed without a word.
 const TURNED_AWAY: usize = 64;
+/// Room for a case of a hundred lawyers at once, in bytes; hyper's own limit is seven times as much for each connection.
+const READ_AHEAD: usize = 64 << 10;
 /// How long one of them may take to hear it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub struct Connections {
     max: usize,
     header_timeout: Duration,
     write_timeout: Duration,
+    /// What is read ahead of a body, in bytes; a head must fit.
+    buffer: usize,
     /// `None`: plain HTTP.
     tls: Option<Arc<Tls>>,
 }
@@ -50,6 +54,7 @@ impl Connections {
             max: host.max_connections,
             header_timeout: host.header_timeout(),
             write_timeout: host.write_timeout(),
+            buffer: READ_AHEAD.max(2 * host.max_header_bytes),
             tls: None,
         }
     }
@@ -59,7 +64,7 @@ impl Connections {
     }
 
     /// Serves until `stop` says so, then waits for the requests that are being answered.
-    pub async fn serve(self, listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    pub async fn serve(self, listener: TcpListener, front: Front, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -67,7 +72,7 @@ impl Connections {
                 _ = stop.wait_for(|&stop| stop) => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.take(stream, peer, &router, graceful.watcher()),
+                Ok((stream, peer)) => self.take(stream, peer, &front, graceful.watcher()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(BREATH).await;
@@ -78,23 +83,23 @@ impl Connections {
         graceful.shutdown().await;
     }
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr, router: &Router, watcher: Watcher) {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, front: &Front, watcher: Watcher) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             counter!("ltr_connections_refused_total").increment(1);
             return self.turn_away(stream);
         };
         // Answers are small and complete; waiting for more of them gains nothing.
         let _ = stream.set_nodelay(true);
-        let (connections, router) = (self.clone(), router.clone());
+        let (connections, front) = (self.clone(), front.clone());
         tokio::spawn(async move {
             let _slot = slot;
             let stream = connections.with_write_timeout(stream);
             let Some(tls) = &connections.tls else {
-                return connections.converse(stream, peer, router, watcher).await;
+                return connections.converse(stream, peer, front, watcher).await;
             };
             let handshake = tls.acceptor().accept(stream);
             match tokio::time::timeout(connections.header_timeout, handshake).await {
-                Ok(Ok(stream)) => connections.converse(stream, peer, router, watcher).await,
+                Ok(Ok(stream)) => connections.converse(stream, peer, front, watcher).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
                 Err(_) => tracing::debug!("a client was too slow for TLS"),
             }
@@ -108,17 +113,19 @@ impl Connections {
         Box::pin(stream)
     }
 
-    async fn converse<S>(&self, stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
+    async fn converse<S>(&self, stream: S, peer: SocketAddr, front: Front, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request.map(Body::new))
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
+            .max_buf_size(self.buffer)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             // A client that went away or was too slow; nothing here is wrong.

@@ -1,11 +1,16 @@
 //! `ltr-host`: the gateway, and the tools that use its runtime offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ltr_host::flags::cli as flags;
 use ltr_host::{offline, rollout::client, serve, telemetry, token};
 use settings::Settings;
+
+/// A case of a hundred lawyers is a thousand small allocations, of which glibc's were a quarter of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A usage or configuration error, as clap's own.
 const USAGE: u8 = 2;
@@ -46,6 +51,8 @@ enum Command {
     Inspect(offline::InspectArgs),
     /// Ask or change a running gateway's rollout
     Rollout(client::Args),
+    /// Show or turn the fleet's switches, which a Redis holds
+    Flags(flags::Args),
     /// Make a bearer token
     Token(token::Args),
 }
@@ -53,12 +60,14 @@ enum Command {
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     let settings = match &command {
-        Command::Serve { config, .. } => match Settings::load(config.as_deref(), std::env::vars()) {
-            Ok(settings) => settings,
-            Err(error) => return usage(&error),
-        },
-        // The tools are told by arguments; they log as the defaults say.
-        _ => Settings::default(),
+        Command::Serve { config, .. } => load(config.as_deref()),
+        Command::Flags(args) => load(args.config.as_deref()),
+        // The other tools are told by arguments; they log as the defaults say.
+        _ => Ok(Settings::default()),
+    };
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => return usage(&error),
     };
     if let Command::Serve { print_config: true, .. } = command {
         print!("{}", settings.print());
@@ -75,12 +84,17 @@ fn main() -> ExitCode {
         Command::Bench(args) => offline::bench(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => offline::inspect(&args).map(|()| ExitCode::SUCCESS),
         Command::Rollout(args) => client::run(args),
+        Command::Flags(args) => flags::run(args, &settings),
         Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ltr-host: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn load(config: Option<&Path>) -> Result<Settings, settings::SettingsError> {
+    Settings::load(config, std::env::vars())
 }
 
 fn usage(error: &dyn std::fmt::Display) -> ExitCode {

@@ -1,10 +1,11 @@
 //! Metrics, by the names that dashboards and alerts rely on.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ranking::Evidence;
 
@@ -63,6 +64,10 @@ fn describe() {
         "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
     );
     describe_gauge!(
+        "ltr_model_source_up",
+        "1 while models.source can be read; absent without one"
+    );
+    describe_gauge!(
         "ltr_database_up",
         "1 unless the last attempt to write met a database that was away"
     );
@@ -79,6 +84,16 @@ fn describe() {
         "ltr_breaker_opened_total",
         "Times that a model kept failing and was left alone, by role"
     );
+    describe_gauge!(
+        "ltr_flags_up",
+        "1 while the Redis of flags.redis_url answers; absent without one"
+    );
+    describe_gauge!("ltr_kill_switch", "1 while legacy alone answers");
+    describe_gauge!("ltr_shadow_fraction", "Share of the requests compared in shadow");
+    describe_counter!(
+        "ltr_flags_refused_total",
+        "Looks at Redis that found a value which its flag cannot have, by flag"
+    );
     describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
     describe_gauge!(
         "ltr_hit3",
@@ -92,9 +107,18 @@ fn describe() {
 }
 
 /// Counts an answer and the time it took.
-pub fn answered(route: &str, method: &'static str, status: StatusCode, took: Duration) {
-    let (path, status) = (route.to_owned(), status.as_u16().to_string());
-    histogram!("http_request_duration_seconds", "path" => path, "method" => method, "status" => status).record(took);
+pub fn answered(route: &'static str, method: &'static str, status: StatusCode, took: Duration) {
+    /// The series that were met: looking one up costs less than naming it.
+    static MET: LazyLock<RwLock<HashMap<(&str, &str, u16), Histogram>>> = LazyLock::new(RwLock::default);
+    let key = (route, method, status.as_u16());
+    if let Some(series) = MET.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return series.record(took);
+    }
+    let series = histogram!(
+        "http_request_duration_seconds", "path" => route, "method" => method, "status" => status.as_u16().to_string()
+    );
+    series.record(took);
+    MET.write().unwrap_or_else(PoisonError::into_inner).insert(key, series);
 }
 
 /// Counts a ranking and the time it took: comparing in shadow must not make those wait who are not compared.

@@ -1,11 +1,9 @@
 //! A request from its first byte to its answer: what it is called, and what is said of it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
@@ -63,8 +61,13 @@ pub fn with_current<T>(look: impl FnOnce(&Current) -> T) -> Option<T> {
     CURRENT.try_with(look).ok()
 }
 
-/// Sees a request through: names it, times it, and gives its answer the name.
-pub async fn follow(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+/// Sees a request through: names it, times it, and gives its answer the name. `route` is what metrics call its path.
+pub async fn follow<F: Future<Output = Response>>(
+    gateway: &Gateway,
+    mut request: Request,
+    route: &'static str,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let start = Instant::now();
     let id = RequestId::of(request.headers());
     // Strangers can invent methods; each would be a series of its own.
@@ -73,13 +76,11 @@ pub async fn follow(State(gateway): State<Arc<Gateway>>, mut request: Request, n
         Method::POST => "POST",
         _ => "other",
     };
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let traces = gateway.traces.as_ref();
     let trace = traces.map(|traces| traces.begin(request.headers(), method, route, &id));
     request.extensions_mut().insert(id.clone());
     let answering = async {
-        let response = next.run(request).await;
+        let response = answer(request).await;
         let (status, took) = (response.status(), start.elapsed());
         observe::answered(route, method, status, took);
         tracing::info!(

@@ -9,16 +9,15 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use axum::Json as Answer;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ranking::Schema;
 use serde_json::json;
 
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::json::{Fields, Json};
+use crate::json::{Document, Json, position};
 use crate::models::Model;
 use crate::telemetry::part;
 use crate::{body, ipc};
@@ -28,29 +27,34 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Scores rows with the champion, or the challenger where nothing was promoted.
 ///
 /// # Errors
-/// 422 for a missing or unknown feature, 503 without a model or when it fails.
-pub async fn score(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+/// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
+pub async fn score(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
     let bytes = body::read(body, &gateway.settings.host).await?;
+    if gateway.flags.in_force().killed {
+        return Err(ApiError::unavailable(
+            "kill_switch",
+            "an operator has stopped the models",
+        ));
+    }
     let serving = gateway.models.serving();
     let Some(model) = serving.serves() else {
         return Err(ApiError::unavailable(gateway.models.absence(), "no model is loaded"));
     };
-    if headers
+    if head
+        .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
     {
-        let scores = scores(
-            &gateway,
-            model,
-            arrow_rows(&bytes, &gateway.schema, gateway.settings.host.max_rows)?,
-        )
-        .await?;
+        let max_rows = gateway.settings.host.max_rows;
+        let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema, max_rows))?;
+        let scores = scores(&gateway, model, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
     }
-    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let (rows, one) = json_rows(&json, &gateway.schema)?;
+    let max_depth = gateway.settings.host.max_json_depth;
+    let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway.schema, max_depth))?;
     let scores = scores(&gateway, model, rows).await?;
     Ok(match one {
         true => Answer(json!({ "score": scores[0] })).into_response(),
@@ -78,35 +82,45 @@ async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> R
 /// The rows of a JSON body, and whether it is one without a list around it.
 ///
 /// # Errors
-/// The first value that is not allowed, by its place.
-pub fn json_rows(json: &Json, schema: &Schema) -> Result<(Vec<Vec<f64>>, bool), Invalid> {
-    let fields = Fields::of(json, &["features", "rows"])?;
-    match (fields.optional("features"), fields.optional("rows")) {
-        (Some(row), None) => Ok((vec![features(row, schema).map_err(|e| e.under("features"))?], true)),
-        (None, Some(rows)) => {
-            let rows = rows.array().map_err(|e| e.under("rows"))?.iter().enumerate();
-            let rows = rows.map(|(at, row)| features(row, schema).map_err(|e| e.under(format!("rows[{at}]"))));
-            Ok((rows.collect::<Result<_, _>>()?, false))
+/// 400 for what is no JSON, 422 for the first value that is not allowed, by its place.
+pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<(Vec<Vec<f64>>, bool), ApiError> {
+    let document = Document::parse(body, max_json_depth)?;
+    let json = document.root();
+    let [row, rows] = json.fields(&["features", "rows"])?;
+    match (row.optional(), rows.optional()) {
+        (Some(_), None) => Ok((vec![row.read(|json| features(json, schema))?], true)),
+        (None, Some(_)) => {
+            let read = |(at, row)| features(row, schema).map_err(|e| e.under(format!("[{at}]")));
+            let rows = rows.read(|rows| rows.array()?.enumerate().map(read).collect())?;
+            Ok((rows, false))
         }
-        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"")),
+        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"").into()),
     }
 }
 
 /// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
-pub fn features(json: &Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
-    let mut row = vec![None; schema.len()];
-    for (name, value) in json.object()? {
-        let Some(at) = schema.index_of(name) else {
-            let known = format!("no such feature; the features are {}", schema.names().join(", "));
+pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
+    let names = schema.names();
+    let mut row = vec![f64::NAN; names.len()];
+    let fields = json.object()?;
+    let found = fields.len();
+    for (at, (name, value)) in fields.enumerate() {
+        let Some(at) = position(names, at, name) else {
+            let known = format!("no such feature; the features are {}", names.join(", "));
             return Err(Invalid::new(value, known).under(name));
         };
-        row[at] = Some(value.number_or_missing().map_err(|e| e.under(name))?);
+        row[at] = value.number_or_missing().map_err(|e| e.under(name))?;
     }
-    let absent = |at: usize| Invalid::missing().under(&schema.names()[at]);
-    row.into_iter()
-        .enumerate()
-        .map(|(at, value)| value.ok_or_else(|| absent(at)))
-        .collect()
+    // No name comes twice.
+    if found < names.len() {
+        let has = |name: &String| {
+            json.object()
+                .is_ok_and(|mut fields| fields.any(|(found, _)| found == name))
+        };
+        let absent = names.iter().find(|name| !has(name)).expect("fewer names than features");
+        return Err(Invalid::missing().under(absent));
+    }
+    Ok(row)
 }
 
 /// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).

@@ -46,13 +46,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (gateway, written) = Gateway::open(settings).await?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = listen(&gateway, tls.as_ref(), &stopped).await?;
-    let restoring = gateway.clone();
+    let restoring = Arc::downgrade(&gateway);
     tokio::spawn(async move {
-        if let Err(error) = restoring.restore().await {
+        if let Err(error) = Gateway::restore_when_possible(&restoring).await {
             tracing::error!("the models could not be restored: {error:#}");
         }
-        if let Some(pause) = restoring.settings.models.poll() {
-            models::watch::watch(&restoring, pause);
+        if let Some(gateway) = restoring.upgrade()
+            && let Some(pause) = gateway.settings.models.poll()
+        {
+            models::watch::watch(&gateway, pause);
         }
     });
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
@@ -92,25 +94,25 @@ async fn listen(
 ) -> anyhow::Result<JoinSet<()>> {
     let host = &gateway.settings.host;
     let mut servers = JoinSet::new();
-    let mut serve = async |key: &str, address: SocketAddr, router, tls: Option<&Arc<Tls>>| -> anyhow::Result<String> {
+    let mut serve = async |key: &str, address: SocketAddr, front, tls: Option<&Arc<Tls>>| -> anyhow::Result<String> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("{key}: listening on {address}"))?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);
         let connections = Connections::new(host).with_tls(tls.cloned());
-        servers.spawn(connections.serve(listener, router, stopped.clone()));
+        servers.spawn(connections.serve(listener, front, stopped.clone()));
         Ok(url)
     };
     match host.admin_address() {
         None => {
-            let url = serve("host.listen", host.listen, gateway.router(), tls).await?;
+            let url = serve("host.listen", host.listen, gateway.front(), tls).await?;
             println!("listening on {url}");
         }
         Some(admin) => {
-            let url = serve("host.listen", host.listen, gateway.data_router(), tls).await?;
+            let url = serve("host.listen", host.listen, gateway.data_front(), tls).await?;
             let admin_tls = tls.filter(|_| !admin.ip().is_loopback());
-            let admin = serve("host.admin_listen", admin, gateway.admin_router(), admin_tls).await?;
+            let admin = serve("host.admin_listen", admin, gateway.admin_front(), admin_tls).await?;
             println!("listening on {url}\nfor operators on {admin}");
         }
     }

@@ -106,7 +106,8 @@ impl Outage {
         self.spooled.load(Ordering::Relaxed)
     }
 
-    fn lost(&self, error: &StoreError) {
+    /// Notes a call that met a database that was away.
+    pub fn lost(&self, error: &StoreError) {
         gauge!("ltr_database_up").set(0.0);
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::error!(
@@ -116,7 +117,8 @@ impl Outage {
         }
     }
 
-    fn found(&self) {
+    /// Notes a call that the database answered.
+    pub fn found(&self) {
         gauge!("ltr_database_up").set(1.0);
         if self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(spooled = self.spooled(), "the database is back; the spool is replayed");
@@ -199,27 +201,40 @@ impl Keeper {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        let kept = self.keep(records, spooling).await;
-        let mut outcomes = kept.map(Vec::into_iter);
-        for (count, done) in waiting {
-            let outcome = match &mut outcomes {
-                Ok(outcomes) => Ok(outcomes.take(count).collect()),
-                Err(error) => Err(*error),
-            };
-            // A caller that stopped waiting has nobody to tell.
-            let _ = done.send(outcome);
+        let records = Arc::new(records);
+        match self.keep(&records, spooling).await {
+            // One of them is to blame, and none of the others is to be lost for it.
+            Err(NotKept::Failed) if waiting.len() > 1 => {
+                let mut rest = records.as_slice();
+                for (count, done) in waiting {
+                    let (own, others) = rest.split_at(count);
+                    rest = others;
+                    let _ = done.send(self.keep(&Arc::new(own.to_vec()), spooling).await);
+                }
+            }
+            kept => {
+                let mut outcomes = kept.map(Vec::into_iter);
+                for (count, done) in waiting {
+                    let outcome = match &mut outcomes {
+                        Ok(outcomes) => Ok(outcomes.take(count).collect()),
+                        Err(error) => Err(*error),
+                    };
+                    // A caller that stopped waiting has nobody to tell.
+                    let _ = done.send(outcome);
+                }
+            }
         }
     }
 
     /// Writes to the database; to the spool while something waits there, so that the order stays, and when the
     /// database is away.
-    async fn keep(&self, records: Vec<Record>, spooling: bool) -> Kept {
+    async fn keep(&self, records: &Arc<Vec<Record>>, spooling: bool) -> Kept {
         if records.is_empty() {
             // Somebody waits for what was handed over before.
             return Ok(Vec::new());
         }
         if !spooling {
-            match self.store.append(&records).await {
+            match self.store.append(records).await {
                 Ok(outcomes) => {
                     self.outage.found();
                     return Ok(outcomes);
@@ -236,6 +251,7 @@ impl Keeper {
             }
         }
         let outcomes = vec![Appended::Stored; records.len()];
+        let records = records.clone();
         match self.with_spool(move |spool| spool.append(&records)).await {
             Ok(()) => Ok(outcomes),
             Err(SpoolError::Full { .. }) => Err(NotKept::SpoolFull),

@@ -62,6 +62,8 @@ pub(crate) const CLIENT_TOKEN: &str = "client.token";
 pub(crate) const TELEMETRY: &str = "telemetry.";
 pub(crate) const SENTRY_DSN: &str = "telemetry.sentry_dsn";
 pub(crate) const DATABASE_URL: &str = "database.url";
+pub(crate) const DATABASE_CA_FILE: &str = "database.ca_file";
+pub(crate) const REDIS_URL: &str = "flags.redis_url";
 
 const SHARE: Rule = Number(0.0, 1.0);
 const HOURS: Rule = Whole(1, 8760);
@@ -74,6 +76,7 @@ const MILLISECONDS: Rule = Between(0.0, 60_000.0);
 const TIMEOUT: Rule = Whole(100, 3_600_000);
 const PATH: Rule = Text("a path, absolute or from the working directory");
 const SALT: Rule = Text("text that no other sampler uses");
+const REDIS_KEY: Rule = Text("the name of a key");
 
 /// In the order they are printed; a section comes before its sub-sections, as TOML wants it.
 pub(crate) const SECTIONS: &[Section] = &[
@@ -143,6 +146,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 Words("sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB"),
             ),
             key(
+                "ca_file",
+                "Authorities (PEM) by which a PostgreSQL server must show that it is the host in the URL, beside the system's; the connection is encrypted then. Empty: encrypted if the server offers it, by whoever answers.",
+                Words("empty, or a path; only with a postgres:// URL"),
+            ),
+            key(
                 "max_connections",
                 "Most connections that a program keeps open.",
                 Whole(2, 1000),
@@ -170,6 +178,17 @@ pub(crate) const SECTIONS: &[Section] = &[
         keys: &[
             key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
             key(
+                "source",
+                "Where else they are published, in ltr/{version}/ below it; a version comes from there to models.dir, this gateway's own then. Credentials, region and endpoint of S3: AWS_* in the environment.",
+                Words("empty, or s3://BUCKET[/PREFIX], or file:///PATH"),
+            ),
+            key(
+                "max_download_mb",
+                "Largest version that is taken from there, all its files together, in MiB.",
+                Whole(1, 65_536),
+            ),
+            key("download_seconds", "How long that may take.", Whole(1, 3_600)),
+            key(
                 "trusted_keys",
                 "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP.",
                 PATH,
@@ -196,7 +215,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             key(
                 "poll_seconds",
-                "How often the directory is searched for a newer model, beside POST /models/notify; 0 never.",
+                "How often the directory and the source are searched for a newer model, beside POST /models/notify; 0 never.",
                 Whole(0, 86_400),
             ),
             key(
@@ -391,11 +410,18 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "client",
         about: "How ltr-trainer (simulate, publish) and ltr-host rollout call a gateway.",
-        keys: &[key(
-            "token",
-            "The bearer token they show: simulate needs the roles ingest and rank, the others admin. Secret.",
-            Words("empty, or 16 to 256 printable ASCII characters without spaces"),
-        )],
+        keys: &[
+            key(
+                "token",
+                "The bearer token they show: simulate needs the roles ingest and rank, the others admin. Secret.",
+                Words("empty, or 16 to 256 printable ASCII characters without spaces"),
+            ),
+            key(
+                "ca_file",
+                "Authorities (PEM) that they trust a gateway by which speaks https; empty: the system's.",
+                Words("empty, or a path"),
+            ),
+        ],
     },
     Section {
         name: "shadow",
@@ -403,6 +429,38 @@ pub(crate) const SECTIONS: &[Section] = &[
         keys: &[
             key("fraction", "Share of the requests.", SHARE),
             key("salt", "Salt of the sampling hash.", SALT),
+        ],
+    },
+    Section {
+        name: "flags",
+        about: "The operator's switches. In a Redis they are the whole fleet's: `ltr-host flags`. While it is away, its last word counts.",
+        keys: &[
+            key(
+                "kill_switch",
+                "Legacy alone answers: no model serves or is compared, whatever Redis says.",
+                Flag,
+            ),
+            key(
+                "redis_url",
+                "The Redis that holds the fleet's kill switch and shadow fraction; empty: none. A password in it is secret.",
+                Words("empty, or redis://[USER:PASSWORD@]HOST[:PORT][/NUMBER], with TLS rediss://"),
+            ),
+            key("poll_ms", "How often it is asked.", Whole(50, 60_000)),
+            key(
+                "kill_switch_key",
+                "Key of on (or true, 1) or off (or false, 0). It is off until it is turned on, and on until it is turned off, even if its value is lost.",
+                REDIS_KEY,
+            ),
+            key(
+                "shadow_fraction_key",
+                "Key of a number, 0 to 1; without a value shadow.fraction counts.",
+                REDIS_KEY,
+            ),
+            key(
+                "file",
+                "Keeps Redis's last word for a start while it is away; this gateway's own.",
+                PATH,
+            ),
         ],
     },
     Section {
@@ -542,7 +600,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             key(
                 "notify_url",
                 "Called after a publication; empty calls nobody.",
-                Words("empty, or http://HOST[:PORT]/PATH"),
+                Words("empty, or http[s]://HOST[:PORT]/PATH"),
             ),
         ],
     },

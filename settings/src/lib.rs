@@ -6,21 +6,25 @@
 mod access;
 mod database;
 mod error;
+mod flags;
 mod keys;
 mod load;
 mod model;
 mod print;
 mod telemetry;
+mod url;
 mod validate;
 
 pub use access::{Access, Role, Token};
-pub use database::{Database, DatabaseUrl};
+pub use database::Database;
 pub use error::SettingsError;
+pub use flags::Flags;
 pub use model::{
     Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
     Tls, Train,
 };
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
+pub use url::SecretUrl;
 
 #[cfg(test)]
 mod tests;

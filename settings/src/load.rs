@@ -5,8 +5,8 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
-use crate::database::without_password;
 use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
+use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
 /// No configuration is near this size; what is larger is some other file.

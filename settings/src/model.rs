@@ -11,7 +11,7 @@ use ranking::weights::{DEFAULT_PRESET, DEFAULT_PRESETS};
 use ranking::{Criteria, Fairness, Presets, Schema, Windows};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Access, Database, Log, Telemetry};
+use crate::{Access, Database, Flags, Log, Telemetry};
 
 /// Everything that can be configured. `Default` runs both programs embedded, with no server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub struct Settings {
     pub access: Access,
     pub client: Client,
     pub shadow: Shadow,
+    pub flags: Flags,
     pub privacy: Privacy,
     pub rollout: Rollout,
     pub lake: Lake,
@@ -85,6 +86,10 @@ impl Default for Ranking {
 pub struct Models {
     /// Artefacts lie in `{dir}/ltr/{version}/`.
     pub dir: PathBuf,
+    /// Empty: `dir` alone.
+    pub source: String,
+    pub max_download_mb: u32,
+    pub download_seconds: u32,
     /// The public keys of who may publish: `{name}.pub` trusted, `{name}.revoked` no longer.
     pub trusted_keys: PathBuf,
     pub allow_unsigned: bool,
@@ -98,6 +103,16 @@ pub struct Models {
 }
 
 impl Models {
+    /// Whether `source` is empty, or a URL of S3 or of a directory.
+    pub(crate) fn has_usable_source(&self) -> bool {
+        let plain = |rest: &str| !rest.contains(['?', '#', '@', ':']);
+        match self.source.split_once("://") {
+            Some(("s3", rest)) => plain(rest) && !rest.is_empty() && !rest.starts_with('/'),
+            Some(("file", rest)) => plain(rest) && rest.starts_with('/'),
+            _ => self.source.is_empty(),
+        }
+    }
+
     /// How often the directory is looked at; `None`: never.
     pub fn poll(&self) -> Option<Duration> {
         (self.poll_seconds > 0).then(|| Duration::from_secs(self.poll_seconds.into()))
@@ -108,6 +123,9 @@ impl Default for Models {
     fn default() -> Models {
         Models {
             dir: "var/models".into(),
+            source: String::new(),
+            max_download_mb: 256,
+            download_seconds: 60,
             trusted_keys: "var/keys/trusted".into(),
             allow_unsigned: false,
             max_component_mb: 64,
@@ -247,6 +265,8 @@ impl Tls {
 pub struct Client {
     /// Empty: calls go without one.
     pub token: Secret,
+    /// Empty: the authorities of the system.
+    pub ca_file: PathBuf,
 }
 
 /// Where the gateway takes "now" from.

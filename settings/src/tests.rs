@@ -187,6 +187,12 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "sqlite://PATH or postgres://USER",
         ),
         (
+            "[database]\nca_file = \"ca.pem\"",
+            "database.ca_file",
+            "\"ca.pem\"",
+            "only with a postgres:// URL",
+        ),
+        (
             "[database]\nmax_connections = 1",
             "database.max_connections",
             "1",
@@ -202,8 +208,45 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "[publish]\nnotify_url = \"ftp://h\"",
             "publish.notify_url",
             "\"ftp://h\"",
-            "http://",
+            "http[s]://",
         ),
+        (
+            "[publish]\nnotify_url = \"https:///x\"",
+            "publish.notify_url",
+            "\"https:///x\"",
+            "http[s]://",
+        ),
+        (
+            "[models]\nsource = \"gs://bucket\"",
+            "models.source",
+            "\"gs://bucket\"",
+            "s3://BUCKET",
+        ),
+        (
+            "[models]\nsource = \"file://relative\"",
+            "models.source",
+            "\"file://relative\"",
+            "file:///PATH",
+        ),
+        (
+            "[flags]\nredis_url = \"http://h\"",
+            "flags.redis_url",
+            "\"http://h\"",
+            "redis://",
+        ),
+        (
+            "[flags]\nredis_url = \"redis://h:port\"",
+            "flags.redis_url",
+            "\"redis://h:<hidden>\"",
+            "rediss://",
+        ),
+        (
+            "[flags]\nkill_switch_key = \"\"",
+            "flags.kill_switch_key",
+            "\"\"",
+            "the name of a key",
+        ),
+        ("[flags]\npoll_ms = 0", "flags.poll_ms", "0", "an integer, 50 to 60000"),
         (
             "[rollout.criteria]\nconfidence = 1",
             "rollout.criteria.confidence",
@@ -535,6 +578,36 @@ fn a_password_in_a_url_is_never_shown() {
             assert!(said.contains("database.") && said.contains("<hidden>"), "{said}");
             assert!(!said.contains("s-word"), "{said}");
         }
+    }
+}
+
+#[test]
+fn a_redis_is_named_with_or_without_a_password_which_is_never_shown() {
+    for url in [
+        "redis://db",
+        "redis://db:6380/2",
+        "rediss://[::1]",
+        "redis://:pas-s-word@db",
+        "rediss://ltr:pas-s-word@db:6380/0",
+    ] {
+        let settings = load("", &[("LTR_FLAGS__REDIS_URL", url)]).unwrap();
+        assert_eq!(settings.flags.redis_url.expose(), url);
+        let shown = format!("{settings:?} {}", settings.print());
+        assert!(!shown.contains("s-word"), "{shown}");
+        if url.contains('@') {
+            assert_eq!(refused(&settings.print(), &[]).0, "flags.redis_url");
+        }
+    }
+    for wrong in [
+        "redis://pas-s-word@db",
+        "redis://:pas-s-word@",
+        "redis://:pas-s-word@db/first",
+        "redis://:pas-s-word@db/#insecure",
+        "valkey://:pas-s-word@db",
+    ] {
+        let error = load("", &[("LTR_FLAGS__REDIS_URL", wrong)]).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(said.contains("flags.redis_url") && !said.contains("s-word"), "{said}");
     }
 }
 

@@ -3,7 +3,11 @@ use std::path::Path;
 
 use ranking::{Presets, Schema};
 
-use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_URL, PARAMS, PRESETS, Rule, SECTIONS, SENTRY_DSN};
+use crate::keys::{
+    self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule, SECTIONS,
+    SENTRY_DSN,
+};
+use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
 /// Said of [`Secret::HIDDEN`].
@@ -79,16 +83,29 @@ impl Settings {
     }
 
     fn check_urls(&self) -> Result<(), Wrong> {
-        let url = &self.database.url;
-        if !url.is_usable() {
-            return Err(by_rule(DATABASE_URL, &url.shown()));
+        let urls = [
+            (DATABASE_URL, &self.database.url, self.database.has_usable_url()),
+            (REDIS_URL, &self.flags.redis_url, self.flags.has_usable_url()),
+        ];
+        for (key, url, usable) in urls {
+            if !usable {
+                return Err(by_rule(key, &url.shown()));
+            }
+            if url.expose().contains(Secret::HIDDEN) {
+                let allowed = format!("{}; {NOT_THE_SECRET}", rule_text(key));
+                return Err(wrong(key, format!("{url:?}"), allowed));
+            }
         }
-        if url.expose().contains(Secret::HIDDEN) {
-            let allowed = format!("{}; {NOT_THE_SECRET}", rule_text(DATABASE_URL));
-            return Err(wrong(DATABASE_URL, format!("{url:?}"), allowed));
+        if let Some(file) = self.database.ca_file()
+            && self.database.url.expose().starts_with("sqlite:")
+        {
+            return Err(by_rule(DATABASE_CA_FILE, &file.display().to_string()));
+        }
+        if !self.models.has_usable_source() {
+            return Err(by_rule("models.source", &without_password(&self.models.source)));
         }
         let url = &self.publish.notify_url;
-        let host = url.strip_prefix("http://");
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         if !url.is_empty() && host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
             return Err(by_rule("publish.notify_url", url));
         }

@@ -1,5 +1,3 @@
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
@@ -13,7 +11,8 @@ use crate::{Appended, HistoryEntry, Record, RolloutState, StoreError};
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError>;
-    async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError>;
+    /// Pairs of a case and a lawyer, some perhaps twice.
+    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError>;
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError>;
     async fn rollout(&self) -> Result<RolloutState, StoreError>;
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError>;

@@ -11,6 +11,8 @@ pub enum StoreError {
     Url { problem: String },
     #[error("database.url: cannot make the folder {}: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("database.ca_file: {}: {source}", file.display())]
+    Authorities { file: PathBuf, source: std::io::Error },
     /// `place` is the file, or the server and its database.
     #[error("database.url: cannot open {place}: {source}")]
     Open { place: String, source: sqlx::Error },
@@ -62,7 +64,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Whether what a statement met may pass by itself.
-fn passes(error: &sqlx::Error) -> bool {
+pub(crate) fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     let error = match error {
         // A connection that broke in the middle of an answer shows as a breach of the protocol.

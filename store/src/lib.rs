@@ -20,8 +20,9 @@ mod records;
 mod spool;
 mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,27 @@ pub use spool::{Spool, SpoolError};
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
+}
+
+/// Where a database is: for a database of which only the URL matters, the URL.
+#[derive(Clone, Copy)]
+pub struct Address<'a> {
+    pub url: &'a str,
+    /// The authorities (PEM) by which a PostgreSQL server must show that it is the URL's, beside those of the system;
+    /// the connection is encrypted then. `None`: it is if the server offers it, and nobody asks whose server it is.
+    pub ca_file: Option<&'a Path>,
+}
+
+impl<'a> From<&'a str> for Address<'a> {
+    fn from(url: &'a str) -> Address<'a> {
+        Address { url, ca_file: None }
+    }
+}
+
+impl<'a> From<&'a String> for Address<'a> {
+    fn from(url: &'a String) -> Address<'a> {
+        Address::from(url.as_str())
+    }
 }
 
 /// How much of a database one program may use.
@@ -63,7 +85,7 @@ impl Default for Limits {
 }
 
 impl Store {
-    /// Opens the database that `url` names, with default limits, and brings its tables up to date.
+    /// Opens the database that `address` names, with default limits, and brings its tables up to date.
     ///
     /// `sqlite://` and a path, relative to the working directory unless it begins with `/`: the file and its folder
     /// are made where they are missing. `postgres://USER[:PASSWORD]@HOST[:PORT]/DB`: the database must exist, and
@@ -73,22 +95,41 @@ impl Store {
     /// # Errors
     /// [`StoreError::Url`] for any other kind of URL, [`StoreError::Open`] when the database cannot be opened,
     /// [`StoreError::Migrate`] when its tables come from a newer program.
-    pub async fn open(url: &str) -> Result<Store, StoreError> {
-        Store::open_with(url, Limits::default()).await
+    pub async fn open(address: impl Into<Address<'_>>) -> Result<Store, StoreError> {
+        Store::open_with(address, Limits::default()).await
     }
 
     /// As [`Store::open`], with limits.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub async fn open_with(url: &str, limits: Limits) -> Result<Store, StoreError> {
-        let backend: Arc<dyn Backend> = match url.split_once("://") {
+    pub async fn open_with(address: impl Into<Address<'_>>, limits: Limits) -> Result<Store, StoreError> {
+        let address = address.into();
+        let backend: Arc<dyn Backend> = match address.url.split_once("://") {
             Some(("sqlite", path)) => Arc::new(sqlite::Sqlite::open(path, limits).await?),
-            Some(("postgres" | "postgresql", _)) => Arc::new(postgres::Postgres::open(url, limits).await?),
+            Some(("postgres" | "postgresql", _)) => Arc::new(postgres::Postgres::open(address, limits).await?),
             Some(_) => return Err(wrong_url("it is another kind of URL")),
             None => return Err(wrong_url("it is no URL")),
         };
         Ok(Store { backend })
+    }
+
+    /// As [`Store::open_with`], for a program that can do without the database for a while: a PostgreSQL server that is
+    /// away is no error. The first call that finds it back brings its tables up to date; every call before is
+    /// [`StoreError::Unavailable`].
+    ///
+    /// # Errors
+    /// As [`Store::open`]: a file that cannot be opened, a server that is there and refuses the user or the database,
+    /// or does not show that it is the one that is meant.
+    pub async fn open_later(address: impl Into<Address<'_>>, limits: Limits) -> Result<Store, StoreError> {
+        let address = address.into();
+        if !matches!(address.url.split_once("://"), Some(("postgres" | "postgresql", _))) {
+            return Store::open_with(address, limits).await;
+        }
+        let backend = postgres::Postgres::open_later(address, limits).await?;
+        Ok(Store {
+            backend: Arc::new(backend),
+        })
     }
 
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one
@@ -100,9 +141,13 @@ impl Store {
         self.backend.append(records).await
     }
 
-    /// Every lawyer that any impression of the case has shown.
-    pub async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-        self.backend.shown(case_id).await
+    /// Every lawyer that any impression of each of these cases has shown; a case without any is left out.
+    pub async fn shown(&self, cases: &[Uuid]) -> Result<HashMap<Uuid, HashSet<String>>, StoreError> {
+        let mut shown: HashMap<Uuid, HashSet<String>> = HashMap::new();
+        for (case_id, lawyer_id) in self.backend.shown(cases).await? {
+            shown.entry(case_id).or_default().insert(lawyer_id);
+        }
+        Ok(shown)
     }
 
     /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id.

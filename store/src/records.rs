@@ -7,13 +7,14 @@ use ranking::events::{Body, Event};
 use ranking::features::Schema;
 use ranking::verdict::ShadowRow;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::StoreError;
 
-/// One thing to be kept.
-#[derive(Clone, Debug)]
+/// One thing to be kept. As JSON it can be read again, to the last bit.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Record {
     Event(Event),
     Shadow(ShadowRecord),
@@ -31,14 +32,7 @@ impl Record {
         }
     }
 
-    /// The record as JSON; reading that gives this record again, to the last bit.
-    pub(crate) fn to_json(&self) -> Value {
-        match self {
-            Record::Event(event) => json!({ "event": event.to_json() }),
-            Record::Shadow(shadow) => json!({ "shadow": shadow }),
-        }
-    }
-
+    /// Reads the JSON of a record.
     pub(crate) fn from_json(value: &Value) -> Result<Record, StoreError> {
         if let Some(payload) = value.get("event") {
             let event_id = payload["event_id"].as_str().unwrap_or_default();
@@ -80,9 +74,14 @@ pub struct ShadowRecord {
 }
 
 impl ShadowRecord {
-    /// The key of a lawyer's row: it follows from the request's, so that a retry is the same row.
+    /// The key of a lawyer's row: it follows from the request's, so that a retry is the same row. One half is the
+    /// request's, so that the rows of a request are neighbours in the index: as many pages of it are written as the
+    /// rows fill, instead of one a row.
     pub(crate) fn shadow_id(&self, row: &ShadowRow) -> Uuid {
-        Uuid::new_v5(&self.request_id, row.lawyer_id.as_bytes())
+        let hash = Uuid::new_v5(&self.request_id, row.lawyer_id.as_bytes());
+        let mut id = *self.request_id.as_bytes();
+        id[8..].copy_from_slice(&hash.as_bytes()[8..]);
+        uuid::Builder::from_custom_bytes(id).into_uuid()
     }
 }
 

@@ -226,8 +226,8 @@ fn recovered(path: PathBuf) -> Result<Option<Spooled>, SpoolError> {
 }
 
 fn line(records: &[Record]) -> String {
-    let values: Vec<serde_json::Value> = records.iter().map(Record::to_json).collect();
-    let body = format!("{} {}", records.len(), serde_json::Value::Array(values));
+    let json = serde_json::to_string(records).expect("records have texts and finite numbers alone");
+    let body = format!("{} {json}", records.len());
     format!("{} {body}\n", checksum(body.as_bytes()))
 }
 

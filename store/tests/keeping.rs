@@ -242,10 +242,13 @@ async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_ot
         click(4, 5, day(1), "adv_5"),
     ];
     store.append(&events.map(Record::Event)).await.unwrap();
-    let mut shown: Vec<String> = store.shown(Uuid::from_u128(5)).await.unwrap().into_iter().collect();
-    shown.sort();
-    assert_eq!(shown, ["adv_1", "adv_2", "adv_3"]);
-    assert!(store.shown(Uuid::from_u128(7)).await.unwrap().is_empty());
+    let (case, unknown) = (Uuid::from_u128(5), Uuid::from_u128(7));
+    let shown = store.shown(&[unknown, case]).await.unwrap();
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    let mut lawyers: Vec<&String> = shown[&case].iter().collect();
+    lawyers.sort();
+    assert_eq!(lawyers, ["adv_1", "adv_2", "adv_3"]);
+    assert!(store.shown(&[]).await.unwrap().is_empty());
 }
 
 async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
@@ -411,7 +414,8 @@ async fn a_large_batch_is_kept_whole(database: Database) {
     }
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 9]);
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Duplicate; 9]);
-    assert_eq!(store.shown(Uuid::from_u128(5)).await.unwrap().len(), 10_000);
+    let case = Uuid::from_u128(5);
+    assert_eq!(store.shown(&[case]).await.unwrap()[&case].len(), 10_000);
     assert_eq!(store.label_shadow(&[], day(1)).await.unwrap(), 30_000);
     let cases = store.shadow_cases(VERSION, day(1)).await.unwrap();
     let ranks = cases[2].rows.iter().map(|row| row.rank_legacy);

@@ -69,7 +69,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_used_again_later(
         let error = store.append(&[click(2)]).await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-        assert!(store.shown(Uuid::from_u128(5)).await.unwrap_err().is_unavailable());
+        assert!(store.shown(&[Uuid::from_u128(5)]).await.unwrap_err().is_unavailable());
     }
     server.resume();
     append_at_last(&store, click(2)).await;
@@ -103,4 +103,37 @@ async fn a_server_that_is_not_there_or_refuses_is_named_without_the_password() {
     check(Store::open(&url).await.unwrap_err(), place, "refused");
     let error = store.append(&[click(1)]).await.unwrap_err();
     check(error, "unavailable", "");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_can_be_opened_later_and_nobody_waits_for_another_call_meanwhile() {
+    let mut server = Postgres::start();
+    let url = server.database();
+    let limits = Limits {
+        max_connections: 2,
+        timeout: Duration::from_millis(500),
+    };
+    server.pause();
+    let store = Store::open_later(&url, limits).await.unwrap();
+    let start = Instant::now();
+    let calls: Vec<_> = (0..20)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { store.append(&[click(id)]).await.unwrap_err() })
+        })
+        .collect();
+    for call in calls {
+        let error = call.await.unwrap();
+        assert!(error.is_unavailable(), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    server.resume();
+    append_at_last(&store, click(1)).await;
+
+    server.crash();
+    let store = Store::open_later(&url, limits).await.unwrap();
+    assert!(store.rollout().await.unwrap_err().is_unavailable());
+    server.go_on();
+    append_at_last(&store, click(2)).await;
+    assert_eq!(ids(&store).await, [1, 2]);
 }

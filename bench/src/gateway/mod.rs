@@ -4,9 +4,11 @@
 //! which does nothing but answer, says what is left for a request on this machine at most. Subjects take turns within a
 //! round, medians over the rounds are reported.
 
+mod ingest;
 mod load;
 mod report;
 mod sites;
+mod swaps;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,12 +37,31 @@ pub struct GatewayArgs {
     /// The Python that has FastAPI, uvicorn and LightGBM (`make setup-bench`)
     #[arg(long, default_value = ".tools/bin/python", value_name = "PATH")]
     python: PathBuf,
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
+    parts: Vec<Part>,
     /// Where the JSON report goes
     #[arg(long, default_value = "target/bench/gateway.json")]
     output: PathBuf,
     /// Print the JSON report instead of the tables
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The gateway, FastAPI and nginx
+    Peers,
+    /// With none, some and all requests compared in shadow
+    Shadow,
+    /// With a new model a second
+    Swaps,
+    /// Events on SQLite and on PostgreSQL
+    Ingest,
+}
+
+impl Part {
+    const ALL: [Part; 4] = [Part::Peers, Part::Shadow, Part::Swaps, Part::Ingest];
 }
 
 /// What is asked for.
@@ -73,8 +94,14 @@ impl GatewayArgs {
         let work = tempfile::tempdir()?;
         let bench = Bench::new(self, work.path())?;
         let mut report = Report::default();
-        bench.side_by_side(&mut report)?;
-        bench.shadows(&mut report)?;
+        for part in Part::ALL.into_iter().filter(|part| self.parts.contains(part)) {
+            match part {
+                Part::Peers => bench.side_by_side(&mut report)?,
+                Part::Shadow => bench.shadows(&mut report)?,
+                Part::Swaps => bench.swaps(&mut report)?,
+                Part::Ingest => bench.ingest(&mut report)?,
+            }
+        }
         report.write(&self.output)?;
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&report.to_json())?),
@@ -88,6 +115,8 @@ struct Bench<'a> {
     args: &'a GatewayArgs,
     work: &'a Path,
     home: Home,
+    /// LightGBM's text, and the file that has it.
+    text: String,
     model: PathBuf,
     features: Vec<String>,
 }
@@ -107,6 +136,7 @@ impl<'a> Bench<'a> {
             args,
             work,
             home: Home::new(home, &component, &features)?,
+            text,
             model,
             features,
         };

@@ -15,6 +15,8 @@ pub struct Measured {
     pub case: String,
     pub load: Load,
     pub resident_bytes: f64,
+    /// What the load counts.
+    unit: &'static str,
 }
 
 impl Measured {
@@ -24,13 +26,22 @@ impl Measured {
             case: case.to_owned(),
             load,
             resident_bytes,
+            unit: "requests a second",
+        }
+    }
+
+    /// As [`Measured::new`], of a load that counts events.
+    pub fn of_events(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
+        Measured {
+            unit: "events a second",
+            ..Measured::new(subject, case, load, resident_bytes)
         }
     }
 
     /// Metric, value, unit, and whether more is better.
     fn figures(&self) -> [(&'static str, f64, &'static str, bool); 5] {
         [
-            ("requests a second", self.load.per_second, "1/s", true),
+            (self.unit, self.load.per_second, "1/s", true),
             ("p50", self.load.p50, "ms", false),
             ("p95", self.load.p95, "ms", false),
             ("p99", self.load.p99, "ms", false),
@@ -103,7 +114,7 @@ impl Report {
         let header = [
             "case",
             "subject",
-            "requests a second",
+            "a second",
             "p50, ms",
             "p95, ms",
             "p99, ms",
@@ -115,10 +126,15 @@ impl Report {
             case,
             load,
             resident_bytes,
+            unit,
         } in &self.measured
         {
             let times = [load.p50, load.p95, load.p99].map(|ms| format!("{ms:.2}"));
-            let mut cells = vec![case.clone(), subject.clone(), format!("{:.0}", load.per_second)];
+            let mut cells = vec![
+                case.clone(),
+                subject.clone(),
+                format!("{:.0} {}", load.per_second, unit.trim_end_matches(" a second")),
+            ];
             cells.extend(times);
             cells.push(format!("{:.0}", resident_bytes / 1e6));
             figures.add_row(cells);

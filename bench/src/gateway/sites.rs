@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, Golden, Manifest};
 use runtime::{CONTRACT_VERSION, Engine, Limits, Output, Window};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Carried inside the program, so that it runs from anywhere.
 const SERVICE: &str = include_str!("../../service.py");
@@ -50,6 +50,27 @@ impl Site {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Posts JSON, and takes nothing but a 2xx.
+    ///
+    /// # Errors
+    /// Nobody answers, or with another status.
+    pub fn post(&self, path: &str, token: &str, body: &Value) -> Result<()> {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 2"), "POST {path}: {answer}");
+        Ok(())
     }
 
     /// Resident memory of the process and its children, in bytes.
@@ -94,6 +115,7 @@ fn free_address() -> Result<SocketAddr> {
 pub struct Home {
     dir: PathBuf,
     programs: PathBuf,
+    key: SigningKey,
     /// What callers show, and the entry that lets them in.
     pub token: String,
     entry: String,
@@ -104,11 +126,36 @@ impl Home {
     pub fn new(dir: PathBuf, component: &[u8], features: &[String]) -> Result<Home> {
         let key: SigningKey = keys::generate_key()?;
         keys::write_verifying_key(&dir.join("var/keys/trusted/benchmark.pub"), &key.verifying_key())?;
+        let programs = std::env::current_exe()?;
+        let programs = programs.parent().context("a program lies in a directory")?.to_owned();
+        let made = Command::new(programs.join("ltr-host"))
+            .args(["token", "benchmark"])
+            .args(["--role", "rank", "--role", "admin", "--role", "ingest"])
+            .output()
+            .context("ltr-host is missing: `make build` makes it")?;
+        let made = String::from_utf8(made.stdout)?;
+        let (token, entry) = made
+            .trim_end()
+            .split_once('\n')
+            .context("`ltr-host token` gave no entry")?;
+        let home = Home {
+            dir,
+            programs,
+            key,
+            token: token.to_owned(),
+            entry: entry.to_owned(),
+        };
+        home.publish("benchmark", component, features)?;
+        Ok(home)
+    }
+
+    /// Publishes one more.
+    pub fn publish(&self, version: &str, component: &[u8], features: &[String]) -> Result<()> {
         let row = vec![0.5; features.len()];
         let scorer = Engine::new(Limits::default())?.load(component)?;
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
-            version: "benchmark".into(),
+            version: version.into(),
             contract_version: CONTRACT_VERSION.into(),
             feature_names: features.to_vec(),
             training_window: Window {
@@ -126,36 +173,25 @@ impl Home {
             },
         };
         let files: &[(&str, &[u8])] = &[(artefact::SCORER, component)];
-        artefact::publish(&dir.join("var/models/ltr"), files, manifest, &key)?;
-        let programs = std::env::current_exe()?;
-        let programs = programs.parent().context("a program lies in a directory")?.to_owned();
-        let made = Command::new(programs.join("ltr-host"))
-            .args(["token", "benchmark", "--role", "rank", "--role", "admin"])
-            .output()
-            .context("ltr-host is missing: `make build` makes it")?;
-        let made = String::from_utf8(made.stdout)?;
-        let (token, entry) = made
-            .trim_end()
-            .split_once('\n')
-            .context("`ltr-host token` gave no entry")?;
-        Ok(Home {
-            dir,
-            programs,
-            token: token.to_owned(),
-            entry: entry.to_owned(),
-        })
+        artefact::publish(&self.dir.join("var/models/ltr"), files, manifest, &self.key)?;
+        Ok(())
     }
 
-    /// A gateway whose model ranks every request, and so many of them in shadow, too.
-    pub fn gateway(&self, shadow: f64) -> Result<Site> {
+    /// A gateway with these settings, as environment variables.
+    pub fn start(&self, settings: &[(&str, String)]) -> Result<Site> {
         let address = free_address()?;
         let mut command = self.program("ltr-host");
         command
             .arg("serve")
             .env("LTR_HOST__LISTEN", address.to_string())
             .env("LTR_ACCESS__TOKENS", format!("[{}]", self.entry))
-            .env("LTR_SHADOW__FRACTION", shadow.to_string());
-        let site = Site::start(command, address, &self.dir.join("gateway.log"))?;
+            .envs(settings.iter().map(|(name, value)| (name, value)));
+        Site::start(command, address, &self.dir.join("gateway.log"))
+    }
+
+    /// A gateway whose model ranks every request, and so many of them in shadow, too.
+    pub fn gateway(&self, shadow: f64) -> Result<Site> {
+        let site = self.start(&[("LTR_SHADOW__FRACTION", shadow.to_string())])?;
         let mut weight = self.program("ltr-host");
         weight.args(["rollout", "weight", "100", "--url", &site.url("")]);
         let output = weight.output()?;

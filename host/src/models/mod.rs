@@ -2,10 +2,13 @@
 
 mod breaker;
 mod load;
+mod pace;
 mod revoke;
+mod source;
 pub mod watch;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +21,8 @@ use tokio::sync::Semaphore;
 
 pub use breaker::{Breaker, BreakerFacts, Position};
 pub use load::{Load, Loader, Refusal, Trigger};
+use pace::{CUT_OFF, Pace};
+pub use source::Source;
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
 pub const GRACE: Duration = Duration::from_millis(20);
@@ -34,6 +39,7 @@ pub struct Model {
     /// For each column of the component, where in the schema it is.
     pub columns: Vec<usize>,
     breaker: Breaker,
+    pace: Pace,
     /// Calls of this component that may run at once: more than the processors would only slow each other, and
     /// one model's calls never wait for another's.
     turns: Arc<Semaphore>,
@@ -49,6 +55,7 @@ impl Model {
             signed_by: None,
             columns,
             breaker: Breaker::default(),
+            pace: Pace::default(),
             turns: Arc::new(Semaphore::new(processors)),
         }
     }
@@ -112,6 +119,8 @@ pub struct LoadedModel {
 /// The models of this gateway.
 #[derive(Default)]
 pub struct Models {
+    /// Whether the database has not said yet who is to serve.
+    pub(crate) unknown: AtomicBool,
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
     loads: Mutex<VecDeque<Load>>,
@@ -191,7 +200,9 @@ impl Models {
 
     /// Why LTR cannot answer when no model is usable.
     pub fn absence(&self) -> &'static str {
-        if self.refused().is_empty() {
+        if self.unknown.load(Ordering::Relaxed) {
+            "database"
+        } else if self.refused().is_empty() {
             "no_model"
         } else {
             "model_refused"
@@ -281,30 +292,67 @@ impl Models {
         }
     }
 
+    /// In place where the component is known to be quick, else on a thread that may be kept busy.
     async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
-        let turn = tokio::time::timeout_at(until.into(), model.turns.clone().acquire_owned());
+        let rows = values.len() / model.columns.len().max(1);
+        let outcome = match model.call_in_place(rows, &values) {
+            Some(outcome) => outcome,
+            None => model.call_elsewhere(values, until).await,
+        };
+        match &outcome {
+            Ok(scored) => model.pace.took(rows, scored.took),
+            Err("busy") => {}
+            Err(_) => model.pace.failed(),
+        }
+        outcome
+    }
+}
+
+impl Model {
+    /// `None` where it may not be called here, or was cut off.
+    fn call_in_place(&self, rows: usize, values: &[f64]) -> Option<Result<Scored, &'static str>> {
+        if !self.pace.is_quick(rows) {
+            return None;
+        }
+        let _turn = self.turns.try_acquire().ok()?;
+        let outcome = ask(&self.scorer, values, CUT_OFF);
+        match outcome {
+            Err("timeout" | "busy") => {
+                self.pace.failed();
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+
+    async fn call_elsewhere(&self, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
+        let turn = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Err("busy");
         };
-        let scorer = model.scorer.clone();
+        let scorer = self.scorer.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let start = Instant::now();
-            let scores = scorer.score(&values, Output::Converted, until.saturating_duration_since(start));
-            scores.map(|scores| Scored {
-                scores,
-                took: start.elapsed(),
-            })
+            ask(&scorer, &values, until.saturating_duration_since(Instant::now()))
         });
         // The component stops by itself at `until`; a little later nobody waits for it any more.
-        let Ok(answer) = tokio::time::timeout_at((until + GRACE).into(), task).await else {
-            return Err("timeout");
-        };
-        match answer {
-            Err(_) => Err("trap"),
-            Ok(Err(error)) => Err(error.reason()),
-            Ok(Ok(scored)) if scored.scores.iter().all(|score| score.is_finite()) => Ok(scored),
-            Ok(Ok(_)) => Err("bad_output"),
+        match tokio::time::timeout_at((until + GRACE).into(), task).await {
+            Err(_) => Err("timeout"),
+            Ok(Err(_)) => Err("trap"),
+            Ok(Ok(outcome)) => outcome,
         }
+    }
+}
+
+/// Scores on this thread, within `patience`; a score that is no number is an error like any other.
+fn ask(scorer: &Scorer, values: &[f64], patience: Duration) -> Result<Scored, &'static str> {
+    let start = Instant::now();
+    match scorer.score(values, Output::Converted, patience) {
+        Err(error) => Err(error.reason()),
+        Ok(scores) if scores.iter().all(|score| score.is_finite()) => Ok(Scored {
+            scores,
+            took: start.elapsed(),
+        }),
+        Ok(_) => Err("bad_output"),
     }
 }

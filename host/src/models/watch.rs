@@ -1,5 +1,5 @@
-//! The watch over the models' directory: what is published is found even where nobody tells. It looks from time to
-//! time, because file systems over a network do not tell either.
+//! The watch over the models' directory and source: what is published is found even where nobody tells. It looks from
+//! time to time, because neither file systems over a network nor object stores tell either.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,14 +30,15 @@ impl Tried {
     }
 }
 
-/// Looks every `pause` for as long as the gateway lives.
+/// Looks now, and every `pause` for as long as the gateway lives.
 pub fn watch(gateway: &Arc<Gateway>, pause: Duration) {
     let weak = Arc::downgrade(gateway);
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(pause).await;
             let Some(gateway) = weak.upgrade() else { return };
             look(&gateway).await;
+            drop(gateway);
+            tokio::time::sleep(pause).await;
         }
     });
 }
@@ -48,16 +49,17 @@ pub async fn look(gateway: &Gateway) {
     let serving = gateway.models.serving();
     let loaded = serving.slots().into_iter().filter_map(|(_, model)| model.as_ref());
     let known = loaded.map(|model| model.version.clone()).max();
-    let (loader, lost) = (gateway.loader.clone(), serving.lost.clone());
+    let lost = serving.lost.clone();
     drop(serving);
-    let found = tokio::task::spawn_blocking(move || {
-        let newer = loader.newest().filter(|newest| known.as_ref() < Some(newest));
-        let wanted = lost.into_iter().chain(newer);
-        wanted
-            .filter_map(|version| Some((loader.print_of(&version)?, version)))
-            .collect::<Vec<_>>()
-    });
-    for (print, version) in found.await.unwrap_or_default() {
+    let newer = gateway
+        .loader
+        .newest()
+        .await
+        .filter(|newest| known.as_ref() < Some(newest));
+    for version in lost.into_iter().chain(newer) {
+        let Some(print) = gateway.loader.print_of(&version).await else {
+            continue;
+        };
         if !gateway.tried.has(&version, &print) {
             // A refusal has been logged and remembered.
             let _ = gateway.challenge(&version, Trigger::Watch).await;

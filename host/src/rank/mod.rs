@@ -6,14 +6,14 @@ pub mod request;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use metrics::counter;
 use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::errors::ApiError;
@@ -22,7 +22,6 @@ use crate::models::{GRACE, Model, Scored};
 use crate::request::RequestId;
 use crate::telemetry::part;
 use crate::{body, observe};
-use request::RankRequest;
 
 /// Left of the deadline for writing the answer itself.
 const ANSWER: Duration = Duration::from_millis(5);
@@ -46,16 +45,17 @@ struct Comparison {
 pub async fn rank(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     counter!("api_requests_total").increment(1);
+    let (Parts { headers, .. }, body) = request.into_parts();
     let now = gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
     let start = Instant::now();
     let deadline = start + gateway.settings.host.deadline();
-    let request = request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host)?;
+    let read = || request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host);
+    let request = body::reading(bytes.len(), read)?;
     // The caller's where it is a UUID, so that a retry is recognised.
     let request_id = id.uuid().unwrap_or_else(Uuid::new_v4);
     let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
@@ -66,10 +66,15 @@ pub async fn rank(
         &gateway.settings.ranking.fairness,
     );
     let serving = gateway.models.serving();
+    let flags = gateway.flags.in_force();
     let id = request_id.hyphenated().to_string();
     let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
-    let server = if serves { serving.serves() } else { None };
-    let sampled = edge_copy || says_yes(&headers, "x-shadow-ltr") || gateway.shadow.selects(&id);
+    let server = if serves && !flags.killed {
+        serving.serves()
+    } else {
+        None
+    };
+    let sampled = !flags.killed && (edge_copy || says_yes(&headers, "x-shadow-ltr") || flags.shadow.selects(&id));
     let compared = serving.challenger.as_ref().filter(|_| sampled);
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
@@ -86,6 +91,7 @@ pub async fn rank(
     let fallback = match &served {
         Some(Ok(_)) => None,
         Some(Err(reason)) => Some(*reason),
+        None if flags.killed => Some("kill_switch"),
         None => (serves || !serving.any()).then(|| gateway.models.absence()),
     };
     if let Some(reason) = fallback {
@@ -99,7 +105,15 @@ pub async fn rank(
         .filter(|_| source == Source::Ltr)
         .map(|model| model.version.clone());
     let shown = &ranked[..request.top_n.unwrap_or(ranked.len()).min(ranked.len())];
-    let answer = answer(&request, request_id, source, model_version.as_deref(), fallback, shown);
+    let answer = Json(Answer {
+        request_id,
+        case_id: request.case_id,
+        source: source.name(),
+        model_version: model_version.as_deref(),
+        fallback,
+        ranking: places(shown, &request.candidates),
+    });
+    let mut response = answer.into_response();
 
     let mut records = Vec::new();
     if !edge_copy {
@@ -141,7 +155,6 @@ pub async fn rank(
     )
     .await;
     observe::ranked(shadowed, start.elapsed());
-    let mut response = Json(answer).into_response();
     response
         .headers_mut()
         .insert("x-ltr-logged", HeaderValue::from_static(logged));
@@ -193,28 +206,32 @@ fn says_yes(headers: &HeaderMap, name: &str) -> bool {
     headers.get(name).is_some_and(|value| value.as_bytes() == b"1")
 }
 
-fn answer(
-    request: &RankRequest,
+/// What `/rank` says.
+#[derive(Serialize)]
+struct Answer<'a> {
     request_id: Uuid,
-    source: Source,
-    model_version: Option<&str>,
-    fallback: Option<&str>,
-    shown: &[Ranked],
-) -> serde_json::Value {
-    let ranking = shown.iter().enumerate().map(|(at, ranked)| {
-        json!({
-            "lawyer_id": request.candidates[ranked.index].lawyer_id,
-            "rank_pos": at + 1,
-            "score": ranked.score,
-            "fair": ranked.fair,
-        })
-    });
-    json!({
-        "request_id": request_id,
-        "case_id": request.case_id,
-        "source": source.name(),
-        "model_version": model_version,
-        "fallback": fallback,
-        "ranking": ranking.collect::<Vec<_>>(),
-    })
+    case_id: Uuid,
+    source: &'static str,
+    model_version: Option<&'a str>,
+    /// Why legacy answers where LTR should have.
+    fallback: Option<&'static str>,
+    ranking: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    lawyer_id: &'a str,
+    rank_pos: usize,
+    score: f64,
+    fair: f64,
+}
+
+fn places<'a>(shown: &[Ranked], candidates: &'a [Candidate]) -> Vec<Place<'a>> {
+    let place = |(at, ranked): (usize, &Ranked)| Place {
+        lawyer_id: &candidates[ranked.index].lawyer_id,
+        rank_pos: at + 1,
+        score: ranked.score,
+        fair: ranked.fair,
+    };
+    shown.iter().enumerate().map(place).collect()
 }

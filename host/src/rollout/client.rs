@@ -1,5 +1,6 @@
 //! `ltr-host rollout`: asks a running gateway, and shows its verdict as a table.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,6 +38,15 @@ pub struct Args {
         default_value = ""
     )]
     token: String,
+    /// For an https gateway: the authorities it is trusted by (PEM) instead of the system's (client.ca_file)
+    #[arg(
+        long,
+        global = true,
+        env = "LTR_CLIENT__CA_FILE",
+        default_value = "",
+        value_name = "FILE"
+    )]
+    ca_file: String,
     /// The time of the call, RFC 3339, for a gateway with host.clock = "header"
     #[arg(long, global = true, value_name = "TIME")]
     as_of: Option<DateTime<Utc>>,
@@ -74,7 +84,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn call(args: Args) -> anyhow::Result<ExitCode> {
     // No proxy: the token is for this gateway alone.
-    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+    let client = client::builder(&args.url, Path::new(&args.ca_file))?;
+    let client = client.timeout(PATIENCE).no_proxy().build()?;
     let url = |path: &str| format!("{}/rollout{path}", args.url.trim_end_matches('/'));
     let mut request = match args.action {
         Action::Status => client.get(url("")),
@@ -126,6 +137,9 @@ fn show(answer: &Value) {
             name("challenger")
         );
     }
+    if answer["flags"].is_object() {
+        show_flags(&answer["flags"]);
+    }
     if answer["evidence"].is_object() {
         show_evidence(&answer["evidence"]);
     }
@@ -139,6 +153,22 @@ fn show(answer: &Value) {
         println!("{table}");
         let promote = answer["verdict"]["promote"] == true;
         println!("verdict: {}", if promote { "promote" } else { "stay in shadow" });
+    }
+}
+
+fn show_flags(flags: &Value) {
+    let (kill_switch, shadow) = (&flags["kill_switch"], &flags["shadow_fraction"]);
+    let source = |flag: &Value| flag["source"].as_str().unwrap_or("").to_owned();
+    let on = if kill_switch["value"] == true { "ON" } else { "off" };
+    println!(
+        "kill switch {on} ({})   in shadow {:.1} % ({})",
+        source(kill_switch),
+        100.0 * shadow["value"].as_f64().unwrap_or(0.0),
+        source(shadow)
+    );
+    if flags["redis"]["up"] == false {
+        let at = flags["redis"]["read_at"].as_str().unwrap_or("never");
+        println!("Redis is away; read last: {at}");
     }
 }
 

@@ -18,7 +18,7 @@ use crate::access::Caller;
 use crate::body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
-use crate::json::{Fields, Json};
+use crate::json::{Document, Json};
 use crate::models::{Refusal, Serving, Trigger};
 use crate::observe;
 
@@ -40,13 +40,9 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
 pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -> Result<Response, ApiError> {
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let fields = Fields::of(&json, &["version"])?;
-    let version = fields
-        .required("version")?
-        .string()
-        .map_err(|e| e.under("version"))?
-        .to_owned();
+    let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
+    let [version] = document.root().fields(&["version"])?;
+    let version = version.read(Json::string)?.to_owned();
     let loading = tokio::spawn(async move { (gateway.challenge(&version, Trigger::Notify).await, version) });
     if uri.query() != Some("wait=1") {
         return Ok((StatusCode::ACCEPTED, JsonBody(json!({ "status": "loading" }))).into_response());
@@ -74,6 +70,7 @@ pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> 
         "judged": judged.as_ref().map(|(version, _, _)| version),
         "evidence": judged.as_ref().map(|(_, evidence, _)| evidence),
         "verdict": judged.as_ref().map(|(_, _, verdict)| verdict),
+        "flags": gateway.flags.shown(),
         "history": gateway.store.history(HISTORY).await?,
     })))
 }
@@ -140,11 +137,9 @@ pub async fn weight(
     body: Body,
 ) -> Result<JsonBody<Value>, ApiError> {
     let bytes = body::read(body, &gateway.settings.host).await?;
-    let json = Json::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let weight = Fields::of(&json, &["weight"])?
-        .required("weight")?
-        .unsigned(100)
-        .map_err(|e| e.under("weight"))?;
+    let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
+    let [weight] = document.root().fields(&["weight"])?;
+    let weight = weight.read(|json| json.unsigned(100))?;
     set_weight(&gateway, weight as u8, "weight", &caller).await
 }
 

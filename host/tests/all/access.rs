@@ -130,9 +130,9 @@ async fn the_history_names_the_owner_of_the_token() {
 async fn operators_can_have_an_address_of_their_own() {
     let site = Site::new();
     let running = site.start().await;
-    let data = running.gateway.data_router();
-    let admin = running.gateway.admin_router();
-    for (router, served, absent) in [
+    let data = running.gateway.data_front();
+    let admin = running.gateway.admin_front();
+    for (front, served, absent) in [
         (
             data,
             ["/rank", "/ltr/score", "/events"].as_slice(),
@@ -145,7 +145,7 @@ async fn operators_can_have_an_address_of_their_own() {
         ),
     ] {
         let side = Running {
-            router,
+            front,
             gateway: running.gateway.clone(),
             written: tokio::spawn(async {}),
         };

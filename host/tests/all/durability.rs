@@ -1,9 +1,12 @@
 //! A database that is held, and what was acknowledged all the same.
 
+use chrono::Utc;
 use evil::Behaviour;
+use ranking::{Action, ActionKind, Body, Event};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
+use store::Record;
 use uuid::Uuid;
 
 use crate::{Site, VERSION, case, request_id};
@@ -34,11 +37,8 @@ async fn a_held_database_holds_up_no_ranking_and_what_was_queued_is_kept_afterwa
     let store = running.gateway.store.clone();
     running.stop().await;
     for case in [1, 2] {
-        assert_eq!(
-            store.shown(Uuid::from_u128(case)).await.unwrap().len(),
-            3,
-            "case {case}"
-        );
+        let case = Uuid::from_u128(case);
+        assert_eq!(store.shown(&[case]).await.unwrap()[&case].len(), 3, "case {case}");
     }
 }
 
@@ -131,4 +131,31 @@ async fn an_impression_holds_what_training_needs_as_it_was_served() {
     let sum: f64 = weights.values().map(|weight| weight.as_f64().unwrap()).sum();
     assert!(weights.len() == 11 && (sum - 1.0).abs() < 1e-12, "{weights:?}");
     assert_eq!(event["groups"][0]["gender"], "F");
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_takes_nothing_else_with_it() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let event = |id, rank_pos| {
+        let action = Action {
+            kind: ActionKind::ClickProfile,
+            lawyer_id: "adv_1".into(),
+            rank_pos,
+        };
+        Record::Event(Event {
+            event_id: Uuid::from_u128(id),
+            ts_utc: Utc::now(),
+            case_id: Uuid::from_u128(1),
+            user_id: Uuid::from_u128(2),
+            body: Body::Action(action),
+        })
+    };
+    // Places count from 1, which the table checks. Handed over at once, they share a transaction.
+    let receipts = [event(1, 1), event(2, 0), event(3, 1)].map(|event| running.gateway.writer.hand_over(vec![event]));
+    let mut kept = Vec::new();
+    for receipt in receipts {
+        kept.push(receipt.unwrap().committed().await.is_ok());
+    }
+    assert_eq!(kept, [true, false, true]);
 }

@@ -28,7 +28,7 @@ async fn listening(site: &Site, running: &Running) -> Listening {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let connections = Connections::new(&site.settings.host);
-    tokio::spawn(connections.serve(listener, running.router.clone(), stopped));
+    tokio::spawn(connections.serve(listener, running.front.clone(), stopped));
     Listening { address, _stop: stop }
 }
 

@@ -2,13 +2,16 @@
 
 mod access;
 mod bad_input;
+mod cold_start;
 mod draining;
 mod durability;
 mod events;
 mod fallback;
+mod flags;
 mod limits;
 mod logs;
 mod models;
+mod object_store;
 mod outages;
 mod postgres;
 mod program;
@@ -25,12 +28,11 @@ mod trust;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use evil::Behaviour;
 use http_body_util::BodyExt;
-use ltr_host::gateway::Gateway;
+use ltr_host::gateway::{Front, Gateway};
 use ranking::features::DEFAULT_FEATURES;
 use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
@@ -40,7 +42,6 @@ use settings::{Role, Settings, Token};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 use uuid::Uuid;
 
 const TOKEN: &str = "a-token-for-tests";
@@ -56,7 +57,7 @@ struct Site {
 /// A running gateway without a port.
 struct Running {
     gateway: Arc<Gateway>,
-    router: Router,
+    front: Front,
     written: JoinHandle<()>,
 }
 
@@ -73,6 +74,7 @@ impl Site {
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
         settings.database.spool_dir = path("spool");
+        settings.flags.file = path("flags.json");
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");
         settings.models.code_cache_dir = path("code");
@@ -131,7 +133,7 @@ impl Site {
         let (gateway, written) = Gateway::open(self.settings.clone()).await.unwrap();
         gateway.restore().await.unwrap();
         Running {
-            router: gateway.router(),
+            front: gateway.front(),
             gateway,
             written,
         }
@@ -158,12 +160,7 @@ impl Running {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body.into()).unwrap())
-            .await
-            .unwrap();
+        let response = self.front.answer(request.body(body.into()).unwrap()).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer {
@@ -195,7 +192,7 @@ impl Running {
 
     /// Waits for everything handed over, and stops.
     async fn stop(self) {
-        drop((self.gateway, self.router));
+        drop((self.gateway, self.front));
         self.written.await.unwrap();
     }
 
@@ -230,6 +227,12 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()["error"].clone()
     }
+}
+
+/// For calls of a gateway that runs as a program.
+fn http() -> reqwest::ClientBuilder {
+    client::use_ring();
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A configured token.

@@ -52,7 +52,7 @@ impl Program {
     }
 
     async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> (reqwest::header::HeaderMap, Value) {
-        let mut request = reqwest::Client::new().post(format!("{}{path}", self.address));
+        let mut request = crate::http().build().unwrap().post(format!("{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -83,7 +83,8 @@ impl Program {
     /// Until the challenger is loaded and nothing waits in the spool.
     async fn settled(&self) {
         let said = async || {
-            let answer = reqwest::get(format!("{}/readyz", self.address)).await.unwrap();
+            let asked = crate::http().build().unwrap().get(format!("{}/readyz", self.address));
+            let answer = asked.send().await.unwrap();
             answer.text().await.unwrap()
         };
         while said().await != "ready\n" {

@@ -90,7 +90,7 @@ impl Program {
 
     /// With these headers.
     pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Value) {
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = crate::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let mut request = match body {
             None => client.get(url),
@@ -214,7 +214,16 @@ async fn models_that_nobody_signed_are_loud_in_the_log_and_in_the_metrics() {
         let program = Program::start(&site, &[("LTR_MODELS__ALLOW_UNSIGNED", Path::new(allowed))]);
         assert_eq!(program.notify(VERSION).await.0, status);
         let url = format!("http://{}/metrics", program.address);
-        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let page = crate::http()
+            .build()
+            .unwrap()
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let metric = format!("\nltr_unsigned_models_allowed {}\n", u8::from(allowed == "true"));
         assert!(page.contains(&metric), "{page}");
         let text = std::fs::read_to_string(log(&site)).unwrap();

@@ -1,12 +1,13 @@
 //! TLS: who is served, and how certificates change under traffic.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ltr_host::listen::Connections;
 use ltr_host::tls::Tls;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use servers::{Authority, Identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -18,39 +19,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::Site;
 use crate::running::Program;
-
-/// An authority that signs certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-/// A certificate and its key.
-struct Identity {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Authority {
-            certificate: params.self_signed(&key).unwrap(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    fn sign(&self, name: &str) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        Identity {
-            certificate: params.signed_by(&key, &self.issuer).unwrap(),
-            key,
-        }
-    }
-}
 
 /// A gateway that speaks TLS, with its files and its certificates' handle.
 struct Secured {
@@ -77,10 +45,10 @@ impl Secured {
         let tls = Arc::new(Tls::open(&files).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let router = site.start().await.router;
+        let front = site.start().await.front;
         let (stop, stopped) = watch::channel(false);
         let connections = Connections::new(&site.settings.host).with_tls(Some(tls.clone()));
-        tokio::spawn(connections.serve(listener, router, stopped));
+        tokio::spawn(connections.serve(listener, front, stopped));
         Secured {
             _site: site,
             files,
@@ -236,4 +204,45 @@ async fn a_running_program_takes_new_certificates_on_a_signal_and_keeps_its_conn
         .await
         .expect("the new certificate is taken");
     assert!(healthy(&mut open).await);
+}
+
+#[tokio::test]
+async fn the_program_asks_a_gateway_over_tls_and_trusts_none_but_those_of_its_authority() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let site = Site::new();
+    let path = |name: &str| site.settings.models.dir.with_file_name(name);
+    let files = settings::Tls {
+        cert_file: path("server.crt"),
+        key_file: path("server.key"),
+        client_ca_file: PathBuf::new(),
+    };
+    write(&files, &authority.sign("127.0.0.1"));
+    let program = Program::start(
+        &site,
+        &[
+            ("LTR_TLS__CERT_FILE", &files.cert_file),
+            ("LTR_TLS__KEY_FILE", &files.key_file),
+        ],
+    );
+    let status = |ca_file: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_ltr-host"))
+            .args([
+                "rollout",
+                "status",
+                "--json",
+                "--url",
+                &format!("https://{}", program.address),
+            ])
+            .env("LTR_CLIENT__CA_FILE", path(ca_file))
+            .output()
+            .unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    for (name, authority) in [("trusted.crt", &authority), ("other.crt", &other)] {
+        std::fs::write(path(name), authority.certificate.pem()).unwrap();
+    }
+    let (code, said) = status("trusted.crt");
+    assert!(code == Some(0) && said.contains("\"weight\": 0"), "{said}");
+    assert_eq!(status("other.crt").0, Some(1));
+    assert_eq!(status("absent.crt").0, Some(1));
 }

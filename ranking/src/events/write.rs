@@ -1,52 +1,56 @@
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use super::{Body, Event, Impression};
 
-pub(super) fn event(event: &Event) -> Value {
-    let mut json = Map::new();
-    json.insert("event".into(), event.kind().into());
-    json.insert("event_id".into(), event.event_id.to_string().into());
-    json.insert("ts_utc".into(), time(event.ts_utc));
-    json.insert("case_id".into(), event.case_id.to_string().into());
-    json.insert("user_id".into(), event.user_id.to_string().into());
-    match &event.body {
-        Body::Impression(impression) => add_impression(&mut json, impression),
-        Body::Action(action) => {
-            json.insert("lawyer_id".into(), action.lawyer_id.as_str().into());
-            json.insert("rank_pos".into(), action.rank_pos.into());
+/// The event's JSON, which [`Event::from_json`] reads.
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event", self.kind())?;
+        map.serialize_entry("event_id", &self.event_id)?;
+        map.serialize_entry("ts_utc", &time(&self.ts_utc))?;
+        map.serialize_entry("case_id", &self.case_id)?;
+        map.serialize_entry("user_id", &self.user_id)?;
+        match &self.body {
+            Body::Impression(impression) => add(impression, &mut map)?,
+            Body::Action(action) => {
+                map.serialize_entry("lawyer_id", &action.lawyer_id)?;
+                map.serialize_entry("rank_pos", &action.rank_pos)?;
+            }
         }
+        map.end()
     }
-    Value::Object(json)
 }
 
-fn add_impression(json: &mut Map<String, Value>, impression: &Impression) {
-    json.insert("request_id".into(), impression.request_id.to_string().into());
-    json.insert("lawyer_ids".into(), json!(impression.lawyer_ids));
-    json.insert("weights_used".into(), json!(impression.weights_used));
-    json.insert("features".into(), json!(impression.features));
-    json.insert("source".into(), impression.source.name().into());
-    json.insert("model_version".into(), json!(impression.model_version));
-    let mut add = |name: &str, list: Option<Value>| {
-        if let Some(list) = list {
-            json.insert(name.into(), list);
-        }
-    };
-    add("legacy_scores", impression.legacy_scores.as_ref().map(|l| json!(l)));
-    add("groups", impression.groups.as_ref().map(|l| json!(l)));
-    add("cases_30d", impression.cases_30d.as_ref().map(|l| json!(l)));
-    add(
-        "monthly_capacity",
-        impression.monthly_capacity.as_ref().map(|l| json!(l)),
-    );
-    let offered = impression.last_offered_at.as_ref();
-    add(
-        "last_offered_at",
-        offered.map(|l| l.iter().map(|t| t.map_or(Value::Null, time)).collect()),
-    );
+fn add<M: SerializeMap>(impression: &Impression, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("request_id", &impression.request_id)?;
+    map.serialize_entry("lawyer_ids", &impression.lawyer_ids)?;
+    map.serialize_entry("weights_used", &impression.weights_used)?;
+    map.serialize_entry("features", &impression.features)?;
+    map.serialize_entry("source", impression.source.name())?;
+    map.serialize_entry("model_version", &impression.model_version)?;
+    if let Some(scores) = &impression.legacy_scores {
+        map.serialize_entry("legacy_scores", scores)?;
+    }
+    if let Some(groups) = &impression.groups {
+        map.serialize_entry("groups", groups)?;
+    }
+    if let Some(cases) = &impression.cases_30d {
+        map.serialize_entry("cases_30d", cases)?;
+    }
+    if let Some(capacity) = &impression.monthly_capacity {
+        map.serialize_entry("monthly_capacity", capacity)?;
+    }
+    if let Some(offered) = &impression.last_offered_at {
+        let times: Vec<Option<String>> = offered.iter().map(|offered| offered.as_ref().map(time)).collect();
+        map.serialize_entry("last_offered_at", &times)?;
+    }
+    Ok(())
 }
 
 /// RFC 3339 in UTC, with as many decimals as the instant has.
-fn time(instant: DateTime<Utc>) -> Value {
-    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
+fn time(instant: &DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

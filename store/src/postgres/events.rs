@@ -37,7 +37,7 @@ impl Columns {
             Body::Impression(impression) => (None, None, Some(impression.request_id)),
             Body::Action(action) => (Some(action.lawyer_id.clone()), Some(action.rank_pos.into()), None),
         };
-        let payload = event.to_json().to_string();
+        let payload = serde_json::to_string(event).expect("an event has texts and finite numbers alone");
         self.event_id.push(event.event_id);
         self.ts_utc.push(to_the_microsecond(event.ts_utc));
         self.event.push(event.kind());
@@ -93,15 +93,15 @@ pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result
     Ok(stored)
 }
 
-pub async fn shown(connection: &mut PgConnection, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-    let lawyers = sqlx::query_scalar(
-        "SELECT DISTINCT json_array_elements_text(payload -> 'lawyer_ids') FROM match_events \
-         WHERE case_id = $1 AND event = 'impression'",
+pub async fn shown(connection: &mut PgConnection, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
+    let shown = sqlx::query_as(
+        "SELECT case_id, json_array_elements_text(payload -> 'lawyer_ids') FROM match_events \
+         WHERE case_id = ANY($1) AND event = 'impression'",
     )
-    .bind(case_id)
+    .bind(cases)
     .fetch_all(connection)
     .await?;
-    Ok(lawyers.into_iter().collect())
+    Ok(shown)
 }
 
 pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {

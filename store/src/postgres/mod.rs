@@ -5,63 +5,142 @@ mod events;
 mod rollout;
 mod shadow;
 
-use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::backend::Backend;
-use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
+use crate::error::passes;
+use crate::{Address, Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
 
-const MIGRATIONS: &[(&str, &str)] = &[("initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
+    (
+        "fewer_indexes",
+        include_str!("../../migrations/postgres/0002_fewer_indexes.sql"),
+    ),
+];
 
 /// Lawyers that any server writes within the shortest timeout that is of use.
 const LAWYERS_A_TIMEOUT: usize = 5_000;
 
+/// For all tables to be brought up to date, by a server that answers.
+const MIGRATING: Duration = Duration::from_secs(300);
+
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// Whether the server was reached and its tables are up to date.
+    opened: AtomicBool,
+    /// One call at a time tries to get there; why the last one did not.
+    opening: Mutex<String>,
+    options: PgConnectOptions,
     /// For an answer; a server that was stopped or cut off gives none, and no error either.
     timeout: Duration,
 }
 
 impl Postgres {
-    pub async fn open(url: &str, limits: Limits) -> Result<Postgres, StoreError> {
+    pub async fn open(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+        let postgres = Postgres::unopened(address, limits)?;
+        postgres.reach().await?;
+        Ok(postgres)
+    }
+
+    /// As [`Postgres::open`], but where the server is away, the first call that finds it does the rest.
+    pub async fn open_later(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+        let postgres = Postgres::unopened(address, limits)?;
+        match postgres.reach().await {
+            Err(StoreError::Open { source, .. }) if passes(&source) && !is_distrust(&source) => {}
+            reached => reached?,
+        }
+        Ok(postgres)
+    }
+
+    fn unopened(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
         let lock_timeout = format!("{}ms", limits.timeout.as_millis());
-        let options = options_of(url)?
+        let options = options_of(address)?
             .application_name("ltr")
             .options([("synchronous_commit", "on"), ("lock_timeout", &lock_timeout)]);
-        // A connection of its own rather than one of the pool, which says of every failure only that time was up.
-        let opening = timeout(limits.timeout, options.connect()).await;
-        let mut connection = opening
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-            .map_err(|source| StoreError::Open {
-                place: place(&options),
-                source,
-            })?;
-        // Programs that start at once take turns by a lock of the migrator's.
-        crate::migrator(MIGRATIONS)
-            .run(&mut connection)
-            .await
-            .map_err(StoreError::Migrate)?;
-        connection.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(limits.max_connections)
             .acquire_timeout(limits.timeout)
-            .connect_lazy_with(options);
+            .connect_lazy_with(options.clone());
         Ok(Postgres {
             pool,
+            opened: AtomicBool::new(false),
+            opening: Mutex::default(),
+            options,
             timeout: limits.timeout,
         })
+    }
+
+    /// Connects, and brings the tables up to date.
+    async fn reach(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Open {
+            place: place(&self.options),
+            source,
+        };
+        let late = || sqlx::Error::Io(ErrorKind::TimedOut.into());
+        // A connection of its own rather than one of the pool, which says of every failure only that time was up.
+        let connected = timeout(self.timeout, self.options.connect()).await;
+        let mut connection = connected.unwrap_or_else(|_| Err(late())).map_err(failed)?;
+        // Programs that start at once take turns by a lock of the migrator's.
+        // Not `run`, whose future a trait object cannot hold.
+        let migrator = crate::migrator(MIGRATIONS);
+        let migrating = migrator.run_direct(None, &mut connection, false);
+        match timeout(MIGRATING, migrating).await {
+            Err(_) => return Err(failed(late())),
+            Ok(Err(MigrateError::Execute(source))) if passes(&source) => return Err(failed(source)),
+            Ok(migrated) => migrated.map_err(StoreError::Migrate)?,
+        }
+        self.opened.store(true, Ordering::Release);
+        // All is done; how the server takes the farewell changes nothing.
+        let _ = timeout(self.timeout, connection.close()).await;
+        Ok(())
+    }
+
+    /// To be awaited before anything is asked. Until the server was reached, whatever keeps it from being reached counts
+    /// as an outage, so that nothing is lost that was to be kept.
+    async fn ready(&self) -> Result<(), StoreError> {
+        if self.opened.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let Ok(mut said) = self.opening.try_lock() else {
+            return Err(StoreError::Unavailable(sqlx::Error::Io(ErrorKind::NotConnected.into())));
+        };
+        if self.opened.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.reach().await.map_err(|error| {
+            let reason = error.to_string();
+            if *said != reason {
+                tracing::warn!("the database cannot be used yet: {reason}");
+                *said = reason;
+            }
+            StoreError::Unavailable(match error {
+                StoreError::Open { source, .. } => source,
+                StoreError::Migrate(error) => sqlx::Error::Migrate(Box::new(error)),
+                other => sqlx::Error::Configuration(other.into()),
+            })
+        })
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, StoreError> {
+        self.ready().await?;
+        Ok(self.pool.acquire().await?)
     }
 
     /// How long these may take. A large batch that is given up half-way would be tried again for ever.
@@ -75,7 +154,7 @@ impl Postgres {
 #[async_trait]
 impl Backend for Postgres {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let done = timeout(self.patience(records), async {
             let mut transaction = connection.begin().await?;
             let mut events = events::insert(&mut transaction, records).await?;
@@ -95,30 +174,31 @@ impl Backend for Postgres {
         answered(connection, done)
     }
 
-    async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let done = timeout(self.timeout, events::shown(&mut connection, case_id)).await;
+    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let mut connection = self.connection().await?;
+        let done = timeout(self.timeout, events::shown(&mut connection, cases)).await;
         answered(connection, done)
     }
 
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+        self.ready().await?;
         events::between(&self.pool, from, to).await
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let done = timeout(self.timeout, rollout::state(&mut connection)).await;
         answered(connection, done)
     }
 
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let done = timeout(self.timeout, rollout::save(&mut connection, state, entry)).await;
         answered(connection, done)
     }
 
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let done = timeout(self.timeout, rollout::history(&mut connection, limit)).await;
         answered(connection, done)
     }
@@ -128,6 +208,7 @@ impl Backend for Postgres {
         model_version: &str,
         closed_before: DateTime<Utc>,
     ) -> Result<Vec<ShadowCase>, StoreError> {
+        self.ready().await?;
         shadow::cases(&self.pool, model_version, closed_before).await
     }
 
@@ -136,6 +217,7 @@ impl Backend for Postgres {
         labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
+        self.ready().await?;
         shadow::label(&self.pool, labels, closed_before).await
     }
 
@@ -156,9 +238,20 @@ fn answered<T>(
     })
 }
 
+/// Whether a server could not be trusted: another one answers, or the wrong authorities are configured.
+fn is_distrust(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // How a handshake fails on the certificate.
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 /// The parts of a `postgres://` URL, of which nothing is left to the environment but the password. Parameters are
 /// refused, because they could undo what is promised here.
-fn options_of(url: &str) -> Result<PgConnectOptions, StoreError> {
+fn options_of(address: Address<'_>) -> Result<PgConnectOptions, StoreError> {
+    let url = address.url;
     let (_, rest) = url.split_once("://").unwrap_or_default();
     if rest.contains(['?', '#']) {
         return Err(wrong_url("it has parameters (? or #)"));
@@ -179,10 +272,25 @@ fn options_of(url: &str) -> Result<PgConnectOptions, StoreError> {
         return Err(wrong_url("it names no database"));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| wrong_url(error.to_string()))?;
-    Ok(match server.contains(':') {
+    let options = match server.contains(':') {
         true => options,
         false => options.port(5432),
-    })
+    };
+    let Some(file) = address.ca_file else {
+        return Ok(options.ssl_mode(PgSslMode::Prefer));
+    };
+    let refused = |source| StoreError::Authorities {
+        file: file.to_owned(),
+        source,
+    };
+    let authorities = std::fs::read_to_string(file).map_err(refused)?;
+    if !authorities.contains("-----BEGIN CERTIFICATE-----") {
+        let problem = std::io::Error::new(ErrorKind::InvalidData, "there is no certificate in it (PEM)");
+        return Err(refused(problem));
+    }
+    Ok(options
+        .ssl_mode(PgSslMode::VerifyFull)
+        .ssl_root_cert_from_pem(authorities.into_bytes()))
 }
 
 /// The server and its database, without credentials.

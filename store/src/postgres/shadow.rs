@@ -192,7 +192,8 @@ pub async fn label(
         changed += sqlx::query(
             "UPDATE ltr_shadow_log l SET label = given.label \
              FROM UNNEST($1::uuid[], $2::text[], $3::real[]) AS given (case_id, lawyer_id, label) \
-             WHERE l.case_id = given.case_id AND l.lawyer_id = given.lawyer_id \
+                  JOIN ltr_shadow_request compared ON compared.case_id = given.case_id \
+             WHERE l.request_id = compared.request_id AND l.lawyer_id = given.lawyer_id \
                AND l.label IS DISTINCT FROM given.label \
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = given.case_id AND r.ts_utc > $4)",
         )

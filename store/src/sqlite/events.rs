@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use ranking::events::{Body, Event};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -20,7 +21,7 @@ pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Re
         Record::Event(event) => Some(columns(event)),
         Record::Shadow(_) => None,
     });
-    let rows: Vec<Value> = events.collect();
+    let rows: Vec<_> = events.collect();
     if rows.is_empty() {
         return Ok(HashSet::new());
     }
@@ -28,42 +29,37 @@ pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Re
     let stored: Vec<Hyphenated> = sqlx::query_scalar(
         "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-                value ->> 8 \
+                value -> 8 \
          FROM json_each(?) WHERE true ON CONFLICT DO NOTHING RETURNING event_id",
     )
-    .bind(Value::Array(rows).to_string())
+    .bind(serde_json::to_string(&rows).expect("rows have texts and finite numbers alone"))
     .fetch_all(connection)
     .await?;
     Ok(stored.into_iter().map(Uuid::from).collect())
 }
 
-fn columns(event: &Event) -> Value {
+/// What a row of the table holds, in the order of its columns.
+fn columns(event: &Event) -> impl Serialize + '_ {
     let (lawyer_id, rank_pos, request_id) = match &event.body {
         Body::Impression(impression) => (None, None, Some(impression.request_id)),
         Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
     };
-    json!([
-        event.event_id,
-        instant(event.ts_utc),
-        event.kind(),
-        event.case_id,
-        event.user_id,
-        lawyer_id,
-        rank_pos,
-        request_id,
-        event.to_json().to_string(),
-    ])
+    let (id, case, user) = (event.event_id, event.case_id, event.user_id);
+    let ts = instant(event.ts_utc);
+    (id, ts, event.kind(), case, user, lawyer_id, rank_pos, request_id, event)
 }
 
-pub async fn shown(readers: &SqlitePool, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-    let lawyers = sqlx::query_scalar(
-        "SELECT shown.value FROM match_events, json_each(match_events.payload, '$.lawyer_ids') AS shown \
-         WHERE match_events.case_id = ? AND match_events.event = 'impression'",
+pub async fn shown(readers: &SqlitePool, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
+    let shown: Vec<(Hyphenated, String)> = sqlx::query_as(
+        "SELECT match_events.case_id, shown.value \
+         FROM json_each(?) AS asked \
+              JOIN match_events ON match_events.case_id = asked.value AND match_events.event = 'impression', \
+              json_each(match_events.payload, '$.lawyer_ids') AS shown",
     )
-    .bind(case_id.hyphenated())
+    .bind(serde_json::to_string(cases).expect("identifiers are texts"))
     .fetch_all(readers)
     .await?;
-    Ok(lawyers.into_iter().collect())
+    Ok(shown.into_iter().map(|(case, lawyer)| (case.into(), lawyer)).collect())
 }
 
 pub async fn between(readers: &SqlitePool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {

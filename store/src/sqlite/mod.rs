@@ -5,7 +5,6 @@ mod events;
 mod rollout;
 mod shadow;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +19,13 @@ use uuid::Uuid;
 use crate::backend::Backend;
 use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
 
-const MIGRATIONS: &[(&str, &str)] = &[("initial", include_str!("../../migrations/sqlite/0001_initial.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
+    (
+        "fewer_indexes",
+        include_str!("../../migrations/sqlite/0002_fewer_indexes.sql"),
+    ),
+];
 
 pub(crate) struct Sqlite {
     /// One connection: SQLite has one writer at a time, so more of them would only wait for each other.
@@ -53,7 +58,7 @@ impl Sqlite {
         };
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            .connect_with(for_writing(options.clone()))
             .await
             .map_err(opened)?;
         migrate(&writer).await?;
@@ -87,8 +92,8 @@ impl Backend for Sqlite {
         Ok(outcomes)
     }
 
-    async fn shown(&self, case_id: Uuid) -> Result<HashSet<String>, StoreError> {
-        events::shown(&self.readers, case_id).await
+    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
+        events::shown(&self.readers, cases).await
     }
 
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
@@ -127,6 +132,15 @@ impl Backend for Sqlite {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// The ids of events are random, so that each insert meets another page of their index: they are read again and
+/// again unless the cache (KiB) holds them. And the log (pages) is folded into the file the more rarely the longer it
+/// may be, which writes a page once that many transactions have changed.
+fn for_writing(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .pragma("cache_size", "-8192")
+        .pragma("wal_autocheckpoint", "4096")
 }
 
 async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {

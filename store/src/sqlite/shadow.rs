@@ -1,29 +1,47 @@
 //! The shadow log: both rankings of one request in one joined record, and the labels that arrive days later.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use ranking::verdict::{ShadowCase, ShadowRow};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::columns::{instant, read_instant, read_json, read_uuid};
 use crate::records::{ShadowRecord, groups_json};
 use crate::{Appended, StoreError};
 
-/// Twelve values a row, and SQLite takes 32,766 in a statement.
-const ROWS_A_STATEMENT: usize = 2_000;
+/// The most rows of a statement, as a power of two: SQLite takes 32,766 values, and a row has seven of its own.
+const MOST_ROWS: usize = 7;
+
+/// Statements for 1, 2, 4, ... rows, so that each is prepared once. What is the request's comes first.
+static INSERT_ROWS: LazyLock<[String; MOST_ROWS + 1]> = LazyLock::new(|| {
+    let row = |row: usize| {
+        let values: Vec<String> = (0..7).map(|value| format!("?{}", 6 + 7 * row + value)).collect();
+        format!("(?1, ?2, ?3, ?4, ?5, {})", values.join(", "))
+    };
+    std::array::from_fn(|power| {
+        let rows: Vec<String> = (0..1 << power).map(row).collect();
+        format!(
+            "INSERT INTO ltr_shadow_log (request_id, ts_utc, case_id, user_id, model_version, shadow_id, lawyer_id, \
+             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") VALUES {}",
+            rows.join(", ")
+        )
+    })
+});
 
 pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<Appended, StoreError> {
-    let request_id = record.request_id.hyphenated().to_string();
+    let request_id = record.request_id.hyphenated();
     let ts_utc = instant(record.ts_utc);
-    let case_id = record.case_id.hyphenated().to_string();
+    let case_id = record.case_id.hyphenated();
     let inserted = sqlx::query(
         "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us) \
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
-    .bind(&request_id)
+    .bind(request_id)
     .bind(&ts_utc)
-    .bind(&case_id)
+    .bind(case_id)
     .bind(&record.model_version)
     .bind(&record.outcome)
     .bind(record.score_us)
@@ -33,29 +51,28 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     if inserted == 0 {
         return Ok(Appended::Duplicate);
     }
-    for rows in record.rows.chunks(ROWS_A_STATEMENT) {
-        QueryBuilder::new(
-            "INSERT INTO ltr_shadow_log (shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, \
-             request_id, model_version, fair_legacy, fair_ltr, \"groups\") ",
-        )
-        .push_values(rows, |mut values, row| {
-            values
-                .push_bind(record.shadow_id(row).hyphenated())
-                .push_bind(&ts_utc)
-                .push_bind(&case_id)
-                .push_bind(record.user_pseudonym.hyphenated())
-                .push_bind(&row.lawyer_id)
-                .push_bind(row.rank_legacy)
-                .push_bind(row.rank_ltr)
-                .push_bind(&request_id)
-                .push_bind(&record.model_version)
-                .push_bind(row.fair_legacy)
-                .push_bind(row.fair_ltr)
-                .push_bind(groups_json(&row.groups));
-        })
-        .build()
-        .execute(&mut *connection)
-        .await?;
+    let mut rows = record.rows.as_slice();
+    while !rows.is_empty() {
+        let power = (rows.len().ilog2() as usize).min(MOST_ROWS);
+        let (now, later) = rows.split_at(1 << power);
+        let statement = sqlx::query(INSERT_ROWS[power].as_str())
+            .bind(request_id)
+            .bind(&ts_utc)
+            .bind(case_id)
+            .bind(record.user_pseudonym.hyphenated())
+            .bind(&record.model_version);
+        let statement = now.iter().fold(statement, |statement, row| {
+            statement
+                .bind(record.shadow_id(row).hyphenated())
+                .bind(&row.lawyer_id)
+                .bind(row.rank_legacy)
+                .bind(row.rank_ltr)
+                .bind(row.fair_legacy)
+                .bind(row.fair_ltr)
+                .bind(groups_json(&row.groups))
+        });
+        statement.execute(&mut *connection).await?;
+        rows = later;
     }
     Ok(Appended::Stored)
 }
@@ -100,7 +117,8 @@ pub async fn label(
     for (case_id, lawyer_id, label) in labels {
         changed += sqlx::query(
             "UPDATE ltr_shadow_log SET label = ?1 \
-             WHERE case_id = ?2 AND lawyer_id = ?3 AND label IS NOT ?1 \
+             WHERE request_id IN (SELECT request_id FROM ltr_shadow_request WHERE case_id = ?2) AND lawyer_id = ?3 \
+               AND label IS NOT ?1 \
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = ?2 AND r.ts_utc > ?4)",
         )
         // Through its shortest decimal, so that 0.3 is stored as 0.3 and not as the nearest single.

@@ -3,6 +3,15 @@
 //!
 //! A server whose programs are not installed is a failure that says how to install them, never a test left out.
 
+mod authority;
+mod https;
 mod postgres;
+mod process;
+mod redis;
+mod s3;
 
+pub use authority::{Authority, Identity};
+pub use https::https;
 pub use postgres::Postgres;
+pub use redis::Redis;
+pub use s3::S3;

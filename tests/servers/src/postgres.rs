@@ -1,5 +1,5 @@
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Only against a server that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Attempts to find a port that nobody takes between our look and the server's.
-const PORTS: usize = 5;
+use crate::Identity;
+use crate::process::{PATIENCE, PORTS, free_port, signal};
 
 /// A PostgreSQL server with a cluster of its own. It syncs to disk as in production.
 pub struct Postgres {
@@ -63,12 +61,27 @@ impl Postgres {
             databases: AtomicU32::new(0),
         };
         for _ in 0..PORTS {
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            server.port = free_port();
             if server.try_go_on() {
                 return server;
             }
         }
         panic!("no free port after {PORTS} attempts: {}", server.log());
+    }
+
+    /// Takes connections over TLS alone from now on, showing this certificate.
+    pub fn speak_tls(&mut self, identity: &Identity) {
+        let data = self.folder.path().join("data");
+        let secret = self.folder.path().join("server.key");
+        std::fs::write(&secret, identity.key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        self.programs.own(&secret);
+        std::fs::write(data.join("server.crt"), identity.certificate.pem()).unwrap();
+        let settings = format!("ssl = on\nssl_key_file = '{}'\n", secret.display());
+        std::fs::write(data.join("postgresql.auto.conf"), settings).unwrap();
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all all scram-sha-256\n").unwrap();
+        self.crash();
+        self.go_on();
     }
 
     /// The server that the tests of this process share; it ends with the last of them.
@@ -187,12 +200,6 @@ impl Drop for Postgres {
             let _ = server.wait();
         }
     }
-}
-
-fn signal(name: &str, processes: &[u32]) {
-    let ids = processes.iter().map(u32::to_string);
-    // One that has just ended is as good as one that was signalled.
-    let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
 }
 
 /// Where PostgreSQL's programs lie, and whom they run as.

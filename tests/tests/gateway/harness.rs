@@ -34,7 +34,7 @@ pub const SMALL_VALUES: u32 = (SMALL * DEFAULT_FEATURES.len()) as u32;
 /// What outlives a gateway: its working directory, its configuration and the key of its publisher.
 pub struct Site {
     dir: TempDir,
-    env: Vec<(&'static str, &'static str)>,
+    env: Vec<(&'static str, String)>,
     key: SigningKey,
 }
 
@@ -53,13 +53,14 @@ impl Site {
     /// A site where nothing but the test's subject can be late: neither a slow disk nor a busy processor makes
     /// an answer leave without its scores or its commit.
     pub fn patient() -> Site {
-        let env = vec![("LTR_HOST__DEADLINE_MS", "5000"), ("LTR_HOST__LTR_BUDGET_MS", "4000")];
-        Site { env, ..Site::new() }
+        Site::new()
+            .with("LTR_HOST__DEADLINE_MS", "5000")
+            .with("LTR_HOST__LTR_BUDGET_MS", "4000")
     }
 
     /// This site with one more setting.
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Site {
-        self.env.push((name, value));
+    pub fn with(mut self, name: &'static str, value: &str) -> Site {
+        self.env.push((name, value.to_owned()));
         self
     }
 
@@ -83,7 +84,7 @@ impl Site {
             .env("LTR_ACCESS__TOKENS", TOKENS)
             // Models come when a test says so.
             .env("LTR_MODELS__POLL_SECONDS", "0");
-        command.envs(self.env.iter().copied()).stdin(Stdio::null());
+        command.envs(self.env.iter().cloned()).stdin(Stdio::null());
         command
     }
 
@@ -366,6 +367,7 @@ impl Client {
 }
 
 fn http() -> reqwest::Client {
+    client::use_ring();
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 

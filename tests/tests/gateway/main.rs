@@ -4,5 +4,6 @@ mod bad_input;
 mod crash;
 mod harness;
 mod hostile;
+mod soak;
 mod swap;
 mod zoo;

@@ -126,7 +126,7 @@ pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: 
     }
     let mut published = write_artefact(&trained, &evaluation, &result, matrix, as_of, settings)?;
     if !settings.publish.notify_url.is_empty() {
-        let told = notify::notify(&settings.publish.notify_url, &settings.client.token, &published.version).await;
+        let told = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
         if let Err(error) = &told {
             tracing::error!("telling the gateway: {error:#}");
         }

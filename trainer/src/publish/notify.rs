@@ -16,11 +16,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// POSTs `{"version": version}` to `url`, again where the gateway is away or reports a failure of
 /// its own; an answer of 4xx is final.
-pub(super) async fn notify(url: &str, token: &Secret, version: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) -> anyhow::Result<()> {
+    let client = client::builder(url, &caller.ca_file)?.timeout(TIMEOUT).build()?;
     let mut waits = WAITS.iter();
     loop {
-        let error = match post(&client, url, token, version).await {
+        let error = match post(&client, url, &caller.token, version).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

@@ -170,3 +170,23 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     let error = told(&published, &settings).unwrap_err().to_string();
     assert!(error.contains("is published, but the gateway"), "{error}");
 }
+
+#[tokio::test]
+async fn a_gateway_is_told_over_https_if_its_certificate_is_of_the_configured_authority() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let folder = tempfile::tempdir().unwrap();
+    let authority = servers::Authority::new();
+    let port = servers::https(&authority.sign("127.0.0.1"), OK);
+    let url = format!("https://127.0.0.1:{port}/models/notify");
+    let caller = settings::Client {
+        ca_file: folder.path().join("ca.pem"),
+        ..Default::default()
+    };
+    fs::write(&caller.ca_file, authority.certificate.pem()).unwrap();
+    notify::notify(&url, &caller, VERSION).await.unwrap();
+    assert!(
+        notify::notify(&url, &settings::Client::default(), VERSION)
+            .await
+            .is_err()
+    );
+}

@@ -45,18 +45,19 @@ pub struct Receipt {
 }
 
 impl Gateway {
-    pub fn new(url: &str, token: &Secret) -> anyhow::Result<Gateway> {
+    pub fn new(url: &str, caller: &settings::Client) -> anyhow::Result<Gateway> {
         let url: Url = url
             .parse()
             .with_context(|| format!("--url {url:?}: not a URL; an example is http://127.0.0.1:8080"))?;
-        if url.scheme() != "http" {
-            bail!("--url {url}: its scheme must be http");
+        if !matches!(url.scheme(), "http" | "https") {
+            bail!("--url {url}: its scheme must be http or https");
         }
-        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        let client = client::builder(url.as_str(), &caller.ca_file)?;
+        let client = client.timeout(PATIENCE).no_proxy().build()?;
         Ok(Gateway {
             client,
             url,
-            token: token.clone(),
+            token: caller.token.clone(),
         })
     }
 

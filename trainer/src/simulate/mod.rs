@@ -26,7 +26,7 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use indicatif::ProgressBar;
 use ranking::features::DEFAULT_FEATURES;
 use ranking::{ActionKind, Weights};
-use settings::{Secret, Settings};
+use settings::Settings;
 use tokio::task::JoinSet;
 
 pub use client::Truth;
@@ -89,11 +89,7 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
         schema.names()
     );
     let json = args.json;
-    let mut play = Play::new(
-        args,
-        settings.presets().default_weights().clone(),
-        &settings.client.token,
-    )?;
+    let mut play = Play::new(args, settings.presets().default_weights().clone(), &settings.client)?;
     let started = Instant::now();
     let scored_before = play.gateway.shadow_scored().await?;
     play.days().await?;
@@ -127,10 +123,10 @@ struct Play {
 }
 
 impl Play {
-    fn new(args: Args, legacy: Weights, token: &Secret) -> anyhow::Result<Play> {
+    fn new(args: Args, legacy: Weights, caller: &settings::Client) -> anyhow::Result<Play> {
         let market = Market::new(args.seed);
         Ok(Play {
-            gateway: Gateway::new(&args.url, token)?,
+            gateway: Gateway::new(&args.url, caller)?,
             legacy,
             books: Books::new(&market),
             market,

@@ -1,0 +1,88 @@
+//! Redis's last word, on this gateway's own disk: a fleet that was stopped stays so when Redis is away and a gateway starts.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Nothing this program wrote is near it.
+const MAX_BYTES: u64 = 4 << 10;
+
+/// What Redis said; `None` where it held no value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    pub kill_switch: Option<bool>,
+    pub shadow_fraction: Option<f64>,
+    pub read_at: DateTime<Utc>,
+}
+
+impl Heard {
+    /// Whether the two differ in nothing but the time.
+    pub fn says_the_same(&self, other: &Heard) -> bool {
+        self.kill_switch == other.kill_switch && self.shadow_fraction == other.shadow_fraction
+    }
+}
+
+/// The file.
+#[derive(Clone)]
+pub struct Kept {
+    path: PathBuf,
+}
+
+impl Kept {
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn open(path: &Path) -> anyhow::Result<Kept> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("flags.file: creating {}", dir.display()))?;
+        }
+        Ok(Kept { path: path.to_owned() })
+    }
+
+    /// What was written last; `None` where nothing was.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that this program did not write as it stands: it may have said that LTR must not
+    /// serve.
+    pub fn read(&self) -> anyhow::Result<Option<Heard>> {
+        let place = || format!("flags.file: {}", self.path.display());
+        let size = match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata.with_context(place)?.len(),
+        };
+        if size > MAX_BYTES {
+            return Err(anyhow!("{size} bytes; allowed: what this program wrote")).with_context(place);
+        }
+        let text = fs::read(&self.path).with_context(place)?;
+        let heard: Heard = serde_json::from_slice(&text).with_context(place)?;
+        match heard.shadow_fraction {
+            Some(fraction) if !(0.0..=1.0).contains(&fraction) => {
+                Err(anyhow!("shadow_fraction = {fraction}; allowed: 0 to 1")).with_context(place)
+            }
+            _ => Ok(Some(heard)),
+        }
+    }
+
+    /// Replaces the file in one step; it is on disk when this returns.
+    pub async fn write(&self, heard: &Heard) -> anyhow::Result<()> {
+        let (path, text) = (self.path.clone(), serde_json::to_vec_pretty(heard)?);
+        let written = tokio::task::spawn_blocking(move || replace(&path, &text));
+        Ok(written.await??)
+    }
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = File::create(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}

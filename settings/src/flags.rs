@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::SecretUrl;
+
+/// The operator's switches, and where the whole fleet's are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flags {
+    pub kill_switch: bool,
+    /// Empty: the configuration alone decides.
+    pub redis_url: SecretUrl,
+    pub poll_ms: u64,
+    pub kill_switch_key: String,
+    pub shadow_fraction_key: String,
+    /// What Redis said last.
+    pub file: PathBuf,
+}
+
+impl Default for Flags {
+    fn default() -> Flags {
+        Flags {
+            kill_switch: false,
+            redis_url: SecretUrl::default(),
+            poll_ms: 1_000,
+            kill_switch_key: "ltr:kill_switch".into(),
+            shadow_fraction_key: "ltr:shadow_fraction".into(),
+            file: "var/flags.json".into(),
+        }
+    }
+}
+
+impl Flags {
+    /// How often Redis is asked.
+    pub fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+
+    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`. Parameters and fragments are refused:
+    /// some of them would turn off checks.
+    pub(crate) fn has_usable_url(&self) -> bool {
+        let url = self.redis_url.expose();
+        let Some(("redis" | "rediss", rest)) = url.split_once("://") else {
+            return url.is_empty();
+        };
+        let (server, database) = rest.split_once('/').unwrap_or((rest, "0"));
+        let (credentials, server) = server.rsplit_once('@').unwrap_or((":", server));
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (server, "6379"),
+        };
+        let number = |text: &str| text.parse::<u16>().is_ok();
+        credentials.contains(':')
+            && !host.is_empty()
+            && number(port)
+            && (database.is_empty() || number(database))
+            && !rest.contains(['?', '#'])
+    }
+}

@@ -1,0 +1,79 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::Secret;
+
+/// Where a server is. `Debug` and serialisation hide a password.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL with its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        without_password(&self.0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T: Into<String>> From<T> for SecretUrl {
+    fn from(url: T) -> SecretUrl {
+        SecretUrl(url.into())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
+    }
+}
+
+/// A text as it may be shown if it is a URL, be it a wrong one: what may be a password is hidden, and so are
+/// parameters, which may hold one.
+pub(crate) fn without_password(text: &str) -> String {
+    let hidden = Secret::HIDDEN;
+    let (scheme, rest) = match text.split_once("://") {
+        Some(("sqlite", _)) => return text.to_owned(),
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // Up to the last @ and not up to a slash: a password that was not encoded may have either.
+    let (credentials, server) = match rest.rsplit_once('@') {
+        Some((credentials, server)) => match credentials.split_once(':') {
+            Some((user, _)) => (format!("{user}:{hidden}@"), server),
+            // A Redis has passwords without users; what stands alone may be one.
+            None if scheme.starts_with("redis") => (format!("{hidden}@"), server),
+            None => (format!("{credentials}@"), server),
+        },
+        None => (String::new(), rest),
+    };
+    let (server, parameters) = match server.split_once('?') {
+        Some((server, _)) if !scheme.is_empty() => (server, format!("?{hidden}")),
+        _ => (server, String::new()),
+    };
+    let is_port = |text: &str| {
+        text.split('/')
+            .next()
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+    };
+    // Where the host was forgotten, the password stands in the place of the port.
+    let server = match server.split_once(':') {
+        Some((host, port)) if !scheme.is_empty() && !is_port(port) => format!("{host}:{hidden}"),
+        _ => server.to_owned(),
+    };
+    format!("{scheme}{credentials}{server}{parameters}")
+}

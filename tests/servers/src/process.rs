@@ -1,0 +1,20 @@
+//! What every server needs.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Only against a server that hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Attempts to find a port that nobody takes between our look and the server's.
+pub const PORTS: usize = 5;
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn signal(name: &str, processes: &[u32]) {
+    let ids = processes.iter().map(u32::to_string);
+    // One that has just ended is as good as one that was signalled.
+    let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
+}

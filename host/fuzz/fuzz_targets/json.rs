@@ -2,22 +2,24 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ltr_host::json::Json;
+use ltr_host::json::Document;
 use serde_json::Value;
 
 const DEPTH: usize = 32;
 
 fuzz_target!(|body: &[u8]| {
-    let Ok(json) = Json::parse(body, DEPTH) else { return };
-    let value = json.into_value();
+    let Ok(document) = Document::parse(body, DEPTH) else {
+        return;
+    };
+    let value = document.root().to_value();
     assert_eq!(
         serde_json::from_slice::<Value>(body).expect("the same is JSON for serde_json"),
         value
     );
     assert!(depth(&value) <= DEPTH);
     let written = value.to_string();
-    let again = Json::parse(written.as_bytes(), DEPTH).expect("what was written is read");
-    assert_eq!(again.into_value(), value);
+    let again = Document::parse(written.as_bytes(), DEPTH).expect("what was written is read");
+    assert_eq!(again.root().to_value(), value);
 });
 
 fn depth(value: &Value) -> usize {

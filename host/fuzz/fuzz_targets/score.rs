@@ -4,7 +4,6 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ltr_host::json::Json;
 use ltr_host::score::json_rows;
 use ranking::Schema;
 use serde_json::{Map, Value, json};
@@ -26,8 +25,7 @@ fuzz_target!(|body: &[u8]| {
 });
 
 fn read(body: &[u8]) -> Option<(Vec<Vec<f64>>, bool)> {
-    let json = Json::parse(body, 32).ok()?;
-    json_rows(&json, &SCHEMA).ok()
+    json_rows(body, &SCHEMA, 32).ok()
 }
 
 fn object(row: &[f64]) -> Map<String, Value> {

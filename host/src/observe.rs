@@ -75,6 +75,10 @@ fn describe() {
         "ltr_spool_records",
         "Records that were acknowledged and are not in the database yet"
     );
+    describe_counter!(
+        "ltr_records_refused_total",
+        "Spooled records that the database refused for what they are, set aside in refused.ndjson"
+    );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(
         "ltr_breaker_state",

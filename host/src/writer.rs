@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -283,19 +283,20 @@ impl Keeper {
                 return Replayed::Stuck;
             }
         };
-        match self.store.append(&records).await {
-            Ok(_) => self.outage.found(),
+        let written = self.store.append(&records).await;
+        let written = match written {
+            Err(error) if error.blames_the_record() => self.replay_one_by_one(records).await,
+            written => written.map(drop),
+        };
+        match written {
+            Ok(()) => self.outage.found(),
             Err(error) if error.is_unavailable() => {
                 self.outage.lost(&error);
                 return Replayed::Away;
             }
             Err(error) => {
                 let error = scrub(&error.to_string());
-                tracing::error!(
-                    error,
-                    records = records.len(),
-                    "the spool waits, because the database refuses it"
-                );
+                tracing::error!(error, "the spool waits, because the database refuses it");
                 return Replayed::Stuck;
             }
         }
@@ -306,6 +307,30 @@ impl Keeper {
             tracing::warn!(%error, "a file that was replayed stays");
         }
         Replayed::Left(files)
+    }
+
+    /// Writes what the database takes, and sets aside what it will never take: the others do not wait for it.
+    async fn replay_one_by_one(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        for record in records {
+            match self.store.append(std::slice::from_ref(&record)).await {
+                Ok(_) => {}
+                Err(error) if error.blames_the_record() => {
+                    let reason = error.to_string();
+                    tracing::error!(
+                        error = scrub(&reason),
+                        "the database refuses a record for what it is; it is in refused.ndjson, in database.spool_dir"
+                    );
+                    counter!("ltr_records_refused_total").increment(1);
+                    let aside = self.with_spool(move |spool| spool.set_aside(&record, &reason)).await;
+                    if let Err(lost) = aside {
+                        tracing::error!(%lost, "a refused record cannot be set aside");
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use sqlx::error::ErrorKind;
 use sqlx::postgres::PgDatabaseError;
 
 /// Why the database could not do what it was asked. None of these ever holds the password of the URL.
@@ -45,6 +46,19 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody changing it.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
+    }
+
+    /// Whether what was to be written is to blame, and not the database or who may use it: it will never be taken as it
+    /// is, and others will.
+    pub fn blames_the_record(&self) -> bool {
+        match self {
+            StoreError::Value { .. } => true,
+            StoreError::Refused(sqlx::Error::Database(error)) => {
+                // PostgreSQL's class 22: a value that a column cannot hold.
+                !matches!(error.kind(), ErrorKind::Other) || error.code().is_some_and(|code| code.starts_with("22"))
+            }
+            _ => false,
+        }
     }
 
     /// What a call meets that was not answered in time.

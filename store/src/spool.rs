@@ -19,6 +19,9 @@ const EXTENSION: &str = "spool";
 /// What a crash left behind a file's last whole line is set aside under this one.
 const TORN: &str = "torn";
 
+/// Where records go that the database refuses for what they are.
+const REFUSED: &str = "refused.ndjson";
+
 /// Why the spool did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -177,6 +180,23 @@ impl Spool {
             return Ok(());
         };
         std::fs::remove_file(&file.path).map_err(|source| io_at(&file.path, source))
+    }
+
+    /// Keeps a record that no database will take where an operator finds it: a line of JSON with the reason, on disk when
+    /// this returns, in the file `refused.ndjson` beside the spool's own.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    pub fn set_aside(&mut self, record: &Record, reason: &str) -> Result<(), SpoolError> {
+        let path = self.dir.join(REFUSED);
+        let json = serde_json::json!({ "reason": reason, "record": record });
+        let file = File::options().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| {
+            file.write_all(format!("{json}\n").as_bytes())?;
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()
+        });
+        written.map_err(|source| io_at(&path, source))
     }
 
     fn begin_file(&mut self) -> Result<(), SpoolError> {

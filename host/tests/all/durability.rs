@@ -1,12 +1,14 @@
 //! A database that is held, and what was acknowledged all the same.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use evil::Behaviour;
 use ranking::{Action, ActionKind, Body, Event};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
-use store::Record;
+use store::{Record, Spool};
 use uuid::Uuid;
 
 use crate::{Site, VERSION, case, request_id};
@@ -137,25 +139,48 @@ async fn an_impression_holds_what_training_needs_as_it_was_served() {
 async fn what_the_database_refuses_takes_nothing_else_with_it() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
-    let event = |id, rank_pos| {
-        let action = Action {
-            kind: ActionKind::ClickProfile,
-            lawyer_id: "adv_1".into(),
-            rank_pos,
-        };
-        Record::Event(Event {
-            event_id: Uuid::from_u128(id),
-            ts_utc: Utc::now(),
-            case_id: Uuid::from_u128(1),
-            user_id: Uuid::from_u128(2),
-            body: Body::Action(action),
-        })
-    };
-    // Places count from 1, which the table checks. Handed over at once, they share a transaction.
+    // Handed over at once, they share a transaction.
     let receipts = [event(1, 1), event(2, 0), event(3, 1)].map(|event| running.gateway.writer.hand_over(vec![event]));
     let mut kept = Vec::new();
     for receipt in receipts {
         kept.push(receipt.unwrap().committed().await.is_ok());
     }
     assert_eq!(kept, [true, false, true]);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_does_not_hold_up_the_spool() {
+    let site = Site::new();
+    let dir = &site.settings.database.spool_dir;
+    let mut spool = Spool::open(dir, 1 << 20).unwrap();
+    spool.append(&[event(1, 1), event(2, 0), event(3, 1)]).unwrap();
+    drop(spool);
+    let running = site.start_with(Behaviour::Honest).await;
+    while running.metric("ltr_spool_records").await > 0.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let day = chrono::Duration::days(1);
+    let kept = running.gateway.store.events_between(Utc::now() - day, Utc::now() + day).await;
+    let kept: Vec<u128> = kept.unwrap().iter().map(|event| event.event_id.as_u128()).collect();
+    assert_eq!(kept, [1, 3]);
+    let refused = std::fs::read_to_string(dir.join("refused.ndjson")).unwrap();
+    let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(refused["record"]["event"]["event_id"], Uuid::from_u128(2).to_string());
+    assert!(refused["reason"].as_str().unwrap().contains("rank_pos"), "{refused}");
+}
+
+/// A click at a place, which counts from 1; the table checks it.
+fn event(id: u128, rank_pos: u32) -> Record {
+    let action = Action {
+        kind: ActionKind::ClickProfile,
+        lawyer_id: "adv_1".into(),
+        rank_pos,
+    };
+    Record::Event(Event {
+        event_id: Uuid::from_u128(id),
+        ts_utc: Utc::now(),
+        case_id: Uuid::from_u128(1),
+        user_id: Uuid::from_u128(2),
+        body: Body::Action(action),
+    })
 }

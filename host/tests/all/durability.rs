@@ -160,7 +160,11 @@ async fn what_the_database_refuses_does_not_hold_up_the_spool() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let day = chrono::Duration::days(1);
-    let kept = running.gateway.store.events_between(Utc::now() - day, Utc::now() + day).await;
+    let kept = running
+        .gateway
+        .store
+        .events_between(Utc::now() - day, Utc::now() + day)
+        .await;
     let kept: Vec<u128> = kept.unwrap().iter().map(|event| event.event_id.as_u128()).collect();
     assert_eq!(kept, [1, 3]);
     let refused = std::fs::read_to_string(dir.join("refused.ndjson")).unwrap();

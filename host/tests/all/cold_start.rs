@@ -89,7 +89,7 @@ async fn check_with(running: &Running, requests: u128) {
     for id in 1..=requests {
         let case = Uuid::from_u128(id);
         let shown = running.gateway.store.shown(&[case]).await.unwrap();
-        assert_eq!(shown.len(), 3, "what was spooled is in the database");
+        assert_eq!(shown[&case].len(), 3, "what was spooled is in the database");
     }
 }
 

@@ -8,9 +8,8 @@ use crate::running::{Program, log};
 use crate::{Site, TOKEN};
 
 async fn readiness(program: &Program) -> (u16, String) {
-    let answer = reqwest::get(format!("http://{}/readyz", program.address))
-        .await
-        .unwrap();
+    let url = format!("http://{}/readyz", program.address);
+    let answer = crate::http().build().unwrap().get(url).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 

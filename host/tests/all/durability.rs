@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::Utc;
 use evil::Behaviour;
-use ranking::{Action, ActionKind, Body, Event};
+use ranking::{Action, ActionKind, Body, Event, ShadowRow};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
-use store::{Record, Spool};
+use store::{Record, ShadowRecord, Spool};
 use uuid::Uuid;
 
 use crate::{Site, VERSION, case, request_id};
@@ -153,7 +153,7 @@ async fn what_the_database_refuses_does_not_hold_up_the_spool() {
     let site = Site::new();
     let dir = &site.settings.database.spool_dir;
     let mut spool = Spool::open(dir, 1 << 20).unwrap();
-    spool.append(&[event(1, 1), event(2, 0), event(3, 1)]).unwrap();
+    spool.append(&[event(1, 1), shadow(2, 0), event(3, 1)]).unwrap();
     drop(spool);
     let running = site.start_with(Behaviour::Honest).await;
     while running.metric("ltr_spool_records").await > 0.0 {
@@ -169,8 +169,33 @@ async fn what_the_database_refuses_does_not_hold_up_the_spool() {
     assert_eq!(kept, [1, 3]);
     let refused = std::fs::read_to_string(dir.join("refused.ndjson")).unwrap();
     let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
-    assert_eq!(refused["record"]["event"]["event_id"], Uuid::from_u128(2).to_string());
-    assert!(refused["reason"].as_str().unwrap().contains("rank_pos"), "{refused}");
+    assert_eq!(
+        refused["record"]["shadow"]["request_id"],
+        Uuid::from_u128(2).to_string()
+    );
+    assert!(refused["reason"].as_str().unwrap().contains("rank_legacy"), "{refused}");
+}
+
+/// A comparison of one lawyer, at a place as of [`event`].
+fn shadow(id: u128, rank_legacy: u16) -> Record {
+    Record::Shadow(ShadowRecord {
+        request_id: Uuid::from_u128(id),
+        ts_utc: Utc::now(),
+        case_id: Uuid::from_u128(1),
+        user_pseudonym: Uuid::from_u128(2),
+        model_version: VERSION.into(),
+        outcome: "trap".into(),
+        score_us: None,
+        rows: vec![ShadowRow {
+            lawyer_id: "adv_1".into(),
+            rank_legacy,
+            rank_ltr: None,
+            label: None,
+            fair_legacy: 0.5,
+            fair_ltr: None,
+            groups: Default::default(),
+        }],
+    })
 }
 
 /// A click at a place, which counts from 1; the table checks it.

@@ -16,9 +16,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// is then as small as before.
 // Sound: the name and the type are those that jemalloc declares, a pointer to a string that ends with a zero byte.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static MALLOC_CONF: Option<&'static std::ffi::c_char> = Some(unsafe {
-    &*c"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:2".as_ptr()
-});
+pub static MALLOC_CONF: Option<&'static std::ffi::c_char> =
+    Some(unsafe { &*c"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:2".as_ptr() });
 
 /// A usage or configuration error, as clap's own.
 const USAGE: u8 = 2;

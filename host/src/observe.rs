@@ -12,6 +12,9 @@ use ranking::Evidence;
 /// Upper bounds in seconds; the alerts compare with 0.015, 0.020 and 0.025.
 const BUCKETS: [f64; 10] = [0.003, 0.005, 0.010, 0.015, 0.020, 0.025, 0.050, 0.200, 1.0, 5.0];
 
+/// How often measurements are sorted into buckets.
+const SORTING: Duration = Duration::from_secs(1);
+
 /// The process's metrics. The recorder is global, so every gateway of a process shares it.
 pub fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -24,6 +27,16 @@ pub fn recorder() -> &'static PrometheusHandle {
         describe();
         handle
     })
+}
+
+/// Sorts what was measured into the buckets of its histograms, for ever. Until then each measurement is kept as it is,
+/// which only being asked for the metrics would end: a gateway that nobody watches would grow.
+pub async fn keep_small() {
+    let mut ticks = tokio::time::interval(SORTING);
+    loop {
+        ticks.tick().await;
+        recorder().run_upkeep();
+    }
 }
 
 fn describe() {

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::listen::Connections;
-use crate::models;
 use crate::tls::Tls;
+use crate::{models, observe};
 
 /// How long the writer may then take for what was handed over.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
@@ -57,6 +57,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             models::watch::watch(&gateway, pause);
         }
     });
+    tokio::spawn(observe::keep_small());
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
     stops.wait(&gateway).await;
     let (store, traces, patience) = (

@@ -14,6 +14,8 @@ use crate::telemetry::scrub;
 
 /// Requests that may wait; beyond, the database cannot keep up and more waiting would not help.
 const QUEUE: usize = 8_192;
+/// Requests that wait only when the database is slower than they come; each may have a hundred lawyers in memory.
+const BEHIND: usize = 256;
 /// Requests that share a transaction.
 const BATCH: usize = 512;
 
@@ -80,6 +82,11 @@ impl Writer {
         let (done, receipt) = oneshot::channel();
         self.queue.try_send(Job { records, done }).map_err(|_| NotKept::Full)?;
         Ok(Receipt(receipt))
+    }
+
+    /// Whether so much waits to be written that whoever adds to it should wait, too, lest the queue be full.
+    pub fn is_behind(&self) -> bool {
+        self.queue.max_capacity() - self.queue.capacity() > BEHIND
     }
 
     /// How the database is.

@@ -15,6 +15,7 @@ pub struct Database {
     pub timeout_ms: u64,
     pub spool_dir: PathBuf,
     pub spool_mb: u64,
+    pub rank_waits: bool,
 }
 
 impl Default for Database {
@@ -26,6 +27,7 @@ impl Default for Database {
             timeout_ms: 3_000,
             spool_dir: "var/spool".into(),
             spool_mb: 256,
+            rank_waits: false,
         }
     }
 }

@@ -170,6 +170,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "Most that is kept there, in MiB; beyond, /events answers 503.",
                 Whole(1, 1_000_000),
             ),
+            key(
+                "rank_waits",
+                "Whether /rank answers when its records are on disk, as long as its deadline allows, instead of at once: a crash of the machine then takes no impression with it.",
+                Flag,
+            ),
         ],
     },
     Section {

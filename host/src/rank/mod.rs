@@ -176,14 +176,18 @@ async fn ltr(
     }))
 }
 
-/// Hands the records over and waits for the disk while `patience` lasts. What the answer may say of it:
-/// `committed` survives any crash, `queued` is being written, `dropped` is lost, `nothing` was to be kept.
+/// Hands the records over. What the answer may say of it: `queued`, they are being written; `committed`, they survive
+/// any crash; `dropped`, they are lost; `nothing` was to be kept. With `database.rank_waits`, and when the database
+/// cannot keep up, it waits for the disk while `patience` lasts.
 async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration) -> &'static str {
     if records.is_empty() {
         return "nothing";
     }
     let kept = match gateway.writer.hand_over(records) {
-        Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
+        Ok(receipt) if gateway.settings.database.rank_waits || gateway.writer.is_behind() => {
+            part("commit", receipt.committed_within(patience)).await
+        }
+        Ok(_) => None,
         Err(full) => Some(Err(full)),
     };
     match kept {

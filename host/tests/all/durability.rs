@@ -136,6 +136,24 @@ async fn an_impression_holds_what_training_needs_as_it_was_served() {
 }
 
 #[tokio::test]
+async fn unless_told_to_a_ranking_does_not_wait_for_the_disk_and_is_kept_all_the_same() {
+    let mut site = Site::new();
+    site.settings.database.rank_waits = false;
+    let running = site.start_with(Behaviour::Honest).await;
+    let mut other = holding(&site).await;
+    let answer = running.rank(&[], &case(1)).await;
+    answer.ok();
+    assert_eq!(answer.header("x-ltr-logged"), "queued");
+    other.execute("ROLLBACK").await.unwrap();
+    // An action on what was shown finds it, however soon it comes.
+    let action = json!({
+        "event": "click_profile", "event_id": Uuid::from_u128(9), "ts_utc": "2026-10-05T12:00:00Z", "lawyer_id": "adv_1",
+        "case_id": Uuid::from_u128(1), "user_id": Uuid::from_u128(2), "rank_pos": 1,
+    });
+    running.post("/events", &action).await.ok();
+}
+
+#[tokio::test]
 async fn what_the_database_refuses_takes_nothing_else_with_it() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;

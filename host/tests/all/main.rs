@@ -74,6 +74,7 @@ impl Site {
         let mut settings = Settings::default();
         settings.database.url = format!("sqlite://{}", path("ltr.db").display()).into();
         settings.database.spool_dir = path("spool");
+        settings.database.rank_waits = true;
         settings.flags.file = path("flags.json");
         settings.models.dir = path("models");
         settings.models.trusted_keys = path("trusted");

@@ -37,6 +37,7 @@ impl Program {
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
             .env("LTR_DATABASE__URL", settings.database.url.expose())
             .env("LTR_DATABASE__SPOOL_DIR", &settings.database.spool_dir)
+            .env("LTR_DATABASE__RANK_WAITS", "true")
             .env("LTR_MODELS__DIR", &settings.models.dir)
             .env("LTR_MODELS__TRUSTED_KEYS", &settings.models.trusted_keys)
             .env("LTR_MODELS__CODE_CACHE_DIR", &settings.models.code_cache_dir)

@@ -135,12 +135,9 @@ impl Backend for Sqlite {
 }
 
 /// The ids of events are random, so that each insert meets another page of their index: they are read again and
-/// again unless the cache (KiB) holds them. And the log (pages) is folded into the file the more rarely the longer it
-/// may be, which writes a page once that many transactions have changed.
+/// again unless the cache (KiB) holds them.
 fn for_writing(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    options
-        .pragma("cache_size", "-8192")
-        .pragma("wal_autocheckpoint", "4096")
+    options.pragma("cache_size", "-8192")
 }
 
 async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {

@@ -15,18 +15,16 @@ use crate::{Appended, StoreError};
 /// The most rows of a statement, as a power of two: SQLite takes 32,766 values, and a row has seven of its own.
 const MOST_ROWS: usize = 7;
 
-/// Statements for 1, 2, 4, ... rows, so that each is prepared once. What is the request's comes first.
+/// Statements for 1, 2, 4, ... rows, so that each is prepared once. What is the request's comes first, and once.
+/// Parameters have no numbers: SQLite looks numbers up in a list, each time from its beginning.
 static INSERT_ROWS: LazyLock<[String; MOST_ROWS + 1]> = LazyLock::new(|| {
-    let row = |row: usize| {
-        let values: Vec<String> = (0..7).map(|value| format!("?{}", 6 + 7 * row + value)).collect();
-        format!("(?1, ?2, ?3, ?4, ?5, {})", values.join(", "))
-    };
     std::array::from_fn(|power| {
-        let rows: Vec<String> = (0..1 << power).map(row).collect();
         format!(
             "INSERT INTO ltr_shadow_log (request_id, ts_utc, case_id, user_id, model_version, shadow_id, lawyer_id, \
-             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") VALUES {}",
-            rows.join(", ")
+             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") \
+             SELECT request.*, lawyer.* FROM (VALUES (?, ?, ?, ?, ?)) AS request, \
+             (VALUES (?, ?, ?, ?, ?, ?, ?){}) AS lawyer",
+            ", (?, ?, ?, ?, ?, ?, ?)".repeat((1 << power) - 1)
         )
     })
 });

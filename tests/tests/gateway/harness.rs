@@ -82,6 +82,8 @@ impl Site {
         command
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
             .env("LTR_ACCESS__TOKENS", TOKENS)
+            // What a ranking leaves behind is there when a test looks.
+            .env("LTR_DATABASE__RANK_WAITS", "true")
             // Models come when a test says so.
             .env("LTR_MODELS__POLL_SECONDS", "0");
         command.envs(self.env.iter().cloned()).stdin(Stdio::null());

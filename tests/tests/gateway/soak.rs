@@ -114,7 +114,9 @@ async fn an_hour_of_load_with_swaps_and_outages_loses_nothing() {
     let url = database.database();
     let site = Site::new()
         .with("LTR_DATABASE__URL", &url)
-        .with("LTR_FLAGS__REDIS_URL", &redis.url());
+        .with("LTR_FLAGS__REDIS_URL", &redis.url())
+        // As by default.
+        .with("LTR_DATABASE__RANK_WAITS", "false");
     site.publish("m000", Behaviour::Honest);
     let gateway = site.start().await;
     gateway.set_weight(50).await;

@@ -13,7 +13,7 @@ use settings::Settings;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What is not used goes back to the system within a second or so: a process that has been through a flood or an outage
-/// is then as small as before.
+/// is then nearly as small as before.
 // Sound: the name and the type are those that jemalloc declares, a pointer to a string that ends with a zero byte.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static MALLOC_CONF: Option<&'static std::ffi::c_char> =

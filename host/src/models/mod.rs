@@ -295,7 +295,7 @@ impl Models {
     /// In place where the component is known to be quick, else on a thread that may be kept busy.
     async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
         let rows = values.len() / model.columns.len().max(1);
-        let outcome = match model.call_in_place(rows, &values) {
+        let outcome = match model.call_in_place(rows, &values, until) {
             Some(outcome) => outcome,
             None => model.call_elsewhere(values, until).await,
         };
@@ -310,12 +310,13 @@ impl Models {
 
 impl Model {
     /// `None` where it may not be called here, or was cut off.
-    fn call_in_place(&self, rows: usize, values: &[f64]) -> Option<Result<Scored, &'static str>> {
+    fn call_in_place(&self, rows: usize, values: &[f64], until: Instant) -> Option<Result<Scored, &'static str>> {
         if !self.pace.is_quick(rows) {
             return None;
         }
         let _turn = self.turns.try_acquire().ok()?;
-        let outcome = ask(&self.scorer, values, CUT_OFF);
+        let patience = CUT_OFF.min(until.saturating_duration_since(Instant::now()));
+        let outcome = ask(&self.scorer, values, patience);
         match outcome {
             Err("timeout" | "busy") => {
                 self.pace.failed();

@@ -125,8 +125,10 @@ fn describe() {
 
 /// Counts an answer and the time it took.
 pub fn answered(route: &'static str, method: &'static str, status: StatusCode, took: Duration) {
+    /// By route, method and status.
+    type Series = HashMap<(&'static str, &'static str, u16), Histogram>;
     /// The series that were met: looking one up costs less than naming it.
-    static MET: LazyLock<RwLock<HashMap<(&str, &str, u16), Histogram>>> = LazyLock::new(RwLock::default);
+    static MET: LazyLock<RwLock<Series>> = LazyLock::new(RwLock::default);
     let key = (route, method, status.as_u16());
     if let Some(series) = MET.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return series.record(took);

@@ -216,7 +216,7 @@ impl Keeper {
                 for (count, done) in waiting {
                     let (own, others) = rest.split_at(count);
                     rest = others;
-                    let _ = done.send(self.keep(&Arc::new(own.to_vec()), spooling).await);
+                    tell(done, self.keep(&Arc::new(own.to_vec()), spooling).await);
                 }
             }
             kept => {
@@ -226,8 +226,7 @@ impl Keeper {
                         Ok(outcomes) => Ok(outcomes.take(count).collect()),
                         Err(error) => Err(*error),
                     };
-                    // A caller that stopped waiting has nobody to tell.
-                    let _ = done.send(outcome);
+                    tell(done, outcome);
                 }
             }
         }
@@ -352,6 +351,14 @@ impl Keeper {
         });
         done.await
             .expect("the spool does not panic, and is used only while the runtime lives")
+    }
+}
+
+/// Tells whoever handed records over what became of them. Where nobody listens, as for most rankings, a loss is counted
+/// here instead of by them.
+fn tell(done: oneshot::Sender<Kept>, outcome: Kept) {
+    if let Err(Err(_)) = done.send(outcome) {
+        counter!("ltr_log_dropped_total").increment(1);
     }
 }
 

@@ -167,6 +167,18 @@ async fn what_the_database_refuses_takes_nothing_else_with_it() {
 }
 
 #[tokio::test]
+async fn a_loss_that_nobody_waits_to_hear_of_is_counted() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let before = running.metric("ltr_log_dropped_total").await;
+    drop(running.gateway.writer.hand_over(vec![shadow(1, 0)]).unwrap());
+    // What was handed over before is done with when this is.
+    let after = running.gateway.writer.hand_over(vec![event(2, 1)]).unwrap();
+    after.committed().await.unwrap();
+    assert!(running.metric("ltr_log_dropped_total").await > before);
+}
+
+#[tokio::test]
 async fn what_the_database_refuses_does_not_hold_up_the_spool() {
     let site = Site::new();
     let dir = &site.settings.database.spool_dir;

@@ -74,14 +74,13 @@ pub struct ShadowRecord {
 }
 
 impl ShadowRecord {
-    /// The key of a lawyer's row: it follows from the request's, so that a retry is the same row. One half is the
-    /// request's, so that the rows of a request are neighbours in the index: as many pages of it are written as the
-    /// rows fill, instead of one a row.
+    /// The key of a lawyer's row: the request's with the rank in its third group, so that a retry is the same row, and
+    /// the rows of a request are neighbours in the index: as many pages of it are written as the rows fill, instead of
+    /// one a row. Ids that are made in a row differ at their ends or in their first groups, and random ones anywhere.
     pub(crate) fn shadow_id(&self, row: &ShadowRow) -> Uuid {
-        let hash = Uuid::new_v5(&self.request_id, row.lawyer_id.as_bytes());
         let mut id = *self.request_id.as_bytes();
-        id[8..].copy_from_slice(&hash.as_bytes()[8..]);
-        uuid::Builder::from_custom_bytes(id).into_uuid()
+        id[6..8].copy_from_slice(&row.rank_legacy.to_be_bytes());
+        Uuid::from_bytes(id)
     }
 }
 

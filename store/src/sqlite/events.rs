@@ -4,49 +4,51 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use ranking::events::{Body, Event};
-use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::columns::{instant, read_json};
+use super::many::Insert;
 use crate::records::read_event;
 use crate::{Record, StoreError};
 
-/// Inserts the events among `records`, and gives the ids of those that were not there: one statement, prepared once,
-/// whatever their number.
+static INSERT: Insert = Insert::new(
+    "match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT DO NOTHING RETURNING event_id",
+);
+
+/// Inserts the events among `records`, and gives the ids of those that were not there.
 pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
     let events = records.iter().filter_map(|record| match record {
-        Record::Event(event) => Some(columns(event)),
+        Record::Event(event) => Some(event),
         Record::Shadow(_) => None,
     });
-    let rows: Vec<_> = events.collect();
-    if rows.is_empty() {
-        return Ok(HashSet::new());
+    let events: Vec<&Event> = events.collect();
+    let mut stored = HashSet::with_capacity(events.len());
+    for (statement, events) in INSERT.statements(&events) {
+        let bound = events.iter().fold(sqlx::query_scalar(statement), |bound, event| {
+            let (lawyer_id, rank_pos, request_id) = match &event.body {
+                Body::Impression(impression) => (None, None, Some(impression.request_id.hyphenated())),
+                Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
+            };
+            bound
+                .bind(event.event_id.hyphenated())
+                .bind(instant(event.ts_utc))
+                .bind(event.kind())
+                .bind(event.case_id.hyphenated())
+                .bind(event.user_id.hyphenated())
+                .bind(lawyer_id)
+                .bind(rank_pos)
+                .bind(request_id)
+                .bind(serde_json::to_string(event).expect("an event has texts and finite numbers alone"))
+        });
+        let new: Vec<Hyphenated> = bound.fetch_all(&mut *connection).await?;
+        stored.extend(new.into_iter().map(Uuid::from));
     }
-    // Without WHERE, ON would belong to FROM.
-    let stored: Vec<Hyphenated> = sqlx::query_scalar(
-        "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-                value -> 8 \
-         FROM json_each(?) WHERE true ON CONFLICT DO NOTHING RETURNING event_id",
-    )
-    .bind(serde_json::to_string(&rows).expect("rows have texts and finite numbers alone"))
-    .fetch_all(connection)
-    .await?;
-    Ok(stored.into_iter().map(Uuid::from).collect())
-}
-
-/// What a row of the table holds, in the order of its columns.
-fn columns(event: &Event) -> impl Serialize + '_ {
-    let (lawyer_id, rank_pos, request_id) = match &event.body {
-        Body::Impression(impression) => (None, None, Some(impression.request_id)),
-        Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
-    };
-    let (id, case, user) = (event.event_id, event.case_id, event.user_id);
-    let ts = instant(event.ts_utc);
-    (id, ts, event.kind(), case, user, lawyer_id, rank_pos, request_id, event)
+    Ok(stored)
 }
 
 pub async fn shown(readers: &SqlitePool, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {

@@ -2,6 +2,7 @@
 
 mod columns;
 mod events;
+mod many;
 mod rollout;
 mod shadow;
 
@@ -24,6 +25,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (
         "fewer_indexes",
         include_str!("../../migrations/sqlite/0002_fewer_indexes.sql"),
+    ),
+    (
+        "comparisons",
+        include_str!("../../migrations/sqlite/0003_comparisons.sql"),
     ),
 ];
 
@@ -153,6 +158,61 @@ async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
                 attempts += 1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "SELECT shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, label \
+                       FROM ltr_shadow_log ORDER BY shadow_id";
+    type Row = (String, String, String, String, String, u16, Option<u16>, Option<f64>);
+
+    /// A file as the version with the first `migrations` left it, with a comparison of two lawyers.
+    async fn older(path: &str, migrations: usize) {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        crate::migrator(&MIGRATIONS[..migrations]).run(&pool).await.unwrap();
+        let rows = "INSERT INTO ltr_shadow_request VALUES
+                ('9d3c0000-0000-4000-8000-00000000abcd', '2026-10-01T00:00:00.000000000Z', 'c', 'v', 'ok', 7);
+            INSERT INTO ltr_shadow_log VALUES
+                ('one', '2026-10-01T00:00:00.000000000Z', 'c', 'u', 'adv_1', 1, 2, 0.3,
+                 '9d3c0000-0000-4000-8000-00000000abcd', 'v', 0.5, 0.25, '{}'),
+                ('two', '2026-10-01T00:00:00.000000000Z', 'c', 'u', 'adv_2', 2, NULL, NULL,
+                 '9d3c0000-0000-4000-8000-00000000abcd', 'v', 0.25, NULL, '{}')";
+        sqlx::raw_sql(rows).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_log_of_older_versions_is_kept_and_labels_are_filled_in_through_it() {
+        for migrations in [1, 2] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("ltr.db").to_str().unwrap().to_owned();
+            older(&path, migrations).await;
+            let store = Sqlite::open(&path, Limits::default()).await.unwrap();
+            let row = |rank: u16, ltr, label| -> Row {
+                (
+                    format!("9d3c0000-0000-000{rank}-8000-00000000abcd"),
+                    "2026-10-01T00:00:00.000000000Z".into(),
+                    "c".into(),
+                    "u".into(),
+                    format!("adv_{rank}"),
+                    rank,
+                    ltr,
+                    label,
+                )
+            };
+            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers).await.unwrap();
+            assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, None)]);
+
+            let fill = "UPDATE ltr_shadow_log SET label = 0.6 WHERE case_id = 'c' AND lawyer_id = 'adv_2'";
+            sqlx::query(fill).execute(&store.writer).await.unwrap();
+            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers).await.unwrap();
+            assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, Some(0.6))]);
+            store.close().await;
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The shadow log: both rankings of one request in one joined record, and the labels that arrive days later.
 
-use std::sync::LazyLock;
-
 use chrono::{DateTime, Utc};
 use ranking::verdict::{ShadowCase, ShadowRow};
 use sqlx::sqlite::SqliteRow;
@@ -9,68 +7,46 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::columns::{instant, read_instant, read_json, read_uuid};
+use super::many::Insert;
 use crate::records::{ShadowRecord, groups_json};
 use crate::{Appended, StoreError};
 
-/// The most rows of a statement, as a power of two: SQLite takes 32,766 values, and a row has seven of its own.
-const MOST_ROWS: usize = 7;
-
-/// Statements for 1, 2, 4, ... rows, so that each is prepared once. What is the request's comes first, and once.
-/// Parameters have no numbers: SQLite looks numbers up in a list, each time from its beginning.
-static INSERT_ROWS: LazyLock<[String; MOST_ROWS + 1]> = LazyLock::new(|| {
-    std::array::from_fn(|power| {
-        format!(
-            "INSERT INTO ltr_shadow_log (request_id, ts_utc, case_id, user_id, model_version, shadow_id, lawyer_id, \
-             rank_legacy, rank_ltr, fair_legacy, fair_ltr, \"groups\") \
-             SELECT request.*, lawyer.* FROM (VALUES (?, ?, ?, ?, ?)) AS request, \
-             (VALUES (?, ?, ?, ?, ?, ?, ?){}) AS lawyer",
-            ", (?, ?, ?, ?, ?, ?, ?)".repeat((1 << power) - 1)
-        )
-    })
-});
+/// The rows of a request that was written just before.
+static INSERT_ROWS: Insert = Insert::new(
+    "ltr_shadow_row (request, rank_legacy, rank_ltr, lawyer_id, fair_legacy, fair_ltr, \"groups\")",
+    "(?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
 
 pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<Appended, StoreError> {
-    let request_id = record.request_id.hyphenated();
-    let ts_utc = instant(record.ts_utc);
-    let case_id = record.case_id.hyphenated();
     let inserted = sqlx::query(
-        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us) \
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
-    .bind(request_id)
-    .bind(&ts_utc)
-    .bind(case_id)
+    .bind(record.request_id.hyphenated())
+    .bind(instant(record.ts_utc))
+    .bind(record.case_id.hyphenated())
     .bind(&record.model_version)
     .bind(&record.outcome)
     .bind(record.score_us)
+    .bind(record.user_pseudonym.hyphenated())
     .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    if inserted == 0 {
+    .await?;
+    if inserted.rows_affected() == 0 {
         return Ok(Appended::Duplicate);
     }
-    let mut rows = record.rows.as_slice();
-    while !rows.is_empty() {
-        let power = (rows.len().ilog2() as usize).min(MOST_ROWS);
-        let (now, later) = rows.split_at(1 << power);
-        let statement = sqlx::query(INSERT_ROWS[power].as_str())
-            .bind(request_id)
-            .bind(&ts_utc)
-            .bind(case_id)
-            .bind(record.user_pseudonym.hyphenated())
-            .bind(&record.model_version);
-        let statement = now.iter().fold(statement, |statement, row| {
-            statement
-                .bind(record.shadow_id(row).hyphenated())
-                .bind(&row.lawyer_id)
+    for (statement, rows) in INSERT_ROWS.statements(&record.rows) {
+        let bound = rows.iter().fold(sqlx::query(statement), |bound, row| {
+            bound
+                .bind(inserted.last_insert_rowid())
                 .bind(row.rank_legacy)
                 .bind(row.rank_ltr)
+                .bind(&row.lawyer_id)
                 .bind(row.fair_legacy)
                 .bind(row.fair_ltr)
                 .bind(groups_json(&row.groups))
         });
-        statement.execute(&mut *connection).await?;
-        rows = later;
+        bound.execute(&mut *connection).await?;
     }
     Ok(Appended::Stored)
 }
@@ -83,9 +59,9 @@ pub async fn cases(
     let rows = sqlx::query(
         "SELECT r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
                 l.lawyer_id, l.rank_legacy, l.rank_ltr, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\" \
-         FROM ltr_shadow_request r JOIN ltr_shadow_log l ON l.request_id = r.request_id \
+         FROM ltr_shadow_request r JOIN ltr_shadow_row l ON l.request = r.id \
          WHERE r.model_version = ? AND r.ts_utc <= ? \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log u WHERE u.request_id = r.request_id AND u.label IS NULL) \
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_row u WHERE u.request = r.id AND u.label IS NULL) \
          ORDER BY r.ts_utc, r.request_id, l.rank_legacy",
     )
     .bind(model_version)
@@ -114,8 +90,8 @@ pub async fn label(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     for (case_id, lawyer_id, label) in labels {
         changed += sqlx::query(
-            "UPDATE ltr_shadow_log SET label = ?1 \
-             WHERE request_id IN (SELECT request_id FROM ltr_shadow_request WHERE case_id = ?2) AND lawyer_id = ?3 \
+            "UPDATE ltr_shadow_row SET label = ?1 \
+             WHERE request IN (SELECT id FROM ltr_shadow_request WHERE case_id = ?2) AND lawyer_id = ?3 \
                AND label IS NOT ?1 \
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = ?2 AND r.ts_utc > ?4)",
         )
@@ -129,10 +105,10 @@ pub async fn label(
         .rows_affected();
     }
     changed += sqlx::query(
-        "UPDATE ltr_shadow_log SET label = 0 \
-         WHERE label IS NULL AND ts_utc <= ?1 \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r \
-                           WHERE r.case_id = ltr_shadow_log.case_id AND r.ts_utc > ?1)",
+        "UPDATE ltr_shadow_row SET label = 0 \
+         WHERE label IS NULL \
+           AND request IN (SELECT id FROM ltr_shadow_request r WHERE ts_utc <= ?1 \
+               AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request u WHERE u.case_id = r.case_id AND u.ts_utc > ?1))",
     )
     .bind(&closed_before)
     .execute(&mut *transaction)

@@ -1,0 +1,72 @@
+//! Insertion of many rows by few statements.
+
+use std::sync::OnceLock;
+
+/// The most rows of a statement, as a power of two: SQLite takes 32,766 values.
+const MOST_ROWS: usize = 7;
+
+/// Statements for 1, 2, 4, ... rows, so that whatever the number of rows, each is prepared once. Parameters have no
+/// numbers: SQLite looks numbers up in a list, each time from its beginning.
+pub struct Insert {
+    /// The table, and in parentheses its columns.
+    into: &'static str,
+    /// A row's parameters in parentheses.
+    row: &'static str,
+    /// What follows the rows.
+    then: &'static str,
+    statements: OnceLock<[String; MOST_ROWS + 1]>,
+}
+
+impl Insert {
+    pub const fn new(into: &'static str, row: &'static str, then: &'static str) -> Insert {
+        Insert {
+            into,
+            row,
+            then,
+            statements: OnceLock::new(),
+        }
+    }
+
+    /// The statements that insert `rows` one after the other, each with those that are its own.
+    pub fn statements<'r, T>(&'static self, mut rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
+        let statements = self.statements.get_or_init(|| {
+            std::array::from_fn(|power| {
+                let more = format!(", {}", self.row).repeat((1 << power) - 1);
+                format!("INSERT INTO {} VALUES {}{more}{}", self.into, self.row, self.then)
+            })
+        });
+        std::iter::from_fn(move || {
+            let power = (rows.len().checked_ilog2()? as usize).min(MOST_ROWS);
+            let (now, later) = rows.split_at(1 << power);
+            rows = later;
+            Some((statements[power].as_str(), now))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_in_one_statement_and_in_order() {
+        static INSERT: Insert = Insert::new("t (a)", "(?)", " THEN");
+        let rows: Vec<usize> = (0..300).collect();
+        let statements: Vec<_> = INSERT.statements(&rows).collect();
+        let lengths: Vec<usize> = statements.iter().map(|(_, rows)| rows.len()).collect();
+        assert_eq!(lengths, [128, 128, 32, 8, 4]);
+        assert_eq!(
+            statements
+                .iter()
+                .flat_map(|(_, rows)| *rows)
+                .copied()
+                .collect::<Vec<_>>(),
+            rows
+        );
+        for (statement, rows) in statements {
+            assert_eq!(statement.matches('?').count(), rows.len());
+            assert!(statement.starts_with("INSERT INTO t (a) VALUES (?), ") && statement.ends_with("(?) THEN"));
+        }
+        assert_eq!(INSERT.statements::<u8>(&[]).count(), 0);
+    }
+}

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::errors::{ApiError, Invalid};
 
@@ -31,7 +31,9 @@ pub struct Document<'a> {
 enum Entry<'a> {
     Null,
     Bool(bool),
-    Number(Number),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
     Text(Cow<'a, str>),
     /// How many elements, and where the next value after all of them is.
     Array {
@@ -59,15 +61,11 @@ impl<'a> Document<'a> {
     /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
     /// something twice.
     pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
-        let document = Document::parse_many(body, max_depth)?;
-        match document.roots.len() {
-            1 => Ok(document),
-            0 => Err(ApiError::malformed("invalid_json", "the body is empty")),
-            _ => Err(ApiError::malformed(
-                "invalid_json",
-                "there is more after the first value",
-            )),
-        }
+        Document::read(body, max_depth, |text, reader| {
+            let mut deserializer = sonic_rs::Deserializer::from_str(text);
+            reader.value(&mut deserializer)?;
+            deserializer.end().map_err(drop)
+        })
     }
 
     /// Reads any number of values, one after the other with white space between them (NDJSON among others).
@@ -75,29 +73,41 @@ impl<'a> Document<'a> {
     /// # Errors
     /// As [`Document::parse`].
     pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+        Document::read(body, max_depth, |text, reader| {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            // The only thing that `end` can miss is the end.
+            while deserializer.end().is_err() {
+                reader.value(&mut deserializer)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read(
+        body: &'a [u8],
+        max_depth: usize,
+        read: impl FnOnce(&'a str, &mut Reader<'a>) -> Result<(), ()>,
+    ) -> Result<Document<'a>, ApiError> {
         let text = std::str::from_utf8(body).map_err(|error| {
             ApiError::malformed(
                 "invalid_utf8",
                 format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
             )
         })?;
-        let mut document = Document {
+        let mut reader = Reader {
             // Numbers in JSON take about as much text.
             entries: Vec::with_capacity((body.len() / 16).min(MAX_VALUES)),
             roots: Vec::new(),
+            max_depth,
+            refused: None,
         };
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        // The only thing that `end` can miss is the end.
-        while deserializer.end().is_err() {
-            document.roots.push(document.entries.len());
-            let node = Node {
-                entries: &mut document.entries,
-                max_depth,
-                depth: 0,
-            };
-            node.deserialize(&mut deserializer).map_err(malformed)?;
+        match read(text, &mut reader) {
+            Ok(()) => Ok(Document {
+                entries: reader.entries,
+                roots: reader.roots,
+            }),
+            Err(()) => Err(reader.refused.unwrap_or_else(|| malformed(text))),
         }
-        Ok(document)
     }
 
     /// The first value.
@@ -140,7 +150,9 @@ impl<'d> Json<'d> {
         match self.entry() {
             Entry::Null => Value::Null,
             Entry::Bool(value) => Value::Bool(*value),
-            Entry::Number(value) => Value::Number(value.clone()),
+            Entry::Unsigned(value) => Value::from(*value),
+            Entry::Signed(value) => Value::from(*value),
+            Entry::Float(value) => Value::from(*value),
             Entry::Text(text) => Value::String(text.clone().into_owned()),
             Entry::Array { len, .. } => elements(self.inner(), *len).map(Json::to_value).collect(),
             Entry::Object { len, .. } => {
@@ -190,17 +202,18 @@ impl<'d> Json<'d> {
 
     pub fn unsigned(self, most: u64) -> Result<u64, Invalid> {
         match self.entry() {
-            Entry::Number(number) => number.as_u64().filter(|&value| value <= most),
-            _ => None,
+            Entry::Unsigned(value) if *value <= most => Ok(*value),
+            _ => Err(Invalid::new(self, format!("an integer from 0 to {most}"))),
         }
-        .ok_or_else(|| Invalid::new(self, format!("an integer from 0 to {most}")))
     }
 
     /// A finite number, or `NaN` for `null`.
     pub fn number_or_missing(self) -> Result<f64, Invalid> {
         match self.entry() {
             Entry::Null => Ok(f64::NAN),
-            Entry::Number(number) => Ok(number.as_f64().expect("serde_json reads only numbers that fit an f64")),
+            Entry::Float(value) => Ok(*value),
+            Entry::Unsigned(value) => Ok(*value as f64),
+            Entry::Signed(value) => Ok(*value as f64),
             _ => Err(Invalid::new(self, "a number, or null where it is missing")),
         }
     }
@@ -216,7 +229,9 @@ impl fmt::Display for Json<'_> {
         match self.entry() {
             Entry::Null => f.write_str("null"),
             Entry::Bool(value) => write!(f, "{value}"),
-            Entry::Number(value) => write!(f, "{value}"),
+            Entry::Unsigned(value) => write!(f, "{value}"),
+            Entry::Signed(value) => write!(f, "{value}"),
+            Entry::Float(value) => write!(f, "{}", Value::from(*value)),
             Entry::Text(value) => write!(f, "{:?}", value.chars().take(100).collect::<String>()),
             Entry::Array { len, .. } => write!(f, "an array of {len}"),
             Entry::Object { len, .. } => write!(f, "an object of {len}"),
@@ -297,59 +312,86 @@ fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, 
     })
 }
 
-fn malformed(error: serde_json::Error) -> ApiError {
-    let code = match error.to_string() {
-        text if text.starts_with("nested deeper") => "too_deep",
-        text if text.starts_with("doubled name") => "doubled_name",
-        text if text.starts_with("more than") => "too_many_values",
-        _ => "invalid_json",
+/// What is wrong with a text that is not one JSON value, or several: in serde_json's words, which do not repeat pieces
+/// of it.
+fn malformed(text: &str) -> ApiError {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let message = match values.next() {
+        None => "the body is empty".to_owned(),
+        Some(Ok(_)) => match values.find_map(Result::err) {
+            None => "there is more after the first value".to_owned(),
+            Some(error) => error.to_string(),
+        },
+        Some(Err(error)) => error.to_string(),
     };
-    ApiError::malformed(code, error.to_string())
+    ApiError::malformed("invalid_json", message)
+}
+
+/// What is being read.
+struct Reader<'a> {
+    entries: Vec<Entry<'a>>,
+    roots: Vec<usize>,
+    max_depth: usize,
+    /// Where a rule is broken that JSON has not: what it says.
+    refused: Option<ApiError>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads one value.
+    fn value<D: Deserializer<'a>>(&mut self, deserializer: D) -> Result<(), ()> {
+        self.roots.push(self.entries.len());
+        let node = Node { reader: self, depth: 0 };
+        node.deserialize(deserializer).map_err(drop)
+    }
 }
 
 /// The place of a value that is being read.
-struct Node<'e, 'a> {
-    entries: &'e mut Vec<Entry<'a>>,
-    max_depth: usize,
+struct Node<'r, 'a> {
+    reader: &'r mut Reader<'a>,
     /// Arrays and objects around this value.
     depth: usize,
 }
 
 impl<'a> Node<'_, 'a> {
     fn push<E: Error>(self, entry: Entry<'a>) -> Result<(), E> {
-        if self.entries.len() == MAX_VALUES {
-            return Err(E::custom(format!("more than {MAX_VALUES} values")));
+        if self.reader.entries.len() == MAX_VALUES {
+            return self.refuse("too_many_values", format!("more than {MAX_VALUES} values"));
         }
-        self.entries.push(entry);
+        self.reader.entries.push(entry);
         Ok(())
+    }
+
+    #[cold]
+    fn refuse<T, E: Error>(self, code: &'static str, message: String) -> Result<T, E> {
+        self.reader.refused = Some(ApiError::malformed(code, message));
+        Err(E::custom(code))
     }
 
     /// The place of a value inside this one.
     fn inner(&mut self) -> Node<'_, 'a> {
         Node {
-            entries: self.entries,
-            max_depth: self.max_depth,
+            reader: self.reader,
             depth: self.depth + 1,
         }
     }
 
-    /// Keeps a place for an array or an object, and gives it. serde_json has a limit of its own for the depth, 127,
-    /// beyond the most that can be configured and long before the end of the stack.
+    /// Keeps a place for an array or an object, and gives it. Both readers have a limit of their own for the depth, 127
+    /// and 255, beyond the most that can be configured and long before the end of the stack.
     fn open<E: Error>(&mut self) -> Result<usize, E> {
-        if self.depth == self.max_depth {
-            return Err(E::custom(format!(
-                "nested deeper than {} levels (host.max_json_depth)",
-                self.max_depth
-            )));
+        let max_depth = self.reader.max_depth;
+        if self.depth == max_depth {
+            let message = format!("nested deeper than {max_depth} levels (host.max_json_depth)");
+            return self.inner().refuse("too_deep", message);
         }
-        let at = self.entries.len();
+        let at = self.reader.entries.len();
         self.inner().push(Entry::Null)?;
         Ok(at)
     }
 
     fn close(self, at: usize, whole: impl FnOnce(u32) -> Entry<'a>) {
-        let end = u32::try_from(self.entries.len()).expect("there are at most MAX_VALUES");
-        self.entries[at] = whole(end);
+        let entries = &mut self.reader.entries;
+        let end = u32::try_from(entries.len()).expect("there are at most MAX_VALUES");
+        entries[at] = whole(end);
     }
 }
 
@@ -377,16 +419,18 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.push(Entry::Number(value.into()))
+        self.push(Entry::Unsigned(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.push(Entry::Number(value.into()))
+        self.push(Entry::Signed(value))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
-        self.push(Entry::Number(number))
+        if !value.is_finite() {
+            return self.refuse("invalid_json", "number out of range".to_owned());
+        }
+        self.push(Entry::Float(value))
     }
 
     fn visit_borrowed_str<E: Error>(self, value: &'a str) -> Result<(), E> {
@@ -412,11 +456,18 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
         let mut names = Names::new(at + 1);
         let mut len = 0;
         loop {
-            let name = self.entries.len();
+            let name = self.reader.entries.len();
             if entries.next_key_seed(self.inner())?.is_none() {
                 break;
             }
-            names.add(self.entries, name).map_err(A::Error::custom)?;
+            if names.is_double(&self.reader.entries, name) {
+                let Entry::Text(name) = &self.reader.entries[name] else {
+                    unreachable!("a name is a text");
+                };
+                let name: String = name.chars().take(100).collect();
+                let message = format!("doubled name {name:?}; allowed: each name once in an object");
+                return self.inner().refuse("doubled_name", message);
+            }
             entries.next_value_seed(self.inner())?;
             len += 1;
         }
@@ -430,6 +481,8 @@ struct Names<'a> {
     /// Where the first one is.
     first: usize,
     count: usize,
+    /// A bit for each kind of name that was met, see [`kind`].
+    kinds: u64,
     /// All of them, once they are many.
     many: HashSet<Cow<'a, str>>,
 }
@@ -439,23 +492,27 @@ impl<'a> Names<'a> {
         Names {
             first,
             count: 0,
+            kinds: 0,
             many: HashSet::new(),
         }
     }
 
-    /// Adds the one at `at`, the last of the entries.
-    fn add(&mut self, entries: &[Entry<'a>], at: usize) -> Result<(), String> {
+    /// Whether the name at `at`, the last of the entries, was met before. Remembers it.
+    fn is_double(&mut self, entries: &[Entry<'a>], at: usize) -> bool {
         let Entry::Text(name) = &entries[at] else {
             unreachable!("a name is a text");
         };
+        let kind = 1 << kind(name);
+        let new = self.kinds & kind == 0;
+        self.kinds |= kind;
         let mut others = std::iter::successors(Some(self.first), |&other| Some(after(entries, other + 1)))
             .take(self.count)
             .filter_map(|other| match &entries[other] {
                 Entry::Text(name) => Some(name),
                 _ => None,
             });
-        let doubled = match self.count < FEW {
-            true => others.any(|other| other == name),
+        let double = match self.count < FEW {
+            true => !new && others.any(|other| other == name),
             false => {
                 if self.count == FEW {
                     self.many.extend(others.cloned());
@@ -464,14 +521,16 @@ impl<'a> Names<'a> {
             }
         };
         self.count += 1;
-        match doubled {
-            false => Ok(()),
-            true => Err(format!(
-                "doubled name {:?}; allowed: each name once in an object",
-                name.chars().take(100).collect::<String>()
-            )),
-        }
+        double
     }
+}
+
+/// A number below 64 that differs for most names, of which only those with the same one need be compared.
+fn kind(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let byte = |at: usize| bytes.get(at).map_or(0, |&byte| u32::from(byte));
+    let mixed = byte(0) ^ byte(bytes.len() / 2) << 3 ^ byte(bytes.len().saturating_sub(1)) << 1 ^ bytes.len() as u32;
+    mixed % 64
 }
 
 #[cfg(test)]
@@ -551,6 +610,22 @@ mod tests {
             let text = if spaced { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             let document = Document::parse(text.as_bytes(), 32).unwrap();
             prop_assert_eq!(document.root().to_value(), value);
+        }
+
+        #[test]
+        fn a_text_that_is_spoilt_somewhere_is_refused_where_serde_json_refuses_it(
+            value in value(), place: prop::sample::Index, by in "[\\[\\]{}:,\"\\\\0-9eE.+\\- a-z\u{1}\n\u{e9}]{0,3}",
+        ) {
+            let text = value.to_string();
+            let at = text.floor_char_boundary(place.index(text.len()));
+            let rest = text[at..].chars().next().map_or(0, char::len_utf8);
+            let text = format!("{}{by}{}", &text[..at], &text[at + rest..]);
+            let reference = serde_json::from_str::<Value>(&text);
+            match Document::parse(text.as_bytes(), 32) {
+                Ok(document) => prop_assert_eq!(document.root().to_value(), reference.unwrap()),
+                Err(error) if error.code == "invalid_json" => prop_assert!(reference.is_err(), "{}", error.message),
+                Err(_) => {}
+            }
         }
     }
 

@@ -171,6 +171,8 @@ impl Backend for Postgres {
             Ok(outcomes.collect())
         });
         let done = done.await;
+        // The records of an outage are megabytes, whose room the connection would keep for ever.
+        connection.shrink_buffers();
         answered(connection, done)
     }
 

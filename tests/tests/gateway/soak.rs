@@ -188,9 +188,8 @@ async fn an_hour_of_load_with_swaps_and_outages_loses_nothing() {
     assert!(foreign.is_empty(), "{foreign:?}");
     let impressions = events.iter().filter(|event| matches!(event.body, Body::Impression(_)));
     assert_eq!(impressions.count(), told.rankings);
-    // Beside a tenth, what the first outage takes for good: code that had never run, and threads that wait for disks.
     assert!(
-        after <= before + before / 10 + (8 << 20),
+        after <= before + before / 10,
         "{before} bytes resident before, {after} after"
     );
     drop((database, redis));

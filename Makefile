@@ -47,8 +47,10 @@ FUZZ_SECONDS ?= 60
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
-	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm targets, CMake, libclang
+	@for target in wasm32-unknown-unknown wasm32-wasip1; do \
+	  rustup target list --installed | grep -qx $$target || rustup target add $$target; \
+	done
 
 compilers:
 	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }

@@ -24,7 +24,7 @@ pub use fairness::{Fairness, Ranked, min_max, rank_legacy, rank_ltr, rerank};
 pub use features::{Schema, SchemaError};
 pub use labels::{Grade, Windows, grade};
 pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
-pub use pseudonym::pseudonym;
+pub use pseudonym::{pseudonym, pseudonym_of_text, salt_id};
 pub use sampling::{Sampler, SamplerError};
 pub use verdict::{Criteria, Criterion, Evidence, ShadowCase, ShadowRow, Verdict, decide, gather};
 pub use weights::{Presets, Weights, WeightsError};

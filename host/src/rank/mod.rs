@@ -67,14 +67,14 @@ pub async fn rank(
     );
     let serving = gateway.models.serving();
     let flags = gateway.flags.in_force();
-    let id = request_id.hyphenated().to_string();
-    let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
+    let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, request_id);
     let server = if serves && !flags.killed {
         serving.serves()
     } else {
         None
     };
-    let sampled = !flags.killed && (edge_copy || says_yes(&headers, "x-shadow-ltr") || flags.shadow.selects(&id));
+    let sampled =
+        !flags.killed && (edge_copy || says_yes(&headers, "x-shadow-ltr") || flags.shadow.selects(request_id));
     let compared = serving.challenger.as_ref().filter(|_| sampled);
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
@@ -202,7 +202,7 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
 
 /// Whether LTR answers this request at this weight. The same request gets the same answer, and a request that
 /// is in at one weight is in at every higher one.
-fn in_rollout(salt: &str, weight: u8, id: &str) -> bool {
+fn in_rollout(salt: &str, weight: u8, id: Uuid) -> bool {
     weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
 }
 

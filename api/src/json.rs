@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-use crate::errors::{ApiError, Invalid};
+use crate::refusal::{Invalid, Malformed};
 
 /// Values in one body, names included. A body of 8 MiB can hold four million, which as a tree would take half a
 /// gigabyte; the largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
@@ -58,15 +58,12 @@ impl<'a> Document<'a> {
     /// # Errors
     /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
     /// something twice.
-    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         let document = Document::parse_many(body, max_depth)?;
         match document.roots.len() {
             1 => Ok(document),
-            0 => Err(ApiError::malformed("invalid_json", "the body is empty")),
-            _ => Err(ApiError::malformed(
-                "invalid_json",
-                "there is more after the first value",
-            )),
+            0 => Err(Malformed::new("invalid_json", "the body is empty")),
+            _ => Err(Malformed::new("invalid_json", "there is more after the first value")),
         }
     }
 
@@ -74,9 +71,9 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     /// As [`Document::parse`].
-    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         let text = std::str::from_utf8(body).map_err(|error| {
-            ApiError::malformed(
+            Malformed::new(
                 "invalid_utf8",
                 format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
             )
@@ -297,14 +294,14 @@ fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, 
     })
 }
 
-fn malformed(error: serde_json::Error) -> ApiError {
+fn malformed(error: serde_json::Error) -> Malformed {
     let code = match error.to_string() {
         text if text.starts_with("nested deeper") => "too_deep",
         text if text.starts_with("doubled name") => "doubled_name",
         text if text.starts_with("more than") => "too_many_values",
         _ => "invalid_json",
     };
-    ApiError::malformed(code, error.to_string())
+    Malformed::new(code, error.to_string())
 }
 
 /// The place of a value that is being read.

@@ -28,7 +28,7 @@ const MODULES: [Module; 2] = [
 ];
 
 /// What they are made of.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "forest/src",
     "forest/Cargo.toml",
     "forest/baked",
@@ -36,6 +36,8 @@ const SOURCES: [&str; 9] = [
     "wit",
     "ranking/src",
     "ranking/Cargo.toml",
+    "api/src",
+    "api/Cargo.toml",
     "proxy-filter",
     "Cargo.lock",
 ];

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::mirror::{self, Personal, Pointer};
 use crate::route::Route;
 use crate::sampling::{Key, Sampling};
-
+use crate::score::{self, TokenHash};
 use crate::trust::Trusted;
 
 /// A configuration in force.
@@ -19,6 +19,7 @@ pub struct Config {
     pub(crate) trusted: Trusted,
     pub(crate) routes: Vec<Route>,
     pub(crate) mirror: Option<mirror::Settings>,
+    pub(crate) score: Option<score::Settings>,
 }
 
 /// Why a configuration is refused: one sentence with the key, its value and what is allowed.
@@ -49,6 +50,7 @@ struct Raw {
     trusted: Option<RawTrusted>,
     routes: Vec<RawRoute>,
     mirror: Option<RawMirror>,
+    score: Option<RawScore>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +110,15 @@ struct RawPersonal {
     salt_env: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScore {
+    max_body_bytes: usize,
+    max_rows: usize,
+    max_json_depth: usize,
+    tokens_sha256: Vec<String>,
+}
+
 /// The most that a copy or a request to be scored may hold of a worker's memory.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
@@ -134,6 +145,7 @@ impl Config {
             sampling: raw.sampling.map(sampling).transpose()?,
             trusted: raw.trusted.map(trusted).transpose()?.unwrap_or_default(),
             mirror: raw.mirror.map(|raw| mirror(raw, variable)).transpose()?,
+            score: raw.score.map(score).transpose()?,
             routes,
         };
         config.check_modes()?;
@@ -150,6 +162,9 @@ impl Config {
         }
         if self.mirror.is_none() && any(|route| route.mirror) {
             return Err(absent("mirror", "mirror"));
+        }
+        if self.score.is_none() && any(|route| route.score) {
+            return Err(absent("score", "score"));
         }
         Ok(())
     }
@@ -294,6 +309,28 @@ fn personal(raw: RawPersonal, variable: impl Fn(&str) -> Option<String>) -> Resu
         redact,
         pseudonymise,
         salt,
+    })
+}
+
+fn score(raw: RawScore) -> Result<score::Settings, ConfigError> {
+    let hash = |(at, text): (usize, &String)| {
+        let allowed = "a SHA-256 as 64 hexadecimal digits, as `ltr-host token` prints it";
+        let mut hash: TokenHash = [0; 32];
+        // Not shown: it may be the token itself, by mistake.
+        hex::decode_to_slice(text, &mut hash)
+            .map(|()| hash)
+            .map_err(|_| value(format!("score.tokens_sha256[{at}]"), "something else", allowed))
+    };
+    Ok(score::Settings {
+        max_body_bytes: within("score.max_body_bytes", raw.max_body_bytes, 1, MAX_BODY_BYTES)?,
+        max_rows: within("score.max_rows", raw.max_rows, 1, 1_000_000)?,
+        max_json_depth: within("score.max_json_depth", raw.max_json_depth, 4, 126)?,
+        tokens: raw
+            .tokens_sha256
+            .iter()
+            .enumerate()
+            .map(hash)
+            .collect::<Result<_, _>>()?,
     })
 }
 

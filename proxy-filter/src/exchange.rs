@@ -2,26 +2,29 @@
 
 use std::rc::Rc;
 
+use api::headers::{EDGE_COPY, SHADOW};
+
 use crate::config::Config;
-use crate::mirror::{Draft, EDGE_COPY, Mirror};
+use crate::mirror::{Draft, Mirror};
 use crate::proxy::{Counter, Next, Proxy};
 use crate::route::Route;
-
-/// Asks the gateway for a comparison in shadow.
-const MARK: &str = "x-shadow-ltr";
+use crate::score::{Held, Model};
 
 /// A configuration in force on one worker, and what it has under way.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,
     mirror: Option<Mirror>,
+    model: Option<Model>,
 }
 
 impl Filter {
-    pub fn new(config: Config) -> Filter {
+    /// Without a model, nothing is scored.
+    pub fn new(config: Config, model: Option<Model>) -> Filter {
         Filter {
             mirror: config.mirror.clone().map(Mirror::new),
             config,
+            model,
         }
     }
 
@@ -47,7 +50,7 @@ impl Filter {
     /// Takes what only trusted peers may say off a request of any other. `true`: this is a copy already.
     fn admit(&self, proxy: &impl Proxy, trusted: &mut impl FnMut() -> bool) -> bool {
         let mut copy = false;
-        for name in [EDGE_COPY, MARK] {
+        for name in [EDGE_COPY, SHADOW] {
             let Some(value) = proxy.header(name) else {
                 continue;
             };
@@ -81,6 +84,7 @@ enum Doing {
     /// Nothing, or nothing more.
     Nothing,
     Copying(Draft),
+    Scoring(Held),
 }
 
 impl Exchange {
@@ -102,69 +106,111 @@ impl Exchange {
         let Some(route) = filter.route(proxy) else {
             return Next::Continue;
         };
-        let chosen = filter
-            .config
-            .sampling
-            .as_ref()
-            .is_some_and(|sampling| sampling.chooses(proxy, trusted));
-        if chosen && route.mark {
-            proxy.set_header(MARK, "1");
+        if route.score {
+            return self.begin_score(proxy, route, end);
+        }
+        let sampling = filter.config.sampling.as_ref();
+        if !sampling.is_some_and(|sampling| sampling.chooses(proxy, trusted)) {
+            return Next::Continue;
+        }
+        if route.mark {
+            proxy.set_header(SHADOW, "1");
             proxy.count(Counter::Marked);
         }
-        if chosen && route.mirror {
-            self.begin_copy(proxy);
+        if route.mirror
+            && let Some(mirror) = &filter.mirror
+            && let Some(draft) = mirror.begin(proxy)
+        {
+            self.doing = Doing::Copying(draft);
         }
-        if end {
-            self.complete(proxy);
-        }
-        Next::Continue
+        self.part(proxy, 0, end)
     }
 
-    /// A part of the body has come: `bytes` of it, or of all that is held up.
+    /// A part of the body has come: `bytes` of it, or of all that is held up. `end`: and that is all.
     pub fn body(&mut self, proxy: &impl Proxy, bytes: usize, end: bool) -> Next {
-        self.copy_part(proxy, bytes);
-        if end {
-            self.complete(proxy);
-        }
-        Next::Continue
+        self.part(proxy, bytes, end)
     }
 
     /// The trailers have come, and that is all.
     pub fn trailers(&mut self, proxy: &impl Proxy) -> Next {
-        self.complete(proxy);
-        Next::Continue
+        let held = match &self.doing {
+            Doing::Scoring(held) => held.bytes,
+            Doing::Nothing | Doing::Copying(_) => 0,
+        };
+        self.part(proxy, held, true)
     }
 
     /// The request is over, in whatever way.
     pub fn over(&mut self, proxy: &impl Proxy) {
-        if let Doing::Copying(_) = std::mem::replace(&mut self.doing, Doing::Nothing)
-            && let Some(mirror) = &self.filter.mirror
-        {
+        if let (Doing::Copying(_), Some(mirror)) = (self.take(), &self.filter.mirror) {
             mirror.end(proxy, Counter::MirrorIncomplete);
         }
     }
 
-    fn begin_copy(&mut self, proxy: &impl Proxy) {
-        if let Some(draft) = self.filter.mirror.as_ref().and_then(|mirror| mirror.begin(proxy)) {
-            self.doing = Doing::Copying(draft);
+    fn part(&mut self, proxy: &impl Proxy, bytes: usize, end: bool) -> Next {
+        match self.take() {
+            Doing::Nothing => Next::Continue,
+            Doing::Copying(draft) => {
+                self.copy(proxy, draft, bytes, end);
+                Next::Continue
+            }
+            Doing::Scoring(held) => self.score(proxy, held, bytes, end),
         }
     }
 
-    fn copy_part(&mut self, proxy: &impl Proxy, bytes: usize) {
-        let (Doing::Copying(draft), Some(mirror)) = (&mut self.doing, &self.filter.mirror) else {
+    fn copy(&mut self, proxy: &impl Proxy, mut draft: Draft, bytes: usize, end: bool) {
+        let Some(mirror) = &self.filter.mirror else {
             return;
         };
-        if let Err(reason) = draft.add(proxy, bytes, mirror.max_body_bytes()) {
-            self.doing = Doing::Nothing;
-            mirror.end(proxy, reason);
+        match draft.add(proxy, bytes, mirror.max_body_bytes()) {
+            Err(reason) => mirror.end(proxy, reason),
+            Ok(()) if end => mirror.enqueue(proxy, draft),
+            Ok(()) => self.doing = Doing::Copying(draft),
         }
     }
 
-    fn complete(&mut self, proxy: &impl Proxy) {
-        if let Doing::Copying(draft) = std::mem::replace(&mut self.doing, Doing::Nothing)
-            && let Some(mirror) = &self.filter.mirror
-        {
-            mirror.enqueue(proxy, draft);
+    fn begin_score(&mut self, proxy: &impl Proxy, route: &Route, end: bool) -> Next {
+        let settings = self
+            .filter
+            .config
+            .score
+            .as_ref()
+            .filter(|_| self.filter.model.is_some());
+        match settings.and_then(|settings| Held::of(proxy, route, settings)) {
+            Some(held) => self.score(proxy, held, 0, end),
+            None => self.pass(proxy),
         }
+    }
+
+    /// Holds the request up until its body is complete, and answers it.
+    fn score(&mut self, proxy: &impl Proxy, mut held: Held, bytes: usize, end: bool) -> Next {
+        let (Some(settings), Some(model)) = (&self.filter.config.score, &self.filter.model) else {
+            return self.pass(proxy);
+        };
+        if bytes > settings.max_body_bytes {
+            return self.pass(proxy);
+        }
+        if !end {
+            held.bytes = bytes;
+            self.doing = Doing::Scoring(held);
+            return Next::Hold;
+        }
+        let body = match bytes {
+            0 => Some(Vec::new()),
+            _ => proxy.body(bytes),
+        };
+        match body.is_some_and(|body| held.answer(proxy, &body, model, settings)) {
+            true => Next::Hold,
+            false => self.pass(proxy),
+        }
+    }
+
+    fn pass(&self, proxy: &impl Proxy) -> Next {
+        proxy.count(Counter::ScorePassed);
+        Next::Continue
+    }
+
+    fn take(&mut self) -> Doing {
+        std::mem::replace(&mut self.doing, Doing::Nothing)
     }
 }

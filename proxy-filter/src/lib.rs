@@ -16,8 +16,10 @@ mod mirror;
 mod proxy;
 mod route;
 mod sampling;
+mod score;
 mod trust;
 
 pub use config::{Config, ConfigError};
 pub use exchange::{Exchange, Filter};
 pub use proxy::{Call, Counter, Gauge, Next, Proxy};
+pub use score::Model;

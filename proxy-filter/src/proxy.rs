@@ -26,6 +26,12 @@ pub trait Proxy {
     fn gauge(&self, gauge: Gauge, by: i64);
 }
 
+/// How long the client says that the body is.
+pub(crate) fn announced(proxy: &impl Proxy) -> Option<usize> {
+    let length = proxy.header("content-length")?;
+    std::str::from_utf8(&length).ok()?.parse().ok()
+}
+
 /// A request of the filter's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call<'a> {
@@ -76,6 +82,12 @@ named! {
         Stripped = "ltr_edge_stripped_total",
         /// Run-time fractions of trusted peers that are none.
         FractionInvalid = "ltr_edge_fraction_invalid_total",
+        /// Requests that were answered with scores.
+        Scored = "ltr_edge_scored_total",
+        /// Requests to be scored that were answered with what is wrong with them.
+        ScoreRefused = "ltr_edge_score_refused_total",
+        /// Requests to be scored that went upstream: without a model, or not of a kind or size for this filter.
+        ScorePassed = "ltr_edge_score_passed_total",
         /// Copies that were sent.
         MirrorSent = "ltr_edge_mirror_sent_total",
         /// Copies with an answer of 2xx.

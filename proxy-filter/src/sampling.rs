@@ -1,14 +1,10 @@
 //! Which requests are chosen.
 
+use api::headers::{FRACTION, OPT_OUT};
 use ranking::Sampler;
 use uuid::Uuid;
 
 use crate::proxy::{Counter, Proxy};
-
-/// A share for this request alone, in place of the configured one. Believed of trusted peers only.
-pub(crate) const FRACTION: &str = "x-ltr-shadow-fraction";
-/// Whoever sends it, with any value, is never chosen.
-pub(crate) const OPT_OUT: &str = "x-ltr-opt-out";
 
 /// How requests are chosen.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ mod envoy;
 
 use std::rc::Rc;
 
-use proxy_filter::{Config, Exchange, Filter, Next};
+use proxy_filter::{Config, Exchange, Filter, Model, Next};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
@@ -52,11 +52,11 @@ impl RootContext for Root {
         match Config::read(&json, |name| std::env::var(name).ok()) {
             Ok(config) => {
                 envoy::define_metrics();
-                self.filter = Some(Rc::new(Filter::new(config)));
+                self.filter = Some(Rc::new(Filter::new(config, model())));
                 true
             }
             Err(error) => {
-                let _ = hostcalls::log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
+                log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
                 false
             }
         }
@@ -76,6 +76,20 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
+}
+
+/// The model that is baked in. Its absence is no reason to refuse a configuration: requests are scored upstream then.
+fn model() -> Option<Model> {
+    let baked = baked::model().as_ref().map_err(String::clone);
+    let model = baked.and_then(|baked| Model::new(&baked.description.feature_names, &baked.forest));
+    model
+        .inspect_err(|reason| log(LogLevel::Warn, &format!("nothing is scored here: {reason}")))
+        .ok()
+}
+
+fn log(level: LogLevel, message: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = hostcalls::log(level, message);
 }
 
 /// A request; `None` where nothing is configured.

@@ -1,16 +1,11 @@
 //! One copy in the making.
 
+use api::headers::{EDGE_COPY, REQUEST_ID, USER_UNDER};
+
 use super::Settings;
-use crate::proxy::{Counter, Proxy};
+use crate::proxy::{Counter, Proxy, announced};
 use crate::route::without_query;
 use crate::sampling::request_id;
-
-/// Says that a request is a copy. The gateway leaves nothing of it but the comparison.
-pub(crate) const EDGE_COPY: &str = "x-ltr-edge-copy";
-/// The id of the original. Envoys on the way may rewrite `x-request-id`, but not this.
-const REQUEST_ID: &str = "x-ltr-request-id";
-/// Says that the user is a pseudonym already, and under which salt.
-const USER_UNDER: &str = "x-ltr-user-pseudonym";
 
 /// A copy of a request as far as it has come.
 #[derive(Debug)]
@@ -100,10 +95,4 @@ impl Draft {
             body: clean.body,
         })
     }
-}
-
-/// How long the client says that the body is.
-pub(crate) fn announced(proxy: &impl Proxy) -> Option<usize> {
-    let length = proxy.header("content-length")?;
-    std::str::from_utf8(&length).ok()?.parse().ok()
 }

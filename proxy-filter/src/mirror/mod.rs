@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) use draft::{Draft, EDGE_COPY};
+pub(crate) use draft::Draft;
 pub(crate) use personal::{Personal, Pointer};
 
 use crate::proxy::{Call, Counter, Gauge, Proxy};

@@ -1,6 +1,7 @@
 //! A real `ltr-host serve` in a directory of its own.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -19,7 +20,7 @@ use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-const TOKEN: &str = "token-of-the-gateway-tests";
+pub const TOKEN: &str = "token-of-the-gateway-tests";
 /// Its entry: `access.tokens` has hashes only.
 const TOKENS: &str = r#"[{ name = "tests", roles = ["ingest", "rank", "admin"], sha256 = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc" }]"#;
 /// Only against a test that hangs; nothing here is expected to take that long.
@@ -210,6 +211,15 @@ impl Site {
             .unwrap()
     }
 
+    /// The texts that `query` gives.
+    pub async fn texts(&self, query: &'static str) -> Vec<String> {
+        let mut database = self.database().await;
+        sqlx::query_scalar(query.into_sql_str())
+            .fetch_all(&mut database)
+            .await
+            .unwrap()
+    }
+
     fn log(&self) -> PathBuf {
         self.path().join("gateway.log")
     }
@@ -291,6 +301,11 @@ impl Answer {
 }
 
 impl Client {
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
         let response = self.http.get(format!("{}{path}", self.address)).send().await.unwrap();
         (response.status(), response.text().await.unwrap())

@@ -367,3 +367,6 @@ fn header_name(key: &str, name: String) -> Result<String, ConfigError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ impl Exchange {
         std::mem::replace(&mut self.doing, Doing::Nothing)
     }
 }
+
+#[cfg(test)]
+mod tests;

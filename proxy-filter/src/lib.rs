@@ -10,6 +10,18 @@
 //!                          +--> Draft (a copy) --> Mirror (bounded) --tick--> shadow cluster
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test may panic"
+    )
+)]
+
 mod config;
 mod exchange;
 mod mirror;
@@ -17,6 +29,8 @@ mod proxy;
 mod route;
 mod sampling;
 mod score;
+#[cfg(test)]
+mod testing;
 mod trust;
 
 pub use config::{Config, ConfigError};

@@ -55,6 +55,11 @@ impl Model {
         Ok(Model { schema, forest })
     }
 
+    #[cfg(test)]
+    pub(crate) fn forest(&self) -> &'static Forest<'static> {
+        self.forest
+    }
+
     fn score(&self, rows: &[Vec<f64>]) -> Vec<f64> {
         let mut scores = vec![0.0; rows.len()];
         self.forest.score(&rows.concat(), Output::Converted, &mut scores);

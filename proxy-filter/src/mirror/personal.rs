@@ -1,10 +1,15 @@
 //! Personal fields of a copy: gone, or under a pseudonym.
 
+use api::Malformed;
+use api::json::Document;
 use ranking::{pseudonym_of_text, salt_id};
 use serde_json::Value;
 
 /// What the gateway reads the user from.
 const USER: &str = "/case/user_id";
+
+/// The most that a gateway can be configured to read.
+const MAX_DEPTH: usize = 126;
 
 /// Which fields of a JSON body are personal.
 #[derive(Clone, PartialEq)]
@@ -38,13 +43,12 @@ impl Personal {
     /// A body without what is personal. Without personal fields, it is as it was.
     ///
     /// # Errors
-    /// For a body that is not JSON, or compressed: what is in it cannot be found.
-    pub(crate) fn clean(&self, body: Vec<u8>) -> Result<Clean, serde_json::Error> {
+    /// For a body that is not JSON as the gateway reads it, or compressed: what is in it cannot be found.
+    pub(crate) fn clean(&self, body: Vec<u8>) -> Result<Clean, Malformed> {
         if body.is_empty() || (self.redact.is_empty() && self.pseudonymise.is_empty()) {
             return Ok(Clean { body, user_under: None });
         }
-        let mut json: Value = serde_json::from_slice(&body)?;
-        drop(body);
+        let mut json = Document::parse(&body, MAX_DEPTH)?.root().to_value();
         let mut user_under = None;
         for pointer in &self.pseudonymise {
             let is_user = pointer.text == USER;
@@ -63,7 +67,7 @@ impl Personal {
         for pointer in &self.redact {
             pointer.each(&mut json, &mut |value| *value = Value::Null);
         }
-        let body = serde_json::to_vec(&json)?;
+        let body = json.to_string().into_bytes();
         Ok(Clean { body, user_under })
     }
 }
@@ -115,3 +119,6 @@ fn each(json: &mut Value, steps: &[String], change: &mut impl FnMut(&mut Value))
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

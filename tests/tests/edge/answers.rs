@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::PATIENCE;
 use crate::client::{self, Answer, Protocol, Sent, nothing, request, whole};
 use crate::configuration::{Configuration, filter, mark_and_mirror, to};
 use crate::model::filter_file;
 use crate::origin::{Origin, Seen, frames_of};
+use crate::settled;
 
 /// Two servers, and an Envoy that has one way to the first of them without the filter, and one with it, which copies
 /// every request to the second.
@@ -47,19 +47,6 @@ impl Edge {
         let mut seen = self.origin.take();
         assert_eq!(seen.len(), 1, "the server sees it once");
         (answer, seen.remove(0))
-    }
-
-    /// Waits until nothing is under way in the filter any more.
-    async fn settle(&self) {
-        let start = std::time::Instant::now();
-        while self.envoy.stat("ltr_edge_mirror_in_flight") != Some(0) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{}",
-                self.envoy.admin("/stats?filter=ltr_edge")
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
     }
 }
 
@@ -171,7 +158,7 @@ async fn every_kind_of_request_is_answered_as_without_the_filter() {
         let unmarked = ["a method of no route", "an id that is none", "an opt-out"];
         assert_eq!(marked, !unmarked.contains(&name), "{name}");
     }
-    edge.settle().await;
+    settled(&edge.envoy).await;
     let stat = |name: &str| edge.envoy.stat(name).unwrap_or(0);
     let copies = edge.shadow.take().len() as u64;
     assert_eq!(copies, CASES.len() as u64 - 3);
@@ -213,7 +200,7 @@ async fn a_shadow_that_never_answers_or_is_not_there_holds_nothing_up() {
         let (answer, _) = edge.send("filtered", Protocol::Http1, sent()).await;
         assert_eq!((answer.status, answer.whole), (200, true));
     }
-    edge.settle().await;
+    settled(&edge.envoy).await;
     assert!(edge.envoy.stat("mirror_failed_total").unwrap() >= 100);
 }
 
@@ -241,7 +228,7 @@ async fn another_protocol_goes_through_untouched_and_is_not_copied() {
         assert_eq!(upgraded(&edge.envoy, listener, &said).await, said, "{listener}");
     }
     assert_eq!(edge.envoy.stat("mirror_dropped_upgrade_total"), Some(1));
-    edge.settle().await;
+    settled(&edge.envoy).await;
     assert!(edge.shadow.take().is_empty());
 }
 
@@ -264,7 +251,7 @@ async fn clients_that_go_in_the_middle_leave_nothing_behind() {
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.read_exact(&mut [0; 10_000]).await.unwrap();
     }
-    edge.settle().await;
+    settled(&edge.envoy).await;
     let incomplete = edge.envoy.stat("mirror_dropped_incomplete_total").unwrap();
     assert!(incomplete > 0, "{}", edge.envoy.admin("/stats?filter=ltr_edge"));
     let copies = edge.shadow.take();

@@ -3,14 +3,28 @@
 mod answers;
 mod client;
 mod configuration;
+mod copies;
 #[allow(dead_code, reason = "the gateway's own tests need more of it")]
 #[path = "../gateway/harness.rs"]
 mod gateway;
+mod losing;
 mod model;
 mod origin;
+mod pressure;
 mod sampling;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use servers::Envoy;
 
 /// Only against a test that hangs; nothing here is expected to take that long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the filter has no copy under way.
+async fn settled(envoy: &Envoy) {
+    let start = Instant::now();
+    while envoy.stat("ltr_edge_mirror_in_flight") != Some(0) {
+        assert!(start.elapsed() < PATIENCE, "{}", envoy.admin("/stats?filter=ltr_edge"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -77,7 +77,6 @@ struct State {
     /// Requests that wait for [`Origin::release`].
     held: AtomicUsize,
     released: Notify,
-    failures: AtomicUsize,
     silent: AtomicBool,
 }
 
@@ -140,11 +139,6 @@ impl Origin {
     pub fn fall_silent(&self) {
         self.state.silent.store(true, Ordering::SeqCst);
     }
-
-    /// Answers so many of the requests to come with 503.
-    pub fn fail_next(&self, requests: usize) {
-        self.state.failures.store(requests, Ordering::SeqCst);
-    }
 }
 
 impl Drop for Origin {
@@ -188,16 +182,6 @@ async fn answer(mut request: Request<Incoming>, state: Arc<State>) -> Result<Ans
     state.seen.lock().unwrap().push(seen);
     if state.silent.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
-    }
-    let failing = |failures: usize| failures.checked_sub(1);
-    if state
-        .failures
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, failing)
-        .is_ok()
-    {
-        let mut response = Response::new(full("not now".to_owned()));
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        return Ok(response);
     }
     let body = match path.as_str() {
         "/fast" => full(String::new()),

@@ -165,6 +165,7 @@ train-daily: build ## etl, train, evaluate, gate and publish in order
 lint: setup ## Formatting and clippy, warnings refused
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --exclude plugin-scorer --all-targets -- -D warnings
+	cargo clippy --release --locked --package edge-filter --target wasm32-wasip1 -- -D warnings
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod body;
 pub mod clock;
+pub mod copies;
 pub mod errors;
 pub mod events;
 pub mod flags;

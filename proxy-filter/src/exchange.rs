@@ -42,9 +42,11 @@ impl Filter {
         }
     }
 
-    /// Whether nothing is under way.
-    pub fn is_idle(&self) -> bool {
-        self.mirror.as_ref().is_none_or(|mirror| mirror.in_flight() == 0)
+    /// The configuration is replaced, and nothing that is under way will be heard of again.
+    pub fn leave(&self, proxy: &impl Proxy) {
+        if let Some(mirror) = &self.mirror {
+            mirror.leave(proxy);
+        }
     }
 
     /// Takes what only trusted peers may say off a request of any other. `true`: this is a copy already.

@@ -98,6 +98,8 @@ named! {
         MirrorFailed = "ltr_edge_mirror_failed_total",
         /// Copies that Envoy could not send: there is no such cluster, or no host of it can be used.
         MirrorUnsent = "ltr_edge_mirror_unsent_total",
+        /// Complete copies whose end is not known, because their configuration was replaced.
+        MirrorLost = "ltr_edge_mirror_lost_total",
         /// Not copied: there are `mirror.max_in_flight` copies.
         MirrorBusy = "ltr_edge_mirror_dropped_busy_total",
         /// Not copied: the body is larger than `mirror.max_body_bytes`.

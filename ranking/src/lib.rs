@@ -25,6 +25,6 @@ pub use features::{Schema, SchemaError};
 pub use labels::{Grade, Windows, grade};
 pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
 pub use pseudonym::{pseudonym, pseudonym_of_text, salt_id};
-pub use sampling::{Sampler, SamplerError};
+pub use sampling::{Sampler, SamplerError, unrewritten};
 pub use verdict::{Criteria, Criterion, Evidence, ShadowCase, ShadowRow, Verdict, decide, gather};
 pub use weights::{Presets, Weights, WeightsError};

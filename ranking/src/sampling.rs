@@ -7,6 +7,14 @@ use uuid::Uuid;
 /// The character of `x-request-id` that Envoy rewrites (it packs the trace reason into the UUID's version digit).
 const REWRITTEN_BY_ENVOY: usize = 14;
 
+/// The id of a request without what Envoy has written into it: the same for every hop, traced or not.
+pub fn unrewritten(request_id: Uuid) -> Uuid {
+    // The character is the version: that of the ids that Envoy makes, and what it writes where nothing is traced.
+    let mut bytes = request_id.into_bytes();
+    bytes[6] = bytes[6] & 0x0F | 0x40;
+    Uuid::from_bytes(bytes)
+}
+
 /// Decides for each request id whether it is in the sample. The same id always gets the same answer, on any
 /// machine; samplers with different salts are independent of each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,7 +163,10 @@ mod tests {
             let id = Uuid::from_u128(bits);
             let mut other = id.to_string();
             other.replace_range(14..15, &rewritten);
-            prop_assert_eq!(sampler.selects(id), sampler.selects(other.parse().unwrap()));
+            let other: Uuid = other.parse().unwrap();
+            prop_assert_eq!(sampler.selects(id), sampler.selects(other));
+            prop_assert_eq!(unrewritten(id), unrewritten(other));
+            prop_assert_eq!(unrewritten(id).get_version_num(), 4);
         }
 
         #[test]

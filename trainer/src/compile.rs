@@ -13,6 +13,8 @@ use wasmparser::{Parser, Payload};
 
 use crate::feature_map::{FeatureMap, FeatureMapError};
 
+mod exports;
+
 /// The evaluator with an empty slot, built by build.rs.
 const SCORER: &[u8] = include_bytes!(env!("LTR_SCORER_MODULE"));
 /// The filter with an empty slot, built by build.rs.
@@ -70,7 +72,7 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
 /// # Errors
 /// As [`compile`].
 pub fn edge_filter(request: &Request) -> Result<Vec<u8>, CompileError> {
-    splice(EDGE_FILTER, &bundle(request)?)
+    exports::keep_called(&splice(EDGE_FILTER, &bundle(request)?)?)
 }
 
 fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {

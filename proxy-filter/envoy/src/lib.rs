@@ -22,8 +22,6 @@ proxy_wasm::main! {{
 struct Root {
     /// `None` until it is configured.
     filter: Option<Rc<Filter>>,
-    /// Envoy is through with this configuration, and waits for what is under way.
-    leaving: bool,
 }
 
 impl Context for Root {
@@ -34,15 +32,15 @@ impl Context for Root {
         // Without an answer there are no headers.
         let status = if headers == 0 { None } else { envoy::call_status() };
         filter.answered(&Envoy, status);
-        if self.leaving && filter.is_idle() {
-            let _ = hostcalls::done();
-        }
     }
 
+    /// Envoy is through with this configuration. It could be asked to wait for what is under way, but does not where the
+    /// virtual machine goes, too.
     fn on_done(&mut self) -> bool {
-        let idle = self.filter.as_ref().is_none_or(|filter| filter.is_idle());
-        self.leaving = !idle;
-        idle
+        if let Some(filter) = &self.filter {
+            filter.leave(&Envoy);
+        }
+        true
     }
 }
 

@@ -305,7 +305,6 @@ fn what_is_not_copied_is_counted_by_its_reason_and_passes_all_the_same() {
         assert!(passed(&send(&filter, &proxy, parts)));
         assert!(proxy.sent.borrow().is_empty());
         assert_eq!((proxy.counted(reason), *proxy.in_flight.borrow()), (1, 0), "{reason:?}");
-        assert!(filter.is_idle());
     }
     let by_user = filter(&[("/sampling/key_header", json!("x-user-id"))]);
     let proxy = Fake::post("/copied").with("x-user-id", "u").with("x-request-id", "42");
@@ -323,7 +322,7 @@ fn a_client_that_leaves_takes_its_copy_with_it() {
     assert_eq!(*proxy.in_flight.borrow(), 1);
     exchange.over(&proxy);
     filter.tick(&proxy);
-    assert!(proxy.sent.borrow().is_empty() && filter.is_idle());
+    assert!(proxy.sent.borrow().is_empty());
     assert_eq!(
         (proxy.counted(Counter::MirrorIncomplete), *proxy.in_flight.borrow()),
         (1, 0)
@@ -351,10 +350,8 @@ fn copies_are_bounded_and_each_has_one_outcome() {
     }
     assert_eq!(proxy.counted(Counter::MirrorSent), 2, "mirror.max_in_flight");
     assert_eq!((proxy.counted(Counter::MirrorBusy), *proxy.in_flight.borrow()), (3, 2));
-    assert!(!filter.is_idle());
     filter.answered(&proxy, Some(200));
     filter.answered(&proxy, None);
-    assert!(filter.is_idle());
     for (status, outcome) in [(404, Counter::MirrorRefused), (503, Counter::MirrorFailed)] {
         send(&filter, &proxy, &[b"{}"]);
         filter.answered(&proxy, Some(status));
@@ -363,6 +360,21 @@ fn copies_are_bounded_and_each_has_one_outcome() {
     let ended = [Counter::MirrorAnswered, Counter::MirrorRefused, Counter::MirrorFailed];
     assert_eq!(ended.map(|outcome| proxy.counted(outcome)), [1, 1, 2]);
     assert_eq!((proxy.counted(Counter::MirrorSent), *proxy.in_flight.borrow()), (4, 0));
+}
+
+#[test]
+fn what_is_under_way_when_a_configuration_is_replaced_is_settled() {
+    let filter = filter(&[("/mirror/max_in_flight", json!(3))]);
+    let proxy = Fake::post("/copied");
+    send(&filter, &proxy, &[b"{}"]);
+    let mut complete = Exchange::new(filter.clone());
+    complete.headers(&proxy, true);
+    let mut passing = Exchange::new(filter.clone());
+    passing.headers(&proxy, false);
+    filter.leave(&proxy);
+    assert_eq!((proxy.counted(Counter::MirrorLost), *proxy.in_flight.borrow()), (2, 1));
+    passing.trailers(&proxy);
+    assert_eq!((proxy.counted(Counter::MirrorLost), *proxy.in_flight.borrow()), (3, 0));
 }
 
 /// The answer to a body that comes in parts which the proxy keeps together, as it does for a request that is held up.
@@ -538,6 +550,7 @@ proptest! {
                 filter.answered(&proxy, status);
             }
         };
+        let requested = requests.len() as u64;
         for steps in requests {
             let mut exchange = Exchange::new(filter.clone());
             exchange.headers(&proxy, false);
@@ -558,10 +571,16 @@ proptest! {
             }
             exchange.over(&proxy);
         }
-        filter.tick(&proxy);
-        while !filter.is_idle() {
-            filter.answered(&proxy, None);
-        }
+        filter.leave(&proxy);
         prop_assert_eq!(*proxy.in_flight.borrow(), 0);
+        filter.answered(&proxy, None);
+        prop_assert_eq!(*proxy.in_flight.borrow(), 0);
+        let counted = |counters: &[Counter]| counters.iter().map(|counter| proxy.counted(*counter)).sum::<u64>();
+        use Counter::*;
+        let ends = [
+            MirrorAnswered, MirrorRefused, MirrorFailed, MirrorUnsent, MirrorBusy, MirrorTooLarge, MirrorIncomplete,
+            MirrorUnreadable, MirrorLost,
+        ];
+        prop_assert_eq!(counted(&ends), requested, "each request has one outcome");
     }
 }

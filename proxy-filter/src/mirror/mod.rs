@@ -36,6 +36,10 @@ pub(crate) struct Mirror {
     /// Complete, and to be sent at the next tick: a call belongs to whoever makes it, and one that a request makes ends
     /// with the request.
     waiting: RefCell<VecDeque<Draft>>,
+    /// Sent and not answered yet.
+    sent: Cell<u32>,
+    /// The configuration was replaced: nobody will call again.
+    left: Cell<bool>,
 }
 
 impl Mirror {
@@ -44,6 +48,8 @@ impl Mirror {
             settings,
             in_flight: Cell::new(0),
             waiting: RefCell::default(),
+            sent: Cell::new(0),
+            left: Cell::new(false),
         }
     }
 
@@ -68,6 +74,9 @@ impl Mirror {
 
     /// A copy is complete.
     pub(crate) fn enqueue(&self, proxy: &impl Proxy, draft: Draft) {
+        if self.left.get() {
+            return self.end(proxy, Counter::MirrorLost);
+        }
         self.waiting.borrow_mut().push_back(draft);
         proxy.tick_soon();
     }
@@ -106,13 +115,20 @@ impl Mirror {
             timeout: self.settings.timeout,
         };
         match proxy.send(&call) {
-            true => proxy.count(Counter::MirrorSent),
+            true => {
+                self.sent.set(self.sent.get().saturating_add(1));
+                proxy.count(Counter::MirrorSent);
+            }
             false => self.end(proxy, Counter::MirrorUnsent),
         }
     }
 
     /// A copy was answered, or never will be.
     pub(crate) fn answered(&self, proxy: &impl Proxy, status: Option<u16>) {
+        let Some(sent) = self.sent.get().checked_sub(1) else {
+            return;
+        };
+        self.sent.set(sent);
         self.end(
             proxy,
             match status {
@@ -123,12 +139,16 @@ impl Mirror {
         );
     }
 
+    /// Settles what is complete or sent: its end will not be heard of.
+    pub(crate) fn leave(&self, proxy: &impl Proxy) {
+        self.left.set(true);
+        let waiting = self.waiting.take().into_iter().map(drop);
+        let sent = (0..self.sent.take()).map(drop);
+        waiting.chain(sent).for_each(|()| self.end(proxy, Counter::MirrorLost));
+    }
+
     /// Of one copy.
     pub(crate) fn max_body_bytes(&self) -> usize {
         self.settings.max_body_bytes
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.get()
     }
 }

@@ -24,6 +24,11 @@ impl Envoy {
     /// # Panics
     /// Where Envoy is not installed, refuses the configuration, or does not start.
     pub fn start(configuration: &str) -> Envoy {
+        Envoy::start_with(configuration, &[])
+    }
+
+    /// As [`Envoy::start`], with more in its environment.
+    pub fn start_with(configuration: &str, environment: &[(&str, &str)]) -> Envoy {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("envoy.yaml");
         fs::write(&path, configuration).unwrap();
@@ -36,6 +41,7 @@ impl Envoy {
             .arg(&admin)
             // Shares no memory with other Envoys, and has two workers also where there are more processors.
             .args(["--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -57,14 +63,15 @@ impl Envoy {
         envoy
     }
 
-    /// Whether Envoy takes this configuration (`--mode validate`), and what it says.
+    /// Whether Envoy takes this configuration in this environment (`--mode validate`), and what it says.
     ///
     /// # Panics
     /// Where Envoy is not installed.
-    pub fn validate(configuration: &Path) -> Output {
+    pub fn validate(configuration: &Path, environment: &[(&str, &str)]) -> Output {
         Command::new(program())
             .args(["--mode", "validate", "--config-path"])
             .arg(configuration)
+            .envs(environment.iter().copied())
             .output()
             .unwrap()
     }

@@ -133,6 +133,16 @@ pub fn mirror_all() -> Value {
     own
 }
 
+/// Scores for those who have the token with this hash.
+pub fn score(token_sha256: &str) -> Value {
+    json!({
+        "routes": [{ "path_prefix": "/ltr/score", "method": "POST", "modes": ["score"] }],
+        "score": {
+            "max_body_bytes": 524_288, "max_rows": 1_000, "max_json_depth": 32, "tokens_sha256": [token_sha256],
+        },
+    })
+}
+
 fn sampled(fraction: f64, modes: &[&str]) -> Value {
     let route = |method: &str| json!({ "path_prefix": "/", "method": method, "modes": modes });
     json!({

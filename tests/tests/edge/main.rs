@@ -12,6 +12,8 @@ mod model;
 mod origin;
 mod pressure;
 mod sampling;
+mod score;
+mod shipped;
 
 use std::time::{Duration, Instant};
 

@@ -120,7 +120,9 @@ struct RawScore {
 }
 
 /// The most that a copy or a request to be scored may hold of a worker's memory.
-const MAX_BODY_BYTES: usize = 64 << 20;
+const MAX_BODY_BYTES: usize = 16 << 20;
+/// The most that all copies of a worker may hold: a virtual machine has 4 GiB, and does not survive their end.
+const MAX_COPIED_BYTES: usize = 1 << 30;
 
 impl Config {
     /// Reads and checks. `variable` looks into the environment that Envoy lets the filter see.
@@ -251,6 +253,15 @@ fn mirror(raw: RawMirror, variable: impl Fn(&str) -> Option<String>) -> Result<m
         return Err(value("mirror.cluster", "empty", "the name of a cluster"));
     }
     let name = |(at, name)| header_name(&format!("mirror.headers[{at}]"), name);
+    let max_body_bytes = within("mirror.max_body_bytes", raw.max_body_bytes, 0, MAX_BODY_BYTES)?;
+    let max_in_flight = within("mirror.max_in_flight", raw.max_in_flight, 1, 10_000)?;
+    let copied = max_body_bytes.saturating_mul(max_in_flight as usize);
+    within(
+        "mirror.max_body_bytes times mirror.max_in_flight",
+        copied,
+        0,
+        MAX_COPIED_BYTES,
+    )?;
     Ok(mirror::Settings {
         authority: raw.authority.unwrap_or_else(|| raw.cluster.clone()),
         cluster: raw.cluster,
@@ -260,8 +271,8 @@ fn mirror(raw: RawMirror, variable: impl Fn(&str) -> Option<String>) -> Result<m
             .enumerate()
             .map(name)
             .collect::<Result<_, _>>()?,
-        max_body_bytes: within("mirror.max_body_bytes", raw.max_body_bytes, 0, MAX_BODY_BYTES)?,
-        max_in_flight: within("mirror.max_in_flight", raw.max_in_flight, 1, 10_000)?,
+        max_body_bytes,
+        max_in_flight,
         timeout: Duration::from_millis(within("mirror.timeout_ms", raw.timeout_ms, 1, 60_000)?),
         personal: personal(raw.personal, variable)?,
     })

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use api::headers::{EDGE_COPY, SHADOW};
+use api::headers::{EDGE_COPY, FRACTION, SHADOW};
 
 use crate::config::Config;
 use crate::mirror::{Draft, Mirror};
@@ -50,13 +50,15 @@ impl Filter {
     }
 
     /// Takes what only trusted peers may say off a request of any other. `true`: this is a copy already.
-    fn admit(&self, proxy: &impl Proxy, trusted: &mut impl FnMut() -> bool) -> bool {
+    /// On every route, so that no hop behind this one believes a stranger because it trusts this one.
+    fn admit(&self, proxy: &impl Proxy) -> bool {
+        let mut known = None;
         let mut copy = false;
-        for name in [EDGE_COPY, SHADOW] {
+        for name in [EDGE_COPY, SHADOW, FRACTION] {
             let Some(value) = proxy.header(name) else {
                 continue;
             };
-            if !trusted() {
+            if !*known.get_or_insert_with(|| self.config.trusted.has_peer(proxy)) {
                 proxy.remove_header(name);
                 proxy.count(Counter::Stripped);
             } else if name == EDGE_COPY {
@@ -100,9 +102,7 @@ impl Exchange {
     /// The headers have come; `end`: and that is all.
     pub fn headers(&mut self, proxy: &impl Proxy, end: bool) -> Next {
         let filter = self.filter.clone();
-        let mut known = None;
-        let mut trusted = || *known.get_or_insert_with(|| filter.config.trusted.has_peer(proxy));
-        if filter.admit(proxy, &mut trusted) {
+        if filter.admit(proxy) {
             return Next::Continue;
         }
         let Some(route) = filter.route(proxy) else {
@@ -112,7 +112,7 @@ impl Exchange {
             return self.begin_score(proxy, route, end);
         }
         let sampling = filter.config.sampling.as_ref();
-        if !sampling.is_some_and(|sampling| sampling.chooses(proxy, trusted)) {
+        if !sampling.is_some_and(|sampling| sampling.chooses(proxy)) {
             return Next::Continue;
         }
         if route.mark {

@@ -23,9 +23,9 @@ pub(crate) enum Key {
 }
 
 impl Sampling {
-    /// Whether this request is chosen, and its run-time fraction taken off it.
-    pub(crate) fn chooses(&self, proxy: &impl Proxy, trusted: impl FnOnce() -> bool) -> bool {
-        let run_time = self.run_time(proxy, trusted);
+    /// Whether this request is chosen. Its run-time fraction, which only a trusted peer's still has, is taken off it.
+    pub(crate) fn chooses(&self, proxy: &impl Proxy) -> bool {
+        let run_time = self.run_time(proxy);
         if proxy.header(OPT_OUT).is_some() {
             proxy.count(Counter::OptedOut);
             return false;
@@ -44,13 +44,9 @@ impl Sampling {
         chosen.unwrap_or(false)
     }
 
-    fn run_time(&self, proxy: &impl Proxy, trusted: impl FnOnce() -> bool) -> Option<Sampler> {
+    fn run_time(&self, proxy: &impl Proxy) -> Option<Sampler> {
         let value = proxy.header(FRACTION)?;
         proxy.remove_header(FRACTION);
-        if !trusted() {
-            proxy.count(Counter::Stripped);
-            return None;
-        }
         let fraction = std::str::from_utf8(&value)
             .ok()
             .and_then(|text| text.trim().parse().ok());

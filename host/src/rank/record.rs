@@ -55,8 +55,7 @@ pub(super) fn impression(
     })
 }
 
-/// Both rankings of every lawyer in one record. It is known by the id that every hop knows, so that copies of a request
-/// that Envoys on the way have traced, or not, are the same record.
+/// Both rankings of every lawyer in one record, which copies of a request share whether Envoys on the way trace them or not.
 pub(super) fn shadow(
     request: &RankRequest,
     user_pseudonym: Uuid,

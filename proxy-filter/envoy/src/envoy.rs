@@ -52,11 +52,11 @@ impl Proxy for Envoy {
     }
 
     fn count(&self, counter: Counter) {
-        move_metric(counter.name(), 1);
+        move_metric(|metrics| metrics.counters.get(counter as usize), 1);
     }
 
     fn gauge(&self, gauge: Gauge, by: i64) {
-        move_metric(gauge.name(), by);
+        move_metric(|metrics| metrics.gauges.get(gauge as usize), by);
     }
 }
 
@@ -75,28 +75,32 @@ thread_local! {
     static METRICS: OnceCell<Metrics> = const { OnceCell::new() };
 }
 
-struct Metrics(Vec<(&'static str, u32)>);
+/// What Envoy calls each metric, in the order of `ALL`.
+struct Metrics {
+    counters: Vec<Option<u32>>,
+    gauges: Vec<Option<u32>>,
+}
 
 /// Makes the metrics known to Envoy, so that they are there before the first request.
 pub fn define_metrics() {
+    let define = |kind, name| hostcalls::define_metric(kind, name).ok();
     METRICS.with(|metrics| {
-        metrics.get_or_init(|| {
-            let define = |kind, name| Some((name, hostcalls::define_metric(kind, name).ok()?));
-            let counters = Counter::ALL
+        metrics.get_or_init(|| Metrics {
+            counters: Counter::ALL
                 .iter()
-                .filter_map(|c| define(MetricType::Counter, c.name()));
-            let gauges = Gauge::ALL.iter().filter_map(|g| define(MetricType::Gauge, g.name()));
-            Metrics(counters.chain(gauges).collect())
+                .map(|counter| define(MetricType::Counter, counter.name()))
+                .collect(),
+            gauges: Gauge::ALL
+                .iter()
+                .map(|gauge| define(MetricType::Gauge, gauge.name()))
+                .collect(),
         });
     });
 }
 
-fn move_metric(name: &str, by: i64) {
+fn move_metric(find: impl Fn(&Metrics) -> Option<&Option<u32>>, by: i64) {
     METRICS.with(|metrics| {
-        let Some(Metrics(known)) = metrics.get() else {
-            return;
-        };
-        if let Some((_, id)) = known.iter().find(|(known, _)| *known == name) {
+        if let Some(Some(id)) = metrics.get().and_then(find) {
             let _ = hostcalls::increment_metric(*id, by);
         }
     });

@@ -153,6 +153,11 @@ fn what_is_wrong_is_refused_in_a_sentence_that_names_it() {
             "mirror.max_in_flight is 0; allowed: 1 to 10000",
         ),
         (
+            "/mirror/max_in_flight",
+            json!(10_000),
+            "mirror.max_body_bytes times mirror.max_in_flight is 10000000000; allowed: 0 to 1073741824",
+        ),
+        (
             "/mirror/timeout_ms",
             json!(60_001),
             "mirror.timeout_ms is 60001; allowed: 1 to 60000",
@@ -160,7 +165,7 @@ fn what_is_wrong_is_refused_in_a_sentence_that_names_it() {
         (
             "/mirror/max_body_bytes",
             json!(1 << 30),
-            "mirror.max_body_bytes is 1073741824; allowed: 0 to 67108864",
+            "mirror.max_body_bytes is 1073741824; allowed: 0 to 16777216",
         ),
         (
             "/mirror/personal/redact/0",

@@ -132,13 +132,19 @@ fn what_has_no_key_is_not_chosen() {
 
 #[test]
 fn strangers_cannot_say_what_trusted_peers_can() {
-    let says = |proxy: Fake| proxy.with(SHADOW, "1").with("x-ltr-edge-copy", "1");
+    let says = |proxy: Fake| {
+        proxy
+            .with(SHADOW, "1")
+            .with("x-ltr-edge-copy", "1")
+            .with("x-ltr-shadow-fraction", "1")
+    };
     let suspicious = filter(&[("/sampling/fraction", json!(0.0))]);
     for path in ["/rank", "/elsewhere"] {
         let proxy = says(Fake::post(path));
         assert!(passed(&send(&suspicious, &proxy, &[])));
-        assert!(!proxy.has(SHADOW) && !proxy.has("x-ltr-edge-copy"), "{path}");
-        assert_eq!(proxy.counted(Counter::Stripped), 2);
+        let left = [SHADOW, "x-ltr-edge-copy", "x-ltr-shadow-fraction"].map(|name| proxy.has(name));
+        assert_eq!(left, [false; 3], "{path}");
+        assert_eq!(proxy.counted(Counter::Stripped), 3);
     }
     let trusting = filter(&[("/sampling/fraction", json!(0.0)), trusting()]);
     let proxy = says(Fake::post("/rank"));

@@ -153,6 +153,7 @@ async fn every_kind_of_request_is_answered_as_without_the_filter() {
         let marked = seen.is_marked();
         seen.headers.retain(|(name, _)| name != "x-shadow-ltr");
         assert_eq!(answer.status, 200, "{name}");
+        assert_eq!(seen.trailers.is_empty(), !name.contains("trailers"), "{name}");
         assert_eq!(comparable(answer), comparable(plain.0), "{name}: the answer");
         assert_eq!(seen, plain.1, "{name}: what the server saw");
         let unmarked = ["a method of no route", "an id that is none", "an opt-out"];

@@ -67,22 +67,25 @@ impl Configuration {
 
     /// A cluster of one server that speaks HTTP/1.1.
     pub fn cluster(self, name: &str, server: SocketAddr) -> Configuration {
-        self.cluster_with(name, server, json!({}))
+        self.cluster_with(
+            name,
+            server,
+            json!({ "http_protocol_options": { "enable_trailers": true } }),
+        )
     }
 
     /// A cluster of one server that speaks HTTP/2.
     pub fn http2_cluster(self, name: &str, server: SocketAddr) -> Configuration {
-        let options = json!({
-            "@type": format!("{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions"),
-            "explicit_http_config": { "http2_protocol_options": {} },
-        });
-        let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options });
-        self.cluster_with(name, server, json!({ "typed_extension_protocol_options": options }))
+        self.cluster_with(name, server, json!({ "http2_protocol_options": {} }))
     }
 
-    fn cluster_with(mut self, name: &str, server: SocketAddr, more: Value) -> Configuration {
+    fn cluster_with(mut self, name: &str, server: SocketAddr, protocol: Value) -> Configuration {
         const MANY: u32 = 1_000_000;
-        let mut cluster = json!({
+        let options = json!({
+            "@type": format!("{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions"),
+            "explicit_http_config": protocol,
+        });
+        let cluster = json!({
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
@@ -93,8 +96,10 @@ impl Configuration {
             "circuit_breakers": { "thresholds": [{
                 "max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY, "max_retries": MANY,
             }] },
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+            },
         });
-        merge(&mut cluster, more);
         self.clusters.push(cluster);
         self
     }
@@ -172,7 +177,7 @@ pub fn discovered_filter(folder: &Path) -> Value {
         "config_discovery": {
             "type_urls": [format!("{TYPES}.extensions.filters.http.wasm.v3.Wasm")],
             "config_source": { "path_config_source": {
-                "path": folder.join("ltr.json"),
+                "path": folder.join("ecds.json"),
                 "watched_directory": { "path": folder },
             } },
         },
@@ -181,15 +186,19 @@ pub fn discovered_filter(folder: &Path) -> Value {
 
 /// Makes `file` with `own` what [`discovered_filter`] is, at one stroke.
 pub fn discover(folder: &Path, version: &str, file: &Path, own: &Value) {
+    let new = folder.join("new");
+    std::fs::write(&new, discovery(version, file, own).to_string()).unwrap();
+    std::fs::rename(&new, folder.join("ecds.json")).unwrap();
+}
+
+/// What a file says to Envoy about the filter.
+pub fn discovery(version: &str, file: &Path, own: &Value) -> Value {
     let mut wasm = plugin(file, own);
     wasm["@type"] = format!("{TYPES}.extensions.filters.http.wasm.v3.Wasm").into();
     let resource = json!({
         "@type": format!("{TYPES}.config.core.v3.TypedExtensionConfig"), "name": "ltr", "typed_config": wasm,
     });
-    let response = json!({ "version_info": version, "resources": [resource] });
-    let new = folder.join("new");
-    std::fs::write(&new, response.to_string()).unwrap();
-    std::fs::rename(&new, folder.join("ltr.json")).unwrap();
+    json!({ "version_info": version, "resources": [resource] })
 }
 
 fn plugin(file: &Path, own: &Value) -> Value {

@@ -11,6 +11,7 @@ mod losing;
 mod model;
 mod origin;
 mod pressure;
+mod publishing;
 mod sampling;
 mod score;
 mod shipped;
@@ -28,5 +29,15 @@ async fn settled(envoy: &Envoy) {
     while envoy.stat("ltr_edge_mirror_in_flight") != Some(0) {
         assert!(start.elapsed() < PATIENCE, "{}", envoy.admin("/stats?filter=ltr_edge"));
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until Envoy has taken so many configurations of a filter that a file describes.
+async fn reloaded(envoy: &Envoy, times: u64) {
+    let start = Instant::now();
+    while envoy.stat("http_filter.ltr.config_reload") < Some(times) {
+        let discovery = || envoy.admin("/stats?filter=config_discovery");
+        assert!(start.elapsed() < PATIENCE, "{}", discovery());
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

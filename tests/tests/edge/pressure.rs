@@ -16,7 +16,7 @@ use crate::client::{self, Connection, Protocol, get, nothing, request};
 use crate::configuration::{Configuration, discover, discovered_filter, filter, mark, mark_and_mirror, to};
 use crate::model::{filter_file, write_filter};
 use crate::origin::{Origin, frames_of};
-use crate::{PATIENCE, settled};
+use crate::{PATIENCE, reloaded, settled};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -181,19 +181,6 @@ fn discovering(origin: &Origin, shadow: &Origin, first: &Value) -> (Envoy, TempD
     (Envoy::start(&configuration.to_json()), folder)
 }
 
-/// Waits until Envoy has taken so many configurations of the filter.
-async fn reloaded(envoy: &Envoy, times: u64) {
-    let start = Instant::now();
-    while envoy
-        .stat("extension_config_discovery.http_filter.ltr.config_reload")
-        .unwrap_or(0)
-        < times
-    {
-        assert!(start.elapsed() < PATIENCE, "{}", envoy.admin("/stats?filter=config"));
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memory_behind() {
     const UPDATES: u64 = 1_000;
@@ -211,7 +198,8 @@ async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memor
     let files = [filter_file(), write_filter(models.path(), "2")];
     reloaded(&envoy, 1).await;
     let load = Load::start(envoy.listener("edge"));
-    let mut warm = 0;
+    let memory = |envoy: &Envoy| (envoy.stat("server.memory_allocated").unwrap(), envoy.resident_memory());
+    let mut warm = (0, 0);
     for at in 1..=UPDATES {
         let mut own = own(at);
         // Never the same twice.
@@ -221,18 +209,22 @@ async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memor
         origin.take();
         shadow.take();
         if at == WARM {
-            warm = envoy.stat("server.memory_allocated").unwrap();
+            warm = memory(&envoy);
         }
     }
     let answers = load.stop().await;
     settled(&envoy).await;
-    let after = envoy.stat("server.memory_allocated").unwrap();
-    eprintln!(
-        "{answers} answers, memory {warm} then {after}, resident {}, vms {:?}",
-        envoy.resident_memory(),
-        envoy.stat("wasm.envoy.wasm.runtime.v8.active")
-    );
+    let after = memory(&envoy);
+    let machines = envoy.stat("wasm.envoy.wasm.runtime.v8.active").unwrap();
+    eprintln!("{answers} answers; allocated and resident {warm:?}, then {after:?}; {machines} virtual machines");
     assert!(answers as u64 > UPDATES);
+    assert!(after.0 < warm.0 + MEGABYTE as u64 * 8, "Envoy's own memory grows");
+    assert!(
+        after.1 < warm.1 + MEGABYTE as u64 * 64,
+        "the virtual machines' memory grows"
+    );
+    // One that the workers' are copies of, and two workers; of this configuration and of one that is going.
+    assert!(machines <= 6, "{machines} virtual machines are left");
     assert_no_crash(&mut envoy);
 }
 

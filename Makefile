@@ -139,13 +139,16 @@ fuzz: ## Run each fuzz target of forest and host for FUZZ_SECONDS (60)
 	    -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=32; \
 	done
 
-bench: bench-scorer bench-gateway ## The benchmarks, one after the other
+bench: bench-scorer bench-gateway bench-edge ## The benchmarks, one after the other
 
 bench-scorer: build setup-bench ## Measure the scorer beside what one would use instead; writes target/bench/scorer.json
 	$(BIN)/ltr-bench --peers all $(if $(LAMBDARANK),--lambdarank '$(LAMBDARANK)') $(ARGS)
 
 bench-gateway: build setup-bench ## Measure the gateway beside FastAPI with LightGBM, and nginx; writes target/bench/gateway.json
 	$(BIN)/ltr-bench gateway $(ARGS)
+
+bench-edge: build setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
+	$(BIN)/ltr-bench edge $(ARGS)
 
 etl: build ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)

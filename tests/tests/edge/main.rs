@@ -1,6 +1,7 @@
 //! The Envoy filter in a real Envoy, and nginx beside it, with a real gateway behind them.
 
 mod answers;
+mod breaking;
 mod client;
 mod configuration;
 mod copies;

@@ -88,18 +88,6 @@ fn watch(envoy: &Envoy, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<V
     })
 }
 
-async fn reloaded(envoy: &Envoy, times: u64) {
-    let start = Instant::now();
-    while envoy.stat("http_filter.ltr.config_reload") < Some(times) {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{}",
-            envoy.admin("/stats?filter=config_discovery")
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_model_scores_in_a_running_envoy_and_no_request_fails() {
     const FIRST: &str = "20261001T021500Z";

@@ -154,6 +154,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether there is anything for a model to do.
+    pub fn scores(&self) -> bool {
+        self.score.is_some()
+    }
+
     /// What a route needs has to be there.
     fn check_modes(&self) -> Result<(), ConfigError> {
         let absent =

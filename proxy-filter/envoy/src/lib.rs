@@ -50,7 +50,8 @@ impl RootContext for Root {
         match Config::read(&json, |name| std::env::var(name).ok()) {
             Ok(config) => {
                 envoy::define_metrics();
-                self.filter = Some(Rc::new(Filter::new(config, model())));
+                let model = config.scores().then(model).flatten();
+                self.filter = Some(Rc::new(Filter::new(config, model)));
                 true
             }
             Err(error) => {

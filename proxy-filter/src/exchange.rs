@@ -49,23 +49,24 @@ impl Filter {
         }
     }
 
-    /// Takes what only trusted peers may say off a request of any other. `true`: this is a copy already.
-    /// On every route, so that no hop behind this one believes a stranger because it trusts this one.
-    fn admit(&self, proxy: &impl Proxy) -> bool {
-        let mut known = None;
-        let mut copy = false;
-        for name in [EDGE_COPY, SHADOW, FRACTION] {
-            let Some(value) = proxy.header(name) else {
-                continue;
-            };
-            if !*known.get_or_insert_with(|| self.config.trusted.has_peer(proxy)) {
-                proxy.remove_header(name);
-                proxy.count(Counter::Stripped);
-            } else if name == EDGE_COPY {
-                copy = value == b"1";
+    /// Takes what only trusted peers may say off a request of any other, on every route, so that no hop behind this one
+    /// believes a stranger because it trusts this one.
+    fn admit(&self, proxy: &impl Proxy) -> Said {
+        let mut trusted = None;
+        let mut said = |name| {
+            let value = proxy.header(name)?;
+            if *trusted.get_or_insert_with(|| self.config.trusted.has_peer(proxy)) {
+                return Some(value);
             }
+            proxy.remove_header(name);
+            proxy.count(Counter::Stripped);
+            None
+        };
+        said(SHADOW);
+        Said {
+            copy: said(EDGE_COPY).is_some_and(|value| value == b"1"),
+            fraction: said(FRACTION),
         }
-        copy
     }
 
     fn route(&self, proxy: &impl Proxy) -> Option<&Route> {
@@ -73,6 +74,13 @@ impl Filter {
         let path = proxy.header(":path")?;
         self.config.routes.iter().find(|route| route.has(&method, &path))
     }
+}
+
+/// What a trusted peer says of a request.
+struct Said {
+    /// It is a copy already.
+    copy: bool,
+    fraction: Option<Vec<u8>>,
 }
 
 /// A request that passes.
@@ -102,7 +110,8 @@ impl Exchange {
     /// The headers have come; `end`: and that is all.
     pub fn headers(&mut self, proxy: &impl Proxy, end: bool) -> Next {
         let filter = self.filter.clone();
-        if filter.admit(proxy) {
+        let said = filter.admit(proxy);
+        if said.copy {
             return Next::Continue;
         }
         let Some(route) = filter.route(proxy) else {
@@ -112,7 +121,7 @@ impl Exchange {
             return self.begin_score(proxy, route, end);
         }
         let sampling = filter.config.sampling.as_ref();
-        if !sampling.is_some_and(|sampling| sampling.chooses(proxy)) {
+        if !sampling.is_some_and(|sampling| sampling.chooses(proxy, said.fraction.as_deref())) {
             return Next::Continue;
         }
         if route.mark {

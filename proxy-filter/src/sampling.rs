@@ -23,9 +23,9 @@ pub(crate) enum Key {
 }
 
 impl Sampling {
-    /// Whether this request is chosen. Its run-time fraction, which only a trusted peer's still has, is taken off it.
-    pub(crate) fn chooses(&self, proxy: &impl Proxy) -> bool {
-        let run_time = self.run_time(proxy);
+    /// Whether this request is chosen, at the fraction that a trusted peer says, which is then taken off it.
+    pub(crate) fn chooses(&self, proxy: &impl Proxy, fraction: Option<&[u8]>) -> bool {
+        let run_time = fraction.and_then(|fraction| self.run_time(proxy, fraction));
         if proxy.header(OPT_OUT).is_some() {
             proxy.count(Counter::OptedOut);
             return false;
@@ -44,12 +44,10 @@ impl Sampling {
         chosen.unwrap_or(false)
     }
 
-    fn run_time(&self, proxy: &impl Proxy) -> Option<Sampler> {
-        let value = proxy.header(FRACTION)?;
+    fn run_time(&self, proxy: &impl Proxy, fraction: &[u8]) -> Option<Sampler> {
         proxy.remove_header(FRACTION);
-        let fraction = std::str::from_utf8(&value)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let text = std::str::from_utf8(fraction).unwrap_or_default();
+        let fraction = text.trim().parse().ok();
         let sampler = fraction.and_then(|fraction| self.sampler.at(fraction).ok());
         if sampler.is_none() {
             proxy.count(Counter::FractionInvalid);

@@ -369,6 +369,21 @@ fn copies_are_bounded_and_each_has_one_outcome() {
 }
 
 #[test]
+fn copies_that_come_faster_than_ticks_do_not_put_the_tick_off() {
+    let filter = filter(&[]);
+    let proxy = Fake::post("/copied");
+    for _ in 0..2 {
+        Exchange::new(filter.clone()).headers(&proxy, true);
+    }
+    assert_eq!(*proxy.ticks.borrow(), 1);
+    filter.tick(&proxy);
+    assert_eq!(proxy.sent.borrow().len(), 2);
+    filter.answered(&proxy, Some(200));
+    Exchange::new(filter.clone()).headers(&proxy, true);
+    assert_eq!(*proxy.ticks.borrow(), 2);
+}
+
+#[test]
 fn what_is_under_way_when_a_configuration_is_replaced_is_settled() {
     let filter = filter(&[("/mirror/max_in_flight", json!(3))]);
     let proxy = Fake::post("/copied");

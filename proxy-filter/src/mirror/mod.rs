@@ -77,8 +77,11 @@ impl Mirror {
         if self.left.get() {
             return self.end(proxy, Counter::MirrorLost);
         }
+        // Asked again, Envoy would begin to wait anew.
+        if self.waiting.borrow().is_empty() {
+            proxy.tick_soon();
+        }
         self.waiting.borrow_mut().push_back(draft);
-        proxy.tick_soon();
     }
 
     /// A copy comes to its end.

@@ -82,6 +82,9 @@ struct Args {
 enum Command {
     Gateway(gateway::GatewayArgs),
     Edge(edge::EdgeArgs),
+    /// Answer every request; the benchmark starts this itself
+    #[command(hide = true)]
+    Answer(edge::AnswerArgs),
     /// Measure one loading; the benchmark starts this itself
     #[command(hide = true)]
     Load(costs::LoadArgs),
@@ -112,6 +115,7 @@ fn main() -> Result<()> {
         Some(Command::Load(args)) => return args.run(),
         Some(Command::Gateway(args)) => return args.run(),
         Some(Command::Edge(args)) => return args.run(),
+        Some(Command::Answer(args)) => return args.run(),
         None => {}
     }
     let rounds = args.rounds.unwrap_or(if args.quick { ROUNDS.1 } else { ROUNDS.0 });

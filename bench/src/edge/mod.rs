@@ -1,20 +1,22 @@
 //! `make bench-edge`: what the filter costs in Envoy, and what it saves, beside Envoy without it, in one run.
 //!
-//! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same nginx, which does
+//! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same server, which does
 //! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine. Subjects take
 //! turns within a round, medians over the rounds are reported.
 
+mod answerer;
 mod envoys;
 
 use std::fs;
 use std::path::PathBuf;
 
+pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
 use envoys::{Behind, Edge};
 
 use crate::gateway::load::{self, Load, Target};
 use crate::gateway::report::{Measured, Report};
-use crate::gateway::sites::{self, Home, Site};
+use crate::gateway::sites::{Home, Site};
 use crate::gateway::{Request, body, model};
 
 /// Those that have the filter.
@@ -66,7 +68,7 @@ impl EdgeArgs {
             fs::create_dir(&folder)?;
             Ok(folder)
         };
-        let (app, shadow) = (sites::nginx(&folder("app")?)?, sites::nginx(&folder("shadow")?)?);
+        let (app, shadow) = (answerer::start(&folder("app")?)?, answerer::start(&folder("shadow")?)?);
         let filter = work.path().join("edge-filter.wasm");
         fs::write(&filter, envoys::filter(&text)?)?;
         let behind = Behind {

@@ -16,6 +16,7 @@ mod publishing;
 mod sampling;
 mod score;
 mod shipped;
+mod trust;
 
 use std::time::{Duration, Instant};
 

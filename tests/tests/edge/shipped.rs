@@ -186,6 +186,11 @@ async fn native_mirroring_copies_a_tenth_and_does_not_say_so() {
     assert!(copies.len() < REQUESTS / 2, "{} copies", copies.len());
     assert!(copies.iter().all(|copy| copy.header("x-ltr-edge-copy").is_none()));
     assert!(copies.iter().all(|copy| copy.header("authorization").is_some()));
+    assert!(
+        copies
+            .iter()
+            .all(|copy| copy.header("host").unwrap().ends_with(b"-shadow"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

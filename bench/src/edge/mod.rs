@@ -8,7 +8,7 @@ mod answerer;
 mod envoys;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
@@ -139,13 +139,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn rounds(&self, subjects: &[Subject], request: Request, body: &PathBuf, rate: Option<f64>) -> Result<Vec<Load>> {
+    fn rounds(&self, subjects: &[Subject], request: Request, body: &Path, rate: Option<f64>) -> Result<Vec<Load>> {
         let mut loads = vec![Vec::new(); subjects.len()];
         for _ in 0..self.args.rounds {
             for (subject, loads) in subjects.iter().zip(&mut loads) {
                 let target = Target {
                     url: subject.site.url(request.path()),
-                    body: body.clone(),
+                    body: body.to_owned(),
                     token: &self.token,
                 };
                 let load = load::run(&target, self.args.seconds, rate, &self.work);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use servers::Envoy;
 
 use crate::PATIENCE;
-use crate::client::{self, Answer, Connection, Protocol, post};
+use crate::client::{self, Answer, Connection, Headers, Protocol, post};
 use crate::configuration::{Configuration, filter, score, to};
 use crate::gateway::{Gateway, Site, TOKEN, TOKEN_SHA256};
 use crate::model::{WIDTH, component, filter_file, rows};
@@ -54,7 +54,7 @@ async fn gateway() -> (Site, Gateway) {
     (site, gateway)
 }
 
-async fn ask(address: SocketAddr, path: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Answer {
+async fn ask(address: SocketAddr, path: &str, headers: Headers, body: &[u8]) -> Answer {
     let token = format!("Bearer {TOKEN}");
     let mut all: Vec<(&str, &[u8])> = vec![("x-request-id", ID.as_bytes())];
     if !headers.iter().any(|(name, _)| *name == "authorization") {
@@ -240,7 +240,7 @@ async fn what_the_edge_cannot_do_the_gateway_does() {
         .to_string()
         .into_bytes();
     let arrow: (&str, &[u8]) = ("content-type", b"application/vnd.apache.arrow.stream");
-    let cases: [(&str, &str, &[(&str, &[u8])], &[u8]); 9] = [
+    let cases: [(&str, &str, Headers, &[u8]); 9] = [
         ("a stream of Arrow", "/ltr/score", &[arrow], b"no stream"),
         ("more rows than it may score", "/ltr/score", &[], &many),
         (

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use servers::Envoy;
 use uuid::Uuid;
 
-use crate::client::{self, Connection, Protocol, get};
+use crate::client::{self, Connection, Headers, Protocol, get};
 use crate::configuration::{Configuration, filter, mark, mirror_all, to};
 use crate::model::filter_file;
 use crate::origin::{Origin, Seen};
@@ -19,7 +19,7 @@ fn edge(origin: &Origin, own: &Value) -> Envoy {
 }
 
 /// What the server sees of so many requests with these headers.
-async fn seen(envoy: &Envoy, origin: &Origin, requests: usize, headers: &[(&str, &[u8])]) -> Vec<Seen> {
+async fn seen(envoy: &Envoy, origin: &Origin, requests: usize, headers: Headers) -> Vec<Seen> {
     let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
     for _ in 0..requests {
         assert_eq!(connection.send(get("/fast", headers)).await.unwrap().status, 200);

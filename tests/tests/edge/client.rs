@@ -128,7 +128,7 @@ pub async fn send(address: SocketAddr, protocol: Protocol, request: Request<Sent
 }
 
 /// A request to `path`; over HTTP/1.1 the target is `path` and over HTTP/2 the authority comes with it, as clients do.
-pub fn request(method: Method, path: &str, protocol: Protocol, headers: Headers, body: Sent) -> Request<Sent> {
+pub fn request(method: Method, path: &str, protocol: Protocol, headers: Headers<'_>, body: Sent) -> Request<Sent> {
     let mut request = Request::builder().method(method);
     request = match protocol {
         Protocol::Http1 => request.uri(path).header("host", "edge.test"),
@@ -140,11 +140,11 @@ pub fn request(method: Method, path: &str, protocol: Protocol, headers: Headers,
     request.body(body).unwrap()
 }
 
-pub fn get(path: &str, headers: Headers) -> Request<Sent> {
+pub fn get(path: &str, headers: Headers<'_>) -> Request<Sent> {
     request(Method::GET, path, Protocol::Http1, headers, nothing())
 }
 
-pub fn post(path: &str, headers: Headers, body: impl Into<Bytes>) -> Request<Sent> {
+pub fn post(path: &str, headers: Headers<'_>, body: impl Into<Bytes>) -> Request<Sent> {
     request(Method::POST, path, Protocol::Http1, headers, whole(body))
 }
 

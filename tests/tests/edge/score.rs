@@ -54,7 +54,7 @@ async fn gateway() -> (Site, Gateway) {
     (site, gateway)
 }
 
-async fn ask(address: SocketAddr, path: &str, headers: Headers, body: &[u8]) -> Answer {
+async fn ask(address: SocketAddr, path: &str, headers: Headers<'_>, body: &[u8]) -> Answer {
     let token = format!("Bearer {TOKEN}");
     let mut all: Vec<(&str, &[u8])> = vec![("x-request-id", ID.as_bytes())];
     if !headers.iter().any(|(name, _)| *name == "authorization") {
@@ -339,4 +339,29 @@ async fn bodies_in_pieces_are_scored_or_sent_on_whole() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_while_they_are_held_up_leave_nothing_behind() {
+    use tokio::io::AsyncWriteExt;
+
+    let nobody = Origin::start().await;
+    let mut envoy = edge(nobody.address());
+    let address = envoy.listener("edge");
+    for at in 0..200 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /ltr/score HTTP/1.1\r\nhost: edge.test\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 1000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; at % 2 * 999]).await.unwrap();
+    }
+    let body = json!({ "features": named(&[Some(0.25); WIDTH]) }).to_string();
+    assert_eq!(ask(address, "/ltr/score", &[], body.as_bytes()).await.status, 200);
+    assert!(nobody.take().is_empty(), "no half request goes upstream");
+    assert!(
+        envoy.is_alive() && envoy.stat("ltr_edge_scored_total") == Some(1),
+        "{}",
+        envoy.log()
+    );
 }

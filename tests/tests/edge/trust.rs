@@ -19,7 +19,7 @@ fn edge(origin: &Origin, own: &Value) -> Envoy {
 }
 
 /// What the server sees of so many requests with these headers.
-async fn seen(envoy: &Envoy, origin: &Origin, requests: usize, headers: Headers) -> Vec<Seen> {
+async fn seen(envoy: &Envoy, origin: &Origin, requests: usize, headers: Headers<'_>) -> Vec<Seen> {
     let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
     for _ in 0..requests {
         assert_eq!(connection.send(get("/fast", headers)).await.unwrap().status, 200);

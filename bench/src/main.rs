@@ -1,5 +1,5 @@
 //! `make bench-scorer`: the scorer component beside what one would use instead, on the same rows, in one run.
-//! (`make bench-gateway` is the subcommand in `gateway/`.)
+//! (`make bench-gateway` and `make bench-edge` are the subcommands in `gateway/` and `edge/`.)
 //!
 //! Each round scores rows nobody has scored before, so that no branch predictor learns them; the subjects take turns
 //! within a round, so that a noisy neighbour disturbs them alike; medians are reported. Time is everything from the
@@ -8,6 +8,7 @@
 mod contest;
 mod costs;
 mod data;
+mod edge;
 mod gateway;
 mod models;
 mod peers;
@@ -80,6 +81,10 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Gateway(gateway::GatewayArgs),
+    Edge(edge::EdgeArgs),
+    /// Answer every request; the benchmark starts this itself
+    #[command(hide = true)]
+    Answer(edge::AnswerArgs),
     /// Measure one loading; the benchmark starts this itself
     #[command(hide = true)]
     Load(costs::LoadArgs),
@@ -109,6 +114,8 @@ fn main() -> Result<()> {
     match args.command {
         Some(Command::Load(args)) => return args.run(),
         Some(Command::Gateway(args)) => return args.run(),
+        Some(Command::Edge(args)) => return args.run(),
+        Some(Command::Answer(args)) => return args.run(),
         None => {}
     }
     let rounds = args.rounds.unwrap_or(if args.quick { ROUNDS.1 } else { ROUNDS.0 });

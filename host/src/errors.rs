@@ -1,14 +1,13 @@
 //! What a caller is told when a call is refused: one JSON form for all of them.
 
-use std::fmt::Display;
-
+pub use api::Invalid;
+use api::{Malformed, Refusal};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 use store::StoreError;
 
-use crate::request;
+use crate::request::{self, RequestId};
 use crate::telemetry::scrub;
 
 /// A refused call. The body is
@@ -64,65 +63,27 @@ impl ApiError {
     }
 }
 
-/// A value of the body that is not allowed. Built where the value is read, and told its place on the way up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Invalid {
-    pub field: String,
-    pub value: String,
-    pub allowed: String,
-    code: &'static str,
-}
-
-impl Invalid {
-    pub fn new(value: impl Display, allowed: impl Into<String>) -> Invalid {
-        Invalid {
-            field: String::new(),
-            value: value.to_string(),
-            allowed: allowed.into(),
-            code: "invalid_value",
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let status = StatusCode::from_u16(refusal.status).expect("a refusal has a status of HTTP");
+        ApiError {
+            field: refusal.field,
+            value: refusal.value,
+            allowed: refusal.allowed,
+            ..ApiError::new(status, refusal.code, refusal.message)
         }
-    }
-
-    pub fn missing() -> Invalid {
-        Invalid {
-            field: String::new(),
-            value: "absent".into(),
-            allowed: "present".into(),
-            code: "missing_field",
-        }
-    }
-
-    /// Puts a name, or an index in brackets, before the place.
-    pub fn under(mut self, outer: impl Display) -> Invalid {
-        let dot = if self.field.is_empty() || self.field.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
-        self.field = format!("{outer}{dot}{}", self.field);
-        self
     }
 }
 
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> ApiError {
-        let Invalid {
-            field,
-            value,
-            allowed,
-            code,
-        } = invalid;
-        let place = if field.is_empty() { "the body" } else { &field };
-        ApiError {
-            field: Some(field.clone()),
-            value: Some(value.clone()),
-            allowed: Some(allowed.clone()),
-            ..ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                format!("{place} is {value}; allowed: {allowed}"),
-            )
-        }
+        Refusal::from(invalid).into()
+    }
+}
+
+impl From<Malformed> for ApiError {
+    fn from(malformed: Malformed) -> ApiError {
+        Refusal::from(malformed).into()
     }
 }
 
@@ -135,14 +96,16 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({"error": {
-            "code": self.code,
-            "message": self.message,
-            "field": self.field,
-            "value": self.value,
-            "allowed": self.allowed,
-            "request_id": request::with_current(|request| request.id.as_str().to_owned()),
-        }});
+        let refusal = Refusal {
+            status: self.status.as_u16(),
+            code: self.code,
+            message: self.message,
+            field: self.field,
+            value: self.value,
+            allowed: self.allowed,
+        };
+        let id = request::with_current(|request| request.id.clone());
+        let mut body = refusal.body(id.as_ref().map(RequestId::as_str));
         if let (Some(serde_json::Value::Object(detail)), Some(body)) = (self.detail, body.as_object_mut()) {
             body.extend(detail);
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::json::{Document, Json};
 use axum::Json as Answer;
 use axum::extract::{Request, State};
 use ranking::{Body as EventBody, Event, Schema};
@@ -14,7 +15,6 @@ use uuid::Uuid;
 use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::json::{Document, Json};
 use crate::writer::NotKept;
 
 /// How long a sender waits for the disk.

@@ -32,7 +32,7 @@ use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
 use crate::telemetry::Traces;
 use crate::writer::Writer;
-use crate::{events, observe, rank, request, rollout, score};
+use crate::{copies, events, observe, rank, request, rollout, score};
 
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
@@ -364,8 +364,13 @@ impl Front {
     pub async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path();
         let known = PATHS.iter().find(|known| **known == path);
-        let routed = async |request| match self.routes.clone().oneshot(request).await {
-            Ok(response) => response,
+        let routed = async |request: Request| {
+            if let Err(refusal) = copies::check(request.headers(), request.method(), request.uri().path()) {
+                return refusal.into_response();
+            }
+            match self.routes.clone().oneshot(request).await {
+                Ok(response) => response,
+            }
         };
         let enforced = async |request| {
             let answer = limits::enforce(&self.gateway, request, routed).await;

@@ -1,17 +1,17 @@
 //! The gateway: ranks cases, compares a challenger in shadow, keeps events, loads models under traffic.
 //!
-//! Data flows forward: a request is read ([`json`], [`rank`], [`events`]), ranked with the models that serve
+//! Data flows forward: a request is read ([`api::json`], [`rank`], [`events`]), ranked with the models that serve
 //! now ([`models`]), answered, and what must be kept goes to one ordered [`writer`].
 
 pub mod access;
 pub mod body;
 pub mod clock;
+pub mod copies;
 pub mod errors;
 pub mod events;
 pub mod flags;
 pub mod gateway;
 pub mod ipc;
-pub mod json;
 pub mod limits;
 pub mod listen;
 pub mod models;

@@ -8,8 +8,8 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use crate::gateway::Gateway;
-use crate::observe;
 use crate::telemetry::{REQUESTS, Trace};
+use crate::{copies, observe};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a caller, in bytes.
@@ -21,12 +21,13 @@ pub const MAX_ID_BYTES: usize = 128;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The caller's, where it is acceptable, else a fresh UUID.
+    /// The caller's, where it is acceptable, else a fresh UUID. A copy is called as its original.
     pub fn of(headers: &HeaderMap) -> RequestId {
         let acceptable = |id: &&HeaderValue| {
             (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        match headers.get(X_REQUEST_ID).filter(acceptable) {
+        let given = copies::original_id(headers).or_else(|| headers.get(X_REQUEST_ID));
+        match given.filter(acceptable) {
             Some(given) => RequestId(given.clone()),
             None => {
                 let fresh = Uuid::new_v4().hyphenated().to_string();

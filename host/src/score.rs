@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use api::score::json_rows;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::error::ArrowError;
@@ -13,11 +14,9 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ranking::Schema;
-use serde_json::json;
 
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::json::{Document, Json, position};
 use crate::models::Model;
 use crate::telemetry::part;
 use crate::{body, ipc};
@@ -56,10 +55,7 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, request: Request) -> Res
     let max_depth = gateway.settings.host.max_json_depth;
     let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway.schema, max_depth))?;
     let scores = scores(&gateway, model, rows).await?;
-    Ok(match one {
-        true => Answer(json!({ "score": scores[0] })).into_response(),
-        false => Answer(json!({ "scores": scores })).into_response(),
-    })
+    Ok(Answer(api::score::answer(&scores, one)).into_response())
 }
 
 async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> Result<Vec<f64>, ApiError> {
@@ -77,50 +73,6 @@ async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> R
     let scored = part("score", scoring).await;
     let scored = scored.map_err(|reason| ApiError::unavailable(reason, "the model did not give scores"))?;
     Ok(scored.scores)
-}
-
-/// The rows of a JSON body, and whether it is one without a list around it.
-///
-/// # Errors
-/// 400 for what is no JSON, 422 for the first value that is not allowed, by its place.
-pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<(Vec<Vec<f64>>, bool), ApiError> {
-    let document = Document::parse(body, max_json_depth)?;
-    let json = document.root();
-    let [row, rows] = json.fields(&["features", "rows"])?;
-    match (row.optional(), rows.optional()) {
-        (Some(_), None) => Ok((vec![row.read(|json| features(json, schema))?], true)),
-        (None, Some(_)) => {
-            let read = |(at, row)| features(row, schema).map_err(|e| e.under(format!("[{at}]")));
-            let rows = rows.read(|rows| rows.array()?.enumerate().map(read).collect())?;
-            Ok((rows, false))
-        }
-        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"").into()),
-    }
-}
-
-/// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
-pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
-    let names = schema.names();
-    let mut row = vec![f64::NAN; names.len()];
-    let fields = json.object()?;
-    let found = fields.len();
-    for (at, (name, value)) in fields.enumerate() {
-        let Some(at) = position(names, at, name) else {
-            let known = format!("no such feature; the features are {}", names.join(", "));
-            return Err(Invalid::new(value, known).under(name));
-        };
-        row[at] = value.number_or_missing().map_err(|e| e.under(name))?;
-    }
-    // No name comes twice.
-    if found < names.len() {
-        let has = |name: &String| {
-            json.object()
-                .is_ok_and(|mut fields| fields.any(|(found, _)| found == name))
-        };
-        let absent = names.iter().find(|name| !has(name)).expect("fewer names than features");
-        return Err(Invalid::missing().under(absent));
-    }
-    Ok(row)
 }
 
 /// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).

@@ -1,10 +1,7 @@
 //! The component behind `wit/scorer.wit`: [`forest`] with one model baked in.
 //!
-//! It is built once, without a model. `ltr-trainer compile` then appends a bundle (description and packed
-//! forest) to the module's memory and writes its place into [`SLOT`]; no compiler is needed for that. Logic
-//! lives in `forest`, where it is tested natively; this is the adapter.
-
-mod baked;
+//! It is built once, with a slot for a model (`forest/baked`). Logic lives in `forest`, where it is tested natively; this
+//! is the adapter.
 
 wit_bindgen::generate!({ path: "../wit", world: "scorer" });
 

@@ -32,9 +32,9 @@ pub struct Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
-    reason = "events are handled one at a time or as impressions mostly"
+    reason = "events are handled one at a time or as impressions mostly; on wasm32 they are not that large"
 )]
 pub enum Body {
     Impression(Impression),

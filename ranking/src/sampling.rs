@@ -1,10 +1,22 @@
-//! Sampling of requests by a salted hash of the request id.
+//! Sampling of requests by a salted hash of the request id, or of another key.
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// The character of `x-request-id` that Envoy rewrites (it packs the trace reason into the UUID's version digit).
 const REWRITTEN_BY_ENVOY: usize = 14;
+
+/// An id that Envoy made, without what it has written into it since: the same for every hop, traced or not. Any other
+/// id stays as it is.
+pub fn unrewritten(request_id: Uuid) -> Uuid {
+    let mut bytes = request_id.into_bytes();
+    // The character is the version. Envoy makes version 4, and writes 9, a or b, which no UUID has, for what is traced.
+    if matches!(bytes[6] >> 4, 0x9..=0xb) {
+        bytes[6] = bytes[6] & 0x0F | 0x40;
+    }
+    Uuid::from_bytes(bytes)
+}
 
 /// Decides for each request id whether it is in the sample. The same id always gets the same answer, on any
 /// machine; samplers with different salts are independent of each other.
@@ -41,18 +53,38 @@ impl Sampler {
         self.fraction
     }
 
-    /// Whether this request is in the sample: the first 8 bytes (big-endian) of SHA-256 over the salt and the
-    /// id without the character at index 14, as a share of 2^64, lie below the fraction.
-    pub fn selects(&self, request_id: &str) -> bool {
-        let id = request_id.as_bytes();
-        let (before, after) = id.split_at(id.len().min(REWRITTEN_BY_ENVOY));
-        let digest = Sha256::new()
-            .chain_update(self.salt.as_bytes())
-            .chain_update(before)
-            .chain_update(after.get(1..).unwrap_or_default())
-            .finalize();
-        let first: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
-        u128::from(u64::from_be_bytes(first)) < self.threshold
+    /// A sampler of another share with the same salt: the smaller of the two samples is part of the larger one.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`].
+    pub fn at(&self, fraction: f64) -> Result<Sampler, SamplerError> {
+        Sampler::new(&self.salt, fraction)
+    }
+
+    /// Whether this request is in the sample, by its id in lowercase hyphenated form without the character at index
+    /// 14. Every hop that sees the request comes to the same answer.
+    pub fn selects(&self, request_id: Uuid) -> bool {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = request_id.hyphenated().encode_lower(&mut text).as_bytes();
+        let (before, after) = id.split_at(REWRITTEN_BY_ENVOY);
+        self.takes(&[before, &after[1..]])
+    }
+
+    /// Whether what has this key is in the sample: a user's id, for example, as it is.
+    pub fn selects_key(&self, key: &[u8]) -> bool {
+        self.takes(&[key])
+    }
+
+    /// The first 8 bytes (big-endian) of SHA-256 over the salt and the parts, as a share of 2^64, lie below the
+    /// fraction.
+    fn takes(&self, parts: &[&[u8]]) -> bool {
+        let mut hash = Sha256::new_with_prefix(self.salt.as_bytes());
+        for part in parts {
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h])) < self.threshold
     }
 }
 
@@ -63,20 +95,42 @@ mod tests {
 
     use super::*;
 
-    fn ids(n: u128) -> impl Iterator<Item = String> {
+    /// What `vectors/sampling.json` says, which every hop's tests read; made with Python's hashlib.
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        salt: String,
+        fraction: f64,
+        request_id: Option<Uuid>,
+        key: Option<String>,
+        selected: bool,
+    }
+
+    #[test]
+    fn the_vectors_that_all_hops_share_hold() {
+        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../vectors/sampling.json")).unwrap();
+        for vector in &vectors {
+            let sampler = Sampler::new(&vector.salt, vector.fraction).unwrap();
+            let selected = match (vector.request_id, &vector.key) {
+                (Some(id), None) => sampler.selects(id),
+                (None, Some(key)) => sampler.selects_key(key.as_bytes()),
+                _ => panic!("a vector has an id or a key"),
+            };
+            assert_eq!(selected, vector.selected, "{:?} {:?}", vector.request_id, vector.key);
+        }
+    }
+
+    fn ids(n: u128) -> impl Iterator<Item = Uuid> {
         // Ids as a generator makes them, from a fixed seed.
         (0..n).map(|i| {
             let spread = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-            uuid::Builder::from_random_bytes(spread.to_be_bytes())
-                .into_uuid()
-                .to_string()
+            uuid::Builder::from_random_bytes(spread.to_be_bytes()).into_uuid()
         })
     }
 
     #[test]
     fn a_tenth_of_the_requests_is_a_tenth() {
         let sampler = Sampler::new("ltr-shadow-v1", 0.10).unwrap();
-        let taken = ids(50_000).filter(|id| sampler.selects(id)).count();
+        let taken = ids(50_000).filter(|id| sampler.selects(*id)).count();
         // Five standard deviations of a binomial around 5000.
         assert!((4665..=5335).contains(&taken), "{taken}");
     }
@@ -85,14 +139,14 @@ mod tests {
     fn none_takes_none_and_all_takes_all() {
         let none = Sampler::new("s", 0.0).unwrap();
         let all = Sampler::new("s", 1.0).unwrap();
-        assert!(ids(2000).all(|id| !none.selects(&id) && all.selects(&id)));
+        assert!(ids(2000).all(|id| !none.selects(id) && all.selects(id)));
     }
 
     #[test]
     fn samplers_with_different_salts_are_independent() {
         let a = Sampler::new("ltr-shadow-v1", 0.5).unwrap();
         let b = Sampler::new("ltr-rollout-v1", 0.5).unwrap();
-        let both = ids(20_000).filter(|id| a.selects(id) && b.selects(id)).count();
+        let both = ids(20_000).filter(|id| a.selects(*id) && b.selects(*id)).count();
         assert!((4690..=5310).contains(&both), "{both} of 20000 in both halves");
     }
 
@@ -105,28 +159,44 @@ mod tests {
         assert_eq!(message, "the sampled fraction is 1.5; allowed: 0 to 1");
     }
 
+    #[test]
+    fn an_id_is_the_same_traced_or_not_and_only_envoys_ids_change() {
+        let id = |character: char| {
+            format!("6f1b1a34-3c1e-{character}c5a-9e0d-2f5b8c7d9e10")
+                .parse()
+                .unwrap()
+        };
+        for traced in ['4', '9', 'a', 'b'] {
+            assert_eq!(unrewritten(id(traced)), id('4'));
+        }
+        for other in ['0', '1', '5', '7', '8', 'c'] {
+            assert_eq!(unrewritten(id(other)), id(other));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_envoy_rewrites_changes_nothing(bits in any::<u128>(), rewritten in "[0-9a-f]") {
             let sampler = Sampler::new("ltr-shadow-v1", 0.5).unwrap();
-            let id = Uuid::from_u128(bits).to_string();
-            let mut other = id.clone();
+            let id = Uuid::from_u128(bits);
+            let mut other = id.to_string();
             other.replace_range(14..15, &rewritten);
-            prop_assert_eq!(sampler.selects(&id), sampler.selects(&other));
+            let other: Uuid = other.parse().unwrap();
+            prop_assert_eq!(sampler.selects(id), sampler.selects(other));
         }
 
         #[test]
-        fn every_other_character_matters_and_no_header_panics(id in any::<String>()) {
+        fn the_same_key_gets_the_same_answer_and_none_panics(key in any::<Vec<u8>>()) {
             let sampler = Sampler::new("s", 0.5).unwrap();
-            prop_assert_eq!(sampler.selects(&id), sampler.selects(&id));
+            prop_assert_eq!(sampler.selects_key(&key), sampler.selects_key(&key));
         }
 
         #[test]
         fn a_larger_fraction_keeps_whom_a_smaller_one_took(bits in any::<u128>(), a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
-            let id = Uuid::from_u128(bits).to_string();
+            let id = Uuid::from_u128(bits);
             let small = Sampler::new("s", a.min(b)).unwrap();
-            let large = Sampler::new("s", a.max(b)).unwrap();
-            prop_assert!(!small.selects(&id) || large.selects(&id));
+            let large = small.at(a.max(b)).unwrap();
+            prop_assert!(!small.selects(id) || large.selects(id));
         }
     }
 }

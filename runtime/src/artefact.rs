@@ -29,6 +29,8 @@ pub const MODEL: &str = "ltr_model.txt";
 pub const FEATURE_MAP: &str = "feature_map.json";
 /// The component, with the model and the feature map baked in.
 pub const SCORER: &str = "scorer.wasm";
+/// The Envoy filter, with the same model and feature map. No host runs it; its hash is checked like that of any file.
+pub const EDGE_FILTER: &str = "edge-filter.wasm";
 /// The [`Manifest`], JSON.
 pub const MANIFEST: &str = "manifest.json";
 /// Who signed the manifest's bytes, and the signature: `ed25519 {key id} {signature}`, hexadecimal.

@@ -607,6 +607,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "Called after a publication; empty calls nobody.",
                 Words("empty, or http[s]://HOST[:PORT]/PATH"),
             ),
+            key(
+                "edge_dir",
+                "Directory that Envoys watch: a publication writes the filter and ecds.json there, made of ecds.template.json; empty: none.",
+                Words("a path, or empty"),
+            ),
         ],
     },
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ranking::features::DEFAULT_FEATURES;
@@ -467,6 +467,16 @@ impl Default for Gate {
 pub struct Publish {
     pub signing_key: PathBuf,
     pub notify_url: String,
+    /// Empty: no Envoy watches.
+    pub edge_dir: PathBuf,
+}
+
+impl Publish {
+    /// Where Envoys watch for the filter, if anywhere.
+    pub fn edge_dir(&self) -> Option<&Path> {
+        let set = !self.edge_dir.as_os_str().is_empty();
+        set.then_some(&self.edge_dir)
+    }
 }
 
 impl Default for Publish {
@@ -474,6 +484,7 @@ impl Default for Publish {
         Publish {
             signing_key: "var/keys/publish.key".into(),
             notify_url: "http://127.0.0.1:8080/models/notify".into(),
+            edge_dir: PathBuf::new(),
         }
     }
 }

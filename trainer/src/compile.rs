@@ -1,8 +1,8 @@
-//! LightGBM model text -> scorer component, without Rust and without a network.
+//! LightGBM model text -> scorer component or Envoy filter, without Rust and without a network.
 //!
-//! The evaluator is compiled once, when this program is built, and carried inside it as a core module
-//! with an empty slot. Compiling a model packs it, splices the bytes into that module's memory,
-//! points the slot at them and wraps the module as a component.
+//! Both are compiled once, when this program is built, and carried inside it as core modules with an empty slot.
+//! Compiling a model packs it, splices the bytes into a module's memory and points the slot at them; the scorer's
+//! module is then wrapped as a component.
 
 use std::ops::Range;
 
@@ -13,15 +13,19 @@ use wasmparser::{Parser, Payload};
 
 use crate::feature_map::{FeatureMap, FeatureMapError};
 
+mod exports;
+
 /// The evaluator with an empty slot, built by build.rs.
-const MODULE: &[u8] = include_bytes!(env!("LTR_PLUGIN_MODULE"));
+const SCORER: &[u8] = include_bytes!(env!("LTR_SCORER_MODULE"));
+/// The filter with an empty slot, built by build.rs.
+const EDGE_FILTER: &[u8] = include_bytes!(env!("LTR_EDGE_FILTER_MODULE"));
 /// Marks the slot in the module's data: 16 bytes, then the address and length of the model as u32.
 const SLOT: &[u8; 16] = b"ltr:model-slot/1";
 const PAGE: u64 = 65_536;
 /// wasm32 ends at 4 GiB, and the component still needs room for rows and scores.
 const MAX_BUNDLE: usize = 1 << 30;
 
-/// Why a model did not become a component.
+/// Why a model did not become a component or a filter.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The model text.
@@ -34,8 +38,8 @@ pub enum CompileError {
     #[error("model: {0} bytes once packed; allowed: up to {MAX_BUNDLE}")]
     TooLarge(usize),
     /// The module inside this program is not the one it was built with.
-    #[error("the evaluator inside this program is damaged: {0}")]
-    Evaluator(String),
+    #[error("the module inside this program is damaged: {0}")]
+    Module(String),
 }
 
 /// What to compile.
@@ -51,11 +55,27 @@ pub struct Request<'a> {
     pub training_window: Option<(&'a str, &'a str)>,
 }
 
-/// Compiles. The same request gives the same bytes.
+/// The scorer component. The same request gives the same bytes.
 ///
 /// # Errors
 /// A model text that is not one, a feature map about other features, a model beyond a component's memory.
 pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
+    let module = splice(SCORER, &bundle(request)?)?;
+    wit_component::ComponentEncoder::default()
+        .module(&module)
+        .and_then(|encoder| encoder.validate(false).encode())
+        .map_err(|e| CompileError::Module(format!("{e:#}")))
+}
+
+/// The Envoy filter with the same model, bit for bit. The same request gives the same bytes.
+///
+/// # Errors
+/// As [`compile`].
+pub fn edge_filter(request: &Request) -> Result<Vec<u8>, CompileError> {
+    exports::keep_called(&splice(EDGE_FILTER, &bundle(request)?)?)
+}
+
+fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {
     let model = Model::parse(request.model)?;
     let scaler = match request.feature_map {
         Some(map) => {
@@ -78,11 +98,7 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
     if bundle.len() > MAX_BUNDLE {
         return Err(CompileError::TooLarge(bundle.len()));
     }
-    let module = splice(MODULE, &bundle)?;
-    wit_component::ComponentEncoder::default()
-        .module(&module)
-        .and_then(|encoder| encoder.validate(false).encode())
-        .map_err(|e| CompileError::Evaluator(format!("{e:#}")))
+    Ok(bundle)
 }
 
 /// Appends `bundle` to the module's memory as a data segment and points the slot at it.
@@ -184,5 +200,5 @@ fn segments(content: &[u8]) -> Result<(u32, usize), CompileError> {
 }
 
 fn damaged(reason: impl ToString) -> CompileError {
-    CompileError::Evaluator(reason.to_string())
+    CompileError::Module(reason.to_string())
 }

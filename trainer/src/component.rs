@@ -1,18 +1,19 @@
-//! `ltr-trainer compile`: any LightGBM text model as a component.
+//! `ltr-trainer compile`: any LightGBM text model as a component, and as an Envoy filter.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Parser;
 
-use crate::compile;
+use crate::compile::{self, CompileError};
 use crate::feature_map::FeatureMap;
 use crate::files;
 use crate::outcome::Outcome;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer compile LightGBM_model.txt -o scorer.wasm
-  ltr-trainer compile ltr_model.txt --feature-map feature_map.json -o scorer.wasm --model-version 20261123T021500Z";
+  ltr-trainer compile ltr_model.txt --feature-map feature_map.json -o scorer.wasm --model-version 20261123T021500Z
+  ltr-trainer compile ltr_model.txt -o scorer.wasm --edge-filter edge-filter.wasm";
 
 /// Compiles a LightGBM text model into a WebAssembly component that imports nothing.
 ///
@@ -30,6 +31,9 @@ pub struct Args {
     /// Where the component goes
     #[arg(short, long, value_name = "WASM")]
     pub output: PathBuf,
+    /// Where the Envoy filter with the same model goes
+    #[arg(long, value_name = "WASM")]
+    pub edge_filter: Option<PathBuf>,
     /// What the component says it is
     #[arg(long, value_name = "TEXT", default_value = "unversioned")]
     pub model_version: String,
@@ -53,8 +57,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         model_version: &args.model_version,
         training_window: None,
     };
-    let component = compile::compile(&request).with_context(|| format!("compiling {}", args.model.display()))?;
-    files::write(&args.output, &component)?;
-    println!("{}: {} bytes", args.output.display(), component.len());
+    write(&args.output, compile::compile(&request), &args.model)?;
+    if let Some(path) = &args.edge_filter {
+        write(path, compile::edge_filter(&request), &args.model)?;
+    }
     Ok(Outcome::Done)
+}
+
+fn write(path: &Path, module: Result<Vec<u8>, CompileError>, model: &Path) -> anyhow::Result<()> {
+    let module = module.with_context(|| format!("compiling {}", model.display()))?;
+    files::write(path, &module)?;
+    println!("{}: {} bytes", path.display(), module.len());
+    Ok(())
 }

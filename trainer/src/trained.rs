@@ -85,6 +85,22 @@ impl Trained {
     /// # Errors
     /// What `compile` refuses.
     pub fn compile(&self, version: &str) -> anyhow::Result<Vec<u8>> {
+        self.compile_by(compile::compile, version)
+    }
+
+    /// The same as an Envoy filter.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn edge_filter(&self, version: &str) -> anyhow::Result<Vec<u8>> {
+        self.compile_by(compile::edge_filter, version)
+    }
+
+    fn compile_by(
+        &self,
+        compile: fn(&compile::Request) -> Result<Vec<u8>, compile::CompileError>,
+        version: &str,
+    ) -> anyhow::Result<Vec<u8>> {
         let window = self.training_window();
         let request = compile::Request {
             model: &self.model,
@@ -92,7 +108,7 @@ impl Trained {
             model_version: version,
             training_window: Some((&window.start, &window.end)),
         };
-        compile::compile(&request).context("compiling the model")
+        compile(&request).context("compiling the model")
     }
 
     /// First and last case the trees were grown on, RFC 3339.

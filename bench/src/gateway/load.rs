@@ -116,6 +116,38 @@ fn throughput(said: &str) -> Result<f64> {
     number(line("finished in ")?, " req/s")
 }
 
+/// From lines of start (microseconds), status and time (microseconds).
+fn measured(log: &str, seconds: f64) -> Result<Load> {
+    let mut times = Vec::new();
+    let mut broken = 0;
+    for line in log.lines() {
+        let mut fields = line.split('\t');
+        let (status, time) = (fields.nth(1), fields.next());
+        let status = status.context("a line of h2load's log without a status")?;
+        if status == "0" {
+            broken += 1;
+            continue;
+        }
+        ensure!(status.starts_with('2'), "an answer was {status}, not 2xx");
+        let time: f64 = time.context("a line of h2load's log without a time")?.parse()?;
+        times.push(time / 1e3);
+    }
+    ensure!(
+        broken * FEW <= times.len(),
+        "{broken} requests were not answered, {} were",
+        times.len()
+    );
+    ensure!(!times.is_empty(), "nothing was answered");
+    times.sort_by(f64::total_cmp);
+    let quantile = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    Ok(Load {
+        per_second: times.len() as f64 / seconds,
+        p50: quantile(0.5),
+        p95: quantile(0.95),
+        p99: quantile(0.99),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,9 @@
 //! round, medians over the rounds are reported.
 
 mod ingest;
-mod load;
-mod report;
-mod sites;
+pub mod load;
+pub mod report;
+pub mod sites;
 mod swaps;
 
 use std::fs;
@@ -66,22 +66,22 @@ impl Part {
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Request {
+pub enum Request {
     OneRow,
     Case,
 }
 
 impl Request {
-    const ALL: [Request; 2] = [Request::OneRow, Request::Case];
+    pub const ALL: [Request; 2] = [Request::OneRow, Request::Case];
 
-    fn path(self) -> &'static str {
+    pub fn path(self) -> &'static str {
         match self {
             Request::OneRow => "/ltr/score",
             Request::Case => "/rank",
         }
     }
 
-    fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             Request::OneRow => "POST /ltr/score, one row".to_owned(),
             Request::Case => format!("POST /rank, {LAWYERS} lawyers"),
@@ -93,7 +93,7 @@ impl GatewayArgs {
     pub fn run(&self) -> Result<()> {
         let work = tempfile::tempdir()?;
         let bench = Bench::new(self, work.path())?;
-        let mut report = Report::default();
+        let mut report = Report::new("gateway", &["gateway"]);
         for part in Part::ALL.into_iter().filter(|part| self.parts.contains(part)) {
             match part {
                 Part::Peers => bench.side_by_side(&mut report)?,
@@ -123,10 +123,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(args: &'a GatewayArgs, work: &'a Path) -> Result<Bench<'a>> {
-        eprintln!("training ...");
-        let features = ranking::features::DEFAULT_FEATURES.map(str::to_owned).to_vec();
-        let case = Case::synthetic(Name::Small, Shape::Uniform);
-        let text = renamed(&case.train(7)?, &features)?;
+        let (text, features) = model()?;
         let model = work.join("model.txt");
         fs::write(&model, &text)?;
         let (component, _) = crate::costs::component("benchmark", &text)?;
@@ -141,7 +138,7 @@ impl<'a> Bench<'a> {
             features,
         };
         for request in Request::ALL {
-            fs::write(bench.body_path(request), bench.body(request).to_string())?;
+            fs::write(bench.body_path(request), body(request, &bench.features).to_string())?;
         }
         Ok(bench)
     }
@@ -150,28 +147,6 @@ impl<'a> Bench<'a> {
         self.work.join(match request {
             Request::OneRow => "row.json",
             Request::Case => "case.json",
-        })
-    }
-
-    fn body(&self, request: Request) -> Value {
-        let case = Case::synthetic(Name::Small, Shape::Uniform);
-        let values = case.source.draw(&mut generator(7, "gateway", 1), LAWYERS);
-        let mut rows = values.chunks(self.features.len()).map(|row| {
-            let named = self.features.iter().cloned().zip(row.iter().map(|&x| json!(x)));
-            Value::Object(named.collect())
-        });
-        if request == Request::OneRow {
-            return json!({ "features": rows.next() });
-        }
-        let lawyer = |(at, features): (usize, Value)| {
-            json!({
-                "lawyer_id": format!("adv_{at:03}"), "features": features, "cases_30d": at % 40,
-                "monthly_capacity": 40, "groups": {"gender": if at % 3 == 0 { "F" } else { "M" }}, "last_offered_at": null,
-            })
-        };
-        json!({
-            "case": {"case_id": "5e1c7a52-8f3b-4c39-9a55-0d2c6a7b9e10", "user_id": "0b8f7d34-51a6-4e0e-8a4a-6f1f0c2d3e4f"},
-            "preset": "balanced", "top_n": 5, "lawyers": rows.enumerate().map(lawyer).collect::<Vec<_>>(),
         })
     }
 
@@ -239,6 +214,38 @@ impl<'a> Bench<'a> {
         }
         Ok(())
     }
+}
+
+/// The model of all subjects as LightGBM's text, and the names of its features.
+pub fn model() -> Result<(String, Vec<String>)> {
+    eprintln!("training ...");
+    let features = ranking::features::DEFAULT_FEATURES.map(str::to_owned).to_vec();
+    let case = Case::synthetic(Name::Small, Shape::Uniform);
+    let text = renamed(&case.train(7)?, &features)?;
+    Ok((text, features))
+}
+
+/// What is asked: the same rows at every run.
+pub fn body(request: Request, features: &[String]) -> Value {
+    let case = Case::synthetic(Name::Small, Shape::Uniform);
+    let values = case.source.draw(&mut generator(7, "gateway", 1), LAWYERS);
+    let mut rows = values.chunks(features.len()).map(|row| {
+        let named = features.iter().cloned().zip(row.iter().map(|&x| json!(x)));
+        Value::Object(named.collect())
+    });
+    if request == Request::OneRow {
+        return json!({ "features": rows.next() });
+    }
+    let lawyer = |(at, row): (usize, Value)| {
+        json!({
+            "lawyer_id": format!("adv_{at:03}"), "features": row, "cases_30d": at % 40,
+            "monthly_capacity": 40, "groups": {"gender": if at % 3 == 0 { "F" } else { "M" }}, "last_offered_at": null,
+        })
+    };
+    json!({
+        "case": {"case_id": "5e1c7a52-8f3b-4c39-9a55-0d2c6a7b9e10", "user_id": "0b8f7d34-51a6-4e0e-8a4a-6f1f0c2d3e4f"},
+        "preset": "balanced", "top_n": 5, "lawyers": rows.enumerate().map(lawyer).collect::<Vec<_>>(),
+    })
 }
 
 /// A model's text with other feature names.

@@ -50,13 +50,24 @@ impl Measured {
     }
 }
 
-#[derive(Default)]
 pub struct Report {
+    name: &'static str,
+    /// The subjects that are compared with all others.
+    ours: &'static [&'static str],
     pub measured: Vec<Measured>,
     starts: Vec<(String, Duration)>,
 }
 
 impl Report {
+    pub fn new(name: &'static str, ours: &'static [&'static str]) -> Report {
+        Report {
+            name,
+            ours,
+            measured: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
     /// Notes how long a subject took until its first answer.
     pub fn start(&mut self, subject: &str, took: Duration) {
         self.starts.push((subject.to_owned(), took));
@@ -88,19 +99,21 @@ impl Report {
             .ratios()
             .map(|(ours, peer, metric, a, b, ratio)| {
                 json!({
-                    "case": ours.case, "metric": metric, "peer_subject": peer.subject, "ours": a, "peer": b, "ratio": ratio,
+                    "case": ours.case, "metric": metric, "our_subject": ours.subject, "peer_subject": peer.subject,
+                    "ours": a, "peer": b, "ratio": ratio,
                 })
             })
             .collect();
-        json!({ "name": "gateway", "machine": machine(), "rows": rows, "ratios": ratios })
+        json!({ "name": self.name, "machine": machine(), "rows": rows, "ratios": ratios })
     }
 
-    /// Above 1 where the gateway is better.
+    /// Above 1 where ours is better.
     fn ratios(&self) -> impl Iterator<Item = (&Measured, &Measured, &'static str, f64, f64, f64)> {
-        let ours = self.measured.iter().filter(|measured| measured.subject == "gateway");
-        ours.flat_map(|ours| {
+        let is_ours = |measured: &&Measured| self.ours.contains(&&*measured.subject);
+        let ours = self.measured.iter().filter(is_ours);
+        ours.flat_map(move |ours| {
             let peers = self.measured.iter();
-            let peers = peers.filter(|peer| peer.case == ours.case && peer.subject != ours.subject);
+            let peers = peers.filter(move |peer| peer.case == ours.case && !is_ours(peer));
             peers.flat_map(move |peer| {
                 let pairs = ours.figures().into_iter().zip(peer.figures());
                 pairs.map(move |((metric, a, _, more), (_, b, ..))| {
@@ -140,10 +153,10 @@ impl Report {
             figures.add_row(cells);
         }
         println!("{figures}");
-        let header = ["case", "metric", "than", "times better"];
-        let mut ratios = table(header.map(str::to_owned), 3);
+        let header = ["case", "metric", "subject", "than", "times better"];
+        let mut ratios = table(header.map(str::to_owned), 4);
         for (ours, peer, metric, _, _, ratio) in self.ratios() {
-            ratios.add_row([&ours.case, metric, &peer.subject, &format!("{ratio:.2}")]);
+            ratios.add_row([&ours.case, metric, &ours.subject, &peer.subject, &format!("{ratio:.2}")]);
         }
         println!("{ratios}");
         for (subject, took) in &self.starts {

@@ -27,7 +27,11 @@ pub struct Site {
 }
 
 impl Site {
-    fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
+    /// Starts it, and waits until it answers on `address`.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, or does not answer.
+    pub fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
         let log = File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let begun = Instant::now();
@@ -107,7 +111,8 @@ fn answers(address: SocketAddr) -> bool {
     ask().is_ok_and(|read| read > 0)
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// One that nobody has taken yet.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ltr_host::json::Document;
+use api::json::Document;
 use serde_json::Value;
 
 const DEPTH: usize = 32;

@@ -6,9 +6,10 @@ pub mod request;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::headers::{OPT_OUT, SHADOW};
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use metrics::counter;
@@ -16,6 +17,7 @@ use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::copies::{is_copy, user_pseudonym};
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
@@ -47,8 +49,11 @@ pub async fn rank(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    counter!("api_requests_total").increment(1);
     let (Parts { headers, .. }, body) = request.into_parts();
+    let edge_copy = is_copy(&headers);
+    if !edge_copy {
+        counter!("api_requests_total").increment(1);
+    }
     let now = gateway.clock.now(&headers)?;
     let bytes = body::read(body, &gateway.settings.host).await?;
     // The client's time to send the body is not ours to account for.
@@ -58,7 +63,6 @@ pub async fn rank(
     let request = body::reading(bytes.len(), read)?;
     // The caller's where it is a UUID, so that a retry is recognised.
     let request_id = id.uuid().unwrap_or_else(Uuid::new_v4);
-    let edge_copy = says_yes(&headers, "x-ltr-edge-copy");
 
     let legacy = rank_legacy(
         &request.candidates,
@@ -67,14 +71,15 @@ pub async fn rank(
     );
     let serving = gateway.models.serving();
     let flags = gateway.flags.in_force();
-    let id = request_id.hyphenated().to_string();
-    let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, &id);
+    let serves = !edge_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, request_id);
     let server = if serves && !flags.killed {
         serving.serves()
     } else {
         None
     };
-    let sampled = !flags.killed && (edge_copy || says_yes(&headers, "x-shadow-ltr") || flags.shadow.selects(&id));
+    let forced = edge_copy || headers.get(SHADOW).is_some_and(|value| value.as_bytes() == b"1");
+    let opted_out = headers.contains_key(OPT_OUT);
+    let sampled = !flags.killed && !opted_out && (forced || flags.shadow.selects(request_id));
     let compared = serving.challenger.as_ref().filter(|_| sampled);
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
@@ -94,7 +99,7 @@ pub async fn rank(
         None if flags.killed => Some("kill_switch"),
         None => (serves || !serving.any()).then(|| gateway.models.absence()),
     };
-    if let Some(reason) = fallback {
+    if let Some(reason) = fallback.filter(|_| !edge_copy) {
         observe::fallback(reason);
     }
     let (ranked, source) = match &served {
@@ -141,7 +146,7 @@ pub async fn rank(
         };
         records.push(record::shadow(
             &request,
-            &gateway.salt,
+            user_pseudonym(&headers, &gateway.salt, request.user_id),
             request_id,
             now,
             &legacy,
@@ -202,12 +207,8 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
 
 /// Whether LTR answers this request at this weight. The same request gets the same answer, and a request that
 /// is in at one weight is in at every higher one.
-fn in_rollout(salt: &str, weight: u8, id: &str) -> bool {
+fn in_rollout(salt: &str, weight: u8, id: Uuid) -> bool {
     weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
-}
-
-fn says_yes(headers: &HeaderMap, name: &str) -> bool {
-    headers.get(name).is_some_and(|value| value.as_bytes() == b"1")
 }
 
 /// What `/rank` says.

@@ -1,7 +1,7 @@
 //! What a ranking leaves behind: the impression that training reads, and the comparison that the verdict reads.
 
 use chrono::{DateTime, Utc};
-use ranking::{Body, Event, Impression, Ranked, ShadowRow, Source, pseudonym};
+use ranking::{Body, Event, Impression, Ranked, ShadowRow, Source, unrewritten};
 use store::{Record, ShadowRecord};
 use uuid::Uuid;
 
@@ -55,10 +55,10 @@ pub(super) fn impression(
     })
 }
 
-/// Both rankings of every lawyer in one record.
+/// Both rankings of every lawyer in one record, which copies of a request share whether Envoys on the way trace them or not.
 pub(super) fn shadow(
     request: &RankRequest,
-    salt: &[u8],
+    user_pseudonym: Uuid,
     request_id: Uuid,
     now: DateTime<Utc>,
     legacy: &[Ranked],
@@ -81,10 +81,10 @@ pub(super) fn shadow(
     });
     let took = comparison.outcome.as_ref().ok().map(|ltr| ltr.took.as_micros());
     Record::Shadow(ShadowRecord {
-        request_id,
+        request_id: unrewritten(request_id),
         ts_utc: now,
         case_id: request.case_id,
-        user_pseudonym: pseudonym(salt, request.user_id),
+        user_pseudonym,
         model_version: comparison.version,
         outcome: comparison
             .outcome

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use api::json::{Document, Json};
+use api::score::features;
 use chrono::{DateTime, Utc};
 use ranking::{Candidate, Presets, Schema, Weights};
 use settings::Host;
 use uuid::Uuid;
 
 use crate::errors::{ApiError, Invalid};
-use crate::json::{Document, Json};
-use crate::score::features;
 
 /// Longest id or group name, in bytes; what an event may carry.
 const MAX_TEXT: usize = ranking::features::MAX_TEXT_BYTES;

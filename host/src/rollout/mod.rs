@@ -4,6 +4,7 @@ pub mod client;
 
 use std::sync::Arc;
 
+use api::json::{Document, Json};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -18,7 +19,6 @@ use crate::access::Caller;
 use crate::body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
-use crate::json::{Document, Json};
 use crate::models::{Refusal, Serving, Trigger};
 use crate::observe;
 

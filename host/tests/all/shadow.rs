@@ -1,5 +1,8 @@
 //! A comparison is one joined record that the client never notices.
 
+use std::collections::BTreeSet;
+
+use axum::http::Method;
 use evil::{Behaviour, Fault, When};
 use ranking::pseudonym;
 use serde_json::json;
@@ -78,14 +81,20 @@ async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
     let running = site.start_with(Behaviour::Honest).await;
     running.rank(&[("x-shadow-ltr", "1")], &case(1)).await.ok();
     let user: Uuid = case(1)["case"]["user_id"].as_str().unwrap().parse().unwrap();
+    let users = shadow_users(&site).await;
+    assert_eq!(
+        users,
+        BTreeSet::from([pseudonym(&running.gateway.salt, user).to_string()])
+    );
+    assert!(!users.contains(&user.to_string()));
+}
+
+/// Everyone in the shadow log.
+async fn shadow_users(site: &Site) -> BTreeSet<String> {
     let url = site.settings.database.url.expose();
     let pool = sqlx::SqlitePool::connect(url).await.unwrap();
-    let users: Vec<String> = sqlx::query_scalar("SELECT DISTINCT user_id FROM ltr_shadow_log")
-        .fetch_all(&pool)
-        .await
-        .unwrap();
-    assert_eq!(users, [pseudonym(&running.gateway.salt, user).to_string()]);
-    assert_ne!(users, [user.to_string()]);
+    let users = sqlx::query_scalar("SELECT DISTINCT user_id FROM ltr_shadow_log");
+    users.fetch_all(&pool).await.unwrap().into_iter().collect()
 }
 
 #[tokio::test]
@@ -110,6 +119,99 @@ async fn a_copy_from_the_edge_leaves_nothing_but_the_comparison() {
     assert_eq!(answer["source"], "legacy", "no rollout for a copy");
     assert_eq!(impressions(&running.gateway.store).await, 0);
     assert_eq!(compared(&running).await.len(), 1);
+}
+
+/// A copy of case 1 as the Envoy filter makes it: called as its original, whatever proxies did to `x-request-id`.
+fn copy_headers<'a>(original: &'a str, rewritten: &'a str) -> [(&'a str, &'a str); 3] {
+    [
+        ("x-ltr-edge-copy", "1"),
+        ("x-ltr-request-id", original),
+        ("x-request-id", rewritten),
+    ]
+}
+
+#[tokio::test]
+async fn copies_and_their_original_are_one_comparison_under_the_originals_id() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let original = "6f1b1a34-3c1e-4c5a-9e0d-2f5b8c7d9e10".to_owned();
+    // As Envoys say it that trace.
+    for traced in ["9", "a", "b"] {
+        let mut same = original.clone();
+        same.replace_range(14..15, traced);
+        running.rank(&copy_headers(&same, &same), &case(1)).await.ok();
+    }
+    for rewritten in [request_id(2), request_id(3)] {
+        let answer = running.rank(&copy_headers(&original, &rewritten), &case(1)).await;
+        assert_eq!(answer.header("x-request-id"), original);
+    }
+    let marked = [("x-shadow-ltr", "1"), ("x-request-id", &*original)];
+    running.rank(&marked, &case(1)).await.ok();
+    assert_eq!(compared(&running).await.len(), 1);
+    assert_eq!(impressions(&running.gateway.store).await, 1, "the original's");
+    // Only of copies is the other header believed.
+    let stranger = [("x-ltr-request-id", &*original), ("x-request-id", &*request_id(4))];
+    assert_eq!(
+        running.rank(&stranger, &case(1)).await.header("x-request-id"),
+        request_id(4)
+    );
+}
+
+#[tokio::test]
+async fn the_user_of_a_copy_has_one_pseudonym_wherever_it_was_made() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let user: Uuid = case(1)["case"]["user_id"].as_str().unwrap().parse().unwrap();
+    let salt = running.gateway.salt.clone();
+    let (ours, others) = (pseudonym(&salt, user), pseudonym(b"another salt", user));
+    let under = |salt: &[u8]| ranking::salt_id(salt).to_string();
+    // What the copy has as its user, what it says of it, and what is kept.
+    let cases = [
+        (user, None, ours),
+        (user, Some("yes".to_owned()), ours),
+        (ours, Some(under(&salt)), ours),
+        (others, Some(under(b"another salt")), pseudonym(&salt, others)),
+        (ours, None, pseudonym(&salt, ours)),
+    ];
+    let mut kept_so_far = BTreeSet::new();
+    for (at, (sent, under, kept)) in cases.into_iter().enumerate() {
+        let id = request_id(at as u128);
+        let mut headers = copy_headers(&id, &id).to_vec();
+        headers.extend(under.as_deref().map(|salt| ("x-ltr-user-pseudonym", salt)));
+        let mut body = case(1);
+        body["case"]["user_id"] = json!(sent);
+        running.rank(&headers, &body).await.ok();
+        kept_so_far.insert(kept.to_string());
+        assert_eq!(shadow_users(&site).await, kept_so_far, "case {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_changes_nothing_anywhere() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    for path in [
+        "/events",
+        "/rollout/weight",
+        "/rollout/rollback",
+        "/models/notify",
+        "/elsewhere",
+    ] {
+        let answer = running
+            .send(Method::POST, path, &[("x-ltr-edge-copy", "1")], "{}")
+            .await;
+        assert_eq!(answer.refused(403)["code"], "edge_copy", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_opts_out_is_not_compared() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let headers = [("x-ltr-opt-out", "1"), ("x-shadow-ltr", "1")];
+    running.rank(&headers, &case(1)).await.ok();
+    assert_eq!(compared(&running).await.len(), 0);
+    assert_eq!(impressions(&running.gateway.store).await, 1);
 }
 
 #[tokio::test]

@@ -4,14 +4,18 @@
 //! A server whose programs are not installed is a failure that says how to install them, never a test left out.
 
 mod authority;
+mod envoy;
 mod https;
+mod nginx;
 mod postgres;
 mod process;
 mod redis;
 mod s3;
 
 pub use authority::{Authority, Identity};
+pub use envoy::Envoy;
 pub use https::https;
+pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use s3::S3;

@@ -18,3 +18,10 @@ pub fn signal(name: &str, processes: &[u32]) {
     // One that has just ended is as good as one that was signalled.
     let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
 }
+
+/// Prints a server's log where a test fails, before the folder that has it goes.
+pub fn keep_log(server: &str, log: &str) {
+    if std::thread::panicking() {
+        eprintln!("--- {server}:\n{log}");
+    }
+}

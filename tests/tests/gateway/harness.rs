@@ -1,6 +1,7 @@
 //! A real `ltr-host serve` in a directory of its own.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -19,9 +20,9 @@ use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-const TOKEN: &str = "token-of-the-gateway-tests";
-/// Its entry: `access.tokens` has hashes only.
-const TOKENS: &str = r#"[{ name = "tests", roles = ["ingest", "rank", "admin"], sha256 = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc" }]"#;
+pub const TOKEN: &str = "token-of-the-gateway-tests";
+/// What the gateway knows of it.
+pub const TOKEN_SHA256: &str = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc";
 /// Only against a test that hangs; nothing here is expected to take that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Lawyers of a case on which a component with `When::ValuesOver(SMALL_VALUES)` misbehaves.
@@ -77,11 +78,13 @@ impl Site {
             "{} is missing; build it with `make build` or cargo build",
             program.display()
         );
+        let tokens =
+            format!("[{{ name = \"tests\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"{TOKEN_SHA256}\" }}]");
         let mut command = Command::new(program);
         command.arg("serve").current_dir(self.path()).env_clear();
         command
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
-            .env("LTR_ACCESS__TOKENS", TOKENS)
+            .env("LTR_ACCESS__TOKENS", tokens)
             // What a ranking leaves behind is there when a test looks.
             .env("LTR_DATABASE__RANK_WAITS", "true")
             // Models come when a test says so.
@@ -148,6 +151,11 @@ impl Site {
             .collect();
         // An evil component's honest score is the first feature.
         let scores = rows.iter().filter_map(|row| row[0]).collect();
+        self.publish_golden(version, wasm, Golden { rows, scores })
+    }
+
+    /// Publishes a component that gives these scores.
+    pub fn publish_golden(&self, version: &str, wasm: &[u8], golden: Golden) -> PathBuf {
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
             version: version.to_owned(),
@@ -162,7 +170,7 @@ impl Site {
             files: Default::default(),
             metrics: json!({}),
             gate: json!({}),
-            golden: Golden { rows, scores },
+            golden,
         };
         let models = self.path().join("var/models/ltr");
         artefact::publish(&models, &[(artefact::SCORER, wasm)], manifest, &self.key).unwrap()
@@ -206,6 +214,15 @@ impl Site {
         let mut database = self.database().await;
         sqlx::query_scalar(query.into_sql_str())
             .fetch_one(&mut database)
+            .await
+            .unwrap()
+    }
+
+    /// The texts that `query` gives.
+    pub async fn texts(&self, query: &'static str) -> Vec<String> {
+        let mut database = self.database().await;
+        sqlx::query_scalar(query.into_sql_str())
+            .fetch_all(&mut database)
             .await
             .unwrap()
     }
@@ -291,6 +308,11 @@ impl Answer {
 }
 
 impl Client {
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
         let response = self.http.get(format!("{}{path}", self.address)).send().await.unwrap();
         (response.status(), response.text().await.unwrap())

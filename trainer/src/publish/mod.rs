@@ -1,5 +1,6 @@
 //! `ltr-trainer publish`: a model that has passed the gate becomes a signed artefact.
 
+mod edge;
 mod golden;
 mod notify;
 
@@ -17,6 +18,7 @@ use crate::console;
 use crate::evaluate::{Evaluation, cases_of, limits};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
+use crate::publish::edge::EdgeDir;
 use crate::trained::Trained;
 
 const EXAMPLES: &str = "Examples:
@@ -27,7 +29,7 @@ const EXAMPLES: &str = "Examples:
 ///
 /// Refuses (exit code 3) a model whose evaluation does not pass the [gate] thresholds. The artefact
 /// appears whole in {models.dir}/ltr/{version}/, {version} being --as-of as 20261123T021500Z. If the
-/// gateway then cannot be told, the artefact stays and the exit code is 1.
+/// gateway, or the Envoys that watch publish.edge_dir, then cannot be told, the artefact stays and the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -58,6 +60,8 @@ pub struct Published {
     pub golden_rows: usize,
     /// Whether the gateway was told; `None`: no webhook is configured.
     pub notified: Option<bool>,
+    /// Whether Envoys were; `None`: they watch no directory (`publish.edge_dir`).
+    pub offered: Option<bool>,
 }
 
 /// What came of an attempt to publish.
@@ -96,7 +100,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     }
 }
 
-/// An error if the gateway should have been told and was not.
+/// An error if somebody should have been told and was not.
 ///
 /// # Errors
 /// That.
@@ -109,22 +113,32 @@ pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
             published.version
         ));
     }
+    if published.offered == Some(false) {
+        return Err(anyhow!(
+            "{} is published, but {} (publish.edge_dir) could not be written; Envoys stay with the filter they have",
+            published.dir.display(),
+            settings.publish.edge_dir.display()
+        ));
+    }
     Ok(())
 }
 
-/// Publishes the model in `dir` as the version of `as_of`, and tells the gateway.
+/// Publishes the model in `dir` as the version of `as_of`, and tells the gateway and Envoys.
 ///
 /// # Errors
 /// Files that do not belong together, an unreadable key, a component whose scores differ from
 /// LightGBM's in any bit, an existing version. Nothing is published then.
 pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<Attempt> {
     let trained = Trained::open(dir, &settings.schema())?;
+    let edge_dir = settings.publish.edge_dir();
+    let edge_dir = edge_dir.map(EdgeDir::open).transpose()?;
     let evaluation = evaluation_of(&trained)?;
     let result = judge(&evaluation, &settings.gate);
     if !result.passed {
         return Ok(Attempt::Refused(result));
     }
-    let mut published = write_artefact(&trained, &evaluation, &result, matrix, as_of, settings)?;
+    let filter = trained.edge_filter(&version_of(as_of))?;
+    let mut published = write_artefact(&trained, &filter, &evaluation, &result, matrix, as_of, settings)?;
     if !settings.publish.notify_url.is_empty() {
         let told = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
         if let Err(error) = &told {
@@ -132,11 +146,19 @@ pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: 
         }
         published.notified = Some(told.is_ok());
     }
+    if let Some(edge_dir) = edge_dir {
+        let offered = edge_dir.offer(&published.version, &filter);
+        if let Err(error) = &offered {
+            tracing::error!("telling Envoys: {error:#}");
+        }
+        published.offered = Some(offered.is_ok());
+    }
     Ok(Attempt::Published(published))
 }
 
 fn write_artefact(
     trained: &Trained,
+    filter: &[u8],
     evaluation: &Evaluation,
     result: &GateResult,
     matrix: &Path,
@@ -165,10 +187,11 @@ fn write_artefact(
         gate: serde_json::to_value(result)?,
         golden,
     };
-    let files: [(&str, &[u8]); 3] = [
+    let files: [(&str, &[u8]); 4] = [
         (artefact::MODEL, &trained.model),
         (artefact::FEATURE_MAP, &trained.feature_map_json),
         (artefact::SCORER, &component),
+        (artefact::EDGE_FILTER, filter),
     ];
     let dir = artefact::publish(&settings.models.dir.join("ltr"), &files, manifest, &key)?;
     Ok(Published {
@@ -177,6 +200,7 @@ fn write_artefact(
         scorer_bytes: component.len(),
         golden_rows,
         notified: None,
+        offered: None,
     })
 }
 
@@ -201,6 +225,12 @@ pub fn print_published(published: &Published) {
     ]);
     table.add_row(vec!["golden rows".to_owned(), published.golden_rows.to_string()]);
     table.add_row(vec!["gateway".to_owned(), told.to_owned()]);
+    let offered = match published.offered {
+        Some(true) => "told",
+        Some(false) => "NOT told",
+        None => "no directory configured",
+    };
+    table.add_row(vec!["Envoys".to_owned(), offered.to_owned()]);
     println!("{table}");
 }
 

@@ -1,4 +1,7 @@
-//! Finding and checking the model that was baked in.
+//! The model that was baked into the WebAssembly module that this is linked into, found and checked.
+//!
+//! A module is built once, without a model. `ltr-trainer` then appends a bundle (description and packed forest) to the
+//! module's memory and writes its place into [`SLOT`]; no compiler is needed for that.
 
 use std::sync::OnceLock;
 
@@ -21,13 +24,17 @@ static SLOT: Slot = Slot {
     length: 0,
 };
 
-pub(crate) struct Baked {
-    pub(crate) description: Description,
-    pub(crate) forest: Forest<'static>,
+/// A model and what it says about itself.
+pub struct Baked {
+    pub description: Description,
+    pub forest: Forest<'static>,
 }
 
 /// The model, decoded and validated at the first call; an instance never changes its mind.
-pub(crate) fn model() -> &'static Result<Baked, String> {
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub fn model() -> &'static Result<Baked, String> {
     static MODEL: OnceLock<Result<Baked, String>> = OnceLock::new();
     MODEL.get_or_init(|| {
         let (description, image) = bundle::decode(bundle_bytes()?).map_err(|e| e.to_string())?;
@@ -48,9 +55,9 @@ fn bundle_bytes() -> Result<&'static [u8], String> {
     // but not that it is patched in the finished module.
     let Slot { address, length, .. } = unsafe { std::ptr::read_volatile(&raw const SLOT) };
     if length == 0 {
-        return Err("no model was baked into this component".into());
+        return Err("no model was baked into this module".into());
     }
-    // SAFETY: `ltr-trainer compile` appends `length` bytes at `address` as a data segment beyond the end that
+    // SAFETY: `ltr-trainer` appends `length` bytes at `address` as a data segment beyond the end that
     // the linker gave this memory, and raises the memory's minimum accordingly: the bytes are in bounds from
     // the start (instantiation fails otherwise), initialised, and written by nobody: statics and stack lie
     // below `__heap_base`, and the allocator takes only what lies below the linker's end or what memory.grow

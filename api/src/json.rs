@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::errors::{ApiError, Invalid};
+use crate::refusal::{Invalid, Malformed};
 
 /// Values in one body, names included. A body of 8 MiB can hold four million, which as a tree would take half a
 /// gigabyte; the largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
@@ -60,7 +60,7 @@ impl<'a> Document<'a> {
     /// # Errors
     /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
     /// something twice.
-    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+    pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = sonic_rs::Deserializer::from_str(text);
             reader.value(&mut deserializer)?;
@@ -72,7 +72,7 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     /// As [`Document::parse`].
-    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, ApiError> {
+    pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             // The only thing that `end` can miss is the end.
@@ -87,9 +87,9 @@ impl<'a> Document<'a> {
         body: &'a [u8],
         max_depth: usize,
         read: impl FnOnce(&'a str, &mut Reader<'a>) -> Result<(), ()>,
-    ) -> Result<Document<'a>, ApiError> {
+    ) -> Result<Document<'a>, Malformed> {
         let text = std::str::from_utf8(body).map_err(|error| {
-            ApiError::malformed(
+            Malformed::new(
                 "invalid_utf8",
                 format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
             )
@@ -314,7 +314,7 @@ fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, 
 
 /// What is wrong with a text that is not one JSON value, or several: in serde_json's words, which do not repeat pieces
 /// of it.
-fn malformed(text: &str) -> ApiError {
+fn malformed(text: &str) -> Malformed {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     let message = match values.next() {
         None => "the body is empty".to_owned(),
@@ -324,7 +324,7 @@ fn malformed(text: &str) -> ApiError {
         },
         Some(Err(error)) => error.to_string(),
     };
-    ApiError::malformed("invalid_json", message)
+    Malformed::new("invalid_json", message)
 }
 
 /// What is being read.
@@ -333,7 +333,7 @@ struct Reader<'a> {
     roots: Vec<usize>,
     max_depth: usize,
     /// Where a rule is broken that JSON has not: what it says.
-    refused: Option<ApiError>,
+    refused: Option<Malformed>,
 }
 
 impl<'a> Reader<'a> {
@@ -363,7 +363,7 @@ impl<'a> Node<'_, 'a> {
 
     #[cold]
     fn refuse<T, E: Error>(self, code: &'static str, message: String) -> Result<T, E> {
-        self.reader.refused = Some(ApiError::malformed(code, message));
+        self.reader.refused = Some(Malformed::new(code, message));
         Err(E::custom(code))
     }
 

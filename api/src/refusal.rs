@@ -1,0 +1,123 @@
+//! Why a body is refused: one JSON form for all of it.
+
+use std::fmt::Display;
+
+use serde_json::{Value, json};
+
+/// A body that cannot be read at all: 400.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Malformed {
+    /// Short, snake_case, stays the same across versions.
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Malformed {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Malformed {
+        Malformed {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// A refused call, as its caller is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Of HTTP.
+    pub status: u16,
+    /// Short, snake_case, stays the same across versions.
+    pub code: &'static str,
+    pub message: String,
+    /// Where in the body, for example `lawyers[3].features.geo`.
+    pub field: Option<String>,
+    pub value: Option<String>,
+    pub allowed: Option<String>,
+}
+
+impl Refusal {
+    /// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`, `null` where there is none.
+    pub fn body(self, request_id: Option<&str>) -> Value {
+        json!({"error": {
+            "code": self.code,
+            "message": self.message,
+            "field": self.field,
+            "value": self.value,
+            "allowed": self.allowed,
+            "request_id": request_id,
+        }})
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(Malformed { code, message }: Malformed) -> Refusal {
+        Refusal {
+            status: 400,
+            code,
+            message,
+            field: None,
+            value: None,
+            allowed: None,
+        }
+    }
+}
+
+/// A value of the body that is not allowed. Built where the value is read, and told its place on the way up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invalid {
+    pub field: String,
+    pub value: String,
+    pub allowed: String,
+    code: &'static str,
+}
+
+impl Invalid {
+    pub fn new(value: impl Display, allowed: impl Into<String>) -> Invalid {
+        Invalid {
+            field: String::new(),
+            value: value.to_string(),
+            allowed: allowed.into(),
+            code: "invalid_value",
+        }
+    }
+
+    pub fn missing() -> Invalid {
+        Invalid {
+            field: String::new(),
+            value: "absent".into(),
+            allowed: "present".into(),
+            code: "missing_field",
+        }
+    }
+
+    /// Puts a name, or an index in brackets, before the place.
+    pub fn under(mut self, outer: impl Display) -> Invalid {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        self.field = format!("{outer}{dot}{}", self.field);
+        self
+    }
+}
+
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Refusal {
+        let Invalid {
+            field,
+            value,
+            allowed,
+            code,
+        } = invalid;
+        let place = if field.is_empty() { "the body" } else { &field };
+        Refusal {
+            status: 422,
+            code,
+            message: format!("{place} is {value}; allowed: {allowed}"),
+            field: Some(field),
+            value: Some(value),
+            allowed: Some(allowed),
+        }
+    }
+}

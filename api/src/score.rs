@@ -1,0 +1,59 @@
+//! `POST /ltr/score` in JSON.
+
+use ranking::Schema;
+use serde_json::{Value, json};
+
+use crate::json::{Document, Json, position};
+use crate::refusal::{Invalid, Refusal};
+
+/// The rows of a JSON body, and whether it is one without a list around it.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 for the first value that is not allowed, by its place.
+pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<(Vec<Vec<f64>>, bool), Refusal> {
+    let document = Document::parse(body, max_json_depth)?;
+    let json = document.root();
+    let [row, rows] = json.fields(&["features", "rows"])?;
+    match (row.optional(), rows.optional()) {
+        (Some(_), None) => Ok((vec![row.read(|json| features(json, schema))?], true)),
+        (None, Some(_)) => {
+            let read = |(at, row)| features(row, schema).map_err(|e| e.under(format!("[{at}]")));
+            let rows = rows.read(|rows| rows.array()?.enumerate().map(read).collect())?;
+            Ok((rows, false))
+        }
+        _ => Err(Invalid::new(json, "either \"features\" or \"rows\"").into()),
+    }
+}
+
+/// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
+pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
+    let names = schema.names();
+    let mut row = vec![f64::NAN; names.len()];
+    let fields = json.object()?;
+    let found = fields.len();
+    for (at, (name, value)) in fields.enumerate() {
+        let Some(at) = position(names, at, name) else {
+            let known = format!("no such feature; the features are {}", names.join(", "));
+            return Err(Invalid::new(value, known).under(name));
+        };
+        row[at] = value.number_or_missing().map_err(|e| e.under(name))?;
+    }
+    // No name comes twice.
+    if found < names.len() {
+        let has = |name: &String| {
+            json.object()
+                .is_ok_and(|mut fields| fields.any(|(found, _)| found == name))
+        };
+        let absent = names.iter().find(|name| !has(name)).expect("fewer names than features");
+        return Err(Invalid::missing().under(absent));
+    }
+    Ok(row)
+}
+
+/// What is said of one row that came without a list around it, or of a list of rows.
+pub fn answer(scores: &[f64], one: bool) -> Value {
+    match (one, scores) {
+        (true, [score]) => json!({ "score": score }),
+        _ => json!({ "scores": scores }),
+    }
+}

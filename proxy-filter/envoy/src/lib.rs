@@ -1,0 +1,127 @@
+//! The filter as Envoy loads it. What it does is decided in `proxy-filter`; this passes it on.
+#![cfg(target_arch = "wasm32")]
+
+mod envoy;
+
+use std::rc::Rc;
+
+use proxy_filter::{Config, Exchange, Filter, Model, Next};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel};
+
+use crate::envoy::Envoy;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+}}
+
+/// One configuration on one worker.
+#[derive(Default)]
+struct Root {
+    /// `None` until it is configured.
+    filter: Option<Rc<Filter>>,
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, _token: u32, headers: usize, _body: usize, _trailers: usize) {
+        let Some(filter) = &self.filter else {
+            return;
+        };
+        // Without an answer there are no headers.
+        let status = if headers == 0 { None } else { envoy::call_status() };
+        filter.answered(&Envoy, status);
+    }
+
+    /// Envoy is through with this configuration. It could be asked to wait for what is under way, but does not where the
+    /// virtual machine goes, too.
+    fn on_done(&mut self) -> bool {
+        if let Some(filter) = &self.filter {
+            filter.leave(&Envoy);
+        }
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let json = self.get_plugin_configuration().unwrap_or_default();
+        match Config::read(&json, |name| std::env::var(name).ok()) {
+            Ok(config) => {
+                envoy::define_metrics();
+                let model = config.scores().then(model).flatten();
+                self.filter = Some(Rc::new(Filter::new(config, model)));
+                true
+            }
+            Err(error) => {
+                log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        envoy::stop_ticking();
+        if let Some(filter) = &self.filter {
+            filter.tick(&Envoy);
+        }
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Request(self.filter.clone().map(Exchange::new))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// The model that is baked in. Its absence is no reason to refuse a configuration: requests are scored upstream then.
+fn model() -> Option<Model> {
+    let baked = baked::model().as_ref().map_err(String::clone);
+    let model = baked.and_then(|baked| Model::new(&baked.description.feature_names, &baked.forest));
+    model
+        .inspect_err(|reason| log(LogLevel::Warn, &format!("nothing is scored here: {reason}")))
+        .ok()
+}
+
+fn log(level: LogLevel, message: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = hostcalls::log(level, message);
+}
+
+/// A request; `None` where nothing is configured.
+struct Request(Option<Exchange>);
+
+impl Context for Request {
+    fn on_done(&mut self) -> bool {
+        if let Some(exchange) = &mut self.0 {
+            exchange.over(&Envoy);
+        }
+        true
+    }
+}
+
+impl HttpContext for Request {
+    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.pass(|exchange| exchange.headers(&Envoy, end))
+    }
+
+    fn on_http_request_body(&mut self, bytes: usize, end: bool) -> Action {
+        self.pass(|exchange| exchange.body(&Envoy, bytes, end))
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        self.pass(|exchange| exchange.trailers(&Envoy))
+    }
+}
+
+impl Request {
+    fn pass(&mut self, part: impl FnOnce(&mut Exchange) -> Next) -> Action {
+        match self.0.as_mut().map(part) {
+            Some(Next::Hold) => Action::Pause,
+            Some(Next::Continue) | None => Action::Continue,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The edge chooses the requests that the gateway chooses, and its choice has to do with no other.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use evil::Behaviour;
+use serde_json::{Value, json};
+use servers::Envoy;
+use uuid::Uuid;
+
+use crate::client::{Connection, Protocol, get, post};
+use crate::configuration::{Configuration, filter, mark, traced};
+use crate::gateway::{Site, TOKEN, case};
+use crate::model::filter_file;
+use crate::origin::{Origin, Seen};
+
+const REQUESTS: usize = 100_000;
+const CONNECTIONS: usize = 32;
+/// Two-sided 99.9 % of a normal distribution.
+const Z: f64 = 3.2905;
+/// Of the chi-square distribution with one degree of freedom: 99.9 %, and all but one in a million.
+const CHI_SQUARE: f64 = 10.828;
+const CHI_SQUARE_OF_DICE: f64 = 23.928;
+
+/// Ids as a generator makes them, the same at every run: what follows from them holds always or never.
+fn ids() -> Vec<Uuid> {
+    let spread = |at: u128| (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+    let ids = (0..REQUESTS as u128).map(|at| uuid::Builder::from_random_bytes(spread(at).to_be_bytes()));
+    ids.map(uuid::Builder::into_uuid).collect()
+}
+
+/// The trace reason is in an id's character 14, and no part of what a request is.
+fn name(id: &str) -> String {
+    let mut name = id.to_owned();
+    name.replace_range(14..15, "4");
+    name
+}
+
+/// Sends every id on one of many connections, and gives what `read` sees in each answer.
+async fn send_all<T: Send + 'static>(
+    address: SocketAddr,
+    ids: &[Uuid],
+    request: impl Fn(&str) -> hyper::Request<crate::client::Sent> + Clone + Send + 'static,
+    read: impl Fn(crate::client::Answer) -> T + Clone + Send + 'static,
+) -> HashMap<String, T> {
+    let shares = ids.chunks(ids.len().div_ceil(CONNECTIONS)).map(<[Uuid]>::to_vec);
+    let senders: Vec<_> = shares
+        .map(|share| {
+            let (request, read) = (request.clone(), read.clone());
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address, Protocol::Http1).await;
+                let mut answers = Vec::with_capacity(share.len());
+                for id in share {
+                    let id = id.to_string();
+                    let answer = connection.send(request(&id)).await.unwrap();
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    answers.push((id, read(answer)));
+                }
+                answers
+            })
+        })
+        .collect();
+    let mut all = HashMap::new();
+    for sender in senders {
+        all.extend(sender.await.unwrap());
+    }
+    all
+}
+
+/// Of a two-by-two table: how far two choices are from independence.
+fn chi_square(pairs: impl Iterator<Item = (bool, bool)>) -> f64 {
+    let mut table = [[0.0f64; 2]; 2];
+    for (a, b) in pairs {
+        table[usize::from(a)][usize::from(b)] += 1.0;
+    }
+    let [[a, b], [c, d]] = table;
+    let n = a + b + c + d;
+    n * (a * d - b * c).powi(2) / ((a + b) * (c + d) * (a + c) * (b + d))
+}
+
+/// An Envoy that marks a tenth, traces half, and leads half of the requests another way.
+fn edge(origin: &Origin) -> Envoy {
+    let arm = |name: &str| {
+        json!({
+            "name": name, "weight": 50,
+            "request_headers_to_add": [{ "header": { "key": "x-arm", "value": name } }],
+        })
+    };
+    let route = json!({ "weighted_clusters": { "clusters": [arm("a"), arm("b")] } });
+    let filters = [filter(&filter_file(), &mark(0.10))];
+    let configuration = Configuration::new()
+        .listener_with("edge", &filters, route, traced(50.0))
+        .cluster("a", origin.address())
+        .cluster("b", origin.address())
+        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
+    Envoy::start(&configuration.to_json())
+}
+
+/// What the gateway does by itself about the same ids: whom it compares in shadow, and whom LTR answers.
+async fn gateway(ids: &[Uuid]) -> (HashSet<String>, HashMap<String, bool>) {
+    let site = Site::patient();
+    let gateway = site.start().await;
+    site.publish("honest", Behaviour::Honest);
+    assert_eq!(gateway.notify("honest").await.status, 200);
+    gateway.set_weight(50).await;
+    let case = case("sampled", 1).to_string();
+    let request = move |id: &str| {
+        let token = format!("Bearer {TOKEN}");
+        post(
+            "/rank",
+            &[("x-request-id", id.as_bytes()), ("authorization", token.as_bytes())],
+            case.clone(),
+        )
+    };
+    let served = send_all(gateway.address(), ids, request, |answer| {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        body["source"] == "ltr"
+    });
+    let served = served.await;
+    let compared = site.texts("SELECT request_id FROM ltr_shadow_request").await;
+    (compared.into_iter().collect(), served)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_choice_depends_on_it() {
+    let ids = ids();
+    let origin = Origin::start().await;
+    let envoy = edge(&origin);
+    let request = |id: &str| get("/fast", &[("x-request-id", id.as_bytes())]);
+    let answers = send_all(envoy.listener("edge"), &ids, request, drop);
+    assert_eq!(answers.await.len(), REQUESTS);
+    let seen: HashMap<String, Seen> = origin.take().into_iter().map(|seen| (name(&seen.id()), seen)).collect();
+    assert_eq!(seen.len(), REQUESTS);
+    assert_eq!(
+        envoy.stat("ltr_edge_marked_total"),
+        Some(seen.values().filter(|seen| seen.is_marked()).count() as u64)
+    );
+
+    let (compared, served) = gateway(&ids).await;
+    let marked: HashSet<String> = seen
+        .iter()
+        .filter(|(_, seen)| seen.is_marked())
+        .map(|(id, _)| id.clone())
+        .collect();
+    let differ: Vec<&String> = marked.symmetric_difference(&compared).collect();
+    assert!(
+        differ.is_empty(),
+        "{} differ, for example {:?}",
+        differ.len(),
+        differ.first()
+    );
+
+    let expected = REQUESTS as f64 * 0.10;
+    let off = (marked.len() as f64 - expected).abs();
+    assert!(off <= Z * (expected * 0.90).sqrt(), "{} marked", marked.len());
+
+    // Envoy writes into the id what it decided about tracing.
+    let traced = seen
+        .values()
+        .map(|seen| (seen.is_marked(), seen.id().as_bytes()[14] == b'9'));
+    let by_trace = chi_square(traced);
+    assert!(by_trace < CHI_SQUARE, "trace sampling: {by_trace}");
+    let salted = seen.iter().map(|(id, seen)| (seen.is_marked(), served[id]));
+    let by_salt = chi_square(salted);
+    assert!(by_salt < CHI_SQUARE, "the gateway's rollout: {by_salt}");
+    // Envoy throws dice for each request, others at every run.
+    let routed = seen
+        .values()
+        .map(|seen| (seen.is_marked(), seen.header("x-arm") == Some(b"a")));
+    let by_route = chi_square(routed);
+    assert!(by_route < CHI_SQUARE_OF_DICE, "the weighted route: {by_route}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_envoy_makes_are_chosen_alike() {
+    let origin = Origin::start().await;
+    let envoy = edge(&origin);
+    let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
+    for _ in 0..2_000 {
+        assert_eq!(connection.send(get("/fast", &[])).await.unwrap().status, 200);
+    }
+    let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.10).unwrap();
+    let seen = origin.take();
+    for seen in &seen {
+        let id: Uuid = seen.id().parse().unwrap();
+        assert_eq!(seen.is_marked(), sampler.selects(id), "{id}");
+    }
+    assert!(seen.iter().any(Seen::is_marked) && !seen.iter().all(Seen::is_marked));
+}
+
+#[test]
+fn a_choice_that_depends_on_another_does_not_pass_for_independent() {
+    let fair = |at: u32| at.is_multiple_of(2);
+    let independent = (0..REQUESTS as u32).map(|at| (at.is_multiple_of(10), fair(at / 10)));
+    assert!(chi_square(independent) < CHI_SQUARE);
+    // One in a hundred follows.
+    let dependent = (0..REQUESTS as u32).map(|at| {
+        let chosen = at.is_multiple_of(10);
+        (chosen, if at % 50 == 0 { chosen } else { fair(at / 10) })
+    });
+    assert!(chi_square(dependent) > CHI_SQUARE_OF_DICE);
+}

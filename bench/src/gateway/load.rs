@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 /// Connections that send at once, each waiting for its answer.
 pub const CLIENTS: usize = 16;
 
+/// Before anything is counted, at the same pace.
+pub const WARM_UP_SECONDS: u32 = 1;
+
 /// One request in so many may go unanswered, and is not counted: uvicorn now and then closes a connection that was just
 /// used.
 const FEW: usize = 1_000;
@@ -49,7 +52,7 @@ pub fn run(target: &Target<'_>, seconds: u32, rate: Option<f64>, work: &Path) ->
     // h2load appends.
     let _ = fs::remove_file(&log);
     let mut command = Command::new("h2load");
-    command.args(["--h1", "--threads", "1", "--warm-up-time", "1"]);
+    command.args(["--h1", "--threads", "1", "--warm-up-time", &WARM_UP_SECONDS.to_string()]);
     command.args(["--clients", &CLIENTS.to_string(), "--duration", &seconds.to_string()]);
     command.arg("--log-file").arg(&log);
     if let Some(rate) = rate {

@@ -1,8 +1,9 @@
 //! `make bench-edge`: what the filter costs in Envoy, and what it saves, beside Envoy without it, in one run.
 //!
 //! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same server, which does
-//! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine. Subjects take
-//! turns within a round, medians over the rounds are reported.
+//! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine, and takes its share
+//! of what throughput is made of; so the processor time that Envoy itself takes for a request is measured, too, at a pace
+//! that all sustain. Subjects take turns within a round, medians over the rounds are reported.
 
 mod answerer;
 mod envoys;
@@ -14,10 +15,11 @@ pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
 use envoys::{Behind, Edge};
 
-use crate::gateway::load::{self, Load, Target};
+use crate::gateway::load::{self, Load, Target, WARM_UP_SECONDS};
 use crate::gateway::report::{Measured, Report};
 use crate::gateway::sites::{Home, Site};
 use crate::gateway::{Request, body, model};
+use crate::report::median;
 
 /// Those that have the filter.
 const OURS: [&str; 3] = ["mark", "mirror 10 %", "score"];
@@ -116,43 +118,49 @@ impl EdgeArgs {
 }
 
 impl Bench<'_> {
-    /// Throughput of all, and times at half of what the first of them sustains.
+    /// Throughput of all, and times and processor time at half of what the first of them sustains.
     fn measure(&self, report: &mut Report, subjects: &[Subject], request: Request, body: &str) -> Result<()> {
         let path = self.work.join("body.json");
         fs::write(&path, body)?;
         let name = request.name();
         eprintln!("{name} ...");
         let medians = self.rounds(subjects, request, &path, None)?;
-        self.note(report, subjects, &name, &medians)?;
-        let rate = medians.first().context("there are subjects")?.per_second / 2.0;
-        let offered = format!("{name}, at {rate:.0} a second");
-        eprintln!("{offered} ...");
-        let medians = self.rounds(subjects, request, &path, Some(rate))?;
-        self.note(report, subjects, &offered, &medians)
-    }
-
-    fn note(&self, report: &mut Report, subjects: &[Subject], case: &str, loads: &[Load]) -> Result<()> {
-        for (subject, load) in subjects.iter().zip(loads) {
-            let memory = subject.site.resident_bytes()?;
-            report.measured.push(Measured::new(subject.name, case, *load, memory));
-        }
+        let rate = medians.first().context("there are subjects")?.load.per_second / 2.0;
+        report.measured.extend(medians);
+        eprintln!("{name}, at {rate:.0} a second ...");
+        report
+            .measured
+            .extend(self.rounds(subjects, request, &path, Some(rate))?);
         Ok(())
     }
 
-    fn rounds(&self, subjects: &[Subject], request: Request, body: &Path, rate: Option<f64>) -> Result<Vec<Load>> {
-        let mut loads = vec![Vec::new(); subjects.len()];
+    /// Medians for each subject, as fast as answers come or at a rate.
+    fn rounds(&self, subjects: &[Subject], request: Request, body: &Path, rate: Option<f64>) -> Result<Vec<Measured>> {
+        let mut rounds = vec![(Vec::new(), Vec::new()); subjects.len()];
         for _ in 0..self.args.rounds {
-            for (subject, loads) in subjects.iter().zip(&mut loads) {
+            for (subject, (loads, processor)) in subjects.iter().zip(&mut rounds) {
                 let target = Target {
                     url: subject.site.url(request.path()),
                     body: body.to_owned(),
                     token: &self.token,
                 };
+                let before = subject.site.processor_seconds()?;
                 let load = load::run(&target, self.args.seconds, rate, &self.work);
                 loads.push(load.with_context(|| subject.name)?);
+                let took = subject.site.processor_seconds()? - before;
+                processor.extend(rate.map(|rate| took * 1e6 / (rate * f64::from(self.args.seconds + WARM_UP_SECONDS))));
             }
         }
-        let median = |loads| Load::median(loads).context("--rounds is 0; allowed: 1 or more");
-        loads.into_iter().map(median).collect()
+        let case = match rate {
+            Some(rate) => format!("{}, at {rate:.0} a second", request.name()),
+            None => request.name(),
+        };
+        let measured = subjects.iter().zip(rounds).map(|(subject, (loads, processor))| {
+            let load = Load::median(loads).context("--rounds is 0; allowed: 1 or more")?;
+            let mut measured = Measured::new(subject.name, &case, load, subject.site.resident_bytes()?);
+            measured.processor = median(processor);
+            Ok(measured)
+        });
+        measured.collect()
     }
 }

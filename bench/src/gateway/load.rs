@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 /// Connections that send at once, each waiting for its answer.
 pub const CLIENTS: usize = 16;
 
+/// Before anything is counted, at the same pace.
+pub const WARM_UP_SECONDS: u32 = 1;
+
 /// One request in so many may go unanswered, and is not counted: uvicorn now and then closes a connection that was just
 /// used.
 const FEW: usize = 1_000;
@@ -71,7 +74,7 @@ pub fn run(target: &Target<'_>, seconds: u32, rate: Option<f64>, work: &Path) ->
 /// What h2load says at its end.
 fn h2load(target: &Target<'_>, seconds: u32, more: &[String]) -> Result<String> {
     let output = Command::new("h2load")
-        .args(["--h1", "--threads", "1", "--warm-up-time", "1"])
+        .args(["--h1", "--threads", "1", "--warm-up-time", &WARM_UP_SECONDS.to_string()])
         .args(["--clients", &CLIENTS.to_string(), "--duration", &seconds.to_string()])
         .args(more)
         .arg("--data")

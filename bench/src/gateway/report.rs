@@ -9,12 +9,16 @@ use serde_json::{Value, json};
 use super::load::Load;
 use crate::report::{machine, row, table, write_json};
 
+const PROCESSOR: &str = "processor time a request";
+
 /// One subject under one load.
 pub struct Measured {
     pub subject: String,
     pub case: String,
     pub load: Load,
     pub resident_bytes: f64,
+    /// Microseconds that the process takes of a processor for a request, where that was measured.
+    pub processor: Option<f64>,
     /// What the load counts.
     unit: &'static str,
 }
@@ -26,6 +30,7 @@ impl Measured {
             case: case.to_owned(),
             load,
             resident_bytes,
+            processor: None,
             unit: "requests a second",
         }
     }
@@ -39,14 +44,16 @@ impl Measured {
     }
 
     /// Metric, value, unit, and whether more is better.
-    fn figures(&self) -> [(&'static str, f64, &'static str, bool); 5] {
-        [
+    fn figures(&self) -> Vec<(&'static str, f64, &'static str, bool)> {
+        let mut figures = vec![
             (self.unit, self.load.per_second, "1/s", true),
             ("p50", self.load.p50, "ms", false),
             ("p95", self.load.p95, "ms", false),
             ("p99", self.load.p99, "ms", false),
             ("resident memory", self.resident_bytes, "bytes", false),
-        ]
+        ];
+        figures.extend(self.processor.map(|us| (PROCESSOR, us, "us", false)));
+        figures
     }
 }
 
@@ -82,7 +89,9 @@ impl Report {
         for measured in &self.measured {
             let figures = measured.figures();
             rows.extend(
-                figures.map(|(metric, value, unit, _)| row(&measured.subject, &measured.case, metric, value, unit)),
+                figures
+                    .into_iter()
+                    .map(|(metric, value, unit, _)| row(&measured.subject, &measured.case, metric, value, unit)),
             );
         }
         let starts = self.starts.iter();
@@ -132,6 +141,7 @@ impl Report {
             "p95, ms",
             "p99, ms",
             "memory, MB",
+            "processor, us",
         ];
         let mut figures = table(header.map(str::to_owned), 2);
         for Measured {
@@ -139,6 +149,7 @@ impl Report {
             case,
             load,
             resident_bytes,
+            processor,
             unit,
         } in &self.measured
         {
@@ -150,6 +161,7 @@ impl Report {
             ];
             cells.extend(times);
             cells.push(format!("{:.0}", resident_bytes / 1e6));
+            cells.push(processor.map_or_else(String::new, |us| format!("{us:.1}")));
             figures.add_row(cells);
         }
         println!("{figures}");

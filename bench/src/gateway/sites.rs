@@ -77,6 +77,13 @@ impl Site {
         Ok(())
     }
 
+    /// Processor time that the process itself has taken until now, in seconds.
+    pub fn processor_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
+            .context("processor time is read from /proc, on Linux")?;
+        processor_seconds(&stat).with_context(|| format!("the processor time in {stat:?}"))
+    }
+
     /// Resident memory of the process and its children, in bytes.
     pub fn resident_bytes(&self) -> Result<f64> {
         let mut bytes = 0.0;
@@ -98,6 +105,13 @@ impl Drop for Site {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
+}
+
+/// From the kernel's text, in which the name of a program may have spaces: user and system time, in hundredths of a second.
+fn processor_seconds(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut ticks = after_name.split_whitespace().skip(11).map(str::parse::<f64>);
+    Some((ticks.next()?.ok()? + ticks.next()?.ok()?) / 100.0)
 }
 
 /// Whether an HTTP server answers there, whatever it says: a socket may be open long before.
@@ -262,4 +276,16 @@ pub fn nginx(dir: &Path) -> Result<Site> {
     let mut command = Command::new("nginx");
     command.arg("-c").arg(&path).arg("-e").arg(dir.join("nginx.log"));
     Site::start(command, address, &dir.join("nginx.log")).context("nginx is installed by `make setup-bench`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_from_the_kernels_text() {
+        let stat = "77 (a (b) c) S 1 77 77 0 -1 4194560 9 0 0 0 150 50 7 7 20 0 3 0 12345 1 1";
+        assert_eq!(processor_seconds(stat), Some(2.0));
+        assert_eq!(processor_seconds("77 (a) S 1"), None);
+    }
 }

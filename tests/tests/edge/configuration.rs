@@ -158,7 +158,7 @@ fn sampled(fraction: f64, modes: &[&str]) -> Value {
 
 fn mirror() -> Value {
     json!({
-        "cluster": "shadow", "headers": [], "max_body_bytes": 1 << 20, "max_in_flight": 100, "timeout_ms": 5_000,
+        "cluster": "shadow", "headers": [], "max_body_bytes": 1 << 20, "max_in_flight": 30, "timeout_ms": 5_000,
         "personal": {},
     })
 }

@@ -113,6 +113,21 @@ impl Envoy {
         self.server.try_wait().unwrap().is_none()
     }
 
+    /// What Envoy itself holds at this moment, in bytes, without its virtual machines' memory. `/stats` says what it held
+    /// some seconds ago.
+    ///
+    /// # Panics
+    /// Where Envoy does not say.
+    pub fn allocated_memory(&self) -> u64 {
+        let memory = self.admin("/memory");
+        let fields = memory.split(',').filter_map(|field| field.split_once(':'));
+        let mut allocated = fields.filter(|(name, _)| name.contains("\"allocated\""));
+        let (_, bytes) = allocated
+            .next()
+            .unwrap_or_else(|| panic!("no allocated memory: {memory}"));
+        bytes.trim().trim_matches('"').parse().unwrap()
+    }
+
     /// The process's resident memory, in bytes.
     pub fn resident_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();

@@ -78,7 +78,7 @@ async fn bodies_of_a_hundred_megabytes_pass_whole_and_are_not_kept() {
     settled(&envoy).await;
     assert_eq!(envoy.stat("mirror_dropped_too_large_total"), Some(2));
     assert_eq!(shadow.take().len(), 1, "the request without a body is copied");
-    let allocated = envoy.stat("server.memory_allocated").unwrap() as usize;
+    let allocated = envoy.allocated_memory() as usize;
     assert!(allocated < SIZE, "{allocated} bytes");
     assert_no_crash(&mut envoy);
 }
@@ -198,7 +198,7 @@ async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memor
     let files = [filter_file(), write_filter(models.path(), "2")];
     reloaded(&envoy, 1).await;
     let load = Load::start(envoy.listener("edge"));
-    let memory = |envoy: &Envoy| (envoy.stat("server.memory_allocated").unwrap(), envoy.resident_memory());
+    let memory = |envoy: &Envoy| (envoy.allocated_memory(), envoy.resident_memory());
     let mut warm = (0, 0);
     for at in 1..=UPDATES {
         let mut own = own(at);

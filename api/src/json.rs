@@ -63,8 +63,8 @@ impl<'a> Document<'a> {
     pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = sonic_rs::Deserializer::from_str(text);
-            reader.value(&mut deserializer)?;
-            deserializer.end().map_err(drop)
+            let read = reader.value(&mut deserializer).and_then(|()| deserializer.end());
+            read.map_err(|error| (error.line(), error.column()))
         })
     }
 
@@ -77,16 +77,18 @@ impl<'a> Document<'a> {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             // The only thing that `end` can miss is the end.
             while deserializer.end().is_err() {
-                reader.value(&mut deserializer)?;
+                let read = reader.value(&mut deserializer);
+                read.map_err(|error| (error.line(), error.column()))?;
             }
             Ok(())
         })
     }
 
+    /// Where `read` fails, it says in which line and column.
     fn read(
         body: &'a [u8],
         max_depth: usize,
-        read: impl FnOnce(&'a str, &mut Reader<'a>) -> Result<(), ()>,
+        read: impl FnOnce(&'a str, &mut Reader<'a>) -> Result<(), (usize, usize)>,
     ) -> Result<Document<'a>, Malformed> {
         let text = std::str::from_utf8(body).map_err(|error| {
             Malformed::new(
@@ -106,7 +108,12 @@ impl<'a> Document<'a> {
                 entries: reader.entries,
                 roots: reader.roots,
             }),
-            Err(()) => Err(reader.refused.unwrap_or_else(|| malformed(text))),
+            Err((line, column)) => Err(match reader.refused {
+                Some(Malformed { code, message }) => {
+                    Malformed::new(code, format!("{message} at line {line} column {column}"))
+                }
+                None => malformed(text),
+            }),
         }
     }
 
@@ -338,10 +345,9 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reads one value.
-    fn value<D: Deserializer<'a>>(&mut self, deserializer: D) -> Result<(), ()> {
+    fn value<D: Deserializer<'a>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         self.roots.push(self.entries.len());
-        let node = Node { reader: self, depth: 0 };
-        node.deserialize(deserializer).map_err(drop)
+        Node { reader: self, depth: 0 }.deserialize(deserializer)
     }
 }
 
@@ -566,6 +572,11 @@ mod tests {
             code(format!("[{}0]", "0,".repeat(MAX_VALUES)).as_bytes()),
             "too_many_values"
         );
+        for read in [Document::parse, Document::parse_many] {
+            let error = read(b"{\"a\": 1,\n \"a\": 2}", 32).err().unwrap();
+            assert_eq!(error.code, "doubled_name");
+            assert!(error.message.contains("at line 2 column "), "{}", error.message);
+        }
     }
 
     #[test]

@@ -42,8 +42,8 @@ CREATE INDEX ltr_shadow_request_case ON ltr_shadow_request (case_id, ts_utc);
 -- the third group.
 CREATE VIEW ltr_shadow_log AS
     SELECT substr(r.request_id, 1, 14) || printf('%04x', l.rank_legacy) || substr(r.request_id, 19) AS shadow_id,
-           r.ts_utc, r.case_id, r.user_id, l.lawyer_id, l.rank_legacy, l.rank_ltr, l.label, r.request_id, r.model_version, l.fair_legacy, l.fair_ltr,
-           l."groups"
+           r.ts_utc, r.case_id, r.user_id, l.lawyer_id, l.rank_legacy, l.rank_ltr, l.label, r.request_id,
+           r.model_version, l.fair_legacy, l.fair_ltr, l."groups"
     FROM ltr_shadow_request r JOIN ltr_shadow_row l ON l.request = r.id;
 CREATE TRIGGER ltr_shadow_log_label INSTEAD OF UPDATE OF label ON ltr_shadow_log BEGIN
     UPDATE ltr_shadow_row SET label = NEW.label

@@ -22,8 +22,6 @@ const FEW: usize = 24;
 /// The values of a body, which borrow its text.
 pub struct Document<'a> {
     entries: Vec<Entry<'a>>,
-    /// How many entries are in front of each value that is in no other.
-    roots: Vec<usize>,
 }
 
 /// One value. What an array or an object holds follows it.
@@ -97,16 +95,14 @@ impl<'a> Document<'a> {
             )
         })?;
         let mut reader = Reader {
-            // Numbers in JSON take about as much text.
-            entries: Vec::with_capacity((body.len() / 16).min(MAX_VALUES)),
-            roots: Vec::new(),
+            // Names and numbers take a little more text than that.
+            entries: Vec::with_capacity((body.len() / 12).min(MAX_VALUES)),
             max_depth,
             refused: None,
         };
         match read(text, &mut reader) {
             Ok(()) => Ok(Document {
                 entries: reader.entries,
-                roots: reader.roots,
             }),
             Err((line, column)) => Err(match reader.refused {
                 Some(Malformed { code, message }) => {
@@ -127,11 +123,15 @@ impl<'a> Document<'a> {
 
     /// The values one after the other.
     pub fn roots(&self) -> impl Iterator<Item = Json<'_>> {
-        let json = |&at| Json {
-            entries: &self.entries,
-            at,
-        };
-        self.roots.iter().map(json)
+        let entries = &self.entries;
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let at = next;
+            (at < entries.len()).then(|| {
+                next = after(entries, at);
+                Json { entries, at }
+            })
+        })
     }
 }
 
@@ -337,7 +337,6 @@ fn malformed(text: &str) -> Malformed {
 /// What is being read.
 struct Reader<'a> {
     entries: Vec<Entry<'a>>,
-    roots: Vec<usize>,
     max_depth: usize,
     /// Where a rule is broken that JSON has not: what it says.
     refused: Option<Malformed>,
@@ -346,7 +345,6 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads one value.
     fn value<D: Deserializer<'a>>(&mut self, deserializer: D) -> Result<(), D::Error> {
-        self.roots.push(self.entries.len());
         Node { reader: self, depth: 0 }.deserialize(deserializer)
     }
 }
@@ -533,10 +531,14 @@ impl<'a> Names<'a> {
 
 /// A number below 64 that differs for most names, of which only those with the same one need be compared.
 fn kind(name: &str) -> u32 {
-    let bytes = name.as_bytes();
-    let byte = |at: usize| bytes.get(at).map_or(0, |&byte| u32::from(byte));
-    let mixed = byte(0) ^ byte(bytes.len() / 2) << 3 ^ byte(bytes.len().saturating_sub(1)) << 1 ^ bytes.len() as u32;
-    mixed % 64
+    let (first, last) = match name.as_bytes() {
+        [] => return 0,
+        &[only] => (only, only),
+        &[first, .., last] => (first, last),
+    };
+    let mixed = u32::from(first) | u32::from(last) << 8 | (name.len() as u32) << 16;
+    // Fibonacci hashing: the upper bits depend on all of them.
+    mixed.wrapping_mul(0x9E37_79B9) >> 26
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `POST /ltr/score` in JSON.
 
 use ranking::Schema;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::json::{Document, Json, position};
 use crate::refusal::{Invalid, Refusal};
@@ -50,10 +50,18 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     Ok(row)
 }
 
-/// What is said of one row that came without a list around it, or of a list of rows.
-pub fn answer(scores: &[f64], one: bool) -> Value {
-    match (one, scores) {
-        (true, [score]) => json!({ "score": score }),
-        _ => json!({ "scores": scores }),
-    }
+/// What is said of one row that came without a list around it, or of a list of rows, in JSON.
+pub fn answer(scores: &[f64], one: bool) -> Vec<u8> {
+    let answer = match (one, scores) {
+        (true, &[score]) => Answer::Score(score),
+        _ => Answer::Scores(scores),
+    };
+    serde_json::to_vec(&answer).expect("numbers have a JSON form")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer<'s> {
+    Score(f64),
+    Scores(&'s [f64]),
 }

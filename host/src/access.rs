@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use hyper::{HeaderMap, StatusCode, header};
 use settings::Role;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::errors::ApiError;
-use crate::gateway::Gateway;
 
 /// The configured tokens, by their hashes.
 pub struct Access {
@@ -27,7 +22,7 @@ pub struct Known {
     hash: [u8; 32],
 }
 
-/// Who sent a request; every request has it as an extension.
+/// Who sent a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// It carries no token.
@@ -74,9 +69,11 @@ impl Access {
         caller
     }
 
+    /// Lets a caller through who may.
+    ///
     /// # Errors
     /// 401 without a token that is known, 403 where its roles do not suffice.
-    fn check(&self, caller: &Caller, need: Need) -> Result<(), ApiError> {
+    pub fn check(&self, caller: &Caller, need: Need) -> Result<(), ApiError> {
         let role = need.role.name();
         if self.tokens.is_empty() {
             return match need.open_by_default {
@@ -128,17 +125,6 @@ impl Caller {
             Caller::Anonymous | Caller::Stranger => "anonymous",
         }
     }
-}
-
-/// Lets a request through if its caller may.
-pub async fn require(
-    State((gateway, need)): State<(Arc<Gateway>, Need)>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    gateway.access.check(&caller, need)?;
-    Ok(next.run(request).await)
 }
 
 fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {

@@ -1,12 +1,16 @@
 //! Reading a request body within its limits.
 
-use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::StatusCode;
+use hyper::body::Incoming;
 use settings::Host;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::errors::ApiError;
+
+/// What a request carries: it is on its way, or it is here.
+pub type Body = Either<Incoming, Full<Bytes>>;
 
 /// A body whose reading takes longer than other requests should wait for, in bytes.
 const LARGE: usize = 256 << 10;

@@ -1,7 +1,7 @@
 //! What time it is. Injected, so that a replay and a test can say.
 
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
+use hyper::HeaderMap;
 
 use crate::errors::ApiError;
 

@@ -1,7 +1,8 @@
 //! Copies of requests that the Envoy filter sends: what they say of themselves, and all that they may do.
 
 use api::headers::{EDGE_COPY, REQUEST_ID, USER_UNDER};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
 use ranking::{pseudonym, salt_id};
 use uuid::Uuid;
 

@@ -2,11 +2,11 @@
 
 pub use api::Invalid;
 use api::{Malformed, Refusal};
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
 use store::StoreError;
 
+use crate::answer::{self, Response};
 use crate::request::{self, RequestId};
 use crate::telemetry::scrub;
 
@@ -94,8 +94,13 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    pub fn into_response(self) -> Response {
+        let allow = self
+            .allowed
+            .as_deref()
+            .filter(|_| self.status == StatusCode::METHOD_NOT_ALLOWED);
+        let allow = allow.and_then(|methods| HeaderValue::from_str(methods).ok());
         let refusal = Refusal {
             status: self.status.as_u16(),
             code: self.code,
@@ -109,7 +114,10 @@ impl IntoResponse for ApiError {
         if let (Some(serde_json::Value::Object(detail)), Some(body)) = (self.detail, body.as_object_mut()) {
             body.extend(detail);
         }
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = answer::with_status(self.status, answer::json(&body));
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"ltr\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -1,20 +1,19 @@
 //! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::json::{Document, Json};
-use axum::Json as Answer;
-use axum::extract::{Request, State};
 use ranking::{Body as EventBody, Event, Schema};
 use serde_json::{Value, json};
 use store::{Appended, Record};
 use uuid::Uuid;
 
+use crate::answer::{self, Response};
 use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
+use crate::routes::Call;
 use crate::writer::NotKept;
 
 /// How long a sender waits for the disk.
@@ -24,13 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
-pub async fn events(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Answer<Value>, ApiError> {
-    gateway.clock.now(request.headers())?;
-    let body = request.into_body();
-    let bytes = body::read(body, &gateway.settings.host).await?;
+pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    gateway.clock.now(&call.head.headers)?;
+    let bytes = body::read(call.body, &gateway.settings.host).await?;
     let max_depth = gateway.settings.host.max_json_depth;
     let events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
-    check_shown(&gateway, &events).await?;
+    check_shown(gateway, &events).await?;
     let kept = match gateway
         .writer
         .hand_over(events.into_iter().map(Record::Event).collect())
@@ -53,8 +51,8 @@ pub async fn events(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         .iter()
         .filter(|&&outcome| outcome == Appended::Duplicate)
         .count();
-    Ok(Answer(
-        json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates }),
+    Ok(answer::json(
+        &json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates }),
     ))
 }
 

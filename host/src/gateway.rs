@@ -1,4 +1,4 @@
-//! The gateway's parts, put together once, and the routes that use them.
+//! The gateway's parts, put together once.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,31 +8,24 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::middleware;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
 use chrono::Utc;
 use ranking::{Presets, Schema};
 use runtime::{CodeCache, Engine, Limits};
-use settings::{Role, Settings};
+use settings::Settings;
 use store::{HistoryEntry, RolloutState, Spool, Store};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::access::{self, Access, Need};
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::flags::Flags;
-use crate::limits::{self, Rate};
+use crate::limits::Rate;
 use crate::models::watch::Tried;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
+use crate::observe;
 use crate::telemetry::Traces;
 use crate::writer::Writer;
-use crate::{copies, events, observe, rank, request, rollout, score};
 
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
@@ -295,146 +288,13 @@ impl Gateway {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// All routes, for one address.
-    pub fn front(self: &Arc<Gateway>) -> Front {
-        self.with(self.data_routes().merge(self.admin_routes()))
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
-    /// What front ends call, where operators call another address.
-    pub fn data_front(self: &Arc<Gateway>) -> Front {
-        self.with(self.data_routes())
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
-
-    /// What operators call, on that address.
-    pub fn admin_front(self: &Arc<Gateway>) -> Front {
-        self.with(probes().merge(self.admin_routes()))
-    }
-
-    fn with(self: &Arc<Gateway>, routes: Router<Arc<Gateway>>) -> Front {
-        Front {
-            gateway: self.clone(),
-            routes: routes.with_state(self.clone()),
-        }
-    }
-
-    /// What front ends call.
-    fn data_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let rank = route("/rank", post(rank::rank)).merge(route("/ltr/score", post(score::score)));
-        let ingest = route("/events", post(events::events));
-        self.guarded(rank, Role::Rank, true)
-            .merge(self.guarded(ingest, Role::Ingest, true))
-            .merge(probes())
-    }
-
-    /// What operators, the trainer and the monitoring call.
-    fn admin_routes(self: &Arc<Gateway>) -> Router<Arc<Gateway>> {
-        let changes = route("/rollout/promote", post(rollout::promote))
-            .merge(route("/rollout/rollback", post(rollout::rollback)))
-            .merge(route("/rollout/weight", post(rollout::weight)));
-        // Open without tokens: it can only load what the key ring trusts, and never lets it serve.
-        let notify = route("/models/notify", post(rollout::notify));
-        self.guarded(changes, Role::Admin, false)
-            .merge(self.guarded(notify, Role::Admin, true))
-            .merge(route("/models", get(rollout::models)))
-            .merge(route("/rollout", get(rollout::status)))
-            .merge(route("/metrics", get(metrics)))
-    }
-
-    fn guarded(
-        self: &Arc<Gateway>,
-        routes: Router<Arc<Gateway>>,
-        role: Role,
-        open_by_default: bool,
-    ) -> Router<Arc<Gateway>> {
-        let need = Need { role, open_by_default };
-        routes.route_layer(middleware::from_fn_with_state((self.clone(), need), access::require))
-    }
-}
-
-/// What answers on one address: its routes, and what every request meets before them. That is no layer of the router:
-/// each would clone and box the request's service, and box its future, for every request.
-#[derive(Clone)]
-pub struct Front {
-    gateway: Arc<Gateway>,
-    routes: Router,
-}
-
-impl Front {
-    /// Answers a request, whatever it asks for.
-    pub async fn answer(&self, request: Request) -> Response {
-        let path = request.uri().path();
-        let known = PATHS.iter().find(|known| **known == path);
-        let routed = async |request: Request| {
-            if let Err(refusal) = copies::check(request.headers(), request.method(), request.uri().path()) {
-                return refusal.into_response();
-            }
-            match self.routes.clone().oneshot(request).await {
-                Ok(response) => response,
-            }
-        };
-        let enforced = async |request| {
-            let answer = limits::enforce(&self.gateway, request, routed).await;
-            answer.unwrap_or_else(IntoResponse::into_response)
-        };
-        let route = known.copied().unwrap_or("unmatched");
-        request::follow(&self.gateway, request, route, enforced).await
-    }
-}
-
-/// Every path there is, as metrics name it.
-const PATHS: [&str; 12] = [
-    "/rank",
-    "/ltr/score",
-    "/events",
-    "/metrics",
-    "/healthz",
-    "/readyz",
-    "/models",
-    "/models/notify",
-    "/rollout",
-    "/rollout/promote",
-    "/rollout/rollback",
-    "/rollout/weight",
-];
-
-/// # Panics
-/// For a path that is not among [`PATHS`].
-fn route(path: &'static str, methods: MethodRouter<Arc<Gateway>>) -> Router<Arc<Gateway>> {
-    assert!(PATHS.contains(&path), "metrics do not know the path {path}");
-    Router::new().route(path, methods)
-}
-
-fn probes() -> Router<Arc<Gateway>> {
-    route("/healthz", get(async || "ok\n")).merge(route("/readyz", get(ready)))
-}
-
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
-    gateway.models.show_breakers();
-    observe::recorder().render()
-}
-
-async fn ready(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
-    if gateway.draining.load(Ordering::Acquire) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
-    }
-    if !gateway.ready.load(Ordering::Acquire) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
-    }
-    let outage = gateway.writer.outage();
-    if gateway.models.unknown.load(Ordering::Relaxed) {
-        let spooled = outage.spooled();
-        let said = format!(
-            "ready; the database has been unavailable since the start, legacy answers, {spooled} records are spooled\n"
-        );
-        return (StatusCode::OK, said);
-    }
-    // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
-    let said = match (outage.away(), outage.spooled()) {
-        (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
-        (false, 0) => "ready\n".to_owned(),
-        (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),
-    };
-    (StatusCode::OK, said)
 }
 
 /// Where machine code outlives this process, if anywhere.

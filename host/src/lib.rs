@@ -1,9 +1,11 @@
 //! The gateway: ranks cases, compares a challenger in shadow, keeps events, loads models under traffic.
 //!
-//! Data flows forward: a request is read ([`api::json`], [`rank`], [`events`]), ranked with the models that serve
-//! now ([`models`]), answered, and what must be kept goes to one ordered [`writer`].
+//! Data flows forward: a request is let in ([`routes`]) and read ([`api::json`], [`rank`], [`events`]), its case is
+//! ranked with the models that serve now ([`models`]) and answered, and what must be kept goes to one ordered
+//! [`writer`].
 
 pub mod access;
+pub mod answer;
 pub mod body;
 pub mod clock;
 pub mod copies;
@@ -17,9 +19,11 @@ pub mod listen;
 pub mod models;
 pub mod observe;
 pub mod offline;
+pub mod probes;
 pub mod rank;
 pub mod request;
 pub mod rollout;
+pub mod routes;
 pub mod score;
 pub mod serve;
 pub mod telemetry;

@@ -1,57 +1,41 @@
 //! What one request may take, and how many one client may send.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use hyper::{HeaderMap, StatusCode};
 use settings::Host;
 
 use crate::access::Caller;
 use crate::errors::ApiError;
-use crate::gateway::Gateway;
 
 /// After so many requests, clients whose buckets are full again are forgotten.
 const SWEEP: u32 = 10_000;
 
-/// Where a request came from; the listener says so with each.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-/// Refuses a head beyond its limits and a client beyond its rate, and gives up on what takes too long. Whose rate
-/// it is depends on the caller, who is found out here and handed on with the request.
+/// Gives up on what takes too long.
 ///
 /// # Errors
-/// 431, 429, or 503 with the limit and its key.
-pub async fn enforce<F: Future<Output = Response>>(
-    gateway: &Gateway,
-    mut request: Request,
-    answer: impl FnOnce(Request) -> F,
-) -> Result<Response, ApiError> {
-    let host = &gateway.settings.host;
-    check_head(request.headers(), host)?;
-    let caller = gateway.access.identify(request.headers());
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    gateway.rate.admit(|| Client::of(&caller, peer))?;
-    request.extensions_mut().insert(caller);
-    let answer = tokio::time::timeout(host.request_timeout(), answer(request)).await;
-    answer.map_err(|_| {
+/// 503 with the limit and its key, and what `answer` itself refuses.
+pub async fn in_time<T>(host: &Host, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let answer = tokio::time::timeout(host.request_timeout(), answer).await;
+    answer.unwrap_or_else(|_| {
         let message = format!(
             "the answer was not there within {} ms (host.request_timeout_ms)",
             host.request_timeout_ms
         );
-        ApiError::unavailable("request_timeout", message)
+        Err(ApiError::unavailable("request_timeout", message))
     })
 }
 
-fn check_head(headers: &HeaderMap, host: &Host) -> Result<(), ApiError> {
+/// # Errors
+/// 431 for a head beyond its limits, with the limit and its key.
+pub fn check_head(headers: &HeaderMap, host: &Host) -> Result<(), ApiError> {
     let refused = |found: usize, what: &str, allowed: usize, key: &str| ApiError {
         value: Some(found.to_string()),
         allowed: Some(format!("at most {allowed} ({key})")),
@@ -134,7 +118,15 @@ impl<C: Clock + Clone> Rate<C> {
         }
     }
 
-    fn admit(&self, client: impl FnOnce() -> Client) -> Result<(), ApiError> {
+    /// Counts a request from `peer`. Whose it is depends on the caller.
+    ///
+    /// # Errors
+    /// 429 beyond the client's rate, with the limit and its key.
+    pub fn admit(&self, caller: &Caller, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        self.count(|| Client::of(caller, peer))
+    }
+
+    fn count(&self, client: impl FnOnce() -> Client) -> Result<(), ApiError> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
@@ -192,10 +184,10 @@ mod tests {
     #[test]
     fn a_client_has_its_burst_then_its_rate_and_takes_nothing_from_others() {
         let (rate, clock) = rate(2, 3);
-        let admitted = |client: &Client| (0..10).filter(|_| rate.admit(|| client.clone()).is_ok()).count();
+        let admitted = |client: &Client| (0..10).filter(|_| rate.count(|| client.clone()).is_ok()).count();
         let (one, other) = (peer("10.0.0.1"), peer("10.0.0.2"));
         assert_eq!(admitted(&one), 3);
-        let error = rate.admit(|| one.clone()).unwrap_err();
+        let error = rate.count(|| one.clone()).unwrap_err();
         assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(1)));
         assert!(error.message.contains("host.rate_per_second"), "{}", error.message);
         assert_eq!(admitted(&other), 3);
@@ -210,7 +202,7 @@ mod tests {
         assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
         assert_eq!(whole_seconds(Duration::from_millis(2_001)), 3);
         let (rate, _clock) = rate(0, 1);
-        assert!((0..1_000).all(|_| rate.admit(|| peer("10.0.0.1")).is_ok()));
+        assert!((0..1_000).all(|_| rate.count(|| peer("10.0.0.1")).is_ok()));
     }
 
     #[test]
@@ -225,10 +217,10 @@ mod tests {
         let (rate, clock) = rate(1, 1);
         for client in 0..SWEEP - 1 {
             clock.advance(Duration::from_millis(1));
-            rate.admit(|| Client::Token(client.to_string())).unwrap();
+            rate.count(|| Client::Token(client.to_string())).unwrap();
         }
         clock.advance(Duration::from_secs(10));
-        rate.admit(|| peer("10.0.0.1")).unwrap();
+        rate.count(|| peer("10.0.0.1")).unwrap();
         assert!(rate.limiter.as_ref().unwrap().len() <= 1 + 1);
     }
 }

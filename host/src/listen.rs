@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,8 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::gateway::Front;
-use crate::limits::Peer;
+use crate::routes::Front;
 use crate::tls::Tls;
 
 /// How long after an accept that failed (too many open files, as a rule) the next is tried.
@@ -117,10 +116,9 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
+        let front = &front;
+        let service = service_fn(move |request: hyper::Request<Incoming>| async move {
+            Ok::<_, Infallible>(front.answer(Some(peer.ip()), request.map(Either::Left)).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::response::Response;
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
+use crate::answer::Response;
+use crate::body::Body;
 use crate::gateway::Gateway;
 use crate::telemetry::{REQUESTS, Trace};
 use crate::{copies, observe};
+
+pub type Request = hyper::Request<Body>;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a caller, in bytes.
@@ -65,9 +68,9 @@ pub fn with_current<T>(look: impl FnOnce(&Current) -> T) -> Option<T> {
 /// Sees a request through: names it, times it, and gives its answer the name. `route` is what metrics call its path.
 pub async fn follow<F: Future<Output = Response>>(
     gateway: &Gateway,
-    mut request: Request,
+    request: Request,
     route: &'static str,
-    answer: impl FnOnce(Request) -> F,
+    answer: impl FnOnce(RequestId, Request) -> F,
 ) -> Response {
     let start = Instant::now();
     let id = RequestId::of(request.headers());
@@ -79,9 +82,9 @@ pub async fn follow<F: Future<Output = Response>>(
     };
     let traces = gateway.traces.as_ref();
     let trace = traces.map(|traces| traces.begin(request.headers(), method, route, &id));
-    request.extensions_mut().insert(id.clone());
+    let called = id.clone();
     let answering = async {
-        let response = answer(request).await;
+        let response = answer(called, request).await;
         let (status, took) = (response.status(), start.elapsed());
         observe::answered(route, method, status, took);
         tracing::info!(

@@ -9,15 +9,15 @@ use arrow::datatypes::{DataType, Float64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use axum::Json as Answer;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
 use ranking::Schema;
 
+use crate::answer::{self, Response};
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::models::Model;
+use crate::routes::Call;
 use crate::telemetry::part;
 use crate::{body, ipc};
 
@@ -27,8 +27,8 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 ///
 /// # Errors
 /// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
-pub async fn score(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
-    let (head, body) = request.into_parts();
+pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let Call { head, body, .. } = call;
     let bytes = body::read(body, &gateway.settings.host).await?;
     if gateway.flags.in_force().killed {
         return Err(ApiError::unavailable(
@@ -47,15 +47,15 @@ pub async fn score(State(gateway): State<Arc<Gateway>>, request: Request) -> Res
     {
         let max_rows = gateway.settings.host.max_rows;
         let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema, max_rows))?;
-        let scores = scores(&gateway, model, rows).await?;
+        let scores = scores(gateway, model, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
-        return Ok(([(header::CONTENT_TYPE, ARROW)], stream).into_response());
+        return Ok(answer::with_type(HeaderValue::from_static(ARROW), stream));
     }
     let max_depth = gateway.settings.host.max_json_depth;
     let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway.schema, max_depth))?;
-    let scores = scores(&gateway, model, rows).await?;
-    Ok(Answer(api::score::answer(&scores, one)).into_response())
+    let scores = scores(gateway, model, rows).await?;
+    Ok(answer::with_type(answer::JSON, api::score::answer(&scores, one)))
 }
 
 async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> Result<Vec<f64>, ApiError> {

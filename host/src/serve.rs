@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::listen::Connections;
+use crate::routes::Front;
 use crate::tls::Tls;
 use crate::{models, observe};
 
@@ -107,13 +108,13 @@ async fn listen(
     };
     match host.admin_address() {
         None => {
-            let url = serve("host.listen", host.listen, gateway.front(), tls).await?;
+            let url = serve("host.listen", host.listen, Front::whole(gateway), tls).await?;
             println!("listening on {url}");
         }
         Some(admin) => {
-            let url = serve("host.listen", host.listen, gateway.data_front(), tls).await?;
+            let url = serve("host.listen", host.listen, Front::data(gateway), tls).await?;
             let admin_tls = tls.filter(|_| !admin.ip().is_loopback());
-            let admin = serve("host.admin_listen", admin, gateway.admin_front(), admin_tls).await?;
+            let admin = serve("host.admin_listen", admin, Front::admin(gateway), admin_tls).await?;
             println!("listening on {url}\nfor operators on {admin}");
         }
     }

@@ -6,7 +6,6 @@ use std::fmt;
 use api::Refusal;
 use forest::{Forest, Output};
 use ranking::Schema;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -110,18 +109,19 @@ impl Held {
             Err(refusal) => {
                 proxy.count(Counter::ScoreRefused);
                 let Refusal { status, .. } = refusal;
-                self.say(proxy, status.into(), &refusal.body(Some(&self.request_id)));
+                let body = refusal.body(Some(&self.request_id)).to_string();
+                self.say(proxy, status.into(), body.as_bytes());
             }
         }
         true
     }
 
-    fn say(&self, proxy: &impl Proxy, status: u32, body: &Value) {
+    fn say(&self, proxy: &impl Proxy, status: u32, body: &[u8]) {
         let headers = [
             ("content-type", "application/json"),
             ("x-request-id", self.request_id.as_str()),
         ];
-        proxy.answer(status, &headers, body.to_string().as_bytes());
+        proxy.answer(status, &headers, body);
     }
 }
 

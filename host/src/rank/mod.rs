@@ -7,21 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::headers::{OPT_OUT, SHADOW};
-use axum::extract::{Request, State};
-use axum::http::HeaderValue;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use hyper::header::HeaderValue;
 use metrics::counter;
 use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::answer::{self, Response};
 use crate::copies::{is_copy, user_pseudonym};
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
-use crate::request::RequestId;
+use crate::routes::Call;
 use crate::telemetry::part;
 use crate::{body, observe};
 
@@ -44,12 +41,9 @@ struct Comparison {
 ///
 /// # Errors
 /// What is wrong with the request. Nothing about LTR or the database is ever an error here.
-pub async fn rank(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(id): Extension<RequestId>,
-    request: Request,
-) -> Result<Response, ApiError> {
-    let (Parts { headers, .. }, body) = request.into_parts();
+pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let Call { id, head, body, .. } = call;
+    let headers = head.headers;
     let edge_copy = is_copy(&headers);
     if !edge_copy {
         counter!("api_requests_total").increment(1);
@@ -84,10 +78,10 @@ pub async fn rank(
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
     let (served, shadow) = tokio::join!(
-        ltr(&gateway, server, &request.candidates, until),
+        ltr(gateway, server, &request.candidates, until),
         // Where the same model answers, its answer is the comparison.
         ltr(
-            &gateway,
+            gateway,
             compared.filter(|model| !server.is_some_and(|s| Arc::ptr_eq(s, model))),
             &request.candidates,
             until
@@ -110,21 +104,21 @@ pub async fn rank(
         .filter(|_| source == Source::Ltr)
         .map(|model| model.version.clone());
     let shown = &ranked[..request.top_n.unwrap_or(ranked.len()).min(ranked.len())];
-    let answer = Json(Answer {
+    let answer = Answer {
         request_id,
         case_id: request.case_id,
         source: source.name(),
         model_version: model_version.as_deref(),
         fallback,
         ranking: places(shown, &request.candidates),
-    });
-    let mut response = answer.into_response();
+    };
+    let mut response = answer::json(&answer);
 
     let mut records = Vec::new();
     if !edge_copy {
         records.push(record::impression(
             &request,
-            &gateway,
+            gateway,
             request_id,
             now,
             source,
@@ -154,7 +148,7 @@ pub async fn rank(
         ));
     }
     let logged = keep(
-        &gateway,
+        gateway,
         records,
         deadline.saturating_duration_since(Instant::now() + ANSWER),
     )

@@ -5,32 +5,30 @@ pub mod client;
 use std::sync::Arc;
 
 use api::json::{Document, Json};
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as JsonBody};
 use chrono::{DateTime, Utc};
+use hyper::StatusCode;
 use ranking::{Evidence, Verdict, decide, gather};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::RolloutState;
 
 use crate::access::Caller;
+use crate::answer::{self, Response};
 use crate::body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{Refusal, Serving, Trigger};
 use crate::observe;
+use crate::routes::Call;
 
 /// Entries of the history that are shown.
 const HISTORY: u32 = 50;
 
 /// `GET /models`.
-pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
+pub fn models(gateway: &Gateway) -> Response {
     let refused = gateway.models.refused().into_iter().map(|(refusal, ts_utc)| {
         json!({ "version": refusal.version, "code": refusal.code, "message": refusal.message, "ts_utc": ts_utc })
     });
-    JsonBody(json!({
+    answer::json(&json!({
         "loaded": gateway.models.loaded(),
         "loads": gateway.models.loads(),
         "refused": refused.collect::<Vec<_>>(),
@@ -38,17 +36,19 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> JsonBody<Value> {
 }
 
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
-pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -> Result<Response, ApiError> {
-    let bytes = body::read(body, &gateway.settings.host).await?;
+pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
+    let bytes = body::read(call.body, &gateway.settings.host).await?;
     let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let [version] = document.root().fields(&["version"])?;
     let version = version.read(Json::string)?.to_owned();
+    let gateway = gateway.clone();
     let loading = tokio::spawn(async move { (gateway.challenge(&version, Trigger::Notify).await, version) });
-    if uri.query() != Some("wait=1") {
-        return Ok((StatusCode::ACCEPTED, JsonBody(json!({ "status": "loading" }))).into_response());
+    if call.head.uri.query() != Some("wait=1") {
+        let started = answer::json(&json!({ "status": "loading" }));
+        return Ok(answer::with_status(StatusCode::ACCEPTED, started));
     }
     match loading.await {
-        Ok((Ok(()), version)) => Ok(JsonBody(json!({ "status": "loaded", "version": version })).into_response()),
+        Ok((Ok(()), version)) => Ok(answer::json(&json!({ "status": "loaded", "version": version }))),
         Ok((Err(Refusal { version, code, message }), _)) => Err(ApiError {
             field: Some("version".into()),
             value: Some(version),
@@ -59,11 +59,11 @@ pub async fn notify(State(gateway): State<Arc<Gateway>>, uri: Uri, body: Body) -
 }
 
 /// `GET /rollout`: what serves, the evidence so far, each criterion, and what was done before.
-pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<JsonBody<Value>, ApiError> {
-    let now = gateway.clock.now(&headers)?;
+pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let now = gateway.clock.now(&call.head.headers)?;
     let state = gateway.store.rollout().await?;
-    let judged = judge(&gateway, &state, now).await?;
-    Ok(JsonBody(json!({
+    let judged = judge(gateway, &state, now).await?;
+    Ok(answer::json(&json!({
         "weight": state.weight,
         "champion": state.champion,
         "challenger": state.challenger,
@@ -76,12 +76,8 @@ pub async fn status(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> 
 }
 
 /// `POST /rollout/promote`: the challenger answers everything, if the evidence says so.
-pub async fn promote(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-) -> Result<JsonBody<Value>, ApiError> {
-    let now = gateway.clock.now(&headers)?;
+pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let now = gateway.clock.now(&call.head.headers)?;
     let _change = gateway.change.lock().await;
     let serving = gateway.models.serving();
     let state = gateway.store.rollout().await?;
@@ -91,7 +87,7 @@ pub async fn promote(
             "no challenger is loaded; publish a model first",
         ));
     };
-    let Some((version, evidence, verdict)) = judge(&gateway, &state, now).await? else {
+    let Some((version, evidence, verdict)) = judge(gateway, &state, now).await? else {
         return Err(conflict(
             "no_challenger",
             "no challenger is recorded; publish a model first",
@@ -110,40 +106,33 @@ pub async fn promote(
     };
     gateway
         .store
-        .save_rollout(&state, &gateway.entry("promote", caller.name(), detail.clone()))
+        .save_rollout(&state, &gateway.entry("promote", call.caller.name(), detail.clone()))
         .await?;
     gateway.models.swap(Serving {
         weight: 100,
         champion: Some(challenger),
         ..Serving::default()
     });
-    Ok(JsonBody(
-        json!({ "weight": 100, "champion": state.champion, "verdict": verdict }),
+    Ok(answer::json(
+        &json!({ "weight": 100, "champion": state.champion, "verdict": verdict }),
     ))
 }
 
 /// `POST /rollout/rollback`: legacy answers everything, at once. The models stay loaded.
-pub async fn rollback(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(caller): Extension<Caller>,
-) -> Result<JsonBody<Value>, ApiError> {
-    set_weight(&gateway, 0, "rollback", &caller).await
+pub async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    set_weight(gateway, 0, "rollback", &call.caller).await
 }
 
 /// `POST /rollout/weight`: an operator's override, without a verdict.
-pub async fn weight(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<JsonBody<Value>, ApiError> {
-    let bytes = body::read(body, &gateway.settings.host).await?;
+pub async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let bytes = body::read(call.body, &gateway.settings.host).await?;
     let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
     let [weight] = document.root().fields(&["weight"])?;
     let weight = weight.read(|json| json.unsigned(100))?;
-    set_weight(&gateway, weight as u8, "weight", &caller).await
+    set_weight(gateway, weight as u8, "weight", &call.caller).await
 }
 
-async fn set_weight(gateway: &Gateway, weight: u8, action: &str, caller: &Caller) -> Result<JsonBody<Value>, ApiError> {
+async fn set_weight(gateway: &Gateway, weight: u8, action: &str, caller: &Caller) -> Result<Response, ApiError> {
     let _change = gateway.change.lock().await;
     let before = gateway.store.rollout().await?;
     let detail = json!({ "from": before.weight, "to": weight });
@@ -156,8 +145,8 @@ async fn set_weight(gateway: &Gateway, weight: u8, action: &str, caller: &Caller
         weight,
         ..(*gateway.models.serving()).clone()
     });
-    Ok(JsonBody(
-        json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger }),
+    Ok(answer::json(
+        &json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger }),
     ))
 }
 

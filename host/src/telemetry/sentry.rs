@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use axum::body::Bytes;
-use axum::http::{Request, StatusCode, Uri};
+use bytes::Bytes;
+use hyper::{Request, StatusCode, Uri};
 use sentry::integrations::tracing::ErrorLayer;
 use sentry::protocol::{Context, Event, Exception, Map, Thread, Value};
 use sentry::types::Dsn;

@@ -1,6 +1,6 @@
 //! The header `traceparent`: https://www.w3.org/TR/trace-context-2/#traceparent-header.
 
-use axum::http::HeaderMap;
+use hyper::HeaderMap;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 /// `00-` and 32, 16 and 2 digits with dashes between.

@@ -1,6 +1,7 @@
 //! Who may do what.
 
-use axum::http::Method;
+use hyper::Method;
+use ltr_host::routes::Front;
 use serde_json::json;
 use settings::Role;
 
@@ -130,8 +131,8 @@ async fn the_history_names_the_owner_of_the_token() {
 async fn operators_can_have_an_address_of_their_own() {
     let site = Site::new();
     let running = site.start().await;
-    let data = running.gateway.data_front();
-    let admin = running.gateway.admin_front();
+    let data = Front::data(&running.gateway);
+    let admin = Front::admin(&running.gateway);
     for (front, served, absent) in [
         (
             data,

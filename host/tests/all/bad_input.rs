@@ -1,6 +1,6 @@
 //! Bad input is refused with its place, its value and what is allowed, and leaves nothing behind.
 
-use axum::http::Method;
+use hyper::Method;
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 
@@ -250,4 +250,23 @@ async fn features_may_come_in_any_order() {
     }
     let answer = running.send(Method::POST, "/rank", &[], text).await.ok();
     assert_eq!(answer["ranking"], expected);
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_there_and_a_method_that_it_does_not_have_are_told_what_there_is() {
+    let running = Site::new().start().await;
+    let answer = running.get("/rankings").await;
+    let error = answer.refused(404);
+    assert_eq!(error["code"], "no_such_path");
+    assert!(
+        error["allowed"].as_str().unwrap().contains("/rank, /ltr/score"),
+        "{error}"
+    );
+    let answer = running.get("/rank").await;
+    assert_eq!(answer.refused(405)["code"], "wrong_method");
+    assert_eq!(answer.header("allow"), "POST");
+    let answer = running.post("/healthz", &json!({})).await;
+    assert_eq!(answer.refused(405)["allowed"], "GET, HEAD");
+    let head = running.send(Method::HEAD, "/healthz", &[], "").await;
+    assert_eq!(head.status, 200);
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use evil::Behaviour;
+use hyper::StatusCode;
 use ltr_host::gateway::Gateway;
+use ltr_host::routes::Front;
 use serde_json::json;
 use servers::Postgres;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ async fn start(site: &Site) -> Running {
     let restoring = Arc::downgrade(&gateway);
     tokio::spawn(async move { Gateway::restore_when_possible(&restoring).await.unwrap() });
     Running {
-        front: gateway.front(),
+        front: Front::whole(&gateway),
         gateway,
         written,
     }

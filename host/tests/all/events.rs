@@ -1,6 +1,6 @@
 //! Events are taken once, all of a call or none.
 
-use axum::http::Method;
+use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use evil::Behaviour;
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use servers::{Authority, Redis};
 use settings::Settings;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::Method;
 use evil::{Behaviour, Fault, When};
+use hyper::Method;
 use ltr_host::listen::Connections;
 use serde_json::{Value, json};
 use settings::Role;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use axum::http::{Method, StatusCode};
 use evil::Behaviour;
+use hyper::{Method, StatusCode};
 use ltr_host::request::MAX_ID_BYTES;
 use serde_json::{Value, json};
 use uuid::Uuid;

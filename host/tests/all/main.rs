@@ -28,11 +28,12 @@ mod trust;
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
 use evil::Behaviour;
-use http_body_util::BodyExt;
-use ltr_host::gateway::{Front, Gateway};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use ltr_host::gateway::Gateway;
+use ltr_host::routes::Front;
 use ranking::features::DEFAULT_FEATURES;
 use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
@@ -134,7 +135,7 @@ impl Site {
         let (gateway, written) = Gateway::open(self.settings.clone()).await.unwrap();
         gateway.restore().await.unwrap();
         Running {
-            front: gateway.front(),
+            front: Front::whole(&gateway),
             gateway,
             written,
         }
@@ -149,19 +150,20 @@ impl Site {
 
 impl Running {
     /// With the token that may do everything.
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let bearer = format!("Bearer {TOKEN}");
         let headers = [headers, &[("authorization", bearer.as_str())]].concat();
         self.send_bare(method, path, &headers, body).await
     }
 
     /// With no headers but these.
-    async fn send_bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn send_bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.front.answer(request.body(body.into()).unwrap()).await;
+        let body = Either::Right(Full::new(body.into()));
+        let response = self.front.answer(None, request.body(body).unwrap()).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer {
@@ -172,7 +174,7 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, &[], Body::empty()).await
+        self.send(Method::GET, path, &[], Bytes::new()).await
     }
 
     async fn post(&self, path: &str, body: &Value) -> Answer {

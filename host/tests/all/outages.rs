@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use evil::Behaviour;
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use servers::Postgres;
 use sqlx::sqlite::SqliteConnection;

@@ -1,9 +1,9 @@
 //! A challenger takes the traffic when the evidence says so, and not before.
 
-use axum::body::Body;
-use axum::http::Method;
+use bytes::Bytes;
 use chrono::{DateTime, Duration, Utc};
 use evil::Behaviour;
+use hyper::Method;
 use ranking::ShadowRow;
 use serde_json::{Value, json};
 use store::{Record, ShadowRecord};
@@ -139,7 +139,7 @@ async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     good_evidence(&running, shown).await;
     for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
         let status = running
-            .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Body::empty())
+            .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Bytes::new())
             .await
             .ok();
         assert_eq!(status["evidence"]["cases"], json!(cases), "at {now}");

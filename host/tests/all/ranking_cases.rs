@@ -1,7 +1,7 @@
 //! What an honest gateway answers.
 
-use axum::http::Method;
 use evil::Behaviour;
+use hyper::Method;
 use serde_json::json;
 
 use crate::{Site, VERSION, case, ids, lawyer, request_id};

@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use axum::http::Method;
 use evil::{Behaviour, Fault, When};
+use hyper::Method;
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::Method;
 use evil::{Behaviour, Fault, When};
+use hyper::Method;
 use ranking::pseudonym;
 use serde_json::json;
 use store::Store;

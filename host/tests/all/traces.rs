@@ -143,7 +143,7 @@ async fn requests_do_not_wait_for_a_collector_that_is_away_or_never_answers() {
         let running = site.start().await;
         for id in 0..6_000 {
             // More than the queue holds; the answer is what matters.
-            running.send(axum::http::Method::GET, "/healthz", &[], "").await;
+            running.send(hyper::Method::GET, "/healthz", &[], "").await;
             if id % 100 == 0 {
                 running.rank(&[], &case(id)).await.ok();
             }

@@ -1,0 +1,34 @@
+//! Answers: each is whole before its first byte is sent.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+pub type Response = hyper::Response<Full<Bytes>>;
+
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// # Panics
+/// For what has no JSON, such as a map whose keys are no texts: nothing that is answered here.
+pub fn json(body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("answers are made of what JSON has");
+    with_type(JSON, body)
+}
+
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let answer = with_type(HeaderValue::from_static("text/plain; charset=utf-8"), body);
+    with_status(status, answer)
+}
+
+pub fn with_type(content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+pub fn with_status(status: StatusCode, mut answer: Response) -> Response {
+    *answer.status_mut() = status;
+    answer
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Incoming};
 use settings::Host;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -13,12 +13,17 @@ use crate::errors::ApiError;
 pub type Body = Either<Incoming, Full<Bytes>>;
 
 /// A body whose reading takes longer than other requests should wait for, in bytes.
-const LARGE: usize = 256 << 10;
+const LARGE: u64 = 256 << 10;
+
+/// Whether a body may be one that keeps a thread busy.
+pub fn may_be_large(body: &impl HttpBody) -> bool {
+    body.size_hint().upper().is_none_or(|bytes| bytes > LARGE)
+}
 
 /// Reads what a body of so many bytes says. While it reads a large one, this thread's other requests are served by
 /// another.
 pub fn reading<T>(bytes: usize, read: impl FnOnce() -> T) -> T {
-    match bytes > LARGE && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+    match bytes as u64 > LARGE && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
         true => tokio::task::block_in_place(read),
         false => read(),
     }

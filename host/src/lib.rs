@@ -27,6 +27,7 @@ pub mod routes;
 pub mod score;
 pub mod serve;
 pub mod telemetry;
+pub mod threads;
 pub mod tls;
 pub mod token;
 pub mod writer;

@@ -1,6 +1,5 @@
 //! Connections: how many there may be, and how slow.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,10 +15,16 @@ use metrics::counter;
 use settings::Host;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio_io_timeout::TimeoutStream;
 
+use crate::answer::Response;
+use crate::body;
+use crate::request::Request;
 use crate::routes::Front;
+use crate::threads::Threads;
 use crate::tls::Tls;
 
 /// How long after an accept that failed (too many open files, as a rule) the next is tried.
@@ -34,6 +39,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What all listeners of a gateway share.
 #[derive(Clone)]
 pub struct Connections {
+    threads: Threads,
+    /// Where requests go that would keep one of `threads` busy.
+    elsewhere: Handle,
     slots: Arc<Semaphore>,
     farewells: Arc<Semaphore>,
     max: usize,
@@ -46,8 +54,12 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub fn new(host: &Host) -> Connections {
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn new(host: &Host, threads: Threads) -> Connections {
         Connections {
+            threads,
+            elsewhere: Handle::current(),
             slots: Arc::new(Semaphore::new(host.max_connections)),
             farewells: Arc::new(Semaphore::new(TURNED_AWAY)),
             max: host.max_connections,
@@ -89,10 +101,17 @@ impl Connections {
         };
         // Answers are small and complete; waiting for more of them gains nothing.
         let _ = stream.set_nodelay(true);
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be handed over"),
+        };
         let (connections, front) = (self.clone(), front.clone());
-        tokio::spawn(async move {
+        self.threads.next().spawn(async move {
             let _slot = slot;
-            let stream = connections.with_write_timeout(stream);
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => connections.with_write_timeout(stream),
+                Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
+            };
             let Some(tls) = &connections.tls else {
                 return connections.converse(stream, peer, front, watcher).await;
             };
@@ -117,8 +136,13 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let front = &front;
-        let service = service_fn(move |request: hyper::Request<Incoming>| async move {
-            Ok::<_, Infallible>(front.answer(Some(peer.ip()), request.map(Either::Left)).await)
+        let service = service_fn(async |request: hyper::Request<Incoming>| {
+            let is_heavy = body::may_be_large(request.body());
+            let request = request.map(Either::Left);
+            match is_heavy {
+                false => Ok(front.answer(Some(peer.ip()), request).await),
+                true => self.answer_elsewhere(front, peer, request).await,
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -129,6 +153,17 @@ impl Connections {
             // A client that went away or was too slow; nothing here is wrong.
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+
+    /// Ends with the connection.
+    async fn answer_elsewhere(&self, front: &Front, peer: SocketAddr, request: Request) -> Result<Response, JoinError> {
+        let front = front.clone();
+        let mut answer = JoinSet::new();
+        answer.spawn_on(
+            async move { front.answer(Some(peer.ip()), request).await },
+            &self.elsewhere,
+        );
+        answer.join_next().await.expect("one was spawned")
     }
 
     fn turn_away(&self, mut stream: TcpStream) {

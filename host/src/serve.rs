@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::gateway::Gateway;
 use crate::listen::Connections;
 use crate::routes::Front;
+use crate::threads::Threads;
 use crate::tls::Tls;
 use crate::{models, observe};
 
@@ -46,7 +47,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let (gateway, written) = Gateway::open(settings).await?;
     let (stop, stopped) = watch::channel(false);
-    let mut servers = listen(&gateway, tls.as_ref(), &stopped).await?;
+    // Held to the end: connections to the database may belong to them.
+    let threads = Threads::start()?;
+    let mut servers = listen(&gateway, &threads, tls.as_ref(), &stopped).await?;
     let restoring = Arc::downgrade(&gateway);
     tokio::spawn(async move {
         if let Err(error) = Gateway::restore_when_possible(&restoring).await {
@@ -91,6 +94,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// they do so without TLS, as the tools at hand can.
 async fn listen(
     gateway: &Arc<Gateway>,
+    threads: &Threads,
     tls: Option<&Arc<Tls>>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinSet<()>> {
@@ -102,7 +106,7 @@ async fn listen(
             .with_context(|| format!("{key}: listening on {address}"))?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);
-        let connections = Connections::new(host).with_tls(tls.cloned());
+        let connections = Connections::new(host, threads.clone()).with_tls(tls.cloned());
         servers.spawn(connections.serve(listener, front, stopped.clone()));
         Ok(url)
     };

@@ -182,12 +182,13 @@ async fn keep(gateway: &Gateway, records: Vec<store::Record>, patience: Duration
     if records.is_empty() {
         return "nothing";
     }
-    let kept = match gateway.writer.hand_over(records) {
-        Ok(receipt) if gateway.settings.database.rank_waits || gateway.writer.is_behind() => {
-            part("commit", receipt.committed_within(patience)).await
-        }
-        Ok(_) => None,
-        Err(full) => Some(Err(full)),
+    let writer = &gateway.writer;
+    let kept = match gateway.settings.database.rank_waits || writer.is_behind() {
+        true => match writer.hand_over(records) {
+            Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
+            Err(full) => Some(Err(full)),
+        },
+        false => writer.leave(records).err().map(Err),
     };
     match kept {
         Some(Ok(_)) => "committed",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use evil::Behaviour;
 use ranking::{Action, ActionKind, Body, Event, ShadowRow};
 use serde_json::json;
@@ -164,6 +164,30 @@ async fn what_the_database_refuses_takes_nothing_else_with_it() {
         kept.push(receipt.unwrap().committed().await.is_ok());
     }
     assert_eq!(kept, [true, false, true]);
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_written_all_the_same_and_before_what_comes_later() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let writer = &running.gateway.writer;
+    let (start, end) = (
+        DateTime::UNIX_EPOCH,
+        DateTime::UNIX_EPOCH + Duration::from_secs(1 << 32),
+    );
+    let known = async || running.gateway.store.events_between(start, end).await.unwrap().len();
+    writer.leave(vec![event(1, 1)]).unwrap();
+    writer.leave(vec![event(2, 1)]).unwrap();
+    writer.hand_over(vec![event(3, 1)]).unwrap().committed().await.unwrap();
+    assert_eq!(known().await, 3);
+    writer.leave(vec![event(4, 1)]).unwrap();
+    for _ in 0..1_000 {
+        if known().await == 4 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it was not written in ten seconds");
 }
 
 #[tokio::test]

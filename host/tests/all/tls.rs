@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ltr_host::listen::Connections;
+use ltr_host::threads::Threads;
 use ltr_host::tls::Tls;
 use servers::{Authority, Identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,7 @@ impl Secured {
         let port = listener.local_addr().unwrap().port();
         let front = site.start().await.front;
         let (stop, stopped) = watch::channel(false);
-        let connections = Connections::new(&site.settings.host).with_tls(Some(tls.clone()));
+        let connections = Connections::new(&site.settings.host, Threads::start().unwrap()).with_tls(Some(tls.clone()));
         tokio::spawn(connections.serve(listener, front, stopped));
         Secured {
             _site: site,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use ranking::events::{Body, Event};
 use serde_json::Value;
+use sqlx::sqlite::SqliteQueryResult;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -17,7 +18,7 @@ use crate::{Record, StoreError};
 static INSERT: Insert = Insert::new(
     "match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload)",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT DO NOTHING RETURNING event_id",
+    " ON CONFLICT DO NOTHING",
 );
 
 /// Inserts the events among `records`, and gives the ids of those that were not there.
@@ -29,7 +30,7 @@ pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Re
     let events: Vec<&Event> = events.collect();
     let mut stored = HashSet::with_capacity(events.len());
     for (statement, events) in INSERT.statements(&events) {
-        let bound = events.iter().fold(sqlx::query_scalar(statement), |bound, event| {
+        let bound = events.iter().fold(sqlx::query(statement), |bound, event| {
             let (lawyer_id, rank_pos, request_id) = match &event.body {
                 Body::Impression(impression) => (None, None, Some(impression.request_id.hyphenated())),
                 Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
@@ -45,10 +46,26 @@ pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Re
                 .bind(request_id)
                 .bind(serde_json::to_string(event).expect("an event has texts and finite numbers alone"))
         });
-        let new: Vec<Hyphenated> = bound.fetch_all(&mut *connection).await?;
-        stored.extend(new.into_iter().map(Uuid::from));
+        let done = bound.execute(&mut *connection).await?;
+        match done.rows_affected() == events.len() as u64 {
+            true => stored.extend(events.iter().map(|event| event.event_id)),
+            false => stored.extend(inserted(connection, &done).await?),
+        }
     }
     Ok(stored)
+}
+
+/// The ids of the events that the last statement inserted: nobody else writes, so that they are the last ones. Each row
+/// that a statement returns is a message between two threads, which is why none does unless it must.
+async fn inserted(connection: &mut SqliteConnection, done: &SqliteQueryResult) -> Result<Vec<Uuid>, StoreError> {
+    let ids: Vec<Hyphenated> =
+        sqlx::query_scalar("SELECT event_id FROM match_events WHERE rowid > ? - ? AND rowid <= ?")
+            .bind(done.last_insert_rowid())
+            .bind(done.rows_affected() as i64)
+            .bind(done.last_insert_rowid())
+            .fetch_all(connection)
+            .await?;
+    Ok(ids.into_iter().map(Uuid::from).collect())
 }
 
 pub async fn shown(readers: &SqlitePool, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {

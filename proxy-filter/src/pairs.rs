@@ -12,8 +12,8 @@ impl HeaderPairs {
         HeaderPairs(bytes)
     }
 
-    /// The first value of this name, which is what Envoy gives for it, too. Most headers are passed over by the length of
-    /// their names alone: this is done for every name that is asked for, of every request.
+    /// The first value of this name, which is what Envoy gives for it, too. Most headers are passed over by the length
+    /// of their names alone: this is done for every name that is asked for, of every request.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let (count, rest) = self.0.split_first_chunk()?;
         let (lengths, texts) = rest.split_at_checked(length(count)?.checked_mul(8)?)?;

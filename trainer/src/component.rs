@@ -68,8 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 /// Writes the Envoy filter that only marks, for sidecars without scores and copies.
 ///
-/// It has no model and does not change with one. Envoy calls it for the heads of requests alone, which costs less than
-/// what edge-filter.wasm, called for every part of a body, takes to mark.
+/// It has no model and does not change with one. Envoy does not call it for the parts of a body, as it calls
+/// edge-filter.wasm, so that marking costs less.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  ltr-trainer edge-mark -o edge-mark.wasm")]
 pub struct MarkArgs {

@@ -23,8 +23,8 @@ fn edge_mark() -> TempDir {
     folder
 }
 
-/// Sends requests with bodies of many parts and a mark of a stranger, on the listeners in turn; for each listener, which
-/// of them went on with a mark.
+/// Sends requests with bodies of many parts and a mark of a stranger, on the listeners in turn; for each listener,
+/// which of them went on with a mark.
 async fn marked(envoy: &Envoy, origin: &Origin, listeners: &[&str]) -> Vec<Vec<bool>> {
     let mut connections = Vec::new();
     for listener in listeners {

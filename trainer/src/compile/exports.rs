@@ -6,8 +6,8 @@ use wasmparser::{BinaryReader, ExportSectionReader, ExternalKind};
 use super::{CompileError, damaged, sections};
 
 /// The callbacks that every filter answers, and what Envoy needs to call any. The SDK exports all that there are, and
-/// Envoy calls what is exported: for each request that would be seven calls that do nothing, and one for every part of a
-/// body or an answer.
+/// Envoy calls what is exported: for each request that would be seven calls that do nothing, and one for every part of
+/// an answer.
 const HEADS: &[&str] = &[
     "memory",
     "_initialize",

@@ -159,6 +159,20 @@ impl Config {
         self.score.is_some()
     }
 
+    /// What a filter can do that sees the heads of requests, and not their bodies.
+    ///
+    /// # Errors
+    /// A route with another mode than `mark`.
+    pub fn only_marks(self) -> Result<Config, ConfigError> {
+        match self.routes.iter().position(|route| route.mirror || route.score) {
+            None => Ok(self),
+            Some(at) => {
+                let allowed = "mark alone, because edge-mark.wasm sees no bodies; edge-filter.wasm has all modes";
+                Err(value(format!("routes[{at}].modes"), "more than mark", allowed))
+            }
+        }
+    }
+
     /// What a route needs has to be there.
     fn check_modes(&self) -> Result<(), ConfigError> {
         let absent =

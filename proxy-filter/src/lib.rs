@@ -25,6 +25,7 @@
 mod config;
 mod exchange;
 mod mirror;
+mod pairs;
 mod proxy;
 mod route;
 mod sampling;
@@ -35,5 +36,6 @@ mod trust;
 
 pub use config::{Config, ConfigError};
 pub use exchange::{Exchange, Filter};
+pub use pairs::HeaderPairs;
 pub use proxy::{Call, Counter, Gauge, Next, Proxy};
 pub use score::Model;

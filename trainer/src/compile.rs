@@ -72,7 +72,16 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
 /// # Errors
 /// As [`compile`].
 pub fn edge_filter(request: &Request) -> Result<Vec<u8>, CompileError> {
-    exports::keep_called(&splice(EDGE_FILTER, &bundle(request)?)?)
+    exports::whole(&splice(EDGE_FILTER, &bundle(request)?)?)
+}
+
+/// The Envoy filter for those who only mark: without a model, and without the callbacks that Envoy would have to make
+/// for each part of a body. It refuses other modes.
+///
+/// # Errors
+/// None that a test would not have found.
+pub fn edge_mark() -> Result<Vec<u8>, CompileError> {
+    exports::without_bodies(EDGE_FILTER)
 }
 
 fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {

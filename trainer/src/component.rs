@@ -1,11 +1,12 @@
-//! `ltr-trainer compile`: any LightGBM text model as a component, and as an Envoy filter.
+//! `ltr-trainer compile`: any LightGBM text model as a component, and as an Envoy filter. `ltr-trainer edge-mark`: the
+//! filter that needs none.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Parser;
 
-use crate::compile::{self, CompileError};
+use crate::compile;
 use crate::feature_map::FeatureMap;
 use crate::files;
 use crate::outcome::Outcome;
@@ -57,15 +58,36 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         model_version: &args.model_version,
         training_window: None,
     };
-    write(&args.output, compile::compile(&request), &args.model)?;
+    let compiling = || format!("compiling {}", args.model.display());
+    write(&args.output, compile::compile(&request).with_context(compiling)?)?;
     if let Some(path) = &args.edge_filter {
-        write(path, compile::edge_filter(&request), &args.model)?;
+        write(path, compile::edge_filter(&request).with_context(compiling)?)?;
     }
     Ok(Outcome::Done)
 }
 
-fn write(path: &Path, module: Result<Vec<u8>, CompileError>, model: &Path) -> anyhow::Result<()> {
-    let module = module.with_context(|| format!("compiling {}", model.display()))?;
+/// Writes the Envoy filter that only marks, for sidecars without scores and copies.
+///
+/// It has no model and does not change with one. Envoy does not call it for the parts of a body, as it calls
+/// edge-filter.wasm, so that marking costs less.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  ltr-trainer edge-mark -o edge-mark.wasm")]
+pub struct MarkArgs {
+    /// Where the filter goes
+    #[arg(short, long, value_name = "WASM")]
+    pub output: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn edge_mark(args: &MarkArgs) -> anyhow::Result<Outcome> {
+    write(&args.output, compile::edge_mark()?)?;
+    Ok(Outcome::Done)
+}
+
+fn write(path: &Path, module: Vec<u8>) -> anyhow::Result<()> {
     files::write(path, &module)?;
     println!("{}: {} bytes", path.display(), module.len());
     Ok(())

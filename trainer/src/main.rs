@@ -45,6 +45,7 @@ enum Command {
     Publish(publish::Args),
     TrainDaily(nightly::Args),
     Compile(component::Args),
+    EdgeMark(component::MarkArgs),
     Keygen(keygen::Args),
 }
 
@@ -88,6 +89,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Publish(args) => publish::run(&args, &settings).await,
         Command::TrainDaily(args) => nightly::run(&args, &settings).await,
         Command::Compile(args) => component::run(&args),
+        Command::EdgeMark(args) => component::edge_mark(&args),
         Command::Keygen(args) => keygen::run(&args, &settings),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -38,10 +38,10 @@ pub enum Edge {
 
 impl Edge {
     /// Starts one, with a worker a processor.
-    pub fn start(self, program: &Path, dir: &Path, filter: &Path, behind: &Behind) -> Result<Site> {
+    pub fn start(self, program: &Path, dir: &Path, filters: &Filters, behind: &Behind) -> Result<Site> {
         let address = free_address()?;
         let path = dir.join("envoy.json");
-        fs::write(&path, self.configuration(address, filter, behind).to_string())?;
+        fs::write(&path, self.configuration(address, filters, behind).to_string())?;
         let mut command = Command::new(std::path::absolute(program)?);
         command
             .arg("--config-path")
@@ -52,14 +52,14 @@ impl Edge {
         site.with_context(|| format!("{}: `make setup-servers` installs Envoy", program.display()))
     }
 
-    fn configuration(self, address: SocketAddr, filter: &Path, behind: &Behind) -> Value {
+    fn configuration(self, address: SocketAddr, filters: &Filters, behind: &Behind) -> Value {
         let router = typed("envoy.filters.http.router", "filters.http.router.v3.Router", json!({}));
-        let filters: Vec<Value> = self.filter(filter).into_iter().chain([router]).collect();
+        let chain: Vec<Value> = self.filter(filters).into_iter().chain([router]).collect();
         let manager = typed(
             "envoy.filters.network.http_connection_manager",
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             json!({
-                "stat_prefix": "edge", "http_filters": filters, "use_remote_address": true,
+                "stat_prefix": "edge", "http_filters": chain, "use_remote_address": true,
                 "route_config": { "virtual_hosts": [{
                     "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": self.route() }],
                 }] },
@@ -92,8 +92,8 @@ impl Edge {
         }
     }
 
-    /// The filter with a model and, in its configuration, one mode.
-    fn filter(self, file: &Path) -> Option<Value> {
+    /// The filter with, in its configuration, one mode.
+    fn filter(self, filters: &Filters) -> Option<Value> {
         let route = |path: &str, mode: &str| json!([{ "path_prefix": path, "method": "POST", "modes": [mode] }]);
         let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10 });
         let own = match self {
@@ -115,6 +115,10 @@ impl Edge {
                 },
             }),
         };
+        let file = match self {
+            Edge::Mark => &filters.mark,
+            _ => &filters.whole,
+        };
         let plugin = json!({ "config": {
             "name": "ltr", "root_id": "ltr", "failure_policy": "FAIL_OPEN", "allow_on_headers_stop_iteration": true,
             "vm_config": {
@@ -126,14 +130,31 @@ impl Edge {
     }
 }
 
-/// The filter with this model.
-pub fn filter(text: &str) -> Result<Vec<u8>> {
-    Ok(compile::edge_filter(&compile::Request {
-        model: text.as_bytes(),
-        feature_map: None,
-        model_version: "benchmark",
-        training_window: None,
-    })?)
+/// The filters as they are published.
+pub struct Filters {
+    /// With a model.
+    whole: PathBuf,
+    /// For those who only mark.
+    mark: PathBuf,
+}
+
+impl Filters {
+    /// Writes both; `text` is the model.
+    pub fn write(dir: &Path, text: &str) -> Result<Filters> {
+        let filters = Filters {
+            whole: dir.join("edge-filter.wasm"),
+            mark: dir.join("edge-mark.wasm"),
+        };
+        let whole = compile::edge_filter(&compile::Request {
+            model: text.as_bytes(),
+            feature_map: None,
+            model_version: "benchmark",
+            training_window: None,
+        })?;
+        fs::write(&filters.whole, whole)?;
+        fs::write(&filters.mark, compile::edge_mark()?)?;
+        Ok(filters)
+    }
 }
 
 fn cluster(name: &str, server: SocketAddr) -> Value {

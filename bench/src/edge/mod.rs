@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
-use envoys::{Behind, Edge};
+use envoys::{Behind, Edge, Filters};
 
 use crate::gateway::load::{self, Load, Target, WARM_UP_SECONDS};
 use crate::gateway::report::{Measured, Report};
@@ -71,15 +71,14 @@ impl EdgeArgs {
             Ok(folder)
         };
         let (app, shadow) = (answerer::start(&folder("app")?)?, answerer::start(&folder("shadow")?)?);
-        let filter = work.path().join("edge-filter.wasm");
-        fs::write(&filter, envoys::filter(&text)?)?;
+        let filters = Filters::write(work.path(), &text)?;
         let behind = Behind {
             app: app.address,
             shadow: shadow.address,
             gateway: gateway.address,
         };
         let start = |name: &'static str, edge: Edge| -> Result<Subject> {
-            let site = edge.start(&self.envoy, &folder(name)?, &filter, &behind)?;
+            let site = edge.start(&self.envoy, &folder(name)?, &filters, &behind)?;
             Ok(Subject { name, site })
         };
         let bench = Bench {

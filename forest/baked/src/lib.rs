@@ -50,10 +50,19 @@ pub fn model() -> &'static Result<Baked, String> {
     })
 }
 
-fn bundle_bytes() -> Result<&'static [u8], String> {
+/// Whether something was baked in at all.
+pub fn is_there() -> bool {
+    slot().length != 0
+}
+
+fn slot() -> Slot {
     // SAFETY: SLOT is a valid, aligned static. Read as volatile because the compiler knows its initial value,
     // but not that it is patched in the finished module.
-    let Slot { address, length, .. } = unsafe { std::ptr::read_volatile(&raw const SLOT) };
+    unsafe { std::ptr::read_volatile(&raw const SLOT) }
+}
+
+fn bundle_bytes() -> Result<&'static [u8], String> {
+    let Slot { address, length, .. } = slot();
     if length == 0 {
         return Err("no model was baked into this module".into());
     }

@@ -1,9 +1,10 @@
 //! Envoy behind the [`Proxy`] that the filter knows.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::ptr::null_mut;
 use std::time::Duration;
 
-use proxy_filter::{Call, Counter, Gauge, Proxy};
+use proxy_filter::{Call, Counter, Gauge, HeaderPairs, Proxy};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
@@ -11,20 +12,29 @@ use proxy_wasm::types::{BufferType, MapType, MetricType};
 const TICK: Duration = Duration::from_millis(1);
 
 /// Envoy, in the middle of a callback. That a call of it fails is never a reason to fail: what is missing is absent.
-pub struct Envoy;
+#[derive(Default)]
+pub struct Envoy {
+    /// All of them at the first that is asked for: that takes Envoy less than two by their names. They are those of one
+    /// callback, and are asked for anew when one was changed.
+    headers: RefCell<Option<HeaderPairs>>,
+}
 
 impl Proxy for Envoy {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
-        hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name)
-            .ok()
-            .flatten()
+        let mut headers = self.headers.borrow_mut();
+        headers
+            .get_or_insert_with(request_headers)
+            .get(name)
+            .map(<[u8]>::to_vec)
     }
 
     fn set_header(&self, name: &str, value: &str) {
+        self.headers.take();
         let _ = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
     }
 
     fn remove_header(&self, name: &str) {
+        self.headers.take();
         let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
     }
 
@@ -58,6 +68,25 @@ impl Proxy for Envoy {
     fn gauge(&self, gauge: Gauge, by: i64) {
         move_metric(|metrics| metrics.gauges.get(gauge as usize), by);
     }
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    /// Zero: Envoy has written where the headers are, and their length.
+    fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
+}
+
+/// None, where Envoy has none.
+fn request_headers() -> HeaderPairs {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: Envoy writes to the two places and nowhere else.
+    let status = unsafe { proxy_get_header_map_pairs(MapType::HttpRequestHeaders, &mut data, &mut size) };
+    if status != 0 || data.is_null() {
+        return HeaderPairs::default();
+    }
+    // SAFETY: Envoy has got `data` from `proxy_on_memory_allocate`, which gives away a boxed slice of just this size,
+    // has filled all of it, and does not use it again.
+    HeaderPairs::new(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
 /// The status of the answer to a call.

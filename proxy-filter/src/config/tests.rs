@@ -53,6 +53,28 @@ fn a_whole_configuration_is_read_as_it_is_written() {
 }
 
 #[test]
+fn a_filter_without_bodies_takes_routes_that_mark_and_no_others() {
+    let mut json = whole();
+    for (modes, expected) in [
+        (json!(["mark"]), None),
+        (
+            json!(["mark", "mirror"]),
+            Some("routes[1].modes is more than mark; allowed: mark alone"),
+        ),
+        (
+            json!(["score"]),
+            Some("routes[1].modes is more than mark; allowed: mark alone"),
+        ),
+    ] {
+        json["routes"][0]["modes"] = json!(["mark"]);
+        json["routes"][1]["modes"] = modes;
+        let refused = read(&json).unwrap().only_marks().err().map(|error| error.to_string());
+        assert_eq!(refused.is_some(), expected.is_some());
+        assert!(refused.unwrap_or_default().starts_with(expected.unwrap_or_default()));
+    }
+}
+
+#[test]
 fn the_salt_is_not_shown_by_debug() {
     assert!(!format!("{:?}", read(&whole()).unwrap()).contains(SALT));
 }

@@ -9,6 +9,7 @@ mod copies;
 #[path = "../gateway/harness.rs"]
 mod gateway;
 mod losing;
+mod marking;
 mod model;
 mod origin;
 mod pressure;

@@ -90,6 +90,27 @@ async fn a_trusted_copy_is_not_copied_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_off_a_request_is_not_in_its_copy_either() {
+    let origin = Origin::start().await;
+    let mut own = mirror_all();
+    own["mirror"]["headers"] = json!(["x-shadow-ltr", "x-team"]);
+    let envoy = edge(&origin, &own);
+    let id = Uuid::new_v4().to_string();
+    let headers: [(&str, &[u8]); 3] = [INTERNAL[0], ("x-team", b"a"), ("x-request-id", id.as_bytes())];
+    let answer = client::send(envoy.listener("edge"), Protocol::Http1, get("/a", &headers)).await;
+    assert_eq!(answer.status, 200);
+    settled(&envoy).await;
+    let seen = origin.take();
+    assert_eq!(seen.len(), 2, "the request and its copy");
+    for seen in seen {
+        assert_eq!(
+            (seen.header("x-shadow-ltr"), seen.header("x-team")),
+            (None, Some(&b"a"[..]))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn by_a_header_all_of_a_users_requests_are_chosen_or_none() {
     let origin = Origin::start().await;
     let mut own = mark(0.5);

@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::telemetry::scrub;
 
@@ -18,8 +19,8 @@ const QUEUE: usize = 8_192;
 const BEHIND: usize = 256;
 /// Requests that share a transaction.
 const BATCH: usize = 512;
-/// How long records that nobody waits for are held back for others to share their transaction. Each takes the disk and
-/// four switches of threads; so much is lost more, of what was not acknowledged, if the machine fails.
+/// From one transaction to the next, unless somebody waits for it: the disk and four switches of threads are for many
+/// records then. So much more is lost, of what was not acknowledged, if the machine fails.
 const GATHERING: Duration = Duration::from_millis(5);
 
 /// Why something was not kept.
@@ -201,6 +202,7 @@ struct Keeper {
 impl Keeper {
     async fn run(self, mut queue: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH);
+        let mut last = Instant::now();
         let mut replaying = self.replaying_after(Duration::ZERO);
         loop {
             tokio::select! {
@@ -208,7 +210,8 @@ impl Keeper {
                     if received == 0 {
                         break;
                     }
-                    self.gather(&mut jobs, &mut queue).await;
+                    self.gather(&mut jobs, &mut queue, last + GATHERING).await;
+                    last = Instant::now();
                     self.keep_all(&mut jobs, replaying.is_some()).await;
                     if replaying.is_none() {
                         replaying = self.replaying_after(Replayed::Away.pause());
@@ -231,13 +234,13 @@ impl Keeper {
         }
     }
 
-    /// Lets more jobs come, unless somebody waits for one of those that are there.
-    async fn gather(&self, jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>) {
+    /// Lets more jobs come until then, unless somebody waits for one of those that are there.
+    async fn gather(&self, jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>, until: Instant) {
         if jobs.iter().any(|job| job.is_awaited) {
             return;
         }
         // From here on until the next batch, whoever waits says so.
-        let _ = tokio::time::timeout(GATHERING, self.hurry.notified()).await;
+        let _ = tokio::time::timeout_at(until, self.hurry.notified()).await;
         while jobs.len() < BATCH
             && let Ok(job) = queue.try_recv()
         {

@@ -32,6 +32,13 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Further attempts at what another program is in the way of, where SQLite itself does not wait.
+const ATTEMPTS: u32 = 3;
+/// Before each of them.
+const PAUSE: Duration = Duration::from_millis(50);
+/// SQLite's code for a file that another program has locked.
+const BUSY: &str = "5";
+
 pub(crate) struct Sqlite {
     /// One connection: SQLite has one writer at a time, so more of them would only wait for each other.
     writer: SqlitePool,
@@ -61,11 +68,7 @@ impl Sqlite {
             place: path.to_owned(),
             source,
         };
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(for_writing(options.clone()))
-            .await
-            .map_err(opened)?;
+        let writer = writer(for_writing(options.clone())).await.map_err(opened)?;
         migrate(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(limits.max_connections.saturating_sub(1).max(1))
@@ -145,6 +148,21 @@ fn for_writing(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options.pragma("cache_size", "-8192")
 }
 
+/// Of two programs that make a new file a WAL at once, SQLite refuses one instead of letting it wait.
+async fn writer(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let mut attempts = 0;
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        match pool.connect_with(options.clone()).await {
+            Err(sqlx::Error::Database(error)) if attempts < ATTEMPTS && error.code().as_deref() == Some(BUSY) => {
+                attempts += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
     let migrator = crate::migrator(MIGRATIONS);
     // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
@@ -153,10 +171,10 @@ async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
     loop {
         match migrator.run(writer).await {
             Ok(()) => return Ok(()),
-            Err(error) if attempts == 3 => return Err(StoreError::Migrate(error)),
+            Err(error) if attempts == ATTEMPTS => return Err(StoreError::Migrate(error)),
             Err(_) => {
                 attempts += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

@@ -8,6 +8,7 @@ SHELL := /bin/bash
 # cargo resolves a relative target directory against the place it is called from; so do we.
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN        := $(TARGET_DIR)/release
+DIST       := $(TARGET_DIR)/dist
 TOOLS      := .tools
 PIP        := $(TOOLS)/bin/pip install --quiet --disable-pip-version-check
 
@@ -42,7 +43,7 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench build demo test fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench build dist demo test fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +117,9 @@ $(TOOLS)/.bench: $(TOOLS)/.servers | postgresql nginx
 build: setup ## Compile the programs and the tests
 	cargo build --release --locked --workspace --exclude plugin-scorer --all-targets
 
+dist: setup ## Compile the gateway as it should serve: linked as one program, a tenth faster, in ten minutes more
+	cargo build --profile dist --locked --workspace --exclude plugin-scorer --bin ltr-host
+
 demo: build ## Run the whole story on embedded defaults; DEMO_EXIT=1 ends it, else it keeps serving
 	BIN=$(BIN) scripts/demo.sh
 
@@ -144,11 +148,11 @@ bench: bench-scorer bench-gateway bench-edge ## The benchmarks, one after the ot
 bench-scorer: build setup-bench ## Measure the scorer beside what one would use instead; writes target/bench/scorer.json
 	$(BIN)/ltr-bench --peers all $(if $(LAMBDARANK),--lambdarank '$(LAMBDARANK)') $(ARGS)
 
-bench-gateway: build setup-bench ## Measure the gateway beside FastAPI with LightGBM, and nginx; writes target/bench/gateway.json
-	$(BIN)/ltr-bench gateway $(ARGS)
+bench-gateway: build dist setup-bench ## Measure the gateway beside FastAPI with LightGBM, and nginx; writes target/bench/gateway.json
+	$(BIN)/ltr-bench gateway --gateway $(DIST)/ltr-host $(ARGS)
 
-bench-edge: build setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
-	$(BIN)/ltr-bench edge $(ARGS)
+bench-edge: build dist setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
+	$(BIN)/ltr-bench edge --gateway $(DIST)/ltr-host $(ARGS)
 
 etl: build ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)

@@ -36,6 +36,9 @@ pub struct EdgeArgs {
     /// Envoy (`make setup-servers`)
     #[arg(long, default_value = ".tools/bin/envoy", value_name = "PATH")]
     envoy: PathBuf,
+    /// The gateway's program, instead of the one beside this program
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
     /// Where the JSON report goes
     #[arg(long, default_value = "target/bench/edge.json")]
     output: PathBuf,
@@ -63,7 +66,7 @@ impl EdgeArgs {
         let home = work.path().join("home");
         fs::create_dir(&home)?;
         let (component, _) = crate::costs::component("benchmark", &text)?;
-        let home = Home::new(home, &component, &features)?;
+        let home = Home::new(home, self.gateway.as_deref(), &component, &features)?;
         let gateway = home.gateway(0.0)?;
         let folder = |name: &str| -> Result<PathBuf> {
             let folder = work.path().join(name);

@@ -40,6 +40,9 @@ pub struct GatewayArgs {
     /// What is measured
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
     parts: Vec<Part>,
+    /// The gateway's program, instead of the one beside this program
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
     /// Where the JSON report goes
     #[arg(long, default_value = "target/bench/gateway.json")]
     output: PathBuf,
@@ -132,7 +135,7 @@ impl<'a> Bench<'a> {
         let bench = Bench {
             args,
             work,
-            home: Home::new(home, &component, &features)?,
+            home: Home::new(home, args.gateway.as_deref(), &component, &features)?,
             text,
             model,
             features,

@@ -133,7 +133,7 @@ pub fn free_address() -> Result<SocketAddr> {
 /// A directory with a published model, that gateways start in.
 pub struct Home {
     dir: PathBuf,
-    programs: PathBuf,
+    program: PathBuf,
     key: SigningKey,
     /// What callers show, and the entry that lets them in.
     pub token: String,
@@ -141,17 +141,20 @@ pub struct Home {
 }
 
 impl Home {
-    /// Publishes `component`, which has these features, as the only model.
-    pub fn new(dir: PathBuf, component: &[u8], features: &[String]) -> Result<Home> {
+    /// Publishes `component`, which has these features, as the only model. `program` is the gateway's, which lies beside
+    /// this one unless it is said.
+    pub fn new(dir: PathBuf, program: Option<&Path>, component: &[u8], features: &[String]) -> Result<Home> {
         let key: SigningKey = keys::generate_key()?;
         keys::write_verifying_key(&dir.join("var/keys/trusted/benchmark.pub"), &key.verifying_key())?;
-        let programs = std::env::current_exe()?;
-        let programs = programs.parent().context("a program lies in a directory")?.to_owned();
-        let made = Command::new(programs.join("ltr-host"))
+        let program = match program {
+            Some(program) => std::path::absolute(program)?,
+            None => std::env::current_exe()?.with_file_name("ltr-host"),
+        };
+        let made = Command::new(&program)
             .args(["token", "benchmark"])
             .args(["--role", "rank", "--role", "admin", "--role", "ingest"])
             .output()
-            .context("ltr-host is missing: `make build` makes it")?;
+            .with_context(|| format!("{} is missing: `make dist` makes it", program.display()))?;
         let made = String::from_utf8(made.stdout)?;
         let (token, entry) = made
             .trim_end()
@@ -159,7 +162,7 @@ impl Home {
             .context("`ltr-host token` gave no entry")?;
         let home = Home {
             dir,
-            programs,
+            program,
             key,
             token: token.to_owned(),
             entry: entry.to_owned(),
@@ -199,7 +202,7 @@ impl Home {
     /// A gateway with these settings, as environment variables.
     pub fn start(&self, settings: &[(&str, String)]) -> Result<Site> {
         let address = free_address()?;
-        let mut command = self.program("ltr-host");
+        let mut command = self.program();
         command
             .arg("serve")
             .env("LTR_HOST__LISTEN", address.to_string())
@@ -211,7 +214,7 @@ impl Home {
     /// A gateway whose model ranks every request, and so many of them in shadow, too.
     pub fn gateway(&self, shadow: f64) -> Result<Site> {
         let site = self.start(&[("LTR_SHADOW__FRACTION", shadow.to_string())])?;
-        let mut weight = self.program("ltr-host");
+        let mut weight = self.program();
         weight.args(["rollout", "weight", "100", "--url", &site.url("")]);
         let output = weight.output()?;
         ensure!(
@@ -222,8 +225,8 @@ impl Home {
         Ok(site)
     }
 
-    fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(name));
+    fn program(&self) -> Command {
+        let mut command = Command::new(&self.program);
         command.current_dir(&self.dir).env("LTR_CLIENT__TOKEN", &self.token);
         command
     }
@@ -233,25 +236,9 @@ impl Home {
 pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> Result<Site> {
     fs::write(dir.join("service.py"), SERVICE)?;
     let address = free_address()?;
-    let workers = thread::available_parallelism()?.to_string();
     let mut command = Command::new(std::path::absolute(python)?);
     command
-        .args([
-            "-m",
-            "uvicorn",
-            "service:app",
-            "--log-level",
-            "warning",
-            "--no-access-log",
-        ])
-        .args([
-            "--host",
-            "127.0.0.1",
-            "--port",
-            &address.port().to_string(),
-            "--workers",
-            &workers,
-        ])
+        .args(["service.py", &address.port().to_string()])
         .env("MODEL", std::path::absolute(model)?)
         .env("FEATURES", serde_json::to_string(features)?)
         .current_dir(dir);

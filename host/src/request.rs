@@ -24,7 +24,7 @@ pub const MAX_ID_BYTES: usize = 128;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The caller's, where it is acceptable, else a fresh UUID. A copy is called as its original.
+    /// The caller's, where it is acceptable, else a fresh UUID, in the order of time. A copy is called as its original.
     pub fn of(headers: &HeaderMap) -> RequestId {
         let acceptable = |id: &&HeaderValue| {
             (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -33,7 +33,7 @@ impl RequestId {
         match given.filter(acceptable) {
             Some(given) => RequestId(given.clone()),
             None => {
-                let fresh = Uuid::new_v4().hyphenated().to_string();
+                let fresh = Uuid::now_v7().hyphenated().to_string();
                 RequestId(HeaderValue::try_from(fresh).expect("a UUID is visible ASCII"))
             }
         }

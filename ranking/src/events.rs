@@ -116,6 +116,16 @@ pub struct EventError {
     pub allowed: String,
 }
 
+/// The id of the impression that a request leaves. It follows from the request's, so that a retry is the same event, and
+/// begins as that does: where ids are in the order of time (version 7), so are these, and a database writes them side by
+/// side instead of all over an index. Version 8 of RFC 9562.
+pub fn impression_id(request_id: Uuid) -> Uuid {
+    const TIME: usize = 6;
+    let mut bytes = Uuid::new_v5(&request_id, b"impression").into_bytes();
+    bytes[..TIME].copy_from_slice(&request_id.as_bytes()[..TIME]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 impl Event {
     /// Reads one event as the design's events table has it.
     ///

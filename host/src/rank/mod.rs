@@ -56,7 +56,7 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let read = || request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host);
     let request = body::reading(bytes.len(), read)?;
     // The caller's where it is a UUID, so that a retry is recognised.
-    let request_id = id.uuid().unwrap_or_else(Uuid::new_v4);
+    let request_id = id.uuid().unwrap_or_else(Uuid::now_v7);
 
     let legacy = rank_legacy(
         &request.candidates,

@@ -1,6 +1,7 @@
 //! What a ranking leaves behind: the impression that training reads, and the comparison that the verdict reads.
 
 use chrono::{DateTime, Utc};
+use ranking::events::impression_id;
 use ranking::{Body, Event, Impression, Ranked, ShadowRow, Source, unrewritten};
 use store::{Record, ShadowRecord};
 use uuid::Uuid;
@@ -47,7 +48,7 @@ pub(super) fn impression(
         last_offered_at: Some(candidates().map(|c| c.last_offered_at).collect()),
     };
     Record::Event(Event {
-        event_id: Uuid::new_v5(&request_id, b"impression"),
+        event_id: impression_id(request_id),
         ts_utc: now,
         case_id: request.case_id,
         user_id: request.user_id,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use evil::Behaviour;
 use hyper::StatusCode;
+use ranking::events::impression_id;
 use serde_json::{Value, json};
 use servers::Postgres;
 use sqlx::sqlite::SqliteConnection;
@@ -129,7 +130,7 @@ async fn a_restart_of_the_database_under_load_loses_and_doubles_nothing() {
     }
     recovered(&running).await;
     let mut kept = kept(&running.gateway.store).await;
-    kept.retain(|id| *id != Uuid::new_v5(&request_id(1).parse().unwrap(), b"impression"));
+    kept.retain(|id| *id != impression_id(request_id(1).parse().unwrap()));
     assert_eq!(kept, sent);
 }
 

@@ -27,6 +27,18 @@ fn refusal(mut event: Value, field: &str, value: Value) -> EventError {
     Event::from_json(&event, &schema()).unwrap_err()
 }
 
+proptest! {
+    #[test]
+    fn an_impression_is_the_same_event_for_the_same_request_only_and_comes_when_it_came(a: u128, b: u128) {
+        let (earlier, later) = (Uuid::from_u128(a.min(b)), Uuid::from_u128(a.max(b)));
+        prop_assert_eq!(impression_id(earlier), impression_id(earlier));
+        prop_assert_eq!(impression_id(earlier) == impression_id(later), earlier == later);
+        prop_assert_eq!(impression_id(later).get_version_num(), 8);
+        let time = |id: Uuid| id.as_u128() >> 80;
+        prop_assert_eq!(time(impression_id(earlier)), time(earlier));
+    }
+}
+
 #[test]
 fn an_event_survives_json() {
     for value in [action(), impression()] {

@@ -142,7 +142,7 @@ impl Backend for Sqlite {
     }
 }
 
-/// The ids of events are random, so that each insert meets another page of their index: they are read again and
+/// Ids that callers chose are random, so that each insert meets another page of their index: pages are read again and
 /// again unless the cache (KiB) holds them, and go from the log to the file less often if the log may grow (pages).
 /// A new file has larger pages (bytes): an impression of five lawyers is more than half of one of 4 KiB, so that each
 /// would fill one alone.

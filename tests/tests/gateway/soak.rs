@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use evil::Behaviour;
-use ranking::events::Body;
+use ranking::events::{Body, impression_id};
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 use servers::{Postgres, Redis};
@@ -55,7 +55,7 @@ fn client(client: &Client, number: usize, stop: &Arc<AtomicBool>) -> JoinHandle<
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(["committed", "queued"].contains(&&*answer.logged), "{answer:?}");
             told.rankings += 1;
-            told.kept.insert(Uuid::new_v5(&request_id, b"impression"));
+            told.kept.insert(impression_id(request_id));
             if at % CLICKS == 0 {
                 let shown = &answer.body["ranking"][0]["lawyer_id"];
                 send(&client, &click(Uuid::new_v4(), &case, shown, 1), &mut told).await;

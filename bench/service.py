@@ -53,7 +53,7 @@ def serve(port):
 
 
 def start(port):
-    """A process that serves."""
+    """A process that serves, beside this one."""
     child = os.fork()
     if child == 0:
         serve(port)
@@ -62,7 +62,13 @@ def start(port):
 
 
 if __name__ == "__main__":
-    workers = [start(int(sys.argv[1])) for _ in os.sched_getaffinity(0)]
-    signal.signal(signal.SIGTERM, lambda *_: [os.kill(worker, signal.SIGTERM) for worker in workers])
-    for worker in workers:
-        os.waitpid(worker, 0)
+    port = int(sys.argv[1])
+    others = [start(port) for _ in list(os.sched_getaffinity(0))[1:]]
+    # uvicorn raises the signal that ended it once more, after itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        serve(port)
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGTERM)
+            os.waitpid(other, 0)

@@ -21,7 +21,7 @@ const BEHIND: usize = 256;
 const BATCH: usize = 512;
 /// From one transaction to the next, unless somebody waits for it: the disk and four switches of threads are for many
 /// records then. So much more is lost, of what was not acknowledged, if the machine fails.
-const GATHERING: Duration = Duration::from_millis(5);
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// Why something was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The headers that are read before a caller is known: whatever is taken from them is what was there, and no more.
 #![no_main]
 
-use hyper::{HeaderMap, HeaderValue, header};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use ltr_host::access::bearer;
 use ltr_host::request::{MAX_ID_BYTES, RequestId};

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 /// Carried inside the program, so that it runs from anywhere.
 const SERVICE: &str = include_str!("../../service.py");
+const SERVE: &str = include_str!("../../serve.py");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that answers; stopped on drop, with what it started.
@@ -235,10 +236,11 @@ impl Home {
 /// The service in Python, one worker a processor.
 pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> Result<Site> {
     fs::write(dir.join("service.py"), SERVICE)?;
+    fs::write(dir.join("serve.py"), SERVE)?;
     let address = free_address()?;
     let mut command = Command::new(std::path::absolute(python)?);
     command
-        .args(["service.py", &address.port().to_string()])
+        .args(["serve.py", &address.port().to_string()])
         .env("MODEL", std::path::absolute(model)?)
         .env("FEATURES", serde_json::to_string(features)?)
         .current_dir(dir);

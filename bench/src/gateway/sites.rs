@@ -155,7 +155,12 @@ impl Home {
             .args(["token", "benchmark"])
             .args(["--role", "rank", "--role", "admin", "--role", "ingest"])
             .output()
-            .with_context(|| format!("{} is missing: `make dist` makes it", program.display()))?;
+            .with_context(|| {
+                format!(
+                    "{} is missing: `make build` makes the one beside this program, `make dist` the one that serves",
+                    program.display()
+                )
+            })?;
         let made = String::from_utf8(made.stdout)?;
         let (token, entry) = made
             .trim_end()

@@ -49,12 +49,7 @@ impl Threads {
 
 impl Thread {
     fn start() -> io::Result<Thread> {
-        // Before it waits for its connections, a thread lets others run: more requests may be there when it is back, and
-        // a wait costs more than an answer to one of them.
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(thread::yield_now)
-            .build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel();
         thread::Builder::new().name("connections".into()).spawn(move || {

@@ -76,12 +76,12 @@ pub fn edge_filter(request: &Request) -> Result<Vec<u8>, CompileError> {
 }
 
 /// The Envoy filter for those who only mark: without a model, and without the callbacks that Envoy would have to make
-/// for each part of a body. It refuses other modes.
+/// for each part of a body and for the end of a request. It refuses other modes.
 ///
 /// # Errors
 /// None that a test would not have found.
 pub fn edge_mark() -> Result<Vec<u8>, CompileError> {
-    exports::without_bodies(EDGE_FILTER)
+    exports::mark(EDGE_FILTER)
 }
 
 fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {

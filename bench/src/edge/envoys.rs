@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use ltr_trainer::compile;
 use serde_json::{Value, json};
 
+use super::empty;
 use crate::gateway::sites::{Site, free_address};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -27,6 +28,8 @@ pub struct Behind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     Plain,
+    /// Calls a filter that does nothing.
+    Empty,
     Mark,
     Mirror,
     /// Envoy's own mirroring.
@@ -88,7 +91,7 @@ impl Edge {
                     "runtime_fraction": { "default_value": { "numerator": 10, "denominator": "HUNDRED" } },
                 }],
             }),
-            Edge::Plain | Edge::Mark | Edge::Mirror => json!({ "cluster": "app" }),
+            Edge::Plain | Edge::Empty | Edge::Mark | Edge::Mirror => json!({ "cluster": "app" }),
         }
     }
 
@@ -98,6 +101,7 @@ impl Edge {
         let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10 });
         let own = match self {
             Edge::Plain | Edge::Native | Edge::Hop => return None,
+            Edge::Empty => json!({}),
             Edge::Mark => json!({ "sampling": sampling, "routes": route("/rank", "mark") }),
             Edge::Mirror => json!({
                 "sampling": sampling,
@@ -116,6 +120,7 @@ impl Edge {
             }),
         };
         let file = match self {
+            Edge::Empty => &filters.empty,
             Edge::Mark => &filters.mark,
             _ => &filters.whole,
         };
@@ -130,8 +135,9 @@ impl Edge {
     }
 }
 
-/// The filters as they are published.
+/// The filters: ours as they are published, and one to compare them with.
 pub struct Filters {
+    empty: PathBuf,
     /// With a model.
     whole: PathBuf,
     /// For those who only mark.
@@ -139,9 +145,10 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Writes both; `text` is the model.
+    /// Writes all; `text` is the model.
     pub fn write(dir: &Path, text: &str) -> Result<Filters> {
         let filters = Filters {
+            empty: dir.join("empty.wasm"),
             whole: dir.join("edge-filter.wasm"),
             mark: dir.join("edge-mark.wasm"),
         };
@@ -151,6 +158,7 @@ impl Filters {
             model_version: "benchmark",
             training_window: None,
         })?;
+        fs::write(&filters.empty, empty::module())?;
         fs::write(&filters.whole, whole)?;
         fs::write(&filters.mark, compile::edge_mark()?)?;
         Ok(filters)

@@ -1,4 +1,5 @@
-//! `make bench-edge`: what the filter costs in Envoy, and what it saves, beside Envoy without it, in one run.
+//! `make bench-edge`: what the filter costs in Envoy, and what it saves, beside Envoy without it and with a filter that does
+//! nothing, in one run.
 //!
 //! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same server, which does
 //! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine, and takes its share
@@ -6,6 +7,7 @@
 //! that all sustain. Subjects take turns within a round, medians over the rounds are reported.
 
 mod answerer;
+mod empty;
 mod envoys;
 
 use std::fs;
@@ -92,6 +94,7 @@ impl EdgeArgs {
         let mut report = Report::new("edge", &OURS);
         let ranking = [
             start("no filter", Edge::Plain)?,
+            start("empty filter", Edge::Empty)?,
             start("mark", Edge::Mark)?,
             start("mirror 10 %", Edge::Mirror)?,
             start("native mirroring 10 %", Edge::Native)?,

@@ -50,11 +50,6 @@ pub fn model() -> &'static Result<Baked, String> {
     })
 }
 
-/// Whether something was baked in at all.
-pub fn is_there() -> bool {
-    slot().length != 0
-}
-
 fn slot() -> Slot {
     // SAFETY: SLOT is a valid, aligned static. Read as volatile because the compiler knows its initial value,
     // but not that it is patched in the finished module.

@@ -95,6 +95,11 @@ pub fn call_status() -> Option<u16> {
     std::str::from_utf8(&status).ok()?.parse().ok()
 }
 
+/// Whether Envoy still has the context of this id. What the callback asks of Envoy after this is asked for that context.
+pub fn has_context(id: u32) -> bool {
+    hostcalls::set_effective_context(id).is_ok()
+}
+
 pub fn stop_ticking() {
     let _ = hostcalls::set_tick_period(Duration::ZERO);
 }

@@ -2,6 +2,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod envoy;
+mod mark;
 
 use std::rc::Rc;
 
@@ -47,18 +48,14 @@ impl Drop for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
-        let json = self.get_plugin_configuration().unwrap_or_default();
-        match configuration(&json) {
+        match configured(&self.get_plugin_configuration().unwrap_or_default()) {
             Ok(config) => {
                 envoy::define_metrics();
                 let model = config.scores().then(model).flatten();
                 self.filter = Some(Rc::new(Filter::new(config, model)));
                 true
             }
-            Err(error) => {
-                log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
-                false
-            }
+            Err(error) => refuse(&error),
         }
     }
 
@@ -78,13 +75,14 @@ impl RootContext for Root {
     }
 }
 
-fn configuration(json: &[u8]) -> Result<Config, ConfigError> {
-    let config = Config::read(json, |name| std::env::var(name).ok())?;
-    match baked::is_there() {
-        true => Ok(config),
-        // This is edge-mark.wasm, which exports nothing that Envoy calls for bodies.
-        false => config.only_marks(),
-    }
+fn configured(json: &[u8]) -> Result<Config, ConfigError> {
+    Config::read(json, |name| std::env::var(name).ok())
+}
+
+/// What Envoy is told of a configuration that is refused.
+fn refuse(error: &ConfigError) -> bool {
+    log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
+    false
 }
 
 /// The model that is baked in. Its absence is no reason to refuse a configuration: requests are scored upstream then.

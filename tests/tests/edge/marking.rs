@@ -2,26 +2,17 @@
 
 use serde_json::Value;
 use servers::Envoy;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::client::{Connection, Protocol, get, post};
 use crate::configuration::{
     Configuration, SALT, discover, discovered_filter, filter, mark, mark_and_mirror, score, to,
 };
-use crate::model::filter_file;
+use crate::model::{filter_file, mark_file};
 use crate::origin::Origin;
 use crate::reloaded;
 
 const REQUESTS: u32 = 300;
-
-/// A folder with the filter, which is the same for every model.
-fn edge_mark() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let filter = ltr_trainer::compile::edge_mark().unwrap();
-    std::fs::write(folder.path().join("edge-mark.wasm"), filter).unwrap();
-    folder
-}
 
 /// Sends requests with bodies of many parts and a mark of a stranger, on the listeners in turn; for each listener,
 /// which of them went on with a mark.
@@ -54,8 +45,7 @@ async fn marked(envoy: &Envoy, origin: &Origin, listeners: &[&str]) -> Vec<Vec<b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_marks_what_the_whole_filter_marks_and_each_listener_by_its_own_configuration() {
-    let (origin, folder) = (Origin::start().await, edge_mark());
-    let only = folder.path().join("edge-mark.wasm");
+    let (origin, only) = (Origin::start().await, mark_file());
     // The two that only mark are in one virtual machine.
     let configuration = Configuration::new()
         .listener("half", &[filter(&only, &mark(0.5))], to("origin"))
@@ -79,8 +69,8 @@ async fn it_marks_what_the_whole_filter_marks_and_each_listener_by_its_own_confi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_configuration_is_followed() {
-    let (origin, folder) = (Origin::start().await, edge_mark());
-    let only = folder.path().join("edge-mark.wasm");
+    let (origin, only) = (Origin::start().await, mark_file());
+    let folder = tempfile::tempdir().unwrap();
     discover(folder.path(), "0", &only, &mark(0.0));
     let configuration = Configuration::new()
         .listener("edge", &[discovered_filter(folder.path())], to("origin"))
@@ -102,9 +92,9 @@ async fn a_new_configuration_is_followed() {
 
 #[test]
 fn what_needs_bodies_is_refused() {
-    let folder = edge_mark();
+    let folder = tempfile::tempdir().unwrap();
     let refused = |own: &Value| {
-        let only = filter(&folder.path().join("edge-mark.wasm"), own);
+        let only = filter(&mark_file(), own);
         let path = folder.path().join("envoy.json");
         let configuration = Configuration::new().listener("edge", &[only], to("origin"));
         std::fs::write(

@@ -88,9 +88,23 @@ pub fn write_filter(folder: &Path, version: &str) -> PathBuf {
 /// The filter that tests share which do not change it.
 pub fn filter_file() -> PathBuf {
     static FILTER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FILTER.get_or_init(|| {
+    shared(&FILTER, |folder| write_filter(folder, "1"))
+}
+
+/// The filter that only marks, which is the same for every model.
+pub fn mark_file() -> PathBuf {
+    static FILTER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    shared(&FILTER, |folder| {
+        let path = folder.join("edge-mark.wasm");
+        std::fs::write(&path, compile::edge_mark().unwrap()).unwrap();
+        path
+    })
+}
+
+fn shared(file: &OnceLock<(TempDir, PathBuf)>, write: impl Fn(&Path) -> PathBuf) -> PathBuf {
+    let (_, path) = file.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let path = write_filter(folder.path(), "1");
+        let path = write(folder.path());
         (folder, path)
     });
     path.clone()

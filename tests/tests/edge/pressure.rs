@@ -1,5 +1,6 @@
 //! The filter under bodies, crowds and changes that would break it if anything does.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::client::{self, Connection, Protocol, get, nothing, request};
 use crate::configuration::{Configuration, discover, discovered_filter, filter, mark, mark_and_mirror, to};
-use crate::model::{filter_file, write_filter};
+use crate::model::{filter_file, mark_file, write_filter};
 use crate::origin::{Origin, frames_of};
 use crate::{PATIENCE, reloaded, settled};
 
@@ -170,10 +171,10 @@ impl Load {
     }
 }
 
-/// An Envoy with a listener whose filter is what a file says, and the folder of that file.
-fn discovering(origin: &Origin, shadow: &Origin, first: &Value) -> (Envoy, TempDir) {
+/// An Envoy with a listener whose filter is what a file says, first this one, and the folder of that file.
+fn discovering(origin: &Origin, shadow: &Origin, code: &Path, first: &Value) -> (Envoy, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    discover(folder.path(), "0", &filter_file(), first);
+    discover(folder.path(), "0", code, first);
     let configuration = Configuration::new()
         .listener("edge", &[discovered_filter(folder.path())], to("origin"))
         .cluster("origin", origin.address())
@@ -181,30 +182,22 @@ fn discovering(origin: &Origin, shadow: &Origin, first: &Value) -> (Envoy, TempD
     (Envoy::start(&configuration.to_json()), folder)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memory_behind() {
+/// Makes a thousand updates under load, each with a configuration that was not there before: by their numbers, what the
+/// filter's code is and what it is configured to do.
+async fn update_a_thousand_times(code: impl Fn(u64) -> PathBuf, own: impl Fn(u64) -> Value) {
     const UPDATES: u64 = 1_000;
     /// After so many, memory is what it stays.
     const WARM: u64 = 200;
-    /// Every so many, the filter's code is another, too.
-    const CODE: u64 = 50;
     let (origin, shadow) = (Origin::start().await, Origin::start().await);
-    let own = |at: u64| match at % 2 {
-        0 => mark(0.5),
-        _ => mark_and_mirror(),
-    };
-    let (mut envoy, folder) = discovering(&origin, &shadow, &own(0));
-    let models = tempfile::tempdir().unwrap();
-    let files = [filter_file(), write_filter(models.path(), "2")];
+    let (mut envoy, folder) = discovering(&origin, &shadow, &code(0), &own(0));
     reloaded(&envoy, 1).await;
     let load = Load::start(envoy.listener("edge"));
     let memory = |envoy: &Envoy| (envoy.allocated_memory(), envoy.resident_memory());
     let mut warm = (0, 0);
     for at in 1..=UPDATES {
         let mut own = own(at);
-        // Never the same twice.
         own["sampling"]["salt"] = format!("salt-{at}").into();
-        discover(folder.path(), &at.to_string(), &files[(at / CODE % 2) as usize], &own);
+        discover(folder.path(), &at.to_string(), &code(at), &own);
         reloaded(&envoy, at + 1).await;
         origin.take();
         shadow.take();
@@ -229,9 +222,27 @@ async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memor
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memory_behind() {
+    /// Every so many, the filter's code is another, too.
+    const CODE: u64 = 50;
+    let models = tempfile::tempdir().unwrap();
+    let files = [filter_file(), write_filter(models.path(), "2")];
+    let own = |at: u64| match at % 2 {
+        0 => mark(0.5),
+        _ => mark_and_mirror(),
+    };
+    update_a_thousand_times(|at| files[(at / CODE % 2) as usize].clone(), own).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_configurations_of_the_filter_that_only_marks_leave_no_memory_behind_either() {
+    update_a_thousand_times(|_| mark_file(), |_| mark(0.5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_is_refused_changes_nothing() {
     let (origin, shadow) = (Origin::start().await, Origin::start().await);
-    let (envoy, folder) = discovering(&origin, &shadow, &mark(1.0));
+    let (envoy, folder) = discovering(&origin, &shadow, &filter_file(), &mark(1.0));
     let address = envoy.listener("edge");
     let mut wrong = mark(0.0);
     wrong["sampling"]["fraction"] = 1.5.into();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::client::{Connection, Protocol, get, post};
 use crate::configuration::{Configuration, filter, mark, traced};
 use crate::gateway::{Site, TOKEN, case};
-use crate::model::filter_file;
+use crate::model::{filter_file, mark_file};
 use crate::origin::{Origin, Seen};
 
 const REQUESTS: usize = 100_000;
@@ -78,6 +78,9 @@ fn chi_square(pairs: impl Iterator<Item = (bool, bool)>) -> f64 {
     n * (a * d - b * c).powi(2) / ((a + b) * (c + d) * (a + c) * (b + d))
 }
 
+/// Both filters have to make the same choice; each has a listener of this name.
+const FILTERS: [&str; 2] = ["edge-filter", "edge-mark"];
+
 /// An Envoy that marks a tenth, traces half, and leads half of the requests another way.
 fn edge(origin: &Origin) -> Envoy {
     let arm = |name: &str| {
@@ -87,9 +90,10 @@ fn edge(origin: &Origin) -> Envoy {
         })
     };
     let route = json!({ "weighted_clusters": { "clusters": [arm("a"), arm("b")] } });
-    let filters = [filter(&filter_file(), &mark(0.10))];
+    let [whole, only] = [filter_file(), mark_file()].map(|file| [filter(&file, &mark(0.10))]);
     let configuration = Configuration::new()
-        .listener_with("edge", &filters, route, traced(50.0))
+        .listener_with(FILTERS[0], &whole, route.clone(), traced(50.0))
+        .listener_with(FILTERS[1], &only, route, traced(50.0))
         .cluster("a", origin.address())
         .cluster("b", origin.address())
         .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
@@ -127,32 +131,34 @@ async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_cho
     let origin = Origin::start().await;
     let envoy = edge(&origin);
     let request = |id: &str| get("/fast", &[("x-request-id", id.as_bytes())]);
-    let answers = send_all(envoy.listener("edge"), &ids, request, drop);
-    assert_eq!(answers.await.len(), REQUESTS);
-    let seen: HashMap<String, Seen> = origin.take().into_iter().map(|seen| (name(&seen.id()), seen)).collect();
-    assert_eq!(seen.len(), REQUESTS);
-    assert_eq!(
-        envoy.stat("ltr_edge_marked_total"),
-        Some(seen.values().filter(|seen| seen.is_marked()).count() as u64)
-    );
-
     let (compared, served) = gateway(&ids).await;
-    let marked: HashSet<String> = seen
-        .iter()
-        .filter(|(_, seen)| seen.is_marked())
-        .map(|(id, _)| id.clone())
-        .collect();
-    let differ: Vec<&String> = marked.symmetric_difference(&compared).collect();
-    assert!(
-        differ.is_empty(),
-        "{} differ, for example {:?}",
-        differ.len(),
-        differ.first()
-    );
+    let mut marks = 0;
+    for listener in FILTERS {
+        let answers = send_all(envoy.listener(listener), &ids, request, drop);
+        assert_eq!(answers.await.len(), REQUESTS);
+        let seen: HashMap<String, Seen> = origin.take().into_iter().map(|seen| (name(&seen.id()), seen)).collect();
+        assert_eq!(seen.len(), REQUESTS);
+        let marked = seen.iter().filter(|(_, seen)| seen.is_marked());
+        let marked: HashSet<String> = marked.map(|(id, _)| id.clone()).collect();
+        let differ: Vec<&String> = marked.symmetric_difference(&compared).collect();
+        let example = differ.first();
+        assert!(
+            differ.is_empty(),
+            "{listener}: {} differ, for example {example:?}",
+            differ.len()
+        );
+        assert_a_tenth_that_depends_on_nothing(&seen, &served);
+        marks += marked.len() as u64;
+        assert_eq!(envoy.stat("ltr_edge_marked_total"), Some(marks));
+    }
+}
 
+/// Of the requests that were seen, and of whether LTR served each.
+fn assert_a_tenth_that_depends_on_nothing(seen: &HashMap<String, Seen>, served: &HashMap<String, bool>) {
     let expected = REQUESTS as f64 * 0.10;
-    let off = (marked.len() as f64 - expected).abs();
-    assert!(off <= Z * (expected * 0.90).sqrt(), "{} marked", marked.len());
+    let marked = seen.values().filter(|seen| seen.is_marked()).count();
+    let off = (marked as f64 - expected).abs();
+    assert!(off <= Z * (expected * 0.90).sqrt(), "{marked} marked");
 
     // Envoy writes into the id what it decided about tracing.
     let traced = seen
@@ -175,9 +181,11 @@ async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_cho
 async fn ids_that_envoy_makes_are_chosen_alike() {
     let origin = Origin::start().await;
     let envoy = edge(&origin);
-    let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
-    for _ in 0..2_000 {
-        assert_eq!(connection.send(get("/fast", &[])).await.unwrap().status, 200);
+    for listener in FILTERS {
+        let mut connection = Connection::open(envoy.listener(listener), Protocol::Http1).await;
+        for _ in 0..2_000 {
+            assert_eq!(connection.send(get("/fast", &[])).await.unwrap().status, 200);
+        }
     }
     let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.10).unwrap();
     let seen = origin.take();

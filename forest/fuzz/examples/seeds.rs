@@ -67,13 +67,13 @@ fn shapes() -> Vec<Shape> {
             features,
             iterations,
             leaves,
-            full: number % 3 == 0,
+            full: number.is_multiple_of(3),
             growth: growths[number % growths.len()],
             pool: pools[number / 2 % pools.len()],
             one_kind: number % 4 == 1,
             objective: objectives[number % objectives.len()],
-            average: number % 7 == 0,
-            explained: number % 5 > 0,
+            average: number.is_multiple_of(7),
+            explained: !number.is_multiple_of(5),
             ..Shape::default()
         }
     };

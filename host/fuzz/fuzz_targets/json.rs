@@ -1,8 +1,8 @@
 //! What is read as JSON is what serde_json reads, and means the same.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use api::json::Document;
+use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 const DEPTH: usize = 32;

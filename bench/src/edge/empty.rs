@@ -1,5 +1,5 @@
 //! A filter that Envoy calls for the head of each request, and that does nothing: what it costs is Envoy's and V8's, and
-//! no filter in WebAssembly costs less.
+//! no filter in WebAssembly that sees requests costs less.
 
 use wasm_encoder::{
     CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, TypeSection,

@@ -1,6 +1,6 @@
 //! The callbacks of `edge-mark.wasm`, which remembers nothing of a request: so Envoy need not tell it that one is over,
-//! which costs as much as to ask it for a mark. The trainer gives them the names that Envoy calls; in `edge-filter.wasm`
-//! they are not exported, and those of the SDK are.
+//! which would be about a quarter more of what it costs. The trainer gives them the names that Envoy calls; in
+//! `edge-filter.wasm` they are not exported, and those of the SDK are.
 
 use std::cell::{Cell, RefCell};
 

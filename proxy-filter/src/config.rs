@@ -60,6 +60,8 @@ struct RawSampling {
     fraction: f64,
     /// A header's name; the request id without.
     key_header: Option<String>,
+    /// The share above which the proxy's routes lead requests past the filter.
+    bypass_above: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -201,11 +203,30 @@ fn sampling(raw: RawSampling) -> Result<Sampling, ConfigError> {
     }
     let sampler =
         Sampler::new(&raw.salt, raw.fraction).map_err(|error| value("sampling.fraction", error.0, "0 to 1"))?;
+    let bypass_above = match raw.bypass_above {
+        // NaN is not JSON.
+        Some(share) if share < raw.fraction => {
+            let allowed = format!(
+                "sampling.fraction ({}) to 1, because what goes past the filter cannot be chosen",
+                raw.fraction
+            );
+            return Err(value("sampling.bypass_above", share, allowed));
+        }
+        Some(share) => {
+            let beyond = sampler.at(share);
+            Some(beyond.map_err(|error| value("sampling.bypass_above", error.0, "sampling.fraction to 1"))?)
+        }
+        None => None,
+    };
     let key = match raw.key_header {
         None => Key::RequestId,
         Some(name) => Key::Header(header_name("sampling.key_header", name)?),
     };
-    Ok(Sampling { sampler, key })
+    Ok(Sampling {
+        sampler,
+        key,
+        bypass_above,
+    })
 }
 
 fn trusted(raw: RawTrusted) -> Result<Trusted, ConfigError> {

@@ -5,6 +5,8 @@
 //! [`Proxy`] is all that a decision can ask for or do.
 //!
 //! ```text
+//! Config --> bypass: what Envoy need not call for
+//!
 //! Envoy's callbacks --> Exchange (one request) --> mark: a header
 //!                          |                       score: an answer
 //!                          +--> Draft (a copy) --> Mirror (bounded) --tick--> shadow cluster
@@ -22,6 +24,7 @@
     )
 )]
 
+mod bypass;
 mod config;
 mod exchange;
 mod mirror;

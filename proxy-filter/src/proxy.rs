@@ -74,6 +74,8 @@ named! {
     Counter {
         /// Requests with a mark that the filter set.
         Marked = "ltr_edge_marked_total",
+        /// Requests that are not chosen, on a route that samples. Few, where the proxy leads them past the filter.
+        NotChosen = "ltr_edge_not_chosen_total",
         /// Requests with the opt-out header, on a route that samples.
         OptedOut = "ltr_edge_opted_out_total",
         /// Requests without a usable key, on a route that samples.

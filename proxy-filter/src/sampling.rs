@@ -11,6 +11,8 @@ use crate::proxy::{Counter, Proxy};
 pub(crate) struct Sampling {
     pub(crate) sampler: Sampler,
     pub(crate) key: Key,
+    /// What takes no less than `sampler`: whom it does not choose, the proxy need not ask about.
+    pub(crate) bypass_above: Option<Sampler>,
 }
 
 /// What a choice depends on.
@@ -38,10 +40,12 @@ impl Sampling {
                 key.map(|key| sampler.selects_key(&key))
             }
         };
-        if chosen.is_none() {
-            proxy.count(Counter::NoKey);
+        match chosen {
+            None => proxy.count(Counter::NoKey),
+            Some(false) => proxy.count(Counter::NotChosen),
+            Some(true) => {}
         }
-        chosen.unwrap_or(false)
+        chosen == Some(true)
     }
 
     fn run_time(&self, proxy: &impl Proxy, fraction: &[u8]) -> Option<Sampler> {

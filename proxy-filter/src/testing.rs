@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::proxy::{Call, Counter, Gauge, Proxy};
 
 /// A request as a proxy holds it, and what the filter did.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Fake {
     pub(crate) headers: RefCell<BTreeMap<String, Vec<u8>>>,
     pub(crate) attributes: HashMap<String, Vec<u8>>,

@@ -1,8 +1,8 @@
 //! Sampling of requests by a salted hash of the request id, or of another key.
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
+use xxhash_rust::xxh64::xxh64;
 
 /// The character of `x-request-id` that Envoy rewrites (it packs the trace reason into the UUID's version digit).
 const REWRITTEN_BY_ENVOY: usize = 14;
@@ -20,12 +20,15 @@ pub fn unrewritten(request_id: Uuid) -> Uuid {
 
 /// Decides for each request id whether it is in the sample. The same id always gets the same answer, on any
 /// machine; samplers with different salts are independent of each other.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// The hash is XXH64, because a proxy can compute it by itself (Envoy's `consistent_hashing` matcher, with the seed, the
+/// modulus and the threshold given here) and so leave alone what is not chosen. It scatters, and hides nothing: who knows
+/// the salt knows who is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    salt: String,
-    fraction: f64,
-    /// Ids whose hash, as a 64-bit integer, lies below this are in; 2^64 takes all.
-    threshold: u128,
+    seed: u64,
+    /// Keys whose hash, divided by [`Sampler::MODULUS`], leaves less than this are in.
+    threshold: u32,
 }
 
 /// A fraction that is not one.
@@ -34,23 +37,19 @@ pub struct Sampler {
 pub struct SamplerError(pub f64);
 
 impl Sampler {
+    /// Shares are counted in millionths.
+    pub const MODULUS: u32 = 1_000_000;
+
+    /// A sampler of this share, to the nearest millionth; a share that is not 0 takes at least one.
+    ///
     /// # Errors
     /// A fraction outside [0, 1], or NaN.
     pub fn new(salt: &str, fraction: f64) -> Result<Sampler, SamplerError> {
-        if !(0.0..=1.0).contains(&fraction) {
-            return Err(SamplerError(fraction));
+        Sampler {
+            seed: xxh64(salt.as_bytes(), 0),
+            threshold: 0,
         }
-        let all = 2f64.powi(64);
-        Ok(Sampler {
-            salt: salt.to_owned(),
-            fraction,
-            threshold: (fraction * all) as u128,
-        })
-    }
-
-    /// The share of requests this sampler takes.
-    pub fn fraction(&self) -> f64 {
-        self.fraction
+        .at(fraction)
     }
 
     /// A sampler of another share with the same salt: the smaller of the two samples is part of the larger one.
@@ -58,33 +57,43 @@ impl Sampler {
     /// # Errors
     /// As [`Sampler::new`].
     pub fn at(&self, fraction: f64) -> Result<Sampler, SamplerError> {
-        Sampler::new(&self.salt, fraction)
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(SamplerError(fraction));
+        }
+        let millionths = (fraction * f64::from(Self::MODULUS)).round() as u32;
+        Ok(Sampler {
+            seed: self.seed,
+            threshold: millionths.max(u32::from(fraction > 0.0)),
+        })
     }
 
-    /// Whether this request is in the sample, by its id in lowercase hyphenated form without the character at index
-    /// 14. Every hop that sees the request comes to the same answer.
+    /// The share of requests this sampler takes.
+    pub fn fraction(&self) -> f64 {
+        f64::from(self.threshold) / f64::from(Self::MODULUS)
+    }
+
+    /// XXH64's seed: XXH64 of the salt, with the seed 0.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How many millionths this sampler takes.
+    pub fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    /// Whether this request is in the sample, by its id in lowercase hyphenated form with `4` for the character at index
+    /// 14, as it is in an id that Envoy has not written into. Every hop that sees the request comes to the same answer.
     pub fn selects(&self, request_id: Uuid) -> bool {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let id = request_id.hyphenated().encode_lower(&mut text).as_bytes();
-        let (before, after) = id.split_at(REWRITTEN_BY_ENVOY);
-        self.takes(&[before, &after[1..]])
+        request_id.hyphenated().encode_lower(&mut text);
+        text[REWRITTEN_BY_ENVOY] = b'4';
+        self.selects_key(&text)
     }
 
     /// Whether what has this key is in the sample: a user's id, for example, as it is.
     pub fn selects_key(&self, key: &[u8]) -> bool {
-        self.takes(&[key])
-    }
-
-    /// The first 8 bytes (big-endian) of SHA-256 over the salt and the parts, as a share of 2^64, lie below the
-    /// fraction.
-    fn takes(&self, parts: &[&[u8]]) -> bool {
-        let mut hash = Sha256::new_with_prefix(self.salt.as_bytes());
-        for part in parts {
-            hash.update(part);
-        }
-        let digest: [u8; 32] = hash.finalize().into();
-        let [a, b, c, d, e, f, g, h, ..] = digest;
-        u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h])) < self.threshold
+        xxh64(key, self.seed) % u64::from(Self::MODULUS) < u64::from(self.threshold)
     }
 }
 
@@ -95,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// What `vectors/sampling.json` says, which every hop's tests read; made with Python's hashlib.
+    /// What `vectors/sampling.json` says, which every hop's tests read; made with Python's xxhash.
     #[derive(serde::Deserialize)]
     struct Vector {
         salt: String,
@@ -140,6 +149,15 @@ mod tests {
         let none = Sampler::new("s", 0.0).unwrap();
         let all = Sampler::new("s", 1.0).unwrap();
         assert!(ids(2000).all(|id| !none.selects(id) && all.selects(id)));
+    }
+
+    #[test]
+    fn shares_are_millionths_and_the_smallest_is_not_none() {
+        let threshold = |fraction| Sampler::new("s", fraction).unwrap().threshold();
+        assert_eq!(threshold(0.07), 70_000);
+        assert_eq!(threshold(1e-9), 1);
+        assert_eq!(threshold(0.0), 0);
+        assert_eq!(threshold(1.0), Sampler::MODULUS);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod attribution;
 pub mod boosting;
+pub mod bypass;
 pub mod compile;
 pub mod component;
 pub mod console;

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::ParameterError;
 use ltr_trainer::outcome::Outcome;
-use ltr_trainer::{component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
+use ltr_trainer::{bypass, component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
 use settings::{Settings, SettingsError};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +46,7 @@ enum Command {
     TrainDaily(nightly::Args),
     Compile(component::Args),
     EdgeMark(component::MarkArgs),
+    EdgeBypass(bypass::Args),
     Keygen(keygen::Args),
 }
 
@@ -90,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::TrainDaily(args) => nightly::run(&args, &settings).await,
         Command::Compile(args) => component::run(&args),
         Command::EdgeMark(args) => component::edge_mark(&args),
+        Command::EdgeBypass(args) => bypass::run(&args),
         Command::Keygen(args) => keygen::run(&args, &settings),
     }
 }

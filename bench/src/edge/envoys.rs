@@ -8,9 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use ltr_trainer::compile;
+use proxy_filter::Config;
 use serde_json::{Value, json};
 
-use super::empty;
 use crate::gateway::sites::{Site, free_address};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -28,9 +28,9 @@ pub struct Behind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     Plain,
-    /// Calls a filter that does nothing.
-    Empty,
     Mark,
+    /// Asks the filter about every request, and leads none past it.
+    MarkWithoutBypass,
     Mirror,
     /// Envoy's own mirroring.
     Native,
@@ -44,7 +44,7 @@ impl Edge {
     pub fn start(self, program: &Path, dir: &Path, filters: &Filters, behind: &Behind) -> Result<Site> {
         let address = free_address()?;
         let path = dir.join("envoy.json");
-        fs::write(&path, self.configuration(address, filters, behind).to_string())?;
+        fs::write(&path, self.configuration(address, filters, behind)?.to_string())?;
         let mut command = Command::new(std::path::absolute(program)?);
         command
             .arg("--config-path")
@@ -55,7 +55,7 @@ impl Edge {
         site.with_context(|| format!("{}: `make setup-servers` installs Envoy", program.display()))
     }
 
-    fn configuration(self, address: SocketAddr, filters: &Filters, behind: &Behind) -> Value {
+    fn configuration(self, address: SocketAddr, filters: &Filters, behind: &Behind) -> Result<Value> {
         let router = typed("envoy.filters.http.router", "filters.http.router.v3.Router", json!({}));
         let chain: Vec<Value> = self.filter(filters).into_iter().chain([router]).collect();
         let manager = typed(
@@ -63,12 +63,10 @@ impl Edge {
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             json!({
                 "stat_prefix": "edge", "http_filters": chain, "use_remote_address": true,
-                "route_config": { "virtual_hosts": [{
-                    "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": self.route() }],
-                }] },
+                "route_config": { "virtual_hosts": [self.virtual_host()?] },
             }),
         );
-        json!({
+        Ok(json!({
             "admin": { "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))) },
             "static_resources": {
                 "listeners": [{
@@ -78,7 +76,31 @@ impl Edge {
                     cluster("app", behind.app), cluster("shadow", behind.shadow), cluster("gateway", behind.gateway),
                 ],
             },
-        })
+        }))
+    }
+
+    /// All requests go one way; as in deploy/envoy, those for which the filter would do nothing go past it.
+    fn virtual_host(self) -> Result<Value> {
+        let route = json!({ "match": { "prefix": "/" }, "route": self.route() });
+        let mut host = json!({ "name": "all", "domains": ["*"] });
+        let (Edge::Mark | Edge::Mirror, Some(own)) = (self, self.own()) else {
+            host["routes"] = json!([route]);
+            return Ok(host);
+        };
+        let predicate = Config::read(own.to_string().as_bytes(), |_| None)?.bypass()?;
+        let mut past = route.clone();
+        past["typed_per_filter_config"] = json!({ "ltr": {
+            "@type": format!("{TYPES}.config.route.v3.FilterConfig"), "disabled": true,
+        } });
+        let to = |route: Value| {
+            let routes = json!({ "@type": format!("{TYPES}.config.route.v3.RouteList"), "routes": [route] });
+            json!({ "action": { "name": "routes", "typed_config": routes } })
+        };
+        host["matcher"] = json!({
+            "matcher_list": { "matchers": [{ "predicate": predicate, "on_match": to(past) }] },
+            "on_no_match": to(route),
+        });
+        Ok(host)
     }
 
     fn route(self) -> Value {
@@ -91,19 +113,20 @@ impl Edge {
                     "runtime_fraction": { "default_value": { "numerator": 10, "denominator": "HUNDRED" } },
                 }],
             }),
-            Edge::Plain | Edge::Empty | Edge::Mark | Edge::Mirror => json!({ "cluster": "app" }),
+            Edge::Plain | Edge::Mark | Edge::MarkWithoutBypass | Edge::Mirror => json!({ "cluster": "app" }),
         }
     }
 
-    /// The filter with, in its configuration, one mode.
-    fn filter(self, filters: &Filters) -> Option<Value> {
+    /// The filter's own configuration, with one mode.
+    fn own(self) -> Option<Value> {
         let route = |path: &str, mode: &str| json!([{ "path_prefix": path, "method": "POST", "modes": [mode] }]);
-        let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10 });
-        let own = match self {
-            Edge::Plain | Edge::Native | Edge::Hop => return None,
-            Edge::Empty => json!({}),
-            Edge::Mark => json!({ "sampling": sampling, "routes": route("/rank", "mark") }),
-            Edge::Mirror => json!({
+        let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10, "bypass_above": 0.10 });
+        match self {
+            Edge::Plain | Edge::Native | Edge::Hop => None,
+            Edge::Mark | Edge::MarkWithoutBypass => {
+                Some(json!({ "sampling": sampling, "routes": route("/rank", "mark") }))
+            }
+            Edge::Mirror => Some(json!({
                 "sampling": sampling,
                 "routes": route("/rank", "mirror"),
                 // As native mirroring does: the body as it is.
@@ -111,17 +134,20 @@ impl Edge {
                     "cluster": "shadow", "headers": ["authorization"], "max_body_bytes": 1 << 20,
                     "max_in_flight": 1_000, "timeout_ms": 1_000, "personal": {},
                 },
-            }),
-            Edge::Score => json!({
+            })),
+            Edge::Score => Some(json!({
                 "routes": route("/ltr/score", "score"),
                 "score": {
                     "max_body_bytes": 1 << 19, "max_rows": 1_000, "max_json_depth": 32, "tokens_sha256": [],
                 },
-            }),
-        };
+            })),
+        }
+    }
+
+    fn filter(self, filters: &Filters) -> Option<Value> {
+        let own = self.own()?;
         let file = match self {
-            Edge::Empty => &filters.empty,
-            Edge::Mark => &filters.mark,
+            Edge::Mark | Edge::MarkWithoutBypass => &filters.mark,
             _ => &filters.whole,
         };
         let plugin = json!({ "config": {
@@ -135,9 +161,8 @@ impl Edge {
     }
 }
 
-/// The filters: ours as they are published, and one to compare them with.
+/// The filters, as they are published.
 pub struct Filters {
-    empty: PathBuf,
     /// With a model.
     whole: PathBuf,
     /// For those who only mark.
@@ -148,7 +173,6 @@ impl Filters {
     /// Writes all; `text` is the model.
     pub fn write(dir: &Path, text: &str) -> Result<Filters> {
         let filters = Filters {
-            empty: dir.join("empty.wasm"),
             whole: dir.join("edge-filter.wasm"),
             mark: dir.join("edge-mark.wasm"),
         };
@@ -158,7 +182,6 @@ impl Filters {
             model_version: "benchmark",
             training_window: None,
         })?;
-        fs::write(&filters.empty, empty::module())?;
         fs::write(&filters.whole, whole)?;
         fs::write(&filters.mark, compile::edge_mark()?)?;
         Ok(filters)

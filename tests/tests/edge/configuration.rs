@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use proxy_filter::Config;
 use serde_json::{Value, json};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -119,6 +120,26 @@ pub fn to(cluster: &str) -> Value {
     json!({ "cluster": cluster, "timeout": "60s" })
 }
 
+/// For [`Configuration::listener_with`]: as in deploy/envoy, requests for which the filter, with this configuration of its
+/// own, would do nothing go past it to `route`.
+pub fn past(own: &Value, route: &Value) -> Value {
+    let through = json!({ "match": { "prefix": "/" }, "route": route });
+    let mut past = through.clone();
+    past["typed_per_filter_config"] = json!({ "ltr": {
+        "@type": format!("{TYPES}.config.route.v3.FilterConfig"), "disabled": true,
+    } });
+    let to = |route: Value| {
+        let routes = json!({ "@type": format!("{TYPES}.config.route.v3.RouteList"), "routes": [route] });
+        json!({ "action": { "name": "routes", "typed_config": routes } })
+    };
+    let config = Config::read(own.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
+    let matcher = json!({
+        "matcher_list": { "matchers": [{ "predicate": config.bypass().unwrap(), "on_match": to(past) }] },
+        "on_no_match": to(through),
+    });
+    json!({ "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "matcher": matcher }] } })
+}
+
 /// Marks this share of all requests.
 pub fn mark(fraction: f64) -> Value {
     sampled(fraction, &["mark"])
@@ -151,7 +172,7 @@ pub fn score(token_sha256: &str) -> Value {
 fn sampled(fraction: f64, modes: &[&str]) -> Value {
     let route = |method: &str| json!({ "path_prefix": "/", "method": method, "modes": modes });
     json!({
-        "sampling": { "salt": "ltr-shadow-v1", "fraction": fraction },
+        "sampling": { "salt": "ltr-shadow-v1", "fraction": fraction, "bypass_above": fraction },
         "routes": [route("GET"), route("POST")],
     })
 }

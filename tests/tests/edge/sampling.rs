@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use servers::Envoy;
 use uuid::Uuid;
 
-use crate::client::{Connection, Protocol, get, post};
-use crate::configuration::{Configuration, filter, mark, traced};
+use crate::client::{Connection, Headers, Protocol, get, post};
+use crate::configuration::{Configuration, filter, mark, past, to, traced};
 use crate::gateway::{Site, TOKEN, case};
 use crate::model::{filter_file, mark_file};
 use crate::origin::{Origin, Seen};
@@ -78,8 +78,9 @@ fn chi_square(pairs: impl Iterator<Item = (bool, bool)>) -> f64 {
     n * (a * d - b * c).powi(2) / ((a + b) * (c + d) * (a + c) * (b + d))
 }
 
-/// Both filters have to make the same choice; each has a listener of this name.
-const FILTERS: [&str; 2] = ["edge-filter", "edge-mark"];
+/// Both filters have to make the same choice, and so has Envoy where it leads requests past one; each has a listener of
+/// this name.
+const LISTENERS: [&str; 3] = ["edge-filter", "edge-mark", "edge-mark with bypass"];
 
 /// An Envoy that marks a tenth, traces half, and leads half of the requests another way.
 fn edge(origin: &Origin) -> Envoy {
@@ -91,9 +92,12 @@ fn edge(origin: &Origin) -> Envoy {
     };
     let route = json!({ "weighted_clusters": { "clusters": [arm("a"), arm("b")] } });
     let [whole, only] = [filter_file(), mark_file()].map(|file| [filter(&file, &mark(0.10))]);
+    let mut bypass = past(&mark(0.10), &route);
+    bypass["tracing"] = traced(50.0)["tracing"].take();
     let configuration = Configuration::new()
-        .listener_with(FILTERS[0], &whole, route.clone(), traced(50.0))
-        .listener_with(FILTERS[1], &only, route, traced(50.0))
+        .listener_with(LISTENERS[0], &whole, route.clone(), traced(50.0))
+        .listener_with(LISTENERS[1], &only, route.clone(), traced(50.0))
+        .listener_with(LISTENERS[2], &only, route, bypass)
         .cluster("a", origin.address())
         .cluster("b", origin.address())
         .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
@@ -132,8 +136,8 @@ async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_cho
     let envoy = edge(&origin);
     let request = |id: &str| get("/fast", &[("x-request-id", id.as_bytes())]);
     let (compared, served) = gateway(&ids).await;
-    let mut marks = 0;
-    for listener in FILTERS {
+    let (mut marks, mut asked) = (0, 0);
+    for listener in LISTENERS {
         let answers = send_all(envoy.listener(listener), &ids, request, drop);
         assert_eq!(answers.await.len(), REQUESTS);
         let seen: HashMap<String, Seen> = origin.take().into_iter().map(|seen| (name(&seen.id()), seen)).collect();
@@ -150,6 +154,11 @@ async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_cho
         assert_a_tenth_that_depends_on_nothing(&seen, &served);
         marks += marked.len() as u64;
         assert_eq!(envoy.stat("ltr_edge_marked_total"), Some(marks));
+        if listener != LISTENERS[2] {
+            asked += (REQUESTS - marked.len()) as u64;
+        }
+        // With bypass, the filter is not asked in vain.
+        assert_eq!(envoy.stat("ltr_edge_not_chosen_total"), Some(asked), "{listener}");
     }
 }
 
@@ -181,7 +190,7 @@ fn assert_a_tenth_that_depends_on_nothing(seen: &HashMap<String, Seen>, served: 
 async fn ids_that_envoy_makes_are_chosen_alike() {
     let origin = Origin::start().await;
     let envoy = edge(&origin);
-    for listener in FILTERS {
+    for listener in LISTENERS {
         let mut connection = Connection::open(envoy.listener(listener), Protocol::Http1).await;
         for _ in 0..2_000 {
             assert_eq!(connection.send(get("/fast", &[])).await.unwrap().status, 200);
@@ -194,6 +203,42 @@ async fn ids_that_envoy_makes_are_chosen_alike() {
         assert_eq!(seen.is_marked(), sampler.selects(id), "{id}");
     }
     assert!(seen.iter().any(Seen::is_marked) && !seen.iter().all(Seen::is_marked));
+}
+
+/// Whatever a header says: users who come twice, not at all, or in bytes that are no text.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_chosen_alike_past_the_filter_and_through_it() {
+    let origin = Origin::start().await;
+    let mut own = mark(0.3);
+    own["sampling"]["key_header"] = json!("x-user-id");
+    let only = [filter(&mark_file(), &own)];
+    let configuration = Configuration::new()
+        .listener("through", &only, to("origin"))
+        .listener_with("past", &only, to("origin"), past(&own, &to("origin")))
+        .cluster("origin", origin.address());
+    let envoy = Envoy::start(&configuration.to_json());
+    let users: Vec<String> = (0..200).map(|at| format!("user {at}")).collect();
+    let mut requests: Vec<Vec<(&str, &[u8])>> = vec![vec![], vec![("x-user-id", b"")]];
+    for (at, user) in users.iter().enumerate() {
+        let user: (&str, &[u8]) = ("x-user-id", user.as_bytes());
+        requests.push(vec![user]);
+        requests.push(vec![user, ("x-user-id", users[at / 2].as_bytes())]);
+        requests.push(vec![("x-user-id", b"\xff"), user]);
+    }
+    let mut marked = Vec::new();
+    for listener in ["through", "past"] {
+        let mut connection = Connection::open(envoy.listener(listener), Protocol::Http1).await;
+        for headers in &requests {
+            let headers: Headers<'_> = headers;
+            assert_eq!(connection.send(get("/fast", headers)).await.unwrap().status, 200);
+        }
+        marked.push(origin.take().iter().map(Seen::is_marked).collect::<Vec<_>>());
+    }
+    assert_eq!(marked[0], marked[1]);
+    let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.3).unwrap();
+    for (user, marked) in users.iter().zip(marked[1].iter().skip(2).step_by(3)) {
+        assert_eq!(*marked, sampler.selects_key(user.as_bytes()), "{user}");
+    }
 }
 
 #[test]

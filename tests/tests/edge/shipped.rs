@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use evil::Behaviour;
+use proxy_filter::Config;
+use serde_json::Value;
 use servers::{Envoy, Nginx};
 
 use crate::PATIENCE;
@@ -122,11 +124,34 @@ fn every_configuration_is_valid() {
     }
 }
 
+/// Who goes past the filter is written down beside the filter's own configuration, and follows from it.
+#[test]
+fn what_goes_past_the_filter_is_what_edge_bypass_prints() {
+    let template: Value = serde_json::from_str(&shipped("envoy/ecds.template.json", &[])).unwrap();
+    let own = template.pointer("/resources/0/typed_config/config/configuration/value");
+    let discovered: Value = serde_json::from_str(own.unwrap().as_str().unwrap()).unwrap();
+    let yaml = shipped("envoy/static.yaml", &[]);
+    let (_, own) = yaml.split_once("value: |").unwrap();
+    let own = serde_json::Deserializer::from_str(own).into_iter().next();
+    let written: Value = own.unwrap().unwrap();
+    assert_eq!(written, discovered, "one configuration in both files");
+
+    let config = Config::read(written.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
+    let predicate = format!("predicate:{}", config.bypass().unwrap());
+    for file in ["envoy/static.yaml", "envoy/ecds.yaml"] {
+        let text: String = shipped(file, &[]).split_whitespace().collect();
+        assert!(
+            text.contains(&predicate),
+            "{file}: `ltr-trainer edge-bypass` prints {predicate}"
+        );
+    }
+}
+
 #[test]
 fn a_configuration_that_is_wrong_is_refused_before_it_serves() {
     let folder = edge_folder();
     let wrong = envoy("envoy/static.yaml", folder.path(), NOBODY.into(), NOBODY.into());
-    let wrong = wrong.replace("\"fraction\": 0.10", "\"fraction\": 10");
+    let wrong = wrong.replace("\"fraction\": 0.10, \"bypass_above\": 0.10", "\"fraction\": 10");
     let path = folder.path().join("envoy.yaml");
     std::fs::write(&path, wrong).unwrap();
     let said = Envoy::validate(&path, &[("LTR_PRIVACY_SALT", SALT)]);
@@ -153,6 +178,11 @@ async fn with_the_filter_a_tenth_is_compared_by_the_gateway_and_scores_come_from
             );
         }
         settled(&envoy).await;
+        assert_eq!(
+            envoy.stat("ltr_edge_not_chosen_total"),
+            Some(0),
+            "{file}: what is not chosen goes past the filter"
+        );
         let copies = envoy.stat("ltr_edge_mirror_answered_total").unwrap() as usize;
         assert!(copies > 0, "{file}: {}", envoy.admin("/stats?filter=ltr_edge"));
         assert_eq!(compared(&site).await, copies, "{file}");

@@ -5,14 +5,16 @@ use servers::Envoy;
 use uuid::Uuid;
 
 use crate::client::{self, Connection, Headers, Protocol, get};
-use crate::configuration::{Configuration, filter, mark, mirror_all, to};
+use crate::configuration::{Configuration, filter, mark, mirror_all, past, to};
 use crate::model::filter_file;
 use crate::origin::{Origin, Seen};
 use crate::settled;
 
-fn edge(origin: &Origin, own: &Value) -> Envoy {
+/// Every request goes through the filter, or those for which it would do nothing go past it.
+fn edge(origin: &Origin, own: &Value, bypass: bool) -> Envoy {
+    let more = if bypass { past(own, &to("origin")) } else { json!({}) };
     let configuration = Configuration::new()
-        .listener("edge", &[filter(&filter_file(), own)], to("origin"))
+        .listener_with("edge", &[filter(&filter_file(), own)], to("origin"), more)
         .cluster("origin", origin.address())
         .cluster("shadow", origin.address());
     Envoy::start(&configuration.to_json())
@@ -39,15 +41,20 @@ async fn strangers_choose_nothing() {
     let mut own = mark(0.0);
     // Some network, but not ours; and what a client says of itself is not its address.
     own["trusted"] = json!({ "cidrs": ["10.0.0.0/8"] });
-    let envoy = edge(&origin, &own);
     let forwarded: (&str, &[u8]) = ("x-forwarded-for", b"10.0.0.1");
-    for header in INTERNAL {
-        for seen in seen(&envoy, &origin, 3, &[header, forwarded]).await {
-            assert_eq!(seen.header(header.0), None, "{}", header.0);
-            assert!(!seen.is_marked(), "{}", header.0);
+    for bypass in [false, true] {
+        let envoy = edge(&origin, &own, bypass);
+        for (name, value) in INTERNAL
+            .into_iter()
+            .flat_map(|(name, one)| [one, b"", b"\xff"].map(|value| (name, value)))
+        {
+            for seen in seen(&envoy, &origin, 3, &[(name, value), forwarded]).await {
+                assert_eq!(seen.header(name), None, "{name}: {value:?}, bypass {bypass}");
+                assert!(!seen.is_marked(), "{name}: {value:?}, bypass {bypass}");
+            }
         }
+        assert_eq!(envoy.stat("ltr_edge_stripped_total"), Some(27));
     }
-    assert_eq!(envoy.stat("ltr_edge_stripped_total"), Some(9));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,22 +62,24 @@ async fn a_trusted_peer_sets_the_share_of_its_requests() {
     let origin = Origin::start().await;
     let mut own = mark(0.0);
     own["trusted"] = json!({ "cidrs": ["127.0.0.0/8"] });
-    let envoy = edge(&origin, &own);
-    for (fraction, marked) in [("1", 20), ("0", 0), ("1.5", 0), ("\u{e9}", 0)] {
-        let seen = seen(&envoy, &origin, 20, &[("x-ltr-shadow-fraction", fraction.as_bytes())]).await;
-        assert_eq!(
-            seen.iter().filter(|seen| seen.is_marked()).count(),
-            marked,
-            "{fraction}"
-        );
-        assert!(
-            seen.iter().all(|seen| seen.header("x-ltr-shadow-fraction").is_none()),
-            "it stays at the edge"
-        );
+    for bypass in [false, true] {
+        let envoy = edge(&origin, &own, bypass);
+        for (fraction, marked) in [("1", 20), ("0", 0), ("1.5", 0), ("\u{e9}", 0)] {
+            let seen = seen(&envoy, &origin, 20, &[("x-ltr-shadow-fraction", fraction.as_bytes())]).await;
+            assert_eq!(
+                seen.iter().filter(|seen| seen.is_marked()).count(),
+                marked,
+                "{fraction}"
+            );
+            assert!(
+                seen.iter().all(|seen| seen.header("x-ltr-shadow-fraction").is_none()),
+                "it stays at the edge"
+            );
+        }
+        assert_eq!(envoy.stat("ltr_edge_fraction_invalid_total"), Some(40));
+        let opted_out: [(&str, &[u8]); 2] = [("x-ltr-shadow-fraction", b"1"), ("x-ltr-opt-out", b"")];
+        assert!(!seen(&envoy, &origin, 1, &opted_out).await[0].is_marked());
     }
-    assert_eq!(envoy.stat("ltr_edge_fraction_invalid_total"), Some(40));
-    let opted_out: [(&str, &[u8]); 2] = [("x-ltr-shadow-fraction", b"1"), ("x-ltr-opt-out", b"")];
-    assert!(!seen(&envoy, &origin, 1, &opted_out).await[0].is_marked());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +87,7 @@ async fn a_trusted_copy_is_not_copied_again() {
     let origin = Origin::start().await;
     let mut own = mirror_all();
     own["trusted"] = json!({ "cidrs": ["127.0.0.1"] });
-    let envoy = edge(&origin, &own);
+    let envoy = edge(&origin, &own, false);
     let id = Uuid::new_v4().to_string();
     let headers: [(&str, &[u8]); 2] = [("x-ltr-edge-copy", b"1"), ("x-request-id", id.as_bytes())];
     let answer = client::send(envoy.listener("edge"), Protocol::Http1, get("/a", &headers)).await;
@@ -94,7 +103,7 @@ async fn what_was_taken_off_a_request_is_not_in_its_copy_either() {
     let origin = Origin::start().await;
     let mut own = mirror_all();
     own["mirror"]["headers"] = json!(["x-shadow-ltr", "x-team"]);
-    let envoy = edge(&origin, &own);
+    let envoy = edge(&origin, &own, false);
     let id = Uuid::new_v4().to_string();
     let headers: [(&str, &[u8]); 3] = [INTERNAL[0], ("x-team", b"a"), ("x-request-id", id.as_bytes())];
     let answer = client::send(envoy.listener("edge"), Protocol::Http1, get("/a", &headers)).await;
@@ -115,7 +124,7 @@ async fn by_a_header_all_of_a_users_requests_are_chosen_or_none() {
     let origin = Origin::start().await;
     let mut own = mark(0.5);
     own["sampling"]["key_header"] = json!("x-user-id");
-    let envoy = edge(&origin, &own);
+    let envoy = edge(&origin, &own, false);
     let mut chosen = 0;
     for user in 0..40u8 {
         // Bytes, whatever they are.

@@ -1,0 +1,70 @@
+//! `ltr-trainer edge-bypass`: which requests an Envoy need not call the filter for.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use proxy_filter::Config;
+use serde_json::Value;
+
+use crate::files;
+use crate::outcome::Outcome;
+
+/// Where a discovery response has the plug-in configuration, as a text.
+const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration/value";
+
+const EXAMPLES: &str = "Examples:
+  ltr-trainer edge-bypass /etc/envoy/ltr/ecds.template.json
+  ltr-trainer edge-bypass plugin.json
+
+In Envoy's configuration, the routes under `matcher` switch the filter off for these requests:
+  virtual_hosts:
+    - name: all
+      domains: [\"*\"]
+      matcher:
+        matcher_list:
+          matchers:
+            - predicate: {what is printed}
+              on_match: {the routes, with the filter disabled by typed_per_filter_config}
+        on_no_match: {the routes}
+deploy/envoy/static.yaml has all of it.";
+
+/// Prints which requests may go past the Envoy filter, as a predicate for Envoy's routes.
+///
+/// Calling a filter costs Envoy more than passing a request on does, and most requests are not chosen. Envoy computes the
+/// same hash by itself. What it is not sure of, such as an internal header or an id that it did not make, goes to the
+/// filter. To be printed anew when `sampling.salt`, `sampling.key_header`, `sampling.bypass_above` or a route with `score`
+/// changes.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The filter's plug-in configuration, or the discovery response (ECDS) with it
+    #[arg(value_name = "JSON")]
+    pub configuration: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A configuration that cannot be read, that the filter would refuse, or without `sampling.bypass_above`.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let path = &args.configuration;
+    let json: Value = files::read_json(path)?;
+    let own = match json.pointer(CONFIGURATION) {
+        Some(text) => text.as_str().unwrap_or_default().to_owned(),
+        None => json.to_string(),
+    };
+    // Which users are under which pseudonyms has no say in it: any salt does.
+    let salt = |_: &str| Some("0".repeat(32));
+    let config = Config::read(own.as_bytes(), salt).and_then(|config| config.bypass());
+    let predicate = config.with_context(|| path.display().to_string())?;
+    println!("{}", text(&predicate));
+    Ok(Outcome::Done)
+}
+
+/// A line for each condition, as in deploy/envoy. JSON is YAML, too.
+fn text(predicate: &Value) -> String {
+    let conditions = predicate["and_matcher"]["predicate"].as_array().into_iter().flatten();
+    let lines: Vec<String> = conditions.map(Value::to_string).collect();
+    format!("{{\"and_matcher\":{{\"predicate\":[\n  {}\n]}}}}", lines.join(",\n  "))
+}

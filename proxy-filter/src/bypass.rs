@@ -1,7 +1,7 @@
 //! Which requests may go past the filter, in terms that Envoy can decide by itself.
 //!
-//! Calling a filter in WebAssembly costs a proxy more than passing a small request on does, and nine of ten requests are
-//! not chosen. Envoy computes the sampler's hash as well ([`Sampler`](ranking::Sampler)), so that a matcher among its
+//! Calling a filter in WebAssembly costs Envoy about a tenth of the requests that it could pass on, and nine of ten requests
+//! are not chosen. Envoy computes the sampler's hash as well ([`Sampler`](ranking::Sampler)), so that a matcher among its
 //! routes can tell those for which the filter would do nothing, and switch it off for them. It has no other say: what it
 //! is not sure of goes to the filter, which decides.
 

@@ -38,6 +38,7 @@ mod score;
 mod testing;
 mod trust;
 
+pub use bypass::INTERNAL_HEADERS;
 pub use config::{Config, ConfigError};
 pub use exchange::{Exchange, Filter};
 pub use pairs::HeaderPairs;

@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use ltr_trainer::compile;
-use proxy_filter::Config;
+use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
 
 use crate::gateway::sites::{Site, free_address};
@@ -68,6 +68,7 @@ impl Edge {
         );
         Ok(json!({
             "admin": { "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))) },
+            "inline_headers": self.inline_headers(),
             "static_resources": {
                 "listeners": [{
                     "name": "edge", "address": socket(address), "filter_chains": [{ "filters": [manager] }],
@@ -77,6 +78,13 @@ impl Edge {
                 ],
             },
         }))
+    }
+
+    /// As in deploy/envoy where the filter is.
+    fn inline_headers(self) -> Vec<Value> {
+        let names = if self.own().is_some() { &INTERNAL_HEADERS[..] } else { &[] };
+        let inline = |name| json!({ "inline_header_name": name, "inline_header_type": "REQUEST_HEADER" });
+        names.iter().map(inline).collect()
     }
 
     /// All requests go one way; as in deploy/envoy, those for which the filter would do nothing go past it.

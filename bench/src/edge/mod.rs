@@ -3,7 +3,9 @@
 //! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same server, which does
 //! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine, and takes its share
 //! of what throughput is made of; so the processor time that Envoy itself takes for a request is measured, too, at a pace
-//! that all sustain. Subjects take turns within a round, medians over the rounds are reported.
+//! that all sustain. In each round all subjects are started anew and take turns, another first each time; medians over the
+//! rounds are reported. Where a process happens to lie in memory makes a percent of what it sustains, so that fewer
+//! starts would measure that.
 
 mod answerer;
 mod envoys;
@@ -28,10 +30,10 @@ const OURS: [&str; 4] = ["mark", "mark without bypass", "mirror 10 %", "score"];
 #[derive(Debug, clap::Args)]
 pub struct EdgeArgs {
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 1)]
     seconds: u32,
     /// Rounds, of which the median is reported
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Envoy (`make setup-servers`)
     #[arg(long, default_value = ".tools/bin/envoy", value_name = "PATH")]
@@ -47,16 +49,33 @@ pub struct EdgeArgs {
     json: bool,
 }
 
-/// An Envoy under load.
-struct Subject {
-    name: &'static str,
-    site: Site,
-}
+/// What is measured, and under which name.
+type Subject = (&'static str, Edge);
+
+const RANKING: [Subject; 5] = [
+    ("no filter", Edge::Plain),
+    ("mark", Edge::Mark),
+    ("mark without bypass", Edge::MarkWithoutBypass),
+    ("mirror 10 %", Edge::Mirror),
+    ("native mirroring 10 %", Edge::Native),
+];
+const SCORING: [Subject; 2] = [("hop to the gateway", Edge::Hop), ("score", Edge::Score)];
 
 struct Bench<'a> {
     args: &'a EdgeArgs,
     work: PathBuf,
     token: String,
+    filters: Filters,
+    behind: Behind,
+}
+
+/// What was measured of one subject, round by round.
+#[derive(Clone, Default)]
+struct Rounds {
+    loads: Vec<Load>,
+    /// Microseconds that Envoy takes of a processor for a request.
+    processor: Vec<f64>,
+    resident_bytes: Vec<f64>,
 }
 
 impl EdgeArgs {
@@ -74,43 +93,22 @@ impl EdgeArgs {
             Ok(folder)
         };
         let (app, shadow) = (answerer::start(&folder("app")?)?, answerer::start(&folder("shadow")?)?);
-        let filters = Filters::write(work.path(), &text)?;
-        let behind = Behind {
-            app: app.address,
-            shadow: shadow.address,
-            gateway: gateway.address,
-        };
-        let start = |name: &'static str, edge: Edge| -> Result<Subject> {
-            let site = edge.start(&self.envoy, &folder(name)?, &filters, &behind)?;
-            Ok(Subject { name, site })
-        };
         let bench = Bench {
             args: self,
             work: work.path().to_owned(),
             token: home.token.clone(),
+            filters: Filters::write(work.path(), &text)?,
+            behind: Behind {
+                app: app.address,
+                shadow: shadow.address,
+                gateway: gateway.address,
+            },
         };
         let mut report = Report::new("edge", &OURS);
-        let ranking = [
-            start("no filter", Edge::Plain)?,
-            start("mark", Edge::Mark)?,
-            start("mark without bypass", Edge::MarkWithoutBypass)?,
-            start("mirror 10 %", Edge::Mirror)?,
-            start("native mirroring 10 %", Edge::Native)?,
-        ];
-        bench.measure(
-            &mut report,
-            &ranking,
-            Request::Case,
-            &body(Request::Case, &features).to_string(),
-        )?;
-        drop(ranking);
-        let scoring = [start("hop to the gateway", Edge::Hop)?, start("score", Edge::Score)?];
-        bench.measure(
-            &mut report,
-            &scoring,
-            Request::OneRow,
-            &body(Request::OneRow, &features).to_string(),
-        )?;
+        for (subjects, request) in [(&RANKING[..], Request::Case), (&SCORING, Request::OneRow)] {
+            let body = body(request, &features).to_string();
+            report.measured.extend(bench.measure(subjects, request, &body)?);
+        }
         report.write(&self.output)?;
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&report.to_json())?),
@@ -122,48 +120,65 @@ impl EdgeArgs {
 
 impl Bench<'_> {
     /// Throughput of all, and times and processor time at half of what the first of them sustains.
-    fn measure(&self, report: &mut Report, subjects: &[Subject], request: Request, body: &str) -> Result<()> {
+    fn measure(&self, subjects: &[Subject], request: Request, body: &str) -> Result<Vec<Measured>> {
         let path = self.work.join("body.json");
         fs::write(&path, body)?;
         let name = request.name();
         eprintln!("{name} ...");
-        let medians = self.rounds(subjects, request, &path, None)?;
-        let rate = medians.first().context("there are subjects")?.load.per_second / 2.0;
-        report.measured.extend(medians);
+        let mut measured = self.rounds(subjects, request, &path, None)?;
+        let rate = measured.first().context("there are subjects")?.load.per_second / 2.0;
         eprintln!("{name}, at {rate:.0} a second ...");
-        report
-            .measured
-            .extend(self.rounds(subjects, request, &path, Some(rate))?);
-        Ok(())
+        measured.extend(self.rounds(subjects, request, &path, Some(rate))?);
+        Ok(measured)
     }
 
     /// Medians for each subject, as fast as answers come or at a rate.
     fn rounds(&self, subjects: &[Subject], request: Request, body: &Path, rate: Option<f64>) -> Result<Vec<Measured>> {
-        let mut rounds = vec![(Vec::new(), Vec::new()); subjects.len()];
-        for _ in 0..self.args.rounds {
-            for (subject, (loads, processor)) in subjects.iter().zip(&mut rounds) {
+        let mut all = vec![Rounds::default(); subjects.len()];
+        for round in 0..self.args.rounds {
+            let sites = subjects.iter().map(|subject| self.start(subject));
+            let sites = sites.collect::<Result<Vec<Site>>>()?;
+            for turn in 0..subjects.len() {
+                let at = (round + turn) % subjects.len();
                 let target = Target {
-                    url: subject.site.url(request.path()),
+                    url: sites[at].url(request.path()),
                     body: body.to_owned(),
                     token: &self.token,
                 };
-                let before = subject.site.processor_seconds()?;
-                let load = load::run(&target, self.args.seconds, rate, &self.work);
-                loads.push(load.with_context(|| subject.name)?);
-                let took = subject.site.processor_seconds()? - before;
-                processor.extend(rate.map(|rate| took * 1e6 / (rate * f64::from(self.args.seconds + WARM_UP_SECONDS))));
+                let turn = self.turn(&sites[at], &target, rate, &mut all[at]);
+                turn.with_context(|| subjects[at].0)?;
             }
         }
         let case = match rate {
             Some(rate) => format!("{}, at {rate:.0} a second", request.name()),
             None => request.name(),
         };
-        let measured = subjects.iter().zip(rounds).map(|(subject, (loads, processor))| {
-            let load = Load::median(loads).context("--rounds is 0; allowed: 1 or more")?;
-            let mut measured = Measured::new(subject.name, &case, load, subject.site.resident_bytes()?);
-            measured.processor = median(processor);
+        let measured = subjects.iter().zip(all).map(|((name, _), rounds)| {
+            const NONE: &str = "--rounds is 0; allowed: 1 or more";
+            let load = Load::median(rounds.loads).context(NONE)?;
+            let resident_bytes = median(rounds.resident_bytes).context(NONE)?;
+            let mut measured = Measured::new(name, &case, load, resident_bytes);
+            measured.processor = median(rounds.processor);
             Ok(measured)
         });
         measured.collect()
+    }
+
+    fn start(&self, (name, edge): &Subject) -> Result<Site> {
+        let folder = self.work.join(name);
+        fs::create_dir_all(&folder)?;
+        edge.start(&self.args.envoy, &folder, &self.filters, &self.behind)
+    }
+
+    fn turn(&self, site: &Site, target: &Target<'_>, rate: Option<f64>, rounds: &mut Rounds) -> Result<()> {
+        let before = site.processor_seconds()?;
+        rounds
+            .loads
+            .push(load::run(target, self.args.seconds, rate, &self.work)?);
+        let took = site.processor_seconds()? - before;
+        let seconds = f64::from(self.args.seconds + WARM_UP_SECONDS);
+        rounds.processor.extend(rate.map(|rate| took * 1e6 / (rate * seconds)));
+        rounds.resident_bytes.push(site.resident_bytes()?);
+        Ok(())
     }
 }

@@ -60,9 +60,8 @@ fn matches(single: &Value, value: &[u8]) -> bool {
     match single["value_match"]["safe_regex"]["regex"].as_str().unwrap() {
         PLAIN_ID => {
             let groups: Vec<&[u8]> = value.split(|byte| *byte == b'-').collect();
-            let hexadecimal =
-                |group: &&[u8]| !group.is_empty() && group.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            groups.len() == 5 && groups.iter().all(hexadecimal) && groups[2].len() > 1 && groups[2][0] == b'4'
+            let hexadecimal = |group: &&[u8]| group.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            groups.len() > 2 && groups.iter().all(hexadecimal) && groups[2].starts_with(b"4")
         }
         PLAIN_KEY => !value.is_empty() && !value.contains(&b',') && std::str::from_utf8(value).is_ok(),
         ANYTHING => true,

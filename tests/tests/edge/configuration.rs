@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use proxy_filter::Config;
+use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -13,6 +13,7 @@ pub const SALT: &str = "0123456789abcdef0123456789abcdef";
 
 /// An Envoy with an admin port; listeners and clusters are added.
 pub struct Configuration {
+    inline_headers: Vec<Value>,
     listeners: Vec<Value>,
     clusters: Vec<Value>,
 }
@@ -20,9 +21,17 @@ pub struct Configuration {
 impl Configuration {
     pub fn new() -> Configuration {
         Configuration {
+            inline_headers: Vec::new(),
             listeners: Vec::new(),
             clusters: Vec::new(),
         }
+    }
+
+    /// As in deploy/envoy, Envoy knows the internal headers by a pointer, and joins those that come twice.
+    pub fn inline_headers(mut self) -> Configuration {
+        let inline = |name| json!({ "inline_header_name": name, "inline_header_type": "REQUEST_HEADER" });
+        self.inline_headers = INTERNAL_HEADERS.map(inline).into();
+        self
     }
 
     /// A listener that leads every request through `filters` to `route`, Envoy's RouteAction.
@@ -109,6 +118,7 @@ impl Configuration {
         json!({
             "node": { "id": "edge", "cluster": "edge" },
             "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
+            "inline_headers": self.inline_headers,
             "static_resources": { "listeners": self.listeners, "clusters": self.clusters },
         })
         .to_string()

@@ -95,6 +95,7 @@ fn edge(origin: &Origin) -> Envoy {
     let mut bypass = past(&mark(0.10), &route);
     bypass["tracing"] = traced(50.0)["tracing"].take();
     let configuration = Configuration::new()
+        .inline_headers()
         .listener_with(LISTENERS[0], &whole, route.clone(), traced(50.0))
         .listener_with(LISTENERS[1], &only, route.clone(), traced(50.0))
         .listener_with(LISTENERS[2], &only, route, bypass)

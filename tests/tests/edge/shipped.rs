@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use evil::Behaviour;
-use proxy_filter::Config;
+use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::Value;
 use servers::{Envoy, Nginx};
 
@@ -144,6 +144,10 @@ fn what_goes_past_the_filter_is_what_edge_bypass_prints() {
             text.contains(&predicate),
             "{file}: `ltr-trainer edge-bypass` prints {predicate}"
         );
+        for name in INTERNAL_HEADERS {
+            let inline = format!("-{{inline_header_name:{name},inline_header_type:REQUEST_HEADER}}");
+            assert!(text.contains(&inline), "{file}: no {inline}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A copy is a comparison and nothing else, however many hops copied the request and however often it was tried.
 
+use std::net::SocketAddr;
+
 use evil::Behaviour;
 use serde_json::{Value, json};
 use servers::Envoy;
@@ -84,7 +86,8 @@ async fn a_request_that_two_hops_copy_leaves_one_comparison() {
         .listener_with("inner", &filters, to("origin"), traced(100.0))
         .cluster("origin", origin.address())
         .cluster("shadow", gateway.address())
-        .cluster("collector", origin.address());
+        // Not the origin, which would take a report of spans for a request.
+        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
     let inner = Envoy::start(&inner.to_json());
     let outer = Configuration::new()
         .listener("outer", &filters, to("inner"))

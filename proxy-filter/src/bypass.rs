@@ -18,9 +18,9 @@ use crate::sampling::{Key, Sampling};
 const PLAIN_ID: &str = "[0-9a-f]*-[0-9a-f]*-4[0-9a-f-]*";
 /// A key that is there, once: Envoy joins several with a comma.
 const PLAIN_KEY: &str = "[^,]+";
-/// Headers by which this system's parts talk to each other; the filter has to see every request that has one. Envoy is told
-/// of them in its bootstrap (`inline_headers`), so that it knows by a pointer whether a request has them; otherwise it
-/// first makes a dictionary of all of the request's headers, for half of what the whole bypass costs.
+/// Headers that only trusted peers may set: the filter has to see every request that has one. Envoy is told of them in its
+/// bootstrap (`inline_headers`), so that it knows by a pointer whether a request has one; otherwise it first makes a
+/// dictionary of all of a request's headers, which costs almost as much as the rest of the condition.
 pub const INTERNAL_HEADERS: [&str; 3] = [SHADOW, EDGE_COPY, FRACTION];
 /// Bytes, UTF-8 or not.
 const ANYTHING: &str = r"\C*";
@@ -28,7 +28,7 @@ const ANYTHING: &str = r"\C*";
 impl Config {
     /// The requests for which a filter with this configuration does nothing but count, as the predicate of an Envoy matcher
     /// (`xds.type.matcher.v3.Matcher.MatcherList.Predicate`) over request headers. Those that are chosen by a share of up
-    /// to `sampling.bypass_above` are not among them.
+    /// to `sampling.bypass_above` are not among them. With `sampling.own_ids`, it rests on Envoy having made the id.
     ///
     /// # Errors
     /// No `sampling.bypass_above` where there is sampling.
@@ -46,7 +46,7 @@ impl Config {
 }
 
 /// Whose key is one that Envoy hashes as the filter does, and is beyond the share.
-fn not_chosen(sampling: &Sampling) -> Result<[Value; 2], ConfigError> {
+fn not_chosen(sampling: &Sampling) -> Result<Vec<Value>, ConfigError> {
     let Some(beyond) = &sampling.bypass_above else {
         return Err(ConfigError::Value {
             key: "sampling.bypass_above".into(),
@@ -55,8 +55,9 @@ fn not_chosen(sampling: &Sampling) -> Result<[Value; 2], ConfigError> {
         });
     };
     let (header, plain) = match &sampling.key {
-        Key::RequestId => ("x-request-id", PLAIN_ID),
-        Key::Header(name) => (name.as_str(), PLAIN_KEY),
+        Key::RequestId { own: true } => ("x-request-id", None),
+        Key::RequestId { own: false } => ("x-request-id", Some(PLAIN_ID)),
+        Key::Header(name) => (name.as_str(), Some(PLAIN_KEY)),
     };
     // Matches a hash whose remainder is the threshold or more.
     let hash = json!({ "name": "sampler", "typed_config": {
@@ -67,7 +68,8 @@ fn not_chosen(sampling: &Sampling) -> Result<[Value; 2], ConfigError> {
         "seed": beyond.seed().to_string(),
     } });
     let hash = json!({ "single_predicate": { "input": input(header), "custom_match": hash } });
-    Ok([hash, value(header, &regex(plain))])
+    let plain = plain.map(|plain| value(header, &regex(plain)));
+    Ok([hash].into_iter().chain(plain).collect())
 }
 
 fn input(header: &str) -> Value {

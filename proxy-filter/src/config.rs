@@ -62,6 +62,9 @@ struct RawSampling {
     key_header: Option<String>,
     /// The share above which the proxy's routes lead requests past the filter.
     bypass_above: Option<f64>,
+    /// Whether the proxy makes all ids itself.
+    #[serde(default)]
+    own_ids: bool,
 }
 
 #[derive(Deserialize)]
@@ -219,7 +222,11 @@ fn sampling(raw: RawSampling) -> Result<Sampling, ConfigError> {
         None => None,
     };
     let key = match raw.key_header {
-        None => Key::RequestId,
+        None => Key::RequestId { own: raw.own_ids },
+        Some(_) if raw.own_ids => {
+            let allowed = "false beside sampling.key_header, by which requests are chosen instead of by their ids";
+            return Err(value("sampling.own_ids", true, allowed));
+        }
         Some(name) => Key::Header(header_name("sampling.key_header", name)?),
     };
     Ok(Sampling {

@@ -19,7 +19,10 @@ pub(crate) struct Sampling {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     /// The UUID in `x-request-id`, so that a gateway that samples by itself chooses the same requests.
-    RequestId,
+    RequestId {
+        /// The proxy takes no ids from others: all are in the form in which it makes them.
+        own: bool,
+    },
     /// The value of another header, such as the user's id: all of a user's requests, or none.
     Header(String),
 }
@@ -34,7 +37,7 @@ impl Sampling {
         }
         let sampler = run_time.as_ref().unwrap_or(&self.sampler);
         let chosen = match &self.key {
-            Key::RequestId => request_id(proxy).map(|id| sampler.selects(id)),
+            Key::RequestId { .. } => request_id(proxy).map(|id| sampler.selects(id)),
             Key::Header(name) => {
                 let key = proxy.header(name).filter(|key| !key.is_empty());
                 key.map(|key| sampler.selects_key(&key))

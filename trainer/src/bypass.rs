@@ -27,14 +27,19 @@ In Envoy's configuration, the routes under `matcher` switch the filter off for t
             - predicate: {what is printed}
               on_match: {the routes, with the filter disabled by typed_per_filter_config}
         on_no_match: {the routes}
+and, in the bootstrap, so that Envoy looks up at once whether a request has them:
+  inline_headers:
+    - { inline_header_name: x-shadow-ltr, inline_header_type: REQUEST_HEADER }
+    - { inline_header_name: x-ltr-edge-copy, inline_header_type: REQUEST_HEADER }
+    - { inline_header_name: x-ltr-shadow-fraction, inline_header_type: REQUEST_HEADER }
 deploy/envoy/static.yaml has all of it.";
 
 /// Prints which requests may go past the Envoy filter, as a predicate for Envoy's routes.
 ///
 /// Calling a filter costs Envoy about a tenth of the requests that it could pass on, and most requests are not chosen.
 /// Envoy computes the same hash by itself. What it is not sure of, such as an internal header or an id that it did not
-/// make, goes to the filter. To be printed anew when `sampling.salt`, `sampling.key_header`, `sampling.bypass_above` or a
-/// route with `score` changes.
+/// make, goes to the filter. To be printed anew when a route with `score` or anything of `sampling` but its
+/// `fraction` changes.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

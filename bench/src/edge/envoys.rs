@@ -82,9 +82,9 @@ impl Edge {
 
     /// As in deploy/envoy where the filter is.
     fn inline_headers(self) -> Vec<Value> {
-        let names = if self.own().is_some() { &INTERNAL_HEADERS[..] } else { &[] };
+        let names = INTERNAL_HEADERS.iter().filter(|_| self.own().is_some());
         let inline = |name| json!({ "inline_header_name": name, "inline_header_type": "REQUEST_HEADER" });
-        names.iter().map(inline).collect()
+        names.map(inline).collect()
     }
 
     /// All requests go one way; as in deploy/envoy, those for which the filter would do nothing go past it.
@@ -128,7 +128,9 @@ impl Edge {
     /// The filter's own configuration, with one mode.
     fn own(self) -> Option<Value> {
         let route = |path: &str, mode: &str| json!([{ "path_prefix": path, "method": "POST", "modes": [mode] }]);
-        let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10, "bypass_above": 0.10 });
+        let sampling = json!({
+            "salt": "ltr-shadow-v1", "fraction": 0.10, "bypass_above": 0.10, "own_ids": true,
+        });
         match self {
             Edge::Plain | Edge::Native | Edge::Hop => None,
             Edge::Mark | Edge::MarkWithoutBypass => {

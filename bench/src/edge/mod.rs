@@ -3,15 +3,15 @@
 //! Each subject is an Envoy of its own with a worker for each processor; behind all of them is the same server, which does
 //! nothing but answer, so that what is measured is Envoy. The load generator runs on the same machine, and takes its share
 //! of what throughput is made of; so the processor time that Envoy itself takes for a request is measured, too, at a pace
-//! that all sustain. In each round all subjects are started anew and take turns, another first each time; medians over the
-//! rounds are reported. Where a process happens to lie in memory makes a percent of what it sustains, so that fewer
-//! starts would measure that.
+//! that all sustain. Within a round subjects take turns, another first each time; medians over all rounds are reported.
+//! Where a process happens to lie in memory makes a percent of what it sustains, so that all are started several times; and
+//! each start has a turn that is not reported, because a sidecar runs for days.
 
 mod answerer;
 mod envoys;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
@@ -32,9 +32,12 @@ pub struct EdgeArgs {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 1)]
     seconds: u32,
-    /// Rounds, of which the median is reported
-    #[arg(long, default_value_t = 11)]
+    /// Rounds for each start
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Times that all Envoys are started
+    #[arg(long, default_value_t = 3)]
+    starts: usize,
     /// Envoy (`make setup-servers`)
     #[arg(long, default_value = ".tools/bin/envoy", value_name = "PATH")]
     envoy: PathBuf,
@@ -59,6 +62,7 @@ const RANKING: [Subject; 5] = [
     ("mirror 10 %", Edge::Mirror),
     ("native mirroring 10 %", Edge::Native),
 ];
+const NO_ROUNDS: &str = "--rounds is 0; allowed: 1 or more";
 const SCORING: [Subject; 2] = [("hop to the gateway", Edge::Hop), ("score", Edge::Score)];
 
 struct Bench<'a> {
@@ -124,44 +128,50 @@ impl Bench<'_> {
         let path = self.work.join("body.json");
         fs::write(&path, body)?;
         let name = request.name();
-        eprintln!("{name} ...");
-        let mut measured = self.rounds(subjects, request, &path, None)?;
-        let rate = measured.first().context("there are subjects")?.load.per_second / 2.0;
-        eprintln!("{name}, at {rate:.0} a second ...");
-        measured.extend(self.rounds(subjects, request, &path, Some(rate))?);
+        let mut fast = vec![Rounds::default(); subjects.len()];
+        let mut paced = fast.clone();
+        let mut pace = None;
+        for start in 1..=self.args.starts {
+            eprintln!("{name}, start {start} of {} ...", self.args.starts);
+            let sites = subjects.iter().map(|subject| self.start(subject));
+            let sites = sites.collect::<Result<Vec<Site>>>()?;
+            let targets = sites.iter().map(|site| Target {
+                url: site.url(request.path()),
+                body: path.clone(),
+                token: &self.token,
+            });
+            let under_load: Vec<_> = sites.iter().zip(targets).collect();
+            self.rounds(&under_load, 1, None, &mut vec![Rounds::default(); subjects.len()])?;
+            self.rounds(&under_load, self.args.rounds, None, &mut fast)?;
+            let rate = match pace {
+                Some(rate) => rate,
+                None => Load::median(fast[0].loads.clone()).context(NO_ROUNDS)?.per_second / 2.0,
+            };
+            pace = Some(rate);
+            self.rounds(&under_load, self.args.rounds, pace, &mut paced)?;
+        }
+        let rate = pace.context("--starts is 0; allowed: 1 or more")?;
+        let mut measured = medians(subjects, &name, fast)?;
+        measured.extend(medians(subjects, &format!("{name}, at {rate:.0} a second"), paced)?);
         Ok(measured)
     }
 
-    /// Medians for each subject, as fast as answers come or at a rate.
-    fn rounds(&self, subjects: &[Subject], request: Request, body: &Path, rate: Option<f64>) -> Result<Vec<Measured>> {
-        let mut all = vec![Rounds::default(); subjects.len()];
-        for round in 0..self.args.rounds {
-            let sites = subjects.iter().map(|subject| self.start(subject));
-            let sites = sites.collect::<Result<Vec<Site>>>()?;
-            for turn in 0..subjects.len() {
-                let at = (round + turn) % subjects.len();
-                let target = Target {
-                    url: sites[at].url(request.path()),
-                    body: body.to_owned(),
-                    token: &self.token,
-                };
-                let turn = self.turn(&sites[at], &target, rate, &mut all[at]);
-                turn.with_context(|| subjects[at].0)?;
+    /// As fast as answers come or at a rate; each subject's figures go to its place in `all`.
+    fn rounds(
+        &self,
+        under_load: &[(&Site, Target<'_>)],
+        rounds: usize,
+        rate: Option<f64>,
+        all: &mut [Rounds],
+    ) -> Result<()> {
+        for round in 0..rounds {
+            for turn in 0..under_load.len() {
+                let at = (round + turn) % under_load.len();
+                let (site, target) = &under_load[at];
+                self.turn(site, target, rate, &mut all[at])?;
             }
         }
-        let case = match rate {
-            Some(rate) => format!("{}, at {rate:.0} a second", request.name()),
-            None => request.name(),
-        };
-        let measured = subjects.iter().zip(all).map(|((name, _), rounds)| {
-            const NONE: &str = "--rounds is 0; allowed: 1 or more";
-            let load = Load::median(rounds.loads).context(NONE)?;
-            let resident_bytes = median(rounds.resident_bytes).context(NONE)?;
-            let mut measured = Measured::new(name, &case, load, resident_bytes);
-            measured.processor = median(rounds.processor);
-            Ok(measured)
-        });
-        measured.collect()
+        Ok(())
     }
 
     fn start(&self, (name, edge): &Subject) -> Result<Site> {
@@ -181,4 +191,15 @@ impl Bench<'_> {
         rounds.resident_bytes.push(site.resident_bytes()?);
         Ok(())
     }
+}
+
+fn medians(subjects: &[Subject], case: &str, all: Vec<Rounds>) -> Result<Vec<Measured>> {
+    let measured = subjects.iter().zip(all).map(|((name, _), rounds)| {
+        let load = Load::median(rounds.loads).context(NO_ROUNDS)?;
+        let resident_bytes = median(rounds.resident_bytes).context(NO_ROUNDS)?;
+        let mut measured = Measured::new(name, case, load, resident_bytes);
+        measured.processor = median(rounds.processor);
+        Ok(measured)
+    });
+    measured.collect()
 }

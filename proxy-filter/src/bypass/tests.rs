@@ -10,7 +10,14 @@ use crate::exchange::{Exchange, Filter};
 use crate::proxy::{Counter, Next};
 use crate::testing::Fake;
 
-fn config(key: Option<&str>, fraction: f64, bypass_above: f64) -> Config {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum By {
+    Id,
+    OwnId,
+    User,
+}
+
+fn config(by: By, fraction: f64, bypass_above: f64) -> Config {
     let mut json = json!({
         "sampling": { "salt": "ltr-shadow-v1", "fraction": fraction, "bypass_above": bypass_above },
         "trusted": { "cidrs": ["127.0.0.0/8"] },
@@ -24,8 +31,10 @@ fn config(key: Option<&str>, fraction: f64, bypass_above: f64) -> Config {
         },
         "score": { "max_body_bytes": 1000, "max_rows": 3, "max_json_depth": 32, "tokens_sha256": [] },
     });
-    if let Some(key) = key {
-        json["sampling"]["key_header"] = json!(key);
+    match by {
+        By::Id => {}
+        By::OwnId => json["sampling"]["own_ids"] = json!(true),
+        By::User => json["sampling"]["key_header"] = json!("x-user-id"),
     }
     Config::read(json.to_string().as_bytes(), |_| None).unwrap()
 }
@@ -128,10 +137,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn for_what_goes_past_it_the_filter_would_do_nothing(
-        proxy in requests(), by_user in any::<bool>(), shares in (0.0f64..=1.0, 0.0f64..=1.0)
+        proxy in requests(), by in prop::sample::select(vec![By::Id, By::OwnId, By::User]),
+        bits in any::<[u8; 16]>(), shares in (0.0f64..=1.0, 0.0f64..=1.0)
     ) {
-        let key = by_user.then_some("x-user-id");
-        let config = config(key, shares.0.min(shares.1), shares.0.max(shares.1));
+        let own = uuid::Builder::from_random_bytes(bits).into_uuid().to_string();
+        let proxy = if by == By::OwnId { proxy.without("x-request-id").with("x-request-id", own) } else { proxy };
+        let config = config(by, shares.0.min(shares.1), shares.0.max(shares.1));
         let goes_past = holds(&config.bypass().unwrap(), &proxy.headers.borrow());
         prop_assert!(!goes_past || !does_something(config, &proxy));
     }
@@ -139,7 +150,7 @@ proptest! {
 
 #[test]
 fn nine_of_ten_go_past_it() {
-    let predicate = config(None, 0.1, 0.1).bypass().unwrap();
+    let predicate = config(By::Id, 0.1, 0.1).bypass().unwrap();
     let request = |at: u128| {
         let spread = (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let id = uuid::Builder::from_random_bytes(spread.to_be_bytes()).into_uuid();

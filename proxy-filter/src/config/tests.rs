@@ -6,7 +6,7 @@ const SALT: &str = "0123456789abcdef0123456789abcdef";
 
 fn whole() -> Value {
     json!({
-        "sampling": {"salt": "ltr-shadow-v1", "fraction": 0.1, "bypass_above": 0.2, "key_header": "x-user-id"},
+        "sampling": {"salt": "ltr-shadow-v1", "fraction": 0.1, "bypass_above": 0.2, "own_ids": false, "key_header": "x-user-id"},
         "trusted": {"cidrs": ["10.0.0.0/8", "::1"], "uri_sans": ["spiffe://shop/edge"]},
         "routes": [
             {"path_prefix": "/rank", "method": "POST", "modes": ["mark", "mirror"]},
@@ -98,6 +98,11 @@ fn what_is_wrong_is_refused_in_a_sentence_that_names_it() {
             "/sampling/bypass_above",
             json!(1.5),
             "sampling.bypass_above is 1.5; allowed: sampling.fraction to 1",
+        ),
+        (
+            "/sampling/own_ids",
+            json!(true),
+            "sampling.own_ids is true; allowed: false beside sampling.key_header, by which",
         ),
         (
             "/sampling/salt",

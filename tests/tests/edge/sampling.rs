@@ -206,6 +206,40 @@ async fn ids_that_envoy_makes_are_chosen_alike() {
     assert!(seen.iter().any(Seen::is_marked) && !seen.iter().all(Seen::is_marked));
 }
 
+/// Where Envoy takes no ids from others, it is not asked whether they are of its own form.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_ids_of_its_own_it_is_no_matter_what_clients_send() {
+    let origin = Origin::start().await;
+    let mut own = mark(0.3);
+    own["sampling"]["own_ids"] = json!(true);
+    let mut more = past(&own, &to("origin"));
+    more["preserve_external_request_id"] = json!(false);
+    more["tracing"] = traced(50.0)["tracing"].take();
+    let configuration = Configuration::new()
+        .listener_with("edge", &[filter(&mark_file(), &own)], to("origin"), more)
+        .cluster("origin", origin.address())
+        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
+    let envoy = Envoy::start(&configuration.to_json());
+    let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
+    for (at, id) in ids().into_iter().take(1_000).enumerate() {
+        let mut id = id.to_string();
+        id.replace_range(14..15, ["4", "9", "a", "b"][at % 4]);
+        let id = if at % 3 == 0 { id.to_uppercase() } else { id };
+        let headers: [(&str, &[u8]); 1] = [("x-request-id", id.as_bytes())];
+        assert_eq!(connection.send(get("/fast", &headers)).await.unwrap().status, 200);
+        let seen = origin.take().remove(0);
+        assert_ne!(name(&seen.id()), name(&id.to_lowercase()));
+        let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.3).unwrap();
+        assert_eq!(
+            seen.is_marked(),
+            sampler.selects(seen.id().parse().unwrap()),
+            "{}",
+            seen.id()
+        );
+    }
+    assert_eq!(envoy.stat("ltr_edge_not_chosen_total"), Some(0));
+}
+
 /// Whatever a header says: users who come twice, not at all, or in bytes that are no text.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_are_chosen_alike_past_the_filter_and_through_it() {

@@ -52,7 +52,10 @@ async fn strangers_choose_nothing() {
             .into_iter()
             .flat_map(|(name, one)| [one, b"", b"\xff"].map(|value| (name, value)))
         {
-            for headers in [&[(name, value), forwarded][..], &[(name, value), (name, b"1"), forwarded]] {
+            for headers in [
+                &[(name, value), forwarded][..],
+                &[(name, value), (name, b"1"), forwarded],
+            ] {
                 for seen in seen(&envoy, &origin, 3, headers).await {
                     assert_eq!(seen.header(name), None, "{headers:?}, bypass {bypass}");
                     assert!(!seen.is_marked(), "{headers:?}, bypass {bypass}");

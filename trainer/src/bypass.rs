@@ -98,6 +98,13 @@ mod tests {
     }
 
     #[test]
+    fn the_help_names_every_header_that_envoy_is_to_know() {
+        for name in proxy_filter::INTERNAL_HEADERS {
+            assert!(EXAMPLES.contains(&format!("inline_header_name: {name},")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_printed_is_json_again() {
         let predicate = predicate(&own()).unwrap();
         let text = text(&predicate);

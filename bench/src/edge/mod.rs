@@ -62,8 +62,8 @@ const RANKING: [Subject; 5] = [
     ("mirror 10 %", Edge::Mirror),
     ("native mirroring 10 %", Edge::Native),
 ];
-const NO_ROUNDS: &str = "--rounds is 0; allowed: 1 or more";
 const SCORING: [Subject; 2] = [("hop to the gateway", Edge::Hop), ("score", Edge::Score)];
+const NO_ROUNDS: &str = "--rounds is 0; allowed: 1 or more";
 
 struct Bench<'a> {
     args: &'a EdgeArgs,
@@ -141,14 +141,20 @@ impl Bench<'_> {
                 token: &self.token,
             });
             let under_load: Vec<_> = sites.iter().zip(targets).collect();
-            self.rounds(&under_load, 1, None, &mut vec![Rounds::default(); subjects.len()])?;
-            self.rounds(&under_load, self.args.rounds, None, &mut fast)?;
+            self.rounds(
+                subjects,
+                &under_load,
+                1,
+                None,
+                &mut vec![Rounds::default(); subjects.len()],
+            )?;
+            self.rounds(subjects, &under_load, self.args.rounds, None, &mut fast)?;
             let rate = match pace {
                 Some(rate) => rate,
-                None => Load::median(fast[0].loads.clone()).context(NO_ROUNDS)?.per_second / 2.0,
+                None => Load::median(&fast[0].loads).context(NO_ROUNDS)?.per_second / 2.0,
             };
             pace = Some(rate);
-            self.rounds(&under_load, self.args.rounds, pace, &mut paced)?;
+            self.rounds(subjects, &under_load, self.args.rounds, pace, &mut paced)?;
         }
         let rate = pace.context("--starts is 0; allowed: 1 or more")?;
         let mut measured = medians(subjects, &name, fast)?;
@@ -159,6 +165,7 @@ impl Bench<'_> {
     /// As fast as answers come or at a rate; each subject's figures go to its place in `all`.
     fn rounds(
         &self,
+        subjects: &[Subject],
         under_load: &[(&Site, Target<'_>)],
         rounds: usize,
         rate: Option<f64>,
@@ -168,7 +175,8 @@ impl Bench<'_> {
             for turn in 0..under_load.len() {
                 let at = (round + turn) % under_load.len();
                 let (site, target) = &under_load[at];
-                self.turn(site, target, rate, &mut all[at])?;
+                self.turn(site, target, rate, &mut all[at])
+                    .with_context(|| subjects[at].0)?;
             }
         }
         Ok(())
@@ -195,7 +203,7 @@ impl Bench<'_> {
 
 fn medians(subjects: &[Subject], case: &str, all: Vec<Rounds>) -> Result<Vec<Measured>> {
     let measured = subjects.iter().zip(all).map(|((name, _), rounds)| {
-        let load = Load::median(rounds.loads).context(NO_ROUNDS)?;
+        let load = Load::median(&rounds.loads).context(NO_ROUNDS)?;
         let resident_bytes = median(rounds.resident_bytes).context(NO_ROUNDS)?;
         let mut measured = Measured::new(name, case, load, resident_bytes);
         measured.processor = median(rounds.processor);

@@ -35,7 +35,8 @@ impl Bench<'_> {
             for each in [1, 100] {
                 eprintln!("{name}, {each} events a request ...");
                 let loads = (0..self.args.rounds).map(|_| self.send(&gateway, each));
-                let load = Load::median(loads.collect::<Result<_>>()?).context("--rounds is 0; allowed: 1 or more")?;
+                let loads = loads.collect::<Result<Vec<_>>>()?;
+                let load = Load::median(&loads).context("--rounds is 0; allowed: 1 or more")?;
                 let case = format!("POST /events, {each} a request, {name}");
                 report
                     .measured

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::report::median;
+
 /// Connections that send at once, each waiting for its answer.
 pub const CLIENTS: usize = 16;
 
@@ -36,10 +38,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// The one whose throughput is the median.
-    pub fn median(mut loads: Vec<Load>) -> Option<Load> {
-        loads.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
-        loads.get(loads.len() / 2).copied()
+    /// The median of each figure: at a pace, throughput would tell no load from another.
+    pub fn median(loads: &[Load]) -> Option<Load> {
+        let of = |figure: fn(&Load) -> f64| median(loads.iter().map(figure).collect());
+        Some(Load {
+            per_second: of(|load| load.per_second)?,
+            p50: of(|load| load.p50)?,
+            p95: of(|load| load.p95)?,
+            p99: of(|load| load.p99)?,
+        })
     }
 }
 

@@ -200,7 +200,7 @@ impl<'a> Bench<'a> {
                 loads.push(self.load(site, request, rate).with_context(|| subject.to_string())?);
             }
         }
-        let median = |loads| Load::median(loads).context("--rounds is 0; allowed: 1 or more");
+        let median = |loads: Vec<Load>| Load::median(&loads).context("--rounds is 0; allowed: 1 or more");
         loads.into_iter().map(median).collect()
     }
 

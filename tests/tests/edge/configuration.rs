@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 const TYPES: &str = "type.googleapis.com/envoy";
 
+/// Where nobody answers.
+pub const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
+
 /// What users are pseudonyms under.
 pub const SALT: &str = "0123456789abcdef0123456789abcdef";
 

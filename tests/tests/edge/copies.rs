@@ -1,14 +1,12 @@
 //! A copy is a comparison and nothing else, however many hops copied the request and however often it was tried.
 
-use std::net::SocketAddr;
-
 use evil::Behaviour;
 use serde_json::{Value, json};
 use servers::Envoy;
 use uuid::Uuid;
 
 use crate::client::{self, Answer, Protocol, post};
-use crate::configuration::{Configuration, filter, mark, mirror_all, to, traced};
+use crate::configuration::{Configuration, NOBODY, filter, mark, mirror_all, to, traced};
 use crate::gateway::{Gateway, SMALL, Site, TOKEN, case};
 use crate::model::filter_file;
 use crate::origin::Origin;
@@ -87,7 +85,7 @@ async fn a_request_that_two_hops_copy_leaves_one_comparison() {
         .cluster("origin", origin.address())
         .cluster("shadow", gateway.address())
         // Not the origin, which would take a report of spans for a request.
-        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
+        .cluster("collector", NOBODY.into());
     let inner = Envoy::start(&inner.to_json());
     let outer = Configuration::new()
         .listener("outer", &filters, to("inner"))

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::client::{Connection, Protocol, get, post};
 use crate::configuration::{
-    Configuration, SALT, discover, discovered_filter, filter, mark, mark_and_mirror, score, to,
+    Configuration, NOBODY, SALT, discover, discovered_filter, filter, mark, mark_and_mirror, score, to,
 };
 use crate::model::{filter_file, mark_file};
 use crate::origin::Origin;
@@ -97,11 +97,7 @@ fn what_needs_bodies_is_refused() {
         let only = filter(&mark_file(), own);
         let path = folder.path().join("envoy.json");
         let configuration = Configuration::new().listener("edge", &[only], to("origin"));
-        std::fs::write(
-            &path,
-            configuration.cluster("origin", ([127, 0, 0, 1], 9).into()).to_json(),
-        )
-        .unwrap();
+        std::fs::write(&path, configuration.cluster("origin", NOBODY.into()).to_json()).unwrap();
         let said = Envoy::validate(&path, &[("LTR_PRIVACY_SALT", SALT)]);
         (!said.status.success()).then(|| String::from_utf8_lossy(&said.stderr).into_owned())
     };

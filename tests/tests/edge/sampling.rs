@@ -9,7 +9,7 @@ use servers::Envoy;
 use uuid::Uuid;
 
 use crate::client::{Connection, Headers, Protocol, get, post};
-use crate::configuration::{Configuration, filter, mark, past, to, traced};
+use crate::configuration::{Configuration, NOBODY, filter, mark, past, to, traced};
 use crate::gateway::{Site, TOKEN, case};
 use crate::model::{filter_file, mark_file};
 use crate::origin::{Origin, Seen};
@@ -101,7 +101,7 @@ fn edge(origin: &Origin) -> Envoy {
         .listener_with(LISTENERS[2], &only, route, bypass)
         .cluster("a", origin.address())
         .cluster("b", origin.address())
-        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
+        .cluster("collector", NOBODY.into());
     Envoy::start(&configuration.to_json())
 }
 
@@ -218,8 +218,9 @@ async fn with_ids_of_its_own_it_is_no_matter_what_clients_send() {
     let configuration = Configuration::new()
         .listener_with("edge", &[filter(&mark_file(), &own)], to("origin"), more)
         .cluster("origin", origin.address())
-        .cluster("collector", SocketAddr::from(([127, 0, 0, 1], 9)));
+        .cluster("collector", NOBODY.into());
     let envoy = Envoy::start(&configuration.to_json());
+    let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.3).unwrap();
     let mut connection = Connection::open(envoy.listener("edge"), Protocol::Http1).await;
     for (at, id) in ids().into_iter().take(1_000).enumerate() {
         let mut id = id.to_string();
@@ -228,14 +229,9 @@ async fn with_ids_of_its_own_it_is_no_matter_what_clients_send() {
         let headers: [(&str, &[u8]); 1] = [("x-request-id", id.as_bytes())];
         assert_eq!(connection.send(get("/fast", &headers)).await.unwrap().status, 200);
         let seen = origin.take().remove(0);
-        assert_ne!(name(&seen.id()), name(&id.to_lowercase()));
-        let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.3).unwrap();
-        assert_eq!(
-            seen.is_marked(),
-            sampler.selects(seen.id().parse().unwrap()),
-            "{}",
-            seen.id()
-        );
+        let made = seen.id();
+        assert_ne!(name(&made), name(&id.to_lowercase()));
+        assert_eq!(seen.is_marked(), sampler.selects(made.parse().unwrap()), "{made}");
     }
     assert_eq!(envoy.stat("ltr_edge_not_chosen_total"), Some(0));
 }

@@ -10,7 +10,7 @@ use servers::{Envoy, Nginx};
 
 use crate::PATIENCE;
 use crate::client::{self, Answer, Connection, Protocol, post};
-use crate::configuration::SALT;
+use crate::configuration::{NOBODY, SALT};
 use crate::gateway::{Gateway, SMALL, Site, TOKEN, case};
 use crate::model::{WIDTH, write_filter};
 use crate::origin::Origin;
@@ -18,8 +18,6 @@ use crate::settled;
 
 /// Enough that a tenth is not nobody: it is with a probability of 10^-14.
 const REQUESTS: usize = 300;
-/// Where nobody answers.
-const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file)

@@ -14,7 +14,7 @@ from uvicorn.supervisors.multiprocess import Process
 def listener():
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(("127.0.0.1", int(sys.argv[1])))
+    listener.bind((sys.argv[1], int(sys.argv[2])))
     return listener
 
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use ltr_trainer::compile;
 use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
@@ -42,6 +42,11 @@ pub enum Edge {
 impl Edge {
     /// Starts one, with a worker a processor.
     pub fn start(self, program: &Path, dir: &Path, filters: &Filters, behind: &Behind) -> Result<Site> {
+        ensure!(
+            program.exists(),
+            "{} is missing: `make setup-servers` installs Envoy",
+            program.display()
+        );
         let address = free_address()?;
         let path = dir.join("envoy.json");
         fs::write(&path, self.configuration(address, filters, behind)?.to_string())?;
@@ -51,8 +56,7 @@ impl Edge {
             .arg(&path)
             .args(["--use-dynamic-base-id", "--log-level", "warning"]);
         command.args(["--concurrency", &thread::available_parallelism()?.to_string()]);
-        let site = Site::start(command, address, &dir.join("envoy.log"));
-        site.with_context(|| format!("{}: `make setup-servers` installs Envoy", program.display()))
+        Site::start(command, address, &dir.join("envoy.log"))
     }
 
     fn configuration(self, address: SocketAddr, filters: &Filters, behind: &Behind) -> Result<Value> {

@@ -185,7 +185,8 @@ impl Bench<'_> {
     fn start(&self, (name, edge): &Subject) -> Result<Site> {
         let folder = self.work.join(name);
         fs::create_dir_all(&folder)?;
-        edge.start(&self.args.envoy, &folder, &self.filters, &self.behind)
+        let site = edge.start(&self.args.envoy, &folder, &self.filters, &self.behind);
+        site.with_context(|| *name)
     }
 
     fn turn(&self, site: &Site, target: &Target<'_>, rate: Option<f64>, rounds: &mut Rounds) -> Result<()> {

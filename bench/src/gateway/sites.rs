@@ -31,17 +31,18 @@ impl Site {
     /// Starts it, and waits until it answers on `address`.
     ///
     /// # Errors
-    /// It cannot be started, ends, or does not answer.
+    /// It cannot be started, ends (with what it last said), or does not answer.
     pub fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
-        let log = File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let output = File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let begun = Instant::now();
         let mut child = command
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         while !answers(address) {
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended: {status}", command.get_program().display());
+                let program = command.get_program().display();
+                bail!("{program} ended: {status}\n{}", end_of(&fs::read(log)?));
             }
             ensure!(begun.elapsed() < PATIENCE, "nobody answers on {address}");
             thread::sleep(Duration::from_millis(1));
@@ -126,9 +127,17 @@ fn answers(address: SocketAddr) -> bool {
     ask().is_ok_and(|read| read > 0)
 }
 
-/// One that nobody has taken yet.
+/// The last that a program said, as text: enough to see why it ended.
+fn end_of(log: &[u8]) -> String {
+    const MOST: usize = 2_000;
+    let end = log.get(log.len().saturating_sub(MOST)..).unwrap_or_default();
+    String::from_utf8_lossy(end).trim_end().to_owned()
+}
+
+/// One that nobody has taken yet. Nobody takes it until its server does, either: connections are made from 127.0.0.1, and
+/// there are thousands of them while others are measured.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
 }
 
 /// A directory with a published model, that gateways start in.
@@ -245,7 +254,7 @@ pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> 
     let address = free_address()?;
     let mut command = Command::new(std::path::absolute(python)?);
     command
-        .args(["serve.py", &address.port().to_string()])
+        .args(["serve.py", &address.ip().to_string(), &address.port().to_string()])
         .env("MODEL", std::path::absolute(model)?)
         .env("FEATURES", serde_json::to_string(features)?)
         .current_dir(dir);
@@ -275,6 +284,17 @@ pub fn nginx(dir: &Path) -> Result<Site> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_ends_is_quoted() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 1000; echo no such thing >&2; exit 3"]);
+        let error = Site::start(command, free_address().unwrap(), log.path()).err().unwrap();
+        let said = error.to_string();
+        assert!(said.starts_with("sh ended: exit status: 3\n"), "{said}");
+        assert!(said.ends_with("\n1000\nno such thing") && said.len() < 2_100, "{said}");
+    }
 
     #[test]
     fn processor_time_is_read_from_the_kernels_text() {

@@ -62,6 +62,8 @@ struct RawSampling {
     key_header: Option<String>,
     /// The share above which the proxy's routes lead requests past the filter.
     bypass_above: Option<f64>,
+    /// The share below which the proxy's routes mark by themselves.
+    marked_below: Option<f64>,
     /// Whether the proxy makes all ids itself.
     #[serde(default)]
     own_ids: bool,
@@ -206,21 +208,7 @@ fn sampling(raw: RawSampling) -> Result<Sampling, ConfigError> {
     }
     let sampler =
         Sampler::new(&raw.salt, raw.fraction).map_err(|error| value("sampling.fraction", error.0, "0 to 1"))?;
-    let bypass_above = match raw.bypass_above {
-        // NaN is not JSON.
-        Some(share) if share < raw.fraction => {
-            let allowed = format!(
-                "sampling.fraction ({}) to 1, because what goes past the filter cannot be chosen",
-                raw.fraction
-            );
-            return Err(value("sampling.bypass_above", share, allowed));
-        }
-        Some(share) => {
-            let beyond = sampler.at(share);
-            Some(beyond.map_err(|error| value("sampling.bypass_above", error.0, "sampling.fraction to 1"))?)
-        }
-        None => None,
-    };
+    let (marked_below, bypass_above) = bounds(&raw, &sampler)?;
     let key = match raw.key_header {
         None => Key::RequestId { own: raw.own_ids },
         Some(_) if raw.own_ids => {
@@ -232,8 +220,39 @@ fn sampling(raw: RawSampling) -> Result<Sampling, ConfigError> {
     Ok(Sampling {
         sampler,
         key,
+        marked_below,
         bypass_above,
     })
+}
+
+/// What the proxy's routes decide by themselves has to be what the filter would decide: they mark no more than
+/// `sampling.fraction`, and lead past it nothing below.
+fn bounds(raw: &RawSampling, sampler: &Sampler) -> Result<(Option<Sampler>, Option<Sampler>), ConfigError> {
+    let fraction = raw.fraction;
+    let bound = |key: &str, share: Option<f64>, outside: fn(f64, f64) -> bool, allowed: &str| {
+        let share = share.map(|share| match sampler.at(share) {
+            // NaN is not JSON.
+            Ok(at) if !outside(share, fraction) => Ok(at),
+            _ => Err(value(format!("sampling.{key}"), share, allowed)),
+        });
+        share.transpose()
+    };
+    let below = format!("0 to sampling.fraction ({fraction}), because what the routes mark cannot be unmarked");
+    let above = format!("sampling.fraction ({fraction}) to 1, because what goes past the filter cannot be chosen");
+    Ok((
+        bound(
+            "marked_below",
+            raw.marked_below,
+            |share, fraction| share > fraction,
+            &below,
+        )?,
+        bound(
+            "bypass_above",
+            raw.bypass_above,
+            |share, fraction| share < fraction,
+            &above,
+        )?,
+    ))
 }
 
 fn trusted(raw: RawTrusted) -> Result<Trusted, ConfigError> {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use api::headers::{EDGE_COPY, FRACTION, SHADOW};
 
+use crate::bypass::MARK;
 use crate::config::Config;
 use crate::mirror::{Draft, Mirror};
 use crate::proxy::{Counter, Next, Proxy};
@@ -125,7 +126,7 @@ impl Exchange {
             return Next::Continue;
         }
         if route.mark {
-            proxy.set_header(SHADOW, "1");
+            proxy.set_header(MARK.0, MARK.1);
             proxy.count(Counter::Marked);
         }
         if route.mirror

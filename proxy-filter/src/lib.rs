@@ -5,7 +5,7 @@
 //! [`Proxy`] is all that a decision can ask for or do.
 //!
 //! ```text
-//! Config --> bypass: what Envoy need not call for
+//! Config --> bypass: what Envoy need not call for, and marks by itself
 //!
 //! Envoy's callbacks --> Exchange (one request) --> mark: a header
 //!                          |                       score: an answer
@@ -38,7 +38,7 @@ mod score;
 mod testing;
 mod trust;
 
-pub use bypass::INTERNAL_HEADERS;
+pub use bypass::{INTERNAL_HEADERS, MARK};
 pub use config::{Config, ConfigError};
 pub use exchange::{Exchange, Filter};
 pub use pairs::HeaderPairs;

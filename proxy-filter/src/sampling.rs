@@ -11,6 +11,8 @@ use crate::proxy::{Counter, Proxy};
 pub(crate) struct Sampling {
     pub(crate) sampler: Sampler,
     pub(crate) key: Key,
+    /// What takes no more than `sampler`: whom it chooses where a route only marks, the proxy may mark by itself.
+    pub(crate) marked_below: Option<Sampler>,
     /// What takes no less than `sampler`: whom it does not choose, the proxy need not ask about.
     pub(crate) bypass_above: Option<Sampler>,
 }

@@ -16,6 +16,7 @@ const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration/valu
 const EXAMPLES: &str = "Examples:
   ltr-trainer edge-bypass /etc/envoy/ltr/ecds.template.json
   ltr-trainer edge-bypass plugin.json
+  ltr-trainer edge-bypass --marked plugin.json
 
 In Envoy's configuration, the routes under `matcher` switch the filter off for these requests:
   virtual_hosts:
@@ -26,48 +27,55 @@ In Envoy's configuration, the routes under `matcher` switch the filter off for t
           matchers:
             - predicate: {what is printed}
               on_match: {the routes, with the filter disabled by typed_per_filter_config}
+            - predicate: {what is printed with --marked}
+              on_match: {the same routes, with request_headers_to_add: x-shadow-ltr, 1}
         on_no_match: {the routes}
 and, in the bootstrap, so that Envoy looks up at once whether a request has them:
   inline_headers:
     - { inline_header_name: x-shadow-ltr, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-edge-copy, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-shadow-fraction, inline_header_type: REQUEST_HEADER }
-deploy/envoy/static.yaml has all of it.";
+deploy/envoy/static.yaml and mark.yaml have all of it.";
 
 /// Prints which requests may go past the Envoy filter, as a predicate for Envoy's routes.
 ///
 /// Calling a filter costs Envoy about a tenth of the requests that it could pass on, and most requests are not chosen.
 /// Envoy computes the same hash by itself. What it is not sure of, such as an internal header or an id that it did not
 /// make, goes to the filter. To be printed anew when a route with `score` or anything of `sampling` but its
-/// `fraction` changes.
+/// `fraction` changes; with `--marked`, when any route changes.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The filter's plug-in configuration, or the discovery response (ECDS) with it
     #[arg(value_name = "JSON")]
     pub configuration: PathBuf,
+    /// Those that the routes may mark by themselves, where the filter would mark them and do nothing else
+    #[arg(long)]
+    pub marked: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// A configuration that cannot be read, that the filter would refuse, or without `sampling.bypass_above`.
+/// A configuration that cannot be read, that the filter would refuse, or without `sampling.bypass_above`; with `--marked`,
+/// without `sampling.marked_below` or a route that only marks.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let path = &args.configuration;
     let json: Value = files::read_json(path)?;
-    let predicate = predicate(&json).with_context(|| path.display().to_string())?;
+    let predicate = predicate(&json, args.marked).with_context(|| path.display().to_string())?;
     println!("{}", text(&predicate));
     Ok(Outcome::Done)
 }
 
-fn predicate(json: &Value) -> Result<Value, ConfigError> {
+fn predicate(json: &Value, marked: bool) -> Result<Value, ConfigError> {
     let own = match json.pointer(CONFIGURATION) {
         Some(text) => text.as_str().unwrap_or_default().to_owned(),
         None => json.to_string(),
     };
     // Under which pseudonyms users are copied has no say in it: any salt does.
     let salt = |_: &str| Some("0".repeat(32));
-    Config::read(own.as_bytes(), salt)?.bypass()
+    let config = Config::read(own.as_bytes(), salt)?;
+    if marked { config.marked() } else { config.bypass() }
 }
 
 /// A line for each condition, as in deploy/envoy. JSON is YAML, too.
@@ -85,7 +93,7 @@ mod tests {
 
     fn own() -> Value {
         json!({
-            "sampling": { "salt": "ltr-shadow-v1", "fraction": 0.1, "bypass_above": 0.1 },
+            "sampling": { "salt": "ltr-shadow-v1", "fraction": 0.1, "marked_below": 0.1, "bypass_above": 0.1 },
             "routes": [{ "path_prefix": "/rank", "method": "POST", "modes": ["mark"] }],
         })
     }
@@ -94,7 +102,12 @@ mod tests {
     fn a_configuration_says_the_same_by_itself_and_in_what_discovers_it() {
         let configuration = json!({ "value": own().to_string() });
         let discovery = json!({ "resources": [{ "typed_config": { "config": { "configuration": configuration } } }] });
-        assert_eq!(predicate(&discovery).unwrap(), predicate(&own()).unwrap());
+        for marked in [false, true] {
+            assert_eq!(
+                predicate(&discovery, marked).unwrap(),
+                predicate(&own(), marked).unwrap()
+            );
+        }
     }
 
     #[test]
@@ -106,17 +119,23 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_json_again() {
-        let predicate = predicate(&own()).unwrap();
-        let text = text(&predicate);
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), predicate);
-        assert_eq!(text.lines().count(), 7, "a line for each of five conditions\n{text}");
+        for (marked, conditions) in [(false, 5), (true, 7)] {
+            let predicate = predicate(&own(), marked).unwrap();
+            let text = text(&predicate);
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), predicate);
+            assert_eq!(
+                text.lines().count(),
+                conditions + 2,
+                "a line for each condition\n{text}"
+            );
+        }
     }
 
     #[test]
     fn what_the_filter_would_refuse_is_refused() {
         let mut wrong = own();
         wrong["sampling"]["fraction"] = json!(0.2);
-        let sentence = predicate(&wrong).unwrap_err().to_string();
+        let sentence = predicate(&wrong, false).unwrap_err().to_string();
         assert!(
             sentence.starts_with("sampling.bypass_above is 0.1; allowed: "),
             "{sentence}"

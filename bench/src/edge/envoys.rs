@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use ltr_trainer::compile;
-use proxy_filter::{Config, INTERNAL_HEADERS};
+use proxy_filter::{Config, INTERNAL_HEADERS, MARK};
 use serde_json::{Value, json};
 
 use crate::gateway::sites::{Site, free_address};
@@ -29,6 +29,8 @@ pub struct Behind {
 pub enum Edge {
     Plain,
     Mark,
+    /// Envoy marks none by itself: those that are chosen go through the filter.
+    MarkInFilter,
     /// Asks the filter about every request, and leads none past it.
     MarkWithoutBypass,
     Mirror,
@@ -95,11 +97,11 @@ impl Edge {
     fn virtual_host(self) -> Result<Value> {
         let route = json!({ "match": { "prefix": "/" }, "route": self.route() });
         let mut host = json!({ "name": "all", "domains": ["*"] });
-        let (Edge::Mark | Edge::Mirror, Some(own)) = (self, self.own()) else {
+        let (Edge::Mark | Edge::MarkInFilter | Edge::Mirror, Some(own)) = (self, self.own()) else {
             host["routes"] = json!([route]);
             return Ok(host);
         };
-        let predicate = Config::read(own.to_string().as_bytes(), |_| None)?.bypass()?;
+        let config = Config::read(own.to_string().as_bytes(), |_| None)?;
         let mut past = route.clone();
         past["typed_per_filter_config"] = json!({ "ltr": {
             "@type": format!("{TYPES}.config.route.v3.FilterConfig"), "disabled": true,
@@ -108,10 +110,13 @@ impl Edge {
             let routes = json!({ "@type": format!("{TYPES}.config.route.v3.RouteList"), "routes": [route] });
             json!({ "action": { "name": "routes", "typed_config": routes } })
         };
-        host["matcher"] = json!({
-            "matcher_list": { "matchers": [{ "predicate": predicate, "on_match": to(past) }] },
-            "on_no_match": to(route),
-        });
+        let mut matchers = vec![json!({ "predicate": config.bypass()?, "on_match": to(past.clone()) })];
+        if self == Edge::Mark {
+            past["request_headers_to_add"] = json!([{ "header": { "key": MARK.0, "value": MARK.1 } }]);
+            past["stat_prefix"] = json!("ltr_marked");
+            matchers.push(json!({ "predicate": config.marked()?, "on_match": to(past) }));
+        }
+        host["matcher"] = json!({ "matcher_list": { "matchers": matchers }, "on_no_match": to(route) });
         Ok(host)
     }
 
@@ -125,7 +130,9 @@ impl Edge {
                     "runtime_fraction": { "default_value": { "numerator": 10, "denominator": "HUNDRED" } },
                 }],
             }),
-            Edge::Plain | Edge::Mark | Edge::MarkWithoutBypass | Edge::Mirror => json!({ "cluster": "app" }),
+            Edge::Plain | Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass | Edge::Mirror => {
+                json!({ "cluster": "app" })
+            }
         }
     }
 
@@ -133,11 +140,11 @@ impl Edge {
     fn own(self) -> Option<Value> {
         let route = |path: &str, mode: &str| json!([{ "path_prefix": path, "method": "POST", "modes": [mode] }]);
         let sampling = json!({
-            "salt": "ltr-shadow-v1", "fraction": 0.10, "bypass_above": 0.10, "own_ids": true,
+            "salt": "ltr-shadow-v1", "fraction": 0.10, "marked_below": 0.10, "bypass_above": 0.10, "own_ids": true,
         });
         match self {
             Edge::Plain | Edge::Native | Edge::Hop => None,
-            Edge::Mark | Edge::MarkWithoutBypass => {
+            Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass => {
                 Some(json!({ "sampling": sampling, "routes": route("/rank", "mark") }))
             }
             Edge::Mirror => Some(json!({
@@ -161,7 +168,7 @@ impl Edge {
     fn filter(self, filters: &Filters) -> Option<Value> {
         let own = self.own()?;
         let file = match self {
-            Edge::Mark | Edge::MarkWithoutBypass => &filters.mark,
+            Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass => &filters.mark,
             _ => &filters.whole,
         };
         let plugin = json!({ "config": {

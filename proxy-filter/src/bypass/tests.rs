@@ -17,13 +17,18 @@ enum By {
     User,
 }
 
-fn config(by: By, fraction: f64, bypass_above: f64) -> Config {
+/// `shares` are those below which the routes mark, that are chosen, and above which requests go past the filter.
+fn config(by: By, shares: [f64; 3]) -> Config {
+    let [below, fraction, above] = shares;
     let mut json = json!({
-        "sampling": { "salt": "ltr-shadow-v1", "fraction": fraction, "bypass_above": bypass_above },
+        "sampling": {
+            "salt": "ltr-shadow-v1", "fraction": fraction, "marked_below": below, "bypass_above": above,
+        },
         "trusted": { "cidrs": ["127.0.0.0/8"] },
         "routes": [
             { "path_prefix": "/ltr/score", "method": "POST", "modes": ["score"] },
-            { "path_prefix": "/", "method": "POST", "modes": ["mark", "mirror"] },
+            { "path_prefix": "/both", "method": "POST", "modes": ["mark", "mirror"] },
+            { "path_prefix": "/", "method": "POST", "modes": ["mark"] },
         ],
         "mirror": {
             "cluster": "shadow", "headers": [], "max_body_bytes": 1000, "max_in_flight": 2, "timeout_ms": 1000,
@@ -48,6 +53,11 @@ fn holds(predicate: &Value, headers: &BTreeMap<String, Vec<u8>>) -> bool {
             .unwrap()
             .iter()
             .all(|one| holds(one, headers)),
+        "or_matcher" => what["predicate"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| holds(one, headers)),
         "not_matcher" => !holds(what, headers),
         "single_predicate" => {
             let name = what["input"]["typed_config"]["header_name"].as_str().unwrap();
@@ -66,12 +76,18 @@ fn matches(single: &Value, value: &[u8]) -> bool {
     if let Some(prefix) = single["value_match"]["prefix"].as_str() {
         return value.starts_with(prefix.as_bytes());
     }
+    if let Some(exact) = single["value_match"]["exact"].as_str() {
+        return value == exact.as_bytes();
+    }
     match single["value_match"]["safe_regex"]["regex"].as_str().unwrap() {
         PLAIN_ID => {
             let groups: Vec<&[u8]> = value.split(|byte| *byte == b'-').collect();
             let hexadecimal = |group: &&[u8]| group.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             groups.len() > 2 && groups.iter().all(hexadecimal) && groups[2].starts_with(b"4")
         }
+        WHOLE_ID => std::str::from_utf8(value).is_ok_and(|text| {
+            text.get(14..15) == Some("4") && Uuid::try_parse(text).is_ok_and(|id| id.to_string() == text)
+        }),
         PLAIN_KEY => !value.is_empty() && !value.contains(&b',') && std::str::from_utf8(value).is_ok(),
         ANYTHING => true,
         other => panic!("{other}"),
@@ -115,7 +131,16 @@ fn id() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn requests() -> impl Strategy<Value = Fake> {
-    let path = prop::sample::select(vec!["/", "/rank?x=1", "/ltr/score", "/ltr/score?x", "/ltr/scores"]);
+    let path = prop::sample::select(vec![
+        "/",
+        "/rank?x=1",
+        "/ltr/score",
+        "/ltr/score?x",
+        "/ltr/scores",
+        "/both",
+        "/both/x",
+        "/bothx",
+    ]);
     let others = [SHADOW, EDGE_COPY, FRACTION, "x-ltr-opt-out"].map(|name| {
         let value = prop_oneof![Just(b"1".to_vec()), Just(Vec::new()), any::<Vec<u8>>()];
         prop::option::weighted(0.1, value).prop_map(move |value| (name, value))
@@ -138,27 +163,65 @@ proptest! {
     #[test]
     fn for_what_goes_past_it_the_filter_would_do_nothing(
         proxy in requests(), by in prop::sample::select(vec![By::Id, By::OwnId, By::User]),
-        bits in any::<[u8; 16]>(), shares in (0.0f64..=1.0, 0.0f64..=1.0)
+        bits in any::<[u8; 16]>(), mut shares in any_shares()
     ) {
-        let own = uuid::Builder::from_random_bytes(bits).into_uuid().to_string();
-        let proxy = if by == By::OwnId { proxy.without("x-request-id").with("x-request-id", own) } else { proxy };
-        let config = config(by, shares.0.min(shares.1), shares.0.max(shares.1));
+        shares.sort_by(f64::total_cmp);
+        let proxy = of(by, proxy, bits);
+        let config = config(by, shares);
         let goes_past = holds(&config.bypass().unwrap(), &proxy.headers.borrow());
         prop_assert!(!goes_past || !does_something(config, &proxy));
     }
+
+    #[test]
+    fn what_the_routes_mark_the_filter_would_mark_and_otherwise_leave_alone(
+        proxy in requests(), by in prop::sample::select(vec![By::Id, By::OwnId, By::User]),
+        bits in any::<[u8; 16]>(), mut shares in any_shares()
+    ) {
+        shares.sort_by(f64::total_cmp);
+        let proxy = of(by, proxy, bits);
+        let config = config(by, shares);
+        if holds(&config.marked().unwrap(), &proxy.headers.borrow()) {
+            prop_assert!(!holds(&config.bypass().unwrap(), &proxy.headers.borrow()));
+            let mut marked = proxy.headers.borrow().clone();
+            marked.insert(SHADOW.into(), b"1".to_vec());
+            let next = Exchange::new(Rc::new(Filter::new(config, None))).headers(&proxy, true);
+            prop_assert_eq!(next, Next::Continue);
+            prop_assert_eq!(&*proxy.headers.borrow(), &marked);
+            let counted: Vec<_> = proxy.counts.borrow().keys().copied().collect();
+            prop_assert_eq!(counted, [Counter::Marked.name()]);
+        }
+    }
 }
 
+fn any_shares() -> impl Strategy<Value = [f64; 3]> {
+    prop::array::uniform3(0.0f64..=1.0)
+}
+
+/// Where Envoy makes all ids, the request has one of these.
+fn of(by: By, proxy: Fake, bits: [u8; 16]) -> Fake {
+    let own = uuid::Builder::from_random_bytes(bits).into_uuid().to_string();
+    match by {
+        By::OwnId => proxy.without("x-request-id").with("x-request-id", own),
+        By::Id | By::User => proxy,
+    }
+}
+
+/// Nine of ten go past the filter, a twentieth is marked by the routes, and so much is left for the filter.
 #[test]
-fn nine_of_ten_go_past_it() {
-    let predicate = config(By::Id, 0.1, 0.1).bypass().unwrap();
+fn shares_are_what_is_said() {
+    let config = config(By::Id, [0.05, 0.1, 0.1]);
     let request = |at: u128| {
         let spread = (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let id = uuid::Builder::from_random_bytes(spread.to_be_bytes()).into_uuid();
         Fake::post("/rank").with("x-request-id", id.to_string())
     };
-    let past = (0..10_000).filter(|at| holds(&predicate, &request(*at).headers.borrow()));
+    let count = |predicate: Value| {
+        let those = (0..10_000).filter(|at| holds(&predicate, &request(*at).headers.borrow()));
+        those.count()
+    };
     // Five standard deviations of a binomial.
-    assert!((8850..=9150).contains(&past.count()));
+    assert!((8850..=9150).contains(&count(config.bypass().unwrap())));
+    assert!((390..=610).contains(&count(config.marked().unwrap())));
 }
 
 #[test]
@@ -176,15 +239,26 @@ fn what_is_not_sampled_is_scored_or_goes_past_it() {
 }
 
 #[test]
-fn a_share_has_to_be_said() {
-    let json = json!({
-        "sampling": { "salt": "s", "fraction": 0.1 },
-        "routes": [{ "path_prefix": "/", "method": "GET", "modes": ["mark"] }],
-    });
-    let config = Config::read(json.to_string().as_bytes(), |_| None).unwrap();
-    let sentence = config.bypass().unwrap_err().to_string();
-    assert!(
-        sentence.starts_with("sampling.bypass_above is absent; allowed: "),
-        "{sentence}"
-    );
+fn what_the_routes_need_has_to_be_said() {
+    let read = |sampling: Value, mode: &str| {
+        let json = json!({
+            "sampling": sampling,
+            "routes": [{ "path_prefix": "/", "method": "GET", "modes": [mode] }],
+            "mirror": {
+                "cluster": "shadow", "headers": [], "max_body_bytes": 1, "max_in_flight": 1, "timeout_ms": 1,
+                "personal": {},
+            },
+        });
+        Config::read(json.to_string().as_bytes(), |_| None).unwrap()
+    };
+    let bare = read(json!({ "salt": "s", "fraction": 0.1 }), "mark");
+    let copies = read(json!({ "salt": "s", "fraction": 0.1, "marked_below": 0.1 }), "mirror");
+    for (said, begins) in [
+        (bare.bypass(), "sampling.bypass_above is absent; allowed: "),
+        (bare.marked(), "sampling.marked_below is absent; allowed: "),
+        (copies.marked(), "routes is without one that only marks; allowed: "),
+    ] {
+        let sentence = said.unwrap_err().to_string();
+        assert!(sentence.starts_with(begins), "{sentence}");
+    }
 }

@@ -6,7 +6,7 @@ const SALT: &str = "0123456789abcdef0123456789abcdef";
 
 fn whole() -> Value {
     json!({
-        "sampling": {"salt": "ltr-shadow-v1", "fraction": 0.1, "bypass_above": 0.2, "own_ids": false, "key_header": "x-user-id"},
+        "sampling": {"salt": "ltr-shadow-v1", "fraction": 0.1, "marked_below": 0.05, "bypass_above": 0.2, "own_ids": false, "key_header": "x-user-id"},
         "trusted": {"cidrs": ["10.0.0.0/8", "::1"], "uri_sans": ["spiffe://shop/edge"]},
         "routes": [
             {"path_prefix": "/rank", "method": "POST", "modes": ["mark", "mirror"]},
@@ -35,6 +35,10 @@ fn a_whole_configuration_is_read_as_it_is_written() {
     let config = read(&whole()).unwrap();
     let sampling = config.sampling.unwrap();
     assert_eq!(sampling.sampler, Sampler::new("ltr-shadow-v1", 0.1).unwrap());
+    assert_eq!(
+        sampling.marked_below,
+        Some(Sampler::new("ltr-shadow-v1", 0.05).unwrap())
+    );
     assert_eq!(sampling.bypass_above, Some(Sampler::new("ltr-shadow-v1", 0.2).unwrap()));
     assert_eq!(sampling.key, Key::Header("x-user-id".into()));
     assert_eq!(config.trusted.networks.len(), 2);
@@ -97,7 +101,17 @@ fn what_is_wrong_is_refused_in_a_sentence_that_names_it() {
         (
             "/sampling/bypass_above",
             json!(1.5),
-            "sampling.bypass_above is 1.5; allowed: sampling.fraction to 1",
+            "sampling.bypass_above is 1.5; allowed: sampling.fraction (0.1) to 1, because",
+        ),
+        (
+            "/sampling/marked_below",
+            json!(0.15),
+            "sampling.marked_below is 0.15; allowed: 0 to sampling.fraction (0.1), because what the routes",
+        ),
+        (
+            "/sampling/marked_below",
+            json!(-0.1),
+            "sampling.marked_below is -0.1; allowed: 0 to sampling.fraction",
         ),
         (
             "/sampling/own_ids",

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use proxy_filter::{Config, INTERNAL_HEADERS};
+use proxy_filter::{Config, INTERNAL_HEADERS, MARK};
 use serde_json::{Value, json};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -134,7 +134,7 @@ pub fn to(cluster: &str) -> Value {
 }
 
 /// For [`Configuration::listener_with`]: as in deploy/envoy, requests for which the filter, with this configuration of its
-/// own, would do nothing go past it to `route`.
+/// own, would do nothing go past it to `route`; and with `sampling.marked_below`, those that it would only mark, marked.
 pub fn past(own: &Value, route: &Value) -> Value {
     let through = json!({ "match": { "prefix": "/" }, "route": route });
     let mut past = through.clone();
@@ -146,10 +146,13 @@ pub fn past(own: &Value, route: &Value) -> Value {
         json!({ "action": { "name": "routes", "typed_config": routes } })
     };
     let config = Config::read(own.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
-    let matcher = json!({
-        "matcher_list": { "matchers": [{ "predicate": config.bypass().unwrap(), "on_match": to(past) }] },
-        "on_no_match": to(through),
-    });
+    let mut matchers = vec![json!({ "predicate": config.bypass().unwrap(), "on_match": to(past.clone()) })];
+    if own["sampling"].get("marked_below").is_some() {
+        past["request_headers_to_add"] = json!([{ "header": { "key": MARK.0, "value": MARK.1 } }]);
+        past["stat_prefix"] = json!("ltr_marked");
+        matchers.push(json!({ "predicate": config.marked().unwrap(), "on_match": to(past) }));
+    }
+    let matcher = json!({ "matcher_list": { "matchers": matchers }, "on_no_match": to(through) });
     json!({ "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "matcher": matcher }] } })
 }
 

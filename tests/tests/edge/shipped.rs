@@ -12,7 +12,7 @@ use crate::PATIENCE;
 use crate::client::{self, Answer, Connection, Protocol, post};
 use crate::configuration::{NOBODY, SALT};
 use crate::gateway::{Gateway, SMALL, Site, TOKEN, case};
-use crate::model::{WIDTH, write_filter};
+use crate::model::{WIDTH, mark_file, write_filter};
 use crate::origin::Origin;
 use crate::settled;
 
@@ -40,10 +40,12 @@ fn envoy(file: &str, folder: &Path, app: SocketAddr, gateway: SocketAddr) -> Str
     let mut changes = vec![
         ("address: 127.0.0.1, port_value: 9901", at(([127, 0, 0, 1], 0).into())),
         ("address: 0.0.0.0, port_value: 8080", at(([127, 0, 0, 1], 0).into())),
-        ("address: 127.0.0.1, port_value: 8000", at(app)),
         ("address: ltr-gateway, port_value: 8080", at(gateway)),
         ("address: otel-collector, port_value: 4317", at(NOBODY.into())),
     ];
+    if file != "envoy/mark.yaml" {
+        changes.push(("address: 127.0.0.1, port_value: 8000", at(app)));
+    }
     if file != "envoy/native-mirroring.yaml" {
         changes.push(("/etc/envoy/ltr", folder.display().to_string()));
     }
@@ -66,6 +68,7 @@ fn edge_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let filter = write_filter(folder.path(), "1");
     std::fs::rename(filter, folder.path().join("edge-filter.wasm")).unwrap();
+    std::fs::copy(mark_file(), folder.path().join("edge-mark.wasm")).unwrap();
     let here = [("/etc/envoy/ltr", folder.path().display().to_string())];
     std::fs::write(
         folder.path().join("ecds.json"),
@@ -107,7 +110,12 @@ async fn compared(site: &Site) -> usize {
 #[test]
 fn every_configuration_is_valid() {
     let folder = edge_folder();
-    for file in ["envoy/static.yaml", "envoy/ecds.yaml", "envoy/native-mirroring.yaml"] {
+    for file in [
+        "envoy/static.yaml",
+        "envoy/ecds.yaml",
+        "envoy/mark.yaml",
+        "envoy/native-mirroring.yaml",
+    ] {
         let path = folder.path().join("envoy.yaml");
         std::fs::write(&path, envoy(file, folder.path(), NOBODY.into(), NOBODY.into())).unwrap();
         let said = Envoy::validate(&path, &[("LTR_PRIVACY_SALT", SALT)]);
@@ -128,15 +136,21 @@ fn what_goes_past_the_filter_is_what_edge_bypass_prints() {
     let template: Value = serde_json::from_str(&shipped("envoy/ecds.template.json", &[])).unwrap();
     let own = template.pointer("/resources/0/typed_config/config/configuration/value");
     let discovered: Value = serde_json::from_str(own.unwrap().as_str().unwrap()).unwrap();
-    let yaml = shipped("envoy/static.yaml", &[]);
-    let (_, own) = yaml.split_once("value: |").unwrap();
-    let own = serde_json::Deserializer::from_str(own).into_iter().next();
-    let written: Value = own.unwrap().unwrap();
-    assert_eq!(written, discovered, "one configuration in both files");
+    assert_eq!(
+        own_of("envoy/static.yaml"),
+        discovered,
+        "one configuration in both files"
+    );
 
-    let config = Config::read(written.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
-    let predicate = format!("predicate:{}", config.bypass().unwrap());
-    for file in ["envoy/static.yaml", "envoy/ecds.yaml"] {
+    let read = |own: &Value| Config::read(own.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
+    let marks = read(&own_of("envoy/mark.yaml"));
+    for (file, predicate) in [
+        ("envoy/static.yaml", read(&discovered).bypass()),
+        ("envoy/ecds.yaml", read(&discovered).bypass()),
+        ("envoy/mark.yaml", marks.bypass()),
+        ("envoy/mark.yaml", marks.marked()),
+    ] {
+        let predicate = format!("predicate:{}", predicate.unwrap());
         let text: String = shipped(file, &[]).split_whitespace().collect();
         assert!(
             text.contains(&predicate),
@@ -147,6 +161,37 @@ fn what_goes_past_the_filter_is_what_edge_bypass_prints() {
             assert!(text.contains(&inline), "{file}: no {inline}");
         }
     }
+}
+
+/// The filter's own configuration, in Envoy's.
+fn own_of(file: &str) -> Value {
+    let yaml = shipped(file, &[]);
+    let (_, own) = yaml.split_once("value: |").unwrap();
+    let own = serde_json::Deserializer::from_str(own).into_iter().next();
+    own.unwrap().unwrap()
+}
+
+/// Most are marked by the routes; the gateway compares each of them, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_only_marks_has_a_tenth_compared() {
+    let ((site, gateway), folder) = (comparing().await, edge_folder());
+    let configuration = envoy("envoy/mark.yaml", folder.path(), NOBODY.into(), gateway.address());
+    let envoy = Envoy::start(&configuration);
+    let answers = rank(envoy.listener("edge"), "/rank", REQUESTS).await;
+    let sampler = ranking::Sampler::new("ltr-shadow-v1", 0.10).unwrap();
+    let ids = answers.iter().map(|answer| answer.header("x-request-id").unwrap());
+    let chosen = ids.filter(|id| sampler.selects(uuid::Uuid::try_parse_ascii(id).unwrap()));
+    let chosen = chosen.count();
+    let start = std::time::Instant::now();
+    while compared(&site).await < chosen {
+        assert!(start.elapsed() < PATIENCE, "{}", envoy.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(compared(&site).await, chosen);
+    let marked = envoy.stat("route.ltr_marked.upstream_rq_total");
+    assert_eq!(marked, Some(chosen as u64), "{}", envoy.admin("/stats?filter=marked"));
+    assert_eq!(envoy.stat("ltr_edge_marked_total"), Some(0));
+    assert_eq!(envoy.stat("ltr_edge_not_chosen_total"), Some(0));
 }
 
 #[test]

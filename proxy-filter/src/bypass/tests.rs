@@ -27,8 +27,9 @@ fn config(by: By, shares: [f64; 3]) -> Config {
         "trusted": { "cidrs": ["127.0.0.0/8"] },
         "routes": [
             { "path_prefix": "/ltr/score", "method": "POST", "modes": ["score"] },
-            { "path_prefix": "/both", "method": "POST", "modes": ["mark", "mirror"] },
-            { "path_prefix": "/", "method": "POST", "modes": ["mark"] },
+            { "path_prefix": "/rank/both", "method": "POST", "modes": ["mark", "mirror"] },
+            { "path_prefix": "/rank", "method": "POST", "modes": ["mark"] },
+            { "path_prefix": "/", "method": "POST", "modes": ["mirror"] },
         ],
         "mirror": {
             "cluster": "shadow", "headers": [], "max_body_bytes": 1000, "max_in_flight": 2, "timeout_ms": 1000,
@@ -133,21 +134,26 @@ fn id() -> impl Strategy<Value = Vec<u8>> {
 fn requests() -> impl Strategy<Value = Fake> {
     let path = prop::sample::select(vec![
         "/",
+        "/rank",
         "/rank?x=1",
+        "/rank/other",
+        "/ranking",
+        "/rank/both",
+        "/rank/both/x",
+        "/rank/bothx",
         "/ltr/score",
         "/ltr/score?x",
         "/ltr/scores",
-        "/both",
-        "/both/x",
-        "/bothx",
     ]);
+    let method = prop_oneof![9 => Just("POST"), 1 => Just("GET")];
     let others = [SHADOW, EDGE_COPY, FRACTION, "x-ltr-opt-out"].map(|name| {
         let value = prop_oneof![Just(b"1".to_vec()), Just(Vec::new()), any::<Vec<u8>>()];
         prop::option::weighted(0.1, value).prop_map(move |value| (name, value))
     });
     let user = prop::option::weighted(0.9, "[a-c,]{0,3}");
-    (path, prop::option::weighted(0.9, id()), user, others).prop_map(|(path, id, user, others)| {
-        let mut proxy = Fake::post(path).without("x-request-id");
+    let id = prop::option::weighted(0.9, id());
+    (method, path, id, user, others).prop_map(|(method, path, id, user, others)| {
+        let mut proxy = Fake::post(path).with(":method", method).without("x-request-id");
         let headers = [("x-request-id", id), ("x-user-id", user.map(String::into_bytes))];
         for (name, value) in headers.into_iter().chain(others) {
             if let Some(value) = value {

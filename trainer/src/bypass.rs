@@ -35,7 +35,7 @@ and, in the bootstrap, so that Envoy looks up at once whether a request has them
     - { inline_header_name: x-shadow-ltr, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-edge-copy, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-shadow-fraction, inline_header_type: REQUEST_HEADER }
-deploy/envoy/static.yaml and mark.yaml have all of it.";
+deploy/envoy/mark.yaml has all of it, and static.yaml all but what goes with --marked.";
 
 /// Prints which requests may go past the Envoy filter, as a predicate for Envoy's routes.
 ///

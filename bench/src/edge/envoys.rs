@@ -28,6 +28,7 @@ pub struct Behind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     Plain,
+    /// Envoy's routes mark; those that they are not sure of go through the filter.
     Mark,
     /// Envoy marks none by itself: those that are chosen go through the filter.
     MarkInFilter,

@@ -50,7 +50,9 @@ impl Config {
                 )
             })?;
             conditions.push(beyond(share, &sampling.key));
-            conditions.extend(plain(&sampling.key, PLAIN_ID));
+            if !matches!(sampling.key, Key::RequestId { own: true }) {
+                conditions.push(plain(&sampling.key, PLAIN_ID));
+            }
         }
         conditions.extend(INTERNAL_HEADERS.map(absence));
         Ok(and(conditions))
@@ -73,9 +75,11 @@ impl Config {
                 "the share below which the routes mark, sampling.fraction or less",
             ));
         };
-        let conditions = [not(&beyond(share, key)), self.only_mark()?].into_iter();
+        // A request without an id is beyond no share. So the form is asked about here even where Envoy is said to make all
+        // ids: were it not so, all would be marked.
+        let conditions = [not(&beyond(share, key)), self.only_mark()?, plain(key, WHOLE_ID)].into_iter();
         let absences = [OPT_OUT].into_iter().chain(INTERNAL_HEADERS).map(absence);
-        Ok(and(conditions.chain(plain(key, WHOLE_ID)).chain(absences)))
+        Ok(and(conditions.chain(absences)))
     }
 
     /// The requests of routes whose only mode is `mark`: of several routes that have a request, the first counts.
@@ -142,13 +146,12 @@ fn beyond(share: &Sampler, key: &Key) -> Value {
 }
 
 /// Whose key is one that Envoy hashes as the filter does; `id` is the form of an id.
-fn plain(key: &Key, id: &str) -> Option<Value> {
+fn plain(key: &Key, id: &str) -> Value {
     let form = match key {
-        Key::RequestId { own: true } => return None,
-        Key::RequestId { own: false } => id,
+        Key::RequestId { .. } => id,
         Key::Header(_) => PLAIN_KEY,
     };
-    Some(value(key_header(key), &regex(form)))
+    value(key_header(key), &regex(form))
 }
 
 fn input(header: &str) -> Value {

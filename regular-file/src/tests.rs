@@ -1,0 +1,64 @@
+use std::ffi::CString;
+use std::io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, NotFound};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use super::*;
+
+fn fifo(path: &Path) {
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: `name` is a C string that lives until the call returns.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+}
+
+#[test]
+fn whatever_is_not_a_regular_file_is_refused_at_once_and_by_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fifo(&at("fifo"));
+    let _listener = UnixListener::bind(at("socket")).unwrap();
+    symlink("/dev/zero", at("link-to-device")).unwrap();
+    for (path, what) in [
+        (at("fifo"), "a FIFO"),
+        (at("socket"), "a socket"),
+        (at("link-to-device"), "a device"),
+        (folder.path().to_owned(), "a directory"),
+    ] {
+        let error = read(&path, Links::Follow, 10).unwrap_err();
+        assert_eq!(error.kind(), InvalidInput, "{}", path.display());
+        assert!(error.to_string().contains(what), "{}: {error}", path.display());
+    }
+    assert_eq!(read(&at("nothing"), Links::Follow, 10).unwrap_err().kind(), NotFound);
+}
+
+#[test]
+fn links_are_followed_only_where_the_caller_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("file"), "text").unwrap();
+    symlink("file", at("link")).unwrap();
+    assert_eq!(read(&at("link"), Links::Follow, 10).unwrap(), b"text");
+    assert_eq!(read(&at("file"), Links::Refuse, 10).unwrap(), b"text");
+    let error = read(&at("link"), Links::Refuse, 10).unwrap_err();
+    assert_eq!(error.to_string(), "it is a symbolic link; allowed: a regular file");
+}
+
+#[test]
+fn a_file_is_read_up_to_its_limit_and_not_beyond() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "text").unwrap();
+    assert_eq!(read_to_string(&path, Links::Follow, 4).unwrap(), "text");
+    let error = read(&path, Links::Follow, 3).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (FileTooLarge, "it is larger than 3 bytes")
+    );
+
+    // 20 GB that take no room.
+    File::create(&path).unwrap().set_len(20 << 30).unwrap();
+    assert_eq!(read(&path, Links::Follow, 1 << 20).unwrap_err().kind(), FileTooLarge);
+    std::fs::write(&path, [0xff]).unwrap();
+    assert_eq!(read_to_string(&path, Links::Follow, 4).unwrap_err().kind(), InvalidData);
+}

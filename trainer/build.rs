@@ -28,12 +28,14 @@ const MODULES: [Module; 2] = [
 ];
 
 /// What they are made of.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "forest/src",
     "forest/Cargo.toml",
     "forest/baked",
     "plugin-scorer",
     "wit",
+    "grammar/src",
+    "grammar/Cargo.toml",
     "ranking/src",
     "ranking/Cargo.toml",
     "api/src",

@@ -1,19 +1,28 @@
 //! The marketplace's events, and their JSON.
 //!
-//! Events come from the network: every list and text is bounded, every number finite, no field unknown.
+//! There are two readers. [`Event::from_json`] reads what comes in from the network: every list and text is bounded, every
+//! number finite, no field unknown. [`Event::from_stored`] reads what was kept: it asks only for what its readers use, by
+//! no schema, and keeps fields that it does not know, because the record may be of an older program or of a newer one.
 
 mod read;
+mod stored;
 mod write;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::fairness::Fairness;
 use crate::features::Schema;
+use crate::pseudonym::keyed;
 
+/// The form of events that this program writes. Events of form 1 do not say it. A higher one may have fields that are not
+/// known here; they are kept.
+pub const SCHEMA_VERSION: u32 = 2;
 /// Most lawyers one impression may show.
 pub const MAX_LAWYERS: usize = 10_000;
 /// Most attributes a lawyer's groups may have.
@@ -27,8 +36,14 @@ pub struct Event {
     pub event_id: Uuid,
     pub ts_utc: DateTime<Utc>,
     pub case_id: Uuid,
+    /// The user, or with `salt_id` their pseudonym.
     pub user_id: Uuid,
+    /// Which salt made the pseudonym: see [`crate::salt_id`]. `None`: `user_id` is the user's own.
+    pub salt_id: Option<Uuid>,
+    pub schema_version: u32,
     pub body: Body,
+    /// Fields of a higher `schema_version`, as they came.
+    pub unknown: serde_json::Map<String, Value>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +63,11 @@ pub struct Action {
     pub lawyer_id: String,
     /// Where the lawyer was shown, from 1.
     pub rank_pos: u32,
+    /// The ranking that the client acted on, where they say it.
+    pub request_id: Option<Uuid>,
+    /// Whether the gateway found no impression of the case that shows this lawyer to this user at this place. `None`: it
+    /// could not tell. The nightly run decides by the whole log; this is what was seen when the action came.
+    pub unbound: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,13 +86,27 @@ impl ActionKind {
             ActionKind::ContractSigned => "contract_signed",
         }
     }
+
+    /// The action that the `event` field spells so.
+    pub fn from_name(name: &str) -> Option<ActionKind> {
+        [
+            ActionKind::ClickProfile,
+            ActionKind::ContactMade,
+            ActionKind::ContractSigned,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+    }
 }
 
-/// Which ranking a client saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which ranking a client saw, or who drafted a lawyer into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     Legacy,
     Ltr,
+    /// Both, drafted in turn.
+    Interleaved,
 }
 
 impl Source {
@@ -81,13 +115,97 @@ impl Source {
         match self {
             Source::Legacy => "legacy",
             Source::Ltr => "ltr",
+            Source::Interleaved => "interleaved",
+        }
+    }
+
+    /// The source that JSON spells so.
+    pub fn from_name(name: &str) -> Option<Source> {
+        [Source::Legacy, Source::Ltr, Source::Interleaved]
+            .into_iter()
+            .find(|source| source.name() == name)
+    }
+}
+
+/// Who says that a ranking was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The gateway that ranked.
+    Gateway,
+    /// A client, through `POST /events`. It counts only in cases that the gateway never ranked.
+    Client,
+}
+
+impl Origin {
+    /// As JSON spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Gateway => "gateway",
+            Origin::Client => "client",
         }
     }
 }
 
-/// A ranking that was shown, with what training needs later so that nothing is recomputed. Every list has one entry
-/// a lawyer, in shown order; the optional ones serve offline evaluation of the fairness re-rank.
-#[derive(Clone, Debug, PartialEq)]
+/// Which sampler chose what was displayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// None: everybody gets this ranking.
+    None,
+    /// The share of live traffic that stays with the legacy ranking.
+    HoldOut,
+    /// The share that a step of the rollout gives to LTR, and the rest of the traffic beside it.
+    Rung,
+    /// Two neighbours changed places by a coin.
+    Swap,
+    Interleaved,
+    /// Somebody asked for it.
+    Forced,
+}
+
+impl Policy {
+    const ALL: [Policy; 6] = [
+        Policy::None,
+        Policy::HoldOut,
+        Policy::Rung,
+        Policy::Swap,
+        Policy::Interleaved,
+        Policy::Forced,
+    ];
+
+    /// As JSON spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::None => "none",
+            Policy::HoldOut => "hold_out",
+            Policy::Rung => "rung",
+            Policy::Swap => "swap",
+            Policy::Interleaved => "interleaved",
+            Policy::Forced => "forced",
+        }
+    }
+
+    /// The policy that JSON spells so.
+    pub fn from_name(name: &str) -> Option<Policy> {
+        Policy::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+/// A coin that was tossed over two places of a ranking.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Coin {
+    /// The two places, from 1.
+    pub pair: [u32; 2],
+    /// Whether the lawyers at these places changed them.
+    pub swapped: bool,
+    /// Of `swapped` being true, before it was tossed.
+    pub probability: f64,
+}
+
+/// A ranking that was shown, with what training and evidence need later so that nothing is recomputed. Every list has one
+/// entry a lawyer, in shown order. What is `None` was not logged, or does not apply.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Impression {
     pub request_id: Uuid,
     /// In shown order; not empty, no id twice.
@@ -98,12 +216,36 @@ pub struct Impression {
     pub features: Vec<Vec<Option<f64>>>,
     pub source: Source,
     pub model_version: Option<String>,
-    pub legacy_scores: Option<Vec<f64>>,
+    /// `None` for a lawyer: it was no number.
+    pub legacy_scores: Option<Vec<Option<f64>>>,
     pub groups: Option<Vec<BTreeMap<String, String>>>,
     pub cases_30d: Option<Vec<u32>>,
     pub monthly_capacity: Option<Vec<u32>>,
     pub last_offered_at: Option<Vec<Option<DateTime<Utc>>>>,
+    /// When a lawyer agreed to the use of their groups.
+    pub groups_consented_at: Option<Vec<Option<DateTime<Utc>>>>,
+    /// Forms before 2 do not say: see [`Event::origin`].
+    pub origin: Option<Origin>,
+    pub policy: Option<Policy>,
+    /// The lawyers as they stood before chance had its turn.
+    pub order_before: Option<Vec<String>>,
+    pub coin: Option<Coin>,
+    /// Of an interleaved ranking: which of the two rankings brought each lawyer in.
+    pub drafted_by: Option<Vec<Source>>,
+    /// Each lawyer's rank in LTR's own order, from 1, where LTR ranked, whoever was displayed.
+    pub ltr_ranks: Option<Vec<u32>>,
+    /// And the model's score, as it came out of the model.
+    pub ltr_scores: Option<Vec<f64>>,
+    /// The version of the rollout's state that was followed.
+    pub state_version: Option<u64>,
+    /// The re-rank's constants.
+    pub fairness: Option<Fairness>,
 }
+
+/// Why a stored record is not an event that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct UnreadableEvent(pub String);
 
 /// Why a value is not an event: the field, what it holds and what it may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -116,11 +258,33 @@ pub struct EventError {
     pub allowed: String,
 }
 
-/// The id of the impression that a request leaves. It follows from the request's, so that a retry is the same event, and
-/// begins as that does: where ids are in the order of time (version 7), so are these, and a database writes them side by
-/// side instead of all over an index. Version 8 of RFC 9562.
-pub fn impression_id(request_id: Uuid) -> Uuid {
-    const TIME: usize = 6;
+/// The id of the impression that the ranking of a case leaves. It follows from request and case: a retry is the same
+/// event, and two cases under one request id (of a proxy, or a test client) are two. `salt` keeps it from being guessed:
+/// an event that a client posted under it would take the impression's place. It begins as the request's does: where
+/// ids are in the order of time (version 7), so are these, and a database writes them side by side instead of all over
+/// an index. Version 8 of RFC 9562.
+pub fn impression_id(salt: &[u8], request_id: Uuid, case_id: Uuid) -> Uuid {
+    let mut of = [0; 32];
+    of[..16].copy_from_slice(request_id.as_bytes());
+    of[16..].copy_from_slice(case_id.as_bytes());
+    let mut bytes = keyed(salt, &[b"impression of ", &of]).into_bytes();
+    bytes[..TIME].copy_from_slice(&request_id.as_bytes()[..TIME]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The id of a comparison: it follows from request and case, and begins as the request's does, as [`impression_id`]'s.
+/// Copies of a request are one comparison. Nobody else makes comparisons, so that it needs no secret.
+pub fn comparison_id(request_id: Uuid, case_id: Uuid) -> Uuid {
+    let mut bytes = Uuid::new_v5(&request_id, case_id.as_bytes()).into_bytes();
+    bytes[..TIME].copy_from_slice(&request_id.as_bytes()[..TIME]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// Bytes of an id that say its time, in version 7.
+const TIME: usize = 6;
+
+/// The id that programs before form 2 gave to the gateway's own impressions.
+fn former_impression_id(request_id: Uuid) -> Uuid {
     let mut bytes = Uuid::new_v5(&request_id, b"impression").into_bytes();
     bytes[..TIME].copy_from_slice(&request_id.as_bytes()[..TIME]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
@@ -135,7 +299,29 @@ impl Event {
         read::event(value, schema)
     }
 
-    /// The event as JSON; reading that gives this event again.
+    /// Reads one event that was kept, of this program, an older or a newer one.
+    ///
+    /// # Errors
+    /// What is missing or of another kind than its readers can use; such a record is set aside.
+    pub fn from_stored(value: Value) -> Result<Event, UnreadableEvent> {
+        stored::event(value)
+    }
+
+    /// Who says that this impression was shown. Forms before 2 do not say it, but the gateway's own ids follow from the
+    /// request's.
+    pub fn origin(&self) -> Option<Origin> {
+        let Body::Impression(impression) = &self.body else {
+            return None;
+        };
+        Some(impression.origin.unwrap_or({
+            match self.event_id == former_impression_id(impression.request_id) {
+                true => Origin::Gateway,
+                false => Origin::Client,
+            }
+        }))
+    }
+
+    /// The event as JSON; [`Event::from_stored`] gives this event again.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("every number of an event is finite, and every name a text")
     }

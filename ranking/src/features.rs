@@ -2,9 +2,6 @@
 
 use thiserror::Error;
 
-/// The longest name, identifier or group label that is accepted anywhere, in bytes.
-pub const MAX_TEXT_BYTES: usize = 256;
-
 /// More features than any configuration needs; bounds what a row can cost.
 pub const MAX_FEATURES: usize = 4096;
 
@@ -34,7 +31,7 @@ pub enum SchemaError {
     Empty,
     #[error("{0} features; at most {MAX_FEATURES} are allowed")]
     TooMany(usize),
-    #[error("feature {index} is {name:?}; a name has 1 to {MAX_TEXT_BYTES} bytes and no control characters")]
+    #[error("feature {index} is {name:?}; a name is {}", grammar::TEXT)]
     BadName { index: usize, name: String },
     #[error("feature {name:?} is listed twice (at {first} and {second}, counted from 0)")]
     Doubled { name: String, first: usize, second: usize },
@@ -55,7 +52,7 @@ impl Schema {
         }
         let mut seen = std::collections::HashMap::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
-            if name.is_empty() || name.len() > MAX_TEXT_BYTES || name.chars().any(char::is_control) {
+            if !grammar::is_text(name) {
                 return Err(SchemaError::BadName {
                     index,
                     name: name.clone(),

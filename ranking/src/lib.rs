@@ -19,7 +19,9 @@ pub mod weights;
 
 pub use bootstrap::{Interval, bootstrap, mean_interval};
 pub use candidates::Candidate;
-pub use events::{Action, ActionKind, Body, Event, EventError, Impression, Source};
+pub use events::{
+    Action, ActionKind, Body, Coin, Event, EventError, Impression, Origin, Policy, Source, UnreadableEvent,
+};
 pub use fairness::{Fairness, Ranked, min_max, rank_legacy, rank_ltr, rerank};
 pub use features::{Schema, SchemaError};
 pub use labels::{Grade, Windows, grade};

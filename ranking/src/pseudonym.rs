@@ -24,8 +24,13 @@ pub fn salt_id(salt: &[u8]) -> Uuid {
 }
 
 fn first_128_bits(salt: &[u8], text: &[u8]) -> Uuid {
+    keyed(salt, &[text])
+}
+
+/// The first 128 bits of HMAC-SHA-256 keyed by the salt, over the parts one after the other.
+pub(crate) fn keyed(salt: &[u8], parts: &[&[u8]]) -> Uuid {
     let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes keys of any length");
-    mac.update(text);
+    parts.iter().for_each(|part| mac.update(part));
     let digest = mac.finalize().into_bytes();
     let first: [u8; 16] = digest[..16].try_into().expect("HMAC-SHA-256 has 32 bytes");
     Uuid::from_bytes(first)

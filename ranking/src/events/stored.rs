@@ -1,0 +1,120 @@
+//! Events as they were kept.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Action, ActionKind, Body, Event, Impression, UnreadableEvent};
+
+/// What every event has.
+#[derive(Deserialize)]
+struct Envelope {
+    event: String,
+    event_id: Uuid,
+    ts_utc: DateTime<Utc>,
+    case_id: Uuid,
+    user_id: Uuid,
+    salt_id: Option<Uuid>,
+    /// Forms before 2 do not say it.
+    #[serde(default = "first")]
+    schema_version: u32,
+}
+
+#[derive(Deserialize)]
+struct StoredAction {
+    lawyer_id: String,
+    rank_pos: u32,
+    request_id: Option<Uuid>,
+    unbound: Option<bool>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+pub(super) fn event(value: Value) -> Result<Event, UnreadableEvent> {
+    let unreadable = |error: serde_json::Error| UnreadableEvent(error.to_string());
+    let envelope = Envelope::deserialize(&value).map_err(unreadable)?;
+    let kind = ActionKind::from_name(&envelope.event);
+    let body = match kind {
+        Some(kind) => {
+            let action = StoredAction::deserialize(&value).map_err(unreadable)?;
+            Body::Action(Action {
+                kind,
+                lawyer_id: action.lawyer_id,
+                rank_pos: action.rank_pos,
+                request_id: action.request_id,
+                unbound: action.unbound,
+            })
+        }
+        None if envelope.event == super::EVENT_TYPES[0] => {
+            let impression = Impression::deserialize(&value).map_err(unreadable)?;
+            check(&impression)?;
+            Body::Impression(impression)
+        }
+        None => {
+            let kind = grammar::shorten(&envelope.event);
+            return Err(UnreadableEvent(format!("event: {kind:?} is a type that is not known here")));
+        }
+    };
+    Ok(Event {
+        event_id: envelope.event_id,
+        ts_utc: envelope.ts_utc,
+        case_id: envelope.case_id,
+        user_id: envelope.user_id,
+        salt_id: envelope.salt_id,
+        schema_version: envelope.schema_version,
+        body,
+        unknown: unknown(value, kind.is_some()),
+    })
+}
+
+/// The fields that are not known here.
+fn unknown(value: Value, is_action: bool) -> Map<String, Value> {
+    let Value::Object(mut fields) = value else {
+        return Map::new();
+    };
+    fields.retain(|name, _| !super::read::is_known(name, is_action));
+    fields
+}
+
+/// Holds what readers rely on: lists that are as long as the list of lawyers, each of whom is in it once.
+fn check(impression: &Impression) -> Result<(), UnreadableEvent> {
+    let n = impression.lawyer_ids.len();
+    if n == 0 {
+        return Err(UnreadableEvent("lawyer_ids: nobody was shown".to_owned()));
+    }
+    let mut seen = HashSet::with_capacity(n);
+    if let Some(twice) = impression.lawyer_ids.iter().find(|id| !seen.insert(id.as_str())) {
+        let twice = grammar::shorten(twice);
+        return Err(UnreadableEvent(format!("lawyer_ids: {twice:?} comes twice")));
+    }
+    fn long<T>(list: &Option<Vec<T>>) -> Option<usize> {
+        list.as_ref().map(Vec::len)
+    }
+    let lists = [
+        ("features", Some(impression.features.len())),
+        ("legacy_scores", long(&impression.legacy_scores)),
+        ("groups", long(&impression.groups)),
+        ("cases_30d", long(&impression.cases_30d)),
+        ("monthly_capacity", long(&impression.monthly_capacity)),
+        ("last_offered_at", long(&impression.last_offered_at)),
+        ("groups_consented_at", long(&impression.groups_consented_at)),
+        ("drafted_by", long(&impression.drafted_by)),
+        ("ltr_ranks", long(&impression.ltr_ranks)),
+        ("ltr_scores", long(&impression.ltr_scores)),
+    ];
+    for (name, long) in lists {
+        if let Some(long) = long.filter(|long| *long != n) {
+            return Err(UnreadableEvent(format!("{name}: {long} entries for {n} lawyers")));
+        }
+    }
+    let width = impression.features[0].len();
+    match impression.features.iter().all(|row| row.len() == width) {
+        true => Ok(()),
+        false => Err(UnreadableEvent("features: rows of different lengths".to_owned())),
+    }
+}

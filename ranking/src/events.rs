@@ -242,6 +242,61 @@ pub struct Impression {
     pub fairness: Option<Fairness>,
 }
 
+/// What an impression says of who was shown, read from its JSON without the rest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Display {
+    pub request_id: Uuid,
+    /// In shown order.
+    pub lawyer_ids: Vec<String>,
+}
+
+impl Display {
+    /// Whether this is what the client acted on: the lawyer at that place, of that ranking if the action says which.
+    pub fn shows(&self, action: &Action) -> bool {
+        shows(self.request_id, &self.lawyer_ids, action)
+    }
+}
+
+impl Impression {
+    /// A ranking by the weights, of which no more is said.
+    pub fn new(request_id: Uuid, lawyer_ids: Vec<String>, features: Vec<Vec<Option<f64>>>) -> Impression {
+        Impression {
+            request_id,
+            lawyer_ids,
+            weights_used: BTreeMap::new(),
+            features,
+            source: Source::Legacy,
+            model_version: None,
+            legacy_scores: None,
+            groups: None,
+            cases_30d: None,
+            monthly_capacity: None,
+            last_offered_at: None,
+            groups_consented_at: None,
+            origin: None,
+            policy: None,
+            order_before: None,
+            coin: None,
+            drafted_by: None,
+            ltr_ranks: None,
+            ltr_scores: None,
+            state_version: None,
+            fairness: None,
+        }
+    }
+
+    /// As [`Display::shows`].
+    pub fn shows(&self, action: &Action) -> bool {
+        shows(self.request_id, &self.lawyer_ids, action)
+    }
+}
+
+fn shows(request_id: Uuid, lawyer_ids: &[String], action: &Action) -> bool {
+    let at = (action.rank_pos as usize).checked_sub(1);
+    let shown = at.and_then(|at| lawyer_ids.get(at));
+    shown == Some(&action.lawyer_id) && action.request_id.is_none_or(|id| id == request_id)
+}
+
 /// Why a stored record is not an event that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -290,7 +345,34 @@ fn former_impression_id(request_id: Uuid) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+impl Action {
+    /// An action of which no more is said.
+    pub fn new(kind: ActionKind, lawyer_id: impl Into<String>, rank_pos: u32) -> Action {
+        Action {
+            kind,
+            lawyer_id: lawyer_id.into(),
+            rank_pos,
+            request_id: None,
+            unbound: None,
+        }
+    }
+}
+
 impl Event {
+    /// An event of this program's form, with the user's own id.
+    pub fn new(event_id: Uuid, ts_utc: DateTime<Utc>, case_id: Uuid, user_id: Uuid, body: Body) -> Event {
+        Event {
+            event_id,
+            ts_utc,
+            case_id,
+            user_id,
+            salt_id: None,
+            schema_version: SCHEMA_VERSION,
+            body,
+            unknown: serde_json::Map::new(),
+        }
+    }
+
     /// Reads one event as the design's events table has it.
     ///
     /// # Errors

@@ -4,16 +4,19 @@ use ranking::events::Event;
 use ranking::verdict::ShadowCase;
 use uuid::Uuid;
 
-use crate::{Appended, HistoryEntry, Record, RolloutState, StoreError};
+use crate::shown::Search;
+use crate::{Appended, HistoryEntry, Readable, Record, RolloutState, StoreError};
 
 /// What a database must be able to do. The methods of [`crate::Store`] say what each one means, and check the values
 /// that come in.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError>;
-    /// Pairs of a case and a lawyer, some perhaps twice.
-    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError>;
-    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError>;
+    /// Gives the impressions of these cases to these users to the search, until it has enough.
+    async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError>;
+    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError>;
+    /// The salt on record, which is the given one if there was none.
+    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError>;
     async fn rollout(&self) -> Result<RolloutState, StoreError>;
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError>;
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError>;
@@ -21,7 +24,7 @@ pub(crate) trait Backend: Send + Sync {
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Vec<ShadowCase>, StoreError>;
+    ) -> Result<Readable<ShadowCase>, StoreError>;
     async fn label_shadow(
         &self,
         labels: &[(Uuid, String, f32)],

@@ -33,6 +33,12 @@ pub enum StoreError {
         key: String,
         reason: String,
     },
+    /// The operator's: this program would give every user another pseudonym than the others have given.
+    #[error(
+        "privacy.salt_file: its salt has the id {ours}, and the pseudonyms in the database were made with the salt {theirs}; \
+         allowed: the file that the other programs on this database have"
+    )]
+    OtherSalt { ours: uuid::Uuid, theirs: uuid::Uuid },
     /// The caller's: a value outside what the table holds.
     #[error("{field}: {value} is out of range; allowed: {allowed}")]
     Value {

@@ -17,10 +17,10 @@ mod backend;
 mod error;
 mod postgres;
 mod records;
+mod shown;
 mod spool;
 mod sqlite;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,9 @@ use uuid::Uuid;
 
 use backend::Backend;
 pub use error::StoreError;
-pub use records::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord};
+pub use records::{
+    Acted, Appended, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, Unreadable,
+};
 pub use spool::{Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
@@ -141,18 +143,36 @@ impl Store {
         self.backend.append(records).await
     }
 
-    /// Every lawyer that any impression of each of these cases has shown; a case without any is left out.
-    pub async fn shown(&self, cases: &[Uuid]) -> Result<HashMap<Uuid, HashSet<String>>, StoreError> {
-        let mut shown: HashMap<Uuid, HashSet<String>> = HashMap::new();
-        for (case_id, lawyer_id) in self.backend.shown(cases).await? {
-            shown.entry(case_id).or_default().insert(lawyer_id);
+    /// Whether each of these actions is on something that was shown: an impression of its case, to its user, with the lawyer
+    /// at that place. `None`: too much was shown to look through it all.
+    ///
+    /// What one action costs is bounded, however often its case was ranked.
+    pub async fn was_shown(&self, acted: &[Acted<'_>]) -> Result<Vec<Option<bool>>, StoreError> {
+        let mut search = shown::Search::new(acted);
+        if !search.asked().is_empty() {
+            let asked = search.asked().to_vec();
+            self.backend.impressions(&asked, &mut search).await?;
         }
-        Ok(shown)
+        Ok(search.found())
     }
 
-    /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id.
-    pub async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+    /// The events whose own time lies in `from..to` (the end is outside), ordered by time and then by id. A row that cannot
+    /// be read is set aside and stops no other; it may be of any time.
+    pub async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.backend.events_between(from, to).await
+    }
+
+    /// Holds this program to the salt that the pseudonyms in the database were made with; the first program that comes says
+    /// which it is.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherSalt`] for any other: a user would have two pseudonyms.
+    pub async fn hold_to_salt(&self, salt_id: Uuid) -> Result<(), StoreError> {
+        let theirs = self.backend.salt_id(salt_id).await?;
+        match theirs == salt_id {
+            true => Ok(()),
+            false => Err(StoreError::OtherSalt { ours: salt_id, theirs }),
+        }
     }
 
     /// What serves now; weight 0 and no models in a new database.
@@ -181,12 +201,13 @@ impl Store {
     }
 
     /// The compared requests of one model that a verdict may use: those at or before `closed_before` (so that
-    /// every attribution window has ended) whose every row has its label. Oldest first; rows in legacy order.
+    /// every attribution window has ended) whose every row has its label. Oldest first; rows in legacy order. A comparison
+    /// with a row that cannot be read is set aside.
     pub async fn shadow_cases(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Vec<ShadowCase>, StoreError> {
+    ) -> Result<Readable<ShadowCase>, StoreError> {
         self.backend.shadow_cases(model_version, closed_before).await
     }
 

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use ranking::events::{Body, Event};
-use ranking::features::Schema;
-use ranking::verdict::ShadowRow;
+use ranking::events::{Action, Body, Event, comparison_id};
+use ranking::verdict::{ShadowCase, ShadowRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,10 +16,87 @@ use crate::StoreError;
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     Event(Event),
+    /// An event that comes back from a spool, as it was written, by whatever program.
+    #[serde(rename = "event")]
+    Stored(StoredEvent),
     Shadow(ShadowRecord),
 }
 
+/// The JSON of an event, and what the tables have of it in columns. Nothing of it is checked against a grammar, and nothing
+/// that is not known here is lost: it was taken once.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    columns: Columns,
+    payload: Value,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Columns {
+    event: String,
+    event_id: Uuid,
+    ts_utc: DateTime<Utc>,
+    case_id: Uuid,
+    user_id: Uuid,
+    lawyer_id: Option<String>,
+    rank_pos: Option<u32>,
+    request_id: Option<Uuid>,
+}
+
+impl Serialize for StoredEvent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.payload.serialize(serializer)
+    }
+}
+
+/// An event as a row of `match_events`.
+pub(crate) struct EventRow<'a> {
+    pub event_id: Uuid,
+    pub ts_utc: DateTime<Utc>,
+    pub event: &'a str,
+    pub case_id: Uuid,
+    pub user_id: Uuid,
+    pub lawyer_id: Option<&'a str>,
+    pub rank_pos: Option<u32>,
+    pub request_id: Option<Uuid>,
+    pub payload: String,
+}
+
 impl Record {
+    /// The row of an event; `None` for a comparison.
+    pub(crate) fn event_row(&self) -> Option<EventRow<'_>> {
+        match self {
+            Record::Event(event) => Some(EventRow::of(event)),
+            Record::Stored(StoredEvent { columns, payload }) => Some(EventRow {
+                event_id: columns.event_id,
+                ts_utc: columns.ts_utc,
+                event: &columns.event,
+                case_id: columns.case_id,
+                user_id: columns.user_id,
+                lawyer_id: columns.lawyer_id.as_deref(),
+                rank_pos: columns.rank_pos,
+                request_id: columns.request_id,
+                payload: payload.to_string(),
+            }),
+            Record::Shadow(_) => None,
+        }
+    }
+
+    /// The key of an event; `None` for a comparison.
+    pub fn event_id(&self) -> Option<Uuid> {
+        match self {
+            Record::Event(event) => Some(event.event_id),
+            Record::Stored(stored) => Some(stored.columns.event_id),
+            Record::Shadow(_) => None,
+        }
+    }
+
+    pub(crate) fn shadow(&self) -> Option<&ShadowRecord> {
+        match self {
+            Record::Shadow(shadow) => Some(shadow),
+            Record::Event(_) | Record::Stored(_) => None,
+        }
+    }
+
     /// How much there is to write, in lawyers: each is a few hundred bytes.
     pub(crate) fn lawyers(&self) -> usize {
         match self {
@@ -28,23 +104,84 @@ impl Record {
                 Body::Impression(impression) => impression.lawyer_ids.len(),
                 Body::Action(_) => 1,
             },
+            Record::Stored(stored) => stored.payload["lawyer_ids"].as_array().map_or(1, Vec::len),
             Record::Shadow(shadow) => shadow.rows.len(),
         }
     }
 
     /// Reads the JSON of a record.
     pub(crate) fn from_json(value: &Value) -> Result<Record, StoreError> {
-        if let Some(payload) = value.get("event") {
-            let event_id = payload["event_id"].as_str().unwrap_or_default();
-            return Ok(Record::Event(read_event(event_id, payload)?));
-        }
-        let shadow = ShadowRecord::deserialize(&value["shadow"]).map_err(|error| StoreError::Row {
-            table: "ltr_shadow_request",
-            key: value["shadow"]["request_id"].to_string(),
+        let unreadable = |table, key: &Value, error: serde_json::Error| StoreError::Row {
+            table,
+            key: grammar::shorten(&key.to_string()),
             reason: error.to_string(),
-        })?;
+        };
+        if let Some(payload) = value.get("event") {
+            let columns = Columns::deserialize(payload)
+                .map_err(|error| unreadable("match_events", &payload["event_id"], error))?;
+            return Ok(Record::Stored(StoredEvent {
+                columns,
+                payload: payload.clone(),
+            }));
+        }
+        let shadow = ShadowRecord::deserialize(&value["shadow"])
+            .map_err(|error| unreadable("ltr_shadow_request", &value["shadow"]["request_id"], error))?;
         Ok(Record::Shadow(shadow))
     }
+}
+
+impl<'a> EventRow<'a> {
+    fn of(event: &'a Event) -> EventRow<'a> {
+        let (lawyer_id, rank_pos, request_id) = match &event.body {
+            Body::Impression(impression) => (None, None, Some(impression.request_id)),
+            Body::Action(action) => (Some(&*action.lawyer_id), Some(action.rank_pos), action.request_id),
+        };
+        EventRow {
+            event_id: event.event_id,
+            ts_utc: event.ts_utc,
+            event: event.kind(),
+            case_id: event.case_id,
+            user_id: event.user_id,
+            lawyer_id,
+            rank_pos,
+            request_id,
+            payload: serde_json::to_string(event).expect("an event has texts and finite numbers alone"),
+        }
+    }
+}
+
+/// Records as a table has them: those that can be read, and those that cannot, which stay where they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readable<T> {
+    pub records: Vec<T>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl<T> Default for Readable<T> {
+    fn default() -> Readable<T> {
+        Readable {
+            records: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+/// A row that no reader here can use: of a newer program, of an older one, or written by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    pub table: &'static str,
+    /// Which row, cut to what an error may repeat.
+    pub key: String,
+    pub reason: String,
+}
+
+/// An action, as it is looked for among what was shown.
+#[derive(Clone, Debug)]
+pub struct Acted<'a> {
+    pub case_id: Uuid,
+    /// Under either of which the user may have been shown the lawyer: their id, and their pseudonym.
+    pub users: [Uuid; 2],
+    pub action: &'a Action,
 }
 
 /// What became of a [`Record`].
@@ -69,16 +206,35 @@ pub struct ShadowRecord {
     pub outcome: String,
     /// Time spent in the component, microseconds.
     pub score_us: Option<u32>,
+    /// Why this request was compared: `sampled`, `edge_mark`, `edge_copy` or `forced`. `None`: it was not logged.
+    #[serde(default)]
+    pub trigger: Option<String>,
+    /// Which salt made the pseudonym: see [`ranking::salt_id`]. `None`: it was not logged.
+    #[serde(default)]
+    pub salt_id: Option<Uuid>,
     /// One a lawyer; labels are not written here but by [`crate::Store::label_shadow`].
     pub rows: Vec<ShadowRow>,
+    /// What a newer program wrote and this one does not know, as it came.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, Value>,
 }
 
 impl ShadowRecord {
-    /// The key of a lawyer's row: the request's with the rank in its third group, so that a retry is the same row, and
-    /// the rows of a request are neighbours in the index: as many pages of it are written as the rows fill, instead of
-    /// one a row. Ids that are made in a row differ at their ends or in their first groups, and random ones anywhere.
-    pub(crate) fn shadow_id(&self, row: &ShadowRow) -> Uuid {
-        let mut id = *self.request_id.as_bytes();
+    /// What a newer program wrote, for the column of it.
+    pub(crate) fn details(&self) -> Option<String> {
+        (!self.unknown.is_empty()).then(|| Value::Object(self.unknown.clone()).to_string())
+    }
+
+    /// Its key: see [`ranking::events::comparison_id`].
+    pub(crate) fn comparison_id(&self) -> Uuid {
+        comparison_id(self.request_id, self.case_id)
+    }
+
+    /// The key of a lawyer's row: the comparison's with the rank in its third group, so that a retry is the same row, and
+    /// the rows of a comparison are neighbours in the index: as many pages of it are written as the rows fill, instead of
+    /// one a row.
+    pub(crate) fn shadow_id(comparison: Uuid, row: &ShadowRow) -> Uuid {
+        let mut id = *comparison.as_bytes();
         id[6..8].copy_from_slice(&row.rank_legacy.to_be_bytes());
         Uuid::from_bytes(id)
     }
@@ -111,22 +267,63 @@ pub struct HistoryEntry {
     pub detail: Value,
 }
 
-/// Reads the JSON of an event that was kept. The schema may have changed since, and an event belongs to the one of
-/// its day: the names it weighs, and as many columns as its rows have. Readers compare the width with the schema
-/// they need.
-pub(crate) fn read_event(event_id: &str, payload: &Value) -> Result<Event, StoreError> {
-    let named = payload["weights_used"]
-        .as_object()
-        .into_iter()
-        .flat_map(|weights| weights.keys().cloned());
-    let mut names: Vec<String> = named.collect();
-    let width = payload["features"][0].as_array().map_or(1, Vec::len);
-    names.extend((names.len()..width).map(|column| format!("unweighted column {column}")));
-    let foreign = |reason: String| StoreError::Row {
-        table: "match_events",
-        key: event_id.to_owned(),
-        reason,
-    };
-    let schema = Schema::new(names).map_err(|error| foreign(error.to_string()))?;
-    Event::from_json(payload, &schema).map_err(|error| foreign(error.to_string()))
+/// Puts the rows of comparisons together, which follow each other. One that has a row that cannot be read is set aside.
+pub(crate) fn comparisons<R, K: PartialEq>(
+    rows: &[R],
+    key: impl Fn(&R) -> Result<K, StoreError>,
+    case: impl Fn(&R) -> Result<ShadowCase, StoreError>,
+    row: impl Fn(&R) -> Result<ShadowRow, StoreError>,
+) -> Result<Readable<ShadowCase>, StoreError> {
+    let mut cases = Readable::default();
+    let mut rest = rows;
+    while let Some(first) = rest.first() {
+        let of = key(first)?;
+        let mut n = 1;
+        while n < rest.len() && key(&rest[n])? == of {
+            n += 1;
+        }
+        let (own, others) = rest.split_at(n);
+        rest = others;
+        let read = case(first).and_then(|case| {
+            let rows = own.iter().map(&row).collect::<Result<_, _>>()?;
+            Ok(ShadowCase { rows, ..case })
+        });
+        match read {
+            Ok(case) => cases.records.push(case),
+            Err(error) => cases.unreadable.push(Unreadable::of(error)),
+        }
+    }
+    Ok(cases)
+}
+
+impl Unreadable {
+    fn of(error: StoreError) -> Unreadable {
+        match error {
+            StoreError::Row { table, key, reason } => Unreadable {
+                table,
+                key: grammar::shorten(&key),
+                reason,
+            },
+            other => Unreadable {
+                table: "ltr_shadow_request",
+                key: "a row".to_owned(),
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Reads the JSON of an event that was kept; one that cannot be read is set aside.
+pub(crate) fn read_event(into: &mut Readable<Event>, key: &str, payload: &str) {
+    let read = serde_json::from_str(payload)
+        .map_err(|error| error.to_string())
+        .and_then(|payload| Event::from_stored(payload).map_err(|error| error.to_string()));
+    match read {
+        Ok(event) => into.records.push(event),
+        Err(reason) => into.unreadable.push(Unreadable {
+            table: "match_events",
+            key: grammar::shorten(key),
+            reason,
+        }),
+    }
 }

@@ -4,13 +4,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
-use ranking::events::{Action, ActionKind, Body, Event, Impression, Source};
+use ranking::events::{Action, ActionKind, Body, Event, Impression};
 use ranking::verdict::ShadowRow;
 use serde_json::json;
 use servers::Postgres;
-use store::{Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Store, StoreError};
+use store::{Acted, Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Store, StoreError};
 use uuid::Uuid;
 
+const USER: Uuid = Uuid::from_u128(9);
 const VERSION: &str = "20261001T021500Z";
 
 fn day(day: i64) -> DateTime<Utc> {
@@ -62,7 +63,10 @@ on_every_back_end! {
     a_batch_that_fails_half_way_leaves_nothing,
     what_was_kept_is_there_after_reopening,
     events_come_in_time_order_and_the_end_is_outside,
-    the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other,
+    an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_nothing_else,
+    a_case_that_was_ranked_very_often_is_looked_through_in_part,
+    two_cases_under_one_request_are_two_comparisons,
+    a_program_with_another_salt_is_refused,
     only_closed_and_labelled_cases_are_evidence,
     a_later_run_raises_labels_and_never_wipes_them,
     the_rollout_starts_at_nothing_and_remembers_every_change,
@@ -71,38 +75,40 @@ on_every_back_end! {
     a_large_batch_is_kept_whole,
 }
 
+fn event(id: u128, case: u128, ts: DateTime<Utc>, body: Body) -> Event {
+    Event::new(Uuid::from_u128(id), ts, Uuid::from_u128(case), USER, body)
+}
+
 fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
-    Event {
-        event_id: Uuid::from_u128(id),
-        ts_utc: ts,
-        case_id: Uuid::from_u128(case),
-        user_id: Uuid::from_u128(9),
-        body: Body::Impression(Impression {
-            request_id: Uuid::from_u128(id),
-            lawyer_ids: lawyers.iter().map(|lawyer| lawyer.to_string()).collect(),
-            weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
-            features: lawyers.iter().map(|_| vec![Some(0.1), None, Some(0.3)]).collect(),
-            source: Source::Legacy,
-            model_version: None,
-            legacy_scores: Some(vec![0.1; lawyers.len()]),
-            groups: None,
-            cases_30d: None,
-            monthly_capacity: None,
-            last_offered_at: None,
-        }),
-    }
+    let impression = Impression {
+        weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
+        legacy_scores: Some(vec![Some(0.1); lawyers.len()]),
+        ..Impression::new(
+            Uuid::from_u128(id),
+            lawyers.iter().map(|lawyer| lawyer.to_string()).collect(),
+            lawyers.iter().map(|_| vec![Some(0.1), None, Some(0.3)]).collect(),
+        )
+    };
+    event(id, case, ts, Body::Impression(impression))
 }
 
 fn click(id: u128, case: u128, ts: DateTime<Utc>, lawyer: &str) -> Event {
-    let body = Body::Action(Action {
-        kind: ActionKind::ClickProfile,
-        lawyer_id: lawyer.into(),
-        rank_pos: 1,
+    let click = Action::new(ActionKind::ClickProfile, lawyer, 1);
+    event(id, case, ts, Body::Action(click))
+}
+
+/// Whether these lawyers at these places were shown in the case, to either of the users.
+async fn was_shown(store: &Store, case: u128, users: [Uuid; 2], places: &[(&str, u32)]) -> Vec<Option<bool>> {
+    let actions: Vec<Action> = places
+        .iter()
+        .map(|(lawyer, rank)| Action::new(ActionKind::ClickProfile, *lawyer, *rank))
+        .collect();
+    let acted = actions.iter().map(|action| Acted {
+        case_id: Uuid::from_u128(case),
+        users,
+        action,
     });
-    Event {
-        body,
-        ..impression(id, case, ts, &[lawyer])
-    }
+    store.was_shown(&acted.collect::<Vec<_>>()).await.unwrap()
 }
 
 fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
@@ -123,13 +129,17 @@ fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
         model_version: VERSION.into(),
         outcome: "ok".into(),
         score_us: Some(250),
+        trigger: Some("sampled".into()),
+        salt_id: Some(Uuid::from_u128(3)),
         rows: vec![row("adv_1", 1), row("adv_2", 2)],
+        unknown: Default::default(),
     }
 }
 
 async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
     let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
     cases
+        .records
         .into_iter()
         .map(|case| (case.case_id, case.rows.iter().map(|row| row.label).collect()))
         .collect()
@@ -151,10 +161,10 @@ async fn a_record_that_comes_again_changes_nothing(database: Database) {
         .unwrap();
     use Appended::{Duplicate, Stored};
     assert_eq!(again, [Duplicate, Duplicate, Duplicate, Stored, Duplicate]);
-    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().len(), 2);
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records.len(), 2);
     store.label_shadow(&[], day(1)).await.unwrap();
-    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().len(), 1);
-    assert_eq!(store.shadow_cases("another", day(1)).await.unwrap(), []);
+    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().records.len(), 1);
+    assert_eq!(store.shadow_cases("another", day(1)).await.unwrap().records, []);
 }
 
 async fn a_batch_that_fails_half_way_leaves_nothing(database: Database) {
@@ -166,9 +176,9 @@ async fn a_batch_that_fails_half_way_leaves_nothing(database: Database) {
         Record::Shadow(broken),
     ];
     assert!(matches!(store.append(&batch).await, Err(StoreError::Refused(_))));
-    assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), []);
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records, []);
     store.label_shadow(&[], day(1)).await.unwrap();
-    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap(), []);
+    assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().records, []);
     // And the store goes on.
     assert_eq!(store.append(&batch[..1]).await.unwrap(), [Appended::Stored]);
 }
@@ -196,14 +206,14 @@ async fn what_was_kept_is_there_after_reopening(database: Database) {
     drop(store);
 
     let store = database.open().await;
-    assert_eq!(store.events_between(day(0), day(1)).await.unwrap(), events);
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records, events);
     assert_eq!(store.rollout().await.unwrap(), state);
     assert_eq!(store.history(10).await.unwrap(), [entry]);
     store
         .label_shadow(&[(Uuid::from_u128(5), "adv_2".into(), 0.3)], day(1))
         .await
         .unwrap();
-    let found = &store.shadow_cases(VERSION, day(1)).await.unwrap()[0];
+    let found = &store.shadow_cases(VERSION, day(1)).await.unwrap().records[0];
     let mut expected = shadow(1, 5, day(0)).rows;
     expected[0].label = Some(0.0);
     expected[1].label = Some(0.3);
@@ -226,14 +236,14 @@ async fn events_come_in_time_order_and_the_end_is_outside(database: Database) {
         .append(&[late].into_iter().chain(early).map(Record::Event).collect::<Vec<_>>())
         .await
         .unwrap();
-    let found = store.events_between(day(1), day(3)).await.unwrap();
+    let found = store.events_between(day(1), day(3)).await.unwrap().records;
     assert_eq!(
         found.iter().map(|event| event.event_id.as_u128()).collect::<Vec<_>>(),
         [2, 3, 1]
     );
 }
 
-async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_other(database: Database) {
+async fn an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_nothing_else(database: Database) {
     let store = database.open().await;
     let events = [
         impression(1, 5, day(0), &["adv_1", "adv_2"]),
@@ -242,13 +252,80 @@ async fn the_lawyers_shown_are_those_of_all_impressions_of_the_case_and_of_no_ot
         click(4, 5, day(1), "adv_5"),
     ];
     store.append(&events.map(Record::Event)).await.unwrap();
-    let (case, unknown) = (Uuid::from_u128(5), Uuid::from_u128(7));
-    let shown = store.shown(&[unknown, case]).await.unwrap();
-    assert_eq!(shown.len(), 1, "{shown:?}");
-    let mut lawyers: Vec<&String> = shown[&case].iter().collect();
-    lawyers.sort();
-    assert_eq!(lawyers, ["adv_1", "adv_2", "adv_3"]);
-    assert!(store.shown(&[]).await.unwrap().is_empty());
+    let (nobody, pseudonym) = (Uuid::from_u128(8), USER);
+    for (case, lawyer, rank, shown) in [
+        (5, "adv_1", 1, true),
+        (5, "adv_2", 2, true),
+        (5, "adv_3", 1, true),
+        (5, "adv_1", 2, false),
+        (5, "adv_2", 4_294_967_295, false),
+        (5, "adv_4", 1, false),
+        (5, "adv_5", 1, false),
+        (7, "adv_1", 1, false),
+    ] {
+        let found = was_shown(&store, case, [nobody, pseudonym], &[(lawyer, rank)]).await;
+        assert_eq!(found, [Some(shown)], "{case} {lawyer} {rank}");
+    }
+    assert_eq!(was_shown(&store, 5, [nobody; 2], &[("adv_1", 1)]).await, [Some(false)]);
+    assert_eq!(was_shown(&store, 5, [USER; 2], &[]).await, []);
+
+    let mut action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
+    for (request, shown) in [(1, true), (2, false)] {
+        action.request_id = Some(Uuid::from_u128(request));
+        let acted = Acted {
+            case_id: Uuid::from_u128(5),
+            users: [USER; 2],
+            action: &action,
+        };
+        assert_eq!(store.was_shown(&[acted]).await.unwrap(), [Some(shown)], "{request}");
+    }
+}
+
+async fn a_case_that_was_ranked_very_often_is_looked_through_in_part(database: Database) {
+    let store = database.open().await;
+    let mut records: Vec<Record> = (0..1_000)
+        .map(|id| Record::Event(impression(id, 5, day(0), &["adv_1"])))
+        .collect();
+    records.push(Record::Event(impression(1_000, 6, day(0), &["adv_2"])));
+    store.append(&records).await.unwrap();
+    let found = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1)]).await;
+    assert_eq!(found, [Some(true), None]);
+    let found = was_shown(&store, 6, [USER; 2], &[("adv_2", 1), ("adv_1", 1)]).await;
+    assert_eq!(found, [Some(true), Some(false)], "another case is not touched by it");
+    // Nor is another user's look at the same case.
+    let found = was_shown(&store, 5, [Uuid::from_u128(8); 2], &[("adv_2", 1)]).await;
+    assert_eq!(found, [Some(false)]);
+}
+
+async fn two_cases_under_one_request_are_two_comparisons(database: Database) {
+    let store = database.open().await;
+    let records = [shadow(1, 5, day(0)), shadow(1, 6, day(0)), shadow(1, 5, day(0))];
+    use Appended::{Duplicate, Stored};
+    assert_eq!(
+        store.append(&records.map(Record::Shadow)).await.unwrap(),
+        [Stored, Stored, Duplicate]
+    );
+    let given = [(Uuid::from_u128(6), "adv_2".to_owned(), 1.0)];
+    assert_eq!(store.label_shadow(&given, day(1)).await.unwrap(), 4);
+    let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
+    let found = cases.iter().map(|case| (case.case_id.as_u128(), case.rows[1].label));
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(|(case, _)| *case);
+    assert_eq!(found, [(5, Some(0.0)), (6, Some(1.0))]);
+    assert!(cases.iter().all(|case| case.rows.len() == 2));
+}
+
+async fn a_program_with_another_salt_is_refused(database: Database) {
+    let store = database.open().await;
+    let (ours, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    store.hold_to_salt(ours).await.unwrap();
+    store.hold_to_salt(ours).await.unwrap();
+    let refused = database.open().await.hold_to_salt(theirs).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::OtherSalt { .. }) && !refused.is_unavailable(),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("privacy.salt_file"), "{refused}");
 }
 
 async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
@@ -261,7 +338,7 @@ async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
     ];
     store.append(&records.map(Record::Shadow)).await.unwrap();
     assert_eq!(
-        store.shadow_cases(VERSION, day(9)).await.unwrap(),
+        store.shadow_cases(VERSION, day(9)).await.unwrap().records,
         [],
         "nothing is labelled yet"
     );
@@ -273,7 +350,7 @@ async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
 
     assert_eq!(store.label_shadow(&given, day(9)).await.unwrap(), 6);
     assert_eq!(labels(&store).await.len(), 4);
-    let closed = store.shadow_cases(VERSION, day(3)).await.unwrap();
+    let closed = store.shadow_cases(VERSION, day(3)).await.unwrap().records;
     assert_eq!(
         closed.iter().map(|case| case.request_id.as_u128()).collect::<Vec<_>>(),
         [1, 3]
@@ -369,7 +446,7 @@ async fn two_programs_share_the_database(database: Database) {
         }
     };
     tokio::join!(writing, labelling);
-    assert_eq!(nightly.events_between(day(0), day(1)).await.unwrap().len(), 50);
+    assert_eq!(nightly.events_between(day(0), day(1)).await.unwrap().records.len(), 50);
     assert_eq!(labels(&gateway).await[0].1, [Some(0.6), Some(0.0)]);
 }
 
@@ -414,10 +491,10 @@ async fn a_large_batch_is_kept_whole(database: Database) {
     }
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 9]);
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Duplicate; 9]);
-    let case = Uuid::from_u128(5);
-    assert_eq!(store.shown(&[case]).await.unwrap()[&case].len(), 10_000);
+    let shown = was_shown(&store, 5, [USER; 2], &[("adv_9999", 10_000), ("adv_9999", 9_999)]).await;
+    assert_eq!(shown, [Some(true), Some(false)]);
     assert_eq!(store.label_shadow(&[], day(1)).await.unwrap(), 30_000);
-    let cases = store.shadow_cases(VERSION, day(1)).await.unwrap();
+    let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
     let ranks = cases[2].rows.iter().map(|row| row.rank_legacy);
     assert!(cases.len() == 3 && ranks.eq(1..=10_000));
 }

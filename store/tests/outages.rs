@@ -9,22 +9,19 @@ use store::{Appended, Limits, Record, Store, StoreError};
 use uuid::Uuid;
 
 fn click(id: u128) -> Record {
-    Record::Event(Event {
-        event_id: Uuid::from_u128(id),
-        ts_utc: DateTime::UNIX_EPOCH,
-        case_id: Uuid::from_u128(5),
-        user_id: Uuid::from_u128(9),
-        body: Body::Action(Action {
-            kind: ActionKind::ClickProfile,
-            lawyer_id: "adv_1".into(),
-            rank_pos: 1,
-        }),
-    })
+    let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
+    Record::Event(Event::new(
+        Uuid::from_u128(id),
+        DateTime::<Utc>::UNIX_EPOCH,
+        Uuid::from_u128(5),
+        Uuid::from_u128(9),
+        Body::Action(action),
+    ))
 }
 
 async fn ids(store: &Store) -> Vec<u128> {
     let events = store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap();
-    events.iter().map(|event| event.event_id.as_u128()).collect()
+    events.records.iter().map(|event| event.event_id.as_u128()).collect()
 }
 
 /// Fails as unavailable a few times at most, then answers.
@@ -69,7 +66,13 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_used_again_later(
         let error = store.append(&[click(2)]).await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-        assert!(store.shown(&[Uuid::from_u128(5)]).await.unwrap_err().is_unavailable());
+        assert!(
+            store
+                .hold_to_salt(Uuid::from_u128(5))
+                .await
+                .unwrap_err()
+                .is_unavailable()
+        );
     }
     server.resume();
     append_at_last(&store, click(2)).await;

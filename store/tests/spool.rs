@@ -11,17 +11,14 @@ use uuid::Uuid;
 const LARGE: u64 = 1 << 30;
 
 fn click(id: u128) -> Record {
-    Record::Event(Event {
-        event_id: Uuid::from_u128(id),
-        ts_utc: DateTime::<Utc>::UNIX_EPOCH + chrono::Duration::nanoseconds(1),
-        case_id: Uuid::from_u128(5),
-        user_id: Uuid::from_u128(9),
-        body: Body::Action(Action {
-            kind: ActionKind::ClickProfile,
-            lawyer_id: "adv \n 1".replace('\n', "ü"),
-            rank_pos: 1,
-        }),
-    })
+    let action = Action::new(ActionKind::ClickProfile, "adv \n 1".replace('\n', "ü"), 1);
+    Record::Event(Event::new(
+        Uuid::from_u128(id),
+        DateTime::<Utc>::UNIX_EPOCH + chrono::Duration::nanoseconds(1),
+        Uuid::from_u128(5),
+        Uuid::from_u128(9),
+        Body::Action(action),
+    ))
 }
 
 fn shadow(id: u128) -> Record {
@@ -33,6 +30,9 @@ fn shadow(id: u128) -> Record {
         model_version: "20261001T021500Z".into(),
         outcome: "ok".into(),
         score_us: Some(250),
+        trigger: Some("sampled".into()),
+        salt_id: None,
+        unknown: Default::default(),
         rows: vec![ShadowRow {
             lawyer_id: "adv_1".into(),
             rank_legacy: 1,
@@ -47,8 +47,8 @@ fn shadow(id: u128) -> Record {
 
 fn ids(records: &[Record]) -> Vec<u128> {
     let id = |record: &Record| match record {
-        Record::Event(event) => event.event_id.as_u128(),
         Record::Shadow(shadow) => shadow.request_id.as_u128(),
+        event => event.event_id().unwrap().as_u128(),
     };
     records.iter().map(id).collect()
 }

@@ -91,7 +91,10 @@ fn action(kind: ActionKind, fields: &Fields) -> Result<Action, EventError> {
         kind,
         lawyer_id: text("lawyer_id", fields.required("lawyer_id")?)?,
         rank_pos: rank("rank_pos", fields.required("rank_pos")?)?,
-        request_id: fields.optional("request_id").map(|id| uuid("request_id", id)).transpose()?,
+        request_id: fields
+            .optional("request_id")
+            .map(|id| uuid("request_id", id))
+            .transpose()?,
         unbound: None,
     })
 }
@@ -345,7 +348,8 @@ fn aligned<T>(
 
 fn text(field: &str, value: &Value) -> Result<String, EventError> {
     let text = value.as_str().filter(|text| grammar::is_text(text));
-    text.map(str::to_owned).ok_or_else(|| refuse(field, value, grammar::TEXT))
+    text.map(str::to_owned)
+        .ok_or_else(|| refuse(field, value, grammar::TEXT))
 }
 
 fn number(field: &str, value: &Value) -> Result<f64, EventError> {

@@ -57,7 +57,9 @@ pub(super) fn event(value: Value) -> Result<Event, UnreadableEvent> {
         }
         None => {
             let kind = grammar::shorten(&envelope.event);
-            return Err(UnreadableEvent(format!("event: {kind:?} is a type that is not known here")));
+            return Err(UnreadableEvent(format!(
+                "event: {kind:?} is a type that is not known here"
+            )));
         }
     };
     Ok(Event {

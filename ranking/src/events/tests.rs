@@ -87,7 +87,9 @@ fn how_a_ranking_came_about_survives_json() {
     }
     let mut event = Event::from_json(&value, &schema()).unwrap();
     event.salt_id = Some(Uuid::from_u128(1));
-    let Body::Impression(shown) = &mut event.body else { panic!() };
+    let Body::Impression(shown) = &mut event.body else {
+        panic!()
+    };
     shown.origin = Some(Origin::Gateway);
     shown.fairness = Some(Fairness::default());
     let json = event.to_json();
@@ -164,7 +166,9 @@ fn whose_word_an_old_impression_is_follows_from_its_id() {
     assert_eq!(event.origin(), Some(Origin::Client));
     event.event_id = former_impression_id(Uuid::parse_str(ID).unwrap());
     assert_eq!(event.origin(), Some(Origin::Gateway));
-    let Body::Impression(shown) = &mut event.body else { panic!() };
+    let Body::Impression(shown) = &mut event.body else {
+        panic!()
+    };
     shown.origin = Some(Origin::Client);
     assert_eq!(event.origin(), Some(Origin::Client));
     assert_eq!(Event::from_stored(action()).unwrap().origin(), None);
@@ -251,12 +255,36 @@ fn a_bad_value_is_refused_with_its_path() {
         (action(), "rank_pos", json!(4_294_967_295u32), "rank_pos", "1 to 10000"),
         (action(), "request_id", json!("x"), "request_id", "a UUID"),
         (impression(), "policy", json!("chance"), "policy", "interleaved"),
-        (impression(), "drafted_by", json!(["ltr", "interleaved"]), "drafted_by[1]", "legacy, ltr"),
+        (
+            impression(),
+            "drafted_by",
+            json!(["ltr", "interleaved"]),
+            "drafted_by[1]",
+            "legacy, ltr",
+        ),
         (impression(), "ltr_ranks", json!([1, 0]), "ltr_ranks[1]", "1 to 10000"),
         (impression(), "state_version", json!(-1), "state_version", "at least 0"),
-        (impression(), "coin", json!({"pair": [1, 3], "swapped": true, "probability": 0.5}), "coin", "two places"),
-        (impression(), "order_before", json!(["a", "a"]), "order_before[1]", "once"),
-        (impression(), "features", json!([[1, 2], [1, 1.7e308]]), "features[1][1]", "1e100"),
+        (
+            impression(),
+            "coin",
+            json!({"pair": [1, 3], "swapped": true, "probability": 0.5}),
+            "coin",
+            "two places",
+        ),
+        (
+            impression(),
+            "order_before",
+            json!(["a", "a"]),
+            "order_before[1]",
+            "once",
+        ),
+        (
+            impression(),
+            "features",
+            json!([[1, 2], [1, 1.7e308]]),
+            "features[1][1]",
+            "1e100",
+        ),
         (action(), "rank_pos", json!(-1), "rank_pos", "integer"),
         (action(), "rank_pos", json!(1.5), "rank_pos", "integer"),
         (impression(), "lawyer_ids", json!([]), "lawyer_ids", "1 to 10000"),

@@ -42,7 +42,11 @@ fn add<M: SerializeMap>(impression: &Impression, map: &mut M) -> Result<(), M::E
     given("groups", &impression.groups, map)?;
     given("cases_30d", &impression.cases_30d, map)?;
     given("monthly_capacity", &impression.monthly_capacity, map)?;
-    given("last_offered_at", &impression.last_offered_at.as_deref().map(times), map)?;
+    given(
+        "last_offered_at",
+        &impression.last_offered_at.as_deref().map(times),
+        map,
+    )?;
     let consented = impression.groups_consented_at.as_deref().map(times);
     given("groups_consented_at", &consented, map)?;
     given("origin", &impression.origin.map(Origin::name), map)?;

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use ranking::events::{Body, Event};
-use serde_json::Value;
+use futures_util::TryStreamExt;
+use ranking::events::Event;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::columns::{read_json, to_the_microsecond};
-use crate::records::read_event;
-use crate::{Record, StoreError};
+use super::columns::to_the_microsecond;
+use crate::records::{EventRow, read_event};
+use crate::shown::{MOST_IMPRESSIONS, Search};
+use crate::{Readable, Record, StoreError};
 
 /// Bytes of payload after which a statement is sent; the protocol has no messages beyond 1 GiB.
 const BYTES_A_STATEMENT: usize = 16 << 20;
@@ -21,7 +22,7 @@ const BYTES_A_STATEMENT: usize = 16 << 20;
 struct Columns {
     event_id: Vec<Uuid>,
     ts_utc: Vec<DateTime<Utc>>,
-    event: Vec<&'static str>,
+    event: Vec<String>,
     case_id: Vec<Uuid>,
     user_id: Vec<Uuid>,
     lawyer_id: Vec<Option<String>>,
@@ -32,22 +33,17 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, event: &Event) {
-        let (lawyer_id, rank_pos, request_id) = match &event.body {
-            Body::Impression(impression) => (None, None, Some(impression.request_id)),
-            Body::Action(action) => (Some(action.lawyer_id.clone()), Some(action.rank_pos.into()), None),
-        };
-        let payload = serde_json::to_string(event).expect("an event has texts and finite numbers alone");
+    fn push(&mut self, event: EventRow) {
         self.event_id.push(event.event_id);
         self.ts_utc.push(to_the_microsecond(event.ts_utc));
-        self.event.push(event.kind());
+        self.event.push(event.event.to_owned());
         self.case_id.push(event.case_id);
         self.user_id.push(event.user_id);
-        self.lawyer_id.push(lawyer_id);
-        self.rank_pos.push(rank_pos);
-        self.request_id.push(request_id);
-        self.bytes += payload.len();
-        self.payload.push(payload);
+        self.lawyer_id.push(event.lawyer_id.map(str::to_owned));
+        self.rank_pos.push(event.rank_pos.map(i64::from));
+        self.request_id.push(event.request_id);
+        self.bytes += event.payload.len();
+        self.payload.push(event.payload);
     }
 
     async fn insert(self, connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {
@@ -82,8 +78,7 @@ impl Columns {
 pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
     let mut stored = HashSet::new();
     let mut columns = Columns::default();
-    for record in records {
-        let Record::Event(event) = record else { continue };
+    for event in records.iter().filter_map(Record::event_row) {
         columns.push(event);
         if columns.bytes >= BYTES_A_STATEMENT {
             stored.extend(std::mem::take(&mut columns).insert(connection).await?);
@@ -93,18 +88,32 @@ pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result
     Ok(stored)
 }
 
-pub async fn shown(connection: &mut PgConnection, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
-    let shown = sqlx::query_as(
-        "SELECT case_id, json_array_elements_text(payload -> 'lawyer_ids') FROM match_events \
-         WHERE case_id = ANY($1) AND event = 'impression'",
+pub async fn impressions(
+    connection: &mut PgConnection,
+    asked: &[(Uuid, Uuid)],
+    search: &mut Search<'_>,
+) -> Result<(), StoreError> {
+    let (cases, users): (Vec<Uuid>, Vec<Uuid>) = asked.iter().copied().unzip();
+    // As text, because PostgreSQL looks into no document that has a NUL somewhere.
+    let mut impressions = sqlx::query_as::<_, (Uuid, Uuid, String)>(
+        "SELECT asked.case_id, asked.user_id, shown.payload::text \
+         FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (case_id, user_id) CROSS JOIN LATERAL \
+             (SELECT payload FROM match_events e \
+              WHERE e.case_id = asked.case_id AND e.user_id = asked.user_id AND e.event = 'impression' LIMIT $3) AS shown",
     )
     .bind(cases)
-    .fetch_all(connection)
-    .await?;
-    Ok(shown)
+    .bind(users)
+    .bind(MOST_IMPRESSIONS as i64 + 1)
+    .fetch(connection);
+    while let Some((case_id, user_id, payload)) = impressions.try_next().await? {
+        if !search.take(case_id, user_id, &payload) {
+            break;
+        }
+    }
+    Ok(())
 }
 
-pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
     let rows = sqlx::query(
         "SELECT event_id, payload::text FROM match_events WHERE ts_utc BETWEEN $1 AND $2 ORDER BY ts_utc, event_id",
     )
@@ -112,15 +121,15 @@ pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> R
     .bind(to_the_microsecond(to))
     .fetch_all(pool)
     .await?;
-    let mut events = Vec::with_capacity(rows.len());
-    for row in rows {
-        let payload: Value = read_json(&row, "payload", "match_events")?;
-        let event = read_event(&row.try_get::<Uuid, _>("event_id")?.to_string(), &payload)?;
-        // The column is to the microsecond, the event's own time to the nanosecond.
-        if (from..to).contains(&event.ts_utc) {
-            events.push(event);
-        }
+    let mut events = Readable::default();
+    for row in &rows {
+        let event_id: Uuid = row.try_get("event_id")?;
+        read_event(&mut events, &event_id.to_string(), row.try_get("payload")?);
     }
-    events.sort_by_key(|event| (event.ts_utc, event.event_id));
+    // The column is to the microsecond, the event's own time to the nanosecond.
+    events
+        .records
+        .retain(|event: &Event| (from..to).contains(&event.ts_utc));
+    events.records.sort_by_key(|event| (event.ts_utc, event.event_id));
     Ok(events)
 }

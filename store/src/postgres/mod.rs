@@ -1,5 +1,6 @@
 //! PostgreSQL, through a pool. A commit is durable before it is reported, whatever the server's own default.
 
+mod agreed;
 mod columns;
 mod events;
 mod rollout;
@@ -25,13 +26,18 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::error::passes;
-use crate::{Address, Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
+use crate::shown::Search;
+use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
     (
         "fewer_indexes",
         include_str!("../../migrations/postgres/0002_fewer_indexes.sql"),
+    ),
+    (
+        "lasting_form",
+        include_str!("../../migrations/postgres/0003_lasting_form.sql"),
     ),
 ];
 
@@ -162,9 +168,9 @@ impl Backend for Postgres {
             transaction.commit().await?;
             let outcomes = records.iter().map(|record| {
                 // Taken out, so that the same key later in `records` is a duplicate.
-                let stored = match record {
-                    Record::Event(event) => events.remove(&event.event_id),
-                    Record::Shadow(shadow) => shadows.remove(&shadow.request_id),
+                let stored = match (record.shadow(), record.event_id()) {
+                    (Some(shadow), _) => shadows.remove(&(shadow.request_id, shadow.case_id)),
+                    (None, event_id) => event_id.is_some_and(|event_id| events.remove(&event_id)),
                 };
                 if stored { Appended::Stored } else { Appended::Duplicate }
             });
@@ -176,15 +182,21 @@ impl Backend for Postgres {
         answered(connection, done)
     }
 
-    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
+    async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        let done = timeout(self.timeout, events::shown(&mut connection, cases)).await;
+        let done = timeout(self.timeout, events::impressions(&mut connection, asked, search)).await;
         answered(connection, done)
     }
 
-    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.ready().await?;
         events::between(&self.pool, from, to).await
+    }
+
+    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
+        let mut connection = self.connection().await?;
+        let done = timeout(self.timeout, agreed::salt_id(&mut connection, given)).await;
+        answered(connection, done)
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {
@@ -209,7 +221,7 @@ impl Backend for Postgres {
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Vec<ShadowCase>, StoreError> {
+    ) -> Result<Readable<ShadowCase>, StoreError> {
         self.ready().await?;
         shadow::cases(&self.pool, model_version, closed_before).await
     }

@@ -9,31 +9,36 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
 use super::columns::{read_json, read_unsigned, to_the_microsecond};
-use crate::records::{ShadowRecord, groups_json};
-use crate::{Record, StoreError};
+use crate::records::{ShadowRecord, comparisons, groups_json};
+use crate::{Readable, Record, StoreError};
 
 /// A bound on what one statement holds in memory, here and on the server.
 const ROWS_A_STATEMENT: usize = 20_000;
 
-/// Writes the shadow records among `records`, and returns the ids of those requests that were not there.
-pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
-    let shadows = records.iter().filter_map(|record| match record {
-        Record::Shadow(shadow) => Some(shadow),
-        Record::Event(_) => None,
-    });
+/// What tells comparisons apart: request and case.
+type Key = (Uuid, Uuid);
+
+fn key(shadow: &ShadowRecord) -> Key {
+    (shadow.request_id, shadow.case_id)
+}
+
+/// Writes the shadow records among `records`, and returns the keys of those that were not there.
+pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Key>, StoreError> {
+    let shadows = records.iter().filter_map(Record::shadow);
     let mut seen = HashSet::new();
-    let shadows: Vec<&ShadowRecord> = shadows.filter(|shadow| seen.insert(shadow.request_id)).collect();
+    let shadows: Vec<&ShadowRecord> = shadows.filter(|shadow| seen.insert(key(shadow))).collect();
     if shadows.is_empty() {
         return Ok(HashSet::new());
     }
     let stored = insert_requests(connection, &shadows).await?;
     let mut columns = Columns::default();
     for shadow in shadows {
-        if !stored.contains(&shadow.request_id) {
+        if !stored.contains(&key(shadow)) {
             continue;
         }
+        let comparison = shadow.comparison_id();
         for row in &shadow.rows {
-            columns.push(shadow, row)?;
+            columns.push(shadow, comparison, row)?;
             if columns.shadow_id.len() == ROWS_A_STATEMENT {
                 std::mem::take(&mut columns).insert(connection).await?;
             }
@@ -43,15 +48,16 @@ pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result
     Ok(stored)
 }
 
-async fn insert_requests(
-    connection: &mut PgConnection,
-    shadows: &[&ShadowRecord],
-) -> Result<HashSet<Uuid>, StoreError> {
+async fn insert_requests(connection: &mut PgConnection, shadows: &[&ShadowRecord]) -> Result<HashSet<Key>, StoreError> {
     let each = || shadows.iter();
-    let stored: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us) \
-         SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::bigint[]) \
-         ON CONFLICT DO NOTHING RETURNING request_id",
+    let stored: Vec<Key> = sqlx::query_as(
+        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, \"trigger\", \
+             salt_id, details) \
+         SELECT request_id, ts_utc, case_id, model_version, outcome, score_us, \"trigger\", salt_id, details::json \
+         FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], \
+                     $8::uuid[], $9::text[]) \
+             AS given (request_id, ts_utc, case_id, model_version, outcome, score_us, \"trigger\", salt_id, details) \
+         ON CONFLICT DO NOTHING RETURNING request_id, case_id",
     )
     .bind(each().map(|shadow| shadow.request_id).collect::<Vec<_>>())
     .bind(
@@ -63,6 +69,9 @@ async fn insert_requests(
     .bind(each().map(|shadow| shadow.model_version.clone()).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.outcome.clone()).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.score_us.map(i64::from)).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.trigger.clone()).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.salt_id).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.details()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     Ok(stored.into_iter().collect())
@@ -86,8 +95,8 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, shadow: &ShadowRecord, row: &ShadowRow) -> Result<(), StoreError> {
-        self.shadow_id.push(shadow.shadow_id(row));
+    fn push(&mut self, shadow: &ShadowRecord, comparison: Uuid, row: &ShadowRow) -> Result<(), StoreError> {
+        self.shadow_id.push(ShadowRecord::shadow_id(comparison, row));
         self.ts_utc.push(to_the_microsecond(shadow.ts_utc));
         self.case_id.push(shadow.case_id);
         self.user_id.push(shadow.user_pseudonym);
@@ -148,29 +157,22 @@ pub async fn cases(
     pool: &PgPool,
     model_version: &str,
     closed_before: DateTime<Utc>,
-) -> Result<Vec<ShadowCase>, StoreError> {
+) -> Result<Readable<ShadowCase>, StoreError> {
     let rows = sqlx::query(
         "SELECT r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
                 l.lawyer_id, l.rank_legacy::bigint, l.rank_ltr::bigint, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\"::text \
-         FROM ltr_shadow_request r JOIN ltr_shadow_log l ON l.request_id = r.request_id \
+         FROM ltr_shadow_request r JOIN ltr_shadow_log l ON l.request_id = r.request_id AND l.case_id = r.case_id \
          WHERE r.model_version = $1 AND r.ts_utc <= $2 \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log u WHERE u.request_id = r.request_id AND u.label IS NULL) \
-         ORDER BY r.ts_utc, r.request_id, l.rank_legacy",
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log u \
+                           WHERE u.request_id = r.request_id AND u.case_id = r.case_id AND u.label IS NULL) \
+         ORDER BY r.ts_utc, r.request_id, r.case_id, l.rank_legacy",
     )
     .bind(model_version)
     .bind(to_the_microsecond(closed_before))
     .fetch_all(pool)
     .await?;
-    let mut cases: Vec<ShadowCase> = Vec::new();
-    for row in &rows {
-        let request_id = row.try_get("request_id")?;
-        if cases.last().is_none_or(|case| case.request_id != request_id) {
-            cases.push(shadow_case(row, request_id)?);
-        }
-        let case = cases.last_mut().expect("one was pushed just above if there was none");
-        case.rows.push(shadow_row(row)?);
-    }
-    Ok(cases)
+    let key = |row: &PgRow| -> Result<Key, StoreError> { Ok((row.try_get("request_id")?, row.try_get("case_id")?)) };
+    comparisons(&rows, key, shadow_case, shadow_row)
 }
 
 pub async fn label(
@@ -193,7 +195,8 @@ pub async fn label(
             "UPDATE ltr_shadow_log l SET label = given.label \
              FROM UNNEST($1::uuid[], $2::text[], $3::real[]) AS given (case_id, lawyer_id, label) \
                   JOIN ltr_shadow_request compared ON compared.case_id = given.case_id \
-             WHERE l.request_id = compared.request_id AND l.lawyer_id = given.lawyer_id \
+             WHERE l.request_id = compared.request_id AND l.case_id = compared.case_id \
+               AND l.lawyer_id = given.lawyer_id \
                AND l.label IS DISTINCT FROM given.label \
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = given.case_id AND r.ts_utc > $4)",
         )
@@ -218,9 +221,9 @@ pub async fn label(
     Ok(changed)
 }
 
-fn shadow_case(row: &PgRow, request_id: Uuid) -> Result<ShadowCase, StoreError> {
+fn shadow_case(row: &PgRow) -> Result<ShadowCase, StoreError> {
     Ok(ShadowCase {
-        request_id,
+        request_id: row.try_get("request_id")?,
         case_id: row.try_get("case_id")?,
         ts_utc: row.try_get("ts_utc")?,
         score_us: read_unsigned(row, "score_us", "ltr_shadow_request")?,

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use ranking::events::{Body, Event};
-use serde_json::Value;
+use futures_util::TryStreamExt;
+use ranking::events::Event;
 use sqlx::sqlite::SqliteQueryResult;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::columns::{instant, read_json};
+use super::columns::instant;
 use super::many::Insert;
-use crate::records::read_event;
-use crate::{Record, StoreError};
+use crate::records::{EventRow, read_event};
+use crate::shown::{MOST_IMPRESSIONS, Search};
+use crate::{Readable, Record, StoreError};
 
 static INSERT: Insert = Insert::new(
     "match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload)",
@@ -23,28 +24,20 @@ static INSERT: Insert = Insert::new(
 
 /// Inserts the events among `records`, and gives the ids of those that were not there.
 pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
-    let events = records.iter().filter_map(|record| match record {
-        Record::Event(event) => Some(event),
-        Record::Shadow(_) => None,
-    });
-    let events: Vec<&Event> = events.collect();
+    let events: Vec<EventRow> = records.iter().filter_map(Record::event_row).collect();
     let mut stored = HashSet::with_capacity(events.len());
     for (statement, events) in INSERT.statements(&events) {
         let bound = events.iter().fold(sqlx::query(statement), |bound, event| {
-            let (lawyer_id, rank_pos, request_id) = match &event.body {
-                Body::Impression(impression) => (None, None, Some(impression.request_id.hyphenated())),
-                Body::Action(action) => (Some(&action.lawyer_id), Some(action.rank_pos), None),
-            };
             bound
                 .bind(event.event_id.hyphenated())
                 .bind(instant(event.ts_utc))
-                .bind(event.kind())
+                .bind(event.event)
                 .bind(event.case_id.hyphenated())
                 .bind(event.user_id.hyphenated())
-                .bind(lawyer_id)
-                .bind(rank_pos)
-                .bind(request_id)
-                .bind(serde_json::to_string(event).expect("an event has texts and finite numbers alone"))
+                .bind(event.lawyer_id)
+                .bind(event.rank_pos)
+                .bind(event.request_id.map(Uuid::hyphenated))
+                .bind(&event.payload)
         });
         let done = bound.execute(&mut *connection).await?;
         match done.rows_affected() == events.len() as u64 {
@@ -68,29 +61,47 @@ async fn inserted(connection: &mut SqliteConnection, done: &SqliteQueryResult) -
     Ok(ids.into_iter().map(Uuid::from).collect())
 }
 
-pub async fn shown(readers: &SqlitePool, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
-    let shown: Vec<(Hyphenated, String)> = sqlx::query_as(
-        "SELECT match_events.case_id, shown.value \
-         FROM json_each(?) AS asked \
-              JOIN match_events ON match_events.case_id = asked.value AND match_events.event = 'impression', \
-              json_each(match_events.payload, '$.lawyer_ids') AS shown",
+pub async fn impressions(
+    readers: &SqlitePool,
+    asked: &[(Uuid, Uuid)],
+    search: &mut Search<'_>,
+) -> Result<(), StoreError> {
+    let mut impressions = sqlx::query_as::<_, (Hyphenated, Hyphenated, String)>(
+        "SELECT shown.case_id, shown.user_id, shown.payload \
+         FROM json_each(?) AS asked JOIN match_events AS shown ON shown.rowid IN \
+             (SELECT rowid FROM match_events \
+              WHERE case_id = asked.value ->> 0 AND user_id = asked.value ->> 1 AND event = 'impression' LIMIT ?)",
     )
-    .bind(serde_json::to_string(cases).expect("identifiers are texts"))
-    .fetch_all(readers)
-    .await?;
-    Ok(shown.into_iter().map(|(case, lawyer)| (case.into(), lawyer)).collect())
+    .bind(serde_json::to_string(asked).expect("identifiers are texts"))
+    .bind(MOST_IMPRESSIONS as i64 + 1)
+    .fetch(readers);
+    while let Some((case_id, user_id, payload)) = impressions.try_next().await? {
+        if !search.take(case_id.into(), user_id.into(), &payload) {
+            break;
+        }
+    }
+    Ok(())
 }
 
-pub async fn between(readers: &SqlitePool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
-    sqlx::query("SELECT event_id, payload FROM match_events WHERE ts_utc >= ? AND ts_utc < ? ORDER BY ts_utc, event_id")
-        .bind(instant(from))
-        .bind(instant(to))
-        .fetch_all(readers)
-        .await?
-        .iter()
-        .map(|row| {
-            let payload: Value = read_json(row, "payload", "match_events")?;
-            read_event(row.try_get("event_id")?, &payload)
-        })
-        .collect()
+pub async fn between(
+    readers: &SqlitePool,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Readable<Event>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT rowid, CAST(event_id AS BLOB) AS event_id, CAST(payload AS BLOB) AS payload FROM match_events \
+         WHERE ts_utc >= ? AND ts_utc < ? ORDER BY ts_utc, event_id",
+    )
+    .bind(instant(from))
+    .bind(instant(to))
+    .fetch_all(readers)
+    .await?;
+    let mut events = Readable::default();
+    for row in &rows {
+        // As bytes, because SQLite lets a column of text hold anything.
+        let event_id = String::from_utf8_lossy(row.try_get("event_id")?);
+        let payload = String::from_utf8_lossy(row.try_get("payload")?);
+        read_event(&mut events, &event_id, &payload);
+    }
+    Ok(events)
 }

@@ -1,5 +1,6 @@
 //! One SQLite file: WAL with `synchronous = FULL`, one connection that writes, the others read.
 
+mod agreed;
 mod columns;
 mod events;
 mod many;
@@ -18,7 +19,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use uuid::Uuid;
 
 use crate::backend::Backend;
-use crate::{Appended, HistoryEntry, Limits, Record, RolloutState, StoreError, wrong_url};
+use crate::shown::Search;
+use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
@@ -29,6 +31,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (
         "comparisons",
         include_str!("../../migrations/sqlite/0003_comparisons.sql"),
+    ),
+    (
+        "lasting_form",
+        include_str!("../../migrations/sqlite/0004_lasting_form.sql"),
     ),
 ];
 
@@ -89,23 +95,27 @@ impl Backend for Sqlite {
         let mut events = events::insert(&mut transaction, records).await?;
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
-            outcomes.push(match record {
+            outcomes.push(match (record.shadow(), record.event_id()) {
+                (Some(shadow), _) => shadow::insert(&mut transaction, shadow).await?,
                 // Taken out, so that the same key later in `records` is a duplicate.
-                Record::Event(event) if events.remove(&event.event_id) => Appended::Stored,
-                Record::Event(_) => Appended::Duplicate,
-                Record::Shadow(shadow) => shadow::insert(&mut transaction, shadow).await?,
+                (None, Some(event_id)) if events.remove(&event_id) => Appended::Stored,
+                (None, _) => Appended::Duplicate,
             });
         }
         transaction.commit().await?;
         Ok(outcomes)
     }
 
-    async fn shown(&self, cases: &[Uuid]) -> Result<Vec<(Uuid, String)>, StoreError> {
-        events::shown(&self.readers, cases).await
+    async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError> {
+        events::impressions(&self.readers, asked, search).await
     }
 
-    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+    async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         events::between(&self.readers, from, to).await
+    }
+
+    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
+        agreed::salt_id(&self.writer, given).await
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {
@@ -124,7 +134,7 @@ impl Backend for Sqlite {
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Vec<ShadowCase>, StoreError> {
+    ) -> Result<Readable<ShadowCase>, StoreError> {
         shadow::cases(&self.readers, model_version, closed_before).await
     }
 
@@ -198,20 +208,31 @@ mod tests {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
         crate::migrator(&MIGRATIONS[..migrations]).run(&pool).await.unwrap();
-        let rows = "INSERT INTO ltr_shadow_request VALUES
+        let rows = match migrations {
+            1 | 2 => {
+                "INSERT INTO ltr_shadow_request VALUES
                 ('9d3c0000-0000-4000-8000-00000000abcd', '2026-10-01T00:00:00.000000000Z', 'c', 'v', 'ok', 7);
             INSERT INTO ltr_shadow_log VALUES
                 ('one', '2026-10-01T00:00:00.000000000Z', 'c', 'u', 'adv_1', 1, 2, 0.3,
                  '9d3c0000-0000-4000-8000-00000000abcd', 'v', 0.5, 0.25, '{}'),
                 ('two', '2026-10-01T00:00:00.000000000Z', 'c', 'u', 'adv_2', 2, NULL, NULL,
-                 '9d3c0000-0000-4000-8000-00000000abcd', 'v', 0.25, NULL, '{}')";
+                 '9d3c0000-0000-4000-8000-00000000abcd', 'v', 0.25, NULL, '{}')"
+            }
+            _ => {
+                "INSERT INTO ltr_shadow_request VALUES
+                (7, '9d3c0000-0000-4000-8000-00000000abcd', '2026-10-01T00:00:00.000000000Z', 'c', 'v', 'ok', 7, 'u');
+            INSERT INTO ltr_shadow_row VALUES
+                (7, 1, 2, 'adv_1', 0.3, 0.5, 0.25, '{}'),
+                (7, 2, NULL, 'adv_2', NULL, 0.25, NULL, '{}')"
+            }
+        };
         sqlx::raw_sql(rows).execute(&pool).await.unwrap();
         pool.close().await;
     }
 
     #[tokio::test]
     async fn the_log_of_older_versions_is_kept_and_labels_are_filled_in_through_it() {
-        for migrations in [1, 2] {
+        for migrations in [1, 2, 3] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("ltr.db").to_str().unwrap().to_owned();
             older(&path, migrations).await;

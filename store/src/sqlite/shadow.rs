@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::columns::{instant, read_instant, read_json, read_uuid};
 use super::many::Insert;
-use crate::records::{ShadowRecord, groups_json};
-use crate::{Appended, StoreError};
+use crate::records::{ShadowRecord, comparisons, groups_json};
+use crate::{Appended, Readable, StoreError};
 
 /// The rows of a request that was written just before.
 static INSERT_ROWS: Insert = Insert::new(
@@ -20,8 +20,9 @@ static INSERT_ROWS: Insert = Insert::new(
 
 pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<Appended, StoreError> {
     let inserted = sqlx::query(
-        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id, \
+             comparison_id, \"trigger\", salt_id, details) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(record.request_id.hyphenated())
     .bind(instant(record.ts_utc))
@@ -30,6 +31,10 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     .bind(&record.outcome)
     .bind(record.score_us)
     .bind(record.user_pseudonym.hyphenated())
+    .bind(record.comparison_id().hyphenated())
+    .bind(&record.trigger)
+    .bind(record.salt_id.map(Uuid::hyphenated))
+    .bind(record.details())
     .execute(&mut *connection)
     .await?;
     if inserted.rows_affected() == 0 {
@@ -55,29 +60,20 @@ pub async fn cases(
     readers: &SqlitePool,
     model_version: &str,
     closed_before: DateTime<Utc>,
-) -> Result<Vec<ShadowCase>, StoreError> {
+) -> Result<Readable<ShadowCase>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
+        "SELECT r.id, r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
                 l.lawyer_id, l.rank_legacy, l.rank_ltr, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\" \
          FROM ltr_shadow_request r JOIN ltr_shadow_row l ON l.request = r.id \
          WHERE r.model_version = ? AND r.ts_utc <= ? \
            AND NOT EXISTS (SELECT 1 FROM ltr_shadow_row u WHERE u.request = r.id AND u.label IS NULL) \
-         ORDER BY r.ts_utc, r.request_id, l.rank_legacy",
+         ORDER BY r.ts_utc, r.request_id, r.id, l.rank_legacy",
     )
     .bind(model_version)
     .bind(instant(closed_before))
     .fetch_all(readers)
     .await?;
-    let mut cases: Vec<ShadowCase> = Vec::new();
-    for row in &rows {
-        let request_id = read_uuid(row, "request_id", "ltr_shadow_request")?;
-        if cases.last().is_none_or(|case| case.request_id != request_id) {
-            cases.push(shadow_case(row, request_id)?);
-        }
-        let case = cases.last_mut().expect("one was pushed just above if there was none");
-        case.rows.push(shadow_row(row)?);
-    }
-    Ok(cases)
+    comparisons(&rows, |row| Ok(row.try_get::<i64, _>("id")?), shadow_case, shadow_row)
 }
 
 pub async fn label(
@@ -125,10 +121,10 @@ fn decimal(label: f32) -> f64 {
         .expect("the decimal form of a finite single is a valid double")
 }
 
-fn shadow_case(row: &SqliteRow, request_id: Uuid) -> Result<ShadowCase, StoreError> {
+fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
     const TABLE: &str = "ltr_shadow_request";
     Ok(ShadowCase {
-        request_id,
+        request_id: read_uuid(row, "request_id", TABLE)?,
         case_id: read_uuid(row, "case_id", TABLE)?,
         ts_utc: read_instant(row, "ts_utc", TABLE)?,
         score_us: row.try_get("score_us")?,

@@ -1,0 +1,22 @@
+//! What all programs on this database must agree on.
+
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use crate::StoreError;
+
+/// The salt on record, which is the given one if there was none.
+pub async fn salt_id(connection: &mut PgConnection, given: Uuid) -> Result<Uuid, StoreError> {
+    sqlx::query("INSERT INTO ltr_agreed (name, value) VALUES ('salt_id', $1) ON CONFLICT DO NOTHING")
+        .bind(given.to_string())
+        .execute(&mut *connection)
+        .await?;
+    let on_record: String = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
+        .fetch_one(connection)
+        .await?;
+    Uuid::try_parse(&on_record).map_err(|error| StoreError::Row {
+        table: "ltr_agreed",
+        key: "salt_id".to_owned(),
+        reason: error.to_string(),
+    })
+}

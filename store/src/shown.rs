@@ -1,0 +1,94 @@
+//! Whether what a client acted on was shown to them.
+
+use std::collections::{HashMap, HashSet};
+
+use ranking::events::Display;
+use uuid::Uuid;
+
+use crate::Acted;
+
+/// Impressions of one case to one user that are looked through, the oldest first. A case is ranked a few times; one that
+/// was ranked ten thousand times must not make each click on it cost as much.
+pub(crate) const MOST_IMPRESSIONS: usize = 256;
+/// Bytes of impressions that are looked through for all actions of a call together.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Looks through impressions for those that actions are on.
+pub(crate) struct Search<'a> {
+    acted: &'a [Acted<'a>],
+    found: Vec<bool>,
+    /// Which of `acted` are in this case, by this user.
+    by_user: HashMap<(Uuid, Uuid), Vec<usize>>,
+    asked: Vec<(Uuid, Uuid)>,
+    seen: HashMap<(Uuid, Uuid), usize>,
+    /// Cases of which there is more than was looked through.
+    cut: HashSet<(Uuid, Uuid)>,
+    bytes: usize,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(acted: &'a [Acted<'a>]) -> Search<'a> {
+        let mut by_user: HashMap<(Uuid, Uuid), Vec<usize>> = HashMap::new();
+        let mut asked = Vec::new();
+        for (at, acted) in acted.iter().enumerate() {
+            for (nth, user) in acted.users.into_iter().enumerate() {
+                if nth == 1 && user == acted.users[0] {
+                    continue;
+                }
+                let of = by_user.entry((acted.case_id, user)).or_insert_with(|| {
+                    asked.push((acted.case_id, user));
+                    Vec::new()
+                });
+                of.push(at);
+            }
+        }
+        Search {
+            found: vec![false; acted.len()],
+            acted,
+            by_user,
+            asked,
+            seen: HashMap::new(),
+            cut: HashSet::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Case and user of each impression that is wanted; of each at most one more than [`MOST_IMPRESSIONS`].
+    pub fn asked(&self) -> &[(Uuid, Uuid)] {
+        &self.asked
+    }
+
+    /// Takes an impression. `false`: no more is wanted.
+    pub fn take(&mut self, case_id: Uuid, user_id: Uuid, payload: &str) -> bool {
+        self.bytes += payload.len();
+        let key = (case_id, user_id);
+        let seen = self.seen.entry(key).or_default();
+        *seen += 1;
+        if *seen > MOST_IMPRESSIONS {
+            self.cut.insert(key);
+        }
+        // One that cannot be read shows nothing; the nightly run names it.
+        if let Ok(display) = serde_json::from_str::<Display>(payload) {
+            for &at in self.by_user.get(&key).into_iter().flatten() {
+                self.found[at] |= display.shows(self.acted[at].action);
+            }
+        }
+        if self.bytes > MOST_BYTES {
+            self.cut.extend(&self.asked);
+        }
+        self.bytes <= MOST_BYTES
+    }
+
+    /// For each action whether it was shown; `None`: not in what was looked through, and that was not all.
+    pub fn found(self) -> Vec<Option<bool>> {
+        let each = self.acted.iter().zip(&self.found);
+        each.map(|(acted, found)| match found {
+            true => Some(true),
+            false => {
+                let cut = |user| self.cut.contains(&(acted.case_id, user));
+                (!acted.users.into_iter().any(cut)).then_some(false)
+            }
+        })
+        .collect()
+    }
+}

@@ -225,14 +225,21 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// A finite number, or `NaN` for `null`.
+    /// A number as the grammar has it, or `NaN` for `null`.
     pub fn number_or_missing(self) -> Result<f64, Invalid> {
-        match self.entry() {
-            Entry::Null => Ok(f64::NAN),
-            Entry::Float(value) => Ok(*value),
-            Entry::Unsigned(value) => Ok(*value as f64),
-            Entry::Signed(value) => Ok(*value as f64),
-            _ => Err(Invalid::new(self, "a number, or null where it is missing")),
+        let number = match self.entry() {
+            Entry::Null => return Ok(f64::NAN),
+            Entry::Float(value) => *value,
+            Entry::Unsigned(value) => *value as f64,
+            Entry::Signed(value) => *value as f64,
+            _ => return Err(Invalid::new(self, "a number, or null where it is missing")),
+        };
+        match grammar::is_number(number) {
+            true => Ok(number),
+            false => Err(Invalid::new(
+                self,
+                format!("{}, or null where it is missing", grammar::NUMBER),
+            )),
         }
     }
 

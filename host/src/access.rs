@@ -1,9 +1,10 @@
 //! Who calls, and what they may do: bearer tokens with roles.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::{HeaderMap, StatusCode, header};
-use settings::Role;
+use settings::{Edge, Role};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -12,6 +13,7 @@ use crate::errors::ApiError;
 /// The configured tokens, by their hashes.
 pub struct Access {
     tokens: Vec<Arc<Known>>,
+    edges: Vec<Edge>,
 }
 
 /// A configured token.
@@ -51,7 +53,17 @@ impl Access {
         };
         Access {
             tokens: settings.tokens.iter().map(|token| Arc::new(known(token))).collect(),
+            edges: settings.edges().expect("validate has accepted the edges"),
         }
+    }
+
+    /// Whether a configured edge calls, by its token or by its address.
+    pub fn is_edge(&self, caller: &Caller, peer: Option<IpAddr>) -> bool {
+        self.edges.iter().any(|edge| match (edge, caller) {
+            (Edge::Token(name), Caller::Known(known)) => *name == known.name,
+            (Edge::Token(_), _) => false,
+            (Edge::Network { .. }, _) => peer.is_some_and(|peer| edge.has(peer)),
+        })
     }
 
     /// Compares hashes, every one of them and in constant time, so that the time taken says nothing.

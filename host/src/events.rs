@@ -1,13 +1,13 @@
 //! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use api::json::{Document, Json};
-use ranking::{Body as EventBody, Event, Schema};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use metrics::counter;
+use ranking::{Action, Body as EventBody, Event, Origin, Schema};
 use serde_json::{Value, json};
-use store::{Appended, Record};
-use uuid::Uuid;
+use store::{Acted, Appended, Record};
 
 use crate::answer::{self, Response};
 use crate::body;
@@ -24,11 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
-    gateway.clock.now(&call.head.headers)?;
+    let now = gateway.clock.now(&call.head.headers)?;
     let bytes = body::read(call.body, &gateway.settings.host).await?;
     let max_depth = gateway.settings.host.max_json_depth;
-    let events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
-    check_shown(gateway, &events).await?;
+    let mut events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
+    check_times(&events, now, &gateway.settings.events)?;
+    let unbound = bind(gateway, &mut events).await;
+    for event in &mut events {
+        if let EventBody::Impression(impression) = &mut event.body {
+            impression.origin = Some(Origin::Client);
+        }
+        gateway.pseudonymise(event);
+    }
     let kept = match gateway
         .writer
         .hand_over(events.into_iter().map(Record::Event).collect())
@@ -51,9 +58,34 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
         .iter()
         .filter(|&&outcome| outcome == Appended::Duplicate)
         .count();
-    Ok(answer::json(
-        &json!({ "accepted": outcomes.len() - duplicates, "duplicates": duplicates }),
-    ))
+    Ok(answer::json(&json!({
+        "accepted": outcomes.len() - duplicates,
+        "duplicates": duplicates,
+        "unbound": unbound,
+    })))
+}
+
+/// Refuses an event of a time that cannot be true: a clock that is wrong, or a client that invents.
+fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) -> Result<(), Invalid> {
+    // A bound that leads out of what a time can be bounds nothing.
+    let far = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
+    let latest = far(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));
+    let earliest = far(bounds.max_age()).and_then(|age| now.checked_sub_signed(age));
+    for (at, event) in events.iter().enumerate() {
+        let allowed = if latest.is_some_and(|latest| event.ts_utc > latest) {
+            format!(
+                "at most {} s after {now} (events.max_ahead_seconds)",
+                bounds.max_ahead_seconds
+            )
+        } else if earliest.is_some_and(|earliest| event.ts_utc < earliest) {
+            format!("at most {} h before {now} (events.max_age_hours)", bounds.max_age_hours)
+        } else {
+            continue;
+        };
+        let invalid = Invalid::new(event.ts_utc.to_rfc3339_opts(SecondsFormat::AutoSi, true), allowed);
+        return Err(invalid.under("ts_utc").under(format!("events[{at}]")));
+    }
+    Ok(())
 }
 
 /// Reads a body: one event, an array of them, or NDJSON.
@@ -82,56 +114,79 @@ pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<
     events.collect()
 }
 
-/// Refuses an action on a lawyer whom nobody was shown in that case, neither before nor earlier in this body. While the
-/// database cannot tell, or does not have everything, actions are taken on trust: attribution leaves out those on
-/// lawyers that were not shown.
-async fn check_shown(gateway: &Gateway, events: &[Event]) -> Result<(), ApiError> {
-    let outage = gateway.writer.outage();
-    let acts = |event: &&Event| matches!(event.body, EventBody::Action(_));
-    let cases: HashSet<Uuid> = events.iter().filter(acts).map(|event| event.case_id).collect();
-    if cases.is_empty() || outage.away() || outage.spooled() > 0 {
-        return Ok(());
+/// Says of each action whether it is on something that was shown, and returns how many are not. None is refused for it:
+/// its impression may be on its way from another gateway, and the nightly run decides by the whole log. Where the
+/// database cannot tell, or does not have everything, nothing is said.
+async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
+    let mut shown = was_shown(gateway, events).await;
+    if shown.contains(&Some(false)) {
+        // The impression may still be waiting to be written: what was handed over before is on disk once something that
+        // is handed over now is.
+        if let Ok(receipt) = gateway.writer.hand_over(Vec::new()) {
+            // Nothing was to be written, so nothing can have failed.
+            let _ = receipt.committed_within(PATIENCE).await;
+        }
+        shown = was_shown(gateway, events).await;
     }
-    let cases: Vec<Uuid> = cases.into_iter().collect();
-    let Some(shown) = shown_in(gateway, &cases).await? else {
-        return Ok(());
-    };
-    if all_shown(events, shown).is_ok() {
-        return Ok(());
-    }
-    // The impression may still be waiting to be written: what was handed over before is on disk once something that
-    // is handed over now is.
-    if let Ok(receipt) = gateway.writer.hand_over(Vec::new()) {
-        // Nothing was to be written, so nothing can have failed.
-        let _ = receipt.committed_within(PATIENCE).await;
-    }
-    match shown_in(gateway, &cases).await? {
-        Some(shown) => Ok(all_shown(events, shown)?),
-        None => Ok(()),
-    }
-}
-
-/// Whether every action is on a lawyer who was `shown` in its case, or is by an impression before it.
-fn all_shown(events: &[Event], mut shown: HashMap<Uuid, HashSet<String>>) -> Result<(), Invalid> {
-    for (at, event) in events.iter().enumerate() {
-        let in_case = shown.entry(event.case_id).or_default();
-        match &event.body {
-            EventBody::Impression(impression) => in_case.extend(impression.lawyer_ids.iter().cloned()),
-            EventBody::Action(action) if in_case.contains(&action.lawyer_id) => {}
-            EventBody::Action(action) => {
-                let allowed = format!("a lawyer shown in case {}", event.case_id);
-                let invalid = Invalid::new(format!("{:?}", action.lawyer_id), allowed);
-                return Err(invalid.under("lawyer_id").under(format!("events[{at}]")));
-            }
+    let mut unbound = 0;
+    for (event, shown) in events.iter_mut().zip(shown) {
+        if let EventBody::Action(action) = &mut event.body {
+            action.unbound = shown.map(|shown| !shown);
+            unbound += usize::from(shown == Some(false));
         }
     }
-    Ok(())
+    counter!("ltr_events_unbound_total").increment(unbound as u64);
+    unbound
 }
 
-/// Every lawyer that was shown in each of the cases; `None` while the database is unavailable.
-async fn shown_in(gateway: &Gateway, cases: &[Uuid]) -> Result<Option<HashMap<Uuid, HashSet<String>>>, ApiError> {
-    match gateway.store.shown(cases).await {
-        Err(error) if error.is_unavailable() => Ok(None),
-        shown => Ok(Some(shown?)),
+/// Of each event whether it is an action on something that was shown, in the database or earlier in this body; `None`
+/// where that cannot be told.
+async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
+    let unknown = vec![None; events.len()];
+    let outage = gateway.writer.outage();
+    if outage.away() || outage.spooled() > 0 {
+        return unknown;
     }
+    let acted: Vec<(usize, Acted)> = events
+        .iter()
+        .enumerate()
+        .filter_map(|(at, event)| match &event.body {
+            EventBody::Action(action) => Some((at, acted(gateway, event, action))),
+            EventBody::Impression(_) => None,
+        })
+        .collect();
+    if acted.is_empty() {
+        return unknown;
+    }
+    let asked: Vec<Acted> = acted.iter().map(|(_, acted)| acted.clone()).collect();
+    // Whatever keeps it from answering is no fault of the events.
+    let Ok(found) = gateway.store.was_shown(&asked).await else {
+        return unknown;
+    };
+    let mut shown = unknown;
+    for ((at, _), found) in acted.iter().zip(found) {
+        shown[*at] = found.map(|found| found || shown_before(events, *at));
+    }
+    shown
+}
+
+fn acted<'e>(gateway: &Gateway, event: &Event, action: &'e Action) -> Acted<'e> {
+    Acted {
+        case_id: event.case_id,
+        users: [event.user_id, ranking::pseudonym(&gateway.salt, event.user_id)],
+        action,
+    }
+}
+
+/// Whether an impression that comes earlier in the body is what the action is on.
+fn shown_before(events: &[Event], at: usize) -> bool {
+    let EventBody::Action(action) = &events[at].body else {
+        return false;
+    };
+    events[..at].iter().any(|event| match &event.body {
+        EventBody::Impression(impression) => {
+            (event.case_id, event.user_id) == (events[at].case_id, events[at].user_id) && impression.shows(action)
+        }
+        EventBody::Action(_) => false,
+    })
 }

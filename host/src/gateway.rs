@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::Utc;
-use ranking::{Presets, Schema};
+use ranking::{Event, Presets, Schema};
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
 use store::{HistoryEntry, RolloutState, Spool, Store};
@@ -44,8 +44,10 @@ pub struct Gateway {
     pub flags: Arc<Flags>,
     /// `None`: nobody wants them.
     pub traces: Option<Traces>,
-    /// Key of the pseudonyms in the shadow log.
+    /// Key of the pseudonyms.
     pub salt: Vec<u8>,
+    /// What pseudonyms say of it.
+    pub salt_id: Uuid,
     pub(crate) loader: Loader,
     /// What the watch need not try again.
     pub(crate) tried: Tried,
@@ -96,6 +98,12 @@ impl Gateway {
                 "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
             );
         }
+        let salt = salt(&settings.privacy.salt_file)?;
+        if !settings.privacy.pseudonymise_events {
+            tracing::warn!(
+                "match_events and the spool have users' ids, by which pseudonyms can be found out: privacy.pseudonymise_events is false"
+            );
+        }
         let gateway = Gateway {
             presets: settings.presets(),
             clock: match settings.host.clock {
@@ -103,7 +111,8 @@ impl Gateway {
                 settings::Clock::Header => Clock::Header,
             },
             flags: Flags::open(&settings).await?,
-            salt: salt(&settings.privacy.salt_file)?,
+            salt_id: ranking::salt_id(&salt),
+            salt,
             models: Models::default(),
             access: Access::new(&settings.access),
             rate: Rate::new(&settings.host),
@@ -156,6 +165,7 @@ impl Gateway {
     /// A database that cannot be used; a model that is refused is no error but is reported.
     pub async fn restore(&self) -> Result<(), store::StoreError> {
         let _loading = self.loading.lock().await;
+        self.store.hold_to_salt(self.salt_id).await?;
         let state = self.store.rollout().await?;
         let mut serving = Serving::default();
         if let Some(version) = &state.champion {
@@ -271,6 +281,14 @@ impl Gateway {
         result
             .map(Arc::new)
             .inspect_err(|refusal| self.models.refuse(refusal.clone(), Utc::now()))
+    }
+
+    /// Puts the user's pseudonym in the place of their id, where that is wanted.
+    pub fn pseudonymise(&self, event: &mut Event) {
+        if self.settings.privacy.pseudonymise_events {
+            event.user_id = ranking::pseudonym(&self.salt, event.user_id);
+            event.salt_id = Some(self.salt_id);
+        }
     }
 
     /// An entry of the rollout's history, at this moment of the system's clock.

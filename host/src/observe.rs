@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ranking::Evidence;
+use store::Unreadable;
 
 /// Upper bounds in seconds; the alerts compare with 0.015, 0.020 and 0.025.
 const BUCKETS: [f64; 10] = [0.003, 0.005, 0.010, 0.015, 0.020, 0.025, 0.050, 0.200, 1.0, 5.0];
@@ -56,6 +57,14 @@ fn describe() {
         "Rankings that LTR should have answered and legacy did, by reason"
     );
     describe_counter!("ltr_shadow_total", "Requests compared in shadow, by outcome");
+    describe_counter!(
+        "ltr_events_unbound_total",
+        "Actions on what was not shown to their user in their case; they are kept and never label"
+    );
+    describe_gauge!(
+        "ltr_unreadable_records",
+        "Comparisons of the model that was judged last which cannot be read and are left out"
+    );
     describe_counter!(
         "ltr_log_dropped_total",
         "Answers whose impression or shadow record was not kept"
@@ -149,6 +158,21 @@ pub fn ranked(shadowed: bool, took: Duration) {
 /// Shows whether models that nobody signed are loaded.
 pub fn unsigned_models_allowed(allowed: bool) {
     gauge!("ltr_unsigned_models_allowed").set(u8::from(allowed));
+}
+
+/// Comparisons that were set aside, because they cannot be read.
+pub fn unreadable(unreadable: &[Unreadable]) {
+    gauge!("ltr_unreadable_records").set(unreadable.len() as f64);
+    if let Some(Unreadable { table, key, reason }) = unreadable.first() {
+        let count = unreadable.len();
+        tracing::warn!(
+            count,
+            table,
+            key,
+            reason,
+            "comparisons that cannot be read are left out"
+        );
+    }
 }
 
 /// Shows the evidence that the last verdict was based on.

@@ -21,6 +21,8 @@ use crate::{copies, events, limits, probes, rank, rollout, score};
 pub struct Call {
     pub id: RequestId,
     pub caller: Caller,
+    /// `None`: it came from this process.
+    pub peer: Option<IpAddr>,
     pub head: Parts,
     pub body: Body,
 }
@@ -170,7 +172,13 @@ impl Front {
         if let Some(need) = route.need {
             gateway.access.check(&caller, need)?;
         }
-        let call = Call { id, caller, head, body };
+        let call = Call {
+            id,
+            caller,
+            peer,
+            head,
+            body,
+        };
         limits::in_time(&gateway.settings.host, route.endpoint.answer(gateway, call)).await
     }
 }

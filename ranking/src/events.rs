@@ -232,6 +232,8 @@ pub struct Impression {
     pub coin: Option<Coin>,
     /// Of an interleaved ranking: which of the two rankings brought each lawyer in.
     pub drafted_by: Option<Vec<Source>>,
+    /// The model that gave the ranks and scores below: where it did not serve, the one that was compared.
+    pub ltr_version: Option<String>,
     /// Each lawyer's rank in LTR's own order, from 1, where LTR ranked, whoever was displayed.
     pub ltr_ranks: Option<Vec<u32>>,
     /// And the model's score, as it came out of the model.
@@ -278,6 +280,7 @@ impl Impression {
             order_before: None,
             coin: None,
             drafted_by: None,
+            ltr_version: None,
             ltr_ranks: None,
             ltr_scores: None,
             state_version: None,

@@ -17,6 +17,31 @@ pub use gather::gather;
 /// The outcome of a shadow request that the challenger scored; any other text is the reason it did not.
 pub const SCORED: &str = "ok";
 
+/// Why a request was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The gateway's own sampler chose it.
+    Sampled,
+    /// A configured edge marked it.
+    EdgeMark,
+    /// A configured edge sent a copy.
+    EdgeCopy,
+    /// Somebody else asked for it: whoever chooses what is compared can choose what comes out.
+    Forced,
+}
+
+impl Trigger {
+    /// As the log spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trigger::Sampled => "sampled",
+            Trigger::EdgeMark => "edge_mark",
+            Trigger::EdgeCopy => "edge_copy",
+            Trigger::Forced => "forced",
+        }
+    }
+}
+
 /// One lawyer of a shadow request, with both rankings' view of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowRow {

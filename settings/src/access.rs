@@ -1,6 +1,7 @@
 //! Who may call the gateway: bearer tokens, of which only the hashes are configured.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,32 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     pub tokens: Vec<Token>,
+    /// Each as [`Edge`] reads it.
+    pub edges: Vec<String>,
+}
+
+/// How a configured edge is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// By the name of its token.
+    Token(String),
+    /// By its address: one of those that begin with the same bits.
+    Network { address: IpAddr, bits: u8 },
+}
+
+impl Edge {
+    /// Whether an address is the edge's.
+    pub fn has(&self, peer: IpAddr) -> bool {
+        let Edge::Network { address, bits } = self else {
+            return false;
+        };
+        let head = |address: u128, width: u8| address.checked_shr(u32::from(width - bits)).unwrap_or(0);
+        match (address, peer.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(peer)) => head(own.to_bits().into(), 32) == head(peer.to_bits().into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(peer)) => head(own.to_bits(), 128) == head(peer.to_bits(), 128),
+            _ => false,
+        }
+    }
 }
 
 /// One caller's token.
@@ -37,6 +64,28 @@ pub enum Role {
 }
 
 impl Access {
+    /// The configured edges; `Err` has the first that is none.
+    pub fn edges(&self) -> Result<Vec<Edge>, &str> {
+        self.edges
+            .iter()
+            .map(|text| self.edge(text).ok_or(text.as_str()))
+            .collect()
+    }
+
+    fn edge(&self, text: &str) -> Option<Edge> {
+        if self.tokens.iter().any(|token| token.name == text) {
+            return Some(Edge::Token(text.to_owned()));
+        }
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then_some(Edge::Network { address, bits })
+    }
+
     /// The first thing that is wrong with the tokens. Says nothing that was configured but names: what somebody
     /// put in the place of a hash may be the token itself.
     pub(crate) fn fault(&self) -> Option<String> {

@@ -63,6 +63,10 @@ pub(crate) const TELEMETRY: &str = "telemetry.";
 pub(crate) const SENTRY_DSN: &str = "telemetry.sentry_dsn";
 pub(crate) const DATABASE_URL: &str = "database.url";
 pub(crate) const DATABASE_CA_FILE: &str = "database.ca_file";
+pub(crate) const ACCESS_EDGES: &str = "access.edges";
+/// In `privacy`: keys that older files lack, whose default is for new ones.
+pub(crate) const PSEUDONYMISE_EVENTS: &str = "pseudonymise_events";
+pub(crate) const GROUPS_WITHOUT_CONSENT: &str = "groups_without_consent";
 pub(crate) const REDIS_URL: &str = "flags.redis_url";
 
 const SHARE: Rule = Number(0.0, 1.0);
@@ -134,6 +138,22 @@ pub(crate) const SECTIONS: &[Section] = &[
             key("click_hours", "Profile opened.", HOURS),
             key("contact_hours", "Chat or call started.", HOURS),
             key("contract_hours", "Contract signed.", HOURS),
+        ],
+    },
+    Section {
+        name: "events",
+        about: "What /events takes.",
+        keys: &[
+            key(
+                "max_ahead_seconds",
+                "How far an event's time may lie after the gateway's; 422 beyond; 0 is no limit, for replays.",
+                Whole(0, 31_536_000),
+            ),
+            key(
+                "max_age_hours",
+                "How far an event's time may lie before the gateway's; 422 beyond; 0 is no limit, for replays.",
+                Whole(0, 1_000_000),
+            ),
         ],
     },
     Section {
@@ -402,15 +422,22 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "access",
-        about: "Who may call the gateway. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
+        about: "Who may call the gateway, and who of them is an edge. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
                 open to this machine (host.listen must be loopback), and changes of the rollout are refused.",
-        keys: &[key(
-            "tokens",
-            "Bearer tokens by their hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (/rollout's changes, /models/notify).",
-            Words(
-                "a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once",
+        keys: &[
+            key(
+                "tokens",
+                "Bearer tokens by their hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (/rollout's changes, /models/notify).",
+                Words(
+                    "a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once",
+                ),
             ),
-        )],
+            key(
+                "edges",
+                "The Envoys that mark and copy requests: comparisons that they ask for are told from those that strangers ask for.",
+                Words("a list of names of access.tokens, of IP addresses and of networks, as 10.0.0.0/8"),
+            ),
+        ],
     },
     Section {
         name: "client",
@@ -470,8 +497,24 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "privacy",
-        about: "Pseudonyms in the shadow log.",
-        keys: &[key("salt_file", "The secret salt; made at the first start.", PATH)],
+        about: "What is kept of persons.",
+        keys: &[
+            key(
+                "salt_file",
+                "The secret salt of pseudonyms; made at the first start. All programs on one database have the same.",
+                PATH,
+            ),
+            key(
+                PSEUDONYMISE_EVENTS,
+                "Whether match_events and the spool have users' pseudonyms instead of their ids, as the shadow log has. A file that does not say it is taken for an older one: false.",
+                Flag,
+            ),
+            key(
+                GROUPS_WITHOUT_CONSENT,
+                "Whether a lawyer's groups are kept, for the fair gap, where groups_consented_at does not say when the lawyer agreed. The re-rank uses them in any case. A file that does not say it is taken for an older one: true.",
+                Flag,
+            ),
+        ],
     },
     Section {
         name: "rollout",

@@ -15,13 +15,13 @@ mod telemetry;
 mod url;
 mod validate;
 
-pub use access::{Access, Role, Token};
+pub use access::{Access, Edge, Role, Token};
 pub use database::Database;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use model::{
-    Client, Clock, Evaluate, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings, Shadow,
-    Tls, Train,
+    Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings,
+    Shadow, Tls, Train,
 };
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use url::SecretUrl;

@@ -36,6 +36,9 @@ impl Settings {
                 // could never be rid of the old names.
                 remove(&mut defaults, PRESETS);
             }
+            if !values.is_empty() {
+                keep_as_it_was(values, &mut defaults);
+            }
             figment = figment.merge(Serialized::defaults(values));
         }
         for (name, text) in &given.env {
@@ -51,6 +54,18 @@ impl Settings {
             wrong.from(origin)
         })?;
         Ok(settings)
+    }
+}
+
+/// What was kept of persons before there was a key for it is kept under a file that does not have the key: what others
+/// ask the tables for, an erasure among it, must not change unasked.
+fn keep_as_it_was(values: &Dict, defaults: &mut Dict) {
+    for (key, before) in [(keys::PSEUDONYMISE_EVENTS, false), (keys::GROUPS_WITHOUT_CONSENT, true)] {
+        if find(values, &format!("privacy.{key}")).is_none()
+            && let Some(Value::Dict(_, privacy)) = defaults.get_mut("privacy")
+        {
+            privacy.insert(key.to_owned(), before.into());
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{Access, Database, Flags, Log, Telemetry};
 pub struct Settings {
     pub ranking: Ranking,
     pub labels: Windows,
+    pub events: Events,
     pub database: Database,
     pub models: Models,
     pub host: Host,
@@ -337,13 +338,46 @@ impl Default for Shadow {
 #[serde(deny_unknown_fields, default)]
 pub struct Privacy {
     pub salt_file: PathBuf,
+    pub pseudonymise_events: bool,
+    pub groups_without_consent: bool,
 }
 
 impl Default for Privacy {
     fn default() -> Privacy {
         Privacy {
             salt_file: "var/keys/privacy.salt".into(),
+            pseudonymise_events: true,
+            groups_without_consent: false,
         }
+    }
+}
+
+/// Bounds on events that come in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    pub max_ahead_seconds: u32,
+    pub max_age_hours: u32,
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events {
+            max_ahead_seconds: 600,
+            max_age_hours: 90 * 24,
+        }
+    }
+}
+
+impl Events {
+    /// How far an event's time may lie after the gateway's; `None`: as far as it likes.
+    pub fn max_ahead(&self) -> Option<Duration> {
+        (self.max_ahead_seconds > 0).then(|| Duration::from_secs(self.max_ahead_seconds.into()))
+    }
+
+    /// How far it may lie before.
+    pub fn max_age(&self) -> Option<Duration> {
+        (self.max_age_hours > 0).then(|| Duration::from_secs(u64::from(self.max_age_hours) * 3600))
     }
 }
 

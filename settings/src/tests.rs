@@ -114,7 +114,10 @@ fn an_unknown_name_is_refused_with_the_names_there_are() {
 
     let (key, _, allowed, _) = refused("[hosts]\nlisten = 1", &[]);
     assert_eq!(key, "hosts");
-    assert!(allowed.contains("ranking, labels, database, models, host"), "{allowed}");
+    assert!(
+        allowed.contains("ranking, labels, events, database, models, host"),
+        "{allowed}"
+    );
 
     let (key, value, _, origin) = refused("", &[("LTR_HOST__LISTEM", "x")]);
     assert_eq!((key.as_str(), value.as_str()), ("host.listem", "\"x\""));
@@ -617,4 +620,51 @@ fn settings_made_in_code_can_be_checked_too() {
     assert!(settings.validate().is_ok());
     settings.gate.fair_gap = f64::NAN;
     assert!(settings.validate().unwrap_err().to_string().contains("gate.fair_gap"));
+}
+
+#[test]
+fn a_file_that_is_older_than_a_key_about_persons_keeps_what_was_kept() {
+    let privacy = |text: &str, env: &[(&str, &str)]| {
+        let privacy = load(text, env).unwrap().privacy;
+        (privacy.pseudonymise_events, privacy.groups_without_consent)
+    };
+    let new = Settings::load(None, []).unwrap().privacy;
+    assert_eq!((new.pseudonymise_events, new.groups_without_consent), (true, false));
+    assert_eq!(privacy("[shadow]\nfraction = 0.5", &[]), (false, true));
+    let said = "[privacy]\npseudonymise_events = true\ngroups_without_consent = false";
+    assert_eq!(privacy(said, &[]), (true, false));
+    let by_env = [("LTR_PRIVACY__PSEUDONYMISE_EVENTS", "true")];
+    assert_eq!(privacy("[shadow]\nfraction = 0.5", &by_env), (true, true));
+}
+
+#[test]
+fn an_edge_is_a_token_an_address_or_a_network_and_nothing_else() {
+    let tokens = format!("tokens = [{}]", entry("envoy", '7'));
+    let edges = |list: &str| load(&format!("[access]\n{tokens}\nedges = {list}"), &[]);
+    let settings = edges(r#"["envoy", "10.1.2.3", "192.168.0.0/16", "fd00::/8"]"#).unwrap();
+    let edges_of = settings.access.edges().unwrap();
+    let by_address = |peer: &str| edges_of.iter().any(|edge| edge.has(peer.parse().unwrap()));
+    for peer in ["10.1.2.3", "192.168.7.9", "::ffff:192.168.7.9", "fd12::1"] {
+        assert!(by_address(peer), "{peer}");
+    }
+    for peer in ["10.1.2.4", "192.169.0.1", "fe80::1", "::1"] {
+        assert!(!by_address(peer), "{peer}");
+    }
+    let all = load("[access]\nedges = [\"0.0.0.0/0\"]", &[])
+        .unwrap()
+        .access
+        .edges()
+        .unwrap()
+        .remove(0);
+    assert!(all.has("127.0.0.1".parse().unwrap()));
+    for wrong in [
+        "[\"nobody\"]",
+        "[\"10.0.0.0/33\"]",
+        "[\"10.0.0/8\"]",
+        "[\"\"]",
+        "[\"::1/129\"]",
+    ] {
+        let error = edges(wrong).unwrap_err().to_string();
+        assert!(error.contains("access.edges") && error.contains("networks"), "{error}");
+    }
 }

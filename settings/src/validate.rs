@@ -4,8 +4,8 @@ use std::path::Path;
 use ranking::{Presets, Schema};
 
 use crate::keys::{
-    self, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule, SECTIONS,
-    SENTRY_DSN,
+    self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule,
+    SECTIONS, SENTRY_DSN,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -128,6 +128,9 @@ impl Settings {
         if let Some(fault) = self.access.fault() {
             let allowed = format!("{} ({fault})", rule_text(ACCESS_TOKENS));
             return Err(wrong(ACCESS_TOKENS, Secret::HIDDEN.to_owned(), allowed));
+        }
+        if let Err(none) = self.access.edges() {
+            return Err(by_rule(ACCESS_EDGES, none));
         }
         let open = self.access.tokens.is_empty();
         let listen = self.host.listen;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::headers::{OPT_OUT, SHADOW};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue};
 use metrics::counter;
-use ranking::{Candidate, Ranked, Sampler, Source, rank_legacy, rank_ltr};
+use ranking::{Candidate, Policy, Ranked, Sampler, Source, Trigger, rank_legacy, rank_ltr};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ const ANSWER: Duration = Duration::from_millis(5);
 /// An LTR ranking and the time its scores took.
 struct LtrRanking {
     ranked: Vec<Ranked>,
+    /// Of each candidate, as it came out of the model.
+    scores: Vec<f64>,
     took: Duration,
 }
 
@@ -42,6 +44,7 @@ struct Comparison {
 /// # Errors
 /// What is wrong with the request. Nothing about LTR or the database is ever an error here.
 pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let by_edge = gateway.access.is_edge(&call.caller, call.peer);
     let Call { id, head, body, .. } = call;
     let headers = head.headers;
     let edge_copy = is_copy(&headers);
@@ -71,10 +74,11 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     } else {
         None
     };
-    let forced = edge_copy || headers.get(SHADOW).is_some_and(|value| value.as_bytes() == b"1");
-    let opted_out = headers.contains_key(OPT_OUT);
-    let sampled = !flags.killed && !opted_out && (forced || flags.shadow.selects(request_id));
-    let compared = serving.challenger.as_ref().filter(|_| sampled);
+    let trigger = match flags.killed || headers.contains_key(OPT_OUT) {
+        true => None,
+        false => trigger(&headers, by_edge, || flags.shadow.selects(request_id)),
+    };
+    let compared = serving.challenger.as_ref().filter(|_| trigger.is_some());
 
     let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(deadline - ANSWER - GRACE);
     let (served, shadow) = tokio::join!(
@@ -115,20 +119,34 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let mut response = answer::json(&answer);
 
     let mut records = Vec::new();
+    let log = record::Ranking {
+        gateway,
+        request: &request,
+        request_id,
+        now,
+        legacy: &legacy,
+    };
     if !edge_copy {
-        records.push(record::impression(
-            &request,
-            gateway,
-            request_id,
-            now,
+        let by = |outcome: &'_ Option<Result<LtrRanking, _>>| matches!(outcome, Some(Ok(_)));
+        let ltr = match (by(&served), by(&shadow)) {
+            (true, _) => Some((&served, server)),
+            (false, true) => Some((&shadow, compared)),
+            (false, false) => None,
+        };
+        records.push(log.impression(record::Displayed {
             source,
             model_version,
+            // Only between the two a sampler has a choice.
+            policy: match (1..100).contains(&serving.weight) {
+                true => Policy::Rung,
+                false => Policy::None,
+            },
             shown,
-            &legacy,
-        ));
+            ltr: ltr.and_then(|(outcome, model)| Some((outcome.as_ref()?.as_ref().ok()?, model?.version.as_str()))),
+        }));
     }
     let shadowed = compared.is_some();
-    if let (Some(model), Some(outcome)) = (compared, shadow.or(served)) {
+    if let (Some(model), Some(trigger), Some(outcome)) = (compared, trigger, shadow.or(served)) {
         observe::shadow(
             outcome
                 .as_ref()
@@ -138,14 +156,8 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
             version: model.version.clone(),
             outcome,
         };
-        records.push(record::shadow(
-            &request,
-            user_pseudonym(&headers, &gateway.salt, request.user_id),
-            request_id,
-            now,
-            &legacy,
-            comparison,
-        ));
+        let pseudonym = user_pseudonym(&headers, &gateway.salt, request.user_id);
+        records.push(log.shadow(pseudonym, trigger, comparison));
     }
     let logged = keep(
         gateway,
@@ -160,6 +172,18 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     Ok(response)
 }
 
+/// Why a request is to be compared, if it is.
+fn trigger(headers: &HeaderMap, by_edge: bool, sampled: impl FnOnce() -> bool) -> Option<Trigger> {
+    let asked = is_copy(headers) || headers.get(SHADOW).is_some_and(|value| value.as_bytes() == b"1");
+    match (asked, by_edge) {
+        (true, true) if is_copy(headers) => Some(Trigger::EdgeCopy),
+        (true, true) => Some(Trigger::EdgeMark),
+        _ if sampled() => Some(Trigger::Sampled),
+        (true, false) => Some(Trigger::Forced),
+        (false, _) => None,
+    }
+}
+
 /// The case as `model` ranks it; `None` without a model to ask.
 async fn ltr(
     gateway: &Gateway,
@@ -171,6 +195,7 @@ async fn ltr(
     let scored = part("score", gateway.models.score(model?, rows, until)).await;
     Some(scored.map(|Scored { scores, took }| LtrRanking {
         ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
+        scores,
         took,
     }))
 }

@@ -11,9 +11,6 @@ use uuid::Uuid;
 
 use crate::errors::{ApiError, Invalid};
 
-/// Longest id or group name, in bytes; what an event may carry.
-const MAX_TEXT: usize = ranking::features::MAX_TEXT_BYTES;
-
 /// A case to rank.
 pub struct RankRequest {
     pub case_id: Uuid,
@@ -22,6 +19,8 @@ pub struct RankRequest {
     /// How many to show; `None`: all.
     pub top_n: Option<usize>,
     pub candidates: Vec<Candidate>,
+    /// For each candidate, when they agreed to the use of their groups.
+    pub consents: Vec<Option<DateTime<Utc>>>,
 }
 
 /// # Errors
@@ -45,16 +44,25 @@ fn request(json: Json, schema: &Schema, presets: &Presets, max_lawyers: usize) -
         0 => Err(Invalid::new(json, format!("an integer from 1 to {max_lawyers}"))),
         top_n => Ok(top_n as usize),
     })?;
+    let (candidates, consents) = lawyers.read(|json| candidates(json, schema, max_lawyers))?;
     Ok(RankRequest {
         case_id,
         user_id,
         weights: weights.unwrap_or(presets.default_weights()).clone(),
         top_n,
-        candidates: lawyers.read(|json| candidates(json, schema, max_lawyers))?,
+        candidates,
+        consents,
     })
 }
 
-fn candidates(json: Json, schema: &Schema, max_lawyers: usize) -> Result<Vec<Candidate>, Invalid> {
+/// A lawyer, and when they agreed to the use of their groups.
+type Consenting = (Candidate, Option<DateTime<Utc>>);
+
+fn candidates(
+    json: Json,
+    schema: &Schema,
+    max_lawyers: usize,
+) -> Result<(Vec<Candidate>, Vec<Option<DateTime<Utc>>>), Invalid> {
     let lawyers = json.array()?;
     if !(1..=max_lawyers).contains(&lawyers.len()) {
         return Err(Invalid::new(
@@ -64,14 +72,16 @@ fn candidates(json: Json, schema: &Schema, max_lawyers: usize) -> Result<Vec<Can
     }
     let mut seen = HashSet::with_capacity(lawyers.len());
     let mut candidates = Vec::with_capacity(lawyers.len());
+    let mut consents = Vec::with_capacity(lawyers.len());
     for (at, json) in lawyers.enumerate() {
-        let candidate = lawyer(json, schema, &mut seen);
-        candidates.push(candidate.map_err(|e| e.under(format!("[{at}]")))?);
+        let (candidate, consent) = lawyer(json, schema, &mut seen).map_err(|e| e.under(format!("[{at}]")))?;
+        candidates.push(candidate);
+        consents.push(consent);
     }
-    Ok(candidates)
+    Ok((candidates, consents))
 }
 
-fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> Result<Candidate, Invalid> {
+fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> Result<Consenting, Invalid> {
     let [
         lawyer_id,
         values,
@@ -79,6 +89,7 @@ fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> R
         monthly_capacity,
         attributes,
         last_offered_at,
+        groups_consented_at,
     ] = json.fields(&[
         "lawyer_id",
         "features",
@@ -86,6 +97,7 @@ fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> R
         "monthly_capacity",
         "groups",
         "last_offered_at",
+        "groups_consented_at",
     ])?;
     let count = |json: Json| Ok(json.unsigned(u64::from(u32::MAX))? as u32);
     let new = |json: Json<'d>| {
@@ -95,14 +107,15 @@ fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> R
             false => Err(Invalid::new(json, "each lawyer once")),
         }
     };
-    Ok(Candidate {
+    let candidate = Candidate {
         lawyer_id: lawyer_id.read(new)?,
         features: values.read(|json| features(json, schema))?,
         cases_30d: cases_30d.read(count)?,
         monthly_capacity: monthly_capacity.read(count)?,
         groups: attributes.read_optional(groups)?.unwrap_or_default(),
         last_offered_at: last_offered_at.read_optional(time)?,
-    })
+    };
+    Ok((candidate, groups_consented_at.read_optional(time)?))
 }
 
 fn groups(json: Json) -> Result<BTreeMap<String, String>, Invalid> {
@@ -115,10 +128,10 @@ fn groups(json: Json) -> Result<BTreeMap<String, String>, Invalid> {
     }
     let mut groups = BTreeMap::new();
     for (attribute, value) in fields {
-        if attribute.is_empty() || attribute.len() > MAX_TEXT {
+        if !grammar::is_text(attribute) {
             return Err(Invalid::new(
-                format!("{attribute:.20?}"),
-                format!("a name of 1 to {MAX_TEXT} bytes"),
+                format!("{:?}", grammar::shorten(attribute)),
+                grammar::TEXT,
             ));
         }
         if !value.is_null() {
@@ -131,18 +144,17 @@ fn groups(json: Json) -> Result<BTreeMap<String, String>, Invalid> {
 
 fn text(json: Json<'_>) -> Result<&str, Invalid> {
     let text = json.string()?;
-    if text.is_empty() || text.len() > MAX_TEXT {
-        return Err(Invalid::new(json, format!("a string of 1 to {MAX_TEXT} bytes")));
+    match grammar::is_text(text) {
+        true => Ok(text),
+        false => Err(Invalid::new(json, grammar::TEXT)),
     }
-    Ok(text)
 }
 
 fn uuid(json: Json) -> Result<Uuid, Invalid> {
-    let id = json.string().ok().and_then(|text| Uuid::try_parse(text).ok());
-    id.ok_or_else(|| Invalid::new(json, "a UUID"))
+    let id = json.string().ok().and_then(grammar::id);
+    id.ok_or_else(|| Invalid::new(json, grammar::ID))
 }
 
 fn time(json: Json) -> Result<DateTime<Utc>, Invalid> {
-    let time = DateTime::parse_from_rfc3339(json.string()?).map_err(|_| Invalid::new(json, "an RFC 3339 time"))?;
-    Ok(time.with_timezone(&Utc))
+    grammar::instant(json.string()?).ok_or_else(|| Invalid::new(json, grammar::INSTANT))
 }

@@ -161,6 +161,8 @@ async fn judge(
     };
     let closed = now - gateway.settings.labels.longest();
     let cases = gateway.store.shadow_cases(&version, closed).await?;
+    observe::unreadable(&cases.unreadable);
+    let cases = cases.records;
     let criteria = gateway.settings.rollout.criteria.clone();
     let judged = tokio::task::spawn_blocking(move || {
         let evidence = gather(&cases, &criteria);

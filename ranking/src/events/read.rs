@@ -13,7 +13,7 @@ use crate::features::Schema;
 
 const COMMON: [&str; 6] = ["event", "event_id", "ts_utc", "case_id", "user_id", "schema_version"];
 const ACTION: [&str; 3] = ["lawyer_id", "rank_pos", "request_id"];
-const IMPRESSION: [&str; 19] = [
+const IMPRESSION: [&str; 20] = [
     "request_id",
     "lawyer_ids",
     "weights_used",
@@ -30,6 +30,7 @@ const IMPRESSION: [&str; 19] = [
     "order_before",
     "coin",
     "drafted_by",
+    "ltr_version",
     "ltr_ranks",
     "ltr_scores",
     "state_version",
@@ -128,6 +129,10 @@ fn impression(fields: &Fields, schema: &Schema) -> Result<Impression, EventError
         order_before: fields.optional("order_before").map(order_before).transpose()?,
         coin: fields.optional("coin").map(|value| coin(value, n)).transpose()?,
         drafted_by: fields.aligned("drafted_by", n, drafted_by)?,
+        ltr_version: fields
+            .optional("ltr_version")
+            .map(|version| text("ltr_version", version))
+            .transpose()?,
         ltr_ranks: fields.aligned("ltr_ranks", n, rank)?,
         ltr_scores: fields.aligned("ltr_scores", n, number)?,
         state_version: fields.optional("state_version").map(state_version).transpose()?,

@@ -78,6 +78,7 @@ fn how_a_ranking_came_about_survives_json() {
         ("order_before", json!(["b", "a"])),
         ("coin", json!({"pair": [1, 2], "swapped": true, "probability": 0.5})),
         ("drafted_by", json!(["ltr", "legacy"])),
+        ("ltr_version", json!("20261123T021500Z")),
         ("ltr_ranks", json!([1, 2])),
         ("ltr_scores", json!([0.25, -3.5])),
         ("state_version", json!(7)),

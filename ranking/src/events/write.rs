@@ -56,6 +56,7 @@ fn add<M: SerializeMap>(impression: &Impression, map: &mut M) -> Result<(), M::E
     let drafted_by = impression.drafted_by.as_deref();
     let drafted_by = drafted_by.map(|each| each.iter().map(|source| source.name()).collect::<Vec<_>>());
     given("drafted_by", &drafted_by, map)?;
+    given("ltr_version", &impression.ltr_version, map)?;
     given("ltr_ranks", &impression.ltr_ranks, map)?;
     given("ltr_scores", &impression.ltr_scores, map)?;
     given("state_version", &impression.state_version, map)?;

@@ -5,12 +5,16 @@
 //! inside the attribution windows of that impression counts for it. Event time decides; the order
 //! of arrival does not. A case enters once its longest window has closed, so that its labels can
 //! no longer change.
+//!
+//! The gateway's own impressions come before those that clients have posted: a case that the gateway
+//! has ranked knows no others. An action counts only if one of the case's impressions showed that
+//! lawyer at that place to that user; any other is *unbound* and labels nothing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Windows, grade};
+use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, Windows, grade, pseudonym, salt_id};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -39,8 +43,12 @@ pub struct Counts {
     pub actions_before_impression: usize,
     /// Actions on a lawyer the first impression did not show.
     pub actions_not_shown: usize,
+    /// Actions on what no impression of their case has shown to their user at their place.
+    pub actions_unbound: usize,
     /// Actions on cases without any impression.
     pub actions_without_impression: usize,
+    /// Impressions that clients have posted for cases that the gateway ranked.
+    pub impressions_of_clients_left_out: usize,
 }
 
 /// Closed cases, and what the shadow log is to be told.
@@ -54,30 +62,104 @@ pub struct Attributed {
     pub counts: Counts,
 }
 
-/// The first impression of a case and what followed.
+/// Whose impression or action it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct User {
+    id: Uuid,
+    /// Of the salt that made it a pseudonym.
+    salt_id: Option<Uuid>,
+}
+
+impl User {
+    fn of(event: &Event) -> User {
+        User {
+            id: event.user_id,
+            salt_id: event.salt_id,
+        }
+    }
+
+    /// Under the pseudonym that the salt gives them, where they are not.
+    fn under(self, salt: &[u8]) -> User {
+        match self.salt_id {
+            Some(_) => self,
+            None => User {
+                id: pseudonym(salt, self.id),
+                salt_id: Some(salt_id(salt)),
+            },
+        }
+    }
+}
+
+/// The impressions of a case and what followed.
 #[derive(Default)]
 struct History<'a> {
-    first: Option<(DateTime<Utc>, &'a Impression)>,
-    actions: Vec<(DateTime<Utc>, &'a Action)>,
+    /// In time order.
+    impressions: Vec<Displayed<'a>>,
+    actions: Vec<(DateTime<Utc>, User, &'a Action)>,
+}
+
+struct Displayed<'a> {
+    ts: DateTime<Utc>,
+    user: User,
+    origin: Origin,
+    impression: &'a Impression,
+}
+
+impl History<'_> {
+    /// Leaves out what clients have posted, where the gateway has ranked, and returns how many that are.
+    fn believe_the_gateway(&mut self) -> usize {
+        let before = self.impressions.len();
+        if self.impressions.iter().any(|shown| shown.origin == Origin::Gateway) {
+            self.impressions.retain(|shown| shown.origin == Origin::Gateway);
+        }
+        before - self.impressions.len()
+    }
+
+    /// Leaves out actions on what was not shown, and returns how many that are.
+    fn bind(&mut self, salt: Option<&[u8]>) -> usize {
+        let before = self.actions.len();
+        let impressions = &self.impressions;
+        self.actions.retain(|(_, user, action)| {
+            let shown = |shown: &Displayed| {
+                shown.impression.shows(action) && is_same(*user, shown.user, action.unbound == Some(false), salt)
+            };
+            impressions.iter().any(shown)
+        });
+        before - self.actions.len()
+    }
+}
+
+/// Whether two events are of one user. Where one has an id and the other a pseudonym, the salt tells, and without it what
+/// the gateway saw when the action came.
+fn is_same(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
+    match (actor.salt_id == viewer.salt_id, salt) {
+        (true, _) => actor.id == viewer.id,
+        (false, Some(salt)) => actor.under(salt) == viewer.under(salt),
+        (false, None) => was_bound,
+    }
 }
 
 /// Labels `events`, which are in time order and hold everything up to `as_of`.
 ///
-/// `range`: which cases to keep, by the time of their first impression.
+/// `range`: which cases to keep, by the time of their first impression. `salt`: of the pseudonyms, where it is known.
 pub fn attribute(
     events: &[Event],
     windows: &Windows,
     range: &Range<DateTime<Utc>>,
     as_of: DateTime<Utc>,
+    salt: Option<&[u8]>,
 ) -> Attributed {
     let mut histories: BTreeMap<Uuid, History> = BTreeMap::new();
     for event in events {
         let history = histories.entry(event.case_id).or_default();
         match &event.body {
-            Body::Impression(impression) => {
-                history.first.get_or_insert((event.ts_utc, impression));
-            }
-            Body::Action(action) => history.actions.push((event.ts_utc, action)),
+            Body::Impression(impression) => history.impressions.push(Displayed {
+                ts: event.ts_utc,
+                user: User::of(event),
+                origin: event.origin().unwrap_or(Origin::Client),
+                impression,
+            }),
+            Body::Action(action) => history.actions.push((event.ts_utc, User::of(event), action)),
         }
     }
     let mut attributed = Attributed {
@@ -88,8 +170,12 @@ pub fn attribute(
             ..Counts::default()
         },
     };
-    for (qid, history) in &histories {
-        attributed.add(*qid, history, windows, range, as_of);
+    for (qid, mut history) in histories {
+        attributed.counts.impressions_of_clients_left_out += history.believe_the_gateway();
+        if !history.impressions.is_empty() {
+            attributed.counts.actions_unbound += history.bind(salt);
+        }
+        attributed.add(qid, &history, windows, range, as_of);
     }
     attributed.cases.sort_by_key(|case| (case.ts, case.qid));
     attributed
@@ -105,7 +191,12 @@ impl Attributed {
         as_of: DateTime<Utc>,
     ) {
         let counts = &mut self.counts;
-        let Some((shown_at, impression)) = history.first else {
+        let Some(&Displayed {
+            ts: shown_at,
+            impression,
+            ..
+        }) = history.impressions.first()
+        else {
             counts.actions_without_impression += history.actions.len();
             return;
         };
@@ -142,11 +233,11 @@ impl Counts {
         &mut self,
         shown_at: DateTime<Utc>,
         rows: &[Shown],
-        actions: &[(DateTime<Utc>, &Action)],
+        actions: &[(DateTime<Utc>, User, &Action)],
         windows: &Windows,
     ) {
         let shown: HashSet<&str> = rows.iter().map(|row| row.lawyer_id.as_str()).collect();
-        for (ts, action) in actions {
+        for (ts, _, action) in actions {
             let count = if !shown.contains(action.lawyer_id.as_str()) {
                 &mut self.actions_not_shown
             } else if *ts < shown_at {
@@ -165,11 +256,11 @@ impl Counts {
 fn rows(
     shown_at: DateTime<Utc>,
     impression: &Impression,
-    actions: &[(DateTime<Utc>, &Action)],
+    actions: &[(DateTime<Utc>, User, &Action)],
     windows: &Windows,
 ) -> Vec<Shown> {
     let mut by_lawyer: BTreeMap<&str, Vec<(ActionKind, DateTime<Utc>)>> = BTreeMap::new();
-    for (ts, action) in actions {
+    for (ts, _, action) in actions {
         let of_lawyer = by_lawyer.entry(&action.lawyer_id).or_default();
         of_lawyer.push((action.kind, *ts));
     }
@@ -185,7 +276,7 @@ fn rows(
             .map(|value| value.unwrap_or(f64::NAN))
             .collect(),
         position: at as u32 + 1,
-        legacy_score: impression.legacy_scores.as_ref().map(|all| all[at]),
+        legacy_score: impression.legacy_scores.as_ref().and_then(|all| all[at]),
         groups: impression
             .groups
             .as_ref()

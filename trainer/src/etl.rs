@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Parser;
+use ranking::{Body, Event, Schema};
+use regular_file::Links;
 use serde::Serialize;
 use settings::Settings;
-use store::Store;
+use store::{Readable, Store, Unreadable};
 
 use crate::attribution::{Attributed, Counts, attribute};
 use crate::matrix::{self, Matrix};
 use crate::outcome::Outcome;
 use crate::{console, files};
+
+/// A salt is a line of text.
+const MAX_SALT_BYTES: u64 = 1 << 16;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer etl                                      every closed case so far
@@ -65,8 +70,50 @@ pub struct Report {
     pub grades: [usize; 4],
     /// What became of the events.
     pub counts: Counts,
+    /// Events that could not be read, and were left out.
+    pub unreadable: Unreadables,
     /// Rows of the shadow log whose label changed.
     pub shadow_rows_labelled: u64,
+}
+
+/// Records that were set aside. They stay in the database.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Unreadables {
+    /// How many.
+    pub count: usize,
+    /// Where each of them is named with its reason, a line of JSON each; `None` without any.
+    pub listed_in: Option<PathBuf>,
+    /// The first of them.
+    pub first: Vec<Unreadable>,
+}
+
+impl Unreadables {
+    /// How many are shown; the file has them all.
+    const SHOWN: usize = 5;
+
+    /// Lists them beside the matrix. A list of an earlier run is gone then.
+    fn new(unreadable: Vec<Unreadable>, matrix: &Path) -> anyhow::Result<Unreadables> {
+        let path = matrix.with_extension("unreadable.ndjson");
+        if unreadable.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("removing {}", path.display()))
+                }
+                _ => Ok(Unreadables::default()),
+            };
+        }
+        let mut lines = String::new();
+        for one in &unreadable {
+            lines += &serde_json::to_string(one)?;
+            lines.push('\n');
+        }
+        files::write(&path, lines.as_bytes())?;
+        Ok(Unreadables {
+            count: unreadable.len(),
+            listed_in: Some(path),
+            first: unreadable.into_iter().take(Unreadables::SHOWN).collect(),
+        })
+    }
 }
 
 /// Runs the command.
@@ -121,10 +168,16 @@ pub async fn build(
     let store = Store::open_with(address, limits).await?;
     // From the beginning, because a case belongs to its first impression, whatever the range.
     let events = store
-        .events_between(DateTime::UNIX_EPOCH, as_of)
+        .events_between(beginning(), as_of)
         .await
         .context("reading events")?;
-    let attributed = attribute(&events, &settings.labels, range, as_of);
+    let schema = settings.schema();
+    let Readable {
+        records: events,
+        unreadable,
+    } = of_schema(events, &schema);
+    let salt = salt(&settings.privacy.salt_file)?;
+    let attributed = attribute(&events, &settings.labels, range, as_of, salt.as_deref());
     drop(events);
     let Attributed { cases, labels, counts } = attributed;
     let shadow_rows_labelled = store
@@ -134,18 +187,17 @@ pub async fn build(
     store.close().await;
     if cases.is_empty() {
         bail!(
-            "no case of the range is closed as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer",
+            "no case of the range is closed as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer, {} events unreadable",
             as_of.to_rfc3339(),
             counts.cases,
             counts.cases_open,
             counts.cases_out_of_range,
-            counts.cases_single
+            counts.cases_single,
+            unreadable.len()
         );
     }
-    let matrix = Matrix {
-        schema: settings.schema(),
-        cases,
-    };
+    let unreadable = Unreadables::new(unreadable, path)?;
+    let matrix = Matrix { schema, cases };
     let bytes = matrix::encode(&matrix)?;
     files::write(path, &bytes)?;
     Ok(Report {
@@ -155,8 +207,62 @@ pub async fn build(
         rows: matrix.rows(),
         grades: grades(&matrix),
         counts,
+        unreadable,
         shadow_rows_labelled,
     })
+}
+
+/// Before every event that the grammar takes.
+fn beginning() -> DateTime<Utc> {
+    chrono::NaiveDate::from_ymd_opt(1, 1, 1)
+        .expect("year 1 has a first day")
+        .and_time(chrono::NaiveTime::MIN)
+        .and_utc()
+}
+
+/// Sets impressions aside whose features are not those of the schema: of a day when there were others.
+fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
+    let mut sorted = Readable {
+        unreadable: events.unreadable,
+        ..Readable::default()
+    };
+    for event in events.records {
+        match other_schema(&event, schema) {
+            None => sorted.records.push(event),
+            Some(reason) => sorted.unreadable.push(Unreadable {
+                table: "match_events",
+                key: event.event_id.to_string(),
+                reason,
+            }),
+        }
+    }
+    sorted
+}
+
+fn other_schema(event: &Event, schema: &Schema) -> Option<String> {
+    let Body::Impression(impression) = &event.body else {
+        return None;
+    };
+    let (width, wanted) = (impression.features[0].len(), schema.len());
+    if width != wanted {
+        return Some(format!("features: {width} columns; ranking.features has {wanted}"));
+    }
+    let unknown = impression
+        .weights_used
+        .keys()
+        .find(|name| schema.index_of(name).is_none())?;
+    let unknown = grammar::shorten(unknown);
+    Some(format!("weights_used: {unknown:?} is none of ranking.features"))
+}
+
+/// The salt of the pseudonyms, where this machine has it: it tells that an id and a pseudonym are one user, while a log has
+/// both.
+fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match regular_file::read_to_string(path, Links::Follow, MAX_SALT_BYTES) {
+        Ok(text) => Ok(Some(text.trim().as_bytes().to_vec())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("privacy.salt_file: {}", path.display())),
+    }
 }
 
 fn range(args: &Args) -> anyhow::Result<Range<DateTime<Utc>>> {
@@ -216,7 +322,26 @@ pub fn print_report(report: &Report) {
         "actions without impression",
         counts.actions_without_impression.to_string(),
     );
+    add(
+        "actions on what was not shown (unbound)",
+        counts.actions_unbound.to_string(),
+    );
+    add(
+        "clients' impressions left out",
+        counts.impressions_of_clients_left_out.to_string(),
+    );
+    add("events that cannot be read", report.unreadable.count.to_string());
     add("shadow rows labelled", report.shadow_rows_labelled.to_string());
     add("written to", report.path.display().to_string());
     println!("{table}");
+    if let Some(list) = &report.unreadable.listed_in {
+        let count = report.unreadable.count;
+        eprintln!(
+            "{count} events cannot be read and were left out; {} names each:",
+            list.display()
+        );
+        for Unreadable { table, key, reason } in &report.unreadable.first {
+            eprintln!("  {table} {key}: {reason}");
+        }
+    }
 }

@@ -134,7 +134,7 @@ async fn nothing_kept(running: &Running) {
         .events_between(chrono::DateTime::UNIX_EPOCH, later)
         .await
         .unwrap();
-    assert_eq!(events, []);
+    assert_eq!(events, store::Readable::default());
 }
 
 #[tokio::test]

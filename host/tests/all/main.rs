@@ -81,6 +81,9 @@ impl Site {
         settings.models.trusted_keys = path("trusted");
         settings.models.code_cache_dir = path("code");
         settings.privacy.salt_file = path("privacy.salt");
+        settings.privacy.groups_without_consent = true;
+        // Events of tests are of fixed days.
+        settings.events.max_age_hours = 0;
         settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.
         settings.shadow.fraction = 0.0;

@@ -160,7 +160,7 @@ async fn with_the_header_clock_a_request_without_a_time_is_refused_and_one_with_
         .events_between(time, time + chrono::Duration::nanoseconds(1))
         .await
         .unwrap();
-    assert_eq!(kept.len(), 1);
+    assert_eq!(kept.records.len(), 1);
 }
 
 #[tokio::test]

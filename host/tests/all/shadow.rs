@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use evil::{Behaviour, Fault, When};
 use hyper::Method;
-use ranking::pseudonym;
+use ranking::{Body, Origin, Policy, pseudonym};
 use serde_json::json;
 use store::Store;
 use uuid::Uuid;
@@ -15,7 +15,13 @@ use crate::{BIG, Running, Site, VERSION, big_case, case, ids, request_id};
 async fn compared(running: &Running) -> Vec<ranking::ShadowCase> {
     let later = chrono::Utc::now() + chrono::Duration::days(1);
     running.gateway.store.label_shadow(&[], later).await.unwrap();
-    running.gateway.store.shadow_cases(VERSION, later).await.unwrap()
+    running
+        .gateway
+        .store
+        .shadow_cases(VERSION, later)
+        .await
+        .unwrap()
+        .records
 }
 
 async fn impressions(store: &Store) -> usize {
@@ -24,6 +30,7 @@ async fn impressions(store: &Store) -> usize {
         .events_between(chrono::DateTime::UNIX_EPOCH, later)
         .await
         .unwrap()
+        .records
         .len()
 }
 
@@ -119,6 +126,96 @@ async fn a_copy_from_the_edge_leaves_nothing_but_the_comparison() {
     assert_eq!(answer["source"], "legacy", "no rollout for a copy");
     assert_eq!(impressions(&running.gateway.store).await, 0);
     assert_eq!(compared(&running).await.len(), 1);
+}
+
+/// Why each comparison was made, by the log.
+async fn triggers(site: &Site) -> BTreeSet<(String, String)> {
+    let url = site.settings.database.url.expose();
+    let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+    let triggers = sqlx::query_as("SELECT request_id, \"trigger\" FROM ltr_shadow_log");
+    triggers.fetch_all(&pool).await.unwrap().into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_comparison_says_why_it_was_made_and_a_strangers_is_told_from_an_edges() {
+    for (edges, mark, copy) in [
+        (vec![], "forced", "forced"),
+        (vec!["tests".to_owned()], "edge_mark", "edge_copy"),
+        (vec!["10.0.0.0/8".to_owned()], "forced", "forced"),
+    ] {
+        let mut site = Site::new();
+        site.settings.access.edges = edges;
+        let running = site.start_with(Behaviour::Honest).await;
+        let marked = [("x-shadow-ltr", "1"), ("x-request-id", &*request_id(1))];
+        running.rank(&marked, &case(1)).await.ok();
+        let copied = [("x-ltr-edge-copy", "1"), ("x-request-id", &*request_id(2))];
+        running.rank(&copied, &case(2)).await.ok();
+        let expected = [(request_id(1), mark.to_owned()), (request_id(2), copy.to_owned())];
+        assert_eq!(triggers(&site).await, BTreeSet::from(expected));
+        running.stop().await;
+
+        site.settings.shadow.fraction = 1.0;
+        let running = site.start().await;
+        running.rank(&[("x-request-id", &request_id(3))], &case(3)).await.ok();
+        assert!(triggers(&site).await.contains(&(request_id(3), "sampled".to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn groups_are_kept_of_those_who_agreed_or_where_it_is_configured() {
+    for (configured, kept_without) in [(false, 0), (true, 1)] {
+        let mut site = Site::new();
+        site.settings.privacy.groups_without_consent = configured;
+        let running = site.start_with(Behaviour::Honest).await;
+        let mut body = case(1);
+        body["lawyers"][0]["groups_consented_at"] = json!("2026-09-01T00:00:00Z");
+        running.rank(&[("x-shadow-ltr", "1")], &body).await.ok();
+        for row in &compared(&running).await[0].rows {
+            let expected = if row.lawyer_id == "adv_2" { 1 } else { kept_without };
+            assert_eq!(row.groups.len(), expected, "{}", row.lawyer_id);
+        }
+        let later = chrono::Utc::now() + chrono::Duration::days(1);
+        let events = running
+            .gateway
+            .store
+            .events_between(chrono::DateTime::UNIX_EPOCH, later);
+        let Body::Impression(shown) = &events.await.unwrap().records[0].body else {
+            panic!()
+        };
+        let groups: Vec<usize> = shown
+            .groups
+            .as_ref()
+            .unwrap()
+            .iter()
+            .map(|groups| groups.len())
+            .collect();
+        assert_eq!(groups, [kept_without, 1, kept_without], "adv_1, adv_2, adv_3");
+        assert!(shown.groups_consented_at.as_ref().unwrap()[1].is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_impression_says_how_it_came_about() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.rank(&[("x-shadow-ltr", "1")], &case(1)).await.ok();
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    let events = running
+        .gateway
+        .store
+        .events_between(chrono::DateTime::UNIX_EPOCH, later);
+    let event = events.await.unwrap().records.remove(0);
+    let Body::Impression(shown) = &event.body else { panic!() };
+    assert_eq!(event.schema_version, ranking::events::SCHEMA_VERSION);
+    assert_eq!(
+        (shown.origin, shown.policy),
+        (Some(Origin::Gateway), Some(Policy::None))
+    );
+    assert_eq!(shown.fairness.as_ref(), Some(&site.settings.ranking.fairness));
+    // Legacy was shown, and LTR, which says the opposite, was computed.
+    assert_eq!(shown.ltr_version.as_deref(), Some(VERSION));
+    assert_eq!(shown.ltr_ranks, Some(vec![3, 2, 1]));
+    assert_eq!(shown.ltr_scores, Some(vec![0.1, 0.5, 0.8]));
 }
 
 /// A copy of case 1 as the Envoy filter makes it: called as its original, whatever proxies did to `x-request-id`.

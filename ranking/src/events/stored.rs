@@ -83,7 +83,8 @@ fn unknown(value: Value, is_action: bool) -> Map<String, Value> {
     fields
 }
 
-/// Holds what readers rely on: lists that are as long as the list of lawyers, each of whom is in it once.
+/// Holds what readers rely on: lists that are as long as the list of lawyers, each of whom has a name and is in it once,
+/// and features that can be added up.
 fn check(impression: &Impression) -> Result<(), UnreadableEvent> {
     let n = impression.lawyer_ids.len();
     if n == 0 {
@@ -93,6 +94,16 @@ fn check(impression: &Impression) -> Result<(), UnreadableEvent> {
     if let Some(twice) = impression.lawyer_ids.iter().find(|id| !seen.insert(id.as_str())) {
         let twice = grammar::shorten(twice);
         return Err(UnreadableEvent(format!("lawyer_ids: {twice:?} comes twice")));
+    }
+    if impression.lawyer_ids.iter().any(String::is_empty) {
+        return Err(UnreadableEvent("lawyer_ids: a lawyer has no name".to_owned()));
+    }
+    let values = impression.features.iter().flatten().flatten();
+    if let Some(far) = values.copied().find(|value| !grammar::is_number(*value)) {
+        return Err(UnreadableEvent(format!(
+            "features: {far:e}; allowed: {}",
+            grammar::NUMBER
+        )));
     }
     fn long<T>(list: &Option<Vec<T>>) -> Option<usize> {
         list.as_ref().map(Vec::len)

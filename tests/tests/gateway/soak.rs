@@ -176,7 +176,7 @@ async fn an_hour_of_load_with_swaps_and_outages_loses_nothing() {
     );
     let store = Store::open(&url).await.unwrap();
     let day = chrono::TimeDelta::days(1);
-    let events = store.events_between(began - day, began + day).await.unwrap();
+    let events = store.events_between(began - day, began + day).await.unwrap().records;
     let found: HashSet<Uuid> = events.iter().map(|event| event.event_id).collect();
     assert_eq!(found.len(), events.len(), "no event is there twice");
     let lost: Vec<&Uuid> = told.kept.difference(&found).collect();

@@ -16,38 +16,46 @@ fn later(hours: i64) -> DateTime<Utc> {
 }
 
 fn event(number: u128, case: u128, ts_utc: DateTime<Utc>, body: Body) -> Event {
-    Event {
-        event_id: Uuid::from_u128(number),
+    Event::new(
+        Uuid::from_u128(number),
         ts_utc,
-        case_id: Uuid::from_u128(case),
-        user_id: Uuid::from_u128(9),
+        Uuid::from_u128(case),
+        Uuid::from_u128(9),
         body,
+    )
+}
+
+fn impression(lawyers: &[&str]) -> Impression {
+    let rows = lawyers.len();
+    Impression {
+        legacy_scores: Some((0..rows).map(|at| Some(1.0 - at as f64 / 10.0)).collect()),
+        groups: Some(vec![BTreeMap::new(); rows]),
+        cases_30d: Some(vec![3; rows]),
+        monthly_capacity: Some(vec![10; rows]),
+        origin: Some(Origin::Gateway),
+        ..Impression::new(
+            Uuid::from_u128(77),
+            lawyers.iter().map(|l| (*l).to_owned()).collect(),
+            (0..rows).map(|at| vec![Some(at as f64 / 10.0), None]).collect(),
+        )
     }
 }
 
 fn shown(lawyers: &[&str]) -> Body {
-    let rows = lawyers.len();
-    Body::Impression(Impression {
-        request_id: Uuid::from_u128(77),
-        lawyer_ids: lawyers.iter().map(|l| (*l).to_owned()).collect(),
-        weights_used: BTreeMap::new(),
-        features: (0..rows).map(|at| vec![Some(at as f64 / 10.0), None]).collect(),
-        source: Source::Legacy,
-        model_version: None,
-        legacy_scores: Some((0..rows).map(|at| 1.0 - at as f64 / 10.0).collect()),
-        groups: Some(vec![BTreeMap::new(); rows]),
-        cases_30d: Some(vec![3; rows]),
-        monthly_capacity: Some(vec![10; rows]),
-        last_offered_at: None,
-    })
+    Body::Impression(impression(lawyers))
 }
 
+/// On a lawyer at the place that the alphabet gives them.
 fn act(kind: ActionKind, lawyer: &str) -> Body {
-    Body::Action(Action {
-        kind,
-        lawyer_id: lawyer.to_owned(),
-        rank_pos: 1,
-    })
+    act_at(kind, lawyer, u32::from(lawyer.as_bytes()[0] - b'a') + 1)
+}
+
+fn act_at(kind: ActionKind, lawyer: &str, rank_pos: u32) -> Body {
+    Body::Action(Action::new(kind, lawyer, rank_pos))
+}
+
+fn attribute(events: &[Event], windows: &Windows, range: &Range<DateTime<Utc>>, as_of: DateTime<Utc>) -> Attributed {
+    super::attribute(events, windows, range, as_of, None)
 }
 
 use ActionKind::{ClickProfile, ContactMade, ContractSigned};
@@ -98,7 +106,7 @@ fn a_case_ranked_twice_is_one_query_from_its_first_impression() {
         event(1, 1, start(), shown(&["a", "b"])),
         event(2, 1, later(2), shown(&["c", "b"])),
         event(3, 1, later(3), act(ClickProfile, "b")),
-        event(4, 1, later(3), act(ContractSigned, "c")),
+        event(4, 1, later(3), act_at(ContractSigned, "c", 1)),
     ];
     let attributed = attribute(&events, &Windows::default(), &always(), later(400));
     assert_eq!(attributed.cases.len(), 1);
@@ -138,4 +146,85 @@ fn a_range_picks_cases_by_first_impression_but_labels_the_shadow_of_all() {
     assert_eq!(qids, [Uuid::from_u128(2)]);
     assert_eq!(attributed.counts.cases_out_of_range, 1);
     assert_eq!(attributed.labels.len(), 1);
+}
+
+#[test]
+fn an_action_counts_only_on_what_was_shown_to_its_user_at_its_place() {
+    let anothers = Event {
+        user_id: Uuid::from_u128(8),
+        ..event(2, 1, later(1), act(ContractSigned, "a"))
+    };
+    let mut of_another_ranking = Action::new(ContractSigned, "b", 2);
+    of_another_ranking.request_id = Some(Uuid::from_u128(78));
+    let events = [
+        event(1, 1, start(), shown(&["a", "b"])),
+        anothers,
+        event(3, 1, later(1), act_at(ContractSigned, "a", 2)),
+        event(4, 1, later(1), act_at(ContractSigned, "b", 4_294_967_295)),
+        event(5, 1, later(1), Body::Action(of_another_ranking)),
+        event(6, 1, later(1), act(ContractSigned, "z")),
+        event(7, 1, later(1), act(ClickProfile, "b")),
+    ];
+    let attributed = attribute(&events, &Windows::default(), &always(), later(400));
+    assert_eq!(grades(&attributed), [0, 1]);
+    assert_eq!(attributed.counts.actions_unbound, 5);
+}
+
+#[test]
+fn what_a_client_says_was_shown_gives_nothing_where_the_gateway_ranked() {
+    let invented = Impression {
+        origin: Some(Origin::Client),
+        ..impression(&["b", "a", "c"])
+    };
+    let events = [
+        event(1, 1, later(-5), Body::Impression(invented.clone())),
+        event(2, 1, start(), shown(&["a", "b"])),
+        event(3, 1, later(1), act_at(ContractSigned, "c", 3)),
+        event(4, 2, start(), Body::Impression(invented)),
+        event(5, 2, later(1), act_at(ClickProfile, "b", 1)),
+    ];
+    let attributed = attribute(&events, &Windows::default(), &always(), later(400));
+    let lawyers: Vec<_> = attributed.cases[1]
+        .rows
+        .iter()
+        .map(|row| row.lawyer_id.as_str())
+        .collect();
+    let first = &attributed.cases[0];
+    assert_eq!(
+        (first.qid, first.rows.len(), first.grades()),
+        (Uuid::from_u128(1), 2, vec![0, 0])
+    );
+    assert_eq!(
+        (lawyers, attributed.cases[1].grades()),
+        (vec!["b", "a", "c"], vec![1, 0, 0])
+    );
+    assert_eq!(attributed.counts.impressions_of_clients_left_out, 1);
+    assert_eq!(attributed.counts.actions_unbound, 1);
+}
+
+#[test]
+fn a_user_is_one_under_their_id_and_under_their_pseudonym() {
+    let salt = b"salt".as_slice();
+    let under = |event: Event| Event {
+        user_id: pseudonym(salt, event.user_id),
+        salt_id: Some(salt_id(salt)),
+        ..event
+    };
+    let mut seen = Action::new(ClickProfile, "b", 2);
+    seen.unbound = Some(false);
+    let events = [
+        event(1, 1, start(), shown(&["a", "b", "c"])),
+        under(event(2, 1, later(1), act(ClickProfile, "a"))),
+        under(event(3, 1, later(1), Body::Action(seen))),
+        under(Event {
+            user_id: Uuid::from_u128(8),
+            ..event(4, 1, later(1), act(ClickProfile, "c"))
+        }),
+    ];
+    let graded = |salt| {
+        let attributed = super::attribute(&events, &Windows::default(), &always(), later(400), salt);
+        grades(&attributed)
+    };
+    assert_eq!(graded(Some(salt)), [1, 1, 0]);
+    assert_eq!(graded(None), [0, 1, 0], "by what the gateway saw");
 }

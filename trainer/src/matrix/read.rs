@@ -169,14 +169,11 @@ impl Columns {
     }
 
     fn source(&self, row: usize) -> Result<Source, MatrixError> {
-        match some_text(row, "source", &self.source)? {
-            "legacy" => Ok(Source::Legacy),
-            "ltr" => Ok(Source::Ltr),
-            other => {
-                let value = format!("{other:?}");
-                Err(MatrixError::value(row, "source", value, "legacy or ltr"))
-            }
-        }
+        let name = some_text(row, "source", &self.source)?;
+        Source::from_name(name).ok_or_else(|| {
+            let allowed = "legacy, ltr or interleaved";
+            MatrixError::value(row, "source", format!("{name:?}"), allowed)
+        })
     }
 
     fn ts(&self, row: usize) -> Result<DateTime<Utc>, MatrixError> {
@@ -235,15 +232,15 @@ fn feature(row: usize, name: &str, values: &Float64Array) -> Result<f64, MatrixE
     Ok(value)
 }
 
-/// A whole number from `least` to 2^31 - 1; `None`: null.
+/// A whole number from `least` to 2^32 - 1; `None`: null.
 fn whole(row: usize, name: &str, values: &Float64Array, least: u32) -> Result<Option<u32>, MatrixError> {
     let Some(value) = present(values, row) else {
         return Ok(None);
     };
-    if value.fract() == 0.0 && value >= f64::from(least) && value <= f64::from(i32::MAX) {
+    if value.fract() == 0.0 && value >= f64::from(least) && value <= f64::from(u32::MAX) {
         return Ok(Some(value as u32));
     }
-    let allowed = format!("a whole number, {least} to {}", i32::MAX);
+    let allowed = format!("a whole number, {least} to {}", u32::MAX);
     Err(MatrixError::value(row, name, value, allowed))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Date32Array, Float32Array, Float64Array, Int32Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, Date32Array, Float32Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -16,11 +16,11 @@ use super::{Case, Matrix, Shown, columns};
 /// The matrix as the bytes of a Parquet file; the same matrix gives the same bytes.
 ///
 /// # Errors
-/// A count beyond 2^31 - 1, or a failure of the Parquet writer.
+/// A failure of the Parquet writer.
 pub fn encode(matrix: &Matrix) -> anyhow::Result<Vec<u8>> {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns(&matrix.schema)
-            .zip(arrays(matrix)?)
+            .zip(arrays(matrix))
             .map(|(name, (array, nullable))| (name, array, nullable)),
     )?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
@@ -32,7 +32,7 @@ pub fn encode(matrix: &Matrix) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The columns in order, each with whether it may hold nulls.
-fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
+fn arrays(matrix: &Matrix) -> Vec<(ArrayRef, bool)> {
     let rows = || {
         matrix
             .cases
@@ -44,11 +44,9 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
             rows().map(|(case, row)| value(case, row)),
         ))
     };
-    let count = |value: fn(&Shown) -> Option<u32>| -> anyhow::Result<ArrayRef> {
-        let values = rows()
-            .map(|(_, row)| value(row).map(i32::try_from).transpose())
-            .collect::<Result<Int32Array, _>>()?;
-        Ok(Arc::new(values))
+    let count = |value: fn(&Shown) -> Option<u32>| -> ArrayRef {
+        let values = rows().map(|(_, row)| value(row).map(i64::from));
+        Arc::new(values.collect::<Int64Array>())
     };
     let mut arrays: Vec<(ArrayRef, bool)> = vec![
         (text(|case, _| case.qid.hyphenated().to_string()), false),
@@ -59,7 +57,7 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
             )),
             false,
         ),
-        (count(|row| Some(u32::from(row.grade.value())))?, false),
+        (count(|row| Some(u32::from(row.grade.value()))), false),
     ];
     for at in 0..matrix.schema.len() {
         let present = |row: &Shown| Some(row.features[at]).filter(|x| !x.is_nan());
@@ -67,17 +65,17 @@ fn arrays(matrix: &Matrix) -> anyhow::Result<Vec<(ArrayRef, bool)>> {
         arrays.push((Arc::new(values), true));
     }
     let scores: Float64Array = rows().map(|(_, row)| row.legacy_score).collect();
-    arrays.push((count(|row| Some(row.position))?, false));
+    arrays.push((count(|row| Some(row.position)), false));
     arrays.push((Arc::new(scores), true));
     arrays.push((text(|_, row| groups_json(row)), false));
-    arrays.push((count(|row| row.cases_30d)?, true));
-    arrays.push((count(|row| row.monthly_capacity)?, true));
+    arrays.push((count(|row| row.cases_30d), true));
+    arrays.push((count(|row| row.monthly_capacity), true));
     arrays.push((instants(rows().map(|(_, row)| row.last_offered_at)), true));
     arrays.push((text(|case, _| case.source.name().to_owned()), false));
     let dates = rows().map(|(case, _)| days_since_1970(case.ts.date_naive()));
     arrays.push((Arc::new(Date32Array::from_iter_values(dates)), false));
     arrays.push((instants(rows().map(|(case, _)| Some(case.ts))), false));
-    Ok(arrays)
+    arrays
 }
 
 fn instants(values: impl Iterator<Item = Option<DateTime<Utc>>>) -> ArrayRef {

@@ -1,5 +1,5 @@
 use chrono::Duration;
-use ranking::{Action, ActionKind, Body, Event, Grade, Impression, ShadowRow};
+use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, ShadowRow};
 use store::{Record, ShadowRecord, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -13,31 +13,32 @@ use crate::train::TRAINING;
 
 /// The events a gateway would have logged for a case, the actions in the wrong order.
 fn events(case: &Case) -> Vec<Event> {
-    let event = |number: u128, hours: i64, body: Body| Event {
-        event_id: Uuid::from_u128(case.qid.as_u128() << 32 | number),
-        ts_utc: case.ts + Duration::hours(hours),
-        case_id: case.qid,
-        user_id: Uuid::from_u128(5),
-        body,
+    let event = |number: u128, hours: i64, body: Body| {
+        Event::new(
+            Uuid::from_u128(case.qid.as_u128() << 32 | number),
+            case.ts + Duration::hours(hours),
+            case.qid,
+            Uuid::from_u128(5),
+            body,
+        )
     };
     let rows = &case.rows;
     let known = |x: f64| (!x.is_nan()).then_some(x);
-    let scores: Option<Vec<f64>> = rows.iter().map(|row| row.legacy_score).collect();
     let impression = Impression {
-        request_id: Uuid::from_u128(case.qid.as_u128() << 64),
-        lawyer_ids: rows.iter().map(|row| row.lawyer_id.clone()).collect(),
-        weights_used: Default::default(),
-        features: rows
-            .iter()
-            .map(|row| row.features.iter().map(|&x| known(x)).collect())
-            .collect(),
         source: case.source,
-        model_version: None,
-        legacy_scores: scores,
+        legacy_scores: Some(rows.iter().map(|row| row.legacy_score).collect()),
         groups: Some(rows.iter().map(|row| row.groups.clone()).collect()),
         cases_30d: rows.iter().map(|row| row.cases_30d).collect(),
         monthly_capacity: rows.iter().map(|row| row.monthly_capacity).collect(),
         last_offered_at: Some(rows.iter().map(|row| row.last_offered_at).collect()),
+        origin: Some(Origin::Gateway),
+        ..Impression::new(
+            Uuid::from_u128(case.qid.as_u128() << 64),
+            rows.iter().map(|row| row.lawyer_id.clone()).collect(),
+            rows.iter()
+                .map(|row| row.features.iter().map(|&x| known(x)).collect())
+                .collect(),
+        )
     };
     let mut events = vec![];
     for row in rows {
@@ -48,13 +49,7 @@ fn events(case: &Case) -> Vec<Event> {
         ];
         for (grade, kind, hours) in steps.into_iter().filter(|step| step.0 <= row.grade) {
             let number = u128::from(row.position) * 10 + u128::from(grade.value());
-            let lawyer_id = row.lawyer_id.clone();
-            let rank_pos = row.position;
-            let action = Action {
-                kind,
-                lawyer_id,
-                rank_pos,
-            };
+            let action = Action::new(kind, row.lawyer_id.clone(), row.position);
             events.push(event(number, hours, Body::Action(action)));
         }
     }
@@ -99,6 +94,9 @@ fn shadow(case: &Case) -> ShadowRecord {
         model_version: "20260901T000000Z".to_owned(),
         outcome: "ok".to_owned(),
         score_us: Some(50),
+        trigger: None,
+        salt_id: None,
+        unknown: Default::default(),
         rows: case.rows.iter().map(row).collect(),
     }
 }
@@ -136,7 +134,8 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let cases = store
         .shadow_cases("20260901T000000Z", as_of - Duration::hours(168))
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     let labels: Vec<f32> = cases[0].rows.iter().map(|row| row.label.unwrap()).collect();
     let expected: Vec<f32> = log.cases[0].rows.iter().map(|row| row.grade.label() as f32).collect();
     assert_eq!(labels, expected);

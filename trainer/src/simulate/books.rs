@@ -45,6 +45,8 @@ impl Books {
                     "cases_30d": lawyer.other_cases + self.cases_30d(offer.lawyer, midnight),
                     "monthly_capacity": lawyer.capacity,
                     "groups": lawyer.groups,
+                    // All have agreed before the market opened.
+                    "groups_consented_at": "2026-01-01T00:00:00Z",
                     "last_offered_at": self.offered[offer.lawyer]
                         .map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
                 })

@@ -27,10 +27,13 @@ pub enum Part<'a> {
 
 /// Appends the frame of a record.
 pub fn write(file: &mut Vec<u8>, json: &[u8]) {
-    file.push(SEPARATOR);
-    file.extend_from_slice(format!("{:0LENGTH$x} {} ", json.len(), checksum(json)).as_bytes());
+    file.extend_from_slice(header(json).as_bytes());
     file.extend_from_slice(json);
     file.push(b'\n');
+}
+
+fn header(json: &[u8]) -> String {
+    format!("{}{:0LENGTH$x} {} ", char::from(SEPARATOR), json.len(), checksum(json))
 }
 
 /// The parts of a file, of which every byte is looked at a few times at most.
@@ -68,13 +71,12 @@ fn part(file: &[u8], at: usize) -> Option<(Part<'_>, usize)> {
 }
 
 fn frame(rest: &[u8]) -> Option<(Part<'_>, usize)> {
-    let header = rest.get(1..HEADER)?;
-    let (length, sum) = (&header[..LENGTH], &header[LENGTH + 1..LENGTH + 1 + CHECKSUM]);
-    let length = usize::from_str_radix(std::str::from_utf8(length).ok()?, 16).ok()?;
-    let end = HEADER.checked_add(length)?;
+    let own = rest.get(..HEADER)?;
+    let length = std::str::from_utf8(&own[1..1 + LENGTH]).ok()?;
+    let end = HEADER.checked_add(usize::from_str_radix(length, 16).ok()?)?;
     let json = rest.get(HEADER..end)?;
-    // Another frame begins inside of one whose length is wrong. Its bytes need not be summed up for this one.
-    if json.contains(&SEPARATOR) || sum != checksum(json).as_bytes() {
+    // Where the length is wrong, another frame begins inside of this one. Its bytes need not be summed up for this one.
+    if json.contains(&SEPARATOR) || own != header(json).as_bytes() {
         return None;
     }
     let line_feed = rest.get(end) == Some(&b'\n');

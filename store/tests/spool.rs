@@ -1,7 +1,5 @@
 //! What was spooled comes back in order, whole and once, whatever happened to the program in between.
 
-mod disk;
-
 use std::ffi::CString;
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
@@ -11,11 +9,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use ranking::events::{Action, ActionKind, Body, Event};
 use ranking::verdict::ShadowRow;
+use servers::Tmpfs;
 use sha2::{Digest, Sha256};
 use store::{Record, ShadowRecord, Spool, SpoolError};
 use uuid::Uuid;
-
-use disk::Tmpfs;
 
 const LARGE: u64 = 1 << 30;
 

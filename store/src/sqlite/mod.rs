@@ -162,12 +162,7 @@ impl Sqlite {
             Some(writer) if writer.files == Files::at(&self.path) => writer,
             left => {
                 if let Some(left) = left {
-                    tracing::error!(
-                        path = self.path,
-                        "the database file was deleted or replaced; what is at its path now is used instead, and made \
-                         where nothing is"
-                    );
-                    left.files.disown_wal(&self.path);
+                    self.abandon(left).await;
                 }
                 self.open_writer().await.map_err(StoreError::while_running)?
             }
@@ -183,6 +178,30 @@ impl Sqlite {
             .execute(&mut writing.writer.connection)
             .await?;
         Ok(writing)
+    }
+
+    /// Closes every connection to files that are not at the path any more, or not all of them: their index of the log in
+    /// shared memory would be taken for that of another log. Bounded, because a caller may keep a connection.
+    async fn abandon(&self, left: Writer) {
+        tracing::error!(
+            path = self.path,
+            "the database file was deleted or replaced; what is at its path now is used instead, and made where nothing is"
+        );
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let closing = async {
+            readers.data.close().await;
+            readers.control.close().await;
+            left.connection.close().await
+        };
+        if !matches!(timeout(self.limits.timeout, closing).await, Ok(Ok(()))) {
+            tracing::warn!(
+                path = self.path,
+                "a connection to the former database file is still in use"
+            );
+        }
+        left.files.disown_wal(&self.path);
+        // Others may have asked for the pools that are closed now.
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = self::readers(&self.path, self.limits);
     }
 
     /// Connections to the file that is at the path now.
@@ -406,5 +425,24 @@ mod tests {
             assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, Some(0.6))]);
             store.close().await;
         }
+    }
+
+    #[tokio::test]
+    async fn readers_that_wait_for_each_other_keep_neither_the_writer_nor_an_operator_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_connections: 4,
+            timeout: Duration::from_millis(200),
+        };
+        let path = folder.path().join("ltr.db").to_str().unwrap().to_owned();
+        let store = Sqlite::open(&path, limits).await.unwrap();
+        let readers = store.readers();
+        let turns = [store.turn(&readers).await.unwrap(), store.turn(&readers).await.unwrap()];
+        assert!(store.shown(&[Uuid::nil()]).await.unwrap_err().is_busy());
+        store.rollout().await.unwrap();
+        store.history(1).await.unwrap();
+        store.append(&[]).await.unwrap();
+        drop(turns);
+        store.shown(&[Uuid::nil()]).await.unwrap();
     }
 }

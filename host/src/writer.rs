@@ -134,6 +134,8 @@ pub struct Outage {
     spooled: AtomicU64,
     /// Whether the spool takes nothing either.
     spool_fails: AtomicBool,
+    /// Whether refused records cannot be set aside.
+    aside_fails: AtomicBool,
 }
 
 impl Outage {
@@ -367,6 +369,7 @@ impl Keeper {
         let records = refused.len();
         let first = scrub(refused[0].reason());
         let kept = self.with_spool(move |spool| spool.set_aside(&refused)).await;
+        let failed = self.outage.aside_fails.swap(kept.is_err(), Ordering::Relaxed);
         match &kept {
             Ok(()) => {
                 counter!("ltr_records_refused_total").increment(records as u64);
@@ -376,7 +379,8 @@ impl Keeper {
                     "the database refuses records for what they are; they are in refused.ndjson, in database.spool_dir"
                 );
             }
-            Err(error) => tracing::error!(%error, records, "refused records cannot be set aside"),
+            Err(error) if !failed => tracing::error!(%error, records, "refused records cannot be set aside"),
+            Err(_) => {}
         }
         kept.is_ok()
     }

@@ -238,6 +238,24 @@ async fn a_call_that_is_given_up_half_way_leaves_nothing_in_the_way_of_the_next(
 }
 
 #[tokio::test]
+async fn what_is_no_regular_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ltr.db");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for file in [file.as_path(), folder.path(), Path::new("/dev/null")] {
+        let opening = tokio::time::timeout(Duration::from_secs(10), Store::open(&url(file)));
+        let said = opening.await.unwrap().unwrap_err().to_string();
+        assert!(said.contains("not a regular file"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn its_owner_alone_reads_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ltr.db");

@@ -59,7 +59,14 @@ pub fn make_private(database: &Path) -> io::Result<()> {
             _ => Err(error),
         })?;
     }
-    for path in SUFFIXES.map(|suffix| beside(database, suffix)) {
+    if !fs::metadata(database)?.is_file() {
+        // SQLite would wait for a FIFO.
+        let said = "it is not a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
+    }
+    // Beside the file, not beside a link to it.
+    let database = database.canonicalize()?;
+    for path in SUFFIXES.map(|suffix| beside(&database, suffix)) {
         let Ok(metadata) = fs::metadata(&path) else { continue };
         let mode = metadata.permissions().mode() & 0o777;
         if !metadata.is_file() || mode & 0o077 == 0 {

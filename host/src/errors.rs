@@ -89,6 +89,9 @@ impl From<Malformed> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
+        if error.is_busy() {
+            return ApiError::unavailable("busy", "too many calls wait for the database; nothing was changed");
+        }
         tracing::error!(error = scrub(&error.to_string()), "the database failed");
         ApiError::unavailable("database", "the database cannot answer; nothing was changed")
     }

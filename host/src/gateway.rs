@@ -143,6 +143,7 @@ impl Gateway {
             };
             match gateway.restore().await {
                 Err(error) if error.is_unavailable() => gateway.wait_for_database(&error),
+                Err(error) if error.is_busy() => {}
                 restored => return restored,
             }
             drop(gateway);

@@ -91,7 +91,7 @@ fn describe() {
     );
     describe_gauge!(
         "ltr_database_up",
-        "1 unless the last attempt to write met a database that was away"
+        "1 unless the last attempt to write failed for a reason that is not in the records"
     );
     describe_gauge!(
         "ltr_spool_records",
@@ -99,7 +99,11 @@ fn describe() {
     );
     describe_counter!(
         "ltr_records_refused_total",
-        "Spooled records that the database refused for what they are, set aside in refused.ndjson"
+        "Records that the database refused for what they are, or that could not be read from the spool, set aside in refused.ndjson"
+    );
+    describe_counter!(
+        "ltr_spool_damaged_total",
+        "Damaged parts of spool files and files of the spool that could not be read, found since the start"
     );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(

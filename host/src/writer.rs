@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use store::{Appended, Record, Spool, SpoolError, Store, StoreError};
+use store::{Appended, Record, Refused, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -28,9 +28,9 @@ const GATHERING: Duration = Duration::from_millis(10);
 pub enum NotKept {
     /// The queue is full: nothing was taken.
     Full,
-    /// The database is away and the spool is full: nothing was taken.
+    /// The database is away and the spool takes nothing, because it or its disk is full: nothing was taken.
     SpoolFull,
-    /// The database refused, or the spool's disk; the log says why.
+    /// The database refused a record for what it is, and it could not be set aside; the log says why.
     Failed,
 }
 
@@ -47,7 +47,8 @@ struct Job {
 pub struct Receipt(oneshot::Receiver<Kept>);
 
 impl Receipt {
-    /// Waits until the records are on disk: in the database, or in the spool, where each of them counts as new.
+    /// Waits until the records are on disk: in the database, or in the spool, where each of them counts as new. A record
+    /// that the database refuses for what it is is set aside, and the others of the same call are kept.
     pub async fn committed(self) -> Kept {
         self.0.await.unwrap_or(Err(NotKept::Failed))
     }
@@ -74,6 +75,7 @@ impl Writer {
         let outage = Arc::new(Outage::default());
         outage.found();
         outage.waiting(spool.records());
+        outage.damaged(&spool);
         let keeper = Keeper {
             store,
             spool: Arc::new(Mutex::new(spool)),
@@ -130,6 +132,10 @@ impl Writer {
 pub struct Outage {
     away: AtomicBool,
     spooled: AtomicU64,
+    /// Whether the spool takes nothing either.
+    spool_fails: AtomicBool,
+    /// Whether refused records cannot be set aside.
+    aside_fails: AtomicBool,
 }
 
 impl Outage {
@@ -162,6 +168,22 @@ impl Outage {
         }
     }
 
+    /// Notes how the spool took what was to be kept.
+    fn spool_said(&self, said: &Result<(), SpoolError>) {
+        let failed = self.spool_fails.swap(said.is_err(), Ordering::Relaxed);
+        match said {
+            Err(error) if !failed => {
+                tracing::error!(%error, "the spool takes nothing; what is to be kept is refused until it does");
+            }
+            Ok(()) if failed => tracing::info!("the spool takes records again"),
+            _ => {}
+        }
+    }
+
+    fn damaged(&self, spool: &Spool) {
+        counter!("ltr_spool_damaged_total").absolute(spool.damaged());
+    }
+
     fn waiting(&self, records: u64) {
         gauge!("ltr_spool_records").set(records as f64);
         if self.spooled.swap(records, Ordering::Relaxed) > 0 && records == 0 {
@@ -174,20 +196,20 @@ impl Outage {
 enum Replayed {
     /// It is in the database, and this many files wait.
     Left(usize),
-    Away,
-    /// Time alone will not help; the log says why.
-    Stuck,
+    /// It waits for a later attempt.
+    Later,
 }
 
-impl Replayed {
-    /// How long to wait before the next attempt.
-    fn pause(&self) -> Duration {
-        match self {
-            Replayed::Left(_) => Duration::ZERO,
-            Replayed::Away => Duration::from_millis(500),
-            Replayed::Stuck => Duration::from_secs(30),
-        }
-    }
+/// Before the first attempt after one that failed; twice as long before each further one, up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// What the database made of records.
+struct Written {
+    /// One a record.
+    outcomes: Vec<Appended>,
+    /// Which of them it refuses for what they are, and why.
+    refused: Vec<(usize, StoreError)>,
 }
 
 /// The task that writes.
@@ -204,6 +226,7 @@ impl Keeper {
         let mut jobs = Vec::with_capacity(BATCH);
         let mut last = Instant::now();
         let mut replaying = self.replaying_after(Duration::ZERO);
+        let mut pause = PAUSE;
         loop {
             tokio::select! {
                 received = queue.recv_many(&mut jobs, BATCH) => {
@@ -214,7 +237,7 @@ impl Keeper {
                     last = Instant::now();
                     self.keep_all(&mut jobs, replaying.is_some()).await;
                     if replaying.is_none() {
-                        replaying = self.replaying_after(Replayed::Away.pause());
+                        replaying = self.replaying_after(pause);
                     }
                 }
                 replayed = ended(&mut replaying) => {
@@ -224,7 +247,17 @@ impl Keeper {
                         Replayed::Left(1) => self.replay().await,
                         replayed => replayed,
                     };
-                    replaying = self.replaying_after(replayed.pause());
+                    replaying = match replayed {
+                        Replayed::Left(_) => {
+                            pause = PAUSE;
+                            self.replaying_after(Duration::ZERO)
+                        }
+                        Replayed::Later => {
+                            let replaying = self.replaying_after(pause);
+                            pause = (2 * pause).min(LONGEST_PAUSE);
+                            replaying
+                        }
+                    };
                 }
             }
         }
@@ -256,63 +289,107 @@ impl Keeper {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        let records = Arc::new(records);
-        match self.keep(&records, spooling).await {
-            // One of them is to blame, and none of the others is to be lost for it.
-            Err(NotKept::Failed) if waiting.len() > 1 => {
-                let mut rest = records.as_slice();
-                for (count, done) in waiting {
-                    let (own, others) = rest.split_at(count);
-                    rest = others;
-                    tell(done, self.keep(&Arc::new(own.to_vec()), spooling).await);
+        let kept = self.keep(Arc::new(records), spooling).await;
+        let mut outcomes = kept.map(Vec::into_iter);
+        for (count, done) in waiting {
+            let outcome = match &mut outcomes {
+                Ok(outcomes) => {
+                    let own: Vec<_> = outcomes.take(count).collect();
+                    own.into_iter().collect()
                 }
-            }
-            kept => {
-                let mut outcomes = kept.map(Vec::into_iter);
-                for (count, done) in waiting {
-                    let outcome = match &mut outcomes {
-                        Ok(outcomes) => Ok(outcomes.take(count).collect()),
-                        Err(error) => Err(*error),
-                    };
-                    tell(done, outcome);
-                }
-            }
+                Err(error) => Err(*error),
+            };
+            tell(done, outcome);
         }
     }
 
-    /// Writes to the database; to the spool while something waits there, so that the order stays, and when the
-    /// database is away.
-    async fn keep(&self, records: &Arc<Vec<Record>>, spooling: bool) -> Kept {
+    /// Writes to the database; to the spool while something waits there, so that the order stays, and whenever the
+    /// database does not take records for a reason that is not in them. One entry a record.
+    async fn keep(&self, records: Arc<Vec<Record>>, spooling: bool) -> Result<Vec<Result<Appended, NotKept>>, NotKept> {
         if records.is_empty() {
             // Somebody waits for what was handed over before.
             return Ok(Vec::new());
         }
         if !spooling {
-            match self.store.append(records).await {
-                Ok(outcomes) => {
+            match self.write(&records).await {
+                Ok(written) => {
                     self.outage.found();
-                    return Ok(outcomes);
+                    return Ok(self.settle(&records, written).await);
                 }
-                Err(error) if error.is_unavailable() => self.outage.lost(&error),
-                Err(error) => {
-                    tracing::error!(
-                        error = scrub(&error.to_string()),
-                        records = records.len(),
-                        "a batch was not written"
-                    );
-                    return Err(NotKept::Failed);
+                Err(error) => self.failed(&error),
+            }
+        }
+        let outcomes = vec![Ok(Appended::Stored); records.len()];
+        let spooled = self.with_spool(move |spool| spool.append(&records)).await;
+        self.outage.spool_said(&spooled);
+        spooled.map(|()| outcomes).map_err(|_| NotKept::SpoolFull)
+    }
+
+    /// Writes all that the database takes. Where it refuses some for what they are, their half is tried by halves, until
+    /// they are alone.
+    ///
+    /// # Errors
+    /// Whatever is not to blame on a record. Some records may be written then; to write them again changes nothing.
+    async fn write(&self, records: &[Record]) -> Result<Written, StoreError> {
+        let mut outcomes = vec![Appended::Refused; records.len()];
+        let mut refused = Vec::new();
+        let mut parts = vec![0..records.len()];
+        while let Some(part) = parts.pop() {
+            match self.store.append(&records[part.clone()]).await {
+                Ok(appended) => outcomes[part].copy_from_slice(&appended),
+                Err(error) if !error.blames_the_record() => return Err(error),
+                Err(error) if part.len() == 1 => refused.push((part.start, error)),
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
                 }
             }
         }
-        let outcomes = vec![Appended::Stored; records.len()];
-        let records = records.clone();
-        match self.with_spool(move |spool| spool.append(&records)).await {
-            Ok(()) => Ok(outcomes),
-            Err(SpoolError::Full { .. }) => Err(NotKept::SpoolFull),
-            Err(error) => {
-                tracing::error!(%error, "a batch was not spooled");
-                Err(NotKept::Failed)
+        Ok(Written { outcomes, refused })
+    }
+
+    /// Sets aside what was refused, and says what became of each record.
+    async fn settle(&self, records: &[Record], written: Written) -> Vec<Result<Appended, NotKept>> {
+        let mut outcomes: Vec<_> = written.outcomes.into_iter().map(Ok).collect();
+        let refused = written.refused.iter();
+        let refused = refused.map(|(at, reason)| Refused::new(&records[*at], reason.to_string()));
+        if !self.set_aside(refused.collect()).await {
+            for (at, _) in written.refused {
+                outcomes[at] = Err(NotKept::Failed);
             }
+        }
+        outcomes
+    }
+
+    /// Keeps where an operator finds it what no database will take; whether that is done.
+    async fn set_aside(&self, refused: Vec<Refused>) -> bool {
+        if refused.is_empty() {
+            return true;
+        }
+        let records = refused.len();
+        let first = scrub(refused[0].reason());
+        let kept = self.with_spool(move |spool| spool.set_aside(&refused)).await;
+        let failed = self.outage.aside_fails.swap(kept.is_err(), Ordering::Relaxed);
+        match &kept {
+            Ok(()) => {
+                counter!("ltr_records_refused_total").increment(records as u64);
+                tracing::error!(
+                    error = first,
+                    records,
+                    "the database refuses records for what they are; they are in refused.ndjson, in database.spool_dir"
+                );
+            }
+            Err(error) if !failed => tracing::error!(%error, records, "refused records cannot be set aside"),
+            Err(_) => {}
+        }
+        kept.is_ok()
+    }
+
+    /// Notes why the database did not take what it should have.
+    fn failed(&self, error: &StoreError) {
+        // Calls of this program that wait for each other say nothing of the database.
+        if !error.is_busy() {
+            self.outage.lost(error);
         }
     }
 
@@ -328,63 +405,33 @@ impl Keeper {
     }
 
     /// Writes the oldest file of the spool to the database. A crash on the way is made good by ids: what is there
-    /// already is not written again.
+    /// already is not written again. What no database will take holds up nothing.
     async fn replay(&self) -> Replayed {
-        let records = match self.with_spool(Spool::oldest).await {
-            Ok(records) => records.unwrap_or_default(),
+        let Some(batch) = self.with_spool(Spool::oldest).await else {
+            return Replayed::Left(0);
+        };
+        let written = match self.write(&batch.records).await {
+            Ok(written) => written,
             Err(error) => {
-                tracing::error!(%error, "the spool cannot be replayed");
-                return Replayed::Stuck;
+                self.failed(&error);
+                return Replayed::Later;
             }
         };
-        let written = self.store.append(&records).await;
-        let written = match written {
-            Err(error) if error.blames_the_record() => self.replay_one_by_one(records).await,
-            written => written.map(drop),
-        };
-        match written {
-            Ok(()) => self.outage.found(),
-            Err(error) if error.is_unavailable() => {
-                self.outage.lost(&error);
-                return Replayed::Away;
-            }
-            Err(error) => {
-                let error = scrub(&error.to_string());
-                tracing::error!(error, "the spool waits, because the database refuses it");
-                return Replayed::Stuck;
-            }
+        if !batch.records.is_empty() {
+            self.outage.found();
         }
-        let left = self.with_spool(|spool| (spool.remove_oldest(), spool.files()));
-        let (removed, files) = left.await;
-        if let Err(error) = removed {
-            // It will be replayed once more by the next start, which changes nothing.
-            tracing::warn!(%error, "a file that was replayed stays");
+        let refused = written.refused.iter();
+        let refused = refused.map(|(at, reason)| Refused::new(&batch.records[*at], reason.to_string()));
+        // Only now, so that a file that is tried again and again is not set aside as often.
+        if !self.set_aside(refused.chain(batch.refused).collect()).await {
+            self.with_spool(Spool::defer_oldest).await;
+            return Replayed::Later;
         }
-        Replayed::Left(files)
-    }
-
-    /// Writes what the database takes, and sets aside what it will never take: the others do not wait for it.
-    async fn replay_one_by_one(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        for record in records {
-            match self.store.append(std::slice::from_ref(&record)).await {
-                Ok(_) => {}
-                Err(error) if error.blames_the_record() => {
-                    let reason = error.to_string();
-                    tracing::error!(
-                        error = scrub(&reason),
-                        "the database refuses a record for what it is; it is in refused.ndjson, in database.spool_dir"
-                    );
-                    counter!("ltr_records_refused_total").increment(1);
-                    let aside = self.with_spool(move |spool| spool.set_aside(&record, &reason)).await;
-                    if let Err(lost) = aside {
-                        tracing::error!(%lost, "a refused record cannot be set aside");
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let left = self.with_spool(|spool| {
+            spool.done_with_oldest();
+            spool.files()
+        });
+        Replayed::Left(left.await)
     }
 
     /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that
@@ -395,6 +442,7 @@ impl Keeper {
             let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
             let done = work(&mut spool);
             outage.waiting(spool.records());
+            outage.damaged(&spool);
             done
         });
         done.await
@@ -414,7 +462,7 @@ fn tell(done: oneshot::Sender<Kept>, outcome: Kept) {
 async fn ended(replaying: &mut Option<JoinHandle<Replayed>>) -> Replayed {
     match replaying {
         // A panic is in the log by now.
-        Some(replay) => replay.await.unwrap_or(Replayed::Stuck),
+        Some(replay) => replay.await.unwrap_or(Replayed::Later),
         None => std::future::pending().await,
     }
 }

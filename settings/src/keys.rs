@@ -172,7 +172,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             key(
                 "max_connections",
-                "Most connections that a program keeps open.",
+                "Most connections that a program keeps open: one writes, one is for the rollout, the others read. 2 counts as 3.",
                 Whole(2, 1000),
             ),
             key(

@@ -1,6 +1,8 @@
+use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use sqlx::error::ErrorKind;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
 /// Why the database could not do what it was asked. None of these ever holds the password of the URL.
@@ -19,11 +21,15 @@ pub enum StoreError {
     Open { place: String, source: sqlx::Error },
     #[error("the database's tables cannot be brought up to date: {0}")]
     Migrate(sqlx::migrate::MigrateError),
-    /// The same call may succeed later without anybody changing it: the server is away, starting, out of space or
-    /// does not answer in time; another process held the file for longer than the timeout.
+    /// Nothing of the call is to blame, so that the same call succeeds once the cause is gone: the server is away,
+    /// refuses the password or the right, lacks a table, is out of space, does not answer in time; the file was deleted or
+    /// is locked by another process.
     #[error("the database is unavailable: {0}")]
     Unavailable(sqlx::Error),
-    /// The same call will be refused again: a constraint, a missing right.
+    /// Other callers of this program had every connection for as long as a call waits. It says nothing of the database.
+    #[error("no connection to the database was free in time")]
+    Busy,
+    /// What was to be written is to blame: a value that a column cannot hold, a constraint.
     #[error("the database refuses: {0}")]
     Refused(sqlx::Error),
     /// A row that this program did not write as it stands.
@@ -49,41 +55,69 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing it.
+    /// Whether the database is to blame, and the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
+    }
+
+    /// Whether too many calls came at once.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, StoreError::Busy)
     }
 
     /// Whether what was to be written is to blame, and not the database or who may use it: it will never be taken as it
     /// is, and others will.
     pub fn blames_the_record(&self) -> bool {
-        match self {
-            StoreError::Value { .. } => true,
-            StoreError::Refused(sqlx::Error::Database(error)) => {
-                // PostgreSQL's class 22: a value that a column cannot hold.
-                !matches!(error.kind(), ErrorKind::Other) || error.code().is_some_and(|code| code.starts_with("22"))
-            }
-            _ => false,
-        }
+        matches!(self, StoreError::Refused(_) | StoreError::Value { .. })
     }
 
     /// What a call meets that was not answered in time.
     pub(crate) fn timed_out() -> StoreError {
-        StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+        StoreError::Unavailable(sqlx::Error::Io(ErrorKind::TimedOut.into()))
+    }
+
+    /// An error of opening, met by a program that runs: nothing is lost by trying again, and nobody is there to read a
+    /// message and start anew.
+    pub(crate) fn while_running(self) -> StoreError {
+        StoreError::Unavailable(match self {
+            StoreError::Open { source, .. } => source,
+            StoreError::Migrate(error) => sqlx::Error::Migrate(Box::new(error)),
+            StoreError::Folder { source, .. } => sqlx::Error::Io(source),
+            same @ (StoreError::Unavailable(_) | StoreError::Busy) => return same,
+            other => sqlx::Error::Configuration(other.into()),
+        })
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
-        if passes(&error) {
-            StoreError::Unavailable(error)
-        } else {
-            StoreError::Refused(error)
+        match error {
+            sqlx::Error::PoolTimedOut => StoreError::Busy,
+            error if blames_the_record(&error) => StoreError::Refused(error),
+            error => StoreError::Unavailable(error),
         }
     }
 }
 
-/// Whether what a statement met may pass by itself.
+/// Whether a statement was refused for the values in it. Only what is known to mean that does: of anything else, a record
+/// that is tried again loses nothing, and one that is given up may.
+fn blames_the_record(error: &sqlx::Error) -> bool {
+    let error = match error {
+        // A value that has no form in the protocol.
+        sqlx::Error::Encode(_) => return true,
+        sqlx::Error::Database(error) => error,
+        _ => return false,
+    };
+    match Code::of(&**error) {
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception, integrity constraint violation.
+        Code::Postgres(code) => code.starts_with("22") || code.starts_with("23"),
+        // https://www.sqlite.org/rescode.html: TOOBIG, CONSTRAINT, MISMATCH; but not CONSTRAINT_TRIGGER, which is for
+        // somebody's trigger to say and may mean anything.
+        Code::Sqlite(code) => [18, 19, 20].contains(&(code & 0xff)) && code != 1811,
+    }
+}
+
+/// Whether what kept a database from being opened may pass by itself, so that a program may start without it.
 pub(crate) fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     let error = match error {
@@ -92,18 +126,46 @@ pub(crate) fn passes(error: &sqlx::Error) -> bool {
         Database(error) => error,
         _ => return false,
     };
-    let code = error.code().unwrap_or_default();
-    if error.try_downcast_ref::<PgDatabaseError>().is_some() {
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, transaction rollback (deadlock),
-        // resources, operator intervention (shutdown, cancelled), system; a lock not had in time; a server that is
-        // a standby for now.
-        const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
-        const CODES: [&str; 3] = ["55P03", "25006", "25P03"];
-        CODES.contains(&&*code) || CLASSES.iter().any(|class| code.starts_with(class))
-    } else {
-        // https://www.sqlite.org/rescode.html: BUSY, LOCKED, IOERR, FULL, CANTOPEN. Extended codes carry the primary
-        // code in the low byte.
-        const PRIMARY: [i32; 5] = [5, 6, 10, 13, 14];
-        code.parse::<i32>().is_ok_and(|code| PRIMARY.contains(&(code & 0xff)))
+    match Code::of(&**error) {
+        // Connection, transaction rollback (deadlock), resources, operator intervention (shutdown, cancelled), system; a
+        // lock not had in time; a server that is a standby for now.
+        Code::Postgres(code) => {
+            const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+            const CODES: [&str; 3] = ["55P03", "25006", "25P03"];
+            CODES.contains(&&*code) || CLASSES.iter().any(|class| code.starts_with(class))
+        }
+        // BUSY, LOCKED, READONLY, IOERR, FULL.
+        Code::Sqlite(code) => [5, 6, 8, 10, 13].contains(&(code & 0xff)),
+    }
+}
+
+/// Whether the tables may not be what they were, because somebody renamed or dropped them, or made the database anew.
+pub(crate) fn doubts_the_tables(error: &StoreError) -> bool {
+    let StoreError::Unavailable(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    match Code::of(&**error) {
+        // An unknown database or schema, an undefined table or column; but not a missing right, of which migrations may
+        // need more than records do.
+        Code::Postgres(code) => ["3D", "3F", "42"].iter().any(|class| code.starts_with(class)) && code != "42501",
+        Code::Sqlite(_) => false,
+    }
+}
+
+/// A database's own code for an error.
+enum Code<'a> {
+    /// SQLSTATE.
+    Postgres(Cow<'a, str>),
+    /// Extended, with the primary code in the low byte.
+    Sqlite(i32),
+}
+
+impl Code<'_> {
+    fn of(error: &dyn DatabaseError) -> Code<'_> {
+        let code = error.code().unwrap_or_default();
+        match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(_) => Code::Postgres(code),
+            None => Code::Sqlite(code.parse().unwrap_or_default()),
+        }
     }
 }

@@ -38,7 +38,7 @@ pub use error::StoreError;
 pub use records::{
     Acted, Appended, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, Unreadable,
 };
-pub use spool::{Spool, SpoolError};
+pub use spool::{Batch, Refused, Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]
@@ -70,10 +70,11 @@ impl<'a> From<&'a String> for Address<'a> {
 /// How much of a database one program may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections kept open at most, at least 2: with SQLite one that writes, the others read.
+    /// Connections kept open at most: one writes, one is for the rollout, the others read. Fewer than 3 count as 3.
     pub max_connections: u32,
     /// How long a call waits for a connection, for another program's lock, and with PostgreSQL for the answer. Calls
-    /// that read or label whole periods may take longer than that to be answered.
+    /// that read or label whole periods may take longer than that to be answered. Who gets no connection in this time
+    /// because others have them all gets [`StoreError::Busy`].
     pub timeout: Duration,
 }
 
@@ -117,21 +118,20 @@ impl Store {
     }
 
     /// As [`Store::open_with`], for a program that can do without the database for a while: a PostgreSQL server that is
-    /// away is no error. The first call that finds it back brings its tables up to date; every call before is
-    /// [`StoreError::Unavailable`].
+    /// away is no error, nor is a disk that is full. The first call that finds it otherwise brings the tables up to date;
+    /// every call before is [`StoreError::Unavailable`].
     ///
     /// # Errors
     /// As [`Store::open`]: a file that cannot be opened, a server that is there and refuses the user or the database,
     /// or does not show that it is the one that is meant.
     pub async fn open_later(address: impl Into<Address<'_>>, limits: Limits) -> Result<Store, StoreError> {
         let address = address.into();
-        if !matches!(address.url.split_once("://"), Some(("postgres" | "postgresql", _))) {
-            return Store::open_with(address, limits).await;
-        }
-        let backend = postgres::Postgres::open_later(address, limits).await?;
-        Ok(Store {
-            backend: Arc::new(backend),
-        })
+        let backend: Arc<dyn Backend> = match address.url.split_once("://") {
+            Some(("sqlite", path)) => Arc::new(sqlite::Sqlite::open_later(path, limits).await?),
+            Some(("postgres" | "postgresql", _)) => Arc::new(postgres::Postgres::open_later(address, limits).await?),
+            _ => return Store::open_with(address, limits).await,
+        };
+        Ok(Store { backend })
     }
 
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one

@@ -191,6 +191,8 @@ pub enum Appended {
     Stored,
     /// One with the same key was there already, and stays as it was.
     Duplicate,
+    /// No database takes it as it is; it was set aside on disk, with the reason. [`crate::Store::append`] never says so.
+    Refused,
 }
 
 /// One request that a challenger was compared on.

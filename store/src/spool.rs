@@ -1,40 +1,56 @@
 //! Where records wait while the database is away: files in a folder, written to disk before they count, read back in
 //! order, bounded.
 //!
-//! A file has a line for each [`Spool::append`]: a checksum, the number of records, and the records as a JSON array.
-//! The line is the unit of a crash: it is there whole, or it was never acknowledged.
+//! Each record has its own frame, with its length and its checksum, so that damage to a file loses the records that it
+//! touches and no other. Whatever of a file is no record is kept: once the others are in the database, the file is
+//! renamed, and an operator finds it.
+
+mod frame;
 
 use std::collections::VecDeque;
-use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use regular_file::Links;
+use serde_json::{Value, json};
 
+use self::frame::Part;
 use crate::Record;
 
 /// Bytes after which a file is followed by a new one. A file is what is replayed in one transaction and then removed.
-const FILE_BYTES: u64 = 1 << 20;
-const EXTENSION: &str = "spool";
-/// What a crash left behind a file's last whole line is set aside under this one.
-const TORN: &str = "torn";
+const FILE_BYTES: usize = 1 << 20;
+/// Most that is read of a file. Version 0.1 wrote a batch as a line, whatever its size.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The largest record.
+const MAX_RECORD_BYTES: usize = 128 << 20;
 
+const EXTENSION: &str = "spool";
+/// Of a file with damage, once its records are in the database.
+const DAMAGED: &str = "damaged";
+/// Of version 0.1: what a crash had left behind a file's last whole line.
+const TORN: &str = "torn";
+/// Digits of a file's number, which is its name.
+const DIGITS: usize = 20;
+const LOCK: &str = "lock";
 /// Where records go that the database refuses for what they are.
 const REFUSED: &str = "refused.ndjson";
+
+/// Damaged parts of a file that are named in the log, and other files of the folder.
+const MOST_NAMED: usize = 10;
 
 /// Why the spool did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// Nothing of the call was taken.
     #[error("the spool {} is full: {bytes} bytes", dir.display())]
     Full { dir: PathBuf, bytes: u64 },
+    #[error("a record of {bytes} bytes cannot be spooled; allowed: at most {MAX_RECORD_BYTES}")]
+    TooLarge { bytes: usize },
     #[error("database.spool_dir: {} is used by another program", dir.display())]
     Taken { dir: PathBuf },
     #[error("the spool: {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// Records that this program did not write as they stand.
-    #[error("the spool: {}: {reason}", path.display())]
-    Foreign { path: PathBuf, reason: String },
 }
 
 /// A queue of records on disk. One program at a time has it.
@@ -47,6 +63,8 @@ pub struct Spool {
     /// The last of `files`, while it may grow.
     open: Option<File>,
     next: u64,
+    /// Damaged parts that were found.
+    damaged: u64,
     /// Held as long as the spool is in use.
     _lock: File,
 }
@@ -56,43 +74,75 @@ struct Spooled {
     path: PathBuf,
     bytes: u64,
     records: u64,
+    /// Damaged parts that are known.
+    damaged: u64,
+}
+
+/// The records of a file.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub records: Vec<Record>,
+    /// Those that are whole and that this program cannot read.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that no database will take, and why.
+#[derive(Debug)]
+pub struct Refused {
+    record: Value,
+    reason: String,
+}
+
+impl Refused {
+    pub fn new(record: &Record, reason: String) -> Refused {
+        Refused {
+            record: serde_json::to_value(record).expect("records have texts and finite numbers alone"),
+            reason,
+        }
+    }
+
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// JSON that is none, as text.
+    fn unreadable(json: &[u8], reason: String) -> Refused {
+        Refused {
+            record: Value::from(String::from_utf8_lossy(json)),
+            reason,
+        }
+    }
 }
 
 impl Spool {
     /// Opens the spool in `dir`, which is made where it is missing, with what an earlier run left in it. It takes
-    /// `max_bytes` at most.
+    /// `max_bytes` at most. A file that cannot be read is left as it is, and keeps no other from being read.
     ///
     /// # Errors
     /// [`SpoolError::Taken`], and [`SpoolError::Io`] for a folder that cannot be used.
     pub fn open(dir: &Path, max_bytes: u64) -> Result<Spool, SpoolError> {
         std::fs::create_dir_all(dir).map_err(|source| io_at(dir, source))?;
-        let lock_path = dir.join("lock");
-        let lock = File::create(&lock_path).map_err(|source| io_at(&lock_path, source))?;
+        let lock_path = dir.join(LOCK);
+        let lock = own_file(File::options().write(true).create(true), &lock_path)
+            .map_err(|source| io_at(&lock_path, source))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => SpoolError::Taken { dir: dir.to_owned() },
             TryLockError::Error(source) => io_at(&lock_path, source),
         })?;
-        let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = entries.map_err(|source| io_at(dir, source))?;
-        let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
-        // Names are numbers of fixed width.
-        paths.sort();
-        let next = paths
-            .last()
-            .and_then(|path| path.file_stem()?.to_str()?.parse::<u64>().ok());
-        let mut files = VecDeque::new();
-        for path in paths {
-            files.extend(recovered(path)?);
-        }
-        Ok(Spool {
+        let folder = Folder::read(dir).map_err(|source| io_at(dir, source))?;
+        let mut spool = Spool {
             dir: dir.to_owned(),
             max_bytes,
-            files,
+            files: VecDeque::new(),
             open: None,
-            next: next.map_or(0, |last| last + 1),
+            next: folder.next,
+            damaged: 0,
             _lock: lock,
-        })
+        };
+        for number in folder.spooled {
+            spool.recover(dir.join(name(number)));
+        }
+        Ok(spool)
     }
 
     /// How many records wait.
@@ -105,20 +155,47 @@ impl Spool {
         self.files.len()
     }
 
-    /// Keeps all of `records`, or none of them; they are on disk when this returns.
+    /// How many damaged parts were found since [`Spool::open`], files that cannot be read among them.
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Keeps `records`; all of them are on disk when this returns. After an error some of them may be, too, and will be
+    /// replayed: whoever sends them again writes the same records a second time, which changes nothing.
     ///
     /// # Errors
-    /// [`SpoolError::Full`] or [`SpoolError::Io`].
+    /// [`SpoolError::Full`], [`SpoolError::TooLarge`] or [`SpoolError::Io`].
     pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
-        let line = line(records);
+        let mut frames = Vec::new();
+        let mut ends = Vec::with_capacity(records.len());
+        for record in records {
+            let json = serde_json::to_vec(record).expect("records have texts and finite numbers alone");
+            if json.len() > MAX_RECORD_BYTES {
+                return Err(SpoolError::TooLarge { bytes: json.len() });
+            }
+            frame::write(&mut frames, &json);
+            ends.push(frames.len());
+        }
         let bytes: u64 = self.files.iter().map(|file| file.bytes).sum();
-        if bytes + line.len() as u64 > self.max_bytes {
+        if bytes + frames.len() as u64 > self.max_bytes {
             return Err(SpoolError::Full {
                 dir: self.dir.clone(),
                 bytes,
             });
         }
-        if self.files.back().is_some_and(|file| file.bytes >= FILE_BYTES) {
+        let (mut start, mut ends) = (0, ends.as_slice());
+        while let Some(first) = ends.first() {
+            let fitting = ends.partition_point(|end| end - start <= FILE_BYTES).max(1);
+            let end = ends[fitting - 1].max(*first);
+            self.write(&frames[start..end], fitting as u64)?;
+            (start, ends) = (end, &ends[fitting..]);
+        }
+        Ok(())
+    }
+
+    /// Appends to the last file, or to a new one.
+    fn write(&mut self, frames: &[u8], records: u64) -> Result<(), SpoolError> {
+        if self.files.back().is_some_and(|file| file.bytes >= FILE_BYTES as u64) {
             self.open = None;
         }
         if self.open.is_none() {
@@ -127,158 +204,289 @@ impl Spool {
         let (Some(open), Some(file)) = (&mut self.open, self.files.back_mut()) else {
             unreachable!("a file was begun just above if none was open");
         };
-        let written = open.write_all(line.as_bytes()).and_then(|()| open.sync_data());
-        if let Err(source) = written {
-            // A later line must not follow half of this one.
-            let _ = open.set_len(file.bytes);
+        if let Err(source) = open.write_all(frames).and_then(|()| open.sync_data()) {
             let path = file.path.clone();
-            self.open = None;
+            // The next attempt is made with the same file, as if this one had not been.
+            if open.set_len(file.bytes).is_err() {
+                self.open = None;
+                if let Some(empty) = self.files.pop_back_if(|file| file.bytes == 0) {
+                    empty.finish();
+                }
+            }
             return Err(SpoolError::Io { path, source });
         }
-        file.bytes += line.len() as u64;
-        file.records += records.len() as u64;
+        file.bytes += frames.len() as u64;
+        file.records += records;
         Ok(())
     }
 
-    /// The records of the oldest file, in order; `None` when nothing waits. What is appended later goes to another
-    /// file.
-    ///
-    /// # Errors
-    /// [`SpoolError::Io`] or [`SpoolError::Foreign`].
-    pub fn oldest(&mut self) -> Result<Option<Vec<Record>>, SpoolError> {
-        let Some(file) = self.files.front() else {
-            return Ok(None);
-        };
-        if self.files.len() == 1 {
-            self.open = None;
-        }
-        let text = std::fs::read(&file.path).map_err(|source| io_at(&file.path, source))?;
-        let foreign = |reason: String| SpoolError::Foreign {
-            path: file.path.clone(),
-            reason,
-        };
-        let mut records = Vec::new();
-        for line in whole_lines(&text) {
-            let values: Vec<serde_json::Value> =
-                serde_json::from_slice(line.json).map_err(|error| foreign(error.to_string()))?;
-            for value in &values {
-                records.push(Record::from_json(value).map_err(|error| foreign(error.to_string()))?);
+    /// What the oldest file holds, in order; `None` when nothing waits. What is appended later goes to another file. A
+    /// file that cannot be read any more is left as it is, and named in the log.
+    pub fn oldest(&mut self) -> Option<Batch> {
+        loop {
+            if self.files.len() == 1 {
+                self.open = None;
+            }
+            let file = self.files.front_mut()?;
+            match read(&file.path) {
+                Ok(bytes) => {
+                    let (batch, damage) = batch(&bytes);
+                    if damage.len() as u64 > file.damaged {
+                        self.damaged += damage.len() as u64 - file.damaged;
+                        file.damaged = damage.len() as u64;
+                        report(&file.path, &damage);
+                    }
+                    if !batch.records.is_empty() || !batch.refused.is_empty() {
+                        return Some(batch);
+                    }
+                    self.done_with_oldest();
+                }
+                Err(error) => {
+                    tracing::error!(path = %file.path.display(), %error, "a spool file cannot be read and is left as it is");
+                    self.damaged += 1;
+                    self.files.pop_front();
+                }
             }
         }
-        Ok(Some(records))
     }
 
-    /// Removes what [`Spool::oldest`] gave; to be called once it is in the database.
-    ///
-    /// # Errors
-    /// [`SpoolError::Io`].
-    pub fn remove_oldest(&mut self) -> Result<(), SpoolError> {
+    /// Removes what [`Spool::oldest`] gave; to be called once it is in the database. A file with damage is renamed
+    /// instead.
+    pub fn done_with_oldest(&mut self) {
         if self.files.len() == 1 {
             self.open = None;
         }
-        let Some(file) = self.files.pop_front() else {
-            return Ok(());
-        };
-        std::fs::remove_file(&file.path).map_err(|source| io_at(&file.path, source))
+        if let Some(file) = self.files.pop_front() {
+            file.finish();
+        }
     }
 
-    /// Keeps a record that no database will take where an operator finds it: a line of JSON with the reason, on disk when
-    /// this returns, in the file `refused.ndjson` beside the spool's own.
+    /// Leaves the oldest file for later, behind all others.
+    pub fn defer_oldest(&mut self) {
+        self.open = None;
+        if let Some(file) = self.files.pop_front() {
+            self.files.push_back(file);
+        }
+    }
+
+    /// Keeps records that no database will take where an operator finds them: each as a line of JSON with the reason, on
+    /// disk when this returns, in the file `refused.ndjson` beside the spool's own, which may become as large as the spool.
     ///
     /// # Errors
-    /// [`SpoolError::Io`].
-    pub fn set_aside(&mut self, record: &Record, reason: &str) -> Result<(), SpoolError> {
+    /// [`SpoolError::Full`] or [`SpoolError::Io`].
+    pub fn set_aside(&mut self, refused: &[Refused]) -> Result<(), SpoolError> {
         let path = self.dir.join(REFUSED);
-        let json = serde_json::json!({ "reason": reason, "record": record });
-        let file = File::options().create(true).append(true).open(&path);
-        let written = file.and_then(|mut file| {
-            file.write_all(format!("{json}\n").as_bytes())?;
+        let mut lines = String::new();
+        for Refused { record, reason } in refused {
+            lines += &format!("{}\n", json!({ "reason": reason, "record": record }));
+        }
+        let opened = own_file(File::options().read(true).append(true).create(true), &path);
+        let mut file = opened.map_err(|source| io_at(&path, source))?;
+        let bytes = file.metadata().map_err(|source| io_at(&path, source))?.len();
+        if bytes + lines.len() as u64 > self.max_bytes {
+            return Err(SpoolError::Full { dir: path, bytes });
+        }
+        let mut write = || {
+            if bytes > 0 {
+                // A crash may have torn the last line.
+                file.seek(SeekFrom::End(-1))?;
+                let mut last = [0];
+                file.read_exact(&mut last)?;
+                if last != *b"\n" {
+                    lines.insert(0, '\n');
+                }
+            }
+            file.write_all(lines.as_bytes())?;
             file.sync_all()?;
             File::open(&self.dir)?.sync_all()
-        });
-        written.map_err(|source| io_at(&path, source))
+        };
+        write().map_err(|source| {
+            // Nothing of it counts; if this fails, too, a line is there twice one day.
+            let _ = file.set_len(bytes);
+            io_at(&path, source)
+        })
     }
 
     fn begin_file(&mut self) -> Result<(), SpoolError> {
-        let path = self.dir.join(format!("{:020}.{EXTENSION}", self.next));
-        let begun = File::create_new(&path).and_then(|file| {
-            // Else a crash could take the file's name, and its lines with it.
-            File::open(&self.dir)?.sync_all()?;
-            Ok(file)
+        let path = self.dir.join(name(self.next));
+        let begun = own_file(File::options().append(true).create_new(true), &path);
+        if !matches!(&begun, Err(error) if error.kind() != io::ErrorKind::AlreadyExists) {
+            self.next += 1;
+        }
+        // Without the folder on disk, a crash could take the file's name, and its records with it.
+        let synced = begun.and_then(|file| match File::open(&self.dir).and_then(|dir| dir.sync_all()) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
         });
-        self.next += 1;
-        self.open = Some(begun.map_err(|source| io_at(&path, source))?);
+        self.open = Some(synced.map_err(|source| io_at(&path, source))?);
         self.files.push_back(Spooled {
             path,
             bytes: 0,
             records: 0,
+            damaged: 0,
         });
         Ok(())
     }
-}
 
-/// A file that an earlier run left, cut behind its last whole line; `None` where it has none.
-fn recovered(path: PathBuf) -> Result<Option<Spooled>, SpoolError> {
-    let failed = |source| io_at(&path, source);
-    let text = std::fs::read(&path).map_err(failed)?;
-    let (mut bytes, mut records) = (0, 0);
-    for line in whole_lines(&text) {
-        records += line.records;
-        bytes += line.bytes;
+    /// Takes up a file that an earlier run left.
+    fn recover(&mut self, path: PathBuf) {
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a spool file cannot be read and is left as it is");
+                self.damaged += 1;
+                return;
+            }
+        };
+        let (mut records, mut damage) = (0, Vec::new());
+        for part in frame::parts(&bytes) {
+            match part {
+                Part::Record(_) => records += 1,
+                Part::List(_, more) => records += more,
+                Part::Damage { offset, bytes } => damage.push((offset, bytes)),
+            }
+        }
+        report(&path, &damage);
+        self.damaged += damage.len() as u64;
+        let file = Spooled {
+            path,
+            bytes: bytes.len() as u64,
+            records,
+            damaged: damage.len() as u64,
+        };
+        match records {
+            0 => file.finish(),
+            _ => self.files.push_back(file),
+        }
     }
-    if bytes < text.len() {
-        tracing::warn!(path = %path.display(), bytes = text.len() - bytes, "a line that a crash tore is set aside");
-        std::fs::write(path.with_extension(TORN), &text[bytes..]).map_err(failed)?;
-        let file = File::options().write(true).open(&path).map_err(failed)?;
-        file.set_len(bytes as u64)
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
+}
+
+impl Spooled {
+    /// Removes the file, of which every record is in the database. With damage in it, it is renamed and left to an
+    /// operator.
+    fn finish(self) {
+        let done = match self.damaged {
+            0 => std::fs::remove_file(&self.path),
+            _ => std::fs::rename(&self.path, self.path.with_extension(DAMAGED)),
+        };
+        if let Err(error) = done {
+            // The next start replays it once more, which changes nothing.
+            tracing::warn!(path = %self.path.display(), %error, "a spool file that was replayed stays");
+        }
     }
-    if bytes == 0 {
-        std::fs::remove_file(&path).map_err(failed)?;
-        return Ok(None);
+}
+
+/// What a folder holds besides the lock.
+struct Folder {
+    /// The numbers of the files with records, oldest first.
+    spooled: Vec<u64>,
+    /// Larger than the number of any file, also of those that are done with.
+    next: u64,
+}
+
+impl Folder {
+    fn read(dir: &Path) -> io::Result<Folder> {
+        let (mut spooled, mut next, mut others) = (Vec::new(), 0, Vec::new());
+        for entry in std::fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            match name.to_str().and_then(number) {
+                Some((number, extension)) => {
+                    next = next.max(number + 1);
+                    spooled.extend((extension == EXTENSION).then_some(number));
+                }
+                None if name == LOCK || name == REFUSED => {}
+                None => others.push(name),
+            }
+        }
+        if !others.is_empty() {
+            let (count, names) = (others.len(), &others[..others.len().min(MOST_NAMED)]);
+            tracing::warn!(dir = %dir.display(), count, ?names, "files that are not the spool's are left alone");
+        }
+        spooled.sort_unstable();
+        Ok(Folder { spooled, next })
     }
-    Ok(Some(Spooled {
-        path,
-        bytes: bytes as u64,
-        records,
-    }))
 }
 
-fn line(records: &[Record]) -> String {
-    let json = serde_json::to_string(records).expect("records have texts and finite numbers alone");
-    let body = format!("{} {json}", records.len());
-    format!("{} {body}\n", checksum(body.as_bytes()))
+/// The number and the extension of a name that is the spool's.
+fn number(name: &str) -> Option<(u64, &str)> {
+    let (digits, extension) = name.split_once('.')?;
+    let is_number = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_ours = is_number && [EXTENSION, DAMAGED, TORN].contains(&extension);
+    // Numbers must go on behind it.
+    let number = digits.parse().ok().filter(|number| *number < u64::MAX / 2)?;
+    is_ours.then_some((number, extension))
 }
 
-struct Line<'a> {
-    records: u64,
-    json: &'a [u8],
-    /// All of the line, its end included.
-    bytes: usize,
+fn name(number: u64) -> String {
+    format!("{number:0DIGITS$}.{EXTENSION}")
 }
 
-/// The lines up to the first that is not whole.
-fn whole_lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let lines = text.split_inclusive(|byte| *byte == b'\n');
-    lines.map_while(|line| {
-        let bytes = line.len();
-        let (sum, body) = line.strip_suffix(b"\n")?.split_at_checked(CHECKSUM_DIGITS)?;
-        let body = body.strip_prefix(b" ")?;
-        let space = body.iter().position(|byte| *byte == b' ')?;
-        let records = std::str::from_utf8(&body[..space]).ok()?.parse().ok()?;
-        let json = &body[space + 1..];
-        (sum == checksum(body).as_bytes()).then_some(Line { records, json, bytes })
-    })
+/// Opens a file that the spool alone makes: never through a link, and for its owner's eyes alone.
+fn own_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    const OWNER_ALONE: u32 = 0o600;
+    let file = regular_file::open_with(options.mode(OWNER_ALONE), path, Links::Refuse)?;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & !OWNER_ALONE != 0 {
+        let (path, mode) = (path.display(), format!("{mode:o}"));
+        match file.set_permissions(Permissions::from_mode(OWNER_ALONE)) {
+            Ok(()) => {
+                tracing::warn!(%path, mode, "others could read or write a file of the spool; now its owner alone can")
+            }
+            Err(error) => tracing::warn!(%path, mode, %error, "others can read or write a file of the spool"),
+        }
+    }
+    Ok(file)
 }
 
-const CHECKSUM_DIGITS: usize = 16;
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    regular_file::read_all(&own_file(File::options().read(true), path)?, MAX_FILE_BYTES)
+}
 
-/// The first 64 bits of the SHA-256, against accidents.
-fn checksum(body: &[u8]) -> String {
-    let mut sum = [0; CHECKSUM_DIGITS / 2];
-    sum.copy_from_slice(&Sha256::digest(body)[..CHECKSUM_DIGITS / 2]);
-    format!("{:016x}", u64::from_be_bytes(sum))
+/// The records in a file, and where it is damaged.
+fn batch(file: &[u8]) -> (Batch, Vec<(usize, usize)>) {
+    let (mut batch, mut damage) = (Batch::default(), Vec::new());
+    for part in frame::parts(file) {
+        match part {
+            Part::Record(json) => match serde_json::from_slice(json) {
+                Ok(value) => batch.take(value),
+                Err(error) => batch.refused.push(Refused::unreadable(json, error.to_string())),
+            },
+            Part::List(json, _) => match serde_json::from_slice::<Vec<Value>>(json) {
+                Ok(values) => values.into_iter().for_each(|value| batch.take(value)),
+                Err(error) => batch.refused.push(Refused::unreadable(json, error.to_string())),
+            },
+            Part::Damage { offset, bytes } => damage.push((offset, bytes)),
+        }
+    }
+    (batch, damage)
+}
+
+impl Batch {
+    fn take(&mut self, record: Value) {
+        match Record::from_json(&record) {
+            Ok(record) => self.records.push(record),
+            Err(error) => self.refused.push(Refused {
+                record,
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// Names what is damaged, of which the end of a file may be what a crash left of records that nobody was told of.
+fn report(path: &Path, damage: &[(usize, usize)]) {
+    for (offset, bytes) in damage.iter().take(MOST_NAMED) {
+        tracing::error!(
+            path = %path.display(), offset, bytes,
+            "a part of a spool file is damaged; the file is kept as .damaged, and the records around it are not lost"
+        );
+    }
+    if damage.len() > MOST_NAMED {
+        tracing::error!(path = %path.display(), parts = damage.len(), "more parts of a spool file are damaged");
+    }
 }
 
 fn io_at(path: &Path, source: io::Error) -> SpoolError {

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use ranking::events::{Action, ActionKind, Body, Event};
+use serde_json::json;
 use servers::Postgres;
-use store::{Appended, Limits, Record, Store, StoreError};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use store::{Appended, HistoryEntry, Limits, Record, RolloutState, Store, StoreError};
 use uuid::Uuid;
 
 fn click(id: u128) -> Record {
@@ -139,4 +142,146 @@ async fn a_server_that_is_away_can_be_opened_later_and_nobody_waits_for_another_
     server.go_on();
     append_at_last(&store, click(2)).await;
     assert_eq!(ids(&store).await, [1, 2]);
+}
+
+/// A new database of a user who may be refused things, the URL of that user's, and a connection of somebody who may
+/// everything.
+async fn tenant(server: &Postgres) -> (String, PgConnection) {
+    let url = server.database();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    admin
+        .execute("CREATE ROLE tenant LOGIN PASSWORD 'first'")
+        .await
+        .unwrap();
+    admin.execute("GRANT ALL ON SCHEMA public TO tenant").await.unwrap();
+    let (_, place) = url.rsplit_once('@').unwrap();
+    (format!("postgres://tenant:first@{place}"), admin)
+}
+
+/// Faults that do not pass by themselves and that no record is to blame for: what brings each about, and what mends it.
+const FAULTS: [(&str, &str); 9] = [
+    (
+        "ALTER ROLE tenant PASSWORD 'second'",
+        "ALTER ROLE tenant PASSWORD 'first'",
+    ),
+    ("ALTER ROLE tenant NOLOGIN", "ALTER ROLE tenant LOGIN"),
+    (
+        "REVOKE INSERT ON match_events FROM tenant",
+        "GRANT INSERT ON match_events TO tenant",
+    ),
+    (
+        "ALTER TABLE match_events RENAME TO elsewhere",
+        "ALTER TABLE elsewhere RENAME TO match_events",
+    ),
+    (
+        "ALTER TABLE match_events RENAME payload TO cargo",
+        "ALTER TABLE match_events RENAME cargo TO payload",
+    ),
+    (
+        "ALTER ROLE tenant SET default_transaction_read_only = on",
+        "ALTER ROLE tenant RESET default_transaction_read_only",
+    ),
+    ("BEGIN; LOCK TABLE match_events", "ROLLBACK"),
+    (
+        "ALTER ROLE tenant CONNECTION LIMIT 0",
+        "ALTER ROLE tenant CONNECTION LIMIT -1",
+    ),
+    (
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; \
+         CREATE TRIGGER fails BEFORE INSERT ON match_events EXECUTE FUNCTION fails()",
+        "DROP TRIGGER fails ON match_events",
+    ),
+];
+
+#[tokio::test]
+async fn whatever_does_not_blame_a_record_is_an_outage_until_it_is_mended() {
+    let server = Postgres::start();
+    let (url, mut admin) = tenant(&server).await;
+    let limits = Limits {
+        timeout: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let store = Store::open_with(&url, limits).await.unwrap();
+    let mut id = 0;
+    for (fault, mend) in FAULTS {
+        id += 1;
+        assert_eq!(append_at_last(&store, click(id)).await, Appended::Stored, "{fault}");
+        admin.execute(fault).await.unwrap();
+        // What a role may not takes effect at its next connection.
+        admin
+            .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tenant'")
+            .await
+            .unwrap();
+        id += 1;
+        for _ in 0..3 {
+            let error = store.append(&[click(id)]).await.unwrap_err();
+            assert!(error.is_unavailable() && !error.blames_the_record(), "{fault}: {error}");
+        }
+        admin.execute(mend).await.unwrap();
+        assert_eq!(append_at_last(&store, click(id)).await, Appended::Stored, "{fault}");
+    }
+    assert_eq!(ids(&store).await.len() as u128, id);
+}
+
+#[tokio::test]
+async fn a_database_that_was_dropped_and_made_again_gets_its_tables() {
+    let server = Postgres::start();
+    let url = server.database();
+    let store = Store::open(&url).await.unwrap();
+    store.append(&[click(1)]).await.unwrap();
+    let (_, name) = url.rsplit_once('/').unwrap();
+    let mut admin = PgConnection::connect(&server.database()).await.unwrap();
+    let dropped = format!("DROP DATABASE {name} WITH (FORCE)");
+    admin.execute(AssertSqlSafe(dropped)).await.unwrap();
+    for _ in 0..3 {
+        let error = store.append(&[click(2)]).await.unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+    }
+    admin
+        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await
+        .unwrap();
+    assert_eq!(append_at_last(&store, click(2)).await, Appended::Stored);
+    assert_eq!(ids(&store).await, [2]);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_each_other_are_no_outage_and_keep_no_operator_waiting() {
+    let server = Postgres::start();
+    let url = server.database();
+    let limits = Limits {
+        max_connections: 3,
+        timeout: Duration::from_secs(2),
+    };
+    let store = Store::open_with(&url, limits).await.unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    other.execute("BEGIN; LOCK TABLE match_events").await.unwrap();
+    let start = Instant::now();
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.shown(&[Uuid::from_u128(5)]).await.unwrap_err() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(store.rollout().await.unwrap(), RolloutState::default());
+    let entry = HistoryEntry {
+        ts_utc: DateTime::UNIX_EPOCH,
+        action: "rollback".into(),
+        actor: "tests".into(),
+        detail: json!({}),
+    };
+    store.save_rollout(&RolloutState::default(), &entry).await.unwrap();
+    assert_eq!(store.history(1).await.unwrap(), [entry]);
+    assert!(start.elapsed() < limits.timeout, "{:?}", start.elapsed());
+    let mut busy = 0;
+    for call in asking {
+        let error = call.await.unwrap();
+        assert!(error.is_busy() != error.is_unavailable(), "{error}");
+        busy += usize::from(error.is_busy());
+    }
+    // Those that had the connection, and perhaps one after them, waited for the lock.
+    assert!(busy >= 15, "{busy}");
+    other.execute("ROLLBACK").await.unwrap();
+    store.shown(&[Uuid::from_u128(5)]).await.unwrap();
 }

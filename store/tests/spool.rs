@@ -1,10 +1,16 @@
 //! What was spooled comes back in order, whole and once, whatever happened to the program in between.
 
+use std::ffi::CString;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use ranking::events::{Action, ActionKind, Body, Event};
 use ranking::verdict::ShadowRow;
+use servers::Tmpfs;
+use sha2::{Digest, Sha256};
 use store::{Record, ShadowRecord, Spool, SpoolError};
 use uuid::Uuid;
 
@@ -56,11 +62,17 @@ fn ids(records: &[Record]) -> Vec<u128> {
 /// All that waits, in order; the spool is empty afterwards.
 fn drain(spool: &mut Spool) -> Vec<u128> {
     let mut all = Vec::new();
-    while let Some(records) = spool.oldest().unwrap() {
-        all.extend(ids(&records));
-        spool.remove_oldest().unwrap();
+    while let Some(batch) = spool.oldest() {
+        all.extend(ids(&batch.records));
+        spool.done_with_oldest();
     }
     all
+}
+
+fn fifo(path: &Path) {
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: `name` is a C string that lives until the call returns.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
@@ -80,7 +92,7 @@ fn records_come_back_in_order_and_to_the_last_bit_after_a_restart() {
     spool.append(&[click(2)]).unwrap();
     assert_eq!(spool.records(), 3);
     // What is taken out may still grow behind.
-    let first = spool.oldest().unwrap().unwrap();
+    let first = spool.oldest().unwrap().records;
     assert_eq!(format!("{first:?}"), format!("{:?}", [click(3), shadow(1), click(2)]));
     spool.append(&[click(4)]).unwrap();
     drop(spool);
@@ -88,7 +100,7 @@ fn records_come_back_in_order_and_to_the_last_bit_after_a_restart() {
     spool.append(&[click(5)]).unwrap();
     assert_eq!(spool.records(), 5);
     assert_eq!(drain(&mut spool), [3, 1, 2, 4, 5]);
-    assert_eq!((spool.records(), spool.oldest().unwrap().is_none()), (0, true));
+    assert_eq!((spool.records(), spool.oldest().is_none()), (0, true));
     assert!(files(dir.path(), "spool").is_empty());
     spool.append(&[click(6)]).unwrap();
     drop(spool);
@@ -96,26 +108,190 @@ fn records_come_back_in_order_and_to_the_last_bit_after_a_restart() {
 }
 
 #[test]
-fn a_line_torn_at_any_byte_takes_nothing_with_it() {
+fn a_record_torn_at_any_byte_takes_nothing_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), LARGE).unwrap();
     spool.append(&[click(1), click(2)]).unwrap();
     let path = files(dir.path(), "spool").remove(0);
     let whole = std::fs::read(&path).unwrap().len();
-    spool.append(&[click(3), shadow(4)]).unwrap();
+    spool.append(&[shadow(3)]).unwrap();
     drop(spool);
     let text = std::fs::read(&path).unwrap();
-    for end in (whole..text.len()).step_by(7) {
+    for end in (whole + 1..text.len() - 1).step_by(7) {
         // A crash may also leave a file's length without its bytes.
         for tail in [&b""[..], &[0; 40]] {
             std::fs::write(&path, [&text[..end], tail].concat()).unwrap();
             let mut spool = Spool::open(dir.path(), LARGE).unwrap();
-            assert_eq!(spool.records(), 2, "{end}");
+            assert_eq!((spool.records(), spool.damaged()), (2, 1), "{end}");
             spool.append(&[click(5)]).unwrap();
             assert_eq!(drain(&mut spool), [1, 2, 5], "{end}");
         }
     }
-    assert_eq!(files(dir.path(), "torn").len(), 1, "what was cut off is set aside");
+    assert_eq!(files(dir.path(), "damaged").len(), 1, "what was torn is kept");
+}
+
+#[test]
+fn a_flipped_byte_loses_the_record_it_is_in_wherever_it_is_and_whenever_it_flips() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    // Of one call and of several.
+    spool.append(&[click(1), click(2), shadow(3)]).unwrap();
+    spool.append(&[click(4)]).unwrap();
+    let path = files(dir.path(), "spool").remove(0);
+    drop(spool);
+    let whole = std::fs::read(&path).unwrap();
+    let frames: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == 0x1e).collect();
+    for at in (0..whole.len()).step_by(5) {
+        for before_the_start in [true, false] {
+            let mut text = whole.clone();
+            text[at] ^= 0x14;
+            let open = || Spool::open(dir.path(), LARGE).unwrap();
+            let spool = if before_the_start { None } else { Some(open()) };
+            std::fs::write(&path, &text).unwrap();
+            let mut spool = spool.unwrap_or_else(open);
+            let mut expected = vec![1, 2, 3, 4];
+            if whole[at] != b'\n' {
+                expected.remove(frames.iter().filter(|start| **start <= at).count() - 1);
+            }
+            assert_eq!(drain(&mut spool), expected, "{at}");
+            assert_eq!(spool.damaged(), 1, "{at}");
+            let kept = path.with_extension("damaged");
+            assert_eq!(std::fs::read(&kept).unwrap(), text, "an operator has every byte of it");
+            assert!(!path.exists());
+            std::fs::remove_file(kept).unwrap();
+            drop(spool);
+            std::fs::write(&path, &whole).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_version_0_1_left_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |records: &[Record]| {
+        let body = format!("{} {}", records.len(), serde_json::to_string(records).unwrap());
+        let sum: String = Sha256::digest(&body)[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{sum} {body}\n")
+    };
+    let lines = [line(&[click(1), shadow(2)]), line(&[click(3)]), line(&[click(4)])];
+    std::fs::write(dir.path().join(format!("{:020}.spool", 7)), lines.concat()).unwrap();
+    let torn = [lines[0].as_str(), "0123456789abcdef 1 [{\"event\":"].concat();
+    std::fs::write(dir.path().join(format!("{:020}.spool", 8)), torn).unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(9)]).unwrap();
+    assert_eq!(spool.records(), 4 + 2 + 1);
+    assert_eq!(drain(&mut spool), [1, 2, 3, 4, 1, 2, 9]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_and_the_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = serde_json::to_string(&click(1)).unwrap();
+    let framed = |json: &str| {
+        let sum: String = Sha256::digest(json)[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("\u{1e}{:08x} {sum} {json}\n", json.len())
+    };
+    let file = ["{\"event\":{}}", &good, "{\"shadow\":7}", "no JSON", "{\"later\":1}"].map(framed);
+    std::fs::write(dir.path().join(format!("{:020}.spool", 0)), file.concat()).unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    let batch = spool.oldest().unwrap();
+    assert_eq!((ids(&batch.records), batch.refused.len()), (vec![1], 4));
+    spool.set_aside(&batch.refused).unwrap();
+    spool.set_aside(&batch.refused[..1]).unwrap();
+    let refused = std::fs::read_to_string(dir.path().join("refused.ndjson")).unwrap();
+    let refused: Vec<serde_json::Value> = refused
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(refused.len(), 5);
+    assert_eq!(refused[2]["record"], "no JSON");
+    assert!(refused.iter().all(|line| !line["reason"].as_str().unwrap().is_empty()));
+    assert_eq!(spool.damaged(), 0);
+}
+
+#[test]
+fn whatever_lies_in_the_folder_neither_stops_the_start_nor_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |number: u64| dir.path().join(format!("{number:020}.spool"));
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(1)]).unwrap();
+    drop(spool);
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(elsewhere.path(), "precious").unwrap();
+    symlink(elsewhere.path(), at(1)).unwrap();
+    symlink(elsewhere.path(), dir.path().join("refused.ndjson")).unwrap();
+    fifo(&at(2));
+    fifo(&dir.path().join("fifo.spool"));
+    std::fs::create_dir(at(3)).unwrap();
+    std::fs::File::create(at(4)).unwrap().set_len(20 << 30).unwrap();
+    std::fs::write(at(5), "").unwrap();
+    for name in [
+        "notes.txt",
+        "1.spool",
+        "99999999999999999999.spool",
+        "00000000000000000006.spool.bak",
+    ] {
+        std::fs::write(dir.path().join(name), "no record").unwrap();
+    }
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    assert_eq!((spool.records(), spool.damaged()), (1, 4));
+    assert!(!at(5).exists(), "an empty one is of no use");
+    spool.append(&[click(2)]).unwrap();
+    let batch = spool.oldest().unwrap();
+    let refused = [store::Refused::new(&batch.records[0], "for a test".into())];
+    assert!(spool.set_aside(&refused).is_err(), "through a link nothing is written");
+    // It waits behind the others.
+    spool.defer_oldest();
+    assert_eq!(drain(&mut spool), [2, 1]);
+    drop(spool);
+    std::fs::remove_file(dir.path().join("lock")).unwrap();
+    symlink(elsewhere.path(), dir.path().join("lock")).unwrap();
+    assert!(Spool::open(dir.path(), LARGE).unwrap_err().to_string().contains("link"));
+    assert_eq!(std::fs::read_to_string(elsewhere.path()).unwrap(), "precious");
+    assert!(at(4).exists() && dir.path().join("notes.txt").exists());
+}
+
+#[test]
+fn the_number_of_a_damaged_file_is_never_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(format!("{:020}.damaged", 41)), "kept").unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(1)]).unwrap();
+    assert!(dir.path().join(format!("{:020}.spool", 42)).exists());
+}
+
+#[test]
+fn its_owner_alone_reads_what_is_spooled() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = dir.path().join(format!("{:020}.spool", 0));
+    std::fs::write(&old, "").unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(1)]).unwrap();
+    let refused = [store::Refused::new(&click(1), "for a test".into())];
+    spool.set_aside(&refused).unwrap();
+    drop(spool);
+    let all = || {
+        std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+    };
+    for path in all() {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    }
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.set_aside(&refused).unwrap();
+    spool.append(&[click(2)]).unwrap();
+    assert_eq!(all().count(), 4);
+    for path in all() {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
 }
 
 #[test]
@@ -138,6 +314,47 @@ fn a_full_spool_takes_nothing_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_disk_without_room_makes_no_files_and_takes_records_again_when_there_is_room() {
+    let Some(disk) = Tmpfs::mount(1 << 20) else { return };
+    disk.fill(64 << 10);
+    let dir = disk.path().join("spool");
+    let mut spool = Spool::open(&dir, LARGE).unwrap();
+    let mut kept = Vec::new();
+    let full = loop {
+        let id = kept.len() as u128;
+        match spool.append(&[click(id)]) {
+            Ok(()) => kept.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, SpoolError::Io { .. }) && kept.len() > 100, "{full}");
+    disk.fill(usize::MAX);
+    for _ in 0..100 {
+        spool.append(&[click(0), shadow(1)]).unwrap_err();
+    }
+    let entries = || std::fs::read_dir(&dir).unwrap().count();
+    assert!(entries() <= 3, "{} files", entries());
+    disk.make_room();
+    spool.append(&[click(1_000_000)]).unwrap();
+    kept.push(1_000_000);
+    drop(spool);
+    let mut spool = Spool::open(&dir, LARGE).unwrap();
+    assert_eq!(spool.damaged(), 0);
+    assert_eq!(drain(&mut spool), kept);
+
+    // Nor where not even the first record of a file finds room.
+    disk.fill(usize::MAX);
+    for _ in 0..100 {
+        spool.append(&[click(0), shadow(1)]).unwrap_err();
+    }
+    assert!(entries() <= 2, "{} files", entries());
+    assert_eq!(drain(&mut spool), [0; 0]);
+    disk.make_room();
+    spool.append(&[click(7)]).unwrap();
+    assert_eq!(drain(&mut spool), [7]);
+}
+
+#[test]
 fn what_is_replayed_at_once_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), LARGE).unwrap();
@@ -145,9 +362,16 @@ fn what_is_replayed_at_once_is_bounded() {
     for _ in 0..12 {
         spool.append(&batch).unwrap();
     }
-    assert!(spool.files() > 1);
-    assert!(spool.oldest().unwrap().unwrap().len() < 12_000);
-    assert_eq!(drain(&mut spool).len(), 12_000);
+    // A single call, too.
+    spool.append(&vec![click(1); 12_000]).unwrap();
+    assert!(spool.files() > 2);
+    assert!(
+        files(dir.path(), "spool")
+            .iter()
+            .all(|file| file.metadata().unwrap().len() < 3 << 20)
+    );
+    assert!(spool.oldest().unwrap().records.len() < 12_000);
+    assert_eq!(drain(&mut spool).len(), 24_000);
 }
 
 #[test]

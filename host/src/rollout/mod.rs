@@ -78,16 +78,24 @@ pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 /// `POST /rollout/promote`: the challenger answers everything, if the evidence says so.
 pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
+    // Months of evidence are read before the lock is taken: a rollback waits for nothing.
+    let judged_state = gateway.store.rollout().await?;
+    let judged = judge(gateway, &judged_state, now).await?;
     let _change = gateway.change.lock().await;
+    if gateway.store.rollout().await? != judged_state {
+        return Err(conflict(
+            "changed",
+            "the rollout was changed while the evidence was read; look at it and ask again",
+        ));
+    }
     let serving = gateway.models.serving();
-    let state = gateway.store.rollout().await?;
     let Some(challenger) = serving.challenger.clone() else {
         return Err(conflict(
             "no_challenger",
             "no challenger is loaded; publish a model first",
         ));
     };
-    let Some((version, evidence, verdict)) = judge(gateway, &state, now).await? else {
+    let Some((version, evidence, verdict)) = judged else {
         return Err(conflict(
             "no_challenger",
             "no challenger is recorded; publish a model first",

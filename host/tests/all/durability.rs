@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use evil::Behaviour;
 use ranking::{Action, ActionKind, Body, Event, ShadowRow};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
-use store::{Record, ShadowRecord, Spool};
+use store::{Appended, Record, ShadowRecord, Spool};
 use uuid::Uuid;
 
-use crate::{Site, VERSION, case, request_id};
+use crate::{Running, Site, VERSION, case, request_id};
 
 /// A second program that holds the write lock until it is dropped or rolls back.
 async fn holding(site: &Site) -> SqliteConnection {
@@ -154,16 +155,62 @@ async fn unless_told_to_a_ranking_does_not_wait_for_the_disk_and_is_kept_all_the
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_takes_nothing_else_with_it() {
+async fn what_the_database_refuses_is_set_aside_and_takes_nothing_else_with_it() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
-    // Handed over at once, they share a transaction.
-    let receipts = [event(1, 1), event(2, 0), event(3, 1)].map(|event| running.gateway.writer.hand_over(vec![event]));
-    let mut kept = Vec::new();
+    // Handed over at once, they share a transaction; the last ones share a call, too.
+    let calls = [
+        vec![event(1, 1)],
+        vec![event(2, 0)],
+        vec![event(3, 1)],
+        vec![event(4, 1), shadow(5, 0), event(6, 1), event(7, 0), event(8, 1)],
+    ];
+    let receipts = calls.map(|records| running.gateway.writer.hand_over(records).unwrap());
+    let mut outcomes = Vec::new();
     for receipt in receipts {
-        kept.push(receipt.unwrap().committed().await.is_ok());
+        outcomes.extend(receipt.committed().await.unwrap());
     }
-    assert_eq!(kept, [true, false, true]);
+    use Appended::{Refused, Stored};
+    assert_eq!(
+        outcomes,
+        [Stored, Refused, Stored, Stored, Refused, Stored, Refused, Stored]
+    );
+    assert_eq!(kept(&running).await, [1, 3, 4, 6, 8]);
+    let refused = refused(&site);
+    assert_eq!(refused.len(), 3);
+    assert_eq!(
+        refused[0]["record"]["event"]["event_id"],
+        Uuid::from_u128(2).to_string()
+    );
+    assert_eq!(running.metric("ltr_records_refused_total").await, 3.0);
+    assert_eq!(running.get("/readyz").await.body, b"ready\n");
+}
+
+/// What was set aside.
+fn refused(site: &Site) -> Vec<serde_json::Value> {
+    let lines = std::fs::read_to_string(site.settings.database.spool_dir.join("refused.ndjson")).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The ids of the events that [`event`] made and that are in the database.
+async fn kept(running: &Running) -> Vec<u128> {
+    let day = chrono::Duration::days(1);
+    let store = &running.gateway.store;
+    let events = store.events_between(Utc::now() - day, Utc::now() + day).await.unwrap();
+    let mut ids: Vec<u128> = events.iter().map(|event| event.event_id.as_u128()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Until nothing waits in the spool.
+async fn replayed(running: &Running) {
+    for _ in 0..3_000 {
+        if running.metric("ltr_spool_records").await == 0.0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the spool is not replayed");
 }
 
 #[tokio::test]
@@ -192,14 +239,21 @@ async fn what_nobody_waits_for_is_written_all_the_same_and_before_what_comes_lat
 
 #[tokio::test]
 async fn a_loss_that_nobody_waits_to_hear_of_is_counted() {
-    let site = Site::new();
+    let mut site = Site::new();
+    site.settings.database.timeout_ms = 100;
+    site.settings.database.spool_mb = 1;
     let running = site.start_with(Behaviour::Honest).await;
     let before = running.metric("ltr_log_dropped_total").await;
-    drop(running.gateway.writer.hand_over(vec![shadow(1, 0)]).unwrap());
-    // What was handed over before is done with when this is.
-    let after = running.gateway.writer.hand_over(vec![event(2, 1)]).unwrap();
-    after.committed().await.unwrap();
+    let _other = holding(&site).await;
+    // No room for as many in the spool.
+    let many = (0..10_000).map(|id| event(id, 1)).collect();
+    drop(running.gateway.writer.hand_over(many).unwrap());
+    // What was handed over before is done with when this is, which may share its fate.
+    let after = running.gateway.writer.hand_over(vec![event(10_001, 1)]).unwrap();
+    let _ = after.committed().await;
     assert!(running.metric("ltr_log_dropped_total").await > before);
+    let after = running.gateway.writer.hand_over(vec![event(10_002, 1)]).unwrap();
+    after.committed().await.unwrap();
 }
 
 #[tokio::test]
@@ -210,24 +264,93 @@ async fn what_the_database_refuses_does_not_hold_up_the_spool() {
     spool.append(&[event(1, 1), shadow(2, 0), event(3, 1)]).unwrap();
     drop(spool);
     let running = site.start_with(Behaviour::Honest).await;
-    while running.metric("ltr_spool_records").await > 0.0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let day = chrono::Duration::days(1);
-    let kept = running
-        .gateway
-        .store
-        .events_between(Utc::now() - day, Utc::now() + day)
-        .await;
-    let kept: Vec<u128> = kept.unwrap().iter().map(|event| event.event_id.as_u128()).collect();
-    assert_eq!(kept, [1, 3]);
-    let refused = std::fs::read_to_string(dir.join("refused.ndjson")).unwrap();
-    let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    replayed(&running).await;
+    assert_eq!(kept(&running).await, [1, 3]);
+    let refused = refused(&site);
+    assert_eq!(refused.len(), 1);
     assert_eq!(
-        refused["record"]["shadow"]["request_id"],
+        refused[0]["record"]["shadow"]["request_id"],
         Uuid::from_u128(2).to_string()
     );
-    assert!(refused["reason"].as_str().unwrap().contains("rank_legacy"), "{refused}");
+    assert!(
+        refused[0]["reason"].as_str().unwrap().contains("rank_legacy"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_in_the_spool_holds_up_nothing_before_and_after_a_restart() {
+    let site = Site::new();
+    let dir = &site.settings.database.spool_dir;
+    let mut spool = Spool::open(dir, 1 << 20).unwrap();
+    spool.append(&[event(1, 1), event(2, 1), event(3, 1)]).unwrap();
+    drop(spool);
+    let path = dir.join(format!("{:020}.spool", 0));
+    let mut file = std::fs::read(&path).unwrap();
+    let frames: Vec<usize> = (0..file.len()).filter(|at| file[*at] == 0x1e).collect();
+    file[frames[1] + 60] ^= 1;
+    // A line of version 0.1, whole, of which one record is nothing that this version knows.
+    let records = format!("[{},{{\"later\":1}}]", serde_json::to_string(&event(4, 1)).unwrap());
+    let body = format!("2 {records}");
+    let sum = hex::encode(&Sha256::digest(&body)[..8]);
+    file.extend(format!("{sum} {body}\n").into_bytes());
+    std::fs::write(&path, &file).unwrap();
+
+    let running = site.start_with(Behaviour::Honest).await;
+    replayed(&running).await;
+    assert_eq!(kept(&running).await, [1, 3, 4]);
+    assert_eq!(running.metric("ltr_spool_damaged_total").await, 1.0);
+    assert_eq!(running.metric("ltr_records_refused_total").await, 1.0);
+    assert_eq!(refused(&site)[0]["record"]["later"], 1);
+    assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), file);
+    running.stop().await;
+
+    let running = site.start().await;
+    running
+        .gateway
+        .writer
+        .hand_over(vec![event(5, 1)])
+        .unwrap()
+        .committed()
+        .await
+        .unwrap();
+    assert_eq!(kept(&running).await, [1, 3, 4, 5]);
+    assert_eq!(refused(&site).len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_set_aside_waits_and_everything_else_does_not() {
+    let site = Site::new();
+    let dir = &site.settings.database.spool_dir;
+    let mut spool = Spool::open(dir, 1 << 20).unwrap();
+    spool.append(&[event(1, 1), event(2, 0)]).unwrap();
+    drop(spool);
+    // In the place of the file.
+    let aside = dir.join("refused.ndjson");
+    std::fs::create_dir(&aside).unwrap();
+    let running = site.start_with(Behaviour::Honest).await;
+    let mut expected = vec![1];
+    for id in 3..6 {
+        running
+            .gateway
+            .writer
+            .hand_over(vec![event(id, 1)])
+            .unwrap()
+            .committed()
+            .await
+            .unwrap();
+        expected.push(id);
+    }
+    for _ in 0..3_000 {
+        if kept(&running).await == expected {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(kept(&running).await, expected);
+    std::fs::remove_dir(&aside).unwrap();
+    replayed(&running).await;
+    assert_eq!(refused(&site).len(), 1);
 }
 
 /// A comparison of one lawyer, at a place as of [`event`].

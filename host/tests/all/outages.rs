@@ -10,7 +10,7 @@ use evil::Behaviour;
 use hyper::StatusCode;
 use ranking::events::impression_id;
 use serde_json::{Value, json};
-use servers::Postgres;
+use servers::{Postgres, Tmpfs};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 use store::Store;
@@ -191,4 +191,147 @@ async fn a_file_that_another_program_holds_for_long_holds_up_nobody() {
     other.execute("ROLLBACK").await.unwrap();
     recovered(&running).await;
     assert_eq!(kept(&running.gateway.store).await.len(), 3);
+}
+
+/// Ranks and clicks `requests` times, from this id on; each must be acknowledged.
+async fn use_it(running: &Running, ids: std::ops::Range<u128>) {
+    for id in ids {
+        let ranked = running.rank(&[("x-request-id", &request_id(id))], &case(id)).await;
+        ranked.ok();
+        assert_eq!(ranked.header("x-ltr-logged"), "committed");
+        let click = json!({
+            "event": "click_profile", "event_id": Uuid::from_u128(id), "ts_utc": "2026-10-05T12:00:00Z",
+            "case_id": Uuid::from_u128(id), "user_id": Uuid::from_u128(2), "lawyer_id": "adv_1", "rank_pos": 1,
+        });
+        let answer = running.post("/events", &click).await.ok();
+        assert_eq!(answer, json!({"accepted": 1, "duplicates": 0}));
+    }
+}
+
+async fn check_away(running: &Running) {
+    let ready = running.get("/readyz").await;
+    let said = String::from_utf8(ready.body).unwrap();
+    assert!(said.contains("unavailable"), "{said}");
+    assert_eq!(running.metric("ltr_database_up").await, 0.0);
+}
+
+#[tokio::test]
+async fn what_a_database_refuses_for_other_reasons_than_the_record_is_there_when_it_is_mended() {
+    let server = Postgres::start();
+    let mut site = site(&server);
+    let url = site.settings.database.url.expose().to_owned();
+    let mut admin = sqlx::postgres::PgConnection::connect(&url).await.unwrap();
+    admin
+        .execute("CREATE ROLE tenant LOGIN PASSWORD 'first'")
+        .await
+        .unwrap();
+    admin.execute("GRANT ALL ON SCHEMA public TO tenant").await.unwrap();
+    let place = url.rsplit_once('@').unwrap().1;
+    site.settings.database.url = format!("postgres://tenant:first@{place}").into();
+    let running = site.start().await;
+    let faults = [
+        (
+            "ALTER ROLE tenant PASSWORD 'second'",
+            "ALTER ROLE tenant PASSWORD 'first'",
+        ),
+        (
+            "REVOKE INSERT ON match_events FROM tenant",
+            "GRANT INSERT ON match_events TO tenant",
+        ),
+        (
+            "ALTER TABLE match_events RENAME TO elsewhere",
+            "ALTER TABLE elsewhere RENAME TO match_events",
+        ),
+    ];
+    let mut sent = 0;
+    for (fault, mend) in faults {
+        use_it(&running, sent..sent + 5).await;
+        admin.execute(fault).await.unwrap();
+        admin
+            .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tenant'")
+            .await
+            .unwrap();
+        use_it(&running, sent + 5..sent + 15).await;
+        check_away(&running).await;
+        admin.execute(mend).await.unwrap();
+        recovered(&running).await;
+        sent += 15;
+        // With a connection that has time to be made.
+        let store = Store::open(&url).await.unwrap();
+        assert_eq!(kept(&store).await.len() as u128, 2 * sent, "{fault}");
+    }
+    assert!(!site.settings.database.spool_dir.join("refused.ndjson").exists());
+}
+
+#[tokio::test]
+async fn a_database_file_that_was_deleted_takes_nothing_with_it_that_comes_later() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    use_it(&running, 0..5).await;
+    let file = site.settings.database.url.expose().strip_prefix("sqlite://").unwrap();
+    std::fs::remove_file(file).unwrap();
+    use_it(&running, 5..15).await;
+    recovered(&running).await;
+    running.ltr_serves().await;
+    running.stop().await;
+    let kept = kept(&Store::open(site.settings.database.url.expose()).await.unwrap()).await;
+    assert!((5..15).all(|id| kept.contains(&Uuid::from_u128(id))), "{kept:?}");
+    assert_eq!(kept.len(), 20);
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_database_loses_nothing_and_an_operator_is_heard_as_soon_as_there_is_room() {
+    let Some(disk) = Tmpfs::mount(4 << 20) else { return };
+    let mut site = Site::new();
+    site.settings.database.url = format!("sqlite://{}", disk.path().join("ltr.db").display()).into();
+    let running = site.start_with(Behaviour::Honest).await;
+    use_it(&running, 0..5).await;
+    disk.fill(usize::MAX);
+    let mut sent = 5;
+    while running.metric("ltr_database_up").await > 0.0 {
+        use_it(&running, sent..sent + 5).await;
+        sent += 5;
+        assert!(sent < 5_000, "it is never full");
+    }
+    check_away(&running).await;
+    use_it(&running, sent..sent + 5).await;
+    sent += 5;
+    disk.make_room();
+    running.post("/rollout/rollback", &json!({})).await.ok();
+    recovered(&running).await;
+    assert_eq!(kept(&running.gateway.store).await.len() as u128, 2 * sent);
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_spool_refuses_events_in_time_and_makes_no_files() {
+    let Some(disk) = Tmpfs::mount(1 << 20) else { return };
+    let mut server = Postgres::start();
+    let mut site = site(&server);
+    site.settings.database.spool_dir = disk.path().join("spool");
+    let running = site.start().await;
+    running.rank(&[], &case(1)).await.ok();
+    server.crash();
+    running.post("/events", &click(1)).await.ok();
+    disk.fill(usize::MAX);
+    let mut acknowledged = 1;
+    let mut refused = 0;
+    while refused < 200 {
+        let answer = running.post("/events", &click(acknowledged + 1)).await;
+        match answer.status {
+            StatusCode::OK => acknowledged += 1,
+            _ => {
+                assert_eq!(answer.refused(503)["code"], "spool_full");
+                assert_eq!(answer.header("retry-after"), "1");
+                refused += 1;
+            }
+        }
+    }
+    let files = std::fs::read_dir(&site.settings.database.spool_dir).unwrap().count();
+    assert!(files <= 4, "{files} files");
+    disk.make_room();
+    running.post("/events", &click(acknowledged + 1)).await.ok();
+    server.go_on();
+    recovered(&running).await;
+    let known = kept(&running.gateway.store).await;
+    assert!((1..=acknowledged + 1).all(|id| known.contains(&Uuid::from_u128(id))));
 }

@@ -7,14 +7,22 @@ use crate::StoreError;
 
 /// The salt on record, which is the given one if there was none.
 pub async fn salt_id(connection: &mut PgConnection, given: Uuid) -> Result<Uuid, StoreError> {
+    if let Some(on_record) = on_record(connection).await? {
+        return Ok(on_record);
+    }
     sqlx::query("INSERT INTO ltr_agreed (name, value) VALUES ('salt_id', $1) ON CONFLICT DO NOTHING")
         .bind(given.to_string())
         .execute(&mut *connection)
         .await?;
-    let on_record: String = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
-        .fetch_one(connection)
+    Ok(on_record(connection).await?.unwrap_or(given))
+}
+
+async fn on_record(connection: &mut PgConnection) -> Result<Option<Uuid>, StoreError> {
+    let on_record: Option<String> = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
+        .fetch_optional(connection)
         .await?;
-    Uuid::try_parse(&on_record).map_err(|error| StoreError::Row {
+    let parsed = on_record.map(|text| Uuid::try_parse(&text)).transpose();
+    parsed.map_err(|error| StoreError::Row {
         table: "ltr_agreed",
         key: "salt_id".to_owned(),
         reason: error.to_string(),

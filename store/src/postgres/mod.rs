@@ -7,6 +7,7 @@ mod rollout;
 mod shadow;
 
 use std::io::ErrorKind;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,15 +18,15 @@ use ranking::events::Event;
 use ranking::verdict::ShadowCase;
 use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::backend::Backend;
-use crate::error::passes;
+use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
 use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
 
@@ -48,7 +49,10 @@ const LAWYERS_A_TIMEOUT: usize = 5_000;
 const MIGRATING: Duration = Duration::from_secs(300);
 
 pub(crate) struct Postgres {
-    pool: PgPool,
+    writing: Lane,
+    /// What the rollout says and is told, so that an operator's word waits for nothing else.
+    control: Lane,
+    reading: Lane,
     /// Whether the server was reached and its tables are up to date.
     opened: AtomicBool,
     /// One call at a time tries to get there; why the last one did not.
@@ -56,6 +60,56 @@ pub(crate) struct Postgres {
     options: PgConnectOptions,
     /// For an answer; a server that was stopped or cut off gives none, and no error either.
     timeout: Duration,
+}
+
+/// Connections for one kind of call, so that no other kind can take them all.
+struct Lane {
+    pool: PgPool,
+    /// As many as the pool has connections. The pool alone does not tell whether all of them were in use or the server
+    /// could not be reached.
+    turns: Semaphore,
+}
+
+impl Lane {
+    fn new(connections: u32, timeout: Duration, options: &PgConnectOptions) -> Lane {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            .connect_lazy_with(options.clone());
+        Lane {
+            pool,
+            turns: Semaphore::new(connections as usize),
+        }
+    }
+
+    /// To be held while a connection of the pool is used.
+    async fn turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, StoreError> {
+        match timeout(patience, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
+            Err(_) => Err(StoreError::Busy),
+        }
+    }
+}
+
+/// A connection of a lane.
+struct Leased<'a> {
+    connection: PoolConnection<sqlx::Postgres>,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Deref for Leased<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Leased<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }
 
 impl Postgres {
@@ -80,12 +134,11 @@ impl Postgres {
         let options = options_of(address)?
             .application_name("ltr")
             .options([("synchronous_commit", "on"), ("lock_timeout", &lock_timeout)]);
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.max_connections)
-            .acquire_timeout(limits.timeout)
-            .connect_lazy_with(options.clone());
+        let lane = |connections| Lane::new(connections, limits.timeout, &options);
         Ok(Postgres {
-            pool,
+            writing: lane(1),
+            control: lane(1),
+            reading: lane(limits.max_connections.saturating_sub(2).max(1)),
             opened: AtomicBool::new(false),
             opening: Mutex::default(),
             options,
@@ -136,17 +189,48 @@ impl Postgres {
                 tracing::warn!("the database cannot be used yet: {reason}");
                 *said = reason;
             }
-            StoreError::Unavailable(match error {
-                StoreError::Open { source, .. } => source,
-                StoreError::Migrate(error) => sqlx::Error::Migrate(Box::new(error)),
-                other => sqlx::Error::Configuration(other.into()),
-            })
+            error.while_running()
         })
     }
 
-    async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, StoreError> {
+    async fn connection<'a>(&self, lane: &'a Lane) -> Result<Leased<'a>, StoreError> {
         self.ready().await?;
-        Ok(self.pool.acquire().await?)
+        let turn = lane.turn(self.timeout).await?;
+        // Whoever has a turn has a connection, so that only the server can be the reason for having none.
+        let connection = self.told(lane.pool.acquire().await.map_err(StoreError::Unavailable))?;
+        Ok(Leased {
+            connection,
+            _turn: turn,
+        })
+    }
+
+    /// What came of a call. A connection that did not answer in time is dropped and not given back: the pool would wait
+    /// for it as long as the network does. So is one that met an error that is not the record's: a new one may find another
+    /// server, other rights or other tables.
+    fn answered<T>(
+        &self,
+        connection: Leased<'_>,
+        done: Result<Result<T, StoreError>, Elapsed>,
+    ) -> Result<T, StoreError> {
+        let done = self.told(done.unwrap_or_else(|_| Err(StoreError::timed_out())));
+        if done.as_ref().is_err_and(StoreError::is_unavailable) {
+            drop(connection.connection.detach());
+        }
+        done
+    }
+
+    /// What a call says, for which there was a turn. Where the tables may be others now, the next call looks after them.
+    fn told<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+        said.map_err(|error| {
+            if doubts_the_tables(&error) {
+                self.opened.store(false, Ordering::Release);
+            }
+            match error {
+                // There was a turn, as for `connection`.
+                StoreError::Busy => StoreError::Unavailable(sqlx::Error::PoolTimedOut),
+                error => error,
+            }
+        })
     }
 
     /// How long these may take. A large batch that is given up half-way would be tried again for ever.
@@ -160,7 +244,7 @@ impl Postgres {
 #[async_trait]
 impl Backend for Postgres {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.writing).await?;
         let done = timeout(self.patience(records), async {
             let mut transaction = connection.begin().await?;
             let mut events = events::insert(&mut transaction, records).await?;
@@ -179,42 +263,43 @@ impl Backend for Postgres {
         let done = done.await;
         // The records of an outage are megabytes, whose room the connection would keep for ever.
         connection.shrink_buffers();
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.reading).await?;
         let done = timeout(self.timeout, events::impressions(&mut connection, asked, search)).await;
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.ready().await?;
-        events::between(&self.pool, from, to).await
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.told(events::between(&self.reading.pool, from, to).await)
     }
 
     async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, agreed::salt_id(&mut connection, given)).await;
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, rollout::state(&mut connection)).await;
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, rollout::save(&mut connection, state, entry)).await;
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, rollout::history(&mut connection, limit)).await;
-        answered(connection, done)
+        self.answered(connection, done)
     }
 
     async fn shadow_cases(
@@ -223,7 +308,8 @@ impl Backend for Postgres {
         closed_before: DateTime<Utc>,
     ) -> Result<Readable<ShadowCase>, StoreError> {
         self.ready().await?;
-        shadow::cases(&self.pool, model_version, closed_before).await
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.told(shadow::cases(&self.reading.pool, model_version, closed_before).await)
     }
 
     async fn label_shadow(
@@ -232,24 +318,15 @@ impl Backend for Postgres {
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         self.ready().await?;
-        shadow::label(&self.pool, labels, closed_before).await
+        let _turn = self.writing.turn(self.timeout).await?;
+        self.told(shadow::label(&self.writing.pool, labels, closed_before).await)
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        for lane in [&self.reading, &self.control, &self.writing] {
+            lane.pool.close().await;
+        }
     }
-}
-
-/// What came of a call. A connection that did not answer in time is dropped and not given back: the pool would wait
-/// for it as long as the network does.
-fn answered<T>(
-    connection: PoolConnection<sqlx::Postgres>,
-    done: Result<Result<T, StoreError>, Elapsed>,
-) -> Result<T, StoreError> {
-    done.unwrap_or_else(|_| {
-        drop(connection.detach());
-        Err(StoreError::timed_out())
-    })
 }
 
 /// Whether a server could not be trusted: another one answers, or the wrong authorities are configured.

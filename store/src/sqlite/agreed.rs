@@ -1,19 +1,25 @@
 //! What all programs on this database must agree on.
 
-use sqlx::SqlitePool;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteExecutor;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::StoreError;
 
-/// The salt on record, which is the given one if there was none.
-pub async fn salt_id(writer: &SqlitePool, given: Uuid) -> Result<Uuid, StoreError> {
+/// The salt on record.
+pub async fn salt_id(reader: impl SqliteExecutor<'_>) -> Result<Option<Uuid>, StoreError> {
+    let on_record: Option<Hyphenated> = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
+        .fetch_optional(reader)
+        .await?;
+    Ok(on_record.map(Uuid::from))
+}
+
+/// Puts a salt on record, unless there is one.
+pub async fn set_salt_id(connection: &mut SqliteConnection, salt_id: Uuid) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO ltr_agreed (name, value) VALUES ('salt_id', ?) ON CONFLICT DO NOTHING")
-        .bind(given.hyphenated())
-        .execute(writer)
+        .bind(salt_id.hyphenated())
+        .execute(connection)
         .await?;
-    let on_record: Hyphenated = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
-        .fetch_one(writer)
-        .await?;
-    Ok(on_record.into())
+    Ok(())
 }

@@ -3,22 +3,30 @@
 mod agreed;
 mod columns;
 mod events;
+mod files;
 mod many;
 mod rollout;
 mod shadow;
 
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
-use sqlx::SqlitePool;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use self::files::Files;
 use crate::backend::Backend;
+use crate::error::passes;
 use crate::shown::Search;
 use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
 
@@ -46,88 +54,234 @@ const PAUSE: Duration = Duration::from_millis(50);
 const BUSY: &str = "5";
 
 pub(crate) struct Sqlite {
-    /// One connection: SQLite has one writer at a time, so more of them would only wait for each other.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    path: String,
+    limits: Limits,
+    /// One connection, taken in turns: SQLite has one writer at a time, so more of them would only wait for each other.
+    /// Whoever has the turn takes the connection out, and puts it back when all went well and in no other case. What a
+    /// failed or forgotten transaction leaves behind thus meets nobody.
+    writer: Mutex<Option<Writer>>,
+    readers: std::sync::Mutex<Readers>,
+}
+
+struct Writer {
+    connection: SqliteConnection,
+    files: Files,
+}
+
+/// Pools that open their connections when they are needed.
+#[derive(Clone)]
+struct Readers {
+    data: SqlitePool,
+    /// As many as the pool has connections, as in `postgres`.
+    turns: Arc<Semaphore>,
+    /// For what the rollout says, so that an operator's question waits for nothing else.
+    control: SqlitePool,
+    files: Files,
+}
+
+/// A transaction. Dropped before [`Writing::commit`], it takes its connection with it, and nothing of it is left.
+struct Writing<'a> {
+    turn: MutexGuard<'a, Option<Writer>>,
+    writer: Writer,
+    path: &'a str,
+}
+
+impl Writing<'_> {
+    async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(&mut self.writer.connection).await?;
+        if self.writer.files != Files::at(self.path) {
+            // It went into files that nobody will find again.
+            return Err(gone(self.path));
+        }
+        *self.turn = Some(self.writer);
+        Ok(())
+    }
 }
 
 impl Sqlite {
     pub async fn open(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
+        let sqlite = Sqlite::unopened(path, limits)?;
+        *sqlite.writer.lock().await = Some(sqlite.open_writer().await?);
+        Ok(sqlite)
+    }
+
+    /// As [`Sqlite::open`], but where there is no room or another program is in the way, the first call that finds it
+    /// otherwise does the rest.
+    pub async fn open_later(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
+        let sqlite = Sqlite::unopened(path, limits)?;
+        match sqlite.open_writer().await {
+            Ok(writer) => *sqlite.writer.lock().await = Some(writer),
+            Err(StoreError::Open { source, .. }) if matches!(source, sqlx::Error::Database(_)) && passes(&source) => {
+                tracing::warn!("the database cannot be used yet: {source}");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(sqlite)
+    }
+
+    fn unopened(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
         // `:memory:` and `?mode=` would each give the writer and the readers databases of their own.
         if path.is_empty() || path.contains(['?', '#']) || path.starts_with(':') {
             return Err(wrong_url(format!("{path:?} is not the path of a file")));
         }
-        if let Some(folder) = Path::new(path).parent() {
+        Ok(Sqlite {
+            path: path.to_owned(),
+            limits,
+            writer: Mutex::new(None),
+            readers: std::sync::Mutex::new(readers(path, limits)),
+        })
+    }
+
+    /// Opens the file for writing, and brings its tables up to date. File and folder are made where they are missing.
+    async fn open_writer(&self) -> Result<Writer, StoreError> {
+        let path = Path::new(&self.path);
+        if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
                 path: folder.to_owned(),
                 source,
             })?;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(limits.timeout);
         let opened = |source| StoreError::Open {
-            place: path.to_owned(),
+            place: self.path.clone(),
             source,
         };
-        let writer = writer(for_writing(options.clone())).await.map_err(opened)?;
-        migrate(&writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(limits.max_connections.saturating_sub(1).max(1))
-            .acquire_timeout(limits.timeout)
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await
-            .map_err(opened)?;
-        Ok(Sqlite { writer, readers })
+        files::make_private(path).map_err(|source| opened(sqlx::Error::Io(source)))?;
+        let before = Files::at(&self.path);
+        let options = options(&self.path, self.limits).create_if_missing(true);
+        let mut connection = connect(for_writing(options)).await.map_err(opened)?;
+        migrate(&mut connection).await.map_err(|error| match error {
+            MigrateError::Execute(source) if passes(&source) => opened(source),
+            error => StoreError::Migrate(error),
+        })?;
+        let files = Files::at(&self.path);
+        if !files.are_of(&before) {
+            return Err(gone(&self.path));
+        }
+        Ok(Writer { connection, files })
+    }
+
+    /// Begins a transaction when it is this call's turn, in the file that is at the path now.
+    async fn writing(&self) -> Result<Writing<'_>, StoreError> {
+        let turn = timeout(self.limits.timeout, self.writer.lock()).await;
+        let mut turn = turn.map_err(|_| StoreError::Busy)?;
+        let writer = match turn.take() {
+            Some(writer) if writer.files == Files::at(&self.path) => writer,
+            left => {
+                if let Some(left) = left {
+                    self.abandon(left).await;
+                }
+                self.open_writer().await.map_err(StoreError::while_running)?
+            }
+        };
+        let mut writing = Writing {
+            turn,
+            writer,
+            path: &self.path,
+        };
+        // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
+        // writes later would be refused instead.
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut writing.writer.connection)
+            .await?;
+        Ok(writing)
+    }
+
+    /// Closes every connection to files that are not at the path any more, or not all of them: their index of the log in
+    /// shared memory would be taken for that of another log. Bounded, because a caller may keep a connection.
+    async fn abandon(&self, left: Writer) {
+        tracing::error!(
+            path = self.path,
+            "the database file was deleted or replaced; what is at its path now is used instead, and made where nothing is"
+        );
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let closing = async {
+            readers.data.close().await;
+            readers.control.close().await;
+            left.connection.close().await
+        };
+        if !matches!(timeout(self.limits.timeout, closing).await, Ok(Ok(()))) {
+            tracing::warn!(
+                path = self.path,
+                "a connection to the former database file is still in use"
+            );
+        }
+        left.files.disown_wal(&self.path);
+        // Others may have asked for the pools that are closed now.
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = self::readers(&self.path, self.limits);
+    }
+
+    /// Connections to the file that is at the path now.
+    fn readers(&self) -> Readers {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.files != Files::at(&self.path) {
+            *readers = self::readers(&self.path, self.limits);
+        }
+        readers.clone()
+    }
+
+    /// To be held while a connection for data is used.
+    async fn turn(&self, readers: &Readers) -> Result<OwnedSemaphorePermit, StoreError> {
+        let turn = timeout(self.limits.timeout, readers.turns.clone().acquire_owned()).await;
+        turn.map_err(|_| StoreError::Busy)?
+            .map_err(|_| StoreError::Unavailable(sqlx::Error::PoolClosed))
     }
 }
 
 #[async_trait]
 impl Backend for Sqlite {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
-        // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
-        // writes later would be refused instead.
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut events = events::insert(&mut transaction, records).await?;
+        let mut writing = self.writing().await?;
+        let connection = &mut writing.writer.connection;
+        let mut events = events::insert(connection, records).await?;
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
             outcomes.push(match (record.shadow(), record.event_id()) {
-                (Some(shadow), _) => shadow::insert(&mut transaction, shadow).await?,
+                (Some(shadow), _) => shadow::insert(connection, shadow).await?,
                 // Taken out, so that the same key later in `records` is a duplicate.
                 (None, Some(event_id)) if events.remove(&event_id) => Appended::Stored,
                 (None, _) => Appended::Duplicate,
             });
         }
-        transaction.commit().await?;
+        writing.commit().await?;
         Ok(outcomes)
     }
 
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError> {
-        events::impressions(&self.readers, asked, search).await
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        events::impressions(&readers.data, asked, search).await
     }
 
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
-        events::between(&self.readers, from, to).await
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        events::between(&readers.data, from, to).await
     }
 
     async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
-        agreed::salt_id(&self.writer, given).await
+        // A disk without room need not keep a gateway from serving.
+        if let Some(on_record) = agreed::salt_id(&self.readers().control).await? {
+            return Ok(on_record);
+        }
+        let mut writing = self.writing().await?;
+        agreed::set_salt_id(&mut writing.writer.connection, given).await?;
+        let on_record = agreed::salt_id(&mut writing.writer.connection).await?;
+        writing.commit().await?;
+        Ok(on_record.unwrap_or(given))
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {
-        rollout::state(&self.readers).await
+        rollout::state(&self.readers().control).await
     }
 
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
-        rollout::save(&self.writer, state, entry).await
+        let mut writing = self.writing().await?;
+        rollout::save(&mut writing.writer.connection, state, entry).await?;
+        writing.commit().await
     }
 
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
-        rollout::history(&self.readers, limit).await
+        rollout::history(&self.readers().control, limit).await
     }
 
     async fn shadow_cases(
@@ -135,7 +289,9 @@ impl Backend for Sqlite {
         model_version: &str,
         closed_before: DateTime<Utc>,
     ) -> Result<Readable<ShadowCase>, StoreError> {
-        shadow::cases(&self.readers, model_version, closed_before).await
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        shadow::cases(&readers.data, model_version, closed_before).await
     }
 
     async fn label_shadow(
@@ -143,12 +299,20 @@ impl Backend for Sqlite {
         labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        shadow::label(&self.writer, labels, closed_before).await
+        let mut writing = self.writing().await?;
+        let changed = shadow::label(&mut writing.writer.connection, labels, closed_before).await?;
+        writing.commit().await?;
+        Ok(changed)
     }
 
     async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        let readers = self.readers();
+        readers.data.close().await;
+        readers.control.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // What it wrote is on disk; how the file takes the farewell changes nothing.
+            let _ = writer.connection.close().await;
+        }
     }
 }
 
@@ -163,12 +327,42 @@ fn for_writing(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("cache_size", "-8192")
 }
 
+fn options(path: &str, limits: Limits) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(limits.timeout)
+}
+
+fn readers(path: &str, limits: Limits) -> Readers {
+    let options = options(path, limits).read_only(true);
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(limits.timeout)
+            .connect_lazy_with(options.clone())
+    };
+    let data = limits.max_connections.saturating_sub(2).max(1);
+    Readers {
+        data: pool(data),
+        turns: Arc::new(Semaphore::new(data as usize)),
+        control: pool(1),
+        files: Files::at(path),
+    }
+}
+
+fn gone(path: &str) -> StoreError {
+    let said = format!("the file {path} was deleted or replaced");
+    StoreError::Unavailable(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotFound, said)))
+}
+
 /// Of two programs that make a new file a WAL at once, SQLite refuses one instead of letting it wait.
-async fn writer(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+async fn connect(options: SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut attempts = 0;
     loop {
-        let pool = SqlitePoolOptions::new().max_connections(1);
-        match pool.connect_with(options.clone()).await {
+        match options.connect().await {
             Err(sqlx::Error::Database(error)) if attempts < ATTEMPTS && error.code().as_deref() == Some(BUSY) => {
                 attempts += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -178,19 +372,19 @@ async fn writer(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error
     }
 }
 
-async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
     let migrator = crate::migrator(MIGRATIONS);
     // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
     // first's tables, and finds them in place when it looks again.
     let mut attempts = 0;
     loop {
-        match migrator.run(writer).await {
-            Ok(()) => return Ok(()),
-            Err(error) if attempts == ATTEMPTS => return Err(StoreError::Migrate(error)),
-            Err(_) => {
+        // Not `run`, whose future a trait object cannot hold.
+        match migrator.run_direct(None, connection, false).await {
+            Err(_) if attempts < ATTEMPTS => {
                 attempts += 1;
                 tokio::time::sleep(PAUSE).await;
             }
+            migrated => return migrated,
         }
     }
 }
@@ -249,14 +443,35 @@ mod tests {
                     label,
                 )
             };
-            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers).await.unwrap();
+            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers().data).await.unwrap();
             assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, None)]);
 
             let fill = "UPDATE ltr_shadow_log SET label = 0.6 WHERE case_id = 'c' AND lawyer_id = 'adv_2'";
-            sqlx::query(fill).execute(&store.writer).await.unwrap();
-            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers).await.unwrap();
+            let mut writing = store.writing().await.unwrap();
+            sqlx::query(fill).execute(&mut writing.writer.connection).await.unwrap();
+            writing.commit().await.unwrap();
+            let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers().data).await.unwrap();
             assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, Some(0.6))]);
             store.close().await;
         }
+    }
+
+    #[tokio::test]
+    async fn readers_that_wait_for_each_other_keep_neither_the_writer_nor_an_operator_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_connections: 4,
+            timeout: Duration::from_millis(200),
+        };
+        let path = folder.path().join("ltr.db").to_str().unwrap().to_owned();
+        let store = Sqlite::open(&path, limits).await.unwrap();
+        let readers = store.readers();
+        let turns = [store.turn(&readers).await.unwrap(), store.turn(&readers).await.unwrap()];
+        assert!(store.shown(&[Uuid::nil()]).await.unwrap_err().is_busy());
+        store.rollout().await.unwrap();
+        store.history(1).await.unwrap();
+        store.append(&[]).await.unwrap();
+        drop(turns);
+        store.shown(&[Uuid::nil()]).await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! What serves, and how it came to.
 
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::columns::{instant, read_instant, read_json};
 use crate::{HistoryEntry, RolloutState, StoreError};
@@ -16,22 +16,24 @@ pub async fn state(readers: &SqlitePool) -> Result<RolloutState, StoreError> {
     })
 }
 
-pub async fn save(writer: &SqlitePool, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+pub async fn save(
+    connection: &mut SqliteConnection,
+    state: &RolloutState,
+    entry: &HistoryEntry,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE ltr_rollout SET weight = ?, champion = ?, challenger = ? WHERE id = 1")
         .bind(state.weight)
         .bind(&state.champion)
         .bind(&state.challenger)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     sqlx::query("INSERT INTO ltr_rollout_history (ts_utc, action, actor, detail) VALUES (?, ?, ?, ?)")
         .bind(instant(entry.ts_utc))
         .bind(&entry.action)
         .bind(&entry.actor)
         .bind(entry.detail.to_string())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-    transaction.commit().await?;
     Ok(())
 }
 

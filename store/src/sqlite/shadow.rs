@@ -77,13 +77,12 @@ pub async fn cases(
 }
 
 pub async fn label(
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     labels: &[(Uuid, String, f32)],
     closed_before: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let closed_before = instant(closed_before);
     let mut changed = 0;
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     for (case_id, lawyer_id, label) in labels {
         changed += sqlx::query(
             "UPDATE ltr_shadow_row SET label = ?1 \
@@ -96,7 +95,7 @@ pub async fn label(
         .bind(case_id.hyphenated())
         .bind(lawyer_id)
         .bind(&closed_before)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?
         .rows_affected();
     }
@@ -107,10 +106,9 @@ pub async fn label(
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request u WHERE u.case_id = r.case_id AND u.ts_utc > ?1))",
     )
     .bind(&closed_before)
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
-    transaction.commit().await?;
     Ok(changed)
 }
 

@@ -11,6 +11,7 @@ mod postgres;
 mod process;
 mod redis;
 mod s3;
+mod tmpfs;
 
 pub use authority::{Authority, Identity};
 pub use envoy::Envoy;
@@ -19,3 +20,4 @@ pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use s3::S3;
+pub use tmpfs::Tmpfs;

@@ -1,0 +1,74 @@
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A small disk in memory, unmounted when dropped.
+pub struct Tmpfs {
+    folder: TempDir,
+    bytes: usize,
+}
+
+impl Tmpfs {
+    /// `None` unless we are root: nobody else may mount.
+    ///
+    /// # Panics
+    /// Where root may not either.
+    pub fn mount(bytes: usize) -> Option<Tmpfs> {
+        if fs::metadata("/proc/self").unwrap().uid() != 0 {
+            eprintln!("not root: what needs a disk of its own is left out");
+            return None;
+        }
+        let disk = Tmpfs {
+            folder: tempfile::tempdir().unwrap(),
+            bytes,
+        };
+        let mounted = disk.call("mount", &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
+        let said = String::from_utf8_lossy(&mounted.stderr);
+        assert!(mounted.status.success(), "root that may not mount a tmpfs: {said}");
+        Some(disk)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes so much room, or all that there is.
+    pub fn fill(&self, bytes: usize) {
+        let mut file = File::options().append(true).create(true).open(self.filler()).unwrap();
+        for _ in 0..bytes.min(self.bytes) {
+            if file.write_all(&[0]).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends every [`Tmpfs::fill`].
+    pub fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    /// Lets nobody write, or everybody again; whether that could be done: not while a file is open for writing.
+    pub fn read_only(&self, is_read_only: bool) -> bool {
+        let options = if is_read_only { "remount,ro" } else { "remount,rw" };
+        self.call("mount", &["-o", options]).status.success()
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
+    }
+
+    fn call(&self, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.path()).output().unwrap()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        self.call("umount", &["--lazy"]);
+    }
+}

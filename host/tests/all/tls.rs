@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evil::entries::Entry;
 use ltr_host::listen::Connections;
 use ltr_host::threads::Threads;
 use ltr_host::tls::Tls;
@@ -177,6 +178,29 @@ async fn a_bad_new_certificate_is_named_and_the_old_one_serves_on() {
     std::fs::remove_file(&files.key_file).unwrap();
     assert!(gateway.tls.reload().unwrap_err().to_string().contains("tls.key_file"));
     assert!(gateway.serves(&authority, Some(&good)).await);
+}
+
+#[tokio::test]
+async fn what_is_no_file_in_a_certificates_place_is_named_at_once_and_later_files_are_read() {
+    let authority = Authority::new();
+    let good = authority.sign("gateway.test");
+    let gateway = Secured::start(&good, Some(&authority)).await;
+    let files = &gateway.files;
+    for file in [&files.cert_file, &files.key_file, &files.client_ca_file] {
+        let sound = std::fs::read(file).unwrap();
+        for entry in Entry::ALL {
+            entry.make(file);
+            let tls = gateway.tls.clone();
+            let reloading = tokio::task::spawn_blocking(move || tls.reload());
+            let reloaded = tokio::time::timeout(Duration::from_secs(20), reloading).await;
+            let error = reloaded.expect("it does not wait").unwrap().unwrap_err().to_string();
+            assert!(error.contains(file.to_str().unwrap()), "{entry:?}: {error}");
+            assert!(gateway.serves(&authority, Some(&good)).await, "{entry:?}");
+        }
+        let _ = std::fs::remove_file(file);
+        std::fs::write(file, sound).unwrap();
+        gateway.tls.reload().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -226,3 +226,43 @@ pub fn many_exports(names: &[&str]) -> Vec<u8> {
     let exports: String = (0..50_000).map(|at| format!(r#"(export "e{at}")"#)).collect();
     component_with(names, &format!("(func {exports})"))
 }
+
+/// What comes closest to the limits on branches and values, in several ways at once, and is taken: what it costs is
+/// what any component can cost.
+pub fn within_limits(names: &[&str]) -> Vec<u8> {
+    let locals = |count: usize| "i32 ".repeat(count);
+    let each = |count: usize, text: &dyn Fn(usize) -> String| (1..=count).map(text).collect::<String>();
+    let set = |count| each(count, &|local| format!("(local.set {local} (local.get 0))"));
+    let get = |count| each(count, &|local| format!("(drop (local.get {local}))"));
+    // 120 variables that live through 4,000 loops.
+    let loops = format!(
+        "(func (param i32) (local {}) {} {} {})",
+        locals(120),
+        set(120),
+        "(loop (br_if 0 (local.get 0)))".repeat(4_000),
+        get(120)
+    );
+    // 450 loops inside each other, around 1,000 variables.
+    let nested = format!(
+        "(func (param i32) (local {}) {} {} {} {})",
+        locals(1_000),
+        set(1_000),
+        "loop ".repeat(450),
+        get(1_000),
+        "(br_if 0 (local.get 0)) end ".repeat(450)
+    );
+    // 100 values on the stack below 4,500 blocks.
+    let stacked = format!(
+        "(func (param i32) {} {} {})",
+        "(i32.load (local.get 0)) ".repeat(100),
+        "(block (br_if 0 (local.get 0)))".repeat(4_500),
+        "drop ".repeat(100)
+    );
+    // 20,000 targets.
+    let table = format!(
+        "(func (param i32) (local {}) (block (block (br_table {} (local.get 0)))))",
+        locals(40),
+        "0 1 ".repeat(10_000)
+    );
+    component_with(names, &[loops, nested, stacked, table].concat())
+}

@@ -9,6 +9,7 @@
 //! the batch lands.
 
 pub mod bombs;
+pub mod entries;
 mod module;
 pub mod raw;
 pub mod zoo;

@@ -101,3 +101,22 @@ fn fill(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_named_and_waited_for_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("fifo")).status();
+        assert!(made.unwrap().success());
+        File::create(at("giant")).unwrap().set_len(20 << 30).unwrap();
+        for path in [at("fifo"), at("giant"), "/dev/zero".into(), folder.path().into()] {
+            for error in [read(&path).unwrap_err(), read_json::<String>(&path).unwrap_err()] {
+                assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            }
+        }
+    }
+}

@@ -222,6 +222,19 @@ async fn a_running_program_takes_new_certificates_on_a_signal_and_keeps_its_conn
     let port = program.address.rsplit(':').next().unwrap().parse().unwrap();
     let mut open = connect(port, &old, None).await.unwrap();
     assert!(healthy(&mut open).await);
+    // One signal meets a key that nobody ever writes to; the next ones are heard all the same.
+    Entry::Fifo.make(&files.key_file);
+    program.hang_up();
+    let log = crate::running::log(&site);
+    let named = async {
+        while !std::fs::read_to_string(&log).unwrap().contains("it is a FIFO") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), named)
+        .await
+        .expect("the FIFO is named");
+    std::fs::remove_file(&files.key_file).unwrap();
     write(&files, &new.sign("gateway.test"));
     program.hang_up();
     let taken = async { while !serves(port, &new, None).await {} };

@@ -12,9 +12,9 @@ use super::{features, malformed};
 use crate::LoadError;
 
 /// Values times branches of one function (95,000 in ours).
-const MAX_FUNCTION_COST: u64 = 1_000_000;
+const MAX_FUNCTION_COST: u64 = 500_000;
 /// The same over all functions (266,000 in ours).
-const MAX_COST: u64 = 4_000_000;
+const MAX_COST: u64 = 2_000_000;
 /// Blocks inside blocks (47 in ours).
 const MAX_NESTING: u32 = 500;
 

@@ -234,34 +234,34 @@ pub fn within_limits(names: &[&str]) -> Vec<u8> {
     let each = |count: usize, text: &dyn Fn(usize) -> String| (1..=count).map(text).collect::<String>();
     let set = |count| each(count, &|local| format!("(local.set {local} (local.get 0))"));
     let get = |count| each(count, &|local| format!("(drop (local.get {local}))"));
-    // 120 variables that live through 4,000 loops.
+    // 60 variables that live through 4,000 loops.
     let loops = format!(
         "(func (param i32) (local {}) {} {} {})",
-        locals(120),
-        set(120),
+        locals(60),
+        set(60),
         "(loop (br_if 0 (local.get 0)))".repeat(4_000),
-        get(120)
+        get(60)
     );
-    // 450 loops inside each other, around 1,000 variables.
+    // 450 loops inside each other, around 500 variables.
     let nested = format!(
         "(func (param i32) (local {}) {} {} {} {})",
-        locals(1_000),
-        set(1_000),
+        locals(500),
+        set(500),
         "loop ".repeat(450),
-        get(1_000),
+        get(500),
         "(br_if 0 (local.get 0)) end ".repeat(450)
     );
-    // 100 values on the stack below 4,500 blocks.
+    // 50 values on the stack below 4,500 blocks.
     let stacked = format!(
         "(func (param i32) {} {} {})",
-        "(i32.load (local.get 0)) ".repeat(100),
+        "(i32.load (local.get 0)) ".repeat(50),
         "(block (br_if 0 (local.get 0)))".repeat(4_500),
-        "drop ".repeat(100)
+        "drop ".repeat(50)
     );
     // 20,000 targets.
     let table = format!(
         "(func (param i32) (local {}) (block (block (br_table {} (local.get 0)))))",
-        locals(40),
+        locals(20),
         "0 1 ".repeat(10_000)
     );
     component_with(names, &[loops, nested, stacked, table].concat())

@@ -288,7 +288,7 @@ impl Gateway {
     async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
         let (mut load, result) = self.loader.load(version, trigger).await;
         if let Some(files) = load.files.take() {
-            self.tried.insert(version, files);
+            self.tried.insert(version, files, result.as_ref().err());
         }
         self.models.tell(load);
         result

@@ -2,10 +2,12 @@
 //! golden rows, warm instances.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge, histogram};
@@ -17,11 +19,15 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Model;
-use super::source::{Published, Source, SourceError};
+use super::source::{Published, Source, SourceError, files_of};
 
 /// How long a load may hold up the next one. Each of its stages is bounded far below that, but for a file system that
 /// does not answer.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// What the name of a download in progress begins with.
+const DOWNLOAD: &str = ".download.";
+/// More than twice what `models.download_seconds` allows.
+const LEFT_OVER: Duration = Duration::from_secs(3 * 3_600);
 /// How long a fresh scorer's instances have to be made and to score one row.
 const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -79,6 +85,13 @@ pub struct Reason {
 pub struct Stage {
     pub stage: &'static str,
     pub ms: f64,
+}
+
+impl Refusal {
+    /// Whether the version may be good, and the machine was only too busy.
+    pub fn is_matter_of_time(&self) -> bool {
+        matches!(self.code, "timeout" | "compile_timeout" | "busy" | "not_loaded")
+    }
 }
 
 impl Load {
@@ -148,7 +161,7 @@ impl Keys {
         let facts = ring.facts();
         if facts != before.facts() {
             for fault in &facts.faults {
-                tracing::error!(file = fault.file, "models.trusted_keys: {}", fault.reason);
+                tracing::error!("models.trusted_keys: {}: {}", fault.file, fault.reason);
             }
             if let Some(reason) = &facts.closed {
                 tracing::error!("models.trusted_keys: no new model is believed: {reason}");
@@ -358,30 +371,37 @@ impl Loader {
         }
         let (dir, keys) = (self.dir.join(version), self.keys.clone());
         let here = tokio::task::spawn_blocking(move || {
-            let names = [artefact::MANIFEST, artefact::SIGNATURE, artefact::SCORER];
-            (names.map(|name| file_print(&dir.join(name))), keys.read().facts())
+            let ring = keys.read().facts();
+            (changed(&dir), files_of(&dir), ring)
         });
-        let (files, ring) = here.await.ok()?;
+        let (folder, files, ring) = here.await.ok()?;
         let published = match &self.source {
             Some(source) => source.published(version).await,
             None => Vec::new(),
         };
-        let any = files.iter().any(Option::is_some) || !published.is_empty();
-        any.then_some(FilePrint { files, ring, published })
+        let any = !files.is_empty() || !published.is_empty();
+        any.then_some(FilePrint {
+            folder,
+            files,
+            ring,
+            published,
+        })
     }
 }
 
-/// Size and age of a version's files, here and at the source, and the key ring.
+/// Names, sizes and ages of a version's files, here and at the source, and the key ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePrint {
-    files: [Option<(u64, SystemTime)>; 3],
+    folder: Option<(i64, i64)>,
+    files: Vec<Published>,
     ring: RingFacts,
     published: Vec<Published>,
 }
 
-fn file_print(path: &Path) -> Option<(u64, SystemTime)> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    Some((metadata.len(), metadata.modified().ok()?))
+/// When a folder was changed, its permissions included.
+fn changed(dir: &Path) -> Option<(i64, i64)> {
+    let metadata = fs::metadata(dir).ok()?;
+    Some((metadata.ctime(), metadata.ctime_nsec()))
 }
 
 /// Why a version could not be read or was not believed.
@@ -402,7 +422,15 @@ impl OpenError {
     }
 
     fn may_pass(&self) -> bool {
-        matches!(self, OpenError::There(e) if e.may_pass())
+        use io::ErrorKind::{FileTooLarge, InvalidInput, NotFound, PermissionDenied};
+        match self {
+            // All but what the files themselves are, as a disk that fails or too many open files.
+            OpenError::Here(ArtefactError::Io { source, .. }) => {
+                !matches!(source.kind(), FileTooLarge | InvalidInput | NotFound | PermissionDenied)
+            }
+            OpenError::Here(_) => false,
+            OpenError::There(e) => e.may_pass(),
+        }
     }
 }
 
@@ -417,11 +445,12 @@ impl Download {
     /// In a place that nothing else can have.
     fn new(dir: &Path, version: &str) -> Download {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        remove_leftovers(dir);
         Download {
             dir: dir.to_owned(),
             version: version.to_owned(),
             beside: dir.join(format!(
-                ".download.{}.{}.{}",
+                "{DOWNLOAD}{}.{}.{}",
                 std::process::id(),
                 Utc::now().timestamp_micros(),
                 NEXT.fetch_add(1, Ordering::Relaxed)
@@ -449,5 +478,18 @@ fn refuse(version: &str, code: &'static str, message: String) -> Refusal {
         version: version.to_owned(),
         code,
         message,
+    }
+}
+
+/// Removes what a crash left of earlier downloads. Another gateway's that is still coming is never that old.
+fn remove_leftovers(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(DOWNLOAD.as_bytes())) {
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT_OVER) {
+            // Whoever has the same thought at the same time may have been first.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }

@@ -128,7 +128,7 @@ impl Source {
             Place::Bucket(bucket) => bucket.objects(version, MAX_PUBLISHED).await,
             Place::Folder(folder) => {
                 let folder = folder.join(version);
-                blocking(move || Ok(files(&folder))).await
+                blocking(move || Ok(files_of(&folder))).await
             }
         };
         let mut objects = self.noted(objects).unwrap_or_default();
@@ -291,19 +291,22 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
     }
 }
 
-/// The regular files of a folder, of any number the first that are listed.
-fn files(folder: &Path) -> Vec<Published> {
+/// The regular files of a folder, of very many those that are listed first: name, size, and when it changed.
+pub fn files_of(folder: &Path) -> Vec<Published> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| {
         let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-        let changed = format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
+        // Its permissions, too.
+        let changed = format!("{} {}.{:09}", metadata.mtime(), metadata.ctime(), metadata.ctime_nsec());
         Some((
             entry.file_name().to_string_lossy().into_owned(),
             metadata.len(),
             changed,
         ))
     });
-    files.take(MAX_PUBLISHED).collect()
+    let mut files: Vec<_> = files.take(MAX_PUBLISHED).collect();
+    files.sort();
+    files
 }
 
 /// Copies at most that many bytes of a file, and gives their number.

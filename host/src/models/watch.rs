@@ -3,29 +3,37 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::artefact::Skipped;
 
 use super::load::FilePrint;
-use super::{Serving, Trigger};
+use super::{Refusal, Serving, Trigger};
 use crate::gateway::Gateway;
 
 /// Loads of one look, or of a start. What is left has its turn at the next look: a look that never ended would not see
 /// what is published meanwhile.
 pub const MOST_LOADS: usize = 16;
 
+/// After which a version that took too long is tried again: the machine may have been too busy for a good one.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// By version: its files, and when it is tried again though they are the same.
+type Prints = HashMap<String, (FilePrint, Option<Instant>)>;
+
 /// The versions that were tried, with their files as they were then: one that was refused is tried again only when
-/// it has changed.
+/// it has changed, or, if it took too long, after [`AGAIN`].
 #[derive(Default)]
 pub struct Tried {
-    prints: Mutex<HashMap<String, FilePrint>>,
+    prints: Mutex<Prints>,
     skipped: Mutex<Skipped>,
 }
 
 impl Tried {
-    pub fn insert(&self, version: &str, print: FilePrint) {
-        self.prints().insert(version.to_owned(), print);
+    pub fn insert(&self, version: &str, print: FilePrint, refusal: Option<&Refusal>) {
+        let passes = refusal.is_some_and(Refusal::is_matter_of_time);
+        let again = passes.then(|| Instant::now() + AGAIN);
+        self.prints().insert(version.to_owned(), (print, again));
     }
 
     pub fn forget(&self, version: &str) {
@@ -33,7 +41,9 @@ impl Tried {
     }
 
     pub fn has(&self, version: &str, print: &FilePrint) -> bool {
-        self.prints().get(version) == Some(print)
+        let prints = self.prints();
+        let tried = prints.get(version).filter(|(tried, _)| tried == print);
+        tried.is_some_and(|(_, again)| again.is_none_or(|again| Instant::now() < again))
     }
 
     /// Forgets what is no longer there to be tried.
@@ -52,7 +62,7 @@ impl Tried {
         self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn prints(&self) -> MutexGuard<'_, HashMap<String, FilePrint>> {
+    fn prints(&self) -> MutexGuard<'_, Prints> {
         self.prints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -438,6 +438,30 @@ async fn a_start_walks_down_to_the_newest_good_model() {
 }
 
 #[tokio::test]
+async fn a_refused_model_is_tried_again_when_any_of_its_files_or_a_key_changes() {
+    let site = Site::new();
+    let running = site.start().await;
+    let files: &[(&str, &[u8])] = &[("ltr_model.txt", b"tree")];
+    site.publish_files(VERSION, &ranking::features::DEFAULT_FEATURES, files, Behaviour::Honest);
+    let beside = site.settings.models.dir.join("ltr").join(VERSION).join("ltr_model.txt");
+    let key = site.settings.models.trusted_keys.join("publish.pub");
+    let sound = std::fs::read_to_string(&key).unwrap();
+    std::fs::write(&beside, "tre").unwrap();
+    std::fs::write(&key, &sound[1..]).unwrap();
+    for code in ["unknown_key", "hash_mismatch"] {
+        for _ in 0..2 {
+            assert_eq!(found(&running).await, Value::Null);
+            assert_eq!(last_load(&running).await["reason"]["code"], code);
+        }
+        // In place, so that the directory stays as it is.
+        std::fs::write(&key, &sound).unwrap();
+    }
+    assert_eq!(running.get("/models").await.ok()["loads"].as_array().unwrap().len(), 2);
+    std::fs::write(&beside, "tree").unwrap();
+    assert_eq!(found(&running).await, VERSION);
+}
+
+#[tokio::test]
 async fn more_bad_models_than_one_look_tries_only_put_the_good_one_off() {
     let site = Site::new();
     let running = site.start().await;

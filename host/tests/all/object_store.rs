@@ -265,6 +265,10 @@ async fn whatever_else_is_in_the_bucket_a_good_version_is_found_and_fetched() {
     ] {
         store.put(&format!("prod/ltr/{key}"), b"x");
     }
+    // More than one answer of the store has.
+    for at in 0..1_050 {
+        store.put(&format!("prod/ltr/x{at}/x"), b"");
+    }
     upload(&store, &trainer, VERSION, Behaviour::Honest);
     // The mark of a folder, and what tools leave beside the files.
     for key in ["", "_SUCCESS", "a%20b", "/x", "sub/x"] {

@@ -152,17 +152,26 @@ impl Distrust {
 enum Kind<'n> {
     Trusted(&'n str),
     Revoked(&'n str),
+    /// Has the ending of a revocation, and something behind it.
+    RevokedCopy(&'n str),
     Other,
 }
 
 impl Kind<'_> {
-    /// Whatever has the ending of a revocation anywhere, in any case, is one: a copy with another ending was meant to
-    /// revoke. Trust has one spelling.
+    /// A revocation is one in any case and with anything behind it: whoever made that file meant to revoke. Trust has
+    /// one spelling.
     fn of(name: &str) -> Kind<'_> {
         // ASCII only, so that positions stay the same.
         let lower = name.to_ascii_lowercase();
-        if let Some(at) = lower.find(&format!(".{REVOKED}")) {
-            return Kind::Revoked(&name[..at]);
+        let ending = format!(".{REVOKED}");
+        if let Some(at) = lower.find(&ending) {
+            let whose = &name[..at];
+            // As where the ending was added instead of changed.
+            let whose = whose.strip_suffix(".pub").unwrap_or(whose);
+            return match lower.ends_with(&ending) {
+                true => Kind::Revoked(whose),
+                false => Kind::RevokedCopy(whose),
+            };
         }
         match name.strip_suffix(TRUSTED).and_then(|rest| rest.strip_suffix('.')) {
             Some(name) if !name.is_empty() => Kind::Trusted(name),
@@ -224,11 +233,13 @@ impl KeyRing {
                         ring.fault(&file, &error);
                     }
                 },
-                Kind::Revoked(name) => match read_present(&entry.path()) {
+                kind @ (Kind::Revoked(name) | Kind::RevokedCopy(name)) => match read_present(&entry.path()) {
                     Ok(Some(key)) => ring.revoke(name, KeyId::of(&key), &shown),
                     Ok(None) => {}
                     Err(error) => {
-                        unread_revocations.push((name.to_owned(), shown.clone().into_owned(), error.to_string()));
+                        // A copy that holds no key may be anything: notes, what an editor leaves.
+                        let closes = matches!(kind, Kind::Revoked(_)).then(|| error.to_string());
+                        unread_revocations.push((name.to_owned(), shown.clone().into_owned(), closes));
                         ring.fault(&file, &error);
                     }
                 },
@@ -237,8 +248,8 @@ impl KeyRing {
                 Kind::Other => ring.fault(&file, &format!("not a key; allowed: NAME.{TRUSTED}, NAME.{REVOKED}")),
             }
         }
-        for (name, file, reason) in unread_revocations {
-            ring.revoke_by_name(&name, &file, &reason);
+        for (name, file, closes) in unread_revocations {
+            ring.revoke_by_name(&name, &file, closes);
         }
         for name in unread_keys {
             let file = cut(&format!("{name}.{TRUSTED}"));
@@ -269,9 +280,10 @@ impl KeyRing {
         self.revoked.push(Listed { id, file: cut(file) });
     }
 
-    fn revoke_by_name(&mut self, name: &str, file: &str, reason: &str) {
+    /// `closes`: why the file says nothing but its name, where the ring is closed if nobody knows that.
+    fn revoke_by_name(&mut self, name: &str, file: &str, closes: Option<String>) {
         let ids = self.ids_of(name);
-        if ids.is_empty() {
+        if let Some(reason) = closes.filter(|_| ids.is_empty()) {
             self.close(format!("nobody can say which key {} revokes: {reason}", cut(file)));
         }
         for id in ids {

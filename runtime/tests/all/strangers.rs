@@ -215,6 +215,20 @@ fn what_is_passed_over_is_told_with_its_reason_and_counted_beyond_that() {
 }
 
 #[test]
+fn a_crowd_of_strangers_costs_a_listing_little_and_hides_nothing() {
+    let dir = published();
+    for at in 0..20_000 {
+        fs::create_dir(dir.path().join(format!("20261124T{at:06}Z"))).unwrap();
+        fs::write(dir.path().join(format!("zz-{at}")), "").unwrap();
+    }
+    let start = Instant::now();
+    let listing = newer(dir.path(), &order(), Some(OLDER)).unwrap();
+    assert_eq!(listing.versions, [VERSION]);
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert_eq!(listing.skipped.entries.len() as u64 + listing.skipped.more, 40_000);
+}
+
+#[test]
 fn a_revocation_that_cannot_be_read_revokes_the_key_of_its_name() {
     let keys = tempfile::tempdir().unwrap();
     let at = |name: &str| keys.path().join(name);
@@ -282,8 +296,11 @@ fn files_that_mean_nothing_in_the_ring_are_named_and_what_a_mount_adds_is_not() 
     symlink("..data/publish.pub", keys.path().join("publish.pub")).unwrap();
     fs::write(keys.path().join("publish.PUB"), "x").unwrap();
     fs::write(keys.path().join("notes.txt"), "x").unwrap();
-    let facts = KeyRing::read(keys.path()).unwrap().facts();
+    fs::write(keys.path().join(".other.revoked.swp"), "x").unwrap();
+    let ring = KeyRing::read(keys.path()).unwrap();
+    ring.vouches(Some(KeyId::of(&key().verifying_key()))).unwrap();
+    let facts = ring.facts();
     let named: Vec<_> = facts.faults.iter().map(|fault| fault.file.as_str()).collect();
-    assert_eq!(named, ["notes.txt", "publish.PUB"]);
+    assert_eq!(named, [".other.revoked.swp", "notes.txt", "publish.PUB"]);
     assert_eq!(facts.trusted[0].file, "publish.pub");
 }

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use regular_file::Links;
 use reqwest::{Certificate, ClientBuilder};
 use rustls::crypto::ring;
+
+/// A dozen times the authorities of a whole system.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Authorities that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +46,7 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, AuthoritiesError> {
         file: file.to_owned(),
         reason,
     };
-    let text = std::fs::read(file).map_err(|error| refused(error.to_string()))?;
+    let text = regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| refused(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&text).map_err(|error| refused(error.to_string()))?;
     match found.is_empty() {
         true => Err(refused("there is no certificate in it (PEM)".to_owned())),

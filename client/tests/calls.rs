@@ -45,7 +45,15 @@ fn authorities_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "no certificate").unwrap();
-    for file in [empty, folder.path().join("absent.pem")] {
+    let fifo = folder.path().join("fifo.pem");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for file in [empty, folder.path().join("absent.pem"), fifo, "/dev/zero".into()] {
         let said = client::builder("https://gateway.test/", &file)
             .err()
             .unwrap()

@@ -1,6 +1,6 @@
 //! The gateway's parts, put together once.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use ranking::{Event, Presets, Schema};
+use regular_file::Links;
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
 use store::{HistoryEntry, RolloutState, Spool, Store};
@@ -21,14 +22,19 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::flags::Flags;
 use crate::limits::Rate;
-use crate::models::watch::Tried;
-use crate::models::{Loader, Model, Models, Refusal, Serving, Source, Trigger};
+use crate::models::watch::{MOST_LOADS, Tried};
+use crate::models::{Keys, Loader, Model, Models, Refusal, Serving, Source, Trigger};
 use crate::observe;
 use crate::telemetry::Traces;
 use crate::writer::Writer;
 
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
+
+/// How long a reading of the key ring may take.
+const READING_KEYS: Duration = Duration::from_secs(30);
+/// No salt is near this size; what is larger is some other file.
+const MAX_SALT_BYTES: u64 = 4 << 10;
 
 /// Everything a request can use.
 pub struct Gateway {
@@ -87,8 +93,8 @@ impl Gateway {
             engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,
             dir: settings.models.dir.join("ltr"),
             source: Source::open(&settings.models)?,
-            trusted_keys: settings.models.trusted_keys.clone(),
-            allow_unsigned: settings.models.allow_unsigned,
+            keys: Keys::new(&settings.models.trusted_keys, settings.models.allow_unsigned),
+            any_time: settings.host.clock == settings::Clock::Header,
             schema: schema.clone(),
             warm_instances: settings.models.warm_instances as usize,
         };
@@ -160,7 +166,8 @@ impl Gateway {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Loads the champion, and as a challenger the newest version published since, or else the one on record.
+    /// Loads the champion, and as a challenger the newest version that is good: of those in the directory that are newer
+    /// than the champion, and the one on record.
     ///
     /// # Errors
     /// A database that cannot be used; a model that is refused is no error but is reported.
@@ -173,11 +180,8 @@ impl Gateway {
             serving.champion = self.load(version, Trigger::Start).await.ok();
             serving.lost = serving.champion.is_none().then(|| version.clone());
         }
-        // What was published while nobody was listening comes first; if it is refused, what was compared before.
-        let known = state.champion.iter().chain(&state.challenger).max();
-        let newest = self.loader.newest_here().filter(|newest| Some(newest) > known);
-        for version in newest.iter().chain(&state.challenger) {
-            serving.challenger = self.load(version, Trigger::Start).await.ok();
+        for version in self.challengers(&state).await {
+            serving.challenger = self.load(&version, Trigger::Start).await.ok();
             if serving.challenger.is_some() {
                 break;
             }
@@ -197,6 +201,27 @@ impl Gateway {
         Ok(())
     }
 
+    /// What to try at a start, in that order. The watch goes on with the rest.
+    async fn challengers(&self, state: &RolloutState) -> Vec<String> {
+        let order = self.loader.order();
+        let newer = self.loader.newer_here(state.champion.as_deref()).await;
+        self.tried.show(newer.skipped);
+        let mut versions = newer.versions;
+        let on_record = state.challenger.as_ref();
+        if let Some(version) = on_record
+            && !versions.contains(version)
+        {
+            let newer = versions.partition_point(|other| order.is_newer(other, Some(version)));
+            versions.insert(newer, version.clone());
+        }
+        let place = |version: &String| versions.iter().position(|other| other == version);
+        // What was compared before has its turn, however many stand before it.
+        let late = on_record.filter(|version| place(version) >= Some(MOST_LOADS)).cloned();
+        versions.truncate(MOST_LOADS);
+        versions.extend(late);
+        versions
+    }
+
     /// Loads a version and makes it the challenger, or, if it is the promoted champion that could not be loaded
     /// before, the champion again. The models that serve are as they were if it is refused.
     ///
@@ -204,10 +229,7 @@ impl Gateway {
     /// Why the version was refused.
     pub async fn challenge(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
         let _loading = self.loading.lock().await;
-        {
-            let _change = self.change.lock().await;
-            self.hold_to_keys();
-        }
+        self.hold_to_keys().await;
         if self.models.serving().holds(version) {
             return Ok(());
         }
@@ -242,10 +264,7 @@ impl Gateway {
     /// Reads the key ring again and unloads what it no longer vouches for. A champion that was lost for such a
     /// reason, and is trusted again, comes back.
     pub async fn reload_keys(&self) {
-        {
-            let _change = self.change.lock().await;
-            self.hold_to_keys();
-        }
+        self.hold_to_keys().await;
         let lost = self.models.serving().lost.clone();
         if let Some(version) = lost {
             // A refusal has been logged and remembered.
@@ -253,12 +272,16 @@ impl Gateway {
         }
     }
 
-    fn hold_to_keys(&self) {
-        match self.loader.ring() {
-            Ok(ring) => self.models.hold_to(&ring),
-            // Nobody is vouched for by half a ring, nor revoked; new models are refused meanwhile.
-            Err(error) => tracing::error!("models.trusted_keys: {error}; the models that are loaded stay"),
-        }
+    async fn hold_to_keys(&self) {
+        let keys = self.loader.keys.clone();
+        // Read before the change begins: the directory may be on a file system that answers late.
+        let reading = tokio::task::spawn_blocking(move || keys.read());
+        let Ok(Ok(ring)) = tokio::time::timeout(READING_KEYS, reading).await else {
+            tracing::error!("models.trusted_keys: not read; the models that are loaded stay");
+            return;
+        };
+        let _change = self.change.lock().await;
+        self.models.hold_to(&ring);
     }
 
     async fn record_challenger(&self, version: &str) -> Result<(), store::StoreError> {
@@ -276,7 +299,7 @@ impl Gateway {
     async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
         let (mut load, result) = self.loader.load(version, trigger).await;
         if let Some(files) = load.files.take() {
-            self.tried.insert(version, files);
+            self.tried.insert(version, files, result.as_ref().err());
         }
         self.models.tell(load);
         result
@@ -328,22 +351,13 @@ fn code_cache(models: &settings::Models) -> anyhow::Result<Option<CodeCache>> {
 
 /// The salt of the pseudonyms, made at the first start and readable by its owner alone.
 fn salt(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if !path.exists() {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        }
-        let fresh = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let made = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
-        let mut file = made.with_context(|| format!("privacy.salt_file: creating {}", path.display()))?;
-        file.write_all(fresh.as_bytes())?;
-        file.sync_all()?;
-    }
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("privacy.salt_file: reading {}", path.display()))?;
+    let place = || format!("privacy.salt_file: {}", path.display());
+    let made = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_salt(path),
+        _ => Ok(()),
+    };
+    made.with_context(place)?;
+    let text = regular_file::read_to_string(path, Links::Follow, MAX_SALT_BYTES).with_context(place)?;
     ensure!(
         text.trim().len() >= 32,
         "privacy.salt_file: {} holds {} characters; allowed: at least 32",
@@ -351,4 +365,23 @@ fn salt(path: &Path) -> anyhow::Result<Vec<u8>> {
         text.trim().len()
     );
     Ok(text.trim().as_bytes().to_vec())
+}
+
+fn make_salt(path: &Path) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let fresh = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = match made {
+        // Another gateway was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        file => file?,
+    };
+    file.write_all(fresh.as_bytes())?;
+    file.sync_all()
 }

@@ -90,6 +90,14 @@ fn describe() {
         "1 while models.source can be read; absent without one"
     );
     describe_gauge!(
+        "ltr_key_ring_faults",
+        "Files in models.trusted_keys that are no key or cannot be read; GET /models names them"
+    );
+    describe_gauge!(
+        "ltr_key_ring_closed",
+        "1 while no new model is believed, because a revocation or the directory of the keys cannot be read"
+    );
+    describe_gauge!(
         "ltr_database_up",
         "1 unless the last attempt to write failed for a reason that is not in the records"
     );

@@ -20,6 +20,8 @@ use crate::{models, observe};
 
 /// How long the writer may then take for what was handed over.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// How long a reading of the certificates may take.
+const RELOADING: Duration = Duration::from_secs(30);
 /// How long the end waits for the last spans to be exported.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
@@ -131,10 +133,16 @@ async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>, tls: Opti
         let Some(gateway) = gateway.upgrade() else { return };
         gateway.reload_keys().await;
         tracing::info!("SIGHUP: models.trusted_keys is read again");
-        match tls.as_ref().map(|tls| tls.reload()) {
-            None => {}
-            Some(Ok(())) => tracing::info!("SIGHUP: new connections get the certificates as they are now"),
-            Some(Err(error)) => tracing::error!("SIGHUP: the certificates stay as they were, because {error}"),
+        let Some(tls) = tls.clone() else { continue };
+        // Off this thread, and not for ever: a file system that hangs must not keep later signals from being heard.
+        let reloading = tokio::task::spawn_blocking(move || tls.reload());
+        match tokio::time::timeout(RELOADING, reloading).await {
+            Ok(Ok(Ok(()))) => tracing::info!("SIGHUP: new connections get the certificates as they are now"),
+            Ok(Ok(Err(error))) => {
+                tracing::error!("SIGHUP: the certificates stay as they were, because {error}");
+            }
+            Ok(Err(error)) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
+            Err(_) => tracing::error!("SIGHUP: the certificates are not read after {} s", RELOADING.as_secs()),
         }
     }
 }

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+use regular_file::Links;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// A dozen times the authorities of a whole system.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Certificates that cannot be used. Never holds key material.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,8 @@ fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
     };
     let chain = certificates("tls.cert_file", &files.cert_file)?;
     let refused = |reason: String| wrong("tls.key_file", &files.key_file, reason);
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| refused(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&read("tls.key_file", &files.key_file)?)
+        .map_err(|error| refused(error.to_string()))?;
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| refused(error.to_string()))?;
@@ -82,12 +87,17 @@ fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
 /// The certificates of a PEM file; at least one.
 fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let refused = |reason: String| wrong(key, file, reason);
-    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(key, file)?).collect();
     let found = found.map_err(|error| refused(error.to_string()))?;
     match found.is_empty() {
         true => Err(refused("there is no certificate in it (PEM)".into())),
         false => Ok(found),
     }
+}
+
+/// Kubernetes mounts certificates as links.
+fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
+    regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| wrong(key, file, error.to_string()))
 }
 
 fn wrong(key: &'static str, file: &Path, reason: String) -> TlsError {

@@ -5,23 +5,25 @@
 //! ([`publish`]) and is believed only when all of it checks out ([`open`], then [`admit`]).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{CONTRACT_VERSION, Engine, Limits, LoadError, Output, ScoreError, Scorer, Window};
 
 pub mod keys;
+mod listing;
 mod publish;
 mod read;
 mod ring;
 mod signature;
 
+pub use listing::{Listing, Newest, Order, Skipped, SkippedEntry, newer, versions};
 pub use publish::publish;
 pub use read::Fetched;
-pub use ring::{Distrust, KeyId, KeyRing, REVOKED, TRUSTED};
+pub use ring::{Distrust, Fault, KeyId, KeyRing, Listed, REVOKED, RingFacts, TRUSTED};
 
 /// The model as LightGBM wrote it.
 pub const MODEL: &str = "ltr_model.txt";
@@ -125,6 +127,8 @@ pub enum ArtefactError {
     BadManifest(String),
     #[error("{SCORER} has {size} bytes; allowed: at most {limit}")]
     TooLarge { size: u64, limit: u64 },
+    #[error("{file} brings the files beside {SCORER} to more than {limit} bytes; allowed: at most that")]
+    SideFilesTooLarge { file: String, limit: u64 },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -142,7 +146,7 @@ impl ArtefactError {
             ArtefactError::MalformedSignature | ArtefactError::BadSignature(_) => "bad_signature",
             ArtefactError::HashMismatch { .. } => "hash_mismatch",
             ArtefactError::BadManifest(_) => "bad_manifest",
-            ArtefactError::TooLarge { .. } => "too_large",
+            ArtefactError::TooLarge { .. } | ArtefactError::SideFilesTooLarge { .. } => "too_large",
             ArtefactError::Io { .. } => "io",
         }
     }
@@ -191,30 +195,6 @@ impl AdmitError {
             AdmitError::Golden(e) => e.reason(),
         }
     }
-}
-
-/// The published versions, in ascending order; empty when the directory does not exist. What is not named
-/// like a version (half-written artefacts among it) is passed over.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn versions(models_dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(models_dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut versions = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && is_plain_name(&name)
-            && entry.file_type()?.is_dir()
-        {
-            versions.push(name);
-        }
-    }
-    versions.sort();
-    Ok(versions)
 }
 
 /// Reads an artefact without believing any of it; [`Fetched::verify`] is the next step.

@@ -5,15 +5,16 @@
 //! over what it is for and every byte that is then deserialised. Directory and secret are their owner's alone; who can
 //! read them could as well change this program.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
+use regular_file::Links;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -130,7 +131,10 @@ impl CodeCache {
         }
         private(dir, ours, "a directory of mode 700 of this user's own")?;
         private(&path, ours, "a file of mode 600 of this user's own")?;
-        let bytes = fs::read(&path).map_err(at(&path))?;
+        let bytes = match regular_file::read(&path, Links::Refuse, fresh.len() as u64) {
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => return Err(CacheError::Malformed(path)),
+            bytes => bytes.map_err(at(&path))?,
+        };
         Ok(CodeCache {
             dir: dir.to_owned(),
             secret: bytes.try_into().map_err(|_| CacheError::Malformed(path))?,
@@ -142,7 +146,7 @@ impl CodeCache {
     pub(crate) fn find(&self, engine: &wasmtime::Engine, sha256: &str) -> Found {
         let key = Key::new(sha256, engine);
         let path = self.dir.join(key.file());
-        let entry = match self.read(&path) {
+        let entry = match regular_file::read(&path, Links::Refuse, self.max_bytes) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Absent,
             entry => entry,
         };
@@ -158,9 +162,7 @@ impl CodeCache {
         match component {
             Some(component) => {
                 // The oldest go first, and this one is of use. Without the mark it goes a little early.
-                let _ = File::options()
-                    .append(true)
-                    .open(&path)
+                let _ = regular_file::open_with(OpenOptions::new().append(true), &path, Links::Refuse)
                     .and_then(|file| file.set_modified(SystemTime::now()));
                 Found::Code(component)
             }
@@ -187,12 +189,6 @@ impl CodeCache {
         }
         written?;
         self.drop_oldest()
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut entry = Vec::new();
-        File::open(path)?.take(self.max_bytes + 1).read_to_end(&mut entry)?;
-        Ok(entry)
     }
 
     /// The code of an entry whose tag is right.

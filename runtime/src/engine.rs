@@ -187,6 +187,7 @@ fn config(limits: &Limits) -> Config {
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
         .wasm_multi_memory(false)
+        .wasm_multi_value(false)
         .wasm_memory64(false)
         .wasm_tail_call(false)
         .wasm_extended_const(false)

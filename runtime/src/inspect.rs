@@ -2,19 +2,17 @@
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Parser, Payload, WasmFeatures};
 
 use crate::contract::{CONTRACT_VERSION, INTERFACE};
-use crate::limits::MAX_TABLE_ENTRIES;
 use crate::{Limits, LoadError};
 
-/// A scorer is one module in a component with a nested one for its exported interface. What is far beyond
-/// that was not made to score.
-const MAX_DEPTH: usize = 4;
-const MAX_MODULES: usize = 16;
-const MAX_FUNCTIONS: u64 = 20_000;
-/// How many names of imports or exports are kept for a report.
+mod code;
+mod structure;
+
+/// How many names of imports or exports are kept for a report, and how much of each.
 const MAX_NAMES: usize = 64;
+const MAX_NAME_CHARS: usize = 200;
 
 /// The outside of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,7 +29,8 @@ pub struct ComponentFacts {
     pub code_bytes: usize,
 }
 
-/// Parses and validates a component and says what it imports and exports.
+/// Parses and validates a component and says what it imports and exports. Of one that imports anything, and is made
+/// of other parts than a scorer, that is all: it is not looked into.
 ///
 /// # Errors
 /// `TooLarge`, `NotAComponent` and `TooComplex`, by the default [`Limits`].
@@ -52,20 +51,24 @@ pub(crate) fn inspect_within(component: &[u8], limits: &Limits) -> Result<Compon
             false => "it does not start with the component header".into(),
         }));
     }
-    let facts = survey(component, limits)?;
-    // After the survey, so that the validator's own work is bounded too.
-    Validator::new_with_features(features())
-        .validate_all(component)
-        .map_err(|e| LoadError::NotAComponent(e.to_string()))?;
+    let mut facts = outside(component)?;
+    match structure::check(component, limits, &mut facts) {
+        // What it imports, for which it is refused, may be why it is made of other parts than a scorer.
+        Err(_) if !facts.imports.is_empty() => return Ok(facts),
+        checked => checked?,
+    }
+    code::validate(component)?;
     Ok(facts)
 }
 
-/// The WebAssembly features a scorer may use; the engine is configured to the same.
+/// The WebAssembly features a scorer may use; the engine is configured to the same. Without blocks that take and give
+/// several values, each of which would be there once per block.
 fn features() -> WasmFeatures {
-    WasmFeatures::WASM2 | WasmFeatures::COMPONENT_MODEL
+    (WasmFeatures::WASM2 | WasmFeatures::COMPONENT_MODEL).difference(WasmFeatures::MULTI_VALUE)
 }
 
-fn survey(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError> {
+/// What the component imports and exports, without a look at what is in it.
+fn outside(component: &[u8]) -> Result<ComponentFacts, LoadError> {
     let mut facts = ComponentFacts {
         imports: Vec::new(),
         exports: Vec::new(),
@@ -74,83 +77,35 @@ fn survey(component: &[u8], limits: &Limits) -> Result<ComponentFacts, LoadError
         functions: 0,
         code_bytes: 0,
     };
-    let mut depth = 0;
-    let mut modules = 0;
+    let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
-        let malformed = |e: wasmparser::BinaryReaderError| LoadError::NotAComponent(e.to_string());
         match payload.map_err(malformed)? {
-            Payload::ModuleSection { .. } => (depth, modules) = (depth + 1, modules + 1),
-            Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = usize::saturating_sub(depth, 1),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    let name = import.map_err(malformed)?.name.name.to_owned();
-                    keep(&mut facts.imports, name);
+                    keep(&mut facts.imports, import.map_err(malformed)?.name.name);
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    let name = export.map_err(malformed)?.name.name.to_owned();
-                    keep(&mut facts.exports, name);
-                }
-            }
-            Payload::MemorySection(section) => {
-                for memory in section {
-                    let bytes = memory.map_err(malformed)?.initial.saturating_mul(1 << 16);
-                    if bytes > limits.max_memory_bytes as u64 {
-                        let limit = limits.max_memory_bytes;
-                        let excess = format!("a memory of {bytes} bytes; allowed: at most {limit}");
-                        return Err(LoadError::TooComplex(excess));
-                    }
-                }
-            }
-            Payload::TableSection(section) => {
-                for table in section {
-                    let entries = table.map_err(malformed)?.ty.initial;
-                    if entries > MAX_TABLE_ENTRIES {
-                        let excess = format!("a table of {entries} entries; allowed: at most {MAX_TABLE_ENTRIES}");
-                        return Err(LoadError::TooComplex(excess));
-                    }
-                }
-            }
-            // Their number is told before they come, so that a giant is refused without being read.
-            Payload::FunctionSection(section) => facts.functions += u64::from(section.count()),
-            Payload::CodeSectionEntry(body) => {
-                let bytes = body.range().len();
-                facts.code_bytes += bytes;
-                if bytes > limits.max_function_bytes {
-                    let limit = limits.max_function_bytes;
-                    return Err(LoadError::TooComplex(format!(
-                        "a function of {bytes} bytes; allowed: at most {limit}"
-                    )));
+                    keep(&mut facts.exports, export.map_err(malformed)?.name.name);
                 }
             }
             _ => {}
         }
-        refuse_excess(&facts, depth, modules, limits)?;
     }
     Ok(facts)
 }
 
-fn keep(names: &mut Vec<String>, name: String) {
+fn keep(names: &mut Vec<String>, name: &str) {
     if names.len() < MAX_NAMES {
-        names.push(name);
+        names.push(name.chars().take(MAX_NAME_CHARS).collect());
     }
 }
 
-fn refuse_excess(facts: &ComponentFacts, depth: usize, modules: usize, limits: &Limits) -> Result<(), LoadError> {
-    let excess = if depth > MAX_DEPTH {
-        format!("nested {depth} deep; allowed: at most {MAX_DEPTH}")
-    } else if modules > MAX_MODULES {
-        format!("{modules} modules; allowed: at most {MAX_MODULES}")
-    } else if facts.functions > MAX_FUNCTIONS {
-        format!("more than {MAX_FUNCTIONS} functions")
-    } else if facts.code_bytes > limits.max_code_bytes {
-        format!("more than {} bytes of code", limits.max_code_bytes)
-    } else {
-        return Ok(());
-    };
-    Err(LoadError::TooComplex(excess))
+fn malformed(error: BinaryReaderError) -> LoadError {
+    LoadError::NotAComponent(error.to_string())
 }
 
 impl ComponentFacts {

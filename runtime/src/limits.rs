@@ -39,8 +39,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_component_bytes: 64 << 20,
-            max_code_bytes: 4 << 20,
-            max_function_bytes: 256 << 10,
+            max_code_bytes: 1 << 20,
+            max_function_bytes: 64 << 10,
             max_compile: Duration::from_secs(20),
             max_describe: Duration::from_secs(2),
             max_memory_bytes: 256 << 20,

@@ -201,7 +201,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "models",
         about: "Published models.",
         keys: &[
-            key("dir", "Artefacts lie in ltr/{version}/ below this directory.", PATH),
+            key(
+                "dir",
+                "Artefacts lie in ltr/{version}/ below this directory; a version is named by its time, YYYYMMDDTHHMMSSZ, and any other name counts as older.",
+                PATH,
+            ),
             key(
                 "source",
                 "Where else they are published, in ltr/{version}/ below it; a version comes from there to models.dir, this gateway's own then. Credentials, region and endpoint of S3: AWS_* in the environment.",
@@ -215,7 +219,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             key("download_seconds", "How long that may take.", Whole(1, 3_600)),
             key(
                 "trusted_keys",
-                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP.",
+                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP. A revocation that cannot be read counts for the key of its name.",
                 PATH,
             ),
             key(

@@ -1,9 +1,9 @@
-use std::io::Read;
 use std::path::Path;
 
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
+use regular_file::Links;
 
 use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
 use crate::url::without_password;
@@ -117,17 +117,11 @@ fn read_file(path: &Path) -> Result<Dict, SettingsError> {
         file: path.to_owned(),
         cause,
     };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let mut text = String::new();
-    let mut bounded = file.take(MAX_FILE_BYTES + 1);
-    bounded.read_to_string(&mut text).map_err(io)?;
+    let text = regular_file::read_to_string(path, Links::Follow, MAX_FILE_BYTES).map_err(io)?;
     let syntax = |message: String| SettingsError::Syntax {
         file: path.to_owned(),
         message,
     };
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(syntax(format!("it is larger than {MAX_FILE_BYTES} bytes")));
-    }
     let mut profiles = Toml::string(&text)
         .data()
         .map_err(|error| syntax(error.kind.to_string().trim_end().to_owned()))?;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -324,6 +324,27 @@ fn a_file_that_cannot_be_read_says_so() {
     assert!(broken.to_string().contains("line 1"), "{broken}");
     let huge = load(&format!("#{}", "x".repeat(1 << 20)), &[]).unwrap_err();
     assert!(huge.to_string().contains("larger than"), "{huge}");
+}
+
+#[test]
+fn what_is_no_file_is_said_to_be_none_and_waited_for_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("ltr.toml");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for (path, what) in [
+        (fifo.as_path(), "a FIFO"),
+        (folder.path(), "a directory"),
+        (Path::new("/dev/zero"), "a device"),
+    ] {
+        let error = Settings::load(Some(path), []).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
 }
 
 #[test]

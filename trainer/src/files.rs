@@ -5,9 +5,14 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use regular_file::Links;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+
+const MAX_BYTES: u64 = 4 << 30;
+/// Reports and discoveries, which people read.
+const MAX_JSON_BYTES: u64 = 256 << 20;
 
 /// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the new one: into a
 /// sibling first, to disk, then renamed. Missing parent directories are made.
@@ -41,16 +46,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 /// # Errors
 /// An unreadable file, or one that is not such a value (with line and column).
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let bytes = read(path)?;
+    let bytes = read_up_to(path, MAX_JSON_BYTES)?;
     serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-/// A whole file.
+/// A whole file, of at most 4 GiB: no model or matrix that fits into memory beside its trees is larger.
 ///
 /// # Errors
-/// An unreadable file, naming it.
+/// An unreadable file, or anything that is no regular file, naming it.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
+    read_up_to(path, MAX_BYTES)
+}
+
+fn read_up_to(path: &Path, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
+    regular_file::read(path, Links::Follow, max_bytes).with_context(|| format!("reading {}", path.display()))
 }
 
 /// SHA-256 in lowercase hexadecimal.
@@ -91,4 +100,23 @@ fn fill(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_named_and_waited_for_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("fifo")).status();
+        assert!(made.unwrap().success());
+        File::create(at("giant")).unwrap().set_len(20 << 30).unwrap();
+        for path in [at("fifo"), at("giant"), "/dev/zero".into(), folder.path().into()] {
+            for error in [read(&path).unwrap_err(), read_json::<String>(&path).unwrap_err()] {
+                assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            }
+        }
+    }
 }

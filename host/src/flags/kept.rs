@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc};
+use regular_file::Links;
 use serde::{Deserialize, Serialize};
 
 /// Nothing this program wrote is near it.
@@ -50,14 +51,13 @@ impl Kept {
     /// serve.
     pub fn read(&self) -> anyhow::Result<Option<Heard>> {
         let place = || format!("flags.file: {}", self.path.display());
-        let size = match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.with_context(place)?.len(),
+        let text = match regular_file::read(&self.path, Links::Follow, MAX_BYTES) {
+            // A link that leads nowhere is there, and may have led to a word.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.path.symlink_metadata().is_err() => {
+                return Ok(None);
+            }
+            text => text.with_context(place)?,
         };
-        if size > MAX_BYTES {
-            return Err(anyhow!("{size} bytes; allowed: what this program wrote")).with_context(place);
-        }
-        let text = fs::read(&self.path).with_context(place)?;
         let heard: Heard = serde_json::from_slice(&text).with_context(place)?;
         match heard.shadow_fraction {
             Some(fraction) if !(0.0..=1.0).contains(&fraction) => {

@@ -2,21 +2,32 @@
 //! golden rows, warm instances.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use metrics::{counter, histogram};
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::{counter, gauge, histogram};
 use ranking::Schema;
-use runtime::artefact::{self, ArtefactError, Fetched, KeyRing};
+use runtime::artefact::{self, Artefact, ArtefactError, KeyRing, Listing, Order, RingFacts};
 use runtime::{CodeOrigin, Engine, ScoreError, Scorer};
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Model;
-use super::source::{Published, Source, SourceError};
+use super::source::{Published, Source, SourceError, files_of};
 
+/// How long a load may hold up the next one. Each of its stages is bounded far below that, but for a file system that
+/// does not answer.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What the name of a download in progress begins with.
+const DOWNLOAD: &str = ".download.";
+/// More than twice what `models.download_seconds` allows.
+const LEFT_OVER: Duration = Duration::from_secs(3 * 3_600);
 /// How long a fresh scorer's instances have to be made and to score one row.
 const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -76,6 +87,13 @@ pub struct Stage {
     pub ms: f64,
 }
 
+impl Refusal {
+    /// Whether the version may be good, and the machine was only too busy.
+    pub fn is_matter_of_time(&self) -> bool {
+        matches!(self.code, "timeout" | "compile_timeout" | "busy" | "not_loaded")
+    }
+}
+
 impl Load {
     fn begin(version: &str, trigger: Trigger) -> Load {
         Load {
@@ -120,6 +138,47 @@ impl Load {
     }
 }
 
+/// The directory of the keys that may sign, and the ring as it was read last. Clones share it.
+#[derive(Clone)]
+pub struct Keys {
+    dir: PathBuf,
+    last: Arc<Mutex<KeyRing>>,
+}
+
+impl Keys {
+    pub fn new(dir: &Path, allow_unsigned: bool) -> Keys {
+        let ring = KeyRing::default().allowing_unsigned(allow_unsigned);
+        Keys {
+            dir: dir.to_owned(),
+            last: Arc::new(Mutex::new(ring)),
+        }
+    }
+
+    /// The keys as they are now. Says what is wrong with them, once.
+    pub fn read(&self) -> KeyRing {
+        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ring = before.read_again(&self.dir);
+        let facts = ring.facts();
+        if facts != before.facts() {
+            for fault in &facts.faults {
+                tracing::error!("models.trusted_keys: {}: {}", fault.file, fault.reason);
+            }
+            if let Some(reason) = &facts.closed {
+                tracing::error!("models.trusted_keys: no new model is believed: {reason}");
+            }
+        }
+        gauge!("ltr_key_ring_faults").set(facts.faults.len() as f64);
+        gauge!("ltr_key_ring_closed").set(u8::from(facts.closed.is_some()));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ring.clone();
+        ring
+    }
+
+    /// As they were when they were read last.
+    pub fn facts(&self) -> RingFacts {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).facts()
+    }
+}
+
 /// What loading needs.
 #[derive(Clone)]
 pub struct Loader {
@@ -128,10 +187,9 @@ pub struct Loader {
     pub dir: PathBuf,
     /// Where what is not there comes from.
     pub source: Option<Source>,
-    /// The directory of the keys that may sign.
-    pub trusted_keys: PathBuf,
-    /// Whether what nobody signed is loaded too.
-    pub allow_unsigned: bool,
+    pub keys: Keys,
+    /// Whether a version may be named by a time in the future: where the clock is not this machine's.
+    pub any_time: bool,
     pub schema: Schema,
     /// Instances that are ready when a model starts to serve.
     pub warm_instances: usize,
@@ -153,9 +211,10 @@ impl Loader {
         });
         let broken = match spawned {
             Err(error) => error.to_string(),
-            Ok(_) => match told.await {
-                Ok(told) => return told,
-                Err(_) => "the loading thread panicked".to_owned(),
+            Ok(_) => match tokio::time::timeout(PATIENCE, told).await {
+                Ok(Ok(told)) => return told,
+                Ok(Err(_)) => "the loading thread panicked".to_owned(),
+                Err(_) => format!("it is not loaded after {} s", PATIENCE.as_secs()),
             },
         };
         let result = Err(refuse(version, "not_loaded", broken));
@@ -166,27 +225,14 @@ impl Loader {
 
     fn run(&self, version: &str, load: &mut Load, reactor: &Handle) -> Result<Model, Refusal> {
         let refuse = |code, message| refuse(version, code, message);
-        let ring = self
-            .ring()
-            .map_err(|error| refuse("unreadable_keys", format!("models.trusted_keys: {error}")))?;
-        let (fetched, download) = load.stage("fetch", || self.fetch(version, reactor)).map_err(|e| {
-            if e.may_pass() {
+        let ring = self.keys.read();
+        let (opened, wasm) = self.open(version, &ring, load, reactor).map_err(|error| {
+            if error.may_pass() {
                 // Nothing has to change before another try.
                 load.files = None;
             }
-            refuse(e.code(), e.to_string())
+            refuse(error.code(), error.to_string())
         })?;
-        let (opened, wasm) = load
-            .stage("verify", || {
-                let verified = fetched.verify(&ring)?;
-                download.as_ref().map_or(Ok(()), Download::keep)?;
-                Ok(verified)
-            })
-            .map_err(|e: ArtefactError| refuse(e.code(), e.to_string()))?;
-        if download.is_some() {
-            // From now on its files here are the ones that count.
-            load.files = reactor.block_on(self.print_of(version));
-        }
         if opened.signed_by.is_none() {
             tracing::warn!(
                 version,
@@ -210,17 +256,52 @@ impl Loader {
         })
     }
 
-    /// The version as it is in the directory, or else as the source has it, beside the directory until it is verified.
-    fn fetch(&self, version: &str, reactor: &Handle) -> Result<(Fetched, Option<Download>), FetchError> {
-        let most = self.engine.limits().max_component_bytes;
+    /// The version as it is in the directory, or, where that is none or not a good one, as the source has it.
+    fn open(
+        &self,
+        version: &str,
+        ring: &KeyRing,
+        load: &mut Load,
+        reactor: &Handle,
+    ) -> Result<(Artefact, Vec<u8>), OpenError> {
         let source = self.source.as_ref().filter(|_| artefact::is_version(version));
-        let Some(source) = source.filter(|_| !self.dir.join(version).is_dir()) else {
-            return Ok((artefact::fetch(&self.dir, version, most)?, None));
+        let Some(source) = source else {
+            return Ok(self.open_in(&self.dir, version, ring, load)?);
+        };
+        let bad = match self.dir.join(version).is_dir() {
+            false => None,
+            true => match self.open_in(&self.dir, version, ring, load) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => Some(error),
+            },
         };
         let download = Download::new(&self.dir, version);
-        reactor.block_on(source.download(version, &download.beside))?;
-        let fetched = artefact::fetch(&download.beside, version, most)?;
-        Ok((fetched, Some(download)))
+        let fetched = load.stage("fetch", || reactor.block_on(source.download(version, &download.beside)));
+        match (fetched, bad) {
+            // There is a version here, and the source has nothing to mend it with.
+            (Err(_), Some(bad)) => return Err(bad.into()),
+            (fetched, _) => fetched?,
+        }
+        let opened = self.open_in(&download.beside, version, ring, load)?;
+        match download.keep() {
+            // From now on its files here are the ones that count.
+            Ok(()) => load.files = reactor.block_on(self.print_of(version)),
+            // It serves all the same, and the next start asks the source again.
+            Err(error) => tracing::warn!(version, "the downloaded model is not kept: {error}"),
+        }
+        Ok(opened)
+    }
+
+    fn open_in(
+        &self,
+        dir: &Path,
+        version: &str,
+        ring: &KeyRing,
+        load: &mut Load,
+    ) -> Result<(Artefact, Vec<u8>), ArtefactError> {
+        let most = self.engine.limits().max_component_bytes;
+        let fetched = load.stage("fetch", || artefact::fetch(dir, version, most))?;
+        load.stage("verify", || fetched.verify(ring))
     }
 
     /// For each column of the component, where in the schema it is.
@@ -242,33 +323,45 @@ impl Loader {
         description.feature_names.iter().map(column).collect()
     }
 
-    /// The keys as they are now.
-    ///
-    /// # Errors
-    /// A directory or a file that cannot be read.
-    pub fn ring(&self) -> Result<KeyRing, artefact::keys::KeyError> {
-        Ok(KeyRing::read(&self.trusted_keys)?.allowing_unsigned(self.allow_unsigned))
-    }
-
     fn warm(&self, scorer: &Scorer, golden: &artefact::Golden) -> Result<(), ScoreError> {
         let row = &golden.values()[..scorer.width()];
         scorer.warm(row, self.warm_instances, WARM_TIMEOUT)
     }
 
-    /// The newest version in the directory.
-    pub fn newest_here(&self) -> Option<String> {
-        artefact::versions(&self.dir).ok()?.pop()
+    /// Which of two versions is the newer one, now.
+    pub fn order(&self) -> Order {
+        let tomorrow = (Utc::now() + TimeDelta::days(1)).format("%Y%m%dT%H%M%SZ");
+        Order::until((!self.any_time).then(|| tomorrow.to_string()))
     }
 
-    /// The newest version that is published, in the directory or at the source.
-    pub async fn newest(&self) -> Option<String> {
-        let loader = self.clone();
-        let here = tokio::task::spawn_blocking(move || loader.newest_here());
-        let there = match &self.source {
-            Some(source) => source.newest().await,
-            None => None,
+    /// The versions in the directory that are newer than `above`, the newest first.
+    pub async fn newer_here(&self, above: Option<&str>) -> Listing {
+        let (dir, order, above) = (self.dir.clone(), self.order(), above.map(str::to_owned));
+        let listed = tokio::task::spawn_blocking(move || artefact::newer(&dir, &order, above.as_deref()));
+        let listed = listed.await.unwrap_or_else(|panicked| Err(panicked.into()));
+        listed.unwrap_or_else(|error| {
+            tracing::error!("models.dir: {} cannot be read: {error}", self.dir.display());
+            let mut none = Listing::default();
+            none.skipped.note(&self.dir.to_string_lossy(), error.to_string());
+            none
+        })
+    }
+
+    /// The versions that are published and newer than `above`, in the directory or at the source, the newest first.
+    pub async fn newer(&self, above: Option<&str>) -> Listing {
+        let here = self.newer_here(above).await;
+        let Some(source) = &self.source else {
+            return here;
         };
-        here.await.ok().flatten().max(there)
+        let order = self.order();
+        let there = source.newer(&order, above).await;
+        let mut versions = [here.versions, there.versions].concat();
+        versions.sort_by(|a, b| order.key(b).cmp(&order.key(a)));
+        versions.dedup();
+        Listing {
+            versions,
+            skipped: here.skipped.and(there.skipped),
+        }
     }
 
     /// What would have to change for another try at `version` to end otherwise; `None` where there is no such version.
@@ -276,54 +369,68 @@ impl Loader {
         if !artefact::is_version(version) {
             return None;
         }
-        let (dir, keys) = (self.dir.join(version), self.trusted_keys.clone());
+        let (dir, keys) = (self.dir.join(version), self.keys.clone());
         let here = tokio::task::spawn_blocking(move || {
-            let names = [artefact::MANIFEST, artefact::SIGNATURE, artefact::SCORER];
-            (names.map(|name| file_print(&dir.join(name))), file_print(&keys))
+            let ring = keys.read().facts();
+            (changed(&dir), files_of(&dir), ring)
         });
-        let (files, ring) = here.await.ok()?;
+        let (folder, files, ring) = here.await.ok()?;
         let published = match &self.source {
-            Some(source) if files.iter().all(Option::is_none) => source.published(version).await,
-            _ => Vec::new(),
+            Some(source) => source.published(version).await,
+            None => Vec::new(),
         };
-        let any = files.iter().any(Option::is_some) || !published.is_empty();
-        any.then_some(FilePrint { files, ring, published })
+        let any = !files.is_empty() || !published.is_empty();
+        any.then_some(FilePrint {
+            folder,
+            files,
+            ring,
+            published,
+        })
     }
 }
 
-/// Size and age of a version's files, here or at the source, and of the key ring, whose directory changes with every key
-/// that is added, renamed or removed.
+/// Names, sizes and ages of a version's files, here and at the source, and the key ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePrint {
-    files: [Option<(u64, SystemTime)>; 3],
-    ring: Option<(u64, SystemTime)>,
+    folder: Option<(i64, i64)>,
+    files: Vec<Published>,
+    ring: RingFacts,
     published: Vec<Published>,
 }
 
-fn file_print(path: &Path) -> Option<(u64, SystemTime)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.len(), metadata.modified().ok()?))
+/// When a folder was changed, its permissions included.
+fn changed(dir: &Path) -> Option<(i64, i64)> {
+    let metadata = fs::metadata(dir).ok()?;
+    Some((metadata.ctime(), metadata.ctime_nsec()))
 }
 
-/// Why a version could not be read, before anything of it was believed.
+/// Why a version could not be read or was not believed.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+enum OpenError {
     #[error(transparent)]
     Here(#[from] ArtefactError),
     #[error(transparent)]
     There(#[from] SourceError),
 }
 
-impl FetchError {
+impl OpenError {
     fn code(&self) -> &'static str {
         match self {
-            FetchError::Here(e) => e.code(),
-            FetchError::There(e) => e.code(),
+            OpenError::Here(e) => e.code(),
+            OpenError::There(e) => e.code(),
         }
     }
 
     fn may_pass(&self) -> bool {
-        matches!(self, FetchError::There(e) if e.may_pass())
+        use io::ErrorKind::{FileTooLarge, InvalidInput, NotFound, PermissionDenied};
+        match self {
+            // All but what the files themselves are, as a disk that fails or too many open files.
+            OpenError::Here(ArtefactError::Io { source, .. }) => {
+                !matches!(source.kind(), FileTooLarge | InvalidInput | NotFound | PermissionDenied)
+            }
+            OpenError::Here(_) => false,
+            OpenError::There(e) => e.may_pass(),
+        }
     }
 }
 
@@ -335,12 +442,19 @@ struct Download {
 }
 
 impl Download {
+    /// In a place that nothing else can have.
     fn new(dir: &Path, version: &str) -> Download {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        remove_leftovers(dir);
         Download {
             dir: dir.to_owned(),
             version: version.to_owned(),
-            // A gateway loads one model at a time.
-            beside: dir.join(format!(".download.{}", std::process::id())),
+            beside: dir.join(format!(
+                "{DOWNLOAD}{}.{}.{}",
+                std::process::id(),
+                Utc::now().timestamp_micros(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            )),
         }
     }
 
@@ -364,5 +478,18 @@ fn refuse(version: &str, code: &'static str, message: String) -> Refusal {
         version: version.to_owned(),
         code,
         message,
+    }
+}
+
+/// Removes what a crash left of earlier downloads. Another gateway's that is still coming is never that old.
+fn remove_leftovers(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(DOWNLOAD.as_bytes())) {
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT_OVER) {
+            // Whoever has the same thought at the same time may have been first.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 pub use breaker::{Breaker, BreakerFacts, Position};
-pub use load::{Load, Loader, Refusal, Trigger};
+pub use load::{Keys, Load, Loader, Refusal, Trigger};
 use pace::{CUT_OFF, Pace};
 pub use source::Source;
 

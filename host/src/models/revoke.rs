@@ -6,14 +6,16 @@ use runtime::artefact::KeyRing;
 use super::{Models, Refusal};
 
 impl Models {
-    /// Unloads every model that `ring` does not vouch for. Requests that are being answered keep theirs; then
+    /// Unloads every model whose key `ring` revokes or does not have. Requests that are being answered keep theirs; then
     /// legacy answers, and what took the champion's place before it was promoted does not take it again.
     pub fn hold_to(&self, ring: &KeyRing) {
         let mut serving = (*self.serving()).clone();
         let mut unloaded = Vec::new();
         for slot in [&mut serving.champion, &mut serving.challenger] {
             let Some(model) = slot else { continue };
-            if let Err(distrust) = ring.vouches(model.signed_by) {
+            if let Err(distrust) = ring.vouches(model.signed_by)
+                && distrust.ends_service()
+            {
                 unloaded.push(Refusal {
                     version: model.version.clone(),
                     code: distrust.code(),

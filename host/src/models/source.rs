@@ -1,40 +1,50 @@
-//! Models in an object store: what is published there, and how a version gets to this host's disk. Nothing of it is
-//! believed here; what was downloaded is verified as what was published in the directory itself.
+//! Models that are published elsewhere, in an object store or another folder: what is there, and how a version gets to
+//! this host's disk. Nothing of it is believed here; what was downloaded is verified as what was published in the
+//! directory itself.
 
-use std::fs;
-use std::io;
+mod bucket;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::StreamExt;
 use metrics::gauge;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path as Key;
-use object_store::{ClientConfigKey, Error, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
-use runtime::artefact;
-use tokio::fs::File;
-use tokio::io::AsyncWriteExt;
+use regular_file::Links;
+use runtime::artefact::{self, Listing, Order};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-/// Files of a version, the manifest and its signature among them.
-const MAX_FILES: usize = 66;
+use bucket::Bucket;
+
+/// Files of a version beside the manifest and its signature.
+const MAX_FILES: usize = 64;
+/// Files of a version that are looked at to see whether it changed.
+const MAX_PUBLISHED: usize = 1_000;
 /// For one answer of the store; the watch will ask again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where versions are published, beside the directory of this host.
 #[derive(Clone)]
 pub struct Source {
-    store: Arc<dyn ObjectStore>,
-    /// The folder that holds one folder a version.
-    folder: Key,
+    place: Place,
     /// As it is configured.
     url: String,
     max_bytes: u64,
     patience: Duration,
     up: Arc<AtomicBool>,
+}
+
+/// The folder that holds one folder a version.
+#[derive(Clone)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(Arc<Bucket>),
 }
 
 /// An object of a version: its name, its size, and what changes when it does.
@@ -45,12 +55,12 @@ pub type Published = (String, u64, String);
 pub enum SourceError {
     #[error("{url} cannot be read: {reason}")]
     Away { url: String, reason: String },
-    #[error("there is no version {version:?} in {url}")]
-    NotFound { version: String, url: String },
+    #[error("there is no {version}/{file} in {url}")]
+    NotFound { version: String, file: String, url: String },
     #[error("{what} in {url}; allowed: at most {MAX_FILES} files a version, named as an artefact's are")]
     NotAnArtefact { what: String, url: String },
-    #[error("it has {bytes} bytes in {url}; allowed: at most {limit} (models.max_download_mb)")]
-    TooLarge { bytes: u64, limit: u64, url: String },
+    #[error("it has more than {limit} bytes in {url}; allowed: at most that (models.max_download_mb)")]
+    TooLarge { limit: u64, url: String },
     #[error("it is not here after {seconds} s (models.download_seconds) from {url}")]
     TooSlow { seconds: u64, url: String },
     #[error("{}: {source}", path.display())]
@@ -87,18 +97,12 @@ impl Source {
             return Ok(None);
         };
         let patience = Duration::from_secs(models.download_seconds.into());
-        let (store, folder): (Arc<dyn ObjectStore>, &str) = match scheme {
-            "s3" => {
-                let (bucket, folder) = rest.split_once('/').unwrap_or((rest, ""));
-                (Arc::new(s3(bucket, patience).context("models.source")?), folder)
-            }
-            _ => (Arc::new(LocalFileSystem::new()), rest),
+        let place = match scheme {
+            "s3" => Place::Bucket(Arc::new(Bucket::open(rest, patience).context("models.source")?)),
+            _ => Place::Folder(Path::new(rest).join("ltr")),
         };
         Ok(Some(Source {
-            store,
-            folder: Key::parse(folder.trim_matches('/'))
-                .context("models.source")?
-                .join("ltr"),
+            place,
             url: models.source.clone(),
             max_bytes: u64::from(models.max_download_mb) << 20,
             patience,
@@ -106,47 +110,40 @@ impl Source {
         }))
     }
 
-    /// The newest version that is published; `None` also where the store cannot tell, which is logged.
-    pub async fn newest(&self) -> Option<String> {
-        let listed = self.answer(self.store.list_with_delimiter(Some(&self.folder))).await;
-        let folders = self.noted(listed).ok()?.common_prefixes;
-        let names = folders.iter().filter_map(Key::filename);
-        names.filter(|name| artefact::is_version(name)).max().map(str::to_owned)
+    /// The versions that are published and newer than `above`; none where the store cannot tell, which is logged.
+    pub async fn newer(&self, order: &Order, above: Option<&str>) -> Listing {
+        let listed = match &self.place {
+            Place::Bucket(bucket) => bucket.newer(order, above).await,
+            Place::Folder(folder) => {
+                let (folder, order, above) = (folder.clone(), order.clone(), above.map(str::to_owned));
+                blocking(move || artefact::newer(&folder, &order, above.as_deref()).map_err(Fault::away)).await
+            }
+        };
+        self.noted(listed).unwrap_or_default()
     }
 
     /// What is published of a version; empty where there is nothing, or the store cannot tell.
     pub async fn published(&self, version: &str) -> Vec<Published> {
-        let objects = self.objects(version).await.unwrap_or_default();
-        let published = objects.into_iter().map(|object| {
-            let changes = object.e_tag.unwrap_or_else(|| object.last_modified.to_rfc3339());
-            (object.location.to_string(), object.size, changes)
-        });
-        published.collect()
+        let objects = match &self.place {
+            Place::Bucket(bucket) => bucket.objects(version, MAX_PUBLISHED).await,
+            Place::Folder(folder) => {
+                let folder = folder.join(version);
+                blocking(move || Ok(files_of(&folder))).await
+            }
+        };
+        let mut objects = self.noted(objects).unwrap_or_default();
+        objects.sort();
+        objects
     }
 
-    /// Downloads a version to a folder of that name below `into`, which is made anew.
+    /// Downloads a version to a folder of that name below `into`, which must not be there: the manifest, its signature
+    /// and the files that it names. What else lies beside them is nobody's concern. A file that is missing is missed by
+    /// whoever verifies the version.
     ///
     /// # Errors
     /// The first limit that it breaks, a store that is away, a disk that does not take it.
     pub async fn download(&self, version: &str, into: &Path) -> Result<(), SourceError> {
-        let downloading = tokio::time::timeout(self.patience, async {
-            let objects = self.objects(version).await?;
-            self.check(version, &objects)?;
-            let folder = into.join(version);
-            let failed = |source| SourceError::Disk {
-                path: folder.clone(),
-                source,
-            };
-            match fs::remove_dir_all(into) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => fs::create_dir_all(&folder).map_err(failed)?,
-            }
-            let mut left = self.max_bytes;
-            for object in &objects {
-                self.download_one(object, &folder, &mut left).await?;
-            }
-            fs::File::open(&folder).and_then(|dir| dir.sync_all()).map_err(failed)
-        });
+        let downloading = tokio::time::timeout(self.patience, self.download_all(version, into));
         downloading.await.unwrap_or_else(|_| {
             Err(SourceError::TooSlow {
                 seconds: self.patience.as_secs(),
@@ -155,126 +152,184 @@ impl Source {
         })
     }
 
-    /// `left` is what may still come: the listing is the store's word alone.
-    async fn download_one(&self, object: &ObjectMeta, folder: &Path, left: &mut u64) -> Result<(), SourceError> {
-        let path = folder.join(object.location.filename().unwrap_or_default());
+    async fn download_all(&self, version: &str, into: &Path) -> Result<(), SourceError> {
+        let folder = into.join(version);
         let failed = |source| SourceError::Disk {
-            path: path.clone(),
+            path: folder.clone(),
             source,
         };
-        let got = self.noted(self.answer(self.store.get(&object.location)).await)?;
-        let mut file = File::create_new(&path).await.map_err(failed)?;
-        let mut stream = got.into_stream();
-        while let Some(chunk) = self.answer(async { stream.next().await.transpose() }).await? {
-            *left = left
-                .checked_sub(chunk.len() as u64)
-                .ok_or_else(|| self.too_large(self.max_bytes + 1))?;
-            file.write_all(&chunk).await.map_err(failed)?;
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let mut left = self.max_bytes;
+        if !self
+            .download_one(version, artefact::MANIFEST, &folder, &mut left)
+            .await?
+        {
+            return Err(SourceError::NotFound {
+                version: version.to_owned(),
+                file: artefact::MANIFEST.to_owned(),
+                url: self.url.clone(),
+            });
         }
-        file.sync_all().await.map_err(failed)
+        let manifest = fs::read(folder.join(artefact::MANIFEST)).map_err(failed)?;
+        for name in [artefact::SIGNATURE, artefact::SCORER] {
+            self.download_one(version, name, &folder, &mut left).await?;
+        }
+        for name in self.named(&manifest)? {
+            self.download_one(version, &name, &folder, &mut left).await?;
+        }
+        File::open(&folder).and_then(|dir| dir.sync_all()).map_err(failed)
     }
 
-    async fn objects(&self, version: &str) -> Result<Vec<ObjectMeta>, SourceError> {
-        let folder = self.folder.clone().join(version);
-        let listed = self.answer(self.store.list_with_delimiter(Some(&folder))).await;
-        Ok(self.noted(listed)?.objects)
-    }
-
-    /// Before anything is downloaded.
-    fn check(&self, version: &str, objects: &[ObjectMeta]) -> Result<(), SourceError> {
+    /// The other files that a manifest names; none where it is no manifest, as its verification will say.
+    fn named(&self, manifest: &[u8]) -> Result<Vec<String>, SourceError> {
+        #[derive(Deserialize)]
+        struct Named {
+            files: BTreeMap<String, IgnoredAny>,
+        }
         let refuse = |what| {
             let url = self.url.clone();
             Err(SourceError::NotAnArtefact { what, url })
         };
-        if objects.is_empty() {
-            return Err(SourceError::NotFound {
-                version: version.to_owned(),
-                url: self.url.clone(),
-            });
-        }
-        if objects.len() > MAX_FILES {
-            return refuse(format!("it has {} files", objects.len()));
+        let Ok(Named { files }) = serde_json::from_slice(manifest) else {
+            return Ok(Vec::new());
+        };
+        if files.len() > MAX_FILES {
+            return refuse(format!("its manifest names {} files", files.len()));
         }
         // A name of a file is made by the same rule as a version.
-        let odd = objects
-            .iter()
-            .map(|object| object.location.filename().unwrap_or_default());
-        if let Some(name) = odd.into_iter().find(|name| !artefact::is_version(name)) {
-            return refuse(format!(
-                "it has a file {:?}",
-                name.chars().take(100).collect::<String>()
-            ));
+        if let Some(odd) = files.keys().find(|name| !artefact::is_version(name)) {
+            let odd: String = odd.chars().take(80).collect();
+            return refuse(format!("its manifest names a file {odd:?}"));
         }
-        let bytes = objects.iter().fold(0u64, |sum, object| sum.saturating_add(object.size));
-        match bytes > self.max_bytes {
-            true => Err(self.too_large(bytes)),
-            false => Ok(()),
-        }
+        let here = [artefact::MANIFEST, artefact::SIGNATURE, artefact::SCORER];
+        Ok(files
+            .into_keys()
+            .filter(|name| !here.contains(&name.as_str()))
+            .collect())
     }
 
-    fn too_large(&self, bytes: u64) -> SourceError {
-        SourceError::TooLarge {
-            bytes,
-            limit: self.max_bytes,
-            url: self.url.clone(),
-        }
-    }
-
-    /// Waits for the store as long as that is of use.
-    async fn answer<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, SourceError> {
-        let away = |reason| SourceError::Away {
-            url: self.url.clone(),
-            reason,
+    /// Whether the file is there. `left` is what may still come: what a store says of sizes is its word alone.
+    async fn download_one(
+        &self,
+        version: &str,
+        name: &str,
+        folder: &Path,
+        left: &mut u64,
+    ) -> Result<bool, SourceError> {
+        let path = folder.join(name);
+        let got = match &self.place {
+            Place::Bucket(bucket) => bucket.download(version, name, &path, *left).await,
+            Place::Folder(folder) => {
+                let (from, most) = (folder.join(version).join(name), *left);
+                blocking(move || copy(&from, &path, most)).await
+            }
         };
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer.map_err(|error| away(reason(&error))),
-            Err(_) => Err(away(format!("no answer within {} s", PATIENCE.as_secs()))),
+        match got {
+            Err(Fault::Absent) => Ok(false),
+            got => {
+                *left = left.saturating_sub(self.noted(got)?);
+                Ok(true)
+            }
         }
     }
 
-    /// Shows whether the store answers, and says when that changes.
-    fn noted<T>(&self, answer: Result<T, SourceError>) -> Result<T, SourceError> {
-        gauge!("ltr_model_source_up").set(u8::from(answer.is_ok()));
-        let was_up = self.up.swap(answer.is_ok(), Ordering::Relaxed);
+    /// Shows whether the store answers, says when that changes, and names it in what went wrong.
+    fn noted<T>(&self, answer: Result<T, Fault>) -> Result<T, SourceError> {
+        let url = self.url.clone();
+        let answer = answer.map_err(|fault| match fault {
+            Fault::Away(reason) => SourceError::Away { url, reason },
+            Fault::Absent => SourceError::Away {
+                url,
+                reason: "it is gone".to_owned(),
+            },
+            Fault::TooLarge => SourceError::TooLarge {
+                limit: self.max_bytes,
+                url,
+            },
+            Fault::NoFile(what) => SourceError::NotAnArtefact { what, url },
+            Fault::Disk { path, source } => SourceError::Disk { path, source },
+        });
+        let is_up = !matches!(answer, Err(SourceError::Away { .. }));
+        gauge!("ltr_model_source_up").set(u8::from(is_up));
+        let was_up = self.up.swap(is_up, Ordering::Relaxed);
         match &answer {
-            Ok(_) if !was_up => tracing::info!("models.source: {} can be read again", self.url),
-            Err(error) if was_up => tracing::error!("models.source: {error}; the models that are loaded serve on"),
+            Err(error) if was_up && !is_up => {
+                tracing::error!("models.source: {error}; the models that are loaded serve on");
+            }
+            _ if is_up && !was_up => tracing::info!("models.source: {} can be read again", self.url),
             _ => {}
         }
         answer
     }
 }
 
-/// Credentials, region and endpoint are the environment's, as with every client of S3.
-fn s3(bucket: &str, patience: Duration) -> Result<impl ObjectStore, Error> {
-    use ClientConfigKey::{ConnectTimeout, Timeout};
-    client::use_ring();
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
-    let endpoint = endpoints.iter().find_map(|key| builder.get_config_value(key));
-    let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let builder = match plain {
-        true => builder.with_allow_http(true),
-        false => builder,
-    };
-    let setting = |seconds: u64| format!("{seconds}s");
-    let builder = builder
-        .with_config(
-            AmazonS3ConfigKey::Client(ConnectTimeout),
-            setting(PATIENCE.as_secs() / 2),
-        )
-        .with_config(AmazonS3ConfigKey::Client(Timeout), setting(patience.as_secs()));
-    let retries = RetryConfig {
-        max_retries: 2,
-        retry_timeout: PATIENCE,
-        ..RetryConfig::default()
-    };
-    builder.with_retry(retries).build()
+/// Why a place did not give what it was asked for.
+enum Fault {
+    Away(String),
+    Absent,
+    TooLarge,
+    /// What stands in a file's place.
+    NoFile(String),
+    Disk {
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
-/// What went wrong, without the answer's body: that is the server's to choose, and may name a key.
-fn reason(error: &Error) -> String {
-    let text = error.to_string();
-    let text = text.split(['<', '\n']).next().unwrap_or_default();
-    text.chars().take(300).collect::<String>().trim_end().to_owned()
+impl Fault {
+    fn away(error: io::Error) -> Fault {
+        Fault::Away(error.to_string())
+    }
+}
+
+/// Work on a file system that may be one over a network, within [`PATIENCE`]: off the threads that serve.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(Fault::Away(error.to_string())),
+        Err(_) => Err(Fault::Away(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// The regular files of a folder, of very many those that are listed first: name, size, and when it changed.
+pub fn files_of(folder: &Path) -> Vec<Published> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        // Its permissions, too.
+        let changed = format!("{} {}.{:09}", metadata.mtime(), metadata.ctime(), metadata.ctime_nsec());
+        Some((
+            entry.file_name().to_string_lossy().into_owned(),
+            metadata.len(),
+            changed,
+        ))
+    });
+    let mut files: Vec<_> = files.take(MAX_PUBLISHED).collect();
+    files.sort();
+    files
+}
+
+/// Copies at most that many bytes of a file, and gives their number.
+fn copy(from: &Path, to: &Path, most: u64) -> Result<u64, Fault> {
+    let file = match regular_file::open(from, Links::Refuse) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Fault::Absent),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(Fault::NoFile(format!("{}: {error}", from.display())));
+        }
+        file => file.map_err(Fault::away)?,
+    };
+    if file.metadata().map_err(Fault::away)?.len() > most {
+        return Err(Fault::TooLarge);
+    }
+    let disk = |source| Fault::Disk {
+        path: to.to_owned(),
+        source,
+    };
+    let mut copy = File::create_new(to).map_err(disk)?;
+    let bytes = io::copy(&mut file.take(most.saturating_add(1)), &mut copy).map_err(disk)?;
+    copy.sync_all().map_err(disk)?;
+    match bytes > most {
+        true => Err(Fault::TooLarge),
+        false => Ok(bytes),
+    }
 }

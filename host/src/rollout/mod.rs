@@ -32,6 +32,8 @@ pub fn models(gateway: &Gateway) -> Response {
         "loaded": gateway.models.loaded(),
         "loads": gateway.models.loads(),
         "refused": refused.collect::<Vec<_>>(),
+        "skipped": gateway.tried.skipped(),
+        "keys": gateway.loader.keys.facts(),
     }))
 }
 

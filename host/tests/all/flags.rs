@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use evil::Behaviour;
+use evil::entries::Entry;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use servers::{Authority, Redis};
@@ -263,6 +264,13 @@ async fn a_last_word_that_cannot_be_read_is_an_error_and_not_taken_for_off() {
         line.starts_with("flags.file: ") && line.contains("flags.json"),
         "{line}"
     );
+    for entry in Entry::ALL {
+        entry.make(&site.settings.flags.file);
+        let opening = ltr_host::gateway::Gateway::open(site.settings.clone());
+        let opened = tokio::time::timeout(Duration::from_secs(20), opening).await;
+        let line = format!("{:#}", opened.expect("it does not wait").err().unwrap());
+        assert!(line.starts_with("flags.file: "), "{entry:?}: {line}");
+    }
 }
 
 /// `ltr-host flags`, with the settings' Redis.

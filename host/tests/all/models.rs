@@ -1,5 +1,8 @@
 //! Models come in under traffic, and only good ones.
 
+use std::ffi::OsStr;
+
+use evil::entries::{Entry, odd_names};
 use evil::{Behaviour, Fault, When};
 use ltr_host::gateway::Gateway;
 use ltr_host::models::watch;
@@ -8,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{Running, Site, VERSION, case};
 
 const NEWER: &str = "20261002T021500Z";
+const NEWEST: &str = "20261003T021500Z";
 
 async fn notify(running: &Running, version: &str) -> crate::Answer {
     running
@@ -19,9 +23,12 @@ async fn notify(running: &Running, version: &str) -> crate::Answer {
 async fn a_published_model_becomes_the_challenger_and_outlives_a_restart() {
     let site = Site::new();
     let running = site.start().await;
+    let mut models = running.get("/models").await.ok();
+    assert_eq!(models["keys"].take()["faults"], json!([]));
+    let nothing = json!({"entries": [], "more": 0});
     assert_eq!(
-        running.get("/models").await.ok(),
-        json!({"loaded": [], "loads": [], "refused": []})
+        models,
+        json!({"loaded": [], "loads": [], "refused": [], "skipped": nothing, "keys": null})
     );
     site.publish(VERSION, Behaviour::Honest);
     notify(&running, VERSION).await.ok();
@@ -343,4 +350,197 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
         .collect();
     assert_eq!(slots, [NEWER, VERSION], "the challenger keeps its own");
     assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
+}
+
+/// The version in the first slot after the watch has looked.
+async fn found(running: &Running) -> Value {
+    watch::look(&running.gateway).await;
+    running.get("/models").await.ok()["loaded"][0]["version"].clone()
+}
+
+/// Why a name was passed over by the last search.
+async fn skipped(running: &Running, name: &str) -> String {
+    let skipped = running.get("/models").await.ok()["skipped"]["entries"].take();
+    let entry = skipped.as_array().unwrap().iter().find(|entry| entry["name"] == name);
+    entry.map_or("untold".to_owned(), |entry| {
+        entry["reason"].as_str().unwrap().to_owned()
+    })
+}
+
+#[tokio::test]
+async fn stray_folders_above_every_date_hide_no_newer_model_and_are_told() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let models = site.settings.models.dir.join("ltr");
+    for name in ["old", "zz", "20261015T000000Z"] {
+        std::fs::create_dir(models.join(name)).unwrap();
+    }
+    std::fs::write(models.join("notes"), "x").unwrap();
+    assert_eq!(found(&running).await, VERSION);
+    // A bad one on the way down, in every form: refused once, and looked past.
+    site.publish(NEWEST, Behaviour::Faulty(Fault::NanScores, When::Always));
+    site.publish(NEWER, Behaviour::Honest);
+    assert_eq!(found(&running).await, NEWER);
+    for _ in 0..3 {
+        found(&running).await;
+    }
+    assert_eq!(running.get("/models").await.ok()["loads"].as_array().unwrap().len(), 3);
+    assert!(skipped(&running, "old").await.contains("not named by its time"));
+    assert!(skipped(&running, "20261015T000000Z").await.contains("no manifest.json"));
+    assert!(skipped(&running, NEWEST).await.contains("unchanged"));
+    assert_eq!(skipped(&running, "notes").await, "not a folder");
+    // What is published later is still found, and so is the bad one once it is mended.
+    std::fs::remove_dir_all(models.join(NEWEST)).unwrap();
+    site.publish(NEWEST, Behaviour::Honest);
+    assert_eq!(found(&running).await, NEWEST);
+    site.publish("20261004T021500Z", Behaviour::Honest);
+    assert_eq!(found(&running).await, "20261004T021500Z");
+}
+
+#[tokio::test]
+async fn a_model_of_the_future_is_replaced_by_one_of_today_and_loaded_by_nobody_but_its_name() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let future = "29991231T235959Z";
+    site.publish(future, Behaviour::Honest);
+    assert_eq!(found(&running).await, VERSION);
+    assert!(skipped(&running, future).await.contains("in the future"));
+    notify(&running, future).await.ok();
+    site.publish(NEWER, Behaviour::Honest);
+    assert_eq!(found(&running).await, NEWER);
+}
+
+#[tokio::test]
+async fn a_start_walks_down_to_the_newest_good_model() {
+    let site = Site::new();
+    let models = site.settings.models.dir.join("ltr");
+    for at in 1..=5 {
+        site.publish(
+            &format!("20261101T00000{at}Z"),
+            Behaviour::Faulty(Fault::NanScores, When::Always),
+        );
+    }
+    for name in ["old", "20261102T000000Z"] {
+        std::fs::create_dir(models.join(name)).unwrap();
+    }
+    site.publish(NEWER, Behaviour::Honest);
+    site.publish(VERSION, Behaviour::Honest);
+    let running = site.start().await;
+    assert_eq!(running.get("/models").await.ok()["loaded"][0]["version"], NEWER);
+    assert!(skipped(&running, "20261102T000000Z").await.contains("no manifest.json"));
+    // The watch has nothing to add.
+    let loads = running.get("/models").await.ok()["loads"].as_array().unwrap().len();
+    found(&running).await;
+    assert_eq!(
+        running.get("/models").await.ok()["loads"].as_array().unwrap().len(),
+        loads
+    );
+}
+
+#[tokio::test]
+async fn a_refused_model_is_tried_again_when_any_of_its_files_or_a_key_changes() {
+    let site = Site::new();
+    let running = site.start().await;
+    let files: &[(&str, &[u8])] = &[("ltr_model.txt", b"tree")];
+    site.publish_files(VERSION, &ranking::features::DEFAULT_FEATURES, files, Behaviour::Honest);
+    let beside = site.settings.models.dir.join("ltr").join(VERSION).join("ltr_model.txt");
+    let key = site.settings.models.trusted_keys.join("publish.pub");
+    let sound = std::fs::read_to_string(&key).unwrap();
+    std::fs::write(&beside, "tre").unwrap();
+    std::fs::write(&key, &sound[1..]).unwrap();
+    for code in ["unknown_key", "hash_mismatch"] {
+        for _ in 0..2 {
+            assert_eq!(found(&running).await, Value::Null);
+            assert_eq!(last_load(&running).await["reason"]["code"], code);
+        }
+        // In place, so that the directory stays as it is.
+        std::fs::write(&key, &sound).unwrap();
+    }
+    assert_eq!(running.get("/models").await.ok()["loads"].as_array().unwrap().len(), 2);
+    std::fs::write(&beside, "tree").unwrap();
+    assert_eq!(found(&running).await, VERSION);
+}
+
+#[tokio::test]
+async fn more_bad_models_than_one_look_tries_only_put_the_good_one_off() {
+    let site = Site::new();
+    let running = site.start().await;
+    site.publish(VERSION, Behaviour::Honest);
+    let good = site.settings.models.dir.join("ltr").join(VERSION);
+    for at in 10..50 {
+        // Refused for the version in its manifest, long before anything is compiled.
+        let bad = good.with_file_name(format!("20261101T0000{at}Z"));
+        std::fs::create_dir(&bad).unwrap();
+        for file in std::fs::read_dir(&good).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), bad.join(file.file_name())).unwrap();
+        }
+    }
+    let mut looks = 0;
+    while found(&running).await != VERSION {
+        looks += 1;
+        assert!(looks < 5, "40 bad models at 16 a look");
+    }
+}
+
+#[tokio::test]
+async fn whatever_lies_about_a_good_model_is_loaded_and_a_start_does_not_wait() {
+    for (round, entry) in Entry::ALL.into_iter().enumerate() {
+        let site = Site::new();
+        site.publish(VERSION, Behaviour::Honest);
+        let models = site.settings.models.dir.join("ltr");
+        // Every name has its turn with every kind as the rounds go on.
+        let names = odd_names();
+        let put = |folder: &std::path::Path, step: usize| {
+            for (at, name) in names.iter().enumerate().skip(round % 3).step_by(3) {
+                let entry = Entry::ALL[(round + at * step) % Entry::ALL.len()];
+                let name: &OsStr = name;
+                entry.make(&folder.join(name));
+            }
+        };
+        put(&models, 1);
+        put(&models.join(VERSION), 2);
+        put(&site.settings.models.trusted_keys, 3);
+        entry.make(&site.settings.models.trusted_keys.join("stray.pub"));
+        entry.make(&models.join("20261102T000000Z"));
+        let running = site.start().await;
+        assert_eq!(
+            running.get("/models").await.ok()["loaded"][0]["version"],
+            VERSION,
+            "{entry:?}"
+        );
+        site.publish(NEWER, Behaviour::Honest);
+        assert_eq!(found(&running).await, NEWER, "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_configured_file_that_is_none_stops_a_start_with_its_key_and_at_once() {
+    let entries = [
+        Entry::Fifo,
+        Entry::Folder,
+        Entry::SparseGiant,
+        Entry::LinkToDevice,
+        Entry::DanglingLink,
+    ];
+    for entry in entries {
+        let site = Site::new();
+        entry.make(&site.settings.privacy.salt_file);
+        let opening = tokio::time::timeout(std::time::Duration::from_secs(20), Gateway::open(site.settings.clone()));
+        let error = opening.await.expect("it does not wait").err().unwrap();
+        assert!(
+            format!("{error:#}").starts_with("privacy.salt_file: "),
+            "{entry:?}: {error:#}"
+        );
+
+        let site = Site::new();
+        drop(site.start().await);
+        entry.make(&site.settings.models.code_cache_dir.join("secret"));
+        let opening = tokio::time::timeout(std::time::Duration::from_secs(20), Gateway::open(site.settings.clone()));
+        let error = opening.await.expect("it does not wait").err().unwrap();
+        assert!(
+            format!("{error:#}").starts_with("models.code_cache_dir: "),
+            "{entry:?}: {error:#}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use evil::entries::{Entry, odd_names};
 use evil::{Behaviour, Fault, When};
 use ltr_host::models::watch;
 use runtime::artefact;
@@ -135,7 +136,9 @@ async fn what_is_too_large_or_not_all_there_is_refused_by_name_and_taken_when_it
     let program = start(&site, &store);
     models(&program, |models| loaded(models) == VERSION).await;
 
-    store.put(&format!("prod/ltr/{NEWER}/scorer.wasm"), &vec![0; 2 << 20]);
+    let files: &[(&str, &[u8])] = &[(artefact::MODEL, &vec![0; 2 << 20])];
+    trainer.publish_files(NEWER, &ranking::features::DEFAULT_FEATURES, files, Behaviour::Honest);
+    store.put_folder(&format!("prod/ltr/{NEWER}"), &published(&trainer, NEWER));
     let told = models(&program, |models| refused(models, NEWER).is_some()).await;
     let refusal = refused(&told, NEWER).unwrap();
     assert_eq!(refusal["code"], "too_large");
@@ -240,5 +243,97 @@ async fn a_verified_model_that_cannot_serve_is_tried_once() {
         let told = look(&running).await;
         assert_eq!(refused(&told, VERSION).unwrap()["code"], "golden_mismatch");
         assert_eq!(told["loads"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn whatever_else_is_in_the_bucket_a_good_version_is_found_and_fetched() {
+    let store = S3::start();
+    let (site, trainer) = sites();
+    for key in [
+        "zz/x",
+        "old/manifest.json",
+        "20991231T235959Z/manifest.json",
+        "a-file",
+        "20261101T000000Z",
+        "/x",
+        "./x",
+        "%20/x",
+        "%E2%80%AE/x",
+        "20261102T000000Z//x",
+        "20261103T000000Z/./x",
+    ] {
+        store.put(&format!("prod/ltr/{key}"), b"x");
+    }
+    // More than one answer of the store has.
+    for at in 0..1_050 {
+        store.put(&format!("prod/ltr/x{at}/x"), b"");
+    }
+    upload(&store, &trainer, VERSION, Behaviour::Honest);
+    // The mark of a folder, and what tools leave beside the files.
+    for key in ["", "_SUCCESS", "a%20b", "/x", "sub/x"] {
+        store.put(&format!("prod/ltr/{VERSION}/{key}"), b"");
+    }
+    let program = start(&site, &store);
+    let told = models(&program, |models| loaded(models) == VERSION).await;
+    let skipped = told["skipped"]["entries"].as_array().unwrap();
+    for (name, reason) in [("a-file", "not a folder"), ("/", "not a name that a version can have")] {
+        let entry = skipped.iter().find(|entry| entry["name"] == name);
+        let found = entry.map_or(&Value::Null, |entry| &entry["reason"]);
+        assert_eq!(found, reason, "{name} in {skipped:#?}");
+    }
+    upload(&store, &trainer, NEWER, Behaviour::Honest);
+    models(&program, |models| loaded(models) == NEWER).await;
+    assert_eq!(metric(&program, "ltr_model_source_up").await, "1");
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_whole_here_is_taken_from_the_source() {
+    let (mut site, trainer) = sites();
+    let running = beside(&mut site, &trainer).await;
+    trainer.publish(VERSION, Behaviour::Honest);
+    for entry in Entry::ALL {
+        let here = published(&site, VERSION);
+        std::fs::create_dir_all(here.parent().unwrap()).unwrap();
+        entry.make(&here);
+        let answer = running
+            .post("/models/notify?wait=1", &json!({"version": VERSION}))
+            .await;
+        assert_eq!(answer.status, 200, "{entry:?}: {}", answer.json());
+        assert_eq!(loaded(&running.get("/models").await.ok()), VERSION);
+        // The next one has to load it again.
+        trainer.publish(NEWER, Behaviour::Honest);
+        running
+            .post("/models/notify?wait=1", &json!({"version": NEWER}))
+            .await
+            .ok();
+        std::fs::remove_dir_all(published(&trainer, NEWER)).unwrap();
+        std::fs::remove_dir_all(published(&site, NEWER)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn strange_entries_in_a_folder_of_versions_stop_no_good_one() {
+    let (mut site, trainer) = sites();
+    trainer.publish(VERSION, Behaviour::Honest);
+    let ltr = published(&trainer, VERSION).parent().unwrap().to_owned();
+    for (at, name) in odd_names().into_iter().enumerate() {
+        Entry::ALL[at % Entry::ALL.len()].make(&ltr.join(name));
+        Entry::ALL[(at + 5) % Entry::ALL.len()].make(&ltr.join(VERSION).join(name));
+    }
+    let running = beside(&mut site, &trainer).await;
+    assert_eq!(loaded(&look(&running).await), VERSION);
+    // A file of it that is no file is named, and waited for by nobody.
+    for entry in [Entry::Fifo, Entry::SparseGiant, Entry::LinkToDevice] {
+        trainer.publish(NEWER, Behaviour::Honest);
+        entry.make(&published(&trainer, NEWER).join(artefact::SCORER));
+        let told = look(&running).await;
+        assert_eq!(loaded(&told), VERSION);
+        let code = &refused(&told, NEWER).unwrap()["code"];
+        assert!(
+            ["not_an_artefact", "too_large"].contains(&code.as_str().unwrap()),
+            "{entry:?}: {code}"
+        );
+        std::fs::remove_dir_all(published(&trainer, NEWER)).unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evil::entries::Entry;
 use ltr_host::listen::Connections;
 use ltr_host::threads::Threads;
 use ltr_host::tls::Tls;
@@ -180,6 +181,29 @@ async fn a_bad_new_certificate_is_named_and_the_old_one_serves_on() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_in_a_certificates_place_is_named_at_once_and_later_files_are_read() {
+    let authority = Authority::new();
+    let good = authority.sign("gateway.test");
+    let gateway = Secured::start(&good, Some(&authority)).await;
+    let files = &gateway.files;
+    for file in [&files.cert_file, &files.key_file, &files.client_ca_file] {
+        let sound = std::fs::read(file).unwrap();
+        for entry in Entry::ALL {
+            entry.make(file);
+            let tls = gateway.tls.clone();
+            let reloading = tokio::task::spawn_blocking(move || tls.reload());
+            let reloaded = tokio::time::timeout(Duration::from_secs(20), reloading).await;
+            let error = reloaded.expect("it does not wait").unwrap().unwrap_err().to_string();
+            assert!(error.contains(file.to_str().unwrap()), "{entry:?}: {error}");
+            assert!(gateway.serves(&authority, Some(&good)).await, "{entry:?}");
+        }
+        let _ = std::fs::remove_file(file);
+        std::fs::write(file, sound).unwrap();
+        gateway.tls.reload().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_running_program_takes_new_certificates_on_a_signal_and_keeps_its_connections() {
     let (old, new) = (Authority::new(), Authority::new());
     let site = Site::new();
@@ -198,6 +222,19 @@ async fn a_running_program_takes_new_certificates_on_a_signal_and_keeps_its_conn
     let port = program.address.rsplit(':').next().unwrap().parse().unwrap();
     let mut open = connect(port, &old, None).await.unwrap();
     assert!(healthy(&mut open).await);
+    // One signal meets a key that nobody ever writes to; the next ones are heard all the same.
+    Entry::Fifo.make(&files.key_file);
+    program.hang_up();
+    let log = crate::running::log(&site);
+    let named = async {
+        while !std::fs::read_to_string(&log).unwrap().contains("it is a FIFO") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), named)
+        .await
+        .expect("the FIFO is named");
+    std::fs::remove_file(&files.key_file).unwrap();
     write(&files, &new.sign("gateway.test"));
     program.hang_up();
     let taken = async { while !serves(port, &new, None).await {} };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use evil::Behaviour;
+use evil::entries::Entry;
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, KeyId};
 use serde_json::json;
@@ -121,18 +122,80 @@ fn store_state() -> store::RolloutState {
     }
 }
 
+/// The files of the ring that `GET /models` complains of.
+async fn faults(running: &Running) -> Vec<String> {
+    let faults = running.get("/models").await.ok()["keys"]["faults"].take();
+    let names = faults.as_array().unwrap().iter();
+    names.map(|fault| fault["file"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn keys_that_cannot_be_read_unload_nothing_and_admit_nothing() {
+async fn a_key_that_cannot_be_read_is_told_and_keeps_no_other_from_counting() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
     running.ltr_serves().await;
     std::fs::write(site.key_file("torn.pub"), "half a k").unwrap();
     running.gateway.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
+    assert_eq!(faults(&running).await, ["torn.pub"]);
+    assert_eq!(running.metric("ltr_key_ring_faults").await, 1.0);
     site.publish(NEWER, Behaviour::Honest);
-    let error = notify(&running, NEWER).await.refused(422);
+    notify(&running, NEWER).await.ok();
+
+    // Its own key: what serves is not unloaded for a torn file, and nothing new is believed by it.
+    std::fs::write(site.key_file("publish.pub"), "half a k").unwrap();
+    running.gateway.reload_keys().await;
+    assert_eq!(source(&running).await, "ltr");
+    let error = notify(&running, VERSION).await.refused(422);
     assert_eq!(error["code"], "unreadable_keys");
-    assert!(error["message"].as_str().unwrap().contains("torn.pub"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("publish.pub"), "{error}");
+}
+
+#[tokio::test]
+async fn a_revocation_counts_whatever_else_of_the_ring_cannot_be_read() {
+    for entry in Entry::ALL {
+        for stray in ["a.pub", "z.pub", "z.revoked"] {
+            let site = Site::new();
+            let running = site.start_with(Behaviour::Honest).await;
+            running.ltr_serves().await;
+            assert_eq!(source(&running).await, "ltr");
+            entry.make(&site.key_file(stray));
+            site.revoke("publish");
+            running.gateway.reload_keys().await;
+            assert_eq!(source(&running).await, "legacy", "{entry:?} as {stray}");
+            assert_eq!(faults(&running).await, [stray], "{entry:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_that_cannot_be_read_ends_the_service_of_the_key_of_its_name() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    std::fs::remove_file(site.key_file("publish.pub")).unwrap();
+    Entry::Fifo.make(&site.key_file("publish.revoked"));
+    running.gateway.reload_keys().await;
+    let models = running.get("/models").await.ok();
+    assert_eq!(
+        (&models["loaded"], &models["refused"][0]["code"]),
+        (&json!([]), &json!("revoked_key"))
+    );
+    running.stop().await;
+
+    // A new process never saw that key, so that any could be meant: nothing is believed until the file is mended.
+    keys::write_verifying_key(&site.key_file("publish-2027.pub"), &site.key.verifying_key()).unwrap();
+    let running = site.start().await;
+    let models = running.get("/models").await.ok();
+    assert_eq!(models["refused"][0]["code"], "unreadable_keys");
+    assert!(
+        models["keys"]["closed"].as_str().unwrap().contains("publish.revoked"),
+        "{models}"
+    );
+    assert_eq!(running.metric("ltr_key_ring_closed").await, 1.0);
+    std::fs::remove_file(site.key_file("publish.revoked")).unwrap();
+    notify(&running, VERSION).await.ok();
+    assert_eq!(running.metric("ltr_key_ring_closed").await, 0.0);
 }
 
 #[tokio::test]

@@ -1,11 +1,16 @@
 //! Ed25519 keys in files: 32 bytes as 64 hexadecimal digits and a line end.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use regular_file::Links;
+
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
+
+/// Room for a key with its line end, and for whoever puts blanks around it.
+const MAX_KEY_BYTES: u64 = 4 << 10;
 
 /// Why a key was not read or written. Never contains key material.
 #[derive(Debug, thiserror::Error)]
@@ -51,18 +56,16 @@ pub fn write_verifying_key(path: &Path, key: &VerifyingKey) -> Result<(), KeyErr
 /// # Errors
 /// `Io`, `Exposed`, `Malformed`.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
-    let mode = fs::metadata(path)
-        .map_err(|source| io_error(path, source))?
-        .permissions()
-        .mode()
-        & 0o777;
+    let file = open(path)?;
+    let metadata = file.metadata().map_err(|source| io_error(path, source))?;
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed {
             path: path.to_owned(),
             mode,
         });
     }
-    Ok(SigningKey::from_bytes(&read(path)?))
+    Ok(SigningKey::from_bytes(&read(&file, path)?))
 }
 
 /// Reads a public key.
@@ -70,7 +73,7 @@ pub fn read_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
 /// # Errors
 /// `Io`, `Malformed` (also for 32 bytes that are no point of the curve).
 pub fn read_verifying_key(path: &Path) -> Result<VerifyingKey, KeyError> {
-    VerifyingKey::from_bytes(&read(path)?).map_err(|_| KeyError::Malformed(path.to_owned()))
+    VerifyingKey::from_bytes(&read(&open(path)?, path)?).map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
 fn write(path: &Path, bytes: &[u8; 32], mode: u32) -> Result<(), KeyError> {
@@ -85,10 +88,15 @@ fn write(path: &Path, bytes: &[u8; 32], mode: u32) -> Result<(), KeyError> {
     written.map_err(|source| io_error(path, source))
 }
 
-fn read(path: &Path) -> Result<[u8; 32], KeyError> {
-    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+/// An operator's path: Kubernetes mounts keys as links.
+fn open(path: &Path) -> Result<File, KeyError> {
+    regular_file::open(path, Links::Follow).map_err(|source| io_error(path, source))
+}
+
+fn read(file: &File, path: &Path) -> Result<[u8; 32], KeyError> {
+    let text = regular_file::read_all(file, MAX_KEY_BYTES).map_err(|source| io_error(path, source))?;
     let mut bytes = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| KeyError::Malformed(path.to_owned()))?;
+    hex::decode_to_slice(text.trim_ascii(), &mut bytes).map_err(|_| KeyError::Malformed(path.to_owned()))?;
     Ok(bytes)
 }
 

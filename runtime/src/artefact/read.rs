@@ -1,9 +1,10 @@
 //! Reading an artefact without believing any of it before it is verified.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use regular_file::Links;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -14,6 +15,9 @@ use super::{
 pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_SIGNATURE_BYTES: u64 = 256;
 const MAX_FILES: usize = 64;
+/// All that a version has beside its component, in components of the largest size: the model as text is a few times as
+/// large as the model in the component, and the Envoy filter as large.
+const SIDE_FILES: u64 = 8;
 
 /// An artefact's bytes as they were found, none of them believed yet.
 pub struct Fetched {
@@ -23,6 +27,8 @@ pub struct Fetched {
     /// `None`: nobody signed it.
     signature: Option<Vec<u8>>,
     scorer: Vec<u8>,
+    /// Of the other files together.
+    max_side_bytes: u64,
 }
 
 pub(super) fn fetch(models_dir: &Path, version: &str, max_scorer_bytes: u64) -> Result<Fetched, ArtefactError> {
@@ -44,21 +50,23 @@ pub(super) fn fetch(models_dir: &Path, version: &str, max_scorer_bytes: u64) -> 
     };
     let manifest = read_bounded(&dir.join(MANIFEST), MAX_MANIFEST_BYTES)?;
     let path = dir.join(SCORER);
+    let file = open(&path)?;
     // Asked first, so that a giant costs neither memory nor time.
-    let size = open_regular(&path)?.metadata().map_err(ArtefactError::io(&path))?.len();
+    let size = file.metadata().map_err(ArtefactError::io(&path))?.len();
     if size > max_scorer_bytes {
         return Err(ArtefactError::TooLarge {
             size,
             limit: max_scorer_bytes,
         });
     }
-    let scorer = read_bounded(&path, max_scorer_bytes)?;
+    let scorer = regular_file::read_all(&file, max_scorer_bytes).map_err(ArtefactError::io(&path))?;
     Ok(Fetched {
         version: version.to_owned(),
         dir,
         manifest,
         signature,
         scorer,
+        max_side_bytes: max_scorer_bytes.saturating_mul(SIDE_FILES),
     })
 }
 
@@ -72,15 +80,12 @@ impl Fetched {
     pub fn verify(self, ring: &KeyRing) -> Result<(Artefact, Vec<u8>), ArtefactError> {
         let (manifest, signed_by) = self.signed_manifest(ring)?;
         check(&manifest, &self.version)?;
+        let others = self.side_files(&manifest)?;
         for (name, expected) in &manifest.files {
-            let path = self.dir.join(name);
-            let mut hasher = Sha256::new();
-            if name == SCORER {
-                hasher.update(&self.scorer);
-            } else {
-                io::copy(&mut open_regular(&path)?, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&path))?;
-            }
-            let found = hex::encode(hasher.finalize());
+            let found = match others.iter().find(|other| other.name == name) {
+                None => hex::encode(Sha256::digest(&self.scorer)),
+                Some(other) => other.sha256()?,
+            };
             if found != *expected {
                 return Err(ArtefactError::HashMismatch {
                     file: name.clone(),
@@ -95,6 +100,23 @@ impl Fetched {
             signed_by,
         };
         Ok((artefact, self.scorer))
+    }
+
+    /// The files that are only hashed. What they are and how large is known of all before one is read.
+    fn side_files<'m>(&self, manifest: &'m Manifest) -> Result<Vec<SideFile<'m>>, ArtefactError> {
+        let mut left = self.max_side_bytes;
+        let names = manifest.files.keys().filter(|name| *name != SCORER);
+        let opened = names.map(|name| {
+            let path = self.dir.join(name);
+            let file = open(&path)?;
+            let size = file.metadata().map_err(ArtefactError::io(&path))?.len();
+            left = left.checked_sub(size).ok_or_else(|| ArtefactError::SideFilesTooLarge {
+                file: name.clone(),
+                limit: self.max_side_bytes,
+            })?;
+            Ok(SideFile { name, path, file, size })
+        });
+        opened.collect()
     }
 
     /// The manifest, parsed only after its bytes turned out to be signed by a key that the ring trusts.
@@ -141,26 +163,31 @@ pub(super) fn is_file_name(name: &str) -> bool {
     is_plain_name(name) && name != MANIFEST && name != SIGNATURE
 }
 
-fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ArtefactError> {
-    let mut bytes = Vec::new();
-    open_regular(path)?
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(ArtefactError::io(path))?;
-    if bytes.len() as u64 > limit {
-        let source = io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes"));
-        return Err(ArtefactError::io(path)(source));
-    }
-    Ok(bytes)
+/// A file of the version that is not loaded.
+struct SideFile<'m> {
+    name: &'m str,
+    path: PathBuf,
+    file: File,
+    size: u64,
 }
 
-/// Opens a file, and nothing that would make reading wait (a pipe) or lead elsewhere (a link).
-fn open_regular(path: &Path) -> Result<File, ArtefactError> {
-    let kind = fs::symlink_metadata(path).map_err(ArtefactError::io(path))?;
-    match kind.is_file() {
-        true => File::open(path).map_err(ArtefactError::io(path)),
-        false => Err(ArtefactError::io(path)(io::Error::other("not a regular file"))),
+impl SideFile<'_> {
+    /// Of as many bytes as it had when it was opened: what grows meanwhile is not what was published.
+    fn sha256(&self) -> Result<String, ArtefactError> {
+        let mut hasher = Sha256::new();
+        let mut bytes = (&self.file).take(self.size);
+        io::copy(&mut bytes, &mut HashWriter(&mut hasher)).map_err(ArtefactError::io(&self.path))?;
+        Ok(hex::encode(hasher.finalize()))
     }
+}
+
+fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ArtefactError> {
+    regular_file::read(path, Links::Refuse, limit).map_err(ArtefactError::io(path))
+}
+
+/// A file of a version. Its folder may be a link, as where versions are mounted; the publisher makes none inside.
+fn open(path: &Path) -> Result<File, ArtefactError> {
+    regular_file::open(path, Links::Refuse).map_err(ArtefactError::io(path))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

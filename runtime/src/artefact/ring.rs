@@ -2,7 +2,14 @@
 //!
 //! A directory with one file a key: `{name}.pub` is trusted, `{name}.revoked` no longer is. Adding a file adds a
 //! publisher, renaming it revokes one, and neither needs a restart, because the directory is read at every load.
+//!
+//! Revocation fails closed. Every file is read by itself, so that none which is damaged hides what another revokes.
+//! Where a revocation itself cannot be read, its name says whose it is: the key that has that name in the ring, or had
+//! it before, is revoked. Where nobody knows that name, any key could be meant, and no new model is believed until
+//! the file is mended or gone.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -21,7 +28,7 @@ pub const REVOKED: &str = "revoked";
 
 /// A key's name for people and signatures: the first 8 bytes of the SHA-256 of its 32 bytes. It only says which
 /// key to verify with; what is believed is what verifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId([u8; 8]);
 
 impl KeyId {
@@ -60,7 +67,22 @@ struct Key {
     name: String,
     id: KeyId,
     key: VerifyingKey,
-    revoked: bool,
+}
+
+/// A key that is not trusted because of this file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    pub id: KeyId,
+    /// The file's name, cut to 80 characters.
+    pub file: String,
+}
+
+/// A file of the ring that is not what its name or its place says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Its name, cut to 80 characters.
+    pub file: String,
+    pub reason: String,
 }
 
 /// The keys, as they were when the directory was read.
@@ -68,16 +90,40 @@ struct Key {
 pub struct KeyRing {
     dir: PathBuf,
     keys: Vec<Key>,
+    revoked: Vec<Listed>,
+    /// Keys that were trusted before, and whose files cannot be read now.
+    unreadable: Vec<Listed>,
+    faults: Vec<Fault>,
+    /// Why no new model is believed, whoever signed it.
+    closed: Option<String>,
+    /// Whether files may be there that were not seen.
+    partial: bool,
+    /// Every name that was ever read, with its keys.
+    names: BTreeSet<(String, KeyId)>,
     allow_unsigned: bool,
+}
+
+/// The ring for people: what is trusted, what is not, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RingFacts {
+    pub trusted: Vec<Listed>,
+    pub revoked: Vec<Listed>,
+    pub faults: Vec<Fault>,
+    /// Why no new model is believed; `null`: nothing is in the way.
+    pub closed: Option<String>,
 }
 
 /// Why the ring does not vouch for a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
-    #[error("key {id} ({name}) is revoked by {}", file.display())]
-    Revoked { id: KeyId, name: String, file: PathBuf },
+    #[error("key {id} is revoked by {}", file.display())]
+    Revoked { id: KeyId, file: PathBuf },
     #[error("key {id} is not among the trusted keys in {}, which are {known}", dir.display())]
     Unknown { id: KeyId, dir: PathBuf, known: String },
+    #[error("key {id} was trusted, and {} cannot be read now", file.display())]
+    Unreadable { id: KeyId, file: PathBuf },
+    #[error("no new model is believed: {0}")]
+    Closed(String),
     #[error("nobody signed it")]
     Unsigned,
 }
@@ -88,7 +134,48 @@ impl Distrust {
         match self {
             Distrust::Revoked { .. } => "revoked_key",
             Distrust::Unknown { .. } => "unknown_key",
+            Distrust::Unreadable { .. } | Distrust::Closed(_) => "unreadable_keys",
             Distrust::Unsigned => "unsigned",
+        }
+    }
+
+    /// Whether a model that serves already has to go. What cannot be read says nothing against it.
+    pub fn ends_service(&self) -> bool {
+        matches!(
+            self,
+            Distrust::Revoked { .. } | Distrust::Unknown { .. } | Distrust::Unsigned
+        )
+    }
+}
+
+/// What a file of the ring is by its name.
+enum Kind<'n> {
+    Trusted(&'n str),
+    Revoked(&'n str),
+    /// Has the ending of a revocation, and something behind it.
+    RevokedCopy(&'n str),
+    Other,
+}
+
+impl Kind<'_> {
+    /// A revocation is one in any case and with anything behind it: whoever made that file meant to revoke. Trust has
+    /// one spelling.
+    fn of(name: &str) -> Kind<'_> {
+        // ASCII only, so that positions stay the same.
+        let lower = name.to_ascii_lowercase();
+        let ending = format!(".{REVOKED}");
+        if let Some(at) = lower.find(&ending) {
+            let whose = &name[..at];
+            // As where the ending was added instead of changed.
+            let whose = whose.strip_suffix(".pub").unwrap_or(whose);
+            return match lower.ends_with(&ending) {
+                true => Kind::Revoked(whose),
+                false => Kind::RevokedCopy(whose),
+            };
+        }
+        match name.strip_suffix(TRUSTED).and_then(|rest| rest.strip_suffix('.')) {
+            Some(name) if !name.is_empty() => Kind::Trusted(name),
+            _ => Kind::Other,
         }
     }
 }
@@ -97,50 +184,153 @@ impl KeyRing {
     /// Reads the directory; one that is absent is a ring without keys, which trusts nobody.
     ///
     /// # Errors
-    /// A directory or a key file that cannot be read: a ring that is half read might miss a revocation.
+    /// A directory that cannot be read. A file that cannot be is no error: see [`KeyRing::facts`].
     pub fn read(dir: &Path) -> Result<KeyRing, KeyError> {
-        let entries = match fs::read_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            entries => entries
-                .and_then(Iterator::collect)
-                .map_err(|source| io_error(dir, source))?,
-        };
-        let mut keys = Vec::new();
-        for path in entries.into_iter().map(|entry: fs::DirEntry| entry.path()) {
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            let Some(ending @ (TRUSTED | REVOKED)) = ending else {
-                continue;
-            };
-            let key = read_verifying_key(&path)?;
-            keys.push(Key {
-                name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                id: KeyId::of(&key),
-                key,
-                revoked: ending == REVOKED,
-            });
-        }
-        // A key that is there under both endings is revoked.
-        keys.sort_by(|a, b| b.revoked.cmp(&a.revoked).then_with(|| a.name.cmp(&b.name)));
-        Ok(KeyRing {
-            dir: dir.to_owned(),
-            keys,
-            allow_unsigned: false,
+        KeyRing::default().read_from(dir)
+    }
+
+    /// Reads the directory anew, with what this ring knows of names. Where that fails, its keys stay as they are, and
+    /// no new model is believed.
+    pub fn read_again(&self, dir: &Path) -> KeyRing {
+        self.read_from(dir).unwrap_or_else(|error| {
+            let mut ring = self.clone();
+            ring.close(error.to_string());
+            ring.partial = true;
+            ring
         })
+    }
+
+    fn read_from(&self, dir: &Path) -> Result<KeyRing, KeyError> {
+        let mut ring = KeyRing {
+            dir: dir.to_owned(),
+            names: self.names.clone(),
+            allow_unsigned: self.allow_unsigned,
+            ..KeyRing::default()
+        };
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ring),
+            entries => entries.map_err(|source| io_error(dir, source))?,
+        };
+        let (mut unread_revocations, mut unread_keys) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    // After an error there may be no end of them.
+                    ring.close(format!("{} was not read to its end: {error}", dir.display()));
+                    ring.partial = true;
+                    break;
+                }
+            };
+            let file = entry.file_name();
+            let shown = file.to_string_lossy();
+            match Kind::of(&shown) {
+                Kind::Trusted(name) => match read_present(&entry.path()) {
+                    Ok(Some(key)) => ring.trust(name, key),
+                    Ok(None) => {}
+                    Err(error) => {
+                        unread_keys.push(name.to_owned());
+                        ring.fault(&file, &error);
+                    }
+                },
+                kind @ (Kind::Revoked(name) | Kind::RevokedCopy(name)) => match read_present(&entry.path()) {
+                    Ok(Some(key)) => ring.revoke(name, KeyId::of(&key), &shown),
+                    Ok(None) => {}
+                    Err(error) => {
+                        // A copy that holds no key may be anything: notes, what an editor leaves.
+                        let closes = matches!(kind, Kind::Revoked(_)).then(|| error.to_string());
+                        unread_revocations.push((name.to_owned(), shown.clone().into_owned(), closes));
+                        ring.fault(&file, &error);
+                    }
+                },
+                // Kubernetes keeps what it mounts under such names.
+                Kind::Other if shown.starts_with("..") => {}
+                Kind::Other => ring.fault(&file, &format!("not a key; allowed: NAME.{TRUSTED}, NAME.{REVOKED}")),
+            }
+        }
+        for (name, file, closes) in unread_revocations {
+            ring.revoke_by_name(&name, &file, closes);
+        }
+        for name in unread_keys {
+            let file = cut(&format!("{name}.{TRUSTED}"));
+            let known = ring
+                .ids_of(&name)
+                .into_iter()
+                .map(|id| Listed { id, file: file.clone() });
+            ring.unreadable.extend(known);
+        }
+        ring.keys.sort_by(|a, b| a.name.cmp(&b.name));
+        ring.revoked.sort_by(|a, b| a.file.cmp(&b.file));
+        ring.faults.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(ring)
+    }
+
+    fn trust(&mut self, name: &str, key: VerifyingKey) {
+        let id = KeyId::of(&key);
+        self.names.insert((name.to_owned(), id));
+        self.keys.push(Key {
+            name: name.to_owned(),
+            id,
+            key,
+        });
+    }
+
+    fn revoke(&mut self, name: &str, id: KeyId, file: &str) {
+        self.names.insert((name.to_owned(), id));
+        self.revoked.push(Listed { id, file: cut(file) });
+    }
+
+    /// `closes`: why the file says nothing but its name, where the ring is closed if nobody knows that.
+    fn revoke_by_name(&mut self, name: &str, file: &str, closes: Option<String>) {
+        let ids = self.ids_of(name);
+        if let Some(reason) = closes.filter(|_| ids.is_empty()) {
+            self.close(format!("nobody can say which key {} revokes: {reason}", cut(file)));
+        }
+        for id in ids {
+            self.revoke(name, id, file);
+        }
+    }
+
+    fn ids_of(&self, name: &str) -> Vec<KeyId> {
+        let named = self.names.iter().filter(|(known, _)| known == name);
+        named.map(|(_, id)| *id).collect()
+    }
+
+    fn close(&mut self, reason: String) {
+        self.closed.get_or_insert(reason);
+    }
+
+    fn fault(&mut self, file: &OsStr, reason: &dyn fmt::Display) {
+        self.faults.push(Fault {
+            file: cut(&file.to_string_lossy()),
+            reason: reason.to_string(),
+        });
+    }
+
+    /// The ring for people, who need not see more than the first of each.
+    pub fn facts(&self) -> RingFacts {
+        const MOST: usize = 100;
+        let trusted = self
+            .keys
+            .iter()
+            .filter(|key| !self.is_revoked(key.id))
+            .map(|key| Listed {
+                id: key.id,
+                file: cut(&format!("{}.{TRUSTED}", key.name)),
+            });
+        RingFacts {
+            trusted: trusted.take(MOST).collect(),
+            revoked: self.revoked.iter().take(MOST).cloned().collect(),
+            faults: self.faults.iter().take(MOST).cloned().collect(),
+            closed: self.closed.clone(),
+        }
     }
 
     /// A ring that trusts this one key.
     pub fn of(name: &str, key: VerifyingKey) -> KeyRing {
-        let key = Key {
-            name: name.to_owned(),
-            id: KeyId::of(&key),
-            key,
-            revoked: false,
-        };
-        KeyRing {
-            dir: PathBuf::new(),
-            keys: vec![key],
-            allow_unsigned: false,
-        }
+        let mut ring = KeyRing::default();
+        ring.trust(name, key);
+        ring
     }
 
     /// The same ring, which takes what nobody signed too. For development only: whoever can write to the models'
@@ -166,27 +356,48 @@ impl KeyRing {
     /// # Errors
     /// Why it is not.
     pub fn trusted(&self, id: KeyId) -> Result<&VerifyingKey, Distrust> {
-        match self.keys.iter().find(|key| key.id == id) {
-            Some(key) if key.revoked => Err(Distrust::Revoked {
-                id,
-                name: key.name.clone(),
-                file: self.dir.join(format!("{}.{REVOKED}", key.name)),
-            }),
-            Some(key) => Ok(&key.key),
-            None => Err(Distrust::Unknown {
-                id,
-                dir: self.dir.clone(),
-                known: self.known(),
+        let file = |listed: &Listed| self.dir.join(&listed.file);
+        if let Some(listed) = self.revoked.iter().find(|listed| listed.id == id) {
+            return Err(Distrust::Revoked { id, file: file(listed) });
+        }
+        let trusted = self.keys.iter().find(|key| key.id == id);
+        match (trusted, &self.closed) {
+            (Some(key), None) => Ok(&key.key),
+            (Some(_), Some(reason)) => Err(Distrust::Closed(reason.clone())),
+            (None, Some(reason)) if self.partial => Err(Distrust::Closed(reason.clone())),
+            (None, _) => Err(match self.unreadable.iter().find(|listed| listed.id == id) {
+                Some(listed) => Distrust::Unreadable { id, file: file(listed) },
+                None => Distrust::Unknown {
+                    id,
+                    dir: self.dir.clone(),
+                    known: self.known(),
+                },
             }),
         }
     }
 
+    fn is_revoked(&self, id: KeyId) -> bool {
+        self.revoked.iter().any(|listed| listed.id == id)
+    }
+
     fn known(&self) -> String {
-        let trusted = self.keys.iter().filter(|key| !key.revoked);
-        let names: Vec<String> = trusted.map(|key| format!("{} ({})", key.id, key.name)).collect();
+        let trusted = self.facts().trusted;
+        let names: Vec<String> = trusted.iter().map(|key| format!("{} ({})", key.id, key.file)).collect();
         match names.is_empty() {
             true => "none".to_owned(),
             false => names.join(", "),
         }
     }
+}
+
+/// A key, or `None` where the file is gone again: a key that is just being renamed is there under the other name.
+fn read_present(path: &Path) -> Result<Option<VerifyingKey>, KeyError> {
+    match read_verifying_key(path) {
+        Err(_) if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => Ok(None),
+        key => key.map(Some),
+    }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(80).collect()
 }

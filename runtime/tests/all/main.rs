@@ -5,6 +5,7 @@ mod cache;
 mod hostile;
 mod loading;
 mod pool;
+mod strangers;
 mod zoo;
 
 use std::time::Duration;

@@ -99,3 +99,24 @@ fn noise_is_refused_whatever_it_says() {
         }
     }
 }
+
+/// The most memory that this process ever had, in bytes.
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn what_passes_the_counts_costs_the_compiler_little() {
+    let engine = Engine::new(Limits {
+        // The compiler in a test is not an optimised one.
+        max_compile: Duration::from_secs(300),
+        ..Limits::default()
+    });
+    let component = evil::bombs::within_limits(NAMES);
+    let before = peak_memory();
+    engine.unwrap().load(&component).expect("it is within all limits");
+    let grown = peak_memory() - before;
+    assert!(grown < 512 << 20, "compiling took {} MiB", grown >> 20);
+}

@@ -8,6 +8,8 @@
 //! is how one turns up in service: it behaves for small batches and turns on big ones, in whatever instance
 //! the batch lands.
 
+pub mod bombs;
+pub mod entries;
 mod module;
 pub mod raw;
 pub mod zoo;
@@ -119,8 +121,18 @@ pub enum When {
 /// # Panics
 /// When the text does not assemble, which is a mistake in this crate.
 pub fn component(feature_names: &[&str], behaviour: Behaviour) -> Vec<u8> {
-    let text = module::text(feature_names, behaviour);
-    let mut module = wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    encode(&module::text(feature_names, behaviour), behaviour)
+}
+
+/// An honest component whose module has these fields, too.
+fn component_with(feature_names: &[&str], fields: &str) -> Vec<u8> {
+    let text = module::text(feature_names, Behaviour::Honest);
+    let text = text.strip_suffix(')').expect("a module ends with a bracket");
+    encode(&format!("{text} {fields})"), Behaviour::Honest)
+}
+
+fn encode(text: &str, behaviour: Behaviour) -> Vec<u8> {
+    let mut module = wat::parse_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let mut resolve = Resolve::default();
     let package = resolve
         .push_str("scorer.wit", &wit(behaviour))

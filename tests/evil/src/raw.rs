@@ -3,8 +3,8 @@
 
 use crate::{Behaviour, component};
 
-const COMPONENT_HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
-const MODULE_HEADER: [u8; 8] = *b"\0asm\x01\0\0\0";
+pub(crate) const COMPONENT_HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+pub(crate) const MODULE_HEADER: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 /// An honest component, padded by a custom section to somewhat more than `bytes`.
 pub fn padded(feature_names: &[&str], bytes: usize) -> Vec<u8> {
@@ -60,7 +60,7 @@ pub fn noise_with_header(bytes: usize, seed: u64) -> Vec<u8> {
     component
 }
 
-fn section(to: &mut Vec<u8>, id: u8, contents: &[u8]) {
+pub(crate) fn section(to: &mut Vec<u8>, id: u8, contents: &[u8]) {
     to.push(id);
     to.extend(number(
         u32::try_from(contents.len()).expect("a section is shorter than 4 GiB"),
@@ -69,7 +69,7 @@ fn section(to: &mut Vec<u8>, id: u8, contents: &[u8]) {
 }
 
 /// LEB128, as WebAssembly writes numbers.
-fn number(mut value: u32) -> Vec<u8> {
+pub(crate) fn number(mut value: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);

@@ -1,7 +1,7 @@
 //! Every hostile guest with what a host must do about it: one table, for the sandbox alone and for the gateway
 //! around it.
 
-use crate::{Behaviour, Fault, When, component, raw};
+use crate::{Behaviour, Fault, When, bombs, component, raw};
 
 /// A guest and its end.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ pub const GUESTS: &[Guest] = &[
         "ten-million-functions",
         |_| raw::with_functions(10_000_000),
         "too_complex",
-        "more than 20000 functions",
+        "10000000 functions",
     ),
     refused(
         "another-world",
@@ -162,6 +162,112 @@ pub const GUESTS: &[Guest] = &[
         "a memory of 1073741824 bytes",
     ),
     refused("huge-table", B::HugeTable, "too_complex", "a table of 10000000 entries"),
+    // What would take the compiler's time and memory.
+    stranger(
+        "nested-instances",
+        bombs::nested_instances,
+        "too_complex",
+        "2 nested components",
+    ),
+    stranger(
+        "many-instances",
+        bombs::many_instances,
+        "too_complex",
+        "100001 instances of modules",
+    ),
+    stranger(
+        "many-component-instances",
+        bombs::many_component_instances,
+        "too_complex",
+        "100001 instances of components",
+    ),
+    stranger("many-modules", bombs::many_modules, "too_complex", "2 modules"),
+    stranger(
+        "deep-components",
+        bombs::deep_components,
+        "too_complex",
+        "2 nested components",
+    ),
+    stranger(
+        "nested-module",
+        bombs::nested_module,
+        "too_complex",
+        "a nested component with a module",
+    ),
+    stranger("doubled-types", bombs::doubled_types, "too_complex", "a type of"),
+    stranger("wide-type", bombs::wide_type, "too_complex", "a type of 5001 parts"),
+    stranger("many-types", bombs::many_types, "too_complex", " types; allowed"),
+    stranger(
+        "nested-types",
+        bombs::nested_types,
+        "too_complex",
+        "a type of a component, an instance or a resource",
+    ),
+    stranger("many-aliases", bombs::many_aliases, "too_complex", "aliases"),
+    stranger(
+        "outer-alias",
+        bombs::outer_alias,
+        "too_complex",
+        "an alias of anything but a module's export",
+    ),
+    stranger("many-lifts", bombs::many_lifts, "too_complex", "10003 lifted functions"),
+    stranger(
+        "many-functions",
+        bombs::many_functions,
+        "too_complex",
+        "30007 functions",
+    ),
+    stranger(
+        "many-locals",
+        bombs::many_locals,
+        "too_complex",
+        "values times branches",
+    ),
+    stranger(
+        "loops-over-locals",
+        bombs::loops_over_locals,
+        "too_complex",
+        "values times branches",
+    ),
+    stranger(
+        "blocks-over-values",
+        bombs::blocks_over_values,
+        "too_complex",
+        "values times branches",
+    ),
+    stranger(
+        "wide-branch-table",
+        bombs::wide_branch_table,
+        "too_complex",
+        "values times branches",
+    ),
+    stranger(
+        "deep-blocks",
+        bombs::deep_blocks,
+        "too_complex",
+        "blocks inside each other",
+    ),
+    stranger("blocks-with-values", bombs::blocks_with_values, "not_a_component", ""),
+    stranger(
+        "many-parameters",
+        bombs::many_parameters,
+        "too_complex",
+        "a function of 900 parameters",
+    ),
+    stranger("many-globals", bombs::many_globals, "too_complex", "100001 globals"),
+    stranger(
+        "many-segments",
+        bombs::many_segments,
+        "too_complex",
+        "50001 segments of data",
+    ),
+    stranger("many-elements", bombs::many_elements, "too_complex", "1000000 elements"),
+    stranger(
+        "many-exports",
+        bombs::many_exports,
+        "too_complex",
+        "50005 exports of the module",
+    ),
     // What fails while it is being loaded.
     refused(
         "spins-at-start",

@@ -78,7 +78,7 @@ fn check_first_line(text: &[u8]) -> Result<(), ParseError> {
 
 /// What a file is, by its first bytes; `None` for other text.
 fn kind(text: &[u8]) -> Option<String> {
-    const BINARY: &[(&[u8], &str)] = &[
+    const KINDS: &[(&[u8], &str)] = &[
         (b"\x1F\x8B", "compressed by gzip: unpack it first"),
         (b"\x28\xB5\x2F\xFD", "compressed by zstd: unpack it first"),
         (b"\x04\x22\x4D\x18", "compressed by lz4: unpack it first"),
@@ -93,11 +93,18 @@ fn kind(text: &[u8]) -> Option<String> {
         (b"\x93NUMPY", "a NumPy array"),
         (b"______LightGBM_Binary_File_Token______", "a LightGBM data set"),
         (b"binf", "an XGBoost model"),
+        (
+            b"version https://git-lfs",
+            "a pointer of Git LFS: fetch what it stands for (git lfs pull)",
+        ),
+        (b"<?xml", "XML"),
+        (b"<!", "a web page"),
+        (b"<html", "a web page"),
     ];
     if text.trim_ascii().is_empty() {
         return Some("an empty file".into());
     }
-    let known = BINARY.iter().find(|(magic, _)| text.starts_with(magic));
+    let known = KINDS.iter().find(|(magic, _)| text.starts_with(magic));
     if let Some((_, kind)) = known {
         return Some((*kind).into());
     }
@@ -105,7 +112,6 @@ fn kind(text: &[u8]) -> Option<String> {
         [0x80, 2..=5, ..] => Some("a Python pickle (joblib): load it in Python and save its booster_".into()),
         [b'{' | b'[', ..] => Some("JSON (dump_model?), which LightGBM itself cannot read back".into()),
         [b'"', ..] => Some("a quoted string (model_to_string in JSON?): write the string itself".into()),
-        [b'<', ..] => Some("XML or HTML".into()),
         text if text.contains(&0) => Some("a binary file".into()),
         _ => None,
     }

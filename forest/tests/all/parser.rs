@@ -109,6 +109,8 @@ fn what_is_no_text_model_is_called_by_its_name() {
         (commented.as_bytes(), "its first line is `# my model`"),
         (b"version=v4\nnum_class=1\n", "its first line is `version=v4`"),
         (b"\x01\0\0\0", "a binary file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"<!DOCTYPE html>\n", "a web page"),
     ] {
         let error = refusal(file);
         assert!(error.contains(kind), "{error}");

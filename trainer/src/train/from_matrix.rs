@@ -9,7 +9,7 @@ use runtime::artefact;
 use settings::Settings;
 
 use super::limits::{self, Labels};
-use super::{MatrixFacts, Queries, TRAINING, Training, configured, grow};
+use super::{MatrixFacts, Queries, TRAINING, Training, configured, grow, warnings};
 use crate::boosting::Schedule;
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
@@ -85,8 +85,10 @@ fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> 
     let (offset, scale) = fit_min_max(&matrix::values(train), width);
     let map = FeatureMap::new(matrix.schema.names().to_vec(), offset, scale)?;
     let (train_queries, valid_queries) = (queries(train, &map), queries(valid, &map));
+    let judged = Labels::of_metrics(&parameters)?;
     check_labels(train, &train_queries, Labels::of_objective(&parameters)?)?;
-    check_labels(valid, &valid_queries, Labels::of_metrics(&parameters)?)?;
+    check_labels(valid, &valid_queries, judged)?;
+    warnings::of_validation(&valid_queries, judged, "the validation part");
     parameters.check_width(width)?;
 
     let mut train_set = train_queries.dataset(width, &parameters, None)?;

@@ -16,7 +16,7 @@ use settings::Settings;
 use crate::boosting::{self, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
-use crate::{console, files, progress};
+use crate::{console, progress};
 
 pub use from_matrix::{read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};

@@ -9,7 +9,7 @@ use runtime::artefact;
 use settings::Settings;
 
 use super::limits::{self, Labels};
-use super::{Queries, TRAINING, Training, grow};
+use super::{Queries, TRAINING, Training, grow, warnings};
 use crate::boosting::Schedule;
 use crate::files;
 use crate::lightgbm::Parameters;
@@ -36,10 +36,7 @@ pub(super) fn train_files(
     check_initial_scores(train, &train_queries, asked)?;
     check_initial_scores(valid, &valid_queries, asked)?;
     warn_of_initial_scores((train, &train_queries), (valid, &valid_queries));
-    if matches!(judged, Labels::Grades { .. }) && limits::orders_nothing(&valid_queries) {
-        let file = valid.display();
-        tracing::warn!("{file}: all labels of a query are equal, so that nDCG is the same whatever the scores");
-    }
+    warnings::of_validation(&valid_queries, judged, &valid.display().to_string());
 
     let train_set = train_queries.dataset(width, &parameters, None)?;
     let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;

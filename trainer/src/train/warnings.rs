@@ -1,20 +1,31 @@
 //! What a user should hear of a training that went through.
 
-use super::limits;
+use super::Queries;
+use super::limits::{self, Labels};
 use crate::boosting::{Fit, Schedule};
 use crate::lightgbm::{Metric, Parameters};
+
+/// Warns of validation rows, called `name`, by which no model is better than another.
+pub(super) fn of_validation(queries: &Queries, asked: Labels, name: &str) {
+    if matches!(asked, Labels::Grades { .. }) && limits::orders_nothing(queries) {
+        tracing::warn!("{name}: all labels of a query are equal, so that nDCG is the same whatever the scores");
+    }
+}
 
 /// What is strange about a model; empty for an ordinary one. `no_order`: no query of the training rows has two labels.
 pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_order: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if fit.gains.iter().all(|gain| *gain == 0.0) {
-        let reason = match no_order && limits::objective(parameters) == "lambdarank" {
-            true => "all labels of a query are equal",
-            false => "constant features, too few rows for min_data_in_leaf, or labels without differences",
-        };
-        warnings.push(format!(
-            "no tree of the model has a split, so that every row gets the same score ({reason})"
-        ));
+        warnings.push(match no_order && limits::objective(parameters) == "lambdarank" {
+            true => {
+                "no tree of the model has a split, so that every score is 0: all labels of a query are equal".into()
+            }
+            false => {
+                "no tree of the model has a split, so that every row gets the same score: the features are constant, \
+                      the labels are, or min_data_in_leaf is too large for so few rows"
+                    .into()
+            }
+        });
     } else if ends_on_its_best_round(fit, schedule) {
         warnings.push(format!(
             "the best round is the last of {}: more rounds may give a better model; raise num_iterations",
@@ -91,6 +102,6 @@ mod tests {
         let flat = fit("ndcg@5", &[1.0, 1.0, 1.0], 0.0);
         assert!(warnings(&flat, true).contains("no tree of the model has a split"));
         assert!(warnings(&flat, true).contains("all labels of a query are equal"));
-        assert!(warnings(&flat, false).contains("constant features"));
+        assert!(warnings(&flat, false).contains("the features are constant"));
     }
 }

@@ -9,11 +9,11 @@ use super::*;
 struct Files(TempDir);
 
 impl Files {
-    /// Twenty queries of five rows: two features, and grades that follow the first.
+    /// Twenty queries of five rows: two features, and grades that follow both, with exceptions.
     fn new() -> Files {
         let column = |i: u32| i * 7919 % 101;
         let row = |i: u32| {
-            let (qid, grade) = (i / 5, u32::from(column(i) > 60));
+            let (qid, grade) = (i / 5, u32::from(column(i) + column(i + 31) > 110 || i % 4 == 1));
             format!("{grade} qid:{qid} 1:{} 2:{}\n", column(i), column(i + 31))
         };
         let files = Files(tempfile::tempdir().unwrap());

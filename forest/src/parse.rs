@@ -5,6 +5,7 @@
 //! LightGBM itself would read out of bounds, or would guess at, is refused here.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -186,6 +187,16 @@ fn read_feature_names(header: &Fields) -> Result<Vec<String>, ParseError> {
         return Err(field.error(format!(
             "{found} names: expected max_feature_idx + 1 of them, with max_feature_idx {last}"
         )));
+    }
+    // LightGBM trains on no such names, and rows could not be matched to them.
+    let mut columns = BTreeMap::new();
+    for (column, name) in names.iter().enumerate() {
+        if let Some(first) = columns.insert(name.as_str(), column) {
+            let name = excerpt(name.as_bytes());
+            return Err(field.error(format!(
+                "`{name}` is column {first} and column {column}: expected names that differ"
+            )));
+        }
     }
     Ok(names)
 }

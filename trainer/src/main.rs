@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
 fn told(error: &anyhow::Error) -> String {
     let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(lightgbm::Error::Refused { call, message }) if !message.contains("::") => {
-            format!("LightGBM refuses it for the reason above ({call})")
+            format!("LightGBM refuses, for the reason above ({call})")
         }
         _ => cause.to_string(),
     };

@@ -186,6 +186,11 @@ fn trees_that_were_taken_out_doubled_or_moved_are_noticed() {
 fn each_fault_is_named() {
     let faults = [
         ("tree\n", "forest\n", "line 1: tree: not a LightGBM text model"),
+        (
+            "feature_names=a b",
+            "feature_names=a a",
+            "feature_names: `a` is column 0 and column 1",
+        ),
         ("version=v4", "version=v5", "version: `v5`: expected v2, v3 or v4"),
         ("num_class=1\n", "", "num_class: missing"),
         ("num_class=1\n", "num_class=x\n", "num_class: `x`"),

@@ -199,22 +199,24 @@ impl Parameters {
         }
     }
 
-    /// Looks at the numbers of features in `interaction_constraints`: LightGBM passes over those it does not have.
+    /// Looks at the numbers of columns in `interaction_constraints` and `categorical_feature`: LightGBM passes over
+    /// those that it does not have.
     ///
     /// # Errors
     /// A number that is not below `width`.
     pub fn check_width(&self, width: usize) -> Result<(), ParameterError> {
-        let constraints = self.get("interaction_constraints").unwrap_or("");
-        let mut numbers = constraints.split(['[', ']', ',']).filter(|number| !number.is_empty());
-        let beyond = numbers.find(|number| number.parse().is_ok_and(|number: usize| number >= width));
-        match beyond {
-            Some(number) => Err(ParameterError::Value {
-                key: "interaction_constraints".to_owned(),
-                value: number.to_owned(),
-                allowed: "numbers of columns that the rows have, from 0",
-            }),
-            None => Ok(()),
+        for key in ["interaction_constraints", "categorical_feature"] {
+            let mut numbers = self.get(key).unwrap_or("").split(['[', ']', ',']);
+            let beyond = numbers.find(|number| number.parse().is_ok_and(|number: usize| number >= width));
+            if let Some(number) = beyond {
+                return Err(ParameterError::Value {
+                    key: key.to_owned(),
+                    value: number.to_owned(),
+                    allowed: "numbers of columns that the rows have, from 0",
+                });
+            }
         }
+        Ok(())
     }
 
     fn parsed<T: std::str::FromStr>(&self, name: &str, allowed: &'static str) -> Result<Option<T>, ParameterError> {

@@ -212,6 +212,8 @@ fn constraints_name_columns_that_are_there() {
         refusal,
         "interaction_constraints: 12; allowed: numbers of columns that the rows have, from 0"
     );
+    let categorical = parameters(json!({"categorical_feature": [0, 5]})).unwrap();
+    assert!(categorical.check_width(6).is_ok() && categorical.check_width(5).is_err());
     assert!(parameters(json!({})).unwrap().check_width(1).is_ok());
 }
 

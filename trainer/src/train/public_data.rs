@@ -30,21 +30,32 @@ pub(super) fn train_files(
     }
     let (asked, judged) = (Labels::of_objective(&parameters)?, Labels::of_metrics(&parameters)?);
     let (train_queries, width) = read(train, asked)?;
+    ensure!(
+        width > 0,
+        "{}: no row has a feature; allowed: index:value pairs",
+        train.display()
+    );
     parameters.check_width(width)?;
     let (mut valid_queries, valid_width) = read(valid, judged)?;
-    valid_queries.values = to_width(valid_queries.values, valid_width, width);
+    valid_queries.values = match valid_width {
+        0 => vec![0.0; valid_queries.labels.len() * width],
+        _ => to_width(valid_queries.values, valid_width, width),
+    };
     check_initial_scores(train, &train_queries, asked)?;
     check_initial_scores(valid, &valid_queries, asked)?;
     warn_of_initial_scores((train, &train_queries), (valid, &valid_queries));
     warnings::of_validation(&valid_queries, judged, &valid.display().to_string());
 
-    let train_set = train_queries.dataset(width, &parameters, None)?;
-    let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
+    let training = || format!("training on {}", train.display());
+    let train_set = train_queries.dataset(width, &parameters, None).with_context(training)?;
+    let valid_set = valid_queries
+        .dataset(width, &parameters, Some(&train_set))
+        .with_context(training)?;
     let sizes = (train_queries.size(), valid_queries.size());
     let no_order = limits::orders_nothing(&train_queries);
     // LightGBM has its own, binned copy from here on.
     drop((train_queries, valid_queries));
-    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order)?;
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
 
     let names: Vec<String> = (0..width).map(|at| format!("Column_{at}")).collect();
@@ -106,7 +117,7 @@ fn warn_of_initial_scores((train, train_queries): (&Path, &Queries), (valid, val
 /// Fits rows to the training set's width, as LightGBM does with a validation file: a column the
 /// training set does not have is left out, one that the file never mentions is 0.
 fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
-    if from == to || from == 0 {
+    if from == to {
         return values;
     }
     if from > to {

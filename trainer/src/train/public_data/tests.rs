@@ -179,6 +179,18 @@ fn labels_that_other_objectives_allow_are_read() {
 }
 
 #[test]
+fn rows_without_features_are_all_zero_and_nothing_to_grow_on() {
+    let files = Files::new();
+    files.write("data.valid", "1 qid:1\n0 qid:1\n");
+    assert_eq!(files.train(json!({})).unwrap().valid.rows, 2);
+    files.write("data.train", "1 qid:1\n0 qid:1\n");
+    assert_eq!(
+        files.refusal(json!({})),
+        "data.train: no row has a feature; allowed: index:value pairs"
+    );
+}
+
+#[test]
 fn constraints_and_nulls_are_taken_as_python_takes_them() {
     let plain = Files::new().trees();
     let files = Files::new();

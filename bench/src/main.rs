@@ -229,7 +229,7 @@ fn compile_peers(python: &Python, trained: &[Trained], seconds: f64) -> Result<(
 fn measure_costs(trained: &[Trained], report: &mut Report, work: &Path) -> Result<()> {
     let bar = step("costs", trained.len());
     let tiny = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=0\n\
-                objective=regression\nfeature_names=x\nfeature_infos=[0:1]\ntree_sizes=0\n\nTree=0\nnum_leaves=1\n\
+                objective=regression\nfeature_names=x\nfeature_infos=[0:1]\n\nTree=0\nnum_leaves=1\n\
                 num_cat=0\nleaf_value=1\n\nend of trees\n";
     let other = work.join("tiny.wasm");
     fs::write(&other, costs::component("tiny", tiny)?.0)?;

@@ -1,5 +1,9 @@
 //! From the sum of the trees to what LightGBM's `predict` returns (`src/objective/*.hpp`, `ConvertOutput`).
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::math;
 
 /// The conversion of an objective. Objectives of one output convert `scores[0]` alone, as LightGBM does.
@@ -19,47 +23,111 @@ pub(crate) enum Conversion {
     SignedSquare,
 }
 
+/// What an objective does with a score, by LightGBM's main name (`objective_function.cpp`,
+/// `CreateObjectiveFunction`) and its aliases (`config.h`, `ParseObjectiveAlias`).
+const OBJECTIVES: &[(&str, &[&str], Kind)] = &[
+    (
+        "regression",
+        &[
+            "regression_l2",
+            "mean_squared_error",
+            "mse",
+            "l2",
+            "l2_root",
+            "root_mean_squared_error",
+            "rmse",
+        ],
+        Kind::Regression,
+    ),
+    ("regression_l1", &["mean_absolute_error", "l1", "mae"], Kind::Regression),
+    ("huber", &[], Kind::Identity),
+    ("fair", &[], Kind::Regression),
+    ("quantile", &[], Kind::Regression),
+    ("mape", &["mean_absolute_percentage_error"], Kind::Regression),
+    ("poisson", &[], Kind::Exp),
+    ("gamma", &[], Kind::Exp),
+    ("tweedie", &[], Kind::Exp),
+    ("binary", &[], Kind::Sigmoid),
+    ("multiclass", &["softmax"], Kind::Softmax),
+    ("multiclassova", &["multiclass_ova", "ova", "ovr"], Kind::SigmoidEach),
+    ("cross_entropy", &["xentropy"], Kind::UnitSigmoid),
+    ("cross_entropy_lambda", &["xentlambda"], Kind::Log1pExp),
+    ("lambdarank", &[], Kind::Identity),
+    (
+        "rank_xendcg",
+        &["xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart"],
+        Kind::Identity,
+    ),
+    ("custom", &["none", "null", "na"], Kind::Identity),
+];
+
+/// A conversion before its parameters are read.
+#[derive(Clone, Copy)]
+enum Kind {
+    Identity,
+    /// The identity; with the flag `sqrt` the signed square. Huber regression drops the flag, the others keep it.
+    Regression,
+    Exp,
+    Sigmoid,
+    SigmoidEach,
+    UnitSigmoid,
+    Log1pExp,
+    Softmax,
+}
+
 impl Conversion {
-    /// The conversion the objective line stands for; unknown objectives are not converted.
+    /// The conversion that a model's objective line stands for. Parameters that no conversion needs are passed over,
+    /// as LightGBM does.
     ///
     /// # Errors
-    /// What is wrong with a parameter of the line.
-    pub fn from_objective(line: &str, outputs: usize) -> Result<Conversion, &'static str> {
-        let mut tokens = line.split(' ').filter(|token| !token.is_empty());
-        let name = tokens.next().unwrap_or("");
+    /// An objective LightGBM does not know, or a parameter that the conversion needs and the line does not have: what
+    /// is allowed instead.
+    pub fn from_objective(line: &str, outputs: usize) -> Result<Conversion, String> {
+        let tokens = || line.split(' ').filter(|token| !token.is_empty());
+        let name = tokens().next().unwrap_or("");
+        let known = OBJECTIVES
+            .iter()
+            .find(|(main, aliases, _)| *main == name || aliases.contains(&name));
+        let Some((_, _, kind)) = known else {
+            let names: Vec<&str> = OBJECTIVES.iter().map(|(main, _, _)| *main).collect();
+            return Err(format!(
+                "an objective that LightGBM knows ({}); where scores are to stay as they are, write objective=custom",
+                names.join(", ")
+            ));
+        };
         let parameter = |key: &str| {
-            let pairs = line.split(' ').filter_map(|token| token.split_once(':'));
+            let pairs = tokens().filter_map(|token| token.split_once(':'));
             pairs
                 .filter(|(name, _)| *name == key)
                 .map(|(_, value)| value)
                 .next_back()
         };
         let sigma = || match parameter("sigmoid").and_then(legacy_number) {
-            Some(sigma) if sigma > 0.0 => Ok(sigma),
+            Some(sigma) if sigma > 0.0 && sigma.is_finite() => Ok(sigma),
             _ => Err("a parameter sigmoid:S with S greater than 0"),
         };
         let classes = || match parameter("num_class").and_then(|value| value.parse().ok()) {
             Some(classes) if outputs == classes => Ok(()),
-            _ => Err("a parameter num_class:N with N equal to num_tree_per_iteration"),
+            _ => Err(format!(
+                "a parameter num_class:N with N equal to num_tree_per_iteration, which is {outputs}"
+            )),
         };
-        Ok(match name {
-            "binary" => Conversion::Sigmoid(sigma()?),
-            "cross_entropy" | "xentropy" => Conversion::Sigmoid(1.0),
-            "cross_entropy_lambda" | "xentlambda" => Conversion::Log1pExp,
-            "multiclass" | "softmax" => {
-                classes()?;
-                Conversion::Softmax
-            }
-            "multiclassova" | "multiclass_ova" | "ova" | "ovr" => {
+        Ok(match kind {
+            Kind::Identity => Conversion::Identity,
+            Kind::Regression if tokens().skip(1).any(|token| token == "sqrt") => Conversion::SignedSquare,
+            Kind::Regression => Conversion::Identity,
+            Kind::Exp => Conversion::Exp,
+            Kind::Sigmoid => Conversion::Sigmoid(sigma()?),
+            Kind::SigmoidEach => {
                 classes()?;
                 Conversion::SigmoidEach(sigma()?)
             }
-            "poisson" | "gamma" | "tweedie" => Conversion::Exp,
-            // Huber regression drops the square root; every other regression keeps it.
-            "regression" | "regression_l1" | "fair" | "quantile" | "mape" if tokens.any(|token| token == "sqrt") => {
-                Conversion::SignedSquare
+            Kind::UnitSigmoid => Conversion::Sigmoid(1.0),
+            Kind::Log1pExp => Conversion::Log1pExp,
+            Kind::Softmax => {
+                classes()?;
+                Conversion::Softmax
             }
-            _ => Conversion::Identity,
         })
     }
 

@@ -5,6 +5,7 @@
 //! LightGBM itself would read out of bounds, or would guess at, is refused here.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use crate::model::Tree;
 use crate::objective::Conversion;
 
 mod fields;
+mod text;
 mod tree;
 
 use fields::{Field, Fields};
@@ -23,6 +25,11 @@ use fields::{Field, Fields};
 const MAX_TEXT_BYTES: usize = 1 << 30;
 /// Most outputs a row accepted: bounds what a caller allocates for a model of few trees.
 pub(crate) const MAX_OUTPUTS: usize = 1 << 16;
+
+/// How a tree's first line begins.
+const TREE: &[u8] = b"Tree=";
+/// The line behind the last tree; the older formats go on with the importances.
+const END_OF_TREES: [&[u8]; 3] = [b"end of trees", b"feature importances:", b"feature_importances:"];
 
 /// Why a text is not a model: where, which key, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +67,8 @@ impl fmt::Display for ParseError {
 
 impl core::error::Error for ParseError {}
 
-/// The lines of a text. Ends of line are `\n` or `\r\n`.
+/// The lines of a text, each without its `\n` and without the blanks around it.
+#[derive(Clone, Copy)]
 struct Lines<'t> {
     text: &'t [u8],
     /// Byte offset of the next line.
@@ -79,7 +87,7 @@ impl<'t> Lines<'t> {
         let length = rest.iter().position(|&byte| byte == b'\n');
         let line = &rest[..length.unwrap_or(rest.len())];
         let next = self.offset + length.map_or(rest.len(), |length| length + 1);
-        Some((line.strip_suffix(b"\r").unwrap_or(line), next))
+        Some((line.trim_ascii(), next))
     }
 
     fn advance(&mut self, next: usize) {
@@ -99,24 +107,23 @@ pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
         let problem = format!("{} bytes: at most {MAX_TEXT_BYTES} are read", text.len());
         return Err(ParseError::new(1, "tree", problem));
     }
+    let text = &text::unix(text)?;
     let mut lines = Lines {
         text,
         offset: 0,
         number: 1,
     };
-    check_first_line(&mut lines)?;
     let header = read_header(&mut lines)?;
     let outputs = read_outputs(&header)?;
     let feature_names = read_feature_names(&header)?;
     let (objective, conversion) = read_objective(&header, outputs)?;
-    let trees = match header.get("tree_sizes") {
-        Some(sizes) => trees_by_size(&mut lines, &sizes, feature_names.len())?,
-        None => trees_by_scan(&mut lines, feature_names.len())?,
-    };
+    check_version(&header)?;
+    let trees = read_trees(&mut lines, header.get("tree_sizes"), feature_names.len())?;
     if !trees.len().is_multiple_of(outputs) {
         let problem = format!("{} trees are no multiple of {outputs} outputs", trees.len());
         return Err(ParseError::new(lines.number, "Tree=", problem));
     }
+    check_parameters(lines)?;
     let average_output = header.get("average_output").is_some();
     Ok(Model {
         text_bytes: text.len(),
@@ -129,21 +136,6 @@ pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
     })
 }
 
-fn check_first_line(lines: &mut Lines) -> Result<(), ParseError> {
-    lines.skip_blank();
-    match lines.peek() {
-        Some((b"tree", next)) => {
-            lines.advance(next);
-            Ok(())
-        }
-        _ => Err(ParseError::new(
-            lines.number,
-            "tree",
-            "not a LightGBM text model: its first line must be `tree`",
-        )),
-    }
-}
-
 /// Everything before the first tree; the reader is left at that tree.
 fn read_header<'t>(lines: &mut Lines<'t>) -> Result<Fields<'t>, ParseError> {
     const KEYS: &[&str] = &[
@@ -154,10 +146,11 @@ fn read_header<'t>(lines: &mut Lines<'t>) -> Result<Fields<'t>, ParseError> {
         "average_output",
         "feature_names",
         "tree_sizes",
+        "version",
     ];
     let mut header = Fields::new(KEYS, lines.number);
     while let Some((line, next)) = lines.peek() {
-        if line.starts_with(b"Tree=") || line == b"end of trees" {
+        if line.starts_with(TREE) || END_OF_TREES.contains(&line) {
             break;
         }
         header.add(line, lines.number)?;
@@ -195,6 +188,16 @@ fn read_feature_names(header: &Fields) -> Result<Vec<String>, ParseError> {
             "{found} names: expected max_feature_idx + 1 of them, with max_feature_idx {last}"
         )));
     }
+    // LightGBM trains on no such names, and rows could not be matched to them.
+    let mut columns = BTreeMap::new();
+    for (column, name) in names.iter().enumerate() {
+        if let Some(first) = columns.insert(name.as_str(), column) {
+            let name = excerpt(name.as_bytes());
+            return Err(field.error(format!(
+                "`{name}` is column {first} and column {column}: expected names that differ"
+            )));
+        }
+    }
     Ok(names)
 }
 
@@ -203,74 +206,101 @@ fn read_objective(header: &Fields, outputs: usize) -> Result<(String, Conversion
         return Ok((String::new(), Conversion::Identity));
     };
     let text = field.text()?;
-    let conversion = Conversion::from_objective(text, outputs)
-        .map_err(|expected| field.error(format!("`{text}`: expected {expected}")))?;
+    let conversion = Conversion::from_objective(text, outputs).map_err(|expected| field.expected(&expected))?;
     Ok((text.to_owned(), conversion))
 }
 
-/// Trees at the offsets the header promises: a file cut short or edited is noticed.
-fn trees_by_size(lines: &mut Lines, field: &Field, features: usize) -> Result<Vec<Tree>, ParseError> {
-    let sizes: Vec<usize> = field.numbers(None, "a size in bytes")?;
-    let mut start = lines.offset;
-    let mut trees = Vec::with_capacity(sizes.len());
-    for (number, size) in sizes.iter().enumerate() {
-        lines.skip_blank();
-        if start != lines.offset || lines.peek().is_none() {
-            let at = lines.number;
-            let problem = format!(
-                "tree {number} must start at byte {start}, the text goes on at byte {} (line {at}): the model is cut short or was edited",
-                lines.offset
-            );
-            return Err(field.error(problem));
+/// LightGBM does not look at the version. What a later one means by its keys cannot be known, though.
+fn check_version(header: &Fields) -> Result<(), ParseError> {
+    match header.get("version") {
+        Some(field) if !matches!(field.value, b"v2" | b"v3" | b"v4") => {
+            Err(field.expected("v2, v3 or v4, the formats that are known"))
         }
-        trees.push(next_tree(lines, features)?);
-        start = start.saturating_add(*size);
+        _ => Ok(()),
     }
-    // The last tree, too, must be as long as promised: it is what a truncation hits.
-    if start > lines.text.len() {
-        let length = lines.text.len();
-        let problem = format!("the trees end at byte {start}, the text at byte {length}: the model is cut short");
-        return Err(field.error(problem));
-    }
-    if trees.is_empty() {
-        // Nothing but its end tells a model without trees from a text cut inside this line.
-        return trees_by_scan(lines, features);
-    }
-    lines.skip_blank();
-    if lines.peek().is_some_and(|(line, _)| line.starts_with(b"Tree=")) {
-        let problem = format!("expected no further tree: tree_sizes lists {}", trees.len());
-        return Err(ParseError::new(lines.number, "Tree=", problem));
-    }
-    Ok(trees)
 }
 
-/// Trees one after the other, to the line `end of trees`.
-fn trees_by_scan(lines: &mut Lines, features: usize) -> Result<Vec<Tree>, ParseError> {
+/// What is there between the header and the line that ends the trees.
+struct Extent {
+    /// Lines `Tree=N`.
+    trees: usize,
+    ended: bool,
+    /// The text's last line, or the one that ends the trees.
+    last_line: usize,
+}
+
+impl Extent {
+    fn of(mut lines: Lines) -> Extent {
+        let mut extent = Extent {
+            trees: 0,
+            ended: false,
+            last_line: lines.number,
+        };
+        while let (false, Some((line, next))) = (extent.ended, lines.peek()) {
+            extent.trees += usize::from(line.starts_with(TREE));
+            extent.ended = END_OF_TREES.contains(&line);
+            extent.last_line = lines.number;
+            lines.advance(next);
+        }
+        extent
+    }
+}
+
+/// The trees, one after the other, to the line that ends them. Sizes in bytes, where the header has them, and the
+/// trees' numbers tell a text that was cut or edited.
+fn read_trees(lines: &mut Lines, sizes: Option<Field>, features: usize) -> Result<Vec<Tree>, ParseError> {
+    lines.skip_blank();
+    let extent = Extent::of(*lines);
+    let sizes: Option<(Field, Vec<usize>)> = match sizes {
+        Some(field) => Some((field, field.numbers(None, "a size in bytes")?)),
+        None => None,
+    };
+    if let Some((field, sizes)) = &sizes
+        && sizes.len() != extent.trees
+    {
+        let (listed, found) = (sizes.len(), extent.trees);
+        return Err(field.error(format!(
+            "lists {listed} trees, the text has {found}: trees were taken out, put in or cut off; save the model once more"
+        )));
+    }
+    if !extent.ended {
+        let problem = "no such line behind the last tree: the model is cut short";
+        return Err(ParseError::new(extent.last_line, "end of trees", problem));
+    }
     let mut trees = Vec::new();
-    loop {
+    for number in 0..extent.trees {
+        let (start, first_line) = (lines.offset, lines.number);
+        trees.push(next_tree(lines, number, features)?);
+        let end = lines.offset;
         lines.skip_blank();
-        match lines.peek() {
-            Some((line, _)) if line.starts_with(b"Tree=") => {
-                trees.push(next_tree(lines, features)?);
-            }
-            Some((b"end of trees" | b"feature importances:" | b"feature_importances:", _)) => {
-                return Ok(trees);
-            }
-            _ => {
-                let problem = "expected a line `Tree=N` or `end of trees`: the model is cut short";
-                return Err(ParseError::new(lines.number, "end of trees", problem));
+        if let Some((field, sizes)) = &sizes {
+            let promised = start.saturating_add(sizes[number]);
+            // LightGBM goes to where the next tree must begin. The last one ends in two blank lines, like every other,
+            // whatever follows.
+            let fits = promised == lines.offset || number + 1 == sizes.len() && promised == end.saturating_add(2);
+            if !fits {
+                return Err(field.error(format!(
+                    "says that tree {number} (line {first_line}) has {} bytes, it has {}: the text was edited; \
+                     save the model once more, or take the line tree_sizes out if the change was meant",
+                    sizes[number],
+                    lines.offset - start
+                )));
             }
         }
+    }
+    match lines.peek() {
+        Some((line, _)) if END_OF_TREES.contains(&line) => Ok(trees),
+        other => Err(stray_line(lines.number, other, "`end of trees`")),
     }
 }
 
 /// The tree whose `Tree=` line comes next; its lines end at the first blank one.
-fn next_tree(lines: &mut Lines, features: usize) -> Result<Tree, ParseError> {
+fn next_tree(lines: &mut Lines, number: usize, features: usize) -> Result<Tree, ParseError> {
     match lines.peek() {
-        Some((line, next)) if line.starts_with(b"Tree=") => lines.advance(next),
-        _ => {
-            return Err(ParseError::new(lines.number, "Tree=", "expected a line `Tree=N`"));
+        Some((line, next)) if line.strip_prefix(TREE).is_some_and(|found| is_number(found, number)) => {
+            lines.advance(next);
         }
+        other => return Err(stray_line(lines.number, other, &format!("`Tree={number}`"))),
     }
     let mut fields = Fields::new(tree::KEYS, lines.number);
     while let Some((line, next)) = lines.peek() {
@@ -281,4 +311,42 @@ fn next_tree(lines: &mut Lines, features: usize) -> Result<Tree, ParseError> {
         lines.advance(next);
     }
     tree::tree(&fields, features)
+}
+
+fn is_number(text: &[u8], number: usize) -> bool {
+    core::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) == Some(number)
+}
+
+fn stray_line(number: usize, line: Option<(&[u8], usize)>, expected: &str) -> ParseError {
+    let line = line.map_or(String::new(), |(line, _)| excerpt(line));
+    let problem =
+        format!("`{line}`: expected {expected}: trees are missing, doubled or out of order, or the text was edited");
+    ParseError::new(number, "Tree=", problem)
+}
+
+/// LightGBM's own sections behind the trees are not needed, but what stands behind them in turn may be: a text that
+/// ends inside them is cut short.
+fn check_parameters(mut lines: Lines) -> Result<(), ParseError> {
+    let mut open = false;
+    while let Some((line, next)) = lines.peek() {
+        open = match line {
+            b"parameters:" => true,
+            b"end of parameters" => false,
+            _ => open,
+        };
+        lines.advance(next);
+    }
+    if open {
+        let problem = "no such line behind `parameters:`: the model is cut short";
+        return Err(ParseError::new(lines.number - 1, "end of parameters", problem));
+    }
+    Ok(())
+}
+
+/// Bytes of the input as they are shown in an error.
+fn excerpt(bytes: &[u8]) -> String {
+    const LONGEST: usize = 80;
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
+    let dots = if bytes.len() > LONGEST { "..." } else { "" };
+    format!("{}{dots}", shown.escape_debug())
 }

@@ -1,6 +1,7 @@
 //! SVMlight/LETOR: `label [qid:N] index:value ... [# comment]`, read as LightGBM reads it. The index as written is
 //! the column (`1:0.5` is column 1, and column 0 exists), what a row does not mention is 0.0.
 
+mod beside;
 mod line;
 mod ranking;
 
@@ -62,8 +63,7 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
             let allowed = format!("lines of less than {MAX_LINE_BYTES} bytes");
             return Err(Trouble::refused(number, None, "a longer line", allowed));
         }
-        let text = std::str::from_utf8(&buffer)
-            .map_err(|_| Trouble::refused(number, None, &String::from_utf8_lossy(&buffer), "text in UTF-8"))?;
+        let text = text_of(&buffer, number)?;
         let columns = line::Columns {
             below: most,
             ignore_others: width.is_some(),
@@ -78,6 +78,23 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
         return Err(Trouble::refused(1, None, "", "at least one row"));
     }
     Ok(sparse)
+}
+
+/// A line without its end, its comment and the file's byte order mark.
+fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
+    let refuse = |allowed| Trouble::refused(number, None, &String::from_utf8_lossy(line), allowed);
+    let line = match number {
+        1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
+        _ => line,
+    };
+    // Comments are often in another encoding than the rows.
+    let end = line.iter().position(|&byte| byte == b'#').unwrap_or(line.len());
+    let row = line[..end].trim_ascii();
+    // Old line ends would make one row of all.
+    if row.contains(&b'\r') {
+        return Err(refuse("lines that end in \\n or \\r\\n, none with \\r inside"));
+    }
+    std::str::from_utf8(row).map_err(|_| refuse("text in UTF-8"))
 }
 
 impl Sparse {

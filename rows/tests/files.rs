@@ -79,8 +79,8 @@ fn queries_can_be_named_on_the_rows() {
     assert!(refusal(&apart).contains("apart.txt:3: \"qid:9 again\""));
     let some = write(&dir, "some.txt", "0 qid:9 1:1\n2 1:2\n");
     assert!(refusal(&some).contains("some.txt:2: \"a row without a qid:\""));
-    let grade = write(&dir, "grade.txt", "0.5 qid:9 1:1\n");
-    assert!(refusal(&grade).contains("grade.txt:1: \"label 0.5\""));
+    let unlabelled = write(&dir, "unlabelled.txt", "qid:9 1:1\n");
+    assert!(refusal(&unlabelled).contains("unlabelled.txt:1: \"a row without a label\""));
 }
 
 fn parquet(dir: &TempDir, columns: Vec<(&str, ArrayRef)>) -> PathBuf {

@@ -39,6 +39,50 @@ booster.save_model(model_file)
 print(json.dumps({"version": lightgbm.__version__, "best_iteration": booster.best_iteration}))
 "#;
 
+/// As [`PEER`], by LightGBM's own reader, which loads what is beside the files, too.
+const PEER_OF_FILES: &str = r#"
+import json, sys
+import lightgbm
+train_file, valid_file, params_file, model_file = sys.argv[1:]
+with open(params_file) as f:
+    params = json.load(f)
+train = lightgbm.Dataset(train_file, params=params)
+valid = lightgbm.Dataset(valid_file, params=params, reference=train)
+booster = lightgbm.train(params, train, num_boost_round=1000, valid_sets=[valid])
+booster.save_model(model_file)
+print(json.dumps({"version": lightgbm.__version__, "best_iteration": booster.best_iteration}))
+"#;
+
+/// What is beside the files, one after the other: the trees are the same with each.
+#[test]
+fn train_loads_the_files_beside_that_lightgbm_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for (name, queries, seed) in [("rank.train", 60, 1), ("rank.test", 20, 2)] {
+        write_queries(&path(name), queries, seed);
+        // Whole numbers are read alike by both.
+        let rows = fs::read_to_string(path(name)).unwrap().replace('.', "");
+        fs::write(path(name), rows).unwrap();
+    }
+    fs::write(path("P.json"), parameters().to_string()).unwrap();
+    let mut before = compare_grown(dir.path(), PEER_OF_FILES);
+    let line: [(&str, fn(usize) -> String); 3] = [
+        ("weight", |row| format!("{}", (1 + row % 4) as f64 / 2.0)),
+        ("init", |row| format!("{}", (row % 9) as f64 / 8.0 - 0.5)),
+        ("position", |row| format!("slot-{}", row % 6)),
+    ];
+    for (ending, line) in line {
+        for name in ["rank.train", "rank.test"] {
+            let rows = fs::read_to_string(path(name)).unwrap().lines().count();
+            let lines: Vec<String> = (0..rows).map(line).collect();
+            fs::write(path(name).with_added_extension(ending), lines.join("\n") + "\n").unwrap();
+        }
+        let grown = compare_grown(dir.path(), PEER_OF_FILES);
+        assert_ne!(grown, before, "{ending} makes no difference");
+        before = grown;
+    }
+}
+
 #[test]
 fn train_grows_the_trees_that_python_grows() {
     let dir = tempfile::tempdir().unwrap();
@@ -47,12 +91,18 @@ fn train_grows_the_trees_that_python_grows() {
     write_queries(&path("rank.test"), 20, 2);
     fs::write(path("P.json"), parameters().to_string()).unwrap();
 
+    compare_grown(dir.path(), PEER);
+}
+
+/// Trains in `dir` here and in Python, compares, and gives the trees.
+fn compare_grown(dir: &Path, peer: &str) -> String {
+    let path = |name: &str| dir.join(name);
     let trainer = run(Command::new(program("ltr-trainer"))
-        .current_dir(dir.path())
+        .current_dir(dir)
         .args(["train", "--train", "rank.train", "--valid", "rank.test"])
         .args(["--params", "P.json", "--out", "D"]));
     succeeded("ltr-trainer train", &trainer);
-    let peer = grow_in_python(dir.path());
+    let peer = grow_in_python(dir, peer);
 
     let training: Value = read_json(&fs::read_to_string(path("D/training.json")).unwrap());
     assert_eq!(training["best_iteration"], peer["best_iteration"]);
@@ -66,6 +116,7 @@ fn train_grows_the_trees_that_python_grows() {
         assert_eq!(ours, theirs, "line {at} of the trees");
     }
     assert_eq!(ours.len(), theirs.len());
+    ours.to_owned()
 }
 
 /// The parameters of the project's documentation, and what makes training repeatable.
@@ -113,13 +164,13 @@ fn write_queries(file: &Path, queries: usize, seed: u64) {
 }
 
 /// Leaves `peer.txt` in `dir`; gives version and best iteration.
-fn grow_in_python(dir: &Path) -> Value {
+fn grow_in_python(dir: &Path, peer: &str) -> Value {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/python");
     assert!(python.exists(), "no {}: run `make setup-servers`", python.display());
     let output =
         run(Command::new(&python)
             .current_dir(dir)
-            .args(["-c", PEER, "rank.train", "rank.test", "P.json", "peer.txt"]));
+            .args(["-c", peer, "rank.train", "rank.test", "P.json", "peer.txt"]));
     if String::from_utf8_lossy(&output.stderr).contains("No module named 'lightgbm'") {
         panic!("no lightgbm in {}: run `make setup-servers`", python.display());
     }

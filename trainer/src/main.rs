@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use ltr_trainer::lightgbm::ParameterError;
+use ltr_trainer::lightgbm::{self, ParameterError};
 use ltr_trainer::outcome::Outcome;
 use ltr_trainer::{bypass, component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
 use settings::{Settings, SettingsError};
@@ -62,12 +62,24 @@ async fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             let configuration =
                 |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
             ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes. A reason that LightGBM has written to standard error itself is not repeated: all are, but
+/// those of the C++ library.
+fn told(error: &anyhow::Error) -> String {
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(lightgbm::Error::Refused { call, message }) if !message.contains("::") => {
+            format!("LightGBM refuses, for the reason above ({call})")
+        }
+        _ => cause.to_string(),
+    };
+    error.chain().map(told).collect::<Vec<_>>().join(": ")
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {

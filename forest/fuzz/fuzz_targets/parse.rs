@@ -1,4 +1,5 @@
-//! Any text parses or is refused; what parses scores the same by the rules and packed.
+//! Any text parses or is refused; what parses scores the same by the rules and packed, and is the same model with the
+//! line ends of Windows.
 #![no_main]
 
 use forest::{Forest, Model, Output, oracle, pack};
@@ -7,6 +8,14 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &[u8]| {
     let Ok(model) = Model::parse(text) else { return };
     let image = pack(&model, None);
+    if !text.contains(&b'\r') {
+        let windows: Vec<u8> = text
+            .iter()
+            .flat_map(|&byte| if byte == b'\n' { vec![b'\r', byte] } else { vec![byte] })
+            .collect();
+        let other = Model::parse(&windows).expect("line ends change nothing");
+        assert_eq!(pack(&other, None), image);
+    }
     let forest = Forest::new(&image).expect("pack makes valid images");
     let (width, outputs) = (forest.width(), forest.outputs());
     // Rows out of the text's own bytes: thresholds as written are not hit, special values are.

@@ -1,14 +1,11 @@
 //! `key=value` lines of one section, and the numbers in them.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::str::FromStr;
 
-use super::ParseError;
-
-/// Longest excerpt of the input shown in an error.
-const EXCERPT: usize = 40;
+use super::{ParseError, excerpt};
 
 /// The known keys of a section, with the value and line of each that occurred.
 pub(super) struct Fields<'t> {
@@ -38,7 +35,8 @@ impl<'t> Fields<'t> {
     /// Takes one line in; keys that are not known are passed over.
     pub fn add(&mut self, line: &'t [u8], number: usize) -> Result<(), ParseError> {
         let split = line.iter().position(|&byte| byte == b'=').unwrap_or(line.len());
-        let (key, value) = (&line[..split], line.get(split + 1..).unwrap_or(b""));
+        let key = line[..split].trim_ascii_end();
+        let value = line.get(split + 1..).unwrap_or(b"").trim_ascii_start();
         let Some(index) = self.keys.iter().position(|known| known.as_bytes() == key) else {
             return Ok(());
         };
@@ -73,8 +71,31 @@ impl<'t> Field<'t> {
         ParseError::new(self.line, self.key, problem)
     }
 
+    /// An error that shows the value.
+    pub fn expected(&self, what: &str) -> ParseError {
+        self.error(format!("`{}`: expected {what}", excerpt(self.value)))
+    }
+
     pub fn text(&self) -> Result<&'t str, ParseError> {
-        core::str::from_utf8(self.value).map_err(|_| self.error("expected UTF-8 text"))
+        core::str::from_utf8(self.value).map_err(|wrong| {
+            let at = wrong.valid_up_to();
+            let token = self.value[..at]
+                .iter()
+                .rposition(|&byte| byte == b' ')
+                .map_or(0, |blank| blank + 1);
+            let shown: String = self.value[token..]
+                .iter()
+                .take(80)
+                .take_while(|&&byte| byte != b' ')
+                .flat_map(|&byte| core::ascii::escape_default(byte))
+                .map(char::from)
+                .collect();
+            self.error(format!(
+                "byte {} of the line, in `{shown}`, is no UTF-8: expected UTF-8; if the file is in Latin-1, convert it \
+                 (iconv -f LATIN1 -t UTF-8)",
+                self.key.len() + "=".len() + at + 1
+            ))
+        })
     }
 
     /// The value as one number; `what` names it in the error.
@@ -102,9 +123,6 @@ impl<'t> Field<'t> {
     /// `str::parse` is correctly rounded for `f64` and knows `nan`, `inf` and `infinity`, signed too.
     fn parse<T: FromStr>(&self, token: &[u8], what: &str) -> Result<T, ParseError> {
         let number = core::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
-        number.ok_or_else(|| {
-            let shown = String::from_utf8_lossy(&token[..token.len().min(EXCERPT)]).to_string();
-            self.error(format!("`{shown}`: expected {what}"))
-        })
+        number.ok_or_else(|| self.error(format!("`{}`: expected {what}", excerpt(token))))
     }
 }

@@ -30,6 +30,8 @@ pub(super) const KEYS: &[&str] = &[
 
 const CATEGORICAL: i8 = 1;
 const DEFAULT_LEFT: i8 = 2;
+/// Categorical, default left, and two bits for what counts as missing.
+const KNOWN_BITS: i8 = 0b1111;
 
 pub(super) fn tree(fields: &Fields, features: usize) -> Result<Tree, ParseError> {
     let field = fields.require("num_leaves")?;
@@ -114,6 +116,13 @@ fn read_splits(fields: &Fields, leaves: usize, features: usize, boundaries: &[u3
         Some(field) => field.numbers(Some(count), "a decision type")?,
         None => vec![0; count],
     };
+    if let Some(unknown) = decisions.iter().find(|decision| **decision & !KNOWN_BITS != 0)
+        && let Some(field) = fields.get("decision_type")
+    {
+        return Err(field.error(format!(
+            "{unknown}: expected 0 to {KNOWN_BITS}; LightGBM gives other bits no meaning"
+        )));
+    }
     let left = children(fields.require("left_child")?, leaves)?;
     let right = children(fields.require("right_child")?, leaves)?;
     let mut splits = Vec::with_capacity(count);

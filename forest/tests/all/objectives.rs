@@ -3,7 +3,7 @@
 use forest::{Model, Output, math, oracle};
 
 /// A model of one constant tree an entry of `sums`, all of one iteration.
-fn convert(objective: &str, flags: &str, sums: &[f64]) -> Vec<f64> {
+fn constant(objective: &str, flags: &str, sums: &[f64]) -> String {
     let outputs = sums.len();
     let mut text = format!(
         "tree\nnum_class={outputs}\nnum_tree_per_iteration={outputs}\nmax_feature_idx=0\n{flags}feature_names=x\nobjective={objective}\n\n"
@@ -11,8 +11,12 @@ fn convert(objective: &str, flags: &str, sums: &[f64]) -> Vec<f64> {
     for (number, sum) in sums.iter().enumerate() {
         text += &format!("Tree={number}\nnum_leaves=1\nnum_cat=0\nleaf_value={sum}\n\n");
     }
-    text += "end of trees\n";
-    let model = Model::parse(text.as_bytes()).unwrap();
+    text + "end of trees\n"
+}
+
+fn convert(objective: &str, flags: &str, sums: &[f64]) -> Vec<f64> {
+    let outputs = sums.len();
+    let model = Model::parse(constant(objective, flags, sums).as_bytes()).unwrap();
     let mut scores = vec![0.0; outputs];
     oracle::score(&model, &[0.0], Output::Raw, &mut scores);
     assert_eq!(scores, sums, "the raw score is not converted");
@@ -21,16 +25,70 @@ fn convert(objective: &str, flags: &str, sums: &[f64]) -> Vec<f64> {
 }
 
 #[test]
-fn identity_for_ranking_and_unknown_objectives() {
+fn identity_for_ranking_and_custom_objectives() {
     for objective in [
         "lambdarank",
         "rank_xendcg",
+        "xendcg",
         "regression",
+        "rmse",
+        "mae",
         "huber sqrt",
         "custom",
-        "never_heard_of",
+        "none",
+        "na",
     ] {
         assert_eq!(convert(objective, "", &[-1.5]), [-1.5], "{objective}");
+    }
+}
+
+#[test]
+fn an_objective_that_lightgbm_does_not_know_is_refused() {
+    for objective in [
+        "never_heard_of",
+        "Binary sigmoid:1",
+        "regressio",
+        "rank",
+        "",
+        " ",
+        "sigmoid:1 binary",
+    ] {
+        let error = Model::parse(constant(objective, "", &[1.0]).as_bytes()).unwrap_err();
+        assert_eq!((error.line(), error.key()), (6, "objective"));
+        let message = error.to_string();
+        for known in [
+            "lambdarank",
+            "multiclassova",
+            "cross_entropy_lambda",
+            "objective=custom",
+        ] {
+            assert!(message.contains(known), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_parameter_that_the_conversion_needs_is_refused_if_it_is_missing_or_makes_no_sense() {
+    for (objective, expected) in [
+        ("binary", "sigmoid:S"),
+        ("binary sigmoid:abc", "sigmoid:S"),
+        ("binary sigmoid:0", "sigmoid:S"),
+        ("binary sigmoid:nan", "sigmoid:S"),
+        ("multiclassova num_class:2", "sigmoid:S"),
+        (
+            "multiclass",
+            "num_class:N with N equal to num_tree_per_iteration, which is 2",
+        ),
+        ("multiclass num_class:3", "num_class:N"),
+        ("multiclass num_class:-1", "num_class:N"),
+    ] {
+        let error = Model::parse(constant(objective, "", &[1.0, 2.0]).as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("objective: `{objective}`: expected a parameter {expected}")),
+            "{error}"
+        );
     }
 }
 

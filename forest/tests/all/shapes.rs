@@ -18,7 +18,7 @@ pub fn objectives() -> impl Strategy<Value = &'static str> {
         "lambdarank",
         "multiclass num_class:3",
         "multiclassova num_class:3 sigmoid:1.3",
-        "somebodys_own",
+        "custom",
     ])
 }
 

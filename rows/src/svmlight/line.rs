@@ -91,7 +91,12 @@ pub(super) fn parse(
 
 fn label(token: &str) -> Result<f64, Bad> {
     let label = token.parse().ok().filter(|label: &f64| label.is_finite());
-    label.ok_or_else(|| refuse(token, "a label, which is a finite number"))
+    let columns = if token.contains([',', ';']) {
+        "; columns between commas are not SVMlight"
+    } else {
+        ""
+    };
+    label.ok_or_else(|| refuse(token, format!("a label, which is a finite number{columns}")))
 }
 
 fn qid(token: &str) -> Result<u64, Bad> {
@@ -101,7 +106,8 @@ fn qid(token: &str) -> Result<u64, Bad> {
 
 fn entry(token: &str) -> Result<(u64, f64), Bad> {
     let wanted = "index:value, index an integer of at least 0, value a number or nan";
-    let (index, value) = token.split_once(':').ok_or_else(|| refuse(token, wanted))?;
+    let no_pair = || refuse(token, format!("{wanted}; columns without an index are not SVMlight"));
+    let (index, value) = token.split_once(':').ok_or_else(no_pair)?;
     let index: u64 = index.parse().map_err(|_| refuse(token, wanted))?;
     let value = value.parse().map_err(|_| Bad {
         column: Some(index.to_string()),

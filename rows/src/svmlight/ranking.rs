@@ -1,10 +1,9 @@
-//! Ranking data: rows in query groups.
+//! Ranking data: rows in query groups, and what stands in files beside them.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::beside::{self, Beside};
 use super::{Sparse, all_or_none, parse};
 use crate::error::Trouble;
 use crate::{RowsError, open};
@@ -16,95 +15,95 @@ pub struct Ranking {
     pub width: usize,
     /// Row-major.
     pub values: Vec<f64>,
-    /// The grade of each row, an integer of at least 0.
+    /// The label of each row, finite.
     pub labels: Vec<f64>,
     /// Rows of each query, in order; they sum to the number of rows.
     pub groups: Vec<u32>,
+    /// `qid:` of each query, where the rows have it.
+    pub qids: Option<Vec<u64>>,
+    /// Line of each row, from 1.
+    pub lines: Vec<u64>,
+    /// Of each row, from `<path>.weight`.
+    pub weights: Option<Vec<f32>>,
+    /// Where each row was shown, from `<path>.position`: equal texts have equal numbers.
+    pub positions: Option<Vec<u32>>,
+    /// From `<path>.init`: those of the first output, row by row, then those of the next.
+    pub initial_scores: Option<Vec<f64>>,
 }
 
-/// Longest `.query` file that is read.
-const MAX_QUERY_BYTES: u64 = 1 << 30;
-
-/// Reads `path` with the query sizes of `<path>.query` beside it (one size a line), or, where there is no such file,
-/// by the rows' `qid:`, equal ones side by side.
+/// Reads `path` and the files beside it that LightGBM loads with it: `<path>.query` with query sizes, `<path>.weight`,
+/// `<path>.position` and `<path>.init`.
+///
+/// Queries are also told by the rows' `qid:`, equal ones side by side; where both are there, they must agree.
 ///
 /// # Errors
-/// What cannot be read; a row without a label; sizes that do not sum to the rows; a query whose rows are apart.
+/// What cannot be read; a row without a label or a query; a file beside that does not fit the rows; a query whose rows
+/// are apart.
 pub fn read_ranking(path: &Path) -> Result<Ranking, RowsError> {
     let in_rows = |trouble: Trouble| trouble.in_file(path);
     let sparse = parse(open(path)?, None).map_err(in_rows)?;
-    let labels = grades(&sparse).map_err(in_rows)?;
-    let query = query_file(path);
-    let groups = if query.exists() {
-        sizes(&query, sparse.ends.len()).map_err(|trouble| trouble.in_file(&query))?
-    } else {
-        by_qid(&sparse, &query).map_err(in_rows)?
+    let labels = all_or_none(&sparse.labels, &sparse.lines, "a label")
+        .and_then(|labels| labels.ok_or_else(|| unlabelled(&sparse)))
+        .map_err(in_rows)?;
+    let rows = sparse.ends.len();
+    let qids = all_or_none(&sparse.qids, &sparse.lines, "a qid:").map_err(in_rows)?;
+    let query = Beside::read(path, ".query")?;
+    let groups = match (&query, &qids) {
+        (Some(query), None) => query.queries(rows)?.into_iter().map(|(_, size)| size).collect(),
+        (Some(query), Some(qids)) => both_ways(query, qids, path)?,
+        (None, Some(qids)) => by_qid(qids, &sparse.lines).map_err(in_rows)?,
+        (None, None) => return Err(in_rows(ungrouped(&sparse, path))),
     };
+    let weights = Beside::read(path, ".weight")?;
+    let positions = Beside::read(path, ".position")?;
+    let initial_scores = Beside::read(path, ".init")?;
     Ok(Ranking {
         width: sparse.width,
         values: sparse.dense(sparse.width).map_err(in_rows)?,
         labels,
         groups,
+        qids: qids.map(|qids| qids.chunk_by(|a, b| a == b).map(|query| query[0]).collect()),
+        weights: weights.map(|file| file.weights(rows)).transpose()?,
+        positions: positions.map(|file| file.positions(rows)).transpose()?,
+        initial_scores: initial_scores.map(|file| file.initial_scores(rows)).transpose()?,
+        lines: sparse.lines,
     })
 }
 
-fn query_file(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".query");
-    name.into()
+fn unlabelled(sparse: &Sparse) -> Trouble {
+    Trouble::refused(sparse.lines[0], None, "a row without a label", "a label on every row")
 }
 
-fn grades(sparse: &Sparse) -> Result<Vec<f64>, Trouble> {
-    let allowed = "a grade, an integer of at least 0";
-    let rows = sparse.labels.iter().zip(&sparse.lines);
-    rows.map(|(label, &line)| match *label {
-        Some(grade) if grade >= 0.0 && grade.fract() == 0.0 => Ok(grade),
-        Some(other) => Err(Trouble::refused(line, None, &format!("label {other}"), allowed)),
-        None => Err(Trouble::refused(line, None, "a row without a label", allowed)),
-    })
-    .collect()
+fn ungrouped(sparse: &Sparse, path: &Path) -> Trouble {
+    let query = beside::name(path, ".query");
+    let mut allowed = format!("qid:N on every row, or {} beside the file", query.display());
+    let group = beside::name(path, ".group");
+    if group.exists() {
+        allowed += &format!(", which is LightGBM's name for {}", group.display());
+    }
+    Trouble::refused(sparse.lines[0], None, "a row without a query", allowed)
 }
 
-fn sizes(query: &Path, rows: usize) -> Result<Vec<u32>, Trouble> {
-    let mut text = String::new();
-    std::fs::File::open(query)?
-        .take(MAX_QUERY_BYTES)
-        .read_to_string(&mut text)?;
-    let mut sizes = Vec::new();
-    let mut sum = 0usize;
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
+/// The sizes that the file beside gives, if the rows' own ids change at the same places.
+fn both_ways(query: &Beside, qids: &[u64], path: &Path) -> Result<Vec<u32>, RowsError> {
+    let sizes = query.queries(qids.len())?;
+    let mut runs = qids.chunk_by(|a, b| a == b);
+    for &(line, size) in &sizes {
+        // Sizes and runs have the same sum: one that ends too early differs before.
+        let run = runs.next().unwrap_or_default();
+        if run.len() != size as usize {
+            let allowed = match run.first() {
+                Some(qid) => format!("{}, the rows of qid:{qid} in {}", run.len(), path.display()),
+                None => format!("no further query, as in {}", path.display()),
+            };
+            let allowed = format!("{allowed}; take one of the two out");
+            return Err(query.refused(line, &format!("a query of {size} rows"), allowed));
         }
-        let size: Option<u32> = line.parse().ok().filter(|size| *size > 0);
-        let size =
-            size.ok_or_else(|| Trouble::refused(number, None, line, "the size of a query, an integer of at least 1"))?;
-        sizes.push(size);
-        sum += size as usize;
     }
-    if sum != rows {
-        let value = format!("sizes that sum to {sum}");
-        return Err(Trouble::refused(
-            0,
-            None,
-            &value,
-            format!("a sum of {rows}, the rows of the data file"),
-        ));
-    }
-    Ok(sizes)
+    Ok(sizes.into_iter().map(|(_, size)| size).collect())
 }
 
-fn by_qid(sparse: &Sparse, query: &Path) -> Result<Vec<u32>, Trouble> {
-    let Some(qids) = all_or_none(&sparse.qids, &sparse.lines, "a qid:")? else {
-        let allowed = format!("qid:N on every row, or {} beside the file", query.display());
-        return Err(Trouble::refused(
-            sparse.lines[0],
-            None,
-            "a row without a query",
-            allowed,
-        ));
-    };
+fn by_qid(qids: &[u64], lines: &[u64]) -> Result<Vec<u32>, Trouble> {
     let mut groups = Vec::new();
     let mut done = HashSet::new();
     let mut row = 0;
@@ -112,7 +111,7 @@ fn by_qid(sparse: &Sparse, query: &Path) -> Result<Vec<u32>, Trouble> {
         if !done.insert(group[0]) {
             let allowed = "the rows of a query side by side";
             return Err(Trouble::refused(
-                sparse.lines[row],
+                lines[row],
                 None,
                 &format!("qid:{} again", group[0]),
                 allowed,

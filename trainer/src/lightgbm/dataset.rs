@@ -91,6 +91,23 @@ impl Dataset {
         )
     }
 
+    /// What the trees are to correct: the scores of the first output, row by row, then those of the next.
+    ///
+    /// # Errors
+    /// A length that is not a multiple of the number of rows. How many outputs there are, only the booster knows.
+    pub fn set_initial_scores(&mut self, scores: &[f64]) -> Result<(), Error> {
+        if scores.is_empty() || !scores.len().is_multiple_of(self.rows) {
+            let allowed = format!("a multiple of the rows, {}", self.rows);
+            return Err(argument("initial scores", format!("{} values", scores.len()), allowed));
+        }
+        self.set_field(
+            c"init_score",
+            scores.as_ptr().cast(),
+            scores.len(),
+            sys::C_API_DTYPE_FLOAT64,
+        )
+    }
+
     /// Sizes of the queries, in row order; they add up to the number of rows.
     ///
     /// # Errors

@@ -1,16 +1,23 @@
 //! LightGBM's own log lines, sent to `tracing` instead of standard output.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
+
+/// So many different warnings are remembered, so as not to be said again.
+const MOST_WARNINGS: usize = 100;
 
 thread_local! {
     static ROUTED: Cell<bool> = const { Cell::new(false) };
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Warnings since a handle was last made: LightGBM repeats some in every round.
+    static SAID: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// Routes this thread's LightGBM log lines to `tracing`; idempotent. LightGBM keeps its callback
 /// per thread, so whoever makes a handle calls this first.
 pub(super) fn route() {
+    SAID.with(|said| said.borrow_mut().clear());
     ROUTED.with(|routed| {
         if !routed.replace(true) {
             // SAFETY: `on_log` is a plain function that lives for ever, has the C signature
@@ -36,11 +43,21 @@ extern "C" fn on_log(piece: *const c_char) {
         if line.ends_with('\n') {
             let whole = std::mem::take(&mut *line);
             let whole = whole.trim();
-            if whole.contains("[Warning]") {
+            if whole.contains("[Warning]") && is_new(whole) {
                 tracing::warn!(target: "lightgbm", "{whole}");
             } else {
                 tracing::debug!(target: "lightgbm", "{whole}");
             }
         }
     });
+}
+
+fn is_new(warning: &str) -> bool {
+    SAID.try_with(|said| {
+        let Ok(mut said) = said.try_borrow_mut() else {
+            return true;
+        };
+        said.len() >= MOST_WARNINGS || said.insert(warning.to_owned())
+    })
+    .unwrap_or(true)
 }

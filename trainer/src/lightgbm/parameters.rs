@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::{Error, read_text};
 
+mod value;
+
 /// Why a set of parameters was refused. The message names key, value and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
@@ -57,14 +59,57 @@ pub enum ParameterError {
 #[serde(transparent)]
 pub struct Parameters(BTreeMap<String, String>);
 
-const PLAIN: &str = "a number, a text without blanks, true, false, or a list of those";
+/// What `train` has other ways for, or none: a model that LightGBM made by them would be another one.
+const REFUSED: &[(&str, &str)] = &[
+    ("label_column", "nothing: the label is the first field of a row"),
+    ("weight_column", "nothing: weights of rows are read from FILE.weight"),
+    ("group_column", "nothing: queries are told by qid:N or FILE.query"),
+    ("ignore_column", "nothing: leave the column out of the file"),
+    ("input_model", "nothing: a training cannot go on from another model"),
+    ("machines", "nothing: training runs on one machine"),
+    ("machine_list_filename", "nothing: training runs on one machine"),
+];
+
+/// What LightGBM's own program reads and writes files by, and predicts by: nothing that a training here would do.
+const WITHOUT_EFFECT: &[&str] = &[
+    "config",
+    "convert_model",
+    "convert_model_language",
+    "data",
+    "header",
+    "is_provide_training_metric",
+    "local_listen_port",
+    "metric_freq",
+    "num_iteration_predict",
+    "output_model",
+    "output_result",
+    "parser_config_file",
+    "pre_partition",
+    "precise_float_parser",
+    "pred_early_stop",
+    "pred_early_stop_freq",
+    "pred_early_stop_margin",
+    "predict_contrib",
+    "predict_disable_shape_check",
+    "predict_leaf_index",
+    "predict_raw_score",
+    "refit_decay_rate",
+    "save_binary",
+    "saved_feature_importance_type",
+    "snapshot_freq",
+    "start_iteration_predict",
+    "time_out",
+    "two_round",
+    "valid",
+];
 
 impl Parameters {
-    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`.
+    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`. As in Python, null
+    /// counts as not given.
     ///
     /// # Errors
-    /// An unknown name, one parameter under two names with different values, a nested value,
-    /// null, or a text with blanks (LightGBM separates parameters by blanks).
+    /// An unknown name, one parameter under two names with different values, a value that LightGBM has no way to be
+    /// handed (an object, a text with blanks), a file that cannot be read, or what `train` does in another way.
     pub fn from_json(object: &serde_json::Map<String, Value>) -> Result<Parameters, ParameterError> {
         let names = main_names()?;
         let mut given: BTreeMap<&str, (&str, String)> = BTreeMap::new();
@@ -75,7 +120,10 @@ impl Parameters {
                     value: value.to_string(),
                 });
             };
-            let text = plain_text(key, value)?;
+            if value.is_null() {
+                continue;
+            }
+            let text = value::text(key, name, value)?;
             if let Some((other, other_text)) = given.get(name.as_str())
                 && *other_text != text
             {
@@ -87,8 +135,10 @@ impl Parameters {
                     second_value: text,
                 });
             }
+            refuse_unused(key, name, &text)?;
             given.insert(name, (key, text));
         }
+        warn_of_unused(given.iter().map(|(name, (key, _))| (*name, *key)));
         Ok(Parameters(
             given
                 .into_iter()
@@ -149,6 +199,26 @@ impl Parameters {
         }
     }
 
+    /// Looks at the numbers of columns in `interaction_constraints` and `categorical_feature`: LightGBM passes over
+    /// those that it does not have.
+    ///
+    /// # Errors
+    /// A number that is not below `width`.
+    pub fn check_width(&self, width: usize) -> Result<(), ParameterError> {
+        for key in ["interaction_constraints", "categorical_feature"] {
+            let mut numbers = self.get(key).unwrap_or("").split(['[', ']', ',']);
+            let beyond = numbers.find(|number| number.parse().is_ok_and(|number: usize| number >= width));
+            if let Some(number) = beyond {
+                return Err(ParameterError::Value {
+                    key: key.to_owned(),
+                    value: number.to_owned(),
+                    allowed: "numbers of columns that the rows have, from 0",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn parsed<T: std::str::FromStr>(&self, name: &str, allowed: &'static str) -> Result<Option<T>, ParameterError> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -192,29 +262,28 @@ fn main_names() -> Result<BTreeMap<String, String>, Error> {
     Ok(names)
 }
 
-fn plain_text(key: &str, value: &Value) -> Result<String, ParameterError> {
-    let refuse = || ParameterError::Value {
-        key: key.to_owned(),
-        value: value.to_string(),
-        allowed: PLAIN,
+fn refuse_unused(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
+    let allowed = match name {
+        "task" if !matches!(text, "train" | "training") => "train, or nothing",
+        "num_machines" if text != "1" => "1, or nothing: training runs on one machine",
+        _ => match REFUSED.iter().find(|(refused, _)| *refused == name) {
+            Some((_, allowed)) => allowed,
+            None => return Ok(()),
+        },
     };
-    match value {
-        Value::Array(items) if !items.is_empty() => {
-            let items: Option<Vec<String>> = items.iter().map(scalar_text).collect();
-            Ok(items.ok_or_else(refuse)?.join(","))
-        }
-        scalar => scalar_text(scalar).ok_or_else(refuse),
-    }
+    Err(ParameterError::Value {
+        key: key.to_owned(),
+        value: value::shorten(text),
+        allowed,
+    })
 }
 
-fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::Bool(b) => Some(b.to_string()),
-        Value::Number(n) => Some(n.to_string()),
-        Value::String(s) => {
-            let plain = !s.is_empty() && !s.chars().any(|c| c.is_whitespace() || c.is_control());
-            plain.then(|| s.clone())
-        }
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+fn warn_of_unused<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) {
+    let unused: Vec<&str> = given
+        .filter(|(name, _)| WITHOUT_EFFECT.contains(name))
+        .map(|(_, key)| key)
+        .collect();
+    if !unused.is_empty() {
+        tracing::warn!("parameters without effect on a training here: {}", unused.join(", "));
     }
 }

@@ -175,6 +175,49 @@ fn parameters_are_handed_over_as_lightgbm_writes_them() {
 }
 
 #[test]
+fn values_are_written_as_pythons_package_writes_them() {
+    for (given, expected) in [
+        (
+            json!({"interaction_constraints": [[0, 1], [2]]}),
+            "interaction_constraints=[0,1],[2]",
+        ),
+        (
+            json!({"interaction_constraints": "[0, 1], [2]"}),
+            "interaction_constraints=[0,1],[2]",
+        ),
+        (
+            json!({"random_state": null, "n_estimators": null, "num_trees": 3}),
+            "num_iterations=3",
+        ),
+        (
+            json!({"monotone_constraints": [1, 0, -1]}),
+            "monotone_constraints=1,0,-1",
+        ),
+        (json!({"task": "train", "num_machines": 1}), "num_machines=1 task=train"),
+        (
+            json!({"eta": "0.1", "xgboost_dart_mode": false}),
+            "learning_rate=0.1 xgboost_dart_mode=false",
+        ),
+    ] {
+        assert_eq!(parameters(given).unwrap().to_string(), expected);
+    }
+}
+
+#[test]
+fn constraints_name_columns_that_are_there() {
+    let constrained = parameters(json!({"interaction_constraints": [[0, 1], [12]]})).unwrap();
+    assert!(constrained.check_width(13).is_ok());
+    let refusal = constrained.check_width(12).unwrap_err().to_string();
+    assert_eq!(
+        refusal,
+        "interaction_constraints: 12; allowed: numbers of columns that the rows have, from 0"
+    );
+    let categorical = parameters(json!({"categorical_feature": [0, 5]})).unwrap();
+    assert!(categorical.check_width(6).is_ok() && categorical.check_width(5).is_err());
+    assert!(parameters(json!({})).unwrap().check_width(1).is_ok());
+}
+
+#[test]
 fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
     for (given, expected) in [
         (
@@ -187,7 +230,33 @@ fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
         ),
         (json!({"eval_at": [[5]]}), "eval_at: [[5]]; allowed: a number"),
         (json!({"eval_at": []}), "eval_at: []; allowed: a number"),
-        (json!({"seed": null}), "seed: null; allowed: a number"),
+        (
+            json!({"interaction_constraints": [0, 1]}),
+            "interaction_constraints: [0,1]; allowed: a list of lists of column numbers, e.g. [[0, 1], [2]]",
+        ),
+        (
+            json!({"interaction_constraints": [[0], []]}),
+            "allowed: a list of lists",
+        ),
+        (
+            json!({"interaction_constraints": [["a", "b"]]}),
+            "allowed: a list of lists",
+        ),
+        (json!({"interaction_constraints": "0,1"}), "allowed: a list of lists"),
+        (
+            json!({"forcedsplits_filename": "/no/such/file.json"}),
+            "forcedsplits_filename: \"/no/such/file.json\"; allowed: the name of a JSON file that can be read",
+        ),
+        (
+            json!({"weight": 0}),
+            "weight: 0; allowed: nothing: weights of rows are read from FILE.weight",
+        ),
+        (
+            json!({"model_in": "old.txt"}),
+            "model_in: old.txt; allowed: nothing: a training cannot go on",
+        ),
+        (json!({"num_machines": 2}), "num_machines: 2; allowed: 1"),
+        (json!({"task": "predict"}), "task: predict; allowed: train"),
         (
             json!({"metric": "ndcg num_leaves=2"}),
             "metric: \"ndcg num_leaves=2\"; allowed",

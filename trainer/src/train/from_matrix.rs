@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use ranking::Grade;
 use runtime::artefact;
 use settings::Settings;
 
-use super::{MatrixFacts, Queries, TRAINING, Training, configured, grow};
+use super::limits::{self, Labels};
+use super::{MatrixFacts, Queries, TRAINING, Training, configured, grow, warnings};
 use crate::boosting::Schedule;
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
@@ -84,6 +85,11 @@ fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> 
     let (offset, scale) = fit_min_max(&matrix::values(train), width);
     let map = FeatureMap::new(matrix.schema.names().to_vec(), offset, scale)?;
     let (train_queries, valid_queries) = (queries(train, &map), queries(valid, &map));
+    let judged = Labels::of_metrics(&parameters)?;
+    check_labels(train, &train_queries, Labels::of_objective(&parameters)?)?;
+    check_labels(valid, &valid_queries, judged)?;
+    warnings::of_validation(&valid_queries, judged, "the validation part");
+    parameters.check_width(width)?;
 
     let mut train_set = train_queries.dataset(width, &parameters, None)?;
     train_set.set_feature_names(matrix.schema.names())?;
@@ -93,7 +99,8 @@ fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> 
     }
     let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
     let sizes = (train_queries.size(), valid_queries.size());
-    let fit = grow(train_set, valid_set, &parameters, &schedule)?;
+    let no_order = limits::orders_nothing(&train_queries);
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order)?;
     Ok(Grown {
         training: Training::new(&fit, matrix.schema.names(), &parameters, sizes, 0.0),
         model: fit.model,
@@ -121,6 +128,18 @@ fn reproducible(parameters: &mut Parameters) {
     }
 }
 
+fn check_labels(cases: &[Case], queries: &Queries, allowed: Labels) -> anyhow::Result<()> {
+    allowed.check(queries).map_err(|fault| {
+        let mut places = cases
+            .iter()
+            .flat_map(|case| (0..case.rows.len()).map(move |row| (case.qid, row)));
+        let place = places
+            .nth(fault.row)
+            .map(|(case, row)| format!("case {case}, row {row}: "));
+        anyhow!("{}{}", place.unwrap_or_default(), fault.message)
+    })
+}
+
 fn queries(cases: &[Case], map: &FeatureMap) -> Queries {
     let mut values = matrix::values(cases);
     map.scale(&mut values);
@@ -129,6 +148,7 @@ fn queries(cases: &[Case], map: &FeatureMap) -> Queries {
         values,
         labels: rows.map(|row| f32::from(row.grade.value())).collect(),
         groups: cases.iter().map(|case| case.rows.len() as u32).collect(),
+        ..Queries::default()
     }
 }
 

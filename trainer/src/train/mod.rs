@@ -1,8 +1,11 @@
 //! `ltr-trainer train`: a LambdaMART model from a matrix, or from ranking data as published.
 
 mod from_matrix;
+mod limits;
+mod params_file;
 mod public_data;
 mod report;
+mod warnings;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +16,7 @@ use settings::Settings;
 use crate::boosting::{self, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
-use crate::{console, files, progress};
+use crate::{console, progress};
 
 pub use from_matrix::{read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
@@ -27,8 +30,8 @@ const EXAMPLES: &str = "Examples:
 /// With --matrix: cuts the cases by time into training, validation and test part, fits the scaler
 /// on the training part alone and writes ltr_model.txt, feature_map.json and training.json.
 ///
-/// With --train and --valid: reads SVMlight/LETOR files with `.query` files beside them, features
-/// as they are, and writes ltr_model.txt and training.json.
+/// With --train and --valid: reads SVMlight/LETOR files, features as they are, with the `.query`, `.weight`,
+/// `.position` and `.init` files beside them, as LightGBM does, and writes ltr_model.txt and training.json.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -57,7 +60,7 @@ pub struct Args {
 /// # Errors
 /// Data, parameters or a file that cannot be used; nothing is written then.
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let parameters = args.params.as_deref().map(read_parameters).transpose()?;
+    let parameters = args.params.as_deref().map(params_file::read).transpose()?;
     let training = match (&args.matrix, &args.train, &args.valid) {
         (Some(matrix), _, _) => train_matrix(matrix, parameters, settings, &args.out)?,
         (None, Some(train), Some(valid)) => {
@@ -86,18 +89,8 @@ fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
     Parameters::from_json(object).context("train.params of the configuration")
 }
 
-fn read_parameters(path: &Path) -> anyhow::Result<Parameters> {
-    let value: serde_json::Value = files::read_json(path)?;
-    let Some(object) = value.as_object() else {
-        bail!(
-            "{}: not a JSON object; allowed: an object of LightGBM parameters, e.g. {{\"objective\": \"lambdarank\"}}",
-            path.display()
-        );
-    };
-    Parameters::from_json(object).with_context(|| format!("parameters in {}", path.display()))
-}
-
 /// One part of the data, as LightGBM wants it.
+#[derive(Default)]
 struct Queries {
     /// Row-major.
     values: Vec<f64>,
@@ -105,6 +98,11 @@ struct Queries {
     labels: Vec<f32>,
     /// Rows of each query, in order.
     groups: Vec<u32>,
+    weights: Option<Vec<f32>>,
+    /// Where each row was shown.
+    positions: Option<Vec<u32>>,
+    /// Of the first output, row by row, then of the next.
+    initial_scores: Option<Vec<f64>>,
 }
 
 impl Queries {
@@ -119,12 +117,27 @@ impl Queries {
         let mut dataset = Dataset::new(&self.values, width, parameters, reference)?;
         dataset.set_labels(&self.labels)?;
         dataset.set_groups(&self.groups)?;
+        if let Some(weights) = &self.weights {
+            dataset.set_weights(weights)?;
+        }
+        if let Some(positions) = &self.positions {
+            dataset.set_positions(positions)?;
+        }
+        if let Some(scores) = &self.initial_scores {
+            dataset.set_initial_scores(scores)?;
+        }
         Ok(dataset)
     }
 }
 
-/// Grows a model with a progress bar.
-fn grow(train: Dataset, valid: Dataset, parameters: &Parameters, schedule: &Schedule) -> anyhow::Result<Fit> {
+/// Grows a model with a progress bar. `no_order`: no query of the training rows has two labels.
+fn grow(
+    train: Dataset,
+    valid: Dataset,
+    parameters: &Parameters,
+    schedule: &Schedule,
+    no_order: bool,
+) -> anyhow::Result<Fit> {
     let mut booster = Booster::new(train, parameters)?;
     booster.add_valid(valid)?;
     let Some(first) = booster.metrics().first().map(|m| m.name.clone()) else {
@@ -136,7 +149,11 @@ fn grow(train: Dataset, valid: Dataset, parameters: &Parameters, schedule: &Sche
         bar.set_message(format!("{first} {:.5}", round.scores[0]));
     });
     bar.finish_and_clear();
-    Ok(fit?)
+    let fit = fit?;
+    for warning in warnings::of(&fit, schedule, parameters, no_order) {
+        tracing::warn!("{warning}");
+    }
+    Ok(fit)
 }
 
 /// Prints sizes, rounds, scores and what each feature contributed.

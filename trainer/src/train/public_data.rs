@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use rows::svmlight;
 use runtime::artefact;
 use settings::Settings;
 
-use super::{Queries, TRAINING, Training, grow};
+use super::limits::{self, Labels};
+use super::{Queries, TRAINING, Training, grow, warnings};
 use crate::boosting::Schedule;
 use crate::files;
 use crate::lightgbm::Parameters;
@@ -24,16 +25,37 @@ pub(super) fn train_files(
     let started = Instant::now();
     let schedule = Schedule::from_parameters(&parameters, settings.train.max_rounds as usize)?;
     parameters.set("num_iterations", schedule.rounds);
-    let (train_queries, width) = read(train)?;
-    let (mut valid_queries, valid_width) = read(valid)?;
-    valid_queries.values = to_width(valid_queries.values, valid_width, width);
+    if parameters.get("objective").is_none() {
+        tracing::warn!("no objective is given: LightGBM takes regression; for ranking, give lambdarank");
+    }
+    let (asked, judged) = (Labels::of_objective(&parameters)?, Labels::of_metrics(&parameters)?);
+    let (train_queries, width) = read(train, asked)?;
+    ensure!(
+        width > 0,
+        "{}: no row has a feature; allowed: index:value pairs",
+        train.display()
+    );
+    parameters.check_width(width)?;
+    let (mut valid_queries, valid_width) = read(valid, judged)?;
+    valid_queries.values = match valid_width {
+        0 => vec![0.0; valid_queries.labels.len() * width],
+        _ => to_width(valid_queries.values, valid_width, width),
+    };
+    check_initial_scores(train, &train_queries, asked)?;
+    check_initial_scores(valid, &valid_queries, asked)?;
+    warn_of_initial_scores((train, &train_queries), (valid, &valid_queries));
+    warnings::of_validation(&valid_queries, judged, &valid.display().to_string());
 
-    let train_set = train_queries.dataset(width, &parameters, None)?;
-    let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
+    let training = || format!("training on {}", train.display());
+    let train_set = train_queries.dataset(width, &parameters, None).with_context(training)?;
+    let valid_set = valid_queries
+        .dataset(width, &parameters, Some(&train_set))
+        .with_context(training)?;
     let sizes = (train_queries.size(), valid_queries.size());
+    let no_order = limits::orders_nothing(&train_queries);
     // LightGBM has its own, binned copy from here on.
     drop((train_queries, valid_queries));
-    let fit = grow(train_set, valid_set, &parameters, &schedule)?;
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
 
     let names: Vec<String> = (0..width).map(|at| format!("Column_{at}")).collect();
@@ -43,21 +65,59 @@ pub(super) fn train_files(
     Ok(training)
 }
 
-fn read(path: &Path) -> anyhow::Result<(Queries, usize)> {
+/// The rows of `path` with everything beside them, and their width.
+fn read(path: &Path, asked: Labels) -> anyhow::Result<(Queries, usize)> {
     let ranking =
         svmlight::read_ranking(path).with_context(|| format!("reading ranking data from {}", path.display()))?;
     let queries = Queries {
         values: ranking.values,
         labels: ranking.labels.iter().map(|&label| label as f32).collect(),
         groups: ranking.groups,
+        weights: ranking.weights,
+        positions: ranking.positions,
+        initial_scores: ranking.initial_scores,
     };
+    asked.check(&queries).map_err(|fault| {
+        let query = fault.query.map(|query| match &ranking.qids {
+            Some(qids) => format!(" (qid {})", qids[query]),
+            None => format!(" (query {})", query + 1),
+        });
+        let (file, line) = (path.display(), ranking.lines[fault.row]);
+        anyhow!("{file}:{line}{}: {}", query.unwrap_or_default(), fault.message)
+    })?;
     Ok((queries, ranking.width))
+}
+
+fn check_initial_scores(path: &Path, queries: &Queries, asked: Labels) -> anyhow::Result<()> {
+    let outputs = match asked {
+        Labels::Classes(count) => count,
+        _ => 1,
+    };
+    let scores = queries.initial_scores.as_ref().map(Vec::len);
+    let found = scores.map_or(outputs, |scores| scores / queries.labels.len());
+    ensure!(
+        found == outputs,
+        "{}.init: {found} scores on a line; allowed: {outputs}, one for each output of the objective",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Trees correct initial scores and do not contain them.
+fn warn_of_initial_scores((train, train_queries): (&Path, &Queries), (valid, valid_queries): (&Path, &Queries)) {
+    let (train, valid) = (train.display(), valid.display());
+    if train_queries.initial_scores.is_some() {
+        tracing::warn!("the model corrects the scores in {train}.init and does not contain them: add them to its own");
+        if valid_queries.initial_scores.is_none() {
+            tracing::warn!("{valid}.init is missing: the metrics of {valid} are those of the corrections alone");
+        }
+    }
 }
 
 /// Fits rows to the training set's width, as LightGBM does with a validation file: a column the
 /// training set does not have is left out, one that the file never mentions is 0.
 fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
-    if from == to || from == 0 {
+    if from == to {
         return values;
     }
     if from > to {
@@ -72,14 +132,4 @@ fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn validation_rows_take_the_training_width() {
-        let rows = vec![1.0, 2.0, 3.0, 4.0];
-        assert_eq!(to_width(rows.clone(), 2, 2), rows);
-        assert_eq!(to_width(rows.clone(), 2, 3), [1.0, 2.0, 0.0, 3.0, 4.0, 0.0]);
-        assert_eq!(to_width(rows, 2, 1), [1.0, 3.0]);
-    }
-}
+mod tests;

@@ -1,0 +1,265 @@
+//! What LightGBM's objectives and metrics ask of labels and queries, looked at before it starts: it names the value
+//! alone, and neither the place nor what to do.
+
+use super::Queries;
+use crate::lightgbm::{ParameterError, Parameters};
+
+/// Rows of a query at most, for LambdaMART and for nDCG (`dcg_calculator.cpp`, `kMaxPosition`).
+const MOST_ROWS: u32 = 10_000;
+/// Grades that have a gain unless `label_gain` is given (`DefaultLabelGain`).
+const DEFAULT_GAINS: usize = 31;
+
+/// What labels may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Labels {
+    /// Any number.
+    Numbers,
+    /// Integers from 0, each of which has a gain.
+    Grades {
+        gains: usize,
+        /// Whether `label_gain` is given.
+        given: bool,
+    },
+    /// Numbers of classes.
+    Classes(usize),
+    NotNegative,
+    UnitInterval,
+}
+
+/// A label, or a query, that is not allowed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Fault {
+    /// The row, or the query's first one.
+    pub row: usize,
+    /// The query, if it is the one.
+    pub query: Option<usize>,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+impl Labels {
+    /// What the objective asks of the rows that trees are grown on.
+    pub fn of_objective(parameters: &Parameters) -> Result<Labels, ParameterError> {
+        Ok(match objective(parameters).as_str() {
+            "lambdarank" => grades(parameters),
+            "multiclass" | "softmax" | "multiclassova" | "multiclass_ova" | "ova" | "ovr" => classes(parameters)?,
+            "poisson" | "gamma" | "tweedie" => Labels::NotNegative,
+            "cross_entropy" | "xentropy" | "cross_entropy_lambda" | "xentlambda" => Labels::UnitInterval,
+            _ => Labels::Numbers,
+        })
+    }
+
+    /// What the metrics ask of the rows that trees are judged on.
+    pub fn of_metrics(parameters: &Parameters) -> Result<Labels, ParameterError> {
+        let named = parameters.get("metric").map(str::to_ascii_lowercase);
+        // Without a metric, the objective's own is taken.
+        let named = named.unwrap_or_else(|| objective(parameters));
+        if named.split(',').any(is_ndcg) {
+            return Ok(grades(parameters));
+        }
+        Ok(match Labels::of_objective(parameters)? {
+            // Its metrics look a score up by the label.
+            Labels::Classes(count) => Labels::Classes(count),
+            _ => Labels::Numbers,
+        })
+    }
+
+    /// Looks at every label and at the size of every query.
+    pub fn check(self, queries: &Queries) -> Result<(), Fault> {
+        for (row, &label) in queries.labels.iter().enumerate() {
+            if let Some(allowed) = self.refused(label) {
+                return Err(Fault {
+                    row,
+                    query: None,
+                    message: format!("label {label}; allowed: {allowed}"),
+                });
+            }
+        }
+        let ranked = matches!(self, Labels::Grades { .. });
+        let mut row = 0;
+        for (query, &size) in queries.groups.iter().enumerate() {
+            if ranked && size > MOST_ROWS {
+                return Err(Fault {
+                    row,
+                    query: Some(query),
+                    message: format!(
+                        "{size} rows in a query; allowed: up to {MOST_ROWS}; leave rows out, or cut the query"
+                    ),
+                });
+            }
+            row += size as usize;
+        }
+        Ok(())
+    }
+
+    /// What is allowed in the place of a label that is not.
+    fn refused(self, label: f32) -> Option<String> {
+        match self {
+            Labels::Numbers => (!label.is_finite()).then(|| "a number up to 3.4e38".to_owned()),
+            Labels::Grades { .. } if !(label >= 0.0 && label.fract() == 0.0) => {
+                Some("grades, integers from 0; label_gain says what each is worth".to_owned())
+            }
+            Labels::Grades { gains, given } => (label >= gains as f32).then(|| match given {
+                true => format!("below {gains}, the number of gains in label_gain"),
+                false => format!("below {gains}, or label_gain with a gain for each grade up to {label}"),
+            }),
+            Labels::Classes(count) if label >= 0.0 && label.fract() == 0.0 && label < count as f32 => None,
+            Labels::Classes(count) => Some(format!(
+                "a class, an integer from 0 and below num_class, which is {count}"
+            )),
+            Labels::NotNegative => (!(label >= 0.0 && label.is_finite())).then(|| "a number of at least 0".to_owned()),
+            Labels::UnitInterval => (!(0.0..=1.0).contains(&label)).then(|| "a number from 0 to 1".to_owned()),
+        }
+    }
+}
+
+/// Whether no query has two labels, so that no order of its rows is better than another.
+pub(super) fn orders_nothing(queries: &Queries) -> bool {
+    let mut labels = queries.labels.as_slice();
+    queries.groups.iter().all(|&size| {
+        let (query, rest) = labels.split_at(size as usize);
+        labels = rest;
+        query.windows(2).all(|pair| pair[0] == pair[1])
+    })
+}
+
+/// LightGBM's name of the objective, or an alias, in lower case as it is read.
+pub(super) fn objective(parameters: &Parameters) -> String {
+    let given = parameters.get("objective").unwrap_or("regression");
+    given.to_ascii_lowercase()
+}
+
+/// As `config.h`, `ParseMetricAlias`.
+fn is_ndcg(metric: &str) -> bool {
+    matches!(
+        metric,
+        "ndcg" | "lambdarank" | "rank_xendcg" | "xendcg" | "xe_ndcg" | "xe_ndcg_mart" | "xendcg_mart"
+    )
+}
+
+fn grades(parameters: &Parameters) -> Labels {
+    let given = parameters.get("label_gain");
+    Labels::Grades {
+        gains: given.map_or(DEFAULT_GAINS, |gains| gains.split(',').count()),
+        given: given.is_some(),
+    }
+}
+
+fn classes(parameters: &Parameters) -> Result<Labels, ParameterError> {
+    let count = parameters.integer("num_class")?.unwrap_or(1);
+    match usize::try_from(count) {
+        Ok(count) if count > 1 => Ok(Labels::Classes(count)),
+        _ => Err(ParameterError::Value {
+            key: "num_class".to_owned(),
+            value: count.to_string(),
+            allowed: "the number of classes, at least 2, for a multiclass objective",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parameters(json: serde_json::Value) -> Parameters {
+        Parameters::from_json(json.as_object().unwrap()).unwrap()
+    }
+
+    fn queries(labels: &[f32], groups: &[u32]) -> Queries {
+        Queries {
+            labels: labels.to_vec(),
+            groups: groups.to_vec(),
+            ..Queries::default()
+        }
+    }
+
+    #[test]
+    fn each_objective_has_its_own_labels() {
+        for (given, allowed, refused) in [
+            (
+                json!({"objective": "lambdarank"}),
+                &[0.0, 30.0][..],
+                &[31.0, -1.0, 0.5, f32::INFINITY][..],
+            ),
+            (
+                json!({"objective": "lambdarank", "label_gain": [0, 1, 3]}),
+                &[0.0, 2.0],
+                &[3.0],
+            ),
+            (json!({"objective": "LambdaRank"}), &[30.0], &[31.0]),
+            (json!({"objective": "rank_xendcg"}), &[40.0, 0.5], &[]),
+            (
+                json!({"objective": "binary"}),
+                &[-1.0, 0.0, 1.0, 40.0],
+                &[f32::INFINITY],
+            ),
+            (
+                json!({"objective": "multiclass", "num_class": 3}),
+                &[0.0, 2.0],
+                &[3.0, -1.0, 0.5],
+            ),
+            (json!({"objective": "ova", "num_class": 2}), &[1.0], &[2.0]),
+            (json!({"objective": "poisson"}), &[0.0, 2.5], &[-0.5]),
+            (json!({"objective": "xentropy"}), &[0.0, 0.5, 1.0], &[-0.1, 1.5]),
+            (json!({}), &[-2.5, 1e9], &[f32::INFINITY]),
+        ] {
+            let labels = Labels::of_objective(&parameters(given.clone())).unwrap();
+            let checked = |label: &f32| labels.check(&queries(&[0.0, *label], &[2]));
+            assert!(allowed.iter().all(|label| checked(label).is_ok()), "{given}");
+            for label in refused {
+                assert_eq!(checked(label).unwrap_err().row, 1, "{given}");
+            }
+        }
+    }
+
+    #[test]
+    fn ndcg_asks_for_grades_whatever_the_objective() {
+        for (given, expected) in [
+            (json!({"objective": "rank_xendcg"}), true),
+            (json!({"objective": "rank_xendcg", "metric": "auc"}), false),
+            (json!({"objective": "binary", "metric": ["auc", "NDCG"]}), true),
+            (json!({"objective": "lambdarank", "metric": "map"}), false),
+        ] {
+            let labels = Labels::of_metrics(&parameters(given.clone())).unwrap();
+            assert_eq!(labels.check(&queries(&[40.0], &[1])).is_err(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_fault_says_what_to_do() {
+        let labels = |given| Labels::of_objective(&parameters(given)).unwrap();
+        let of = |given, label| labels(given).check(&queries(&[label], &[1])).unwrap_err().message;
+        assert_eq!(
+            of(json!({"objective": "lambdarank"}), 40.0),
+            "label 40; allowed: below 31, or label_gain with a gain for each grade up to 40"
+        );
+        assert_eq!(
+            of(json!({"objective": "lambdarank", "label_gain": [0, 1]}), 2.0),
+            "label 2; allowed: below 2, the number of gains in label_gain"
+        );
+        let long = queries(&[0.0; 10_003], &[2, 10_001]);
+        let fault = labels(json!({"objective": "lambdarank"})).check(&long).unwrap_err();
+        assert_eq!((fault.row, fault.query), (2, Some(1)));
+        assert!(
+            fault.message.starts_with("10001 rows in a query; allowed: up to 10000"),
+            "{}",
+            fault.message
+        );
+        assert!(labels(json!({"objective": "rank_xendcg"})).check(&long).is_ok());
+        let refusal = Labels::of_objective(&parameters(json!({"objective": "multiclass"}))).unwrap_err();
+        assert!(
+            refusal
+                .to_string()
+                .starts_with("num_class: 1; allowed: the number of classes")
+        );
+    }
+
+    #[test]
+    fn an_order_needs_two_labels_in_one_query() {
+        assert!(orders_nothing(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
+        assert!(orders_nothing(&queries(&[1.0, 0.0], &[1, 1])));
+        assert!(!orders_nothing(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));
+    }
+}

@@ -1,0 +1,107 @@
+//! What a user should hear of a training that went through.
+
+use super::Queries;
+use super::limits::{self, Labels};
+use crate::boosting::{Fit, Schedule};
+use crate::lightgbm::{Metric, Parameters};
+
+/// Warns of validation rows, called `name`, by which no model is better than another.
+pub(super) fn of_validation(queries: &Queries, asked: Labels, name: &str) {
+    if matches!(asked, Labels::Grades { .. }) && limits::orders_nothing(queries) {
+        tracing::warn!("{name}: all labels of a query are equal, so that nDCG is the same whatever the scores");
+    }
+}
+
+/// What is strange about a model; empty for an ordinary one. `no_order`: no query of the training rows has two labels.
+pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_order: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if fit.gains.iter().all(|gain| *gain == 0.0) {
+        warnings.push(match no_order && limits::objective(parameters) == "lambdarank" {
+            true => {
+                "no tree of the model has a split, so that every score is 0: all labels of a query are equal".into()
+            }
+            false => {
+                "no tree of the model has a split, so that every row gets the same score: the features are constant, \
+                      the labels are, or min_data_in_leaf is too large for so few rows"
+                    .into()
+            }
+        });
+    } else if ends_on_its_best_round(fit, schedule) {
+        warnings.push(format!(
+            "the best round is the last of {}: more rounds may give a better model; raise num_iterations",
+            schedule.rounds
+        ));
+    }
+    warnings
+}
+
+/// Whether the first metric was better in the last of several rounds than in any before.
+fn ends_on_its_best_round(fit: &Fit, schedule: &Schedule) -> bool {
+    let (Some(name), true) = (fit.metrics.first(), fit.rounds.len() == schedule.rounds) else {
+        return false;
+    };
+    let sign = match (Metric { name: name.clone() }).higher_is_better() {
+        true => 1.0,
+        false => -1.0,
+    };
+    let scores: Vec<f64> = fit.rounds.iter().map(|round| sign * round.scores[0]).collect();
+    scores
+        .split_last()
+        .is_some_and(|(last, before)| !before.is_empty() && before.iter().all(|score| score < last))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::boosting::Round;
+
+    fn fit(metric: &str, scores: &[f64], gain: f64) -> Fit {
+        let round = |(at, score): (usize, &f64)| Round {
+            round: at + 1,
+            scores: vec![*score],
+        };
+        Fit {
+            metrics: vec![metric.to_owned()],
+            rounds: scores.iter().enumerate().map(round).collect(),
+            best_iteration: scores.len(),
+            stopped_early: false,
+            model: String::new(),
+            gains: vec![0.0, gain],
+        }
+    }
+
+    fn warnings(fit: &Fit, no_order: bool) -> String {
+        let parameters = json!({"objective": "lambdarank", "num_iterations": 3});
+        let parameters = Parameters::from_json(parameters.as_object().unwrap()).unwrap();
+        let schedule = Schedule::from_parameters(&parameters, 1000).unwrap();
+        of(fit, &schedule, &parameters, no_order).join("\n")
+    }
+
+    #[test]
+    fn a_model_that_was_still_getting_better_is_told() {
+        for (metric, scores, told) in [
+            ("ndcg@5", &[0.1, 0.2, 0.3][..], true),
+            ("ndcg@5", &[0.1, 0.3, 0.3], false),
+            ("l2", &[0.3, 0.2, 0.1], true),
+            ("l2", &[0.1, 0.2, 0.3], false),
+            ("ndcg@5", &[0.1, 0.2], false),
+        ] {
+            let said = warnings(&fit(metric, scores, 1.0), false);
+            assert_eq!(
+                said.contains("the best round is the last of 3"),
+                told,
+                "{metric} {scores:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_model_without_splits_is_told_with_the_reason() {
+        let flat = fit("ndcg@5", &[1.0, 1.0, 1.0], 0.0);
+        assert!(warnings(&flat, true).contains("no tree of the model has a split"));
+        assert!(warnings(&flat, true).contains("all labels of a query are equal"));
+        assert!(warnings(&flat, false).contains("the features are constant"));
+    }
+}

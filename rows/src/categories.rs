@@ -41,6 +41,8 @@ pub(crate) struct Codes {
 }
 
 enum Kind {
+    /// No value was there in training: every one is new.
+    Nothing,
     Texts(HashMap<String, u32>),
     Numbers(HashMap<Number, u32>),
     /// Of false and of true.
@@ -129,7 +131,7 @@ impl Codes {
             Kind::Texts(texts) if text != trimmed && !texts.contains_key(text) && texts.contains_key(trimmed) => {
                 Err(NoCode)
             }
-            Kind::Texts(_) => self.text(text),
+            Kind::Texts(_) | Kind::Nothing => self.text(text),
             Kind::Bools(codes) => match (number::boolean(field), number::parse(field)) {
                 (Some(truth), _) => Ok(code(codes[usize::from(truth)])),
                 (None, Some(number)) if number.is_nan() => Ok(f64::NAN),
@@ -144,8 +146,10 @@ impl Codes {
     }
 
     pub fn text(&self, text: &str) -> Result<f64, NoCode> {
-        let Kind::Texts(texts) = &self.kind else {
-            return Err(NoCode);
+        let texts = match &self.kind {
+            Kind::Texts(texts) => texts,
+            Kind::Nothing => return Ok(f64::NAN),
+            _ => return Err(NoCode),
         };
         let Some(number) = Number::parse(text.trim_ascii()).filter(|_| !texts.contains_key(text)) else {
             return Ok(code(texts.get(text).copied()));
@@ -161,6 +165,7 @@ impl Codes {
     pub fn number(&self, number: Number) -> Result<f64, NoCode> {
         match &self.kind {
             Kind::Numbers(numbers) => Ok(code(numbers.get(&number).copied())),
+            Kind::Nothing => Ok(f64::NAN),
             _ => Err(NoCode),
         }
     }
@@ -168,6 +173,7 @@ impl Codes {
     pub fn boolean(&self, truth: bool) -> Result<f64, NoCode> {
         match &self.kind {
             Kind::Bools(codes) => Ok(code(codes[usize::from(truth)])),
+            Kind::Nothing => Ok(f64::NAN),
             _ => Err(NoCode),
         }
     }
@@ -196,8 +202,9 @@ impl Kind {
             }
         }
         match (texts.is_empty(), numbers.is_empty(), bools == [None; 2]) {
+            (true, true, true) => Some(Kind::Nothing),
             (false, true, true) => Some(Kind::Texts(texts)),
-            (true, _, true) => Some(Kind::Numbers(numbers)),
+            (true, false, true) => Some(Kind::Numbers(numbers)),
             (true, true, false) => Some(Kind::Bools(bools)),
             _ => None,
         }
@@ -217,6 +224,9 @@ impl std::fmt::Display for Category {
 }
 
 impl Categories {
+    /// Name of a component's custom section that holds these.
+    pub const SECTION: &str = "ltr:categories";
+
     /// # Errors
     /// What is not as [`Categories::to_json`] writes it.
     pub fn from_json(json: &[u8]) -> Result<Categories, String> {
@@ -307,6 +317,7 @@ mod tests {
         }
         assert_eq!(list.boolean(true).ok(), Some(1.0));
         assert_eq!(field(&codes("[true]"), "false"), -1.0);
+        assert_eq!(["", "1", "true", "x"].map(|text| field(&codes("[]"), text)), [-1.0; 4]);
     }
 
     #[test]

@@ -16,9 +16,11 @@ mod parquet;
 pub mod svmlight;
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use categories::{Categories, Category};
+use error::Trouble;
 pub use error::{Place, RowsError};
 pub use format::Format;
 use input::Input;
@@ -105,12 +107,17 @@ pub fn read(path: &Path, options: &Options, expect: &Expect) -> Result<Table, Ro
                 expect,
             ),
             Format::SvmLight => svmlight::read(input.into_text(), expect),
-            Format::Parquet => parquet::read(input.into_file()?, expect),
+            Format::Parquet => {
+                let file = input.into_file()?;
+                // The reader asserts here and there what a damaged file does not hold. It has nothing of ours to spoil.
+                let read = catch_unwind(AssertUnwindSafe(|| parquet::read(file, expect)));
+                read.unwrap_or_else(|_| Err(Trouble::Parquet("its parts contradict each other".to_owned())))
+            }
         }
     };
     read().map_err(|trouble| trouble.in_file(path))
 }
 
 fn open(path: &Path) -> Result<File, RowsError> {
-    File::open(path).map_err(|e| error::Trouble::from(e).in_file(path))
+    File::open(path).map_err(|e| Trouble::from(e).in_file(path))
 }

@@ -72,6 +72,7 @@ const MARKUP: &[(&str, &str)] = &[
     ("<!doctype", "an HTML page"),
     ("<html", "an HTML page"),
     ("<head", "an HTML page"),
+    ("<table", "an HTML page"),
     ("<?xml", "an XML document"),
 ];
 

@@ -24,7 +24,12 @@ const TEXT_BATCH_ROWS: usize = 64;
 const DECIMAL_DIGITS: u8 = 38;
 
 pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
-    let options = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    // By Parquet's own types, and not by those that Arrow's writers note beside them: dictionaries among these are only
+    // how the writer held a column, and of numbers the reader cannot make one.
+    let options = || {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        options.with_page_index_policy(PageIndexPolicy::Skip)
+    };
     let metadata = ArrowReaderMetadata::load(&file, options()).map_err(unreadable)?;
     let header: Vec<String> = metadata.schema().fields().iter().map(|f| f.name().clone()).collect();
     let columns = choose(Some(&header), header.len(), expect, 0)?;
@@ -74,7 +79,7 @@ fn unreadable(error: impl std::fmt::Display) -> Trouble {
     Trouble::Parquet(error.to_string())
 }
 
-/// What a column holds, in a dictionary or not.
+/// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Integers,
@@ -89,11 +94,7 @@ enum Kind {
 
 impl Kind {
     fn of(column: &Column, kind: &DataType) -> Result<Kind, Trouble> {
-        let value = match kind {
-            DataType::Dictionary(_, value) => value.as_ref(),
-            other => other,
-        };
-        match value {
+        match kind {
             DataType::UInt64 => Ok(Kind::Unsigned),
             kind if kind.is_integer() => Ok(Kind::Integers),
             kind if kind.is_floating() => Ok(Kind::Floats),
@@ -274,17 +275,14 @@ fn cast(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Trouble> {
 }
 
 fn decimals(column: &ArrayRef) -> Result<(ArrayRef, i8), Trouble> {
-    let kind = match column.data_type() {
-        DataType::Dictionary(_, value) => value.as_ref(),
-        other => other,
-    };
     let (DataType::Decimal32(_, scale)
     | DataType::Decimal64(_, scale)
     | DataType::Decimal128(_, scale)
-    | DataType::Decimal256(_, scale)) = *kind
+    | DataType::Decimal256(_, scale)) = *column.data_type()
     else {
+        let found = column.data_type();
         return Err(Trouble::Parquet(format!(
-            "a column of decimals turned out to be of {kind}"
+            "a column of decimals turned out to be of {found}"
         )));
     };
     Ok((cast(column, &DataType::Decimal128(DECIMAL_DIGITS, scale))?, scale))

@@ -270,6 +270,10 @@ fn every_type_that_is_a_number_is_read_and_others_are_named() {
     let dir = TempDir::new().unwrap();
     let dictionary: DictionaryArray<Int8Type> =
         DictionaryArray::new(vec![Some(1), None].into(), Arc::new(Int64Array::from(vec![5, 6])));
+    let floats: DictionaryArray<Int8Type> = DictionaryArray::new(
+        vec![Some(1), None].into(),
+        Arc::new(Float64Array::from(vec![0.5, 0.75])),
+    );
     let decimals = Decimal128Array::from(vec![Some(1), Some(-12_345)])
         .with_precision_and_scale(9, 1)
         .unwrap();
@@ -280,6 +284,7 @@ fn every_type_that_is_a_number_is_read_and_others_are_named() {
             ("bool", Arc::new(BooleanArray::from(vec![Some(true), None]))),
             ("decimal", Arc::new(decimals)),
             ("dictionary", Arc::new(dictionary)),
+            ("floats", Arc::new(floats)),
             ("half", Arc::new(halves)),
             ("large", Arc::new(UInt64Array::from(vec![u64::MAX, (1 << 53) + 1]))),
             ("nothing", Arc::new(NullArray::new(2))),
@@ -287,7 +292,10 @@ fn every_type_that_is_a_number_is_read_and_others_are_named() {
         ],
     );
     same(
-        read(&path, &["bool", "decimal", "dictionary", "half", "large", "nothing"]),
+        read(
+            &path,
+            &["bool", "decimal", "dictionary", "half", "large", "nothing", "floats"],
+        ),
         &[
             1.0,
             0.1,
@@ -295,11 +303,13 @@ fn every_type_that_is_a_number_is_read_and_others_are_named() {
             0.5,
             u64::MAX as f64,
             f64::NAN,
+            0.75,
             f64::NAN,
             -1234.5,
             f64::NAN,
             -2.0,
             9007199254740992.0,
+            f64::NAN,
             f64::NAN,
         ],
     );

@@ -1,241 +1,190 @@
-//! CSV (RFC 4180), with or without a header. Blank lines are no rows.
+//! CSV (RFC 4180) and the same with tabs, with or without a header.
+//!
+//! Empty lines are no rows, except in a file of one column: there each is a row whose value is missing.
 
-use std::collections::HashMap;
-use std::io::Read;
+mod first;
+mod record;
+mod separator;
 
-use csv::{ByteRecord, ReaderBuilder};
+use std::io::BufRead;
 
-use crate::error::Trouble;
-use crate::{Expect, MAX_COLUMNS, MAX_VALUES, Table};
+use crate::categories::Codes;
+use crate::columns::{Column, choose, has_all};
+use crate::error::{Trouble, few};
+use crate::{Expect, Format, Header, MAX_COLUMNS, MAX_VALUES, Options, Table, number};
+use record::{Next, Records};
 
-const CELL: &str = "a number, or empty or nan where the value is missing";
-
-pub(crate) fn read(input: impl Read, expect: Option<&Expect>) -> Result<Table, Trouble> {
-    // Lengths are checked below, with a message that says where.
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(input);
-    let mut record = ByteRecord::new();
-    if !next(&mut reader, &mut record)? {
-        return Err(Trouble::refused(1, None, "", "at least one row"));
+pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> Result<Table, Trouble> {
+    let mut records = Records::new(input);
+    let mut before = Blanks::default();
+    while records.next_line_is_blank()? {
+        before.add(records.skip_line()?);
     }
-    let columns = record.len();
+    let separator = match options.format {
+        Some(Format::Csv) => b',',
+        Some(Format::Tsv) => b'\t',
+        _ => {
+            let number = records.line() + 1;
+            separator::find(records.peek_line()?, number, expect)?
+        }
+    };
+    let Next::Record = records.next(separator)? else {
+        return Err(Trouble::refused(1, None, "", "at least one row"));
+    };
+    let columns = records.fields();
     if columns > MAX_COLUMNS {
         let allowed = format!("at most {MAX_COLUMNS}");
-        return Err(Trouble::refused(1, None, &format!("{columns} columns"), allowed));
+        return Err(Trouble::refused(
+            records.line(),
+            None,
+            &format!("{columns} columns"),
+            allowed,
+        ));
     }
-    let header = is_header(&record).then(|| names(&record)).transpose()?;
-    let chosen = choose(header.as_deref(), columns, expect, line(&record))?;
-    let mut table = Table {
-        width: chosen.len(),
-        ..Table::default()
+    let codes = Codes::of(expect)?;
+    let header = first::is_header(&records, options.header, expect, &codes)?.then(|| records.texts());
+    let chosen = choose(header.as_deref(), columns, expect, records.line())?;
+    let mut reading = Reading {
+        cells: chosen.into_iter().zip(codes).collect(),
+        columns,
+        header,
+        table: Table {
+            width: expect.names.len(),
+            ..Table::default()
+        },
+        blanks: Blanks::default(),
     };
-    let named = |at: usize| {
-        header
-            .as_ref()
-            .map_or_else(|| at.to_string(), |names| names[at].clone())
-    };
-    let mut waiting = header.is_none();
-    while waiting || next(&mut reader, &mut record)? {
-        waiting = false;
-        let line = line(&record);
-        if record.len() != columns {
-            let allowed = format!("{columns} fields, as in the first line");
-            return Err(Trouble::refused(
-                line,
-                None,
-                &format!("{} fields", record.len()),
-                allowed,
-            ));
-        }
-        if table.values.len() + table.width > MAX_VALUES {
-            let allowed = format!("at most {MAX_VALUES} values in a table");
-            return Err(Trouble::refused(line, None, "a further row", allowed));
-        }
-        for &at in &chosen {
-            let value = cell(&record[at])
-                .ok_or_else(|| Trouble::refused(line, Some(named(at)), &String::from_utf8_lossy(&record[at]), CELL))?;
-            table.values.push(value);
-        }
-        table.rows += 1;
+    if reading.header.is_none() {
+        reading.blanks = before;
+        reading.row(&records)?;
     }
-    table.names = header.map(|names| chosen.iter().map(|&at| names[at].clone()).collect());
-    Ok(table)
+    loop {
+        match records.next(separator).map_err(|error| reading.name(error))? {
+            Next::Record => reading.row(&records)?,
+            Next::Blank => reading.blanks.add(records.line()),
+            Next::End => break,
+        }
+    }
+    let guessed = options.header == Header::Unknown && expect.by_position;
+    if let Some(header) = reading
+        .header
+        .as_ref()
+        .filter(|header| guessed && !has_all(header, expect.names))
+        && reading.table.rows == 0
+    {
+        let allowed = "at least one row, or --header for a table without rows";
+        return Err(Trouble::refused(records.line(), None, &few(header), allowed));
+    }
+    reading.end()
 }
 
-fn next(reader: &mut csv::Reader<impl Read>, record: &mut ByteRecord) -> Result<bool, Trouble> {
-    reader
-        .read_byte_record(record)
-        .map_err(|error| Trouble::Io(std::io::Error::other(error)))
+/// Empty lines in a row.
+#[derive(Default)]
+struct Blanks {
+    count: usize,
+    /// Line of the first of them.
+    first: u64,
 }
 
-fn line(record: &ByteRecord) -> u64 {
-    record.position().map_or(0, csv::Position::line)
+impl Blanks {
+    fn add(&mut self, line: u64) {
+        if self.count == 0 {
+            self.first = line;
+        }
+        self.count += 1;
+    }
 }
 
-/// The first line is a header when one of its fields cannot be a value.
-fn is_header(first: &ByteRecord) -> bool {
-    first.iter().any(|field| cell(field).is_none())
-}
-
-fn names(header: &ByteRecord) -> Result<Vec<String>, Trouble> {
-    let names = header.iter().enumerate().map(|(at, name)| {
-        let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| {
-            Trouble::refused(
-                1,
-                Some(at.to_string()),
-                &String::from_utf8_lossy(name),
-                "a name in UTF-8",
-            )
-        })?;
-        Ok(name.to_owned())
-    });
-    names.collect()
-}
-
-/// Which of the file's columns make the table's, in order.
-pub(crate) fn choose(
-    header: Option<&[String]>,
+/// A table that is being read.
+struct Reading<'a> {
+    cells: Vec<(Column<'a>, Option<Codes>)>,
+    /// Fields of every record.
     columns: usize,
-    expect: Option<&Expect>,
-    line: u64,
-) -> Result<Vec<usize>, Trouble> {
-    let Some(expect) = expect else {
-        return Ok((0..columns).collect());
-    };
-    match (header, expect.names) {
-        (Some(header), Some(wanted)) => by_name(header, wanted, line),
-        _ if columns == expect.width => Ok((0..columns).collect()),
-        _ => {
-            let allowed = format!("exactly {} columns", expect.width);
-            Err(Trouble::refused(line, None, &format!("{columns} columns"), allowed))
-        }
-    }
+    header: Option<Vec<String>>,
+    table: Table,
+    /// Since the last row.
+    blanks: Blanks,
 }
 
-fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>, Trouble> {
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (at, name) in header.iter().enumerate() {
-        places.entry(name).or_default().push(at);
-    }
-    let missing: Vec<String> = wanted
-        .iter()
-        .filter(|name| !places.contains_key(name.as_str()))
-        .cloned()
-        .collect();
-    if !missing.is_empty() {
-        return Err(Trouble::MissingColumns {
-            missing,
-            found: header.len(),
-        });
-    }
-    let one = |name: &String| match places[name.as_str()][..] {
-        [at] => Ok(at),
-        ref at => {
-            let value = format!("{} columns of this name", at.len());
-            Err(Trouble::refused(
-                line,
-                Some(name.clone()),
-                &value,
-                "each needed column once",
-            ))
+impl Reading<'_> {
+    fn row(&mut self, records: &Records<impl BufRead>) -> Result<(), Trouble> {
+        if records.fields() != self.columns {
+            let value = format!("{} fields", records.fields());
+            let allowed = format!("{} fields, as in the first line", self.columns);
+            return Err(Trouble::refused(records.line(), None, &value, allowed));
         }
-    };
-    wanted.iter().map(one).collect()
+        let blanks = match self.columns {
+            1 => std::mem::take(&mut self.blanks).count,
+            _ => 0,
+        };
+        let more = (blanks + 1).saturating_mul(self.table.width);
+        if self.table.values.len() + more > MAX_VALUES {
+            let allowed = format!("at most {MAX_VALUES} values in a table");
+            return Err(Trouble::refused(records.line(), None, "a further row", allowed));
+        }
+        self.table
+            .values
+            .extend(std::iter::repeat_n(f64::NAN, blanks * self.table.width));
+        for (column, codes) in &self.cells {
+            let field = records.field(column.at);
+            let value = cell(field, codes.as_ref()).ok_or_else(|| {
+                let line = records.line_of(column.at);
+                Trouble::refused(
+                    line,
+                    Some(self.column(column.at)),
+                    &String::from_utf8_lossy(field),
+                    allowed(field, codes.as_ref()),
+                )
+            })?;
+            self.table.values.push(value);
+        }
+        self.table.rows += blanks + 1;
+        Ok(())
+    }
+
+    /// What the file calls a column, else its number.
+    fn column(&self, at: usize) -> String {
+        let name = self.header.as_ref().and_then(|names| names.get(at));
+        name.map_or_else(|| at.to_string(), |name| few(&[name.trim_ascii()]))
+    }
+
+    fn name(&self, error: record::Error) -> Trouble {
+        error.named(|at| self.column(at))
+    }
+
+    fn end(self) -> Result<Table, Trouble> {
+        if self.columns == 1 && self.blanks.count > 0 {
+            // A row whose value is missing, or the end of the file: some programs write one, some the other.
+            let allowed = "nan where a value is missing, and no empty line at the end";
+            return Err(Trouble::refused(self.blanks.first, Some(self.column(0)), "", allowed));
+        }
+        Ok(self.table)
+    }
 }
 
 /// A field as a value; `None`: it is none.
-fn cell(field: &[u8]) -> Option<f64> {
-    let field = field.trim_ascii();
-    if field.is_empty() {
-        return Some(f64::NAN);
+fn cell(field: &[u8], codes: Option<&Codes>) -> Option<f64> {
+    match codes {
+        Some(codes) => codes.field(field).ok(),
+        None => number::parse(field).or_else(|| number::boolean(field).map(f64::from)),
     }
-    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// What could stand in the place of a field that is no value.
+fn allowed(field: &[u8], codes: Option<&Codes>) -> String {
+    let comma = |field: &[u8]| field.contains(&b',') && number::parse(&separator::with_points(field)).is_some();
+    match codes {
+        Some(codes) => codes.allowed(),
+        None if comma(field) => "a number with a decimal point and no commas".to_owned(),
+        None => number::ALLOWED.to_owned(),
+    }
+}
+
+impl From<record::Error> for Trouble {
+    fn from(error: record::Error) -> Trouble {
+        error.named(|at| at.to_string())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn same(a: &[f64], b: &[f64]) -> bool {
-        a.len() == b.len()
-            && a.iter()
-                .zip(b)
-                .all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
-    }
-
-    fn message(text: &str, expect: Option<&Expect>) -> String {
-        let error = read(text.as_bytes(), expect).unwrap_err();
-        error.in_file("f.csv".as_ref()).to_string()
-    }
-
-    #[test]
-    fn a_header_is_told_from_values() {
-        let with = read("a,b\n1,2\n3,\n".as_bytes(), None).unwrap();
-        assert_eq!(with.names, Some(vec!["a".into(), "b".into()]));
-        assert!(same(&with.values, &[1.0, 2.0, 3.0, f64::NAN]));
-        let without = read("1,nan\n,-inf\r\n\n 5 ,1e-400\n".as_bytes(), None).unwrap();
-        assert_eq!((without.names.as_ref(), without.rows()), (None, 3));
-        let inf = f64::NEG_INFINITY;
-        assert!(same(&without.values, &[1.0, f64::NAN, f64::NAN, inf, 5.0, 0.0]));
-        assert_eq!(read("a,b\n".as_bytes(), None).unwrap().rows(), 0);
-    }
-
-    #[test]
-    fn needed_columns_are_found_by_name_and_others_ignored() {
-        let names = ["b".to_owned(), "a".to_owned()];
-        let expect = Expect {
-            width: 2,
-            names: Some(&names),
-        };
-        let table = read("\"a\",note,b\n1,x,2\n".as_bytes(), Some(&expect)).unwrap();
-        assert_eq!((table.width, table.values), (2, vec![2.0, 1.0]));
-        let missing = message("a,c\n1,2\n", Some(&expect));
-        assert_eq!(missing, "f.csv lacks 1 needed columns: b; it has 2 columns");
-        let doubled = message("a,b,a\n1,2,3\n", Some(&expect));
-        assert!(doubled.contains("f.csv:1, column a"), "{doubled}");
-        // By position the header does not matter, the number of columns does.
-        let position = Expect { width: 2, names: None };
-        assert_eq!(
-            read("x,y\n1,2\n".as_bytes(), Some(&position)).unwrap().values,
-            [1.0, 2.0]
-        );
-        let width = message("1,2,3\n", Some(&position));
-        assert_eq!(width, "f.csv:1: \"3 columns\" is refused; allowed: exactly 2 columns");
-    }
-
-    #[test]
-    fn a_bad_cell_is_refused_with_line_and_column() {
-        let bad = message("a,b\n1,2\n3,x\n", None);
-        assert!(
-            bad.starts_with("f.csv:3, column b: \"x\" is refused; allowed: a number"),
-            "{bad}"
-        );
-        let bad = message("1,2\n3,0x10\n", None);
-        assert!(bad.starts_with("f.csv:2, column 1: \"0x10\""), "{bad}");
-        let ragged = message("1,2\n3\n", None);
-        assert!(ragged.starts_with("f.csv:2: \"1 fields\""), "{ragged}");
-        assert!(message("", None).contains("at least one row"));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_comes_back_to_the_last_bit(
-            rows in proptest::collection::vec(proptest::collection::vec(proptest::num::f64::ANY, 3), 1..20)
-        ) {
-            let text: String = rows.iter().map(|r| format!("{},{},{}\n", r[0], r[1], r[2])).collect();
-            let table = read(text.as_bytes(), None).unwrap();
-            prop_assert!(same(&table.values, &rows.concat()));
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(table) = read(&bytes[..], None) {
-                prop_assert_eq!(table.values.len(), table.rows() * table.width);
-            }
-        }
-    }
-}
+mod tests;

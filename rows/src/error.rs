@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::foreign::Kind;
+
 /// Why a file was not read.
 #[derive(Debug, Error)]
 pub enum RowsError {
@@ -11,15 +13,28 @@ pub enum RowsError {
     Io { file: PathBuf, cause: io::Error },
     #[error("{} is not a Parquet file that can be read: {message}", file.display())]
     Parquet { file: PathBuf, message: String },
+    /// A file that is no table of rows.
+    #[error("{} is {what}", file.display())]
+    OtherKind {
+        file: PathBuf,
+        /// What it is, and what to do.
+        what: String,
+    },
+    /// A model whose categories cannot be looked up.
+    #[error(
+        "{} is not read for this model, because {why}; allowed: codes in its categorical columns, with --category-codes",
+        file.display()
+    )]
+    Categories { file: PathBuf, why: String },
     /// A header, or a Parquet schema, without columns that are needed.
     #[error(
-        "{} lacks {} needed columns: {}; it has {found} columns",
-        file.display(), missing.len(), few(missing)
+        "{} lacks {} needed columns: {}; it has {} columns: {}",
+        file.display(), missing.len(), few(missing), found.len(), few(found)
     )]
     MissingColumns {
         file: PathBuf,
         missing: Vec<String>,
-        found: usize,
+        found: Vec<String>,
     },
     /// A place that breaks a rule.
     #[error("{}{place}: {value} is refused; allowed: {allowed}", file.display())]
@@ -58,9 +73,12 @@ impl fmt::Display for Place {
 pub(crate) enum Trouble {
     Io(io::Error),
     Parquet(String),
+    OtherKind(Kind),
+    /// Categories that cannot be looked up: why.
+    Categories(String),
     MissingColumns {
         missing: Vec<String>,
-        found: usize,
+        found: Vec<String>,
     },
     Refused {
         place: Place,
@@ -80,10 +98,18 @@ impl Trouble {
     }
 
     pub fn in_file(self, file: &Path) -> RowsError {
-        let file = file.to_owned();
+        let file = match file.as_os_str() == "-" {
+            true => PathBuf::from("standard input"),
+            false => file.to_owned(),
+        };
         match self {
             Trouble::Io(cause) => RowsError::Io { file, cause },
             Trouble::Parquet(message) => RowsError::Parquet { file, message },
+            Trouble::OtherKind(kind) => RowsError::OtherKind {
+                file,
+                what: kind.to_string(),
+            },
+            Trouble::Categories(why) => RowsError::Categories { file, why },
             Trouble::MissingColumns { missing, found } => RowsError::MissingColumns { file, missing, found },
             Trouble::Refused { place, value, allowed } => RowsError::Refused {
                 file,
@@ -103,7 +129,7 @@ impl From<io::Error> for Trouble {
 
 /// Cut to what fits in a message, quoted.
 fn shorten(value: &str) -> String {
-    const MOST: usize = 60;
+    const MOST: usize = 80;
     if value.chars().count() <= MOST {
         return format!("{value:?}");
     }
@@ -111,17 +137,16 @@ fn shorten(value: &str) -> String {
     format!("{head:?}...")
 }
 
-fn few(names: &[String]) -> String {
+/// The first names, each cut, with commas between.
+pub(crate) fn few(names: &[impl AsRef<str>]) -> String {
     const MOST: usize = 10;
-    let shown = names
-        .iter()
-        .take(MOST)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let cut = |name: &str| match name.char_indices().nth(40) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    };
+    let mut shown: Vec<String> = names.iter().take(MOST).map(|name| cut(name.as_ref())).collect();
     if names.len() > MOST {
-        format!("{shown}, ...")
-    } else {
-        shown
+        shown.push("...".to_owned());
     }
+    shown.join(", ")
 }

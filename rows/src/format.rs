@@ -1,35 +1,20 @@
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::RowsError;
 use crate::error::Trouble;
+use crate::input::Input;
+use crate::{Header, Options, foreign};
 
 /// How rows are written in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// Fields with commas between. Where nothing but the file's ending says so, it may also be tabs.
     Csv,
+    /// Fields with tabs between.
+    Tsv,
     SvmLight,
     Parquet,
-}
-
-impl Format {
-    /// By the file's ending (`.csv`; `.svm`, `.svmlight`, `.libsvm`, `.letor`; `.parquet`), else by its first bytes:
-    /// Parquet's magic, `index:value` pairs, and otherwise CSV.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn of(path: &Path) -> Result<Format, RowsError> {
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        match ending.to_ascii_lowercase().as_str() {
-            "csv" => Ok(Format::Csv),
-            "svm" | "svmlight" | "libsvm" | "letor" => Ok(Format::SvmLight),
-            "parquet" => Ok(Format::Parquet),
-            _ => head(path).map(|head| sniff(&head)),
-        }
-    }
 }
 
 impl FromStr for Format {
@@ -38,9 +23,10 @@ impl FromStr for Format {
     fn from_str(name: &str) -> Result<Format, String> {
         match name {
             "csv" => Ok(Format::Csv),
+            "tsv" => Ok(Format::Tsv),
             "svm" => Ok(Format::SvmLight),
             "parquet" => Ok(Format::Parquet),
-            other => Err(format!("{other:?} is no format; allowed: csv, svm, parquet")),
+            other => Err(format!("{other:?} is no format; allowed: csv, tsv, svm, parquet")),
         }
     }
 }
@@ -49,28 +35,64 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Format::Csv => "csv",
+            Format::Tsv => "tsv",
             Format::SvmLight => "svm",
             Format::Parquet => "parquet",
         })
     }
 }
 
-fn head(path: &Path) -> Result<Vec<u8>, RowsError> {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
-    read.map_err(|e| Trouble::from(e).in_file(path))?;
-    Ok(head)
+/// As told, else by Parquet's magic, else by the file's ending (`.csv`; `.tsv`, `.tab`; `.svm`, `.svmlight`, `.libsvm`,
+/// `.letor`; `.parquet`), else by its first lines: `index:value` pairs, and otherwise CSV. A file that is something else
+/// is refused by what it is.
+pub(crate) fn of(path: &Path, input: &Input, options: &Options) -> Result<Format, Trouble> {
+    let head = input.head();
+    let format = match options.format {
+        Some(told) => told,
+        None if head.starts_with(b"PAR1") => Format::Parquet,
+        None => by_ending(path).unwrap_or_else(|| by_lines(head)),
+    };
+    if let Some(kind) = foreign::kind(head)
+        && !(format == Format::Parquet && kind.is_parquet())
+    {
+        return Err(Trouble::OtherKind(kind));
+    }
+    if options.header != Header::Unknown && !matches!(format, Format::Csv | Format::Tsv) {
+        let allowed = "that only for csv and tsv";
+        let value = format!("whether {format} has a header");
+        return Err(Trouble::refused(0, None, &value, allowed));
+    }
+    Ok(format)
 }
 
-fn sniff(head: &[u8]) -> Format {
-    if head.starts_with(b"PAR1") {
-        return Format::Parquet;
+fn by_ending(path: &Path) -> Option<Format> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "csv" => Some(Format::Csv),
+        "tsv" | "tab" => Some(Format::Tsv),
+        "svm" | "svmlight" | "libsvm" | "letor" => Some(Format::SvmLight),
+        "parquet" => Some(Format::Parquet),
+        _ => None,
     }
-    let written = |line: &&[u8]| !line.trim_ascii().is_empty() && !line.starts_with(b"#");
-    let line = head.split(|b| *b == b'\n').find(written).unwrap_or_default();
-    match (line.contains(&b','), line.contains(&b':')) {
-        (false, true) => Format::SvmLight,
-        _ => Format::Csv,
+}
+
+fn by_lines(head: &[u8]) -> Format {
+    let pair = |token: &[u8]| {
+        let colon = token.iter().position(|byte| *byte == b':');
+        colon.is_some_and(|at| &token[..at] == b"qid" || (at > 0 && token[..at].iter().all(u8::is_ascii_digit)))
+    };
+    let sparse = |line: &[u8]| {
+        let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+        // A label, which is no pair, may come first, and only there: `12:30` in a table is not an entry.
+        let mut tokens = line.split(u8::is_ascii_whitespace).filter(|token| !token.is_empty());
+        let first = tokens.next().is_some_and(pair);
+        let others = tokens.map(pair).collect::<Vec<_>>();
+        (first || !others.is_empty()) && others.iter().all(|pair| *pair)
+    };
+    let mut lines = head.split(|byte| *byte == b'\n').take(100);
+    match lines.any(|line| !line.contains(&b',') && sparse(line)) {
+        true => Format::SvmLight,
+        false => Format::Csv,
     }
 }
 
@@ -79,11 +101,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_telling_name_goes_by_its_first_line() {
-        assert_eq!(sniff(b"PAR1\0\0"), Format::Parquet);
-        assert_eq!(sniff(b"# LETOR\n\n0 qid:1 3:0.5\n"), Format::SvmLight);
-        assert_eq!(sniff(b"a,b:c\n1,2\n"), Format::Csv);
-        assert_eq!(sniff(b"0.5\n0.7\n"), Format::Csv);
-        assert_eq!(sniff(b""), Format::Csv);
+    fn a_file_without_a_telling_name_goes_by_its_first_lines() {
+        for (head, format) in [
+            ("# LETOR\n\n0 qid:1 3:0.5\n", Format::SvmLight),
+            ("0\n1 2:0.5\n", Format::SvmLight),
+            ("0:1\n", Format::SvmLight),
+            ("a,b:c\n1,2\n", Format::Csv),
+            ("0.25\t0.125\n", Format::Csv),
+            ("ns:price\n0.5\n", Format::Csv),
+            ("0.5\n0.7\n", Format::Csv),
+            ("", Format::Csv),
+        ] {
+            assert_eq!(by_lines(head.as_bytes()), format, "{head}");
+        }
     }
 }

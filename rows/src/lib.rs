@@ -1,45 +1,76 @@
-//! Feature rows from files: CSV, SVMlight/LETOR and Parquet.
+//! Feature rows from files: CSV and its kin, SVMlight/LETOR and Parquet.
 //!
 //! Everything is read into one dense row-major matrix of `f64`; missing is NaN. Numbers are taken to the nearest
-//! `f64`. A file that breaks a rule is refused with the file, the line, the column, the value and what is allowed.
+//! `f64`. A file that breaks a rule is refused with the file, the line, the column, the value and what is allowed: a
+//! table is right, or there is none.
 
+mod categories;
+mod columns;
 mod csv;
 mod error;
+mod foreign;
 mod format;
+mod input;
+mod number;
 mod parquet;
 pub mod svmlight;
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-pub use error::RowsError;
+pub use categories::{Categories, Category};
+use error::Trouble;
+pub use error::{Place, RowsError};
 pub use format::Format;
+use input::Input;
 
 /// Most values (rows times columns) of one table: 3.2 GB of `f64`.
 pub const MAX_VALUES: usize = 400_000_000;
 /// Most columns of one table.
 pub const MAX_COLUMNS: usize = 1_000_000;
+/// Longest line of text, and longest CSV record over several lines.
+const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// What the caller needs of a file that it scores.
+/// How a file is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `None` goes by the file's first bytes and its ending.
+    pub format: Option<Format>,
+    /// Whether the first line of a CSV file names the columns.
+    pub header: Header,
+}
+
+/// Whether the first line names the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// To be told from the line and the names that are wanted; what could be either is refused.
+    #[default]
+    Unknown,
+    Present,
+    Absent,
+}
+
+/// The columns that the caller needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {
-    /// Columns a row.
-    pub width: usize,
-    /// Their names, in order. CSV with a header and Parquet are then matched by name, and further columns ignored;
-    /// without names columns count by position.
-    pub names: Option<&'a [String]>,
+    /// Their names, in order.
+    pub names: &'a [String],
+    /// Take the file's columns in their order, whatever their names; there must be exactly as many. Otherwise CSV with
+    /// a header and Parquet are matched by name, and further columns ignored.
+    pub by_position: bool,
+    /// Columns whose values stand for codes.
+    pub categories: Option<&'a Categories>,
 }
 
 /// Rows of features.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    /// Column names, where the file has them.
-    pub names: Option<Vec<String>>,
-    /// Columns a row.
+    /// Columns per row.
     pub width: usize,
     /// Row-major, `rows() * width`; NaN where missing.
     pub values: Vec<f64>,
-    /// One a row, where the file has them (SVMlight).
+    /// One per row, where the file has them (SVMlight).
     pub labels: Option<Vec<f64>>,
     /// Query of each row, where the file has them (SVMlight's `qid:`).
     pub qids: Option<Vec<u64>>,
@@ -53,25 +84,40 @@ impl Table {
     }
 }
 
-/// Reads a file. `format`: `None` goes by the file's ending, then by its first bytes (see [`Format::of`]).
+/// Reads a file, or standard input where `path` is `-`. The bytes are read once, so that pipes will do; only Parquet
+/// needs a file, because its table of contents is at the end.
 ///
-/// With `expect` the table has exactly those columns. CSV without a header must have exactly as many; SVMlight may
-/// have fewer (absent is 0) or more (ignored, as LightGBM does).
+/// CSV without a header must have exactly the columns that are expected; SVMlight may have fewer (absent is 0) or more
+/// (ignored, as LightGBM does).
 ///
 /// # Errors
 /// What cannot be read, and the first place that breaks a rule.
-pub fn read(path: &Path, format: Option<Format>, expect: Option<&Expect>) -> Result<Table, RowsError> {
-    let format = match format {
-        Some(format) => format,
-        None => Format::of(path)?,
+pub fn read(path: &Path, options: &Options, expect: &Expect) -> Result<Table, RowsError> {
+    let read = || {
+        let input = Input::open(path)?;
+        let format = format::of(path, &input, options)?;
+        match format {
+            Format::Csv => csv::read(input.into_text(), options, expect),
+            Format::Tsv => csv::read(
+                input.into_text(),
+                &Options {
+                    format: Some(Format::Tsv),
+                    ..*options
+                },
+                expect,
+            ),
+            Format::SvmLight => svmlight::read(input.into_text(), expect),
+            Format::Parquet => {
+                let file = input.into_file()?;
+                // The reader asserts here and there what a damaged file does not hold. It has nothing of ours to spoil.
+                let read = catch_unwind(AssertUnwindSafe(|| parquet::read(file, expect)));
+                read.unwrap_or_else(|_| Err(Trouble::Parquet("its parts contradict each other".to_owned())))
+            }
+        }
     };
-    match format {
-        Format::Csv => csv::read(open(path)?, expect).map_err(|e| e.in_file(path)),
-        Format::SvmLight => svmlight::read(open(path)?, expect.map(|e| e.width)).map_err(|e| e.in_file(path)),
-        Format::Parquet => parquet::read(open(path)?, expect).map_err(|e| e.in_file(path)),
-    }
+    read().map_err(|trouble| trouble.in_file(path))
 }
 
 fn open(path: &Path) -> Result<File, RowsError> {
-    File::open(path).map_err(|e| error::Trouble::from(e).in_file(path))
+    File::open(path).map_err(|e| Trouble::from(e).in_file(path))
 }

@@ -1,74 +1,295 @@
-//! Parquet: columns of any integer or float type, by name; null is missing.
+//! Parquet: columns of numbers, booleans and categories, by name; null is missing.
+
+mod pages;
 
 use std::fs::File;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, Schema, UInt64Type};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::PageIndexPolicy;
 
-use crate::csv::choose;
-use crate::error::Trouble;
+use crate::categories::{Codes, Number};
+use crate::columns::{Column, choose};
+use crate::error::{Trouble, few};
 use crate::{Expect, MAX_VALUES, Table};
 
 const BATCH_ROWS: usize = 8192;
+/// With texts in them: some encodings let each repeat nearly all of the one before.
+const TEXT_BATCH_ROWS: usize = 64;
+/// Digits of the widest decimal that is read.
+const DECIMAL_DIGITS: u8 = 38;
 
-pub(crate) fn read(file: File, expect: Option<&Expect>) -> Result<Table, Trouble> {
-    let unreadable = |error: &dyn std::fmt::Display| Trouble::Parquet(error.to_string());
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(&e))?;
-    let fields = builder.schema().fields().clone();
-    let header: Vec<String> = fields.iter().map(|f| f.name().clone()).collect();
-    let chosen = choose(Some(&header), fields.len(), expect, 0)?;
-    for &at in &chosen {
-        let kind = fields[at].data_type();
-        if !(kind.is_integer() || kind.is_floating()) {
-            let allowed = "a column of an integer or float type";
-            return Err(Trouble::refused(
-                0,
-                Some(header[at].clone()),
-                &kind.to_string(),
-                allowed,
-            ));
+pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
+    // By Parquet's own types, and not by those that Arrow's writers note beside them: dictionaries among these are only
+    // how the writer held a column, and of numbers the reader cannot make one.
+    let options = || {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        options.with_page_index_policy(PageIndexPolicy::Skip)
+    };
+    let metadata = ArrowReaderMetadata::load(&file, options()).map_err(unreadable)?;
+    let header: Vec<String> = metadata.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let columns = choose(Some(&header), header.len(), expect, 0)?;
+    let codes = Codes::of(expect)?;
+    let kinds = columns
+        .iter()
+        .map(|column| Kind::of(column, metadata.schema().field(column.at).data_type()));
+    let kinds = kinds.collect::<Result<Vec<Kind>, Trouble>>()?;
+    for (column, (kind, codes)) in columns.iter().zip(kinds.iter().zip(&codes)) {
+        if *kind == Kind::Text && codes.is_none() {
+            return Err(Kind::refused(column, metadata.schema().field(column.at).data_type()));
         }
     }
-    let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.iter().copied());
-    let batches = builder
-        .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|e| unreadable(&e))?;
-    let names: Vec<String> = chosen.iter().map(|&at| header[at].clone()).collect();
+    let declared = pages::check(&file, metadata.metadata(), &columns)?;
+    let cells: Vec<Cell> = columns
+        .into_iter()
+        .zip(kinds.into_iter().zip(codes))
+        .map(|(column, (kind, codes))| Cell { column, kind, codes })
+        .collect();
+    // Texts stay where they are decoded: a long one in a dictionary is not copied for every row that has it.
+    let viewed = viewed(metadata.schema(), &cells);
+    let metadata = match cells.iter().any(|cell| cell.kind == Kind::Text) {
+        true => ArrowReaderMetadata::try_new(metadata.metadata().clone(), options().with_schema(viewed)),
+        false => Ok(metadata),
+    };
     let mut table = Table {
-        width: names.len(),
+        width: cells.len(),
         ..Table::default()
     };
+    let batches = batches(file, metadata.map_err(unreadable)?, &cells)?;
+    // Batches have the columns in the file's order.
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    order.sort_by_key(|wanted| cells[*wanted].column.at);
     for batch in batches {
-        append(&mut table, &batch.map_err(|e| unreadable(&e))?, &names)?;
+        append(&mut table, &batch.map_err(unreadable)?, &cells, &order)?;
     }
-    table.names = Some(names);
-    Ok(table)
+    match table.rows == declared {
+        true => Ok(table),
+        false => Err(Trouble::Parquet(format!(
+            "it has {} rows, and says that it has {declared}",
+            table.rows
+        ))),
+    }
 }
 
-fn append(table: &mut Table, batch: &RecordBatch, names: &[String]) -> Result<(), Trouble> {
+fn unreadable(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Parquet(error.to_string())
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Integers,
+    Unsigned,
+    Floats,
+    Decimals,
+    Booleans,
+    Text,
+    /// Null in every row.
+    Nothing,
+}
+
+impl Kind {
+    fn of(column: &Column, kind: &DataType) -> Result<Kind, Trouble> {
+        match kind {
+            DataType::UInt64 => Ok(Kind::Unsigned),
+            kind if kind.is_integer() => Ok(Kind::Integers),
+            kind if kind.is_floating() => Ok(Kind::Floats),
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => Ok(Kind::Decimals),
+            DataType::Decimal256(digits, _) if *digits <= DECIMAL_DIGITS => Ok(Kind::Decimals),
+            DataType::Boolean => Ok(Kind::Booleans),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(Kind::Text),
+            DataType::Null => Ok(Kind::Nothing),
+            _ => Err(Kind::refused(column, kind)),
+        }
+    }
+
+    fn refused(column: &Column, kind: &DataType) -> Trouble {
+        let name = Some(few(&[column.wanted]));
+        let allowed = "a column of an integer, float, decimal or boolean type";
+        Trouble::refused(0, name, &kind.to_string(), allowed)
+    }
+}
+
+/// A column that is read, and how.
+struct Cell<'a> {
+    column: Column<'a>,
+    kind: Kind,
+    codes: Option<Codes>,
+}
+
+fn viewed(schema: &Schema, cells: &[Cell]) -> Arc<Schema> {
+    let texts = |at: usize| cells.iter().any(|cell| cell.column.at == at && cell.kind == Kind::Text);
+    let field = |(at, field): (usize, &Arc<Field>)| match texts(at) {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        false => field.clone(),
+    };
+    let fields: Vec<Arc<Field>> = schema.fields().iter().enumerate().map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn batches(
+    file: File,
+    metadata: ArrowReaderMetadata,
+    cells: &[Cell],
+) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, Trouble> {
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), cells.iter().map(|cell| cell.column.at));
+    let rows = match cells.iter().any(|cell| cell.kind == Kind::Text) {
+        true => TEXT_BATCH_ROWS,
+        false => BATCH_ROWS,
+    };
+    builder
+        .with_projection(mask)
+        .with_batch_size(rows)
+        .build()
+        .map_err(unreadable)
+}
+
+/// `order`: which of the cells each of the batch's columns is for.
+fn append(table: &mut Table, batch: &RecordBatch, cells: &[Cell], order: &[usize]) -> Result<(), Trouble> {
     let (rows, width, start) = (batch.num_rows(), table.width, table.values.len());
     if start + rows * width > MAX_VALUES {
-        let allowed = format!("at most {MAX_VALUES} values in a table");
-        return Err(Trouble::refused(0, None, "more", allowed));
+        return Err(too_many(table.rows + rows, width));
     }
     table.values.resize(start + rows * width, f64::NAN);
-    for (at, name) in names.iter().enumerate() {
-        let lost = || Trouble::Parquet(format!("column {name} is not in every batch"));
-        let column = batch.column_by_name(name).ok_or_else(lost)?;
-        let column = cast(column, &DataType::Float64).map_err(|e| Trouble::Parquet(e.to_string()))?;
-        let column = column.as_primitive::<Float64Type>();
-        for (row, value) in column.iter().enumerate() {
-            // Null stays the NaN that is there.
-            if let Some(value) = value {
-                table.values[start + row * width + at] = value;
-            }
+    for (column, &wanted) in batch.columns().iter().zip(order) {
+        let cell = &cells[wanted];
+        let values = cell.values(column, table.rows)?;
+        for (row, value) in values.into_iter().enumerate() {
+            table.values[start + row * width + wanted] = value;
         }
     }
     table.rows += rows;
     Ok(())
+}
+
+fn too_many(rows: usize, width: usize) -> Trouble {
+    let allowed = format!("at most {MAX_VALUES} values in a table");
+    Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
+}
+
+impl Cell<'_> {
+    /// One per row; NaN is missing. `before`: rows of earlier batches.
+    fn values(&self, column: &ArrayRef, before: usize) -> Result<Vec<f64>, Trouble> {
+        match (self.kind, &self.codes) {
+            (Kind::Nothing, _) => Ok(vec![f64::NAN; column.len()]),
+            (Kind::Decimals, None) => {
+                let (column, scale) = decimals(column)?;
+                let values = column.as_primitive::<Decimal128Type>().iter();
+                Ok(values
+                    .map(|value| value.map_or(f64::NAN, |value| decimal(value, scale)))
+                    .collect())
+            }
+            (_, None) => {
+                let column = cast(column, &DataType::Float64)?;
+                let values = column.as_primitive::<Float64Type>().iter();
+                Ok(values.map(|value| value.unwrap_or(f64::NAN)).collect())
+            }
+            (kind, Some(codes)) => {
+                let refused = |row: usize, value: String| {
+                    let value = format!("{value} in row {}", before + row + 1);
+                    Trouble::refused(0, Some(self.column.wanted.to_owned()), &value, codes.allowed())
+                };
+                coded(column, kind, codes).map_err(|error| match error {
+                    Coded::Cast(trouble) => trouble,
+                    Coded::Value(row, value) => refused(row, value),
+                })
+            }
+        }
+    }
+}
+
+/// Why a column has no codes.
+enum Coded {
+    Cast(Trouble),
+    /// Row of the batch, and what stands there.
+    Value(usize, String),
+}
+
+impl From<Trouble> for Coded {
+    fn from(trouble: Trouble) -> Coded {
+        Coded::Cast(trouble)
+    }
+}
+
+fn coded(column: &ArrayRef, kind: Kind, codes: &Codes) -> Result<Vec<f64>, Coded> {
+    fn each<T: ToString + Copy>(
+        values: impl Iterator<Item = Option<T>>,
+        code: impl Fn(T) -> Result<f64, crate::categories::NoCode>,
+    ) -> Result<Vec<f64>, Coded> {
+        let code = |(row, value): (usize, Option<T>)| match value {
+            None => Ok(f64::NAN),
+            Some(value) => code(value).map_err(|_| Coded::Value(row, value.to_string())),
+        };
+        values.enumerate().map(code).collect()
+    }
+    let float = |number: f64| match number.is_nan() {
+        true => Ok(number),
+        false => codes.number(Number::from(number)),
+    };
+    match kind {
+        Kind::Nothing => Ok(vec![f64::NAN; column.len()]),
+        Kind::Integers => {
+            let column = cast(column, &DataType::Int64)?;
+            each(column.as_primitive::<Int64Type>().iter(), |value| {
+                codes.number(Number::Integer(value.into()))
+            })
+        }
+        Kind::Unsigned => {
+            let column = cast(column, &DataType::UInt64)?;
+            each(column.as_primitive::<UInt64Type>().iter(), |value| {
+                codes.number(Number::Integer(value.into()))
+            })
+        }
+        Kind::Floats => {
+            let column = cast(column, &DataType::Float64)?;
+            each(column.as_primitive::<Float64Type>().iter(), float)
+        }
+        Kind::Decimals => {
+            let (column, scale) = decimals(column)?;
+            let values = column.as_primitive::<Decimal128Type>().iter();
+            each(values.map(|value| value.map(|value| decimal(value, scale))), float)
+        }
+        Kind::Booleans => {
+            let column = cast(column, &DataType::Boolean)?;
+            each(column.as_boolean().iter(), |truth| codes.boolean(truth))
+        }
+        Kind::Text => {
+            let column = cast(column, &DataType::Utf8View)?;
+            each(column.as_string_view().iter(), |text| codes.text(text))
+        }
+    }
+}
+
+/// What does not fit is an error, and not null.
+fn cast(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Trouble> {
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, kind, &strict).map_err(unreadable)
+}
+
+fn decimals(column: &ArrayRef) -> Result<(ArrayRef, i8), Trouble> {
+    let (DataType::Decimal32(_, scale)
+    | DataType::Decimal64(_, scale)
+    | DataType::Decimal128(_, scale)
+    | DataType::Decimal256(_, scale)) = *column.data_type()
+    else {
+        let found = column.data_type();
+        return Err(Trouble::Parquet(format!(
+            "a column of decimals turned out to be of {found}"
+        )));
+    };
+    Ok((cast(column, &DataType::Decimal128(DECIMAL_DIGITS, scale))?, scale))
+}
+
+/// Rounded once, which a division of two floats would not be.
+fn decimal(value: i128, scale: i8) -> f64 {
+    let text = format!("{value}e{}", -i32::from(scale));
+    text.parse().expect("an integer and an exponent are a number")
 }

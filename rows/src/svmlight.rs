@@ -7,14 +7,12 @@ mod ranking;
 
 use std::io::{BufRead, BufReader, Read};
 
+use crate::categories::{Codes, Number};
 use crate::error::Trouble;
-use crate::{MAX_COLUMNS, MAX_VALUES, Table};
+use crate::{Expect, MAX_COLUMNS, MAX_LINE_BYTES, MAX_VALUES, Table};
 use line::Parsed;
 
 pub use ranking::{Ranking, read_ranking};
-
-/// Longest line that is read.
-const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Rows as they stand in the file, before they are spread out.
 #[derive(Default)]
@@ -31,22 +29,41 @@ struct Sparse {
     width: usize,
 }
 
-/// `width`: columns from it on are ignored; `None` takes as many as the file mentions.
-pub(crate) fn read(input: impl Read, width: Option<usize>) -> Result<Table, Trouble> {
-    let sparse = parse(input, width)?;
+/// Columns beyond the expected ones are ignored.
+pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, Trouble> {
+    let codes = Codes::of(expect)?;
+    let width = expect.names.len();
+    let sparse = parse(input, Some(width))?;
     let labels = all_or_none(&sparse.labels, &sparse.lines, "a label")?;
     let qids = all_or_none(&sparse.qids, &sparse.lines, "a qid:")?;
-    let width = width.unwrap_or(sparse.width);
+    let mut values = sparse.dense(width)?;
+    for (column, codes) in codes.iter().enumerate() {
+        let Some(codes) = codes else { continue };
+        for (row, line) in values.chunks_exact_mut(width).zip(&sparse.lines) {
+            row[column] = code(row[column], codes).ok_or_else(|| {
+                let name = Some(expect.names[column].clone());
+                Trouble::refused(*line, name, &row[column].to_string(), codes.allowed())
+            })?;
+        }
+    }
     Ok(Table {
-        names: None,
         width,
-        values: sparse.dense(width)?,
+        values,
         labels,
         qids,
         rows: sparse.ends.len(),
     })
 }
 
+/// `None`: the list has no numbers, and SVMlight has nothing else.
+fn code(value: f64, codes: &Codes) -> Option<f64> {
+    match value.is_nan() {
+        true => Some(value),
+        false => codes.number(Number::from(value)).ok(),
+    }
+}
+
+/// `width`: columns from it on are ignored; `None` takes as many as the file mentions.
 fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
     let most = width.unwrap_or(MAX_COLUMNS);
     let mut input = BufReader::with_capacity(1 << 18, input);
@@ -82,7 +99,6 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
 
 /// A line without its end, its comment and the file's byte order mark.
 fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
-    let refuse = |allowed| Trouble::refused(number, None, &String::from_utf8_lossy(line), allowed);
     let line = match number {
         1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
         _ => line,
@@ -90,11 +106,22 @@ fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
     // Comments are often in another encoding than the rows.
     let end = line.iter().position(|&byte| byte == b'#').unwrap_or(line.len());
     let row = line[..end].trim_ascii();
-    // Old line ends would make one row of all.
-    if row.contains(&b'\r') {
-        return Err(refuse("lines that end in \\n or \\r\\n, none with \\r inside"));
-    }
-    std::str::from_utf8(row).map_err(|_| refuse("text in UTF-8"))
+    check_bytes(row, number)?;
+    std::str::from_utf8(row)
+        .map_err(|_| Trouble::refused(number, None, &String::from_utf8_lossy(line), "text in UTF-8"))
+}
+
+/// A carriage return that ends no line would join two rows.
+fn check_bytes(row: &[u8], number: u64) -> Result<(), Trouble> {
+    let (value, allowed) = match memchr::memchr2(0, b'\r', row).map(|at| row[at]) {
+        None => return Ok(()),
+        Some(0) => ("a zero byte", "text, which has no zero bytes"),
+        Some(_) => (
+            "a carriage return within the line",
+            "lines that end with a line feed, or a carriage return and a line feed",
+        ),
+    };
+    Err(Trouble::refused(number, None, value, allowed))
 }
 
 impl Sparse {

@@ -1,6 +1,7 @@
 //! One line.
 
 use crate::error::Trouble;
+use crate::number;
 
 /// Which columns are kept.
 #[derive(Clone, Copy)]
@@ -109,10 +110,11 @@ fn entry(token: &str) -> Result<(u64, f64), Bad> {
     let no_pair = || refuse(token, format!("{wanted}; columns without an index are not SVMlight"));
     let (index, value) = token.split_once(':').ok_or_else(no_pair)?;
     let index: u64 = index.parse().map_err(|_| refuse(token, wanted))?;
-    let value = value.parse().map_err(|_| Bad {
+    let number = number::parse(value.as_bytes()).filter(|_| !value.is_empty());
+    let value = number.ok_or_else(|| Bad {
         column: Some(index.to_string()),
         value: value.to_owned(),
-        allowed: "a number, or nan where the value is missing".to_owned(),
+        allowed: "a number, or na, nan or null where the value is missing".to_owned(),
     })?;
     Ok((index, value))
 }
@@ -169,7 +171,8 @@ mod tests {
             ("1 1:2 qid:3", "index:value"),
             ("1 2", "index:value"),
             ("1 -1:2", "index:value"),
-            ("1 1:x", "a number, or nan"),
+            ("1 1:x", "a number, or na"),
+            ("1 1:", "a number, or na"),
             ("1 1:2 1:3", "each index once in a row"),
             ("1 1000:2", "an index below 1000"),
             ("1 99999999999999999999:2", "index:value"),

@@ -569,6 +569,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "train",
         about: "Training; the cases are split by time.",
         keys: &[
+            key(
+                "objective",
+                "What the published model is trained to do: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole\n\
+                 cases) or regression (the label of each lawyer alone). evaluate judges the others beside it.",
+                OneOf(&["lambdarank", "rank_xendcg", "regression"]),
+            ),
             key("max_rounds", "Most boosting rounds.", Whole(1, 100_000)),
             key(
                 "valid_fraction",
@@ -582,7 +588,8 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             key(
                 "position_bias",
-                "Model examination bias with LightGBM's position field.",
+                "Model examination bias with LightGBM's position field (lambdarank only), and stop the training by clicks\n\
+                 that are weighted by how often their position is looked at.",
                 Flag,
             ),
         ],

@@ -20,7 +20,8 @@ pub use database::Database;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use model::{
-    Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Privacy, Publish, Ranking, Rollout, Secret, Settings,
+    Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Objective, Privacy, Publish, Ranking, Rollout, Secret,
+    Settings,
     Shadow, Tls, Train,
 };
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};

@@ -409,9 +409,40 @@ impl Default for Lake {
     }
 }
 
+/// What a model of a matrix is trained to do, by LightGBM's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Pairs of lawyers in the right order (LambdaMART).
+    Lambdarank,
+    /// Whole cases in the right order.
+    RankXendcg,
+    /// The label of each lawyer alone (pointwise).
+    Regression,
+}
+
+impl Objective {
+    /// LightGBM's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Objective::Lambdarank => "lambdarank",
+            Objective::RankXendcg => "rank_xendcg",
+            Objective::Regression => "regression",
+        }
+    }
+
+    /// The objective of LightGBM's name.
+    pub fn from_name(name: &str) -> Option<Objective> {
+        let all = [Objective::Lambdarank, Objective::RankXendcg, Objective::Regression];
+        all.into_iter().find(|objective| objective.name() == name)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
+    /// What the published model is trained to do.
+    pub objective: Objective,
     pub max_rounds: u32,
     /// Shares of the cases, newest last: training, then validation, then test.
     pub valid_fraction: f64,
@@ -425,7 +456,6 @@ pub struct Train {
 impl Default for Train {
     fn default() -> Train {
         let params = toml::toml! {
-            objective = "lambdarank"
             metric = "ndcg"
             ndcg_eval_at = [5]
             learning_rate = 0.05
@@ -441,6 +471,7 @@ impl Default for Train {
             num_threads = 1
         };
         Train {
+            objective: Objective::Lambdarank,
             max_rounds: 1000,
             valid_fraction: 0.15,
             test_fraction: 0.2,

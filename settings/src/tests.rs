@@ -38,10 +38,10 @@ fn nothing_given_is_the_defaults_and_they_are_allowed() {
 
 #[test]
 fn the_default_parameters_are_the_seeds() {
-    let params = Settings::default().train.params;
-    let text = params.to_string();
+    let train = Settings::default().train;
+    assert_eq!(train.objective, Objective::Lambdarank);
+    let text = train.params.to_string();
     for line in [
-        "objective = \"lambdarank\"",
         "metric = \"ndcg\"",
         "ndcg_eval_at = [5]",
         "learning_rate = 0.05",
@@ -304,6 +304,12 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "train.position_bias",
             "1",
             "true or false",
+        ),
+        (
+            "[train]\nobjective = \"binary\"",
+            "train.objective",
+            "\"binary\"",
+            "lambdarank or rank_xendcg or regression",
         ),
     ] {
         let found = refused(toml, &[]);

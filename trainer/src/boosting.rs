@@ -104,6 +104,15 @@ impl EarlyStopping {
     }
 }
 
+/// A measure of the validation part that LightGBM does not know. Where there is one, it alone can stop the training;
+/// larger is better.
+pub struct Judge<'a> {
+    /// Its name among the metrics; of a kind that grows as it improves, see [`Metric::higher_is_better`].
+    pub name: &'static str,
+    /// From the predictions for the validation rows, in their order.
+    pub score: &'a dyn Fn(&[f64]) -> f64,
+}
+
 /// The validation scores of one round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
@@ -137,16 +146,27 @@ pub struct Fit {
 pub fn fit(
     booster: &mut Booster,
     schedule: &Schedule,
+    judge: Option<&Judge>,
     mut progress: impl FnMut(&Round),
 ) -> Result<Fit, crate::lightgbm::Error> {
-    let mut stopping = EarlyStopping::new(schedule, booster.metrics());
+    let own = judge.map(|judge| Metric {
+        name: judge.name.to_owned(),
+    });
+    let schedule = &Schedule {
+        first_metric_only: schedule.first_metric_only || judge.is_some(),
+        ..schedule.clone()
+    };
+    let metrics: Vec<Metric> = own.into_iter().chain(booster.metrics().iter().cloned()).collect();
+    let mut stopping = EarlyStopping::new(schedule, &metrics);
     let mut rounds: Vec<Round> = Vec::new();
     let mut best = None;
     for round in 0..schedule.rounds {
         // An iteration that finds no split adds nothing, but the next one draws other features
         // and may: Python goes on as well, so the same model needs the same.
         booster.update()?;
-        let scores = booster.evaluate(0)?;
+        let judged = judge.map(|judge| Ok((judge.score)(&booster.valid_predictions(0)?)));
+        let mut scores: Vec<f64> = judged.into_iter().collect::<Result<_, crate::lightgbm::Error>>()?;
+        scores.extend(booster.evaluate(0)?);
         rounds.push(Round {
             round: round + 1,
             scores,
@@ -163,7 +183,7 @@ pub fn fit(
     // 0 saves every iteration, which is what training without early stopping wants.
     let kept = best.unwrap_or(0);
     Ok(Fit {
-        metrics: booster.metrics().iter().map(|m| m.name.clone()).collect(),
+        metrics: metrics.into_iter().map(|metric| metric.name).collect(),
         best_iteration: best.unwrap_or(rounds.len()),
         stopped_early: rounds.len() < schedule.rounds,
         model: booster.to_text(kept)?,

@@ -171,4 +171,4 @@ pub fn print_gate(result: &GateResult) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

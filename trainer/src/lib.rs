@@ -17,6 +17,7 @@ pub mod component;
 pub mod console;
 pub mod etl;
 pub mod evaluate;
+pub mod examination;
 pub mod feature_map;
 pub mod files;
 pub mod gate;

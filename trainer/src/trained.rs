@@ -6,14 +6,12 @@ use anyhow::{Context, bail, ensure};
 use forest::Model;
 use ranking::Schema;
 use runtime::artefact;
+use settings::Objective;
 
 use crate::compile;
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
 use crate::train::{MatrixFacts, TRAINING, Training};
-
-/// Objectives whose scores order a case; anything else would be ranked by what it is not.
-const RANKING_OBJECTIVES: [&str; 2] = ["lambdarank", "rank_xendcg"];
 
 /// A model that was trained on a matrix, with its feature map and report, all of them checked to
 /// belong together.
@@ -124,10 +122,10 @@ fn check_model(text: &[u8], schema: &Schema) -> anyhow::Result<()> {
     let model = Model::parse(text)?;
     let objective = model.objective().split_whitespace().next().unwrap_or("");
     ensure!(
-        RANKING_OBJECTIVES.contains(&objective),
-        "objective: {:?}; allowed: {}",
-        model.objective(),
-        RANKING_OBJECTIVES.join(" or ")
+        // Whose scores order a case; anything else would be ranked by what it is not.
+        Objective::from_name(objective).is_some(),
+        "objective: {:?}; allowed: lambdarank, rank_xendcg or regression",
+        model.objective()
     );
     ensure!(
         model.feature_names() == schema.names(),

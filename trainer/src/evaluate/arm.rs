@@ -10,6 +10,7 @@ use ranking::{
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
+use crate::examination::Debiased;
 use crate::matrix::Case;
 
 /// The cut-off of both metrics.
@@ -22,6 +23,9 @@ pub struct Arm {
     pub ndcg5: Interval,
     /// MRR@5 of the served order, a mean over cases with a relevant lawyer.
     pub mrr5: Interval,
+    /// Debiased nDCG@5 of the served order, a mean over all cases: every click weighted by the inverse of how often its
+    /// position is looked at, see [`crate::examination`].
+    pub debiased_ndcg5: Interval,
     /// nDCG@5 of the order by score alone, before the fairness re-rank.
     pub ndcg5_raw: f64,
     /// MRR@5 of the order by score alone.
@@ -40,19 +44,28 @@ pub(super) struct Served {
     pub ndcg5: Vec<f64>,
     /// A value a case that has a relevant lawyer.
     pub mrr5: Vec<f64>,
+    /// A value a case.
+    pub debiased: Vec<f64>,
 }
 
 /// Ranks cases and reckons metrics.
 pub(super) struct Judge<'a> {
     cases: &'a [(&'a Case, Vec<Candidate>)],
+    debiased: Debiased,
     fairness: &'a Fairness,
     settings: &'a Settings,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(cases: &'a [(&'a Case, Vec<Candidate>)], settings: &'a Settings) -> Judge<'a> {
+    /// `debiased` is of the same cases.
+    pub(super) fn new(
+        cases: &'a [(&'a Case, Vec<Candidate>)],
+        debiased: Debiased,
+        settings: &'a Settings,
+    ) -> Judge<'a> {
         Judge {
             cases,
+            debiased,
             fairness: &settings.ranking.fairness,
             settings,
         }
@@ -73,11 +86,17 @@ impl<'a> Judge<'a> {
         let orders: Vec<Vec<Ranked>> = cases
             .map(|((_, candidates), scores)| rerank(candidates, &scaled(scores), self.fairness))
             .collect();
-        let served = |at: usize| orders[at].iter().map(|ranked| ranked.index).collect();
+        let served = |at: usize| -> Vec<usize> { orders[at].iter().map(|ranked| ranked.index).collect() };
+        let raw = self.cases.iter().zip(scores);
         Served {
             ndcg5: self.ndcg5(served),
             mrr5: self.mrr5(served),
-            raw_orders: scores.iter().map(|scores| by_score(scores)).collect(),
+            debiased: (0..orders.len())
+                .map(|at| self.debiased.of_case(at, &served(at)))
+                .collect(),
+            raw_orders: raw
+                .map(|((_, candidates), scores)| by_score(candidates, scores))
+                .collect(),
             orders,
         }
     }
@@ -117,6 +136,7 @@ impl<'a> Judge<'a> {
         Arm {
             ndcg5: interval(&served.ndcg5),
             mrr5: interval(&served.mrr5),
+            debiased_ndcg5: interval(&served.debiased),
             ndcg5_raw: mean(&self.ndcg5(raw)),
             mrr5_raw: mean(&self.mrr5(raw)),
             fair_gap: fair_gap(&by_case.concat(), config.fair_min_rows),
@@ -131,10 +151,12 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Best score first; equal scores stay in the order shown.
-fn by_score(scores: &[f64]) -> Vec<usize> {
+/// Best score first. Equal scores go by id and not by the order shown, which has seen the clicks: a model that
+/// predicts one value would be credited with it.
+fn by_score(candidates: &[Candidate], scores: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let id = |at: usize| &candidates[at].lawyer_id;
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then_with(|| id(a).cmp(id(b))));
     order
 }
 

@@ -7,6 +7,7 @@ mod arm;
 mod latency;
 mod pointwise;
 mod print;
+mod rivals;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use runtime::{Engine, Limits, Output, Scorer};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
-use crate::feature_map::FeatureMap;
+use crate::examination::Debiased;
 use crate::files::{self, sha256};
 use crate::matrix::{self, Case};
 use crate::outcome::Outcome;
@@ -30,6 +31,7 @@ use crate::{console, progress};
 pub use arm::Arm;
 pub use latency::Latency;
 pub use print::print_evaluation;
+pub use rivals::{Rival, Worth, is_worse};
 
 use arm::{Judge, Served};
 
@@ -47,7 +49,11 @@ const EXAMPLES: &str = "Examples:
 /// Judges a trained model on the part of its matrix that it has not seen.
 ///
 /// The model is compiled to its component and run in the gateway's own sandbox. Beside it: the
-/// legacy ranking and a pointwise gradient-boosting model. Writes evaluation.json beside the model.
+/// legacy ranking, and rivals grown on the same parts: LambdaMART without position, LightGBM's regression and the
+/// `gbdt` crate's. A rival that ranks nothing is named as failed; one that is better than the model is named too.
+///
+/// The first metrics count clicks as shown, which favours whoever ranks like the order shown. Debiased ones weight each
+/// click by how seldom its position is looked at. Writes evaluation.json beside the model.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -81,16 +87,16 @@ pub struct Evaluation {
     pub cases_with_relevant: usize,
     /// The confidence of all intervals.
     pub confidence: f64,
+    /// What the compiled model was trained to do.
+    pub objective: String,
     /// The compiled model.
     pub ltr: Arm,
     /// Weighted sum: the score as logged, else from the features as served.
     pub legacy: Arm,
-    /// `gbdt` on the labels, a lawyer at a time.
-    pub pointwise: Arm,
     /// LTR minus legacy, paired by case.
     pub over_legacy: Gain,
-    /// LTR minus pointwise, paired by case.
-    pub over_pointwise: Gain,
+    /// Models that are not published.
+    pub rivals: Vec<Rival>,
     /// The component in the gateway's sandbox.
     pub latency: Latency,
 }
@@ -102,6 +108,8 @@ pub struct Gain {
     pub ndcg5: Interval,
     /// Of MRR@5.
     pub mrr5: Interval,
+    /// Of debiased nDCG@5.
+    pub debiased: Interval,
 }
 
 /// Runs the command.
@@ -125,7 +133,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Result<Evaluation> {
     let trained = Trained::open(dir, &settings.schema())?;
     let (cases, parts) = cases_of(&trained, matrix, settings)?;
-    let (train, test) = (&cases[parts.train], &cases[parts.test]);
+    let (train, valid, test) = (&cases[parts.train], &cases[parts.valid], &cases[parts.test]);
     let complete: Vec<(&Case, Vec<Candidate>)> = test
         .iter()
         .filter_map(|case| Some((case, case.candidates()?)))
@@ -140,15 +148,22 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
     let scorer = engine
         .load(&trained.compile(CANDIDATE)?)
         .context("loading the compiled model")?;
-    let judge = Judge::new(&complete, settings);
-    let ltr = judge.serve_ltr(&component_scores(&scorer, &complete)?);
+    let debiased = Debiased::new(complete.iter().map(|(case, _)| *case), &trained.matrix.examination);
+    let judge = Judge::new(&complete, debiased, settings);
+    let scores = component_scores(&scorer, &complete)?;
+    if let Some(what) = rivals::ranks_nothing(&scores) {
+        tracing::warn!("the model {what}: it is judged by the order that load and groups give");
+    }
+    let ltr = judge.serve_ltr(&scores);
     let legacy = judge.serve_legacy(&legacy_scores(&complete, settings));
-    let pointwise = judge.serve_ltr(&pointwise_scores(train, &complete, &trained.feature_map));
+    // Before the rivals, which would compete for the processor.
     let latency = latency::measure(&scorer, &complete, settings)?;
     let gain = |over: &Served| Gain {
         ndcg5: paired(&ltr.ndcg5, &over.ndcg5, settings),
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
+        debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
+    let grown = rivals::grow(&trained, train, valid, &complete)?;
     let evaluation = Evaluation {
         model_sha256: sha256(&trained.model),
         feature_map_sha256: sha256(&trained.feature_map_json),
@@ -158,11 +173,16 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
         cases_with_positive: ltr.ndcg5.len(),
         cases_with_relevant: ltr.mrr5.len(),
         confidence: settings.evaluate.confidence,
+        objective: trained
+            .training
+            .parameters
+            .get("objective")
+            .cloned()
+            .unwrap_or_default(),
         over_legacy: gain(&legacy),
-        over_pointwise: gain(&pointwise),
+        rivals: grown.into_iter().map(|scored| scored.judged(&judge, gain)).collect(),
         ltr: judge.arm(&ltr),
         legacy: judge.arm(&legacy),
-        pointwise: judge.arm(&pointwise),
         latency,
     };
     files::write_json(&dir.join(EVALUATION), &evaluation)?;
@@ -222,22 +242,6 @@ fn legacy_scores(cases: &[(&Case, Vec<Candidate>)], settings: &Settings) -> Vec<
         let rows = case.rows.iter();
         rows.map(|row| row.legacy_score.unwrap_or_else(|| weights.score(&row.features)))
             .collect()
-    };
-    cases.iter().map(|(case, _)| score(case)).collect()
-}
-
-fn pointwise_scores(train: &[Case], cases: &[(&Case, Vec<Candidate>)], map: &FeatureMap) -> Vec<Vec<f64>> {
-    let labels = train.iter().flat_map(|case| &case.rows);
-    let labels: Vec<f64> = labels.map(|row| row.grade.label()).collect();
-    let mut values = matrix::values(train);
-    map.scale(&mut values);
-    let spinner = progress::spinner("pointwise");
-    let model = pointwise::Model::fit(&values, &labels, map.names().len());
-    spinner.finish_and_clear();
-    let score = |case: &Case| {
-        let mut rows = matrix::values(std::slice::from_ref(case));
-        map.scale(&mut rows);
-        model.predict(&rows)
     };
     cases.iter().map(|(case, _)| score(case)).collect()
 }

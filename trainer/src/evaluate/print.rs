@@ -2,7 +2,7 @@
 
 use ranking::Interval;
 
-use super::{Arm, Evaluation};
+use super::{Arm, Evaluation, Gain, Worth, is_worse};
 use crate::console;
 
 /// Prints the arms, the gains and the groups behind the fair gap.
@@ -21,25 +21,31 @@ pub fn print_evaluation(evaluation: &Evaluation) {
         "ranking",
         "nDCG@5",
         "MRR@5",
+        "debiased nDCG@5",
         "fair gap",
         "worst attribute",
         "nDCG@5 raw",
         "MRR@5 raw",
     ]);
-    for (name, arm) in [
-        ("ltr", &evaluation.ltr),
-        ("legacy", &evaluation.legacy),
-        ("pointwise gbdt", &evaluation.pointwise),
-    ] {
-        table.add_row(arm_row(name, arm));
+    let ltr = format!("ltr ({})", evaluation.objective);
+    table.add_row(arm_row(&ltr, &evaluation.ltr));
+    table.add_row(arm_row("legacy", &evaluation.legacy));
+    for rival in &evaluation.rivals {
+        match &rival.worth {
+            Worth::Judged { arm, .. } => table.add_row(arm_row(&rival.name, arm)),
+            Worth::Failed { reason } => table.add_row(vec![rival.name.clone(), format!("FAILED: {reason}")]),
+        };
     }
-    for (name, gain) in [
-        ("ltr - legacy", evaluation.over_legacy),
-        ("ltr - pointwise", evaluation.over_pointwise),
-    ] {
-        table.add_row(vec![name.to_owned(), interval(gain.ndcg5), interval(gain.mrr5)]);
+    table.add_row(gain_row("legacy", &evaluation.over_legacy));
+    for rival in &evaluation.rivals {
+        if let Some(over) = rival.over() {
+            table.add_row(gain_row(&rival.name, over));
+        }
     }
     println!("{table}");
+    for line in remarks(evaluation) {
+        println!("{line}");
+    }
     print_groups(evaluation);
     let latency = &evaluation.latency;
     println!(
@@ -48,11 +54,52 @@ pub fn print_evaluation(evaluation: &Evaluation) {
     );
 }
 
+/// What the table says about the rivals: which failed, which is better than what is published.
+fn remarks(evaluation: &Evaluation) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for rival in &evaluation.rivals {
+        let over = match &rival.worth {
+            Worth::Failed { reason } => {
+                remarks.push(format!("{}: failed, it {reason}; not a yardstick", rival.name));
+                continue;
+            }
+            Worth::Judged { over, .. } => over,
+        };
+        for (metric, gain) in [("nDCG@5 as shown", over.ndcg5), ("debiased nDCG@5", over.debiased)] {
+            let better = if is_worse(&gain) {
+                "better than ltr"
+            } else if gain.estimate < 0.0 {
+                "ahead of ltr, but not beyond chance"
+            } else {
+                continue;
+            };
+            remarks.push(format!(
+                "{}: {better} on {metric}, by {:.4}",
+                rival.name, -gain.estimate
+            ));
+        }
+    }
+    if remarks.is_empty() && !evaluation.rivals.is_empty() {
+        remarks.push("no rival is ahead of ltr".to_owned());
+    }
+    remarks
+}
+
+fn gain_row(rival: &str, gain: &Gain) -> Vec<String> {
+    vec![
+        format!("ltr - {rival}"),
+        interval(gain.ndcg5),
+        interval(gain.mrr5),
+        interval(gain.debiased),
+    ]
+}
+
 fn arm_row(name: &str, arm: &Arm) -> Vec<String> {
     vec![
         name.to_owned(),
         interval(arm.ndcg5),
         interval(arm.mrr5),
+        interval(arm.debiased_ndcg5),
         interval(Interval {
             estimate: arm.fair_gap.gap,
             ..arm.fair_gap_interval
@@ -90,3 +137,6 @@ fn print_groups(evaluation: &Evaluation) {
 fn interval(interval: Interval) -> String {
     format!("{:.4} [{:.4}, {:.4}]", interval.estimate, interval.low, interval.high)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+use settings::Objective;
 use tempfile::TempDir;
 
 use super::*;
@@ -34,7 +35,24 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
     assert!(evaluation.over_legacy.mrr5.low > 0.0, "{:?}", evaluation.over_legacy);
     let gain = evaluation.ltr.ndcg5.estimate - evaluation.legacy.ndcg5.estimate;
     assert!((gain - evaluation.over_legacy.ndcg5.estimate).abs() < 1e-12);
-    assert!(evaluation.pointwise.ndcg5.estimate > evaluation.legacy.ndcg5.estimate);
+    let names: Vec<&str> = evaluation.rivals.iter().map(|rival| rival.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "LambdaMART without position",
+            "LightGBM regression, pointwise",
+            "gbdt, pointwise"
+        ]
+    );
+    for rival in &evaluation.rivals {
+        let Worth::Judged { arm, over } = &rival.worth else {
+            panic!("{rival:?}");
+        };
+        assert!(arm.ndcg5.estimate > evaluation.legacy.ndcg5.estimate + 0.1, "{rival:?}");
+        assert!(arm.debiased_ndcg5.estimate > evaluation.legacy.debiased_ndcg5.estimate + 0.1);
+        let gain = evaluation.ltr.debiased_ndcg5.estimate - arm.debiased_ndcg5.estimate;
+        assert!((gain - over.debiased.estimate).abs() < 1e-12);
+    }
     let interval = evaluation.ltr.fair_gap_interval;
     assert!((interval.estimate - evaluation.ltr.fair_gap.gap).abs() < 1e-12);
     assert!(evaluation.latency.p50_ms > 0.0 && evaluation.latency.p95_ms >= evaluation.latency.p50_ms);
@@ -81,4 +99,69 @@ fn another_matrix_or_another_model_than_the_trained_one_is_refused() {
         "{refusal}"
     );
     assert!(!run.join(EVALUATION).exists());
+}
+
+/// The published model is the regression then, and LambdaMART one of its rivals.
+#[test]
+fn another_objective_is_published_when_configured_and_lambdamart_is_its_rival() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objective, name) in [
+        (Objective::Regression, "regression"),
+        (Objective::RankXendcg, "rank_xendcg"),
+    ] {
+        let mut settings = settings();
+        settings.train.objective = objective;
+        let (run, path) = trained(&dir, &synthetic(300, 6), &settings);
+        let evaluation = evaluate(&run, &path, &settings).unwrap();
+        assert_eq!(evaluation.objective, name);
+        assert!(evaluation.over_legacy.ndcg5.low > 0.1, "{:?}", evaluation.over_legacy);
+        let names: Vec<&str> = evaluation.rivals.iter().map(|rival| rival.name.as_str()).collect();
+        assert_eq!(names[..2], ["LambdaMART", "LambdaMART without position"]);
+        assert_eq!(names.contains(&"LightGBM regression, pointwise"), name != "regression");
+        let model = std::fs::read_to_string(run.join(runtime::artefact::MODEL)).unwrap();
+        assert!(model.contains(&format!("objective={name}")));
+    }
+}
+
+/// Features that say nothing: what the model has to say about them is no ranking, and is not called one.
+#[test]
+fn a_rival_that_predicts_one_value_is_named_as_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut matrix = synthetic(200, 7);
+    for row in matrix.cases.iter_mut().flat_map(|case| &mut case.rows) {
+        row.features = vec![0.5; 11];
+    }
+    let (run, path) = trained(&dir, &matrix, &settings());
+    let evaluation = evaluate(&run, &path, &settings()).unwrap();
+    for rival in &evaluation.rivals {
+        let Worth::Failed { reason } = &rival.worth else {
+            panic!("{rival:?}");
+        };
+        assert_eq!(reason, "predicts one value for every row", "{}", rival.name);
+        assert!(rival.over().is_none());
+    }
+    let text = std::fs::read_to_string(run.join(EVALUATION)).unwrap();
+    assert!(
+        text.contains("\"reason\": \"predicts one value for every row\""),
+        "{text}"
+    );
+    let read: Evaluation = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, evaluation);
+}
+
+/// Ties go by id: had they kept the order shown, a constant would be worth as much as what the clients were shown.
+#[test]
+fn a_constant_is_not_credited_with_the_order_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut matrix = synthetic(200, 8);
+    for case in &mut matrix.cases {
+        case.rows.sort_by(|a, b| b.grade.cmp(&a.grade));
+        for (at, row) in case.rows.iter_mut().enumerate() {
+            row.position = at as u32 + 1;
+            row.features = vec![0.5; 11];
+        }
+    }
+    let (run, path) = trained(&dir, &matrix, &settings());
+    let evaluation = evaluate(&run, &path, &settings()).unwrap();
+    assert!(evaluation.ltr.ndcg5_raw < 0.9, "{}", evaluation.ltr.ndcg5_raw);
 }

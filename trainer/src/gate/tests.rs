@@ -5,10 +5,11 @@ use super::*;
 use crate::evaluate::{Arm, Gain, Latency};
 use crate::split::Part;
 
-fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
+pub(crate) fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
     Arm {
         ndcg5: Interval::point(ndcg5),
         mrr5: Interval::point(mrr5),
+        debiased_ndcg5: Interval::point(ndcg5),
         ndcg5_raw: 0.0,
         mrr5_raw: 0.0,
         fair_gap: FairGap {
@@ -21,10 +22,11 @@ fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
 }
 
 /// Passes every default threshold, the strict ones barely.
-fn good() -> Evaluation {
+pub(crate) fn good() -> Evaluation {
     let gain = Gain {
         ndcg5: Interval::point(0.0),
         mrr5: Interval::point(0.0),
+        debiased: Interval::point(0.0),
     };
     Evaluation {
         model_sha256: String::new(),
@@ -40,11 +42,11 @@ fn good() -> Evaluation {
         cases_with_positive: 1,
         cases_with_relevant: 1,
         confidence: 0.95,
+        objective: "lambdarank".to_owned(),
         ltr: arm(0.5, 0.4001, 0.05),
         legacy: arm(0.25, 0.4, 0.2),
-        pointwise: arm(0.9, 0.9, 0.0),
         over_legacy: gain,
-        over_pointwise: gain,
+        rivals: Vec::new(),
         latency: Latency {
             calls: 1,
             rows: 1,

@@ -113,6 +113,30 @@ impl Booster {
         Ok(values)
     }
 
+    /// What the model grown so far predicts for the rows of the `nth` validation set (0-based), in their order. They are
+    /// kept by LightGBM: nothing is predicted anew.
+    ///
+    /// # Errors
+    /// An unknown set, or LightGBM's refusal.
+    pub fn valid_predictions(&self, nth: usize) -> Result<Vec<f64>, Error> {
+        if nth >= self.valid.len() {
+            return Err(argument("validation set", nth, format!("below {}", self.valid.len())));
+        }
+        // Data set 0 is the training set.
+        let set = c_int_of("validation set", nth + 1)?;
+        let mut expected: i64 = 0;
+        // SAFETY: the handle is live; one integer is written.
+        let status = unsafe { sys::LGBM_BoosterGetNumPredict(self.handle, set, &mut expected) };
+        check("LGBM_BoosterGetNumPredict", status)?;
+        let mut out = vec![0.0_f64; usize::try_from(expected).unwrap_or(0)];
+        let mut written: i64 = 0;
+        // SAFETY: `out` has room for the count LightGBM itself gave for the same set.
+        let status = unsafe { sys::LGBM_BoosterGetPredict(self.handle, set, &mut written, out.as_mut_ptr()) };
+        check("LGBM_BoosterGetPredict", status)?;
+        out.truncate(usize::try_from(written).unwrap_or(0));
+        Ok(out)
+    }
+
     /// The model as text, its first `iterations` only; 0: all of them.
     ///
     /// # Errors

@@ -71,6 +71,29 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
     }
 }
 
+/// Cases as [`synthetic`] makes them, but clients want what feature 0 says, those shown first are roughly those, and
+/// a position is looked at with probability `1 / (1 + fall * (position - 1))`.
+pub(crate) fn biased(cases: usize, seed: u64, fall: f64) -> Matrix {
+    let mut matrix = synthetic(cases, seed);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);
+    for case in &mut matrix.cases {
+        let noise: Vec<f64> = case.rows.iter().map(|_| uniform(&mut rng)).collect();
+        let mut order: Vec<usize> = (0..case.rows.len()).collect();
+        let displayed = |at: usize| case.rows[at].features[0] + noise[at];
+        order.sort_by(|&a, &b| displayed(b).total_cmp(&displayed(a)));
+        let mut rows: Vec<Shown> = order.iter().map(|&at| case.rows[at].clone()).collect();
+        for (at, row) in rows.iter_mut().enumerate() {
+            let examined = uniform(&mut rng) < 1.0 / (1.0 + fall * at as f64);
+            let liking = row.features[0] + 0.3 * (uniform(&mut rng) - 0.5);
+            let grade = [0.5, 0.7, 0.9].iter().filter(|bound| liking > **bound).count();
+            row.position = at as u32 + 1;
+            row.grade = if examined { Grade::ALL[grade] } else { Grade::Shown };
+        }
+        case.rows = rows;
+    }
+    matrix
+}
+
 fn batch_of(matrix: &Matrix) -> RecordBatch {
     let bytes = bytes::Bytes::from(encode(matrix).unwrap());
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();

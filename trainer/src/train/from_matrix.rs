@@ -6,17 +6,21 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use ranking::Grade;
 use runtime::artefact;
-use settings::Settings;
+use settings::{Objective, Settings};
 
 use super::limits::{self, Labels};
-use super::{MatrixFacts, Queries, TRAINING, Training, configured, grow, warnings};
-use crate::boosting::Schedule;
+use super::{MatrixFacts, Queries, Size, TRAINING, Training, configured, grow, warnings};
+use crate::boosting::{Fit, Judge, Schedule};
+use crate::examination::{Debiased, Examination};
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
 use crate::lightgbm::Parameters;
 use crate::matrix::{self, Case, Matrix};
 use crate::scaling::fit_min_max;
 use crate::split::{Part, split};
+
+/// What the debiased gain is called in `training.json`.
+const DEBIASED: &str = "ndcg@5_debiased";
 
 /// Trains on the matrix at `path` and writes model, feature map and report into `out`.
 /// `parameters` take the place of the configured ones.
@@ -64,6 +68,94 @@ pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, 
     Ok((matrix, hash))
 }
 
+/// What is grown: the objective, and whether positions are modelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipe {
+    /// What the scores are to achieve.
+    pub objective: Objective,
+    /// Whether LightGBM models position bias. Only lambdarank does; the others would ignore positions.
+    pub position_bias: bool,
+}
+
+impl Recipe {
+    /// The objective that `parameters` name, else the configured one.
+    fn of(parameters: &Parameters, config: &settings::Train) -> anyhow::Result<Recipe> {
+        let objective = match parameters.get("objective") {
+            None => config.objective,
+            Some(name) => Objective::from_name(name).with_context(|| {
+                format!("objective: {name:?}; allowed for a matrix: lambdarank, rank_xendcg or regression")
+            })?,
+        };
+        Ok(Recipe {
+            objective,
+            position_bias: config.position_bias && objective == Objective::Lambdarank,
+        })
+    }
+
+    /// `parameters` for this recipe. A metric of LightGBM's that belongs to another kind of objective gives way to the
+    /// one that belongs to this: nDCG takes grades, squared error takes labels.
+    fn apply(self, parameters: &Parameters) -> Parameters {
+        let mut parameters = parameters.clone();
+        parameters.set("objective", self.objective.name());
+        match (self.objective, parameters.get("metric")) {
+            (Objective::Regression, None | Some("ndcg")) => parameters.set("metric", "l2"),
+            (Objective::Lambdarank | Objective::RankXendcg, None | Some("l2")) => parameters.set("metric", "ndcg"),
+            _ => {}
+        }
+        parameters
+    }
+}
+
+/// The parts of a matrix that models are grown on.
+pub(crate) struct Parts<'a> {
+    /// The trees are grown on these.
+    pub train: &'a [Case],
+    /// These say when to stop.
+    pub valid: &'a [Case],
+    pub map: &'a FeatureMap,
+    pub examination: &'a Examination,
+}
+
+impl Parts<'_> {
+    /// Grows a model by `recipe`. Where positions are modelled, debiased nDCG@5 stops it, because the score then leaves
+    /// out what clicks as shown owe to the position; see [`crate::examination`].
+    ///
+    /// # Errors
+    /// Parameters that cannot be used.
+    pub(crate) fn grow(
+        &self,
+        recipe: Recipe,
+        parameters: &Parameters,
+        schedule: &Schedule,
+    ) -> anyhow::Result<(Fit, Parameters)> {
+        let parameters = recipe.apply(parameters);
+        let width = self.map.names().len();
+        let train_queries = queries(self.train, self.map, recipe.objective);
+        let valid_queries = queries(self.valid, self.map, recipe.objective);
+        let judged = Labels::of_metrics(&parameters)?;
+        check_labels(self.train, &train_queries, Labels::of_objective(&parameters)?)?;
+        check_labels(self.valid, &valid_queries, judged)?;
+        warnings::of_validation(&valid_queries, judged, "the validation part");
+        parameters.check_width(width)?;
+        let mut train_set = train_queries.dataset(width, &parameters, None)?;
+        train_set.set_feature_names(self.map.names())?;
+        if recipe.position_bias {
+            let rows = self.train.iter().flat_map(|case| &case.rows);
+            train_set.set_positions(&rows.map(|row| row.position).collect::<Vec<u32>>())?;
+        }
+        let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
+        let debiased = Debiased::new(self.valid.iter(), self.examination);
+        let judge = Judge {
+            name: DEBIASED,
+            score: &|scores| debiased.of_scores(scores),
+        };
+        let judge = recipe.position_bias.then_some(&judge);
+        let no_order = limits::orders_nothing(&train_queries);
+        let fit = grow(train_set, valid_set, &parameters, schedule, no_order, judge)?;
+        Ok((fit, parameters))
+    }
+}
+
 /// A model and everything it was made with.
 struct Grown {
     model: String,
@@ -74,6 +166,7 @@ struct Grown {
 
 fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> anyhow::Result<Grown> {
     let config = &settings.train;
+    let recipe = Recipe::of(&parameters, config)?;
     let parts = split(&matrix.cases, config.valid_fraction, config.test_fraction)?;
     let schedule = Schedule::from_parameters(&parameters, config.max_rounds as usize)?;
     reproducible(&mut parameters);
@@ -84,37 +177,35 @@ fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> 
     let width = matrix.schema.len();
     let (offset, scale) = fit_min_max(&matrix::values(train), width);
     let map = FeatureMap::new(matrix.schema.names().to_vec(), offset, scale)?;
-    let (train_queries, valid_queries) = (queries(train, &map), queries(valid, &map));
-    let judged = Labels::of_metrics(&parameters)?;
-    check_labels(train, &train_queries, Labels::of_objective(&parameters)?)?;
-    check_labels(valid, &valid_queries, judged)?;
-    warnings::of_validation(&valid_queries, judged, "the validation part");
-    parameters.check_width(width)?;
-
-    let mut train_set = train_queries.dataset(width, &parameters, None)?;
-    train_set.set_feature_names(matrix.schema.names())?;
-    if config.position_bias {
-        let rows = train.iter().flat_map(|case| &case.rows);
-        train_set.set_positions(&rows.map(|row| row.position).collect::<Vec<u32>>())?;
-    }
-    let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
-    let sizes = (train_queries.size(), valid_queries.size());
-    let no_order = limits::orders_nothing(&train_queries);
-    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order)?;
+    let examination = Examination::estimate(train, width)?;
+    let parts_of = Parts {
+        train,
+        valid,
+        map: &map,
+        examination: &examination,
+    };
+    let (fit, parameters) = parts_of.grow(recipe, &parameters, &schedule)?;
     Ok(Grown {
-        training: Training::new(&fit, matrix.schema.names(), &parameters, sizes, 0.0),
+        training: Training::new(
+            &fit,
+            matrix.schema.names(),
+            &parameters,
+            (size(train), size(valid)),
+            0.0,
+        ),
         model: fit.model,
-        map,
         facts: MatrixFacts {
             sha256: String::new(),
             feature_map_sha256: String::new(),
-            position_bias: config.position_bias,
+            position_bias: recipe.position_bias,
+            examination,
             valid_fraction: config.valid_fraction,
             test_fraction: config.test_fraction,
             train: Part::of(train),
             valid: Part::of(valid),
             test: Part::of(&matrix.cases[parts.test]),
         },
+        map,
     })
 }
 
@@ -140,15 +231,26 @@ fn check_labels(cases: &[Case], queries: &Queries, allowed: Labels) -> anyhow::R
     })
 }
 
-fn queries(cases: &[Case], map: &FeatureMap) -> Queries {
+fn queries(cases: &[Case], map: &FeatureMap, objective: Objective) -> Queries {
     let mut values = matrix::values(cases);
     map.scale(&mut values);
     let rows = cases.iter().flat_map(|case| &case.rows);
+    let label = |grade: Grade| match objective {
+        Objective::Lambdarank | Objective::RankXendcg => f32::from(grade.value()),
+        Objective::Regression => grade.label() as f32,
+    };
     Queries {
         values,
-        labels: rows.map(|row| f32::from(row.grade.value())).collect(),
+        labels: rows.map(|row| label(row.grade)).collect(),
         groups: cases.iter().map(|case| case.rows.len() as u32).collect(),
         ..Queries::default()
+    }
+}
+
+fn size(cases: &[Case]) -> Size {
+    Size {
+        queries: cases.len(),
+        rows: cases.iter().map(|case| case.rows.len()).sum(),
     }
 }
 

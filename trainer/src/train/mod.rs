@@ -13,12 +13,13 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use settings::Settings;
 
-use crate::boosting::{self, Fit, Schedule};
+use crate::boosting::{self, Fit, Judge, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
 use crate::{console, progress};
 
-pub use from_matrix::{read_matrix, train_matrix};
+pub(crate) use from_matrix::Parts;
+pub use from_matrix::{Recipe, read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
 
 const EXAMPLES: &str = "Examples:
@@ -80,13 +81,21 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The configuration's `[train] params`.
+/// The configuration's `[train] params` and `objective`.
 fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
     let params = serde_json::to_value(&settings.train.params).context("train.params of the configuration")?;
     let object = params
         .as_object()
         .context("train.params of the configuration is not a table")?;
-    Parameters::from_json(object).context("train.params of the configuration")
+    let mut parameters = Parameters::from_json(object).context("train.params of the configuration")?;
+    let objective = settings.train.objective.name();
+    if let Some(other) = parameters.get("objective")
+        && other != objective
+    {
+        bail!("train.params.objective: {other:?}; allowed: {objective:?}, what train.objective says: set that one");
+    }
+    parameters.set("objective", objective);
+    Ok(parameters)
 }
 
 /// One part of the data, as LightGBM wants it.
@@ -130,21 +139,24 @@ impl Queries {
     }
 }
 
-/// Grows a model with a progress bar. `no_order`: no query of the training rows has two labels.
+/// Grows a model with a progress bar, stopped by `judge` where there is one. `no_order`: no query of the training rows has
+/// two labels.
 fn grow(
     train: Dataset,
     valid: Dataset,
     parameters: &Parameters,
     schedule: &Schedule,
     no_order: bool,
+    judge: Option<&Judge>,
 ) -> anyhow::Result<Fit> {
     let mut booster = Booster::new(train, parameters)?;
     booster.add_valid(valid)?;
-    let Some(first) = booster.metrics().first().map(|m| m.name.clone()) else {
+    let own = judge.map(|judge| judge.name.to_owned());
+    let Some(first) = own.or_else(|| booster.metrics().first().map(|m| m.name.clone())) else {
         bail!("metric: none; allowed: at least one metric, which the validation part is judged by");
     };
     let bar = progress::bar("train", schedule.rounds);
-    let fit = boosting::fit(&mut booster, schedule, |round| {
+    let fit = boosting::fit(&mut booster, schedule, judge, |round| {
         bar.set_position(round.round as u64);
         bar.set_message(format!("{first} {:.5}", round.scores[0]));
     });

@@ -55,7 +55,7 @@ pub(super) fn train_files(
     let no_order = limits::orders_nothing(&train_queries);
     // LightGBM has its own, binned copy from here on.
     drop((train_queries, valid_queries));
-    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order).with_context(training)?;
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order, None).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
 
     let names: Vec<String> = (0..width).map(|at| format!("Column_{at}")).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::boosting::Fit;
+use crate::examination::Examination;
 use crate::files::sha256;
 use crate::lightgbm::Parameters;
 use crate::split::Part;
@@ -69,6 +70,10 @@ pub struct MatrixFacts {
     pub feature_map_sha256: String,
     /// Whether LightGBM modelled position bias.
     pub position_bias: bool,
+    /// How often each position is looked at, from the first on, as a share of the first; estimated on the training
+    /// part.
+    #[serde(default)]
+    pub examination: Examination,
     /// The share of cases early stopping watched.
     pub valid_fraction: f64,
     /// The share of cases the gate judges.

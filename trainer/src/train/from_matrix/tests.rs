@@ -6,7 +6,7 @@ use super::*;
 use crate::evaluate::tests::settings;
 use crate::lightgbm::Predictor;
 use crate::matrix::encode;
-use crate::matrix::tests::synthetic;
+use crate::matrix::tests::{biased, synthetic};
 
 fn written(dir: &TempDir, matrix: &Matrix) -> PathBuf {
     let path = dir.path().join("matrix.parquet");
@@ -56,8 +56,8 @@ fn the_same_matrix_gives_the_same_model_and_the_report_belongs_to_it() {
     assert_eq!(model.matches("\nTree=").count(), training.best_iteration);
     assert_eq!(training.model_sha256, sha256(model.as_bytes()));
     assert_eq!(training.metrics["ndcg@5"].len(), training.rounds);
-    let best = training.metrics["ndcg@5"].iter().copied().fold(0.0, f64::max);
-    assert_eq!(training.best_scores["ndcg@5"], best);
+    let best = training.metrics[DEBIASED].iter().copied().fold(0.0, f64::max);
+    assert_eq!(training.best_scores[DEBIASED], best);
     let facts = training.matrix.unwrap();
     assert_eq!(facts.sha256, sha256(&files::read(&path).unwrap()));
     assert_eq!(facts.train.cases + facts.valid.cases + facts.test.cases, 200);
@@ -81,6 +81,59 @@ fn position_bias_can_be_switched_off() {
         files::read(&out.join(artefact::MODEL)).unwrap()
     };
     assert_ne!(model(true), model(false));
+}
+
+/// On clicks as shown nDCG falls as the score learns to leave the position out, so that it stopped the training within
+/// a few rounds.
+#[test]
+fn debiased_clicks_let_the_training_go_on_where_clicks_as_shown_would_stop_it() {
+    let matrix = biased(2_500, 5, 1.0);
+    let grown = grow_on(&matrix, configured(&settings()).unwrap(), &settings()).unwrap();
+    let shown = &grown.training.metrics["ndcg@5"];
+    let best_shown = 1 + (0..shown.len()).max_by(|&a, &b| shown[a].total_cmp(&shown[b])).unwrap();
+    assert!(
+        grown.training.best_iteration > best_shown,
+        "{} rounds, {best_shown} by clicks as shown",
+        grown.training.best_iteration
+    );
+    assert!(grown.facts.examination.share(5) < 0.45, "{:?}", grown.facts.examination);
+}
+
+#[test]
+fn the_objective_is_the_configured_one_unless_parameters_name_another() {
+    let train = |objective, parameters: Option<serde_json::Value>| {
+        let mut settings = settings();
+        settings.train.objective = objective;
+        let parameters = match parameters {
+            Some(json) => Parameters::from_json(json.as_object().unwrap()).unwrap(),
+            None => configured(&settings)?,
+        };
+        let grown = grow_on(&synthetic(200, 6), parameters, &settings)?;
+        anyhow::Ok((
+            grown.training.parameters["objective"].clone(),
+            grown.facts.position_bias,
+        ))
+    };
+    let quick = |objective: &str| serde_json::json!({"objective": objective, "num_iterations": 3, "num_threads": 1});
+    let (lambdarank, regression) = ("lambdarank".to_owned(), "regression".to_owned());
+    assert_eq!(train(Objective::Lambdarank, None).unwrap(), (lambdarank.clone(), true));
+    assert_eq!(train(Objective::Regression, None).unwrap(), (regression.clone(), false));
+    let given = train(Objective::Lambdarank, Some(quick("regression"))).unwrap();
+    assert_eq!(given, (regression, false));
+    let unnamed = serde_json::json!({"num_iterations": 3, "num_threads": 1});
+    assert_eq!(train(Objective::Lambdarank, Some(unnamed)).unwrap(), (lambdarank, true));
+    let refusal = train(Objective::Lambdarank, Some(quick("binary")))
+        .unwrap_err()
+        .to_string();
+    assert!(refusal.contains("objective: \"binary\""), "{refusal}");
+
+    let mut torn = settings();
+    torn.train.params.insert("objective".to_owned(), "regression".into());
+    let refusal = configured(&torn).unwrap_err().to_string();
+    assert!(
+        refusal.contains("train.params.objective") && refusal.contains("train.objective"),
+        "{refusal}"
+    );
 }
 
 #[test]

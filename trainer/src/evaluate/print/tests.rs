@@ -1,0 +1,64 @@
+use super::*;
+use crate::evaluate::Rival;
+use crate::gate::tests::{arm, good};
+
+fn gain(ndcg5: (f64, f64), debiased: (f64, f64)) -> Gain {
+    let interval = |(low, high): (f64, f64)| Interval {
+        estimate: (low + high) / 2.0,
+        low,
+        high,
+    };
+    Gain {
+        ndcg5: interval(ndcg5),
+        mrr5: Interval::point(0.0),
+        debiased: interval(debiased),
+    }
+}
+
+fn rival(name: &str, worth: Worth) -> Rival {
+    Rival {
+        name: name.to_owned(),
+        worth,
+    }
+}
+
+fn judged(over: Gain) -> Worth {
+    Worth::Judged {
+        arm: Box::new(arm(0.5, 0.5, 0.0)),
+        over,
+    }
+}
+
+#[test]
+fn a_better_rival_and_a_failed_one_are_named() {
+    let evaluation = Evaluation {
+        rivals: vec![
+            rival("regression", judged(gain((-0.02, -0.01), (-0.02, 0.01)))),
+            rival("behind", judged(gain((0.01, 0.02), (0.01, 0.02)))),
+            rival(
+                "gbdt",
+                Worth::Failed {
+                    reason: "predicts one value for every row".to_owned(),
+                },
+            ),
+        ],
+        ..good()
+    };
+    assert_eq!(
+        remarks(&evaluation),
+        [
+            "regression: better than ltr on nDCG@5 as shown, by 0.0150",
+            "regression: ahead of ltr, but not beyond chance on debiased nDCG@5, by 0.0050",
+            "gbdt: failed, it predicts one value for every row; not a yardstick",
+        ]
+    );
+}
+
+#[test]
+fn that_no_rival_is_ahead_is_said_too() {
+    let evaluation = Evaluation {
+        rivals: vec![rival("behind", judged(gain((0.01, 0.02), (0.01, 0.02))))],
+        ..good()
+    };
+    assert_eq!(remarks(&evaluation), ["no rival is ahead of ltr"]);
+}

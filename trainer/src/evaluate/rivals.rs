@@ -1,0 +1,238 @@
+//! What the published model has to be better than, each grown on the same training part, stopped by the same validation
+//! part and judged on the same test part in the same way.
+
+use anyhow::{Context, ensure};
+use ranking::{Candidate, Interval};
+use serde::{Deserialize, Serialize};
+use settings::Objective;
+
+use super::arm::{Judge, Served};
+use super::pointwise;
+use super::{Arm, Gain};
+use crate::boosting::Schedule;
+use crate::lightgbm::{Parameters, Predictor};
+use crate::matrix::{self, Case};
+use crate::progress;
+use crate::train::{Parts, Recipe};
+use crate::trained::Trained;
+
+/// One yardstick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rival {
+    /// What it is.
+    pub name: String,
+    /// What it is worth.
+    #[serde(flatten)]
+    pub worth: Worth,
+}
+
+/// What a yardstick is worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Worth {
+    /// It ranks, and can win.
+    Judged {
+        /// How well it does.
+        arm: Box<Arm>,
+        /// LTR minus this one, paired by case.
+        over: Gain,
+    },
+    /// It ranks nothing, so its metrics would be those of the tie-break.
+    Failed {
+        /// What it does instead, e.g. `predicts one value for every row`.
+        reason: String,
+    },
+}
+
+impl Rival {
+    /// LTR minus this rival, where it can be told.
+    pub fn over(&self) -> Option<&Gain> {
+        match &self.worth {
+            Worth::Judged { over, .. } => Some(over),
+            Worth::Failed { .. } => None,
+        }
+    }
+}
+
+/// Whether an interval of "LTR minus a rival" says that the rival is better, and not by chance.
+pub fn is_worse(ltr_minus_rival: &Interval) -> bool {
+    ltr_minus_rival.high < 0.0
+}
+
+/// Scores of the test cases, each by a model that is not published.
+pub(super) struct Scored {
+    name: String,
+    /// A score a row, a list a case; the reason where there is none.
+    scores: Result<Vec<Vec<f64>>, String>,
+}
+
+impl Scored {
+    /// Judges the scores; `gain` compares the published model with what they serve.
+    pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> Rival {
+        let worth = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
+            Some(reason) => Err(reason.to_owned()),
+            None => Ok(scores),
+        }) {
+            Ok(scores) => {
+                let served = judge.serve_ltr(&scores);
+                Worth::Judged {
+                    over: gain(&served),
+                    arm: Box::new(judge.arm(&served)),
+                }
+            }
+            Err(reason) => Worth::Failed { reason },
+        };
+        Rival { name: self.name, worth }
+    }
+}
+
+/// Why scores order no case at all; `None`: they order at least one.
+pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
+    let mut all = scores.iter().flatten();
+    if scores.iter().flatten().any(|score| !score.is_finite()) {
+        return Some("predicts numbers that are not finite");
+    }
+    let first = all.next()?;
+    if all.all(|score| score == first) {
+        return Some("predicts one value for every row");
+    }
+    let tied = |case: &Vec<f64>| case.iter().all(|score| *score == case[0]);
+    scores
+        .iter()
+        .all(tied)
+        .then_some("predicts one value for all lawyers of each case")
+}
+
+/// Grows every yardstick but the one that is published, and scores the test cases with it.
+///
+/// # Errors
+/// What the published model's own parameters cannot do.
+pub(super) fn grow(
+    trained: &Trained,
+    train: &[Case],
+    valid: &[Case],
+    test: &[(&Case, Vec<Candidate>)],
+) -> anyhow::Result<Vec<Scored>> {
+    let map = &trained.feature_map;
+    let scaled = |cases: &[Case]| {
+        let mut values = matrix::values(cases);
+        map.scale(&mut values);
+        values
+    };
+    let test_rows: Vec<Vec<f64>> = test
+        .iter()
+        .map(|(case, _)| scaled(std::slice::from_ref(*case)))
+        .collect();
+    let parts = Parts {
+        train,
+        valid,
+        map,
+        examination: &trained.matrix.examination,
+    };
+    let spinner = progress::spinner("rivals");
+    // The crate and LightGBM take a thread each.
+    let rivals = std::thread::scope(|scope| {
+        let gbdt = scope.spawn(|| {
+            let labels = train.iter().flat_map(|case| &case.rows);
+            let labels: Vec<f64> = labels.map(|row| row.grade.label()).collect();
+            let model = pointwise::Model::fit(&scaled(train), &labels, map.names().len());
+            let scores: Vec<Vec<f64>> = test_rows.iter().map(|rows| model.predict(rows)).collect();
+            scores
+        });
+        let mut rivals = lightgbm(trained, &parts, &test_rows)?;
+        // A panic of the crate's is the crate's failure, not the evaluation's.
+        let scores = gbdt.join().map_err(|_| "the crate panicked while training".to_owned());
+        rivals.push(Scored {
+            name: "gbdt, pointwise".to_owned(),
+            scores,
+        });
+        anyhow::Ok(rivals)
+    });
+    spinner.finish_and_clear();
+    rivals
+}
+
+fn lightgbm(trained: &Trained, parts: &Parts, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Scored>> {
+    let given = &trained.training.parameters;
+    let object = given.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+    let parameters = Parameters::from_json(&object.collect()).context("the parameters of training.json")?;
+    let objective = parameters.get("objective").and_then(Objective::from_name);
+    let published = Recipe {
+        objective: objective.context("training.json names no objective of a matrix")?,
+        position_bias: trained.matrix.position_bias,
+    };
+    let schedule = Schedule::from_parameters(&parameters, 1)?;
+    let recipe = |objective, position_bias| Recipe {
+        objective,
+        position_bias,
+    };
+    let mut scored = Vec::new();
+    for (name, recipe) in [
+        ("LambdaMART", recipe(Objective::Lambdarank, true)),
+        ("LambdaMART without position", recipe(Objective::Lambdarank, false)),
+        ("LightGBM regression, pointwise", recipe(Objective::Regression, false)),
+    ] {
+        if recipe == published {
+            continue;
+        }
+        let grown = parts.grow(recipe, &parameters, &schedule);
+        let scores = grown.and_then(|(fit, _)| predict(&fit.model, test_rows));
+        scored.push(Scored {
+            name: name.to_owned(),
+            scores: scores.map_err(|error| format!("{error:#}")),
+        });
+    }
+    Ok(scored)
+}
+
+fn predict(model: &str, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Vec<f64>>> {
+    let predictor = Predictor::from_text(model)?;
+    let scores = predictor.predict(&test_rows.concat())?;
+    let mut rest = scores.as_slice();
+    let mut by_case = Vec::with_capacity(test_rows.len());
+    for rows in test_rows {
+        let count = rows.len() / predictor.width().max(1);
+        ensure!(
+            count <= rest.len(),
+            "LightGBM predicted {} rows too few",
+            count - rest.len()
+        );
+        let (scores, others) = rest.split_at(count);
+        by_case.push(scores.to_vec());
+        rest = others;
+    }
+    Ok(by_case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_that_order_no_case_are_told_from_those_that_order_one() {
+        let all = "predicts one value for every row";
+        let each = "predicts one value for all lawyers of each case";
+        let not = "predicts numbers that are not finite";
+        for (scores, expected) in [
+            (vec![vec![0.2, 0.2], vec![0.2]], Some(all)),
+            (vec![vec![0.2, 0.2], vec![0.3, 0.3]], Some(each)),
+            (vec![vec![0.2, 0.2], vec![0.3, 0.4]], None),
+            (vec![vec![f64::NAN; 2], vec![f64::NAN; 2]], Some(not)),
+            (vec![vec![0.1, f64::INFINITY]], Some(not)),
+        ] {
+            assert_eq!(ranks_nothing(&scores), expected, "{scores:?}");
+        }
+    }
+
+    #[test]
+    fn a_rival_is_better_only_beyond_chance() {
+        let interval = |low, high| Interval {
+            estimate: (low + high) / 2.0,
+            low,
+            high,
+        };
+        assert!(is_worse(&interval(-0.02, -0.01)));
+        assert!(!is_worse(&interval(-0.02, 0.001)));
+        assert!(!is_worse(&interval(0.01, 0.02)));
+    }
+}

@@ -4,14 +4,16 @@
 //! A body is one list of its values in the order they come, names among them. A case of a hundred lawyers has two
 //! thousand: as a tree they would be hundreds of allocations.
 
+mod reason;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::refusal::{Invalid, Malformed};
+use crate::refusal::{Invalid, Malformed, shortened};
 
 /// Values in one body, names included. A body of 8 MiB can hold four million, which as a tree would take half a
 /// gigabyte; the largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
@@ -118,7 +120,7 @@ impl<'a> Document<'a> {
                 Some(Malformed { code, message }) => {
                     Malformed::new(code, format!("{message} at line {line} column {column}"))
                 }
-                None => malformed(text),
+                None => reason::malformed(text),
             }),
         }
     }
@@ -327,21 +329,6 @@ fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, 
     })
 }
 
-/// What is wrong with a text that is not one JSON value, or several: in serde_json's words, which do not repeat pieces
-/// of it.
-fn malformed(text: &str) -> Malformed {
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    let message = match values.next() {
-        None => "the body is empty".to_owned(),
-        Some(Ok(_)) => match values.find_map(Result::err) {
-            None => "there is more after the first value".to_owned(),
-            Some(error) => error.to_string(),
-        },
-        Some(Err(error)) => error.to_string(),
-    };
-    Malformed::new("invalid_json", message)
-}
-
 /// What is being read.
 struct Reader<'a> {
     entries: Vec<Entry<'a>>,
@@ -442,7 +429,7 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         if !value.is_finite() {
-            return self.refuse("invalid_json", "number out of range".to_owned());
+            return self.refuse("invalid_json", reason::TOO_LARGE.to_owned());
         }
         self.push(Entry::Float(value))
     }
@@ -475,7 +462,7 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
                 break;
             }
             if names.is_double(&self.reader.entries, name) {
-                let name: String = self::name(&self.reader.entries[name]).chars().take(100).collect();
+                let name = shortened(self::name(&self.reader.entries[name]));
                 let message = format!("doubled name {name:?}; allowed: each name once in an object");
                 return self.inner().refuse("doubled_name", message);
             }

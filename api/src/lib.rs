@@ -6,4 +6,4 @@ pub mod json;
 pub mod refusal;
 pub mod score;
 
-pub use refusal::{Invalid, Malformed, Refusal};
+pub use refusal::{Invalid, Malformed, Refusal, shortened};

@@ -4,6 +4,17 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
+/// Most that is repeated of what somebody sent, in characters.
+const SHOWN: usize = 80;
+
+/// As much of a text as an error may repeat.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
 /// A body that cannot be read at all: 400.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Malformed {
@@ -90,8 +101,9 @@ impl Invalid {
         }
     }
 
-    /// Puts a name, or an index in brackets, before the place.
+    /// Puts a name, or an index in brackets, before the place. The name may be a stranger's.
     pub fn under(mut self, outer: impl Display) -> Invalid {
+        let outer = shortened(&outer.to_string());
         let dot = if self.field.is_empty() || self.field.starts_with('[') {
             ""
         } else {
@@ -110,6 +122,13 @@ impl From<Invalid> for Refusal {
             allowed,
             code,
         } = invalid;
+        // Few names are a stranger's in one place, and each was cut; only what was never cut is longer.
+        let field = if field.len() > 8 * SHOWN {
+            shortened(&field)
+        } else {
+            field
+        };
+        let value = shortened(&value);
         let place = if field.is_empty() { "the body" } else { &field };
         Refusal {
             status: 422,
@@ -119,5 +138,26 @@ impl From<Invalid> for Refusal {
             value: Some(value),
             allowed: Some(allowed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_sent_is_repeated_up_to_a_length() {
+        let long = "é".repeat(10_000);
+        let invalid = Invalid::new(&long, "short").under(&long).under("[3]").under("rows");
+        let refusal = Refusal::from(invalid);
+        let cut = format!("{}...", "é".repeat(SHOWN));
+        assert_eq!(refusal.field, Some(format!("rows[3].{cut}")));
+        assert_eq!(refusal.value, Some(cut));
+        let raw = Invalid {
+            field: long.clone(),
+            ..Invalid::new("", "")
+        };
+        assert!(Refusal::from(raw).message.len() < 1_000);
+        assert_eq!(shortened(&"x".repeat(SHOWN)), "x".repeat(SHOWN));
     }
 }

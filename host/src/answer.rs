@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 pub type Response = hyper::Response<Full<Bytes>>;
@@ -30,5 +30,12 @@ pub fn with_type(content_type: HeaderValue, body: impl Into<Bytes>) -> Response 
 
 pub fn with_status(status: StatusCode, mut answer: Response) -> Response {
     *answer.status_mut() = status;
+    answer
+}
+
+/// Ends the connection with this answer.
+pub fn closing(mut answer: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
     answer
 }

@@ -1,5 +1,6 @@
 //! What time it is. Injected, so that a replay and a test can say.
 
+use api::shortened;
 use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 
@@ -35,7 +36,7 @@ impl Clock {
 fn from_header(headers: &HeaderMap) -> Result<DateTime<Utc>, ApiError> {
     let found = headers
         .get(TIME_HEADER)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        .map(|value| shortened(&String::from_utf8_lossy(value.as_bytes())));
     let value = found.as_deref().unwrap_or("absent");
     let time = DateTime::parse_from_rfc3339(value).map_err(|_| ApiError {
         field: Some("X-LTR-Time".into()),

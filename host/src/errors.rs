@@ -24,6 +24,8 @@ pub struct ApiError {
     pub allowed: Option<String>,
     /// Seconds after which the same call may succeed.
     pub retry_after: Option<u32>,
+    /// Whether the connection ends with the answer, because the rest of the request was not read.
+    pub closes: bool,
     /// Numbers that explain the refusal, merged beside `error`.
     pub detail: Option<serde_json::Value>,
 }
@@ -38,6 +40,7 @@ impl ApiError {
             value: None,
             allowed: None,
             retry_after: None,
+            closes: false,
             detail: None,
         }
     }
@@ -130,6 +133,9 @@ impl ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
+        match self.closes {
+            true => answer::closing(response),
+            false => response,
+        }
     }
 }

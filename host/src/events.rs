@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use store::{Acted, Appended, Record};
 
 use crate::answer::{self, Response};
-use crate::body;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::routes::Call;
@@ -25,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    let bytes = body::read(call.body, &gateway.settings.host).await?;
     let max_depth = gateway.settings.host.max_json_depth;
-    let mut events = body::reading(bytes.len(), || read(&bytes, &gateway.schema, max_depth))?;
+    let read = |text: &[u8]| read(text, &gateway.schema, max_depth);
+    let mut events = gateway.bodies.read(call.body).await?.decode(read).await?;
     check_times(&events, now, &gateway.settings.events)?;
     let unbound = bind(gateway, &mut events).await;
     for event in &mut events {

@@ -14,19 +14,20 @@ use regular_file::Links;
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
 use store::{HistoryEntry, RolloutState, Spool, Store};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::access::Access;
+use crate::body::Bodies;
 use crate::clock::Clock;
 use crate::flags::Flags;
 use crate::limits::Rate;
 use crate::models::watch::{MOST_LOADS, Tried};
 use crate::models::{Keys, Loader, Model, Models, Refusal, Serving, Source, Trigger};
-use crate::observe;
 use crate::telemetry::Traces;
 use crate::writer::Writer;
+use crate::{models, observe};
 
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
@@ -35,6 +36,8 @@ const RESTORING: Duration = Duration::from_millis(500);
 const READING_KEYS: Duration = Duration::from_secs(30);
 /// No salt is near this size; what is larger is some other file.
 const MAX_SALT_BYTES: u64 = 4 << 10;
+/// Publications of which the gateway was told and that are not loaded yet; it takes no more at a time.
+const NOTICES: usize = 32;
 
 /// Everything a request can use.
 pub struct Gateway {
@@ -47,6 +50,7 @@ pub struct Gateway {
     pub models: Models,
     pub access: Access,
     pub rate: Rate,
+    pub bodies: Bodies,
     pub flags: Arc<Flags>,
     /// `None`: nobody wants them.
     pub traces: Option<Traces>,
@@ -57,6 +61,8 @@ pub struct Gateway {
     pub(crate) loader: Loader,
     /// What the watch need not try again.
     pub(crate) tried: Tried,
+    /// Publications that are waited for: each is loaded in its turn.
+    pub(crate) notices: Arc<Semaphore>,
     /// One load at a time. Taken before `change`, which is held for moments: no operator waits for a compiler.
     loading: Mutex<()>,
     /// One change of the models or the rollout at a time.
@@ -87,6 +93,7 @@ impl Gateway {
         let limits = Limits {
             max_component_bytes: settings.models.max_component_mb as usize * 1024 * 1024,
             max_memory_bytes: settings.models.max_memory_mb as usize * 1024 * 1024,
+            max_instances: models::max_instances().max(Limits::default().max_instances),
             ..Limits::default()
         };
         let loader = Loader {
@@ -122,8 +129,10 @@ impl Gateway {
             models: Models::default(),
             access: Access::new(&settings.access),
             rate: Rate::new(&settings.host),
+            bodies: Bodies::new(&settings.host),
             traces: Traces::start(&settings.telemetry)?,
             tried: Tried::default(),
+            notices: Arc::new(Semaphore::new(NOTICES)),
             loading: Mutex::new(()),
             change: Mutex::new(()),
             ready: AtomicBool::new(false),
@@ -229,6 +238,46 @@ impl Gateway {
     /// Why the version was refused.
     pub async fn challenge(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
         let _loading = self.loading.lock().await;
+        self.load_challenger(version, trigger).await
+    }
+
+    /// As [`Gateway::challenge`], but only a version that is newer than those that serve or are compared, or that is one
+    /// of them: for callers whom nobody knows, and who must not bring a model back that was replaced.
+    ///
+    /// # Errors
+    /// As [`Gateway::challenge`], and `older_version`.
+    pub async fn challenge_newer(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
+        let _loading = self.loading.lock().await;
+        let refused = |code, message| Refusal {
+            version: version.to_owned(),
+            code,
+            message,
+        };
+        let state = self.store.rollout().await;
+        let state = state.map_err(|error| refused("database", error.to_string()))?;
+        let serving = self.models.serving();
+        let loaded = serving
+            .slots()
+            .map(|(_, model)| model.as_ref().map(|model| model.version.clone()));
+        let known: Vec<String> = loaded
+            .into_iter()
+            .chain([state.champion, state.challenger])
+            .flatten()
+            .collect();
+        drop(serving);
+        match known.iter().max() {
+            Some(newest) if version < newest.as_str() && !known.iter().any(|known| known == version) => {
+                let message = format!(
+                    "it is older than {newest}; while access.tokens is empty only newer versions are loaded, configure a token with the role admin for others"
+                );
+                Err(refused("older_version", message))
+            }
+            _ => self.load_challenger(version, trigger).await,
+        }
+    }
+
+    /// While `loading` is held.
+    async fn load_challenger(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
         self.hold_to_keys().await;
         if self.models.serving().holds(version) {
             return Ok(());

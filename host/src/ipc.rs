@@ -89,7 +89,7 @@ fn check_schema(schema: &Schema<'_>, features: &Features) -> Result<(), ApiError
     let mut seen = vec![false; features.len()];
     for field in fields {
         let name = field.name().unwrap_or_default();
-        let refused = |value: &str, allowed: String| Invalid::new(value, allowed).under(shortened(name));
+        let refused = |value: &str, allowed: String| Invalid::new(value, allowed).under(name);
         let Some(at) = features.index_of(name) else {
             let known = features.names().join(", ");
             return Err(refused("a column", format!("no such feature; the features are {known}")).into());
@@ -137,10 +137,6 @@ fn check_batch(batch: &RecordBatch<'_>, body: usize) -> Result<usize, ApiError> 
         }
     }
     Ok(rows)
-}
-
-fn shortened(name: &str) -> String {
-    name.chars().take(100).collect()
 }
 
 fn broken() -> ApiError {

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod authority;
 pub mod body;
 pub mod clock;
 pub mod copies;

@@ -77,6 +77,14 @@ fn describe() {
         "ltr_connections_refused_total",
         "Connections beyond host.max_connections"
     );
+    describe_gauge!(
+        "ltr_body_bytes",
+        "Bytes that request bodies of more than 64 KiB hold; host.max_body_total_mb bounds them"
+    );
+    describe_counter!(
+        "ltr_bodies_refused_total",
+        "Requests answered 503 because other bodies filled host.max_body_total_mb"
+    );
     describe_histogram!(
         "ltr_model_load_seconds",
         "Time to load a model, by stage: fetch, verify, compile, golden_rows, warm"
@@ -116,12 +124,14 @@ fn describe() {
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(
         "ltr_breaker_state",
-        "Whether a model is asked: 0 closed (yes), 1 half-open (one call probes), 2 open (no), by role"
+        "Whether /rank asks a model: 0 closed (yes), 1 half-open (one call probes), 2 open (no), by role"
     );
+    describe_gauge!("ltr_score_breaker_state", "The same of /ltr/score");
     describe_counter!(
         "ltr_breaker_opened_total",
-        "Times that a model kept failing and was left alone, by role"
+        "Times that a model kept failing /rank and was left alone, by role"
     );
+    describe_counter!("ltr_score_breaker_opened_total", "The same of /ltr/score");
     describe_gauge!(
         "ltr_flags_up",
         "1 while the Redis of flags.redis_url answers; absent without one"

@@ -11,6 +11,7 @@ use crate::observe;
 /// `GET /metrics`.
 pub fn metrics(gateway: &Gateway) -> Response {
     gateway.models.show_breakers();
+    gateway.bodies.show();
     answer::text(StatusCode::OK, observe::recorder().render())
 }
 

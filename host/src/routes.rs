@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use api::shortened;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use settings::Role;
 
 use crate::access::{Caller, Need};
-use crate::answer::Response;
+use crate::answer::{self, Response};
 use crate::body::Body;
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::request::{self, Request, RequestId};
-use crate::{copies, events, limits, probes, rank, rollout, score};
+use crate::{authority, copies, events, limits, probes, rank, rollout, score};
 
 /// A request that was let in.
 pub struct Call {
@@ -145,11 +146,16 @@ impl Front {
         let name = known.map_or("unmatched", |route| route.path);
         // Metrics know the paths of the other side, too.
         let route = known.filter(|route| self.side == Side::Both || [self.side, Side::Both].contains(&route.side));
-        request::follow(&self.gateway, request, name, async |id, request| {
+        let answer = request::follow(&self.gateway, request, name, async |id, request| {
             let answer = self.admit(peer, route, id, request).await;
             answer.unwrap_or_else(ApiError::into_response)
         })
-        .await
+        .await;
+        // The client's next request goes where there is a future.
+        match self.gateway.is_draining() {
+            true => answer::closing(answer),
+            false => answer,
+        }
     }
 
     /// Refuses a head beyond its limits, a client beyond its rate and a caller who may not, and gives up on what takes
@@ -164,6 +170,11 @@ impl Front {
         let gateway = &self.gateway;
         let (head, body) = request.into_parts();
         limits::check_head(&head.headers, &gateway.settings.host)?;
+        authority::check_host(&head)?;
+        let is_open = gateway.access.is_open();
+        if is_open {
+            authority::check_local(&head)?;
+        }
         let caller = gateway.access.identify(&head.headers);
         gateway.rate.admit(&caller, peer)?;
         copies::check(&head.headers, &head.method, head.uri.path())?;
@@ -171,6 +182,9 @@ impl Front {
         check_method(route, &head.method)?;
         if let Some(need) = route.need {
             gateway.access.check(&caller, need)?;
+        }
+        if is_open {
+            authority::check_content_type(&head)?;
         }
         let call = Call {
             id,
@@ -204,7 +218,7 @@ impl Endpoint {
 }
 
 fn no_such_path(path: &str) -> ApiError {
-    let path: String = path.chars().take(100).collect();
+    let path = shortened(path);
     let paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
     ApiError {
         value: Some(path),

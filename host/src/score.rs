@@ -1,7 +1,7 @@
 //! `POST /ltr/score`: the model's own scores, as JSON or as an Arrow IPC stream.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 pub use api::score::json_rows;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
@@ -14,12 +14,13 @@ use hyper::header::{self, HeaderValue};
 use ranking::Schema;
 
 use crate::answer::{self, Response};
+use crate::body::Content;
 use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
-use crate::models::Model;
+use crate::ipc;
+use crate::models::{Model, Unscored};
 use crate::routes::Call;
 use crate::telemetry::part;
-use crate::{body, ipc};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -29,7 +30,7 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
 pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let Call { head, body, .. } = call;
-    let bytes = body::read(body, &gateway.settings.host).await?;
+    let content = gateway.bodies.read(body).await?;
     if gateway.flags.in_force().killed {
         return Err(ApiError::unavailable(
             "kill_switch",
@@ -46,33 +47,56 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
         .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
     {
         let max_rows = gateway.settings.host.max_rows;
-        let rows = body::reading(bytes.len(), || arrow_rows(&bytes, &gateway.schema, max_rows))?;
-        let scores = scores(gateway, model, rows).await?;
+        let read = |text: &[u8]| arrow_rows(text, &gateway.schema, max_rows);
+        let rows = content.decode(read).await?;
+        let scores = scores(gateway, model, content, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
         return Ok(answer::with_type(HeaderValue::from_static(ARROW), stream));
     }
     let max_depth = gateway.settings.host.max_json_depth;
-    let (rows, one) = body::reading(bytes.len(), || json_rows(&bytes, &gateway.schema, max_depth))?;
-    let scores = scores(gateway, model, rows).await?;
+    let read = |text: &[u8]| json_rows(text, &gateway.schema, max_depth);
+    let (rows, one) = content.decode(read).await?;
+    let scores = scores(gateway, model, content, rows).await?;
     Ok(answer::with_type(answer::JSON, api::score::answer(&scores, one)))
 }
 
-async fn scores(gateway: &Gateway, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> Result<Vec<f64>, ApiError> {
-    let most = gateway.settings.host.max_rows;
+/// The scores of `rows`, which take the place of the `content` that they came in.
+async fn scores(
+    gateway: &Gateway,
+    model: &Arc<Model>,
+    content: Content<'_>,
+    rows: Vec<Vec<f64>>,
+) -> Result<Vec<f64>, ApiError> {
+    let host = &gateway.settings.host;
+    let most = host.max_rows;
     if rows.len() > most {
         return Err(Invalid::new(rows.len(), format!("at most {most} rows (host.max_rows)"))
             .under("rows")
             .into());
     }
-    if rows.is_empty() {
-        return Ok(Vec::new());
+    // As they were read, and once more as the component takes them.
+    let a_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
+    let _held = content.replaced_by(rows.len() * a_row)?;
+    let scoring = gateway.models.score_batch(model, &rows, host.deadline());
+    match part("score", scoring).await {
+        Ok(scored) => Ok(scored.scores),
+        Err(Unscored::Reason(reason)) => Err(ApiError::unavailable(reason, "the model did not give scores")),
+        Err(Unscored::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
     }
-    let until = Instant::now() + gateway.settings.host.deadline();
-    let scoring = gateway.models.score(model, rows.iter().map(Vec::as_slice), until);
-    let scored = part("score", scoring).await;
-    let scored = scored.map_err(|reason| ApiError::unavailable(reason, "the model did not give scores"))?;
-    Ok(scored.scores)
+}
+
+fn too_many_rows(rows: usize, fit: usize, a_row: Duration, deadline_ms: u64) -> ApiError {
+    let allowed = format!(
+        "at most {fit} rows in one call, which is what the model scores in {deadline_ms} ms (host.deadline_ms) at {a_row:.1?} a row"
+    );
+    let message = format!("rows is {rows}; allowed: {allowed}; send them in several calls");
+    ApiError {
+        allowed: Some(allowed),
+        field: Some("rows".to_owned()),
+        value: Some(rows.to_string()),
+        ..ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows", message)
+    }
 }
 
 /// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).

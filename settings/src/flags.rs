@@ -1,7 +1,9 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::SecretUrl;
 
@@ -9,6 +11,7 @@ use crate::SecretUrl;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flags {
+    #[serde(deserialize_with = "either")]
     pub kill_switch: bool,
     /// Empty: the configuration alone decides.
     pub redis_url: SecretUrl,
@@ -58,4 +61,50 @@ impl Flags {
             && (database.is_empty() || number(database))
             && !rest.contains(['?', '#'])
     }
+}
+
+/// What a switch may be called, for errors.
+pub const SWITCH_WORDS: &str = "on, true, yes, 1 or stop, or else off, false, no or 0";
+
+/// Whether a switch is on, by its words: in any case, and with blanks around them. `None`: it is neither.
+pub fn switch(text: &str) -> Option<bool> {
+    let word = text.trim();
+    let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    if is(&["on", "true", "yes", "1", "stop"]) {
+        Some(true)
+    } else if is(&["off", "false", "no", "0"]) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// A switch in a file or in the environment, where `1` is a number.
+fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct Switch;
+
+    impl Visitor<'_> for Switch {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(SWITCH_WORDS)
+        }
+
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<bool, E> {
+            self.visit_str(&value.to_string())
+        }
+
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<bool, E> {
+            self.visit_str(&value.to_string())
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<bool, E> {
+            switch(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_any(Switch)
 }

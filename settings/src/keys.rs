@@ -300,6 +300,11 @@ pub(crate) const SECTIONS: &[Section] = &[
                 Whole(1024, 1 << 30),
             ),
             key(
+                "max_body_total_mb",
+                "Most that all request bodies above 64 KiB hold together, in MiB; 503 with Retry-After beyond. Bodies above 256 KiB may hold three quarters of it.",
+                Words("an integer, 2 to 1000000, at least one and a third times host.max_body_bytes"),
+            ),
+            key(
                 "max_json_depth",
                 "How deep arrays and objects of a body may nest; 400 beyond.",
                 Whole(8, 126),
@@ -427,7 +432,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "access",
         about: "Who may call the gateway, and who of them is an edge. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
-                open to this machine (host.listen must be loopback), and changes of the rollout are refused.",
+                open to programs on this machine (host.listen and the Host of a request must be loopback, bodies JSON or Arrow),\n\
+                and changes of the rollout are refused.",
         keys: &[
             key(
                 "tokens",
@@ -474,7 +480,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             key(
                 "kill_switch",
                 "Legacy alone answers: no model serves or is compared, whatever Redis says.",
-                Flag,
+                Words(crate::flags::SWITCH_WORDS),
             ),
             key(
                 "redis_url",
@@ -484,12 +490,12 @@ pub(crate) const SECTIONS: &[Section] = &[
             key("poll_ms", "How often it is asked.", Whole(50, 60_000)),
             key(
                 "kill_switch_key",
-                "Key of on (or true, 1) or off (or false, 0). It is off until it is turned on, and on until it is turned off, even if its value is lost.",
+                "Key of on (or true, yes, 1, stop) or off (or false, no, 0), in any case. It is off until it is turned on, and on until it is turned off, even if its value is lost. Any other value counts as on.",
                 REDIS_KEY,
             ),
             key(
                 "shadow_fraction_key",
-                "Key of a number, 0 to 1; without a value shadow.fraction counts.",
+                "Key of a number, 0 to 1; without a value shadow.fraction counts. Of another value the last number stays, and without one nothing is compared.",
                 REDIS_KEY,
             ),
             key(

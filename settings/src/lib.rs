@@ -18,7 +18,7 @@ mod validate;
 pub use access::{Access, Edge, Role, Token};
 pub use database::Database;
 pub use error::SettingsError;
-pub use flags::Flags;
+pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use model::{
     Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Objective, Privacy, Publish, Ranking, Rollout, Secret,
     Settings,

@@ -151,6 +151,7 @@ pub struct Host {
     pub max_headers: usize,
     pub max_header_bytes: usize,
     pub max_body_bytes: usize,
+    pub max_body_total_mb: usize,
     pub max_json_depth: usize,
     pub max_lawyers: usize,
     pub max_rows: usize,
@@ -177,6 +178,7 @@ impl Default for Host {
             max_headers: 64,
             max_header_bytes: 16 << 10,
             max_body_bytes: 8 << 20,
+            max_body_total_mb: 256,
             max_json_depth: 32,
             max_lawyers: 10_000,
             max_rows: 100_000,
@@ -206,6 +208,11 @@ impl Host {
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let set = !self.admin_listen.is_empty();
         set.then(|| self.admin_listen.parse().expect("validate has accepted the address"))
+    }
+
+    /// What all request bodies together may hold, in bytes.
+    pub fn max_body_total(&self) -> usize {
+        self.max_body_total_mb << 20
     }
 
     /// How long a connection may take to bring the head of its next request.

@@ -121,6 +121,14 @@ impl Settings {
             );
             return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
         }
+        let total = host.max_body_total_mb;
+        if !(2..=1_000_000).contains(&total) || host.max_body_total() / 4 * 3 < host.max_body_bytes {
+            let allowed = format!(
+                "an integer, 2 to 1000000, at least one and a third times host.max_body_bytes, which is {} bytes",
+                host.max_body_bytes
+            );
+            return Err(wrong("host.max_body_total_mb", total.to_string(), allowed));
+        }
         Ok(())
     }
 

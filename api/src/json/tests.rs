@@ -37,6 +37,31 @@ fn what_is_not_one_json_value_is_refused_with_its_own_code() {
 }
 
 #[test]
+fn a_number_beyond_a_double_and_half_a_surrogate_pair_are_called_what_they_are() {
+    let number = "a number is too large for a double at line 1 column ";
+    let surrogate = "half a surrogate pair";
+    for (body, says) in [
+        (r#"{"a": 1e400}"#, number),
+        (r#"{"a": [-1e400]}"#, number),
+        (r#"[123456789e999999]"#, number),
+        (r#"{"a": "\ud800"}"#, surrogate),
+        (r#"{"a": "\udc00"}"#, surrogate),
+        (r#"{"a": "\ud800x"}"#, surrogate),
+        (r#"{"a": "\ud800\u0041"}"#, surrogate),
+        (r#"{"\udfff": 1}"#, surrogate),
+    ] {
+        for read in [Document::parse, Document::parse_many] {
+            let error = read(body.as_bytes(), 32)
+                .err()
+                .unwrap_or_else(|| panic!("{body} is taken"));
+            assert_eq!(error.code, "invalid_json", "{body}");
+            assert!(error.message.contains(says), "{body}: {}", error.message);
+        }
+    }
+    assert!(Document::parse(br#"["\ud83d\ude00", 1e308, 5e-324, 1e-999, 18446744073709551616]"#, 32).is_ok());
+}
+
+#[test]
 fn a_name_that_comes_twice_is_refused_in_small_and_in_large_objects() {
     assert_eq!(code(br#"{"a": 1, "b": {"x": 1, "x": 2}}"#), "doubled_name");
     assert_eq!(code(br#"{"a": 1, "\u0061": 2}"#), "doubled_name");

@@ -1,9 +1,11 @@
 //! The headers that are read before a caller is known: whatever is taken from them is what was there, and no more.
 #![no_main]
 
+use hyper::Request;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use ltr_host::access::bearer;
+use ltr_host::authority;
 use ltr_host::request::{MAX_ID_BYTES, RequestId};
 use ltr_host::telemetry::traceparent;
 
@@ -27,6 +29,13 @@ fuzz_target!(|value: &[u8]| {
     assert!((1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()));
     // Either the caller's, or a fresh one.
     assert!(text.as_bytes() == value.as_bytes() || id.uuid().is_some());
+
+    let mut local = Request::new(()).into_parts().0;
+    local.headers.insert(header::HOST, value.clone());
+    if authority::check_host(&local).is_ok() && authority::check_local(&local).is_ok() {
+        let host = value.to_str().expect("a valid host is ASCII").to_ascii_lowercase();
+        assert!(["localhost", "127.", "["].iter().any(|start| host.starts_with(start)), "{host}");
+    }
 
     headers.insert(header::AUTHORIZATION, value.clone());
     if let Some(token) = bearer(&headers) {

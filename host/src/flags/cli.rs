@@ -10,7 +10,7 @@ use settings::Settings;
 
 use super::PATIENCE;
 use super::redis::Redis;
-use super::value::{self, Flag};
+use super::value::{self, Flag, KillSwitch};
 
 /// A usage error, as clap's own.
 const USAGE: u8 = 2;
@@ -36,7 +36,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Give a flag a value: kill_switch on or off, shadow_fraction 0 to 1
+    /// Give a flag a value: kill_switch on or off (also stop, true, yes, 1, false, no, 0), shadow_fraction 0 to 1
     Set { flag: Flag, value: String },
     /// Take the shadow fraction away, so that each gateway's configuration decides
     Unset {
@@ -71,7 +71,7 @@ async fn act(action: Action, settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut redis = Redis::open(&settings.flags)?;
     let (flag, value) = match action {
         Action::Get { json } => return show(&mut redis, json).await,
-        Action::Set { flag, value } => (flag, Some(value)),
+        Action::Set { flag, value } => (flag, Some(plain(flag, value))),
         Action::Unset { .. } => (Flag::ShadowFraction, None),
     };
     redis.write(flag, value.as_deref()).await.context("flags.redis_url")?;
@@ -84,17 +84,34 @@ async fn act(action: Action, settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The value as gateways of every version understand it.
+fn plain(flag: Flag, value: String) -> String {
+    match settings::switch(&value).filter(|_| flag == Flag::KillSwitch) {
+        Some(true) => "on".to_owned(),
+        Some(false) => "off".to_owned(),
+        None => value,
+    }
+}
+
 async fn show(redis: &mut Redis, json: bool) -> anyhow::Result<ExitCode> {
     let said = redis.read().await.context("flags.redis_url")?;
-    let kill_switch = value::kill_switch(said.kill_switch.as_deref())?;
-    let shadow_fraction = value::shadow_fraction(said.shadow_fraction.as_deref())?;
+    let kill_switch = KillSwitch::read(said.kill_switch.as_deref());
+    let shadow_fraction = value::shadow_fraction(said.shadow_fraction.as_deref());
     if json {
-        let flags = json!({ "kill_switch": kill_switch, "shadow_fraction": shadow_fraction });
+        let on = kill_switch.as_ref().map(KillSwitch::stops);
+        let flags = json!({ "kill_switch": on, "shadow_fraction": shadow_fraction? });
         println!("{flags:#}");
         return Ok(ExitCode::SUCCESS);
     }
-    let on = kill_switch.map(|on| if on { "on" } else { "off" }.to_owned());
-    let share = shadow_fraction.map(|share| share.to_string());
+    let on = kill_switch.map(|switch| match switch {
+        KillSwitch::On => "on".to_owned(),
+        KillSwitch::Off => "off".to_owned(),
+        KillSwitch::Unclear(refused) => format!("on, because {refused}"),
+    });
+    let share = match shadow_fraction {
+        Ok(share) => share.map(|share| share.to_string()),
+        Err(refused) => Some(format!("as before, because {refused}")),
+    };
     for (flag, value) in [(Flag::KillSwitch, on), (Flag::ShadowFraction, share)] {
         let value = value.as_deref().unwrap_or("not set");
         println!("{:<16} {value:<8} ({})", flag.name(), redis.key(flag));

@@ -19,6 +19,9 @@ pub struct Heard {
     pub kill_switch: Option<bool>,
     pub shadow_fraction: Option<f64>,
     pub read_at: DateTime<Utc>,
+    /// What was said of the kill switch, if it was not understood; it counts as on then.
+    #[serde(skip)]
+    pub unclear: Option<String>,
 }
 
 impl Heard {

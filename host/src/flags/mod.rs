@@ -15,9 +15,10 @@ use ranking::Sampler;
 use serde_json::{Value, json};
 use settings::Settings;
 
+use api::shortened;
 use kept::{Heard, Kept};
 use redis::{Redis, Said};
-use value::Refused;
+use value::{KillSwitch, Refused};
 
 /// Within this Redis answers, or it is away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ impl Flags {
     /// for as long as they are in use.
     ///
     /// # Errors
-    /// `flags.file` that cannot be read, or `flags.redis_url` that is no URL.
+    /// The folder of `flags.file` that cannot be made, or `flags.redis_url` that is no URL.
     pub async fn open(settings: &Settings) -> anyhow::Result<Arc<Flags>> {
         let shadow = Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?;
         let mut flags = Flags {
@@ -70,7 +71,18 @@ impl Flags {
             return Ok(Arc::new(flags));
         }
         let kept = Kept::open(&settings.flags.file)?;
-        let heard = kept.read()?;
+        let heard = kept.read().unwrap_or_else(|error| {
+            counter!("ltr_flags_refused_total", "flag" => "kill_switch").increment(1);
+            tracing::error!(
+                "{error:#}; it may have said that LTR must not serve, so LTR is STOPPED until Redis says off"
+            );
+            Some(Heard {
+                kill_switch: Some(true),
+                shadow_fraction: None,
+                read_at: Utc::now(),
+                unclear: Some(shortened(&format!("{error:#}"))),
+            })
+        });
         flags.apply(heard.as_ref());
         flags.fleet = Some(Mutex::new(Fleet { up: true, heard }));
         let flags = Arc::new(flags);
@@ -99,7 +111,10 @@ impl Flags {
         let source = |by_redis: bool| if by_redis { "redis" } else { "configuration" };
         let in_force = self.in_force();
         let by_redis = !self.kill_switch && heard.is_some_and(|heard| heard.kill_switch.is_some());
-        let kill_switch = json!({ "value": in_force.killed, "source": source(by_redis) });
+        let mut kill_switch = json!({ "value": in_force.killed, "source": source(by_redis) });
+        if let Some(unclear) = heard.and_then(|heard| heard.unclear.as_deref()) {
+            kill_switch["not_understood"] = json!(unclear);
+        }
         let by_redis = heard.is_some_and(|heard| heard.shadow_fraction.is_some());
         let shadow_fraction = json!({ "value": in_force.shadow.fraction(), "source": source(by_redis) });
         let redis = fleet.as_ref().map(|(up, _)| {
@@ -177,41 +192,45 @@ impl Follower {
         }
     }
 
-    /// Takes over what Redis says; of a value that is not allowed, the last good one stays. A kill switch that is on
-    /// stays so too when its value is gone: only the word of an operator lets LTR serve again, not a Redis that has
-    /// lost its data.
+    /// Takes over what Redis says. A kill switch whose value is not understood is on: somebody wanted something. One that
+    /// is on stays so when its value is gone: only the word of an operator lets LTR serve again, not a Redis that has lost
+    /// its data. Of a shadow fraction that is not understood, the last good one stays, or else 0: never is more compared
+    /// than was asked for.
     async fn heard(&mut self, flags: &Flags, said: Said, read_at: DateTime<Utc>) {
         let last = flags.last_heard();
         let news = self.said != said;
-        let refuse = |refusal: Refused| {
+        let refuse = |refusal: &Refused, then: &str| {
             counter!("ltr_flags_refused_total", "flag" => refusal.flag.name()).increment(1);
             if news {
-                tracing::error!("flags: {refusal}; the last value stays");
+                tracing::error!("flags: {refusal}; {then}");
             }
         };
-        let stopped = last.as_ref().and_then(|last| last.kill_switch);
-        let kill_switch = match value::kill_switch(said.kill_switch.as_deref()) {
-            Ok(None) if stopped == Some(true) => {
+        let stopped = last.as_ref().and_then(|last| last.kill_switch) == Some(true);
+        let (kill_switch, unclear) = match KillSwitch::read(said.kill_switch.as_deref()) {
+            Some(KillSwitch::Unclear(refusal)) => {
+                refuse(&refusal, "LTR is STOPPED until it is set to off");
+                (Some(true), Some(shortened(&refusal.value)))
+            }
+            Some(read) => (Some(read.stops()), None),
+            None if stopped => {
                 if news {
                     tracing::warn!("flags: kill_switch has no value any more; it stays on until it is set to off");
                 }
-                stopped
+                (Some(true), last.as_ref().and_then(|last| last.unclear.clone()))
             }
-            Ok(value) => value,
-            Err(refusal) => {
-                refuse(refusal);
-                stopped
-            }
+            None => (None, None),
         };
         let shadow_fraction = value::shadow_fraction(said.shadow_fraction.as_deref()).unwrap_or_else(|refusal| {
-            refuse(refusal);
-            last.as_ref().and_then(|last| last.shadow_fraction)
+            let stays = last.as_ref().and_then(|last| last.shadow_fraction).unwrap_or(0.0);
+            refuse(&refusal, &format!("{stays} counts"));
+            Some(stays)
         });
         self.said = said;
         let heard = Heard {
             kill_switch,
             shadow_fraction,
             read_at,
+            unclear,
         };
         let changed = last.is_none_or(|last| !last.says_the_same(&heard));
         if !flags.note(true) {

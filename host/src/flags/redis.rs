@@ -8,7 +8,7 @@ use super::PATIENCE;
 use super::value::Flag;
 
 /// No value of a flag is longer; what is there beyond is not read.
-const LONGEST: isize = 64;
+const LONGEST: usize = 64;
 
 /// What stands under the two keys; `None`: nothing.
 #[derive(Debug, Default, PartialEq)]
@@ -90,13 +90,17 @@ impl Redis {
     }
 }
 
-/// The beginning of what stands under `key`. What is there but is no text cannot be a flag, and is returned as a text that
-/// is none either.
+/// What stands under `key`, or its beginning with a mark that there is more. What is no text cannot be a flag, and is
+/// returned as a text that is none either. An empty text is a value as well.
 async fn text(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<Option<String>> {
-    let range = cmd("GETRANGE").arg(key).arg(0).arg(LONGEST - 1).to_owned();
+    let range = cmd("GETRANGE").arg(key).arg(0).arg(LONGEST).to_owned();
     let bytes: Result<Vec<u8>, RedisError> = range.query_async(connection).await;
     match bytes {
-        Ok(bytes) if bytes.is_empty() => Ok(None),
+        Ok(bytes) if bytes.is_empty() => {
+            let exists: bool = cmd("EXISTS").arg(key).query_async(connection).await?;
+            Ok(exists.then(String::new))
+        }
+        Ok(bytes) if bytes.len() > LONGEST => Ok(Some(format!("{}...", String::from_utf8_lossy(&bytes[..LONGEST])))),
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some("no string, but another type".to_owned())),
         Err(error) => Err(error),

@@ -22,7 +22,7 @@ impl Flag {
 
     fn allowed(self) -> &'static str {
         match self {
-            Flag::KillSwitch => "on, true or 1, or else off, false or 0",
+            Flag::KillSwitch => settings::SWITCH_WORDS,
             Flag::ShadowFraction => "a number, 0 to 1",
         }
     }
@@ -38,33 +38,56 @@ impl Flag {
     /// A text that this flag cannot be.
     pub fn check(self, text: &str) -> Result<(), Refused> {
         match self {
-            Flag::KillSwitch => kill_switch(Some(text)).map(drop),
+            Flag::KillSwitch => match settings::switch(text) {
+                Some(_) => Ok(()),
+                None => Err(self.refuse(text)),
+            },
             Flag::ShadowFraction => shadow_fraction(Some(text)).map(drop),
         }
     }
 }
 
 /// A value that a flag cannot have.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
     pub flag: Flag,
-    value: String,
+    pub value: String,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refused { flag, value } = self;
-        write!(f, "{} = {value:?} is refused; allowed: {}", flag.name(), flag.allowed())
+        write!(
+            f,
+            "{} = {value:?} is not understood; allowed: {}",
+            flag.name(),
+            flag.allowed()
+        )
     }
 }
 
-/// Whether the fleet is stopped; `None` where nobody said.
-pub fn kill_switch(text: Option<&str>) -> Result<Option<bool>, Refused> {
-    match text.map(str::trim) {
-        None => Ok(None),
-        Some("on" | "true" | "1") => Ok(Some(true)),
-        Some("off" | "false" | "0") => Ok(Some(false)),
-        Some(other) => Err(Flag::KillSwitch.refuse(other)),
+/// What is said of the kill switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KillSwitch {
+    Off,
+    On,
+    /// It is set, to what is neither word. Somebody wanted something: it counts as on.
+    Unclear(Refused),
+}
+
+impl KillSwitch {
+    /// `None` where nobody said.
+    pub fn read(text: Option<&str>) -> Option<KillSwitch> {
+        let text = text?;
+        Some(match settings::switch(text) {
+            Some(true) => KillSwitch::On,
+            Some(false) => KillSwitch::Off,
+            None => KillSwitch::Unclear(Flag::KillSwitch.refuse(text)),
+        })
+    }
+
+    pub fn stops(&self) -> bool {
+        *self != KillSwitch::Off
     }
 }
 
@@ -76,5 +99,46 @@ pub fn shadow_fraction(text: Option<&str>) -> Result<Option<f64>, Refused> {
     match text.parse::<f64>() {
         Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(Some(fraction)),
         _ => Err(Flag::ShadowFraction.refuse(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_switch_are_known_in_any_case_and_no_others_turn_it_off() {
+        for on in ["on", "ON", " On\n", "true", "TRUE", "yes", "Yes", "1", "stop", "STOP"] {
+            assert_eq!(KillSwitch::read(Some(on)), Some(KillSwitch::On), "{on:?}");
+        }
+        for off in ["off", "OFF ", "false", "False", "no", "0"] {
+            assert_eq!(KillSwitch::read(Some(off)), Some(KillSwitch::Off), "{off:?}");
+        }
+        for unclear in [
+            "",
+            " ",
+            "perhaps",
+            "2",
+            "offf",
+            "o f f",
+            "\u{feff}off",
+            "0.0",
+            "null",
+            "off\0",
+        ] {
+            let read = KillSwitch::read(Some(unclear)).unwrap();
+            assert!(matches!(read, KillSwitch::Unclear(_)) && read.stops(), "{unclear:?}");
+        }
+        assert_eq!(KillSwitch::read(None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_set_stops_unless_it_is_a_word_for_off(text in ".{0,12}") {
+            let off = ["off", "false", "no", "0"].contains(&text.trim().to_ascii_lowercase().as_str());
+            prop_assert_eq!(KillSwitch::read(Some(&text)).unwrap().stops(), !off);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The models that are loaded, and how a new one comes in under traffic.
 
+mod batch;
 mod breaker;
+mod lane;
 mod load;
 mod pace;
 mod revoke;
@@ -14,14 +16,15 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
+use runtime::Scorer;
 use runtime::artefact::KeyId;
-use runtime::{Output, Scorer};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
+pub use batch::Unscored;
 pub use breaker::{Breaker, BreakerFacts, Position};
+pub use lane::Scored;
+use lane::{Failure, Lane, Time};
 pub use load::{Keys, Load, Loader, Refusal, Trigger};
-use pace::{CUT_OFF, Pace};
 pub use source::Source;
 
 /// How long after its time a component call is still waited for: it stops by itself at the next tick.
@@ -38,27 +41,44 @@ pub struct Model {
     pub signed_by: Option<KeyId>,
     /// For each column of the component, where in the schema it is.
     pub columns: Vec<usize>,
-    breaker: Breaker,
-    pace: Pace,
-    /// Calls of this component that may run at once: more than the processors would only slow each other, and
-    /// one model's calls never wait for another's.
-    turns: Arc<Semaphore>,
+    /// Calls for `/rank`. One model's never wait for another's.
+    rank: Lane,
+    /// Calls for `/ltr/score`.
+    score: Lane,
 }
 
 impl Model {
     /// A model whose component reads `columns` of the schema.
     pub fn new(version: String, scorer: Scorer, columns: Vec<usize>) -> Model {
-        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
+        let processors = processors();
         Model {
             version,
             scorer,
             signed_by: None,
             columns,
-            breaker: Breaker::default(),
-            pace: Pace::default(),
-            turns: Arc::new(Semaphore::new(processors)),
+            rank: Lane::of_rank(processors),
+            score: Lane::of_score(processors),
         }
     }
+
+    /// The component's values of rows in the schema's order.
+    fn values<'r>(&self, rows: impl Iterator<Item = &'r [f64]>) -> Vec<f64> {
+        let mut values = Vec::with_capacity(rows.size_hint().0 * self.columns.len());
+        for row in rows {
+            values.extend(self.columns.iter().map(|&column| row[column]));
+        }
+        values
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get())
+}
+
+/// Instances of a component that its calls can need at once: those of `/rank` in their turns, and those of `/ltr/score` in
+/// theirs, or in place on a thread of the connections or of the runtime.
+pub fn max_instances() -> usize {
+    4 * processors()
 }
 
 /// Who serves. Replaced as a whole, so that a request sees one consistent set.
@@ -112,7 +132,10 @@ pub struct LoadedModel {
     pub trees: u32,
     pub features: Vec<String>,
     pub training_window: Option<runtime::Window>,
+    /// Of its calls for `/rank`.
     pub breaker: BreakerFacts,
+    /// Of its calls for `/ltr/score`.
+    pub score_breaker: BreakerFacts,
     pub instances: runtime::Instances,
 }
 
@@ -124,12 +147,6 @@ pub struct Models {
     serving: RwLock<Arc<Serving>>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
     loads: Mutex<VecDeque<Load>>,
-}
-
-/// The scores of one case, and the time they took inside the component.
-pub struct Scored {
-    pub scores: Vec<f64>,
-    pub took: Duration,
 }
 
 impl Models {
@@ -227,7 +244,8 @@ impl Models {
                     trees: d.trees,
                     features: d.feature_names.clone(),
                     training_window: d.training_window.clone(),
-                    breaker: model.breaker.facts(),
+                    breaker: model.rank.breaker.facts(),
+                    score_breaker: model.score.breaker.facts(),
                     instances: model.scorer.instances(),
                 })
             })
@@ -245,30 +263,31 @@ impl Models {
         rows: impl Iterator<Item = &[f64]>,
         until: Instant,
     ) -> Result<Scored, &'static str> {
-        let call = model.breaker.admit(Instant::now())?;
-        let mut values = Vec::new();
-        for row in rows {
-            values.extend(model.columns.iter().map(|&column| row[column]));
-        }
-        let outcome = self.call(model, values, until).await;
+        let start = Instant::now();
+        let call = model.rank.breaker.admit(start)?;
+        let time = Time {
+            until,
+            whole: until.saturating_duration_since(start),
+        };
+        let outcome = model.rank.call(&model.scorer, model.values(rows), time).await;
         match &outcome {
             Ok(scored) => {
                 call.succeeded();
                 histogram!("ltr_score_seconds").record(scored.took);
             }
-            // Nobody could ask the component; that says nothing about it.
-            Err("busy") => drop(call),
-            Err(reason) => {
+            // It says nothing about the component.
+            Err(Failure::Busy | Failure::Hurried) => drop(call),
+            Err(Failure::Fault(reason)) => {
                 if call.failed(reason, Instant::now()) {
-                    self.opened(model, reason);
+                    self.opened(model, "ltr_breaker_opened_total", reason);
                 }
             }
         }
-        outcome
+        outcome.map_err(Failure::reason)
     }
 
-    /// Counts and reports that `model` is left alone from now on.
-    fn opened(&self, model: &Arc<Model>, reason: &'static str) {
+    /// Reports that `model` is left alone from now on, and counts it.
+    fn opened(&self, model: &Arc<Model>, counted: &'static str, reason: &'static str) {
         let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
         let serving = self.serving();
         for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
@@ -278,82 +297,20 @@ impl Models {
                 reason,
                 "the component keeps failing and is left alone"
             );
-            counter!("ltr_breaker_opened_total", "role" => role).increment(1);
+            counter!(counted, "role" => role).increment(1);
         }
     }
 
     /// Shows the breakers as they stand now; a slot without a model has nothing that could be open.
     pub fn show_breakers(&self) {
         for (role, slot) in self.serving().slots() {
-            let position = slot
-                .as_ref()
-                .map_or(Position::Closed, |model| model.breaker.facts().state);
-            gauge!("ltr_breaker_state", "role" => role).set(f64::from(position as u8));
+            let show = |gauge: &'static str, lane: fn(&Model) -> &Lane| {
+                let facts = slot.as_ref().map(|model| lane(model).breaker.facts());
+                let position = facts.map_or(Position::Closed, |facts| facts.state);
+                gauge!(gauge, "role" => role).set(f64::from(position as u8));
+            };
+            show("ltr_breaker_state", |model| &model.rank);
+            show("ltr_score_breaker_state", |model| &model.score);
         }
-    }
-
-    /// In place where the component is known to be quick, else on a thread that may be kept busy.
-    async fn call(&self, model: &Arc<Model>, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
-        let rows = values.len() / model.columns.len().max(1);
-        let outcome = match model.call_in_place(rows, &values, until) {
-            Some(outcome) => outcome,
-            None => model.call_elsewhere(values, until).await,
-        };
-        match &outcome {
-            Ok(scored) => model.pace.took(rows, scored.took),
-            Err("busy") => {}
-            Err(_) => model.pace.failed(),
-        }
-        outcome
-    }
-}
-
-impl Model {
-    /// `None` where it may not be called here, or was cut off.
-    fn call_in_place(&self, rows: usize, values: &[f64], until: Instant) -> Option<Result<Scored, &'static str>> {
-        if !self.pace.is_quick(rows) {
-            return None;
-        }
-        let _turn = self.turns.try_acquire().ok()?;
-        let patience = CUT_OFF.min(until.saturating_duration_since(Instant::now()));
-        let outcome = ask(&self.scorer, values, patience);
-        match outcome {
-            Err("timeout" | "busy") => {
-                self.pace.failed();
-                None
-            }
-            outcome => Some(outcome),
-        }
-    }
-
-    async fn call_elsewhere(&self, values: Vec<f64>, until: Instant) -> Result<Scored, &'static str> {
-        let turn = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned());
-        let Ok(Ok(turn)) = turn.await else {
-            return Err("busy");
-        };
-        let scorer = self.scorer.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            ask(&scorer, &values, until.saturating_duration_since(Instant::now()))
-        });
-        // The component stops by itself at `until`; a little later nobody waits for it any more.
-        match tokio::time::timeout_at((until + GRACE).into(), task).await {
-            Err(_) => Err("timeout"),
-            Ok(Err(_)) => Err("trap"),
-            Ok(Ok(outcome)) => outcome,
-        }
-    }
-}
-
-/// Scores on this thread, within `patience`; a score that is no number is an error like any other.
-fn ask(scorer: &Scorer, values: &[f64], patience: Duration) -> Result<Scored, &'static str> {
-    let start = Instant::now();
-    match scorer.score(values, Output::Converted, patience) {
-        Err(error) => Err(error.reason()),
-        Ok(scores) if scores.iter().all(|score| score.is_finite()) => Ok(Scored {
-            scores,
-            took: start.elapsed(),
-        }),
-        Ok(_) => Err("bad_output"),
     }
 }

@@ -18,9 +18,9 @@ use crate::copies::{is_copy, user_pseudonym};
 use crate::errors::ApiError;
 use crate::gateway::Gateway;
 use crate::models::{GRACE, Model, Scored};
+use crate::observe;
 use crate::routes::Call;
 use crate::telemetry::part;
-use crate::{body, observe};
 
 /// Left of the deadline for writing the answer itself.
 const ANSWER: Duration = Duration::from_millis(5);
@@ -52,12 +52,13 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
         counter!("api_requests_total").increment(1);
     }
     let now = gateway.clock.now(&headers)?;
-    let bytes = body::read(body, &gateway.settings.host).await?;
+    let content = gateway.bodies.read(body).await?;
     // The client's time to send the body is not ours to account for.
     let start = Instant::now();
     let deadline = start + gateway.settings.host.deadline();
-    let read = || request::read(&bytes, &gateway.schema, &gateway.presets, &gateway.settings.host);
-    let request = body::reading(bytes.len(), read)?;
+    let read = |text: &[u8]| request::read(text, &gateway.schema, &gateway.presets, &gateway.settings.host);
+    let request = content.decode(read).await?;
+    drop(content);
     // The caller's where it is a UUID, so that a retry is recognised.
     let request_id = id.uuid().unwrap_or_else(Uuid::now_v7);
 

@@ -166,6 +166,9 @@ fn show_flags(flags: &Value) {
         100.0 * shadow["value"].as_f64().unwrap_or(0.0),
         source(shadow)
     );
+    if let Some(unclear) = kill_switch["not_understood"].as_str() {
+        println!("the kill switch is set to {unclear:?}, which is not understood and counts as on");
+    }
     if flags["redis"]["up"] == false {
         let at = flags["redis"]["read_at"].as_str().unwrap_or("never");
         println!("Redis is away; read last: {at}");

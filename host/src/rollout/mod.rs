@@ -5,16 +5,18 @@ pub mod client;
 use std::sync::Arc;
 
 use api::json::{Document, Json};
+use api::shortened;
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use ranking::{Evidence, Verdict, decide, gather};
+use runtime::artefact;
 use serde_json::json;
 use store::RolloutState;
 
 use crate::access::Caller;
 use crate::answer::{self, Response};
-use crate::body;
-use crate::errors::ApiError;
+use crate::body::Body;
+use crate::errors::{ApiError, Invalid};
 use crate::gateway::Gateway;
 use crate::models::{Refusal, Serving, Trigger};
 use crate::observe;
@@ -39,12 +41,22 @@ pub fn models(gateway: &Gateway) -> Response {
 
 /// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
 pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
-    let bytes = body::read(call.body, &gateway.settings.host).await?;
-    let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let [version] = document.root().fields(&["version"])?;
-    let version = version.read(Json::string)?.to_owned();
+    let version = member(gateway, call.body, "version", |json| json.string().map(str::to_owned)).await?;
+    // No other name is remembered, or looked for.
+    if !artefact::is_version(&version) {
+        return Err(bad_version(&version));
+    }
+    let notice = gateway.notices.clone().try_acquire_owned();
+    let notice = notice.map_err(|_| ApiError::unavailable("busy", "too many versions wait to be loaded"))?;
     let gateway = gateway.clone();
-    let loading = tokio::spawn(async move { (gateway.challenge(&version, Trigger::Notify).await, version) });
+    let loading = tokio::spawn(async move {
+        let _notice = notice;
+        let loaded = match gateway.access.is_open() {
+            true => gateway.challenge_newer(&version, Trigger::Notify).await,
+            false => gateway.challenge(&version, Trigger::Notify).await,
+        };
+        (loaded, version)
+    });
     if call.head.uri.query() != Some("wait=1") {
         let started = answer::json(&json!({ "status": "loading" }));
         return Ok(answer::with_status(StatusCode::ACCEPTED, started));
@@ -135,10 +147,7 @@ pub async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiErro
 
 /// `POST /rollout/weight`: an operator's override, without a verdict.
 pub async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
-    let bytes = body::read(call.body, &gateway.settings.host).await?;
-    let document = Document::parse(&bytes, gateway.settings.host.max_json_depth)?;
-    let [weight] = document.root().fields(&["weight"])?;
-    let weight = weight.read(|json| json.unsigned(100))?;
+    let weight = member(gateway, call.body, "weight", |json| json.unsigned(100)).await?;
     set_weight(gateway, weight as u8, "weight", &call.caller).await
 }
 
@@ -184,6 +193,40 @@ async fn judge(
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
     observe::evidence(&evidence);
     Ok(Some((version, evidence, verdict)))
+}
+
+/// The one member of a body that is an object of one.
+async fn member<T>(
+    gateway: &Gateway,
+    body: Body,
+    name: &'static str,
+    read: impl FnOnce(Json) -> Result<T, Invalid>,
+) -> Result<T, ApiError> {
+    let max_depth = gateway.settings.host.max_json_depth;
+    let content = gateway.bodies.read(body).await?;
+    let read = |text: &[u8]| {
+        let document = Document::parse(text, max_depth)?;
+        let [member] = document.root().fields(&[name])?;
+        Ok(member.read(read)?)
+    };
+    content.decode(read).await
+}
+
+fn bad_version(version: &str) -> ApiError {
+    let (version, allowed) = (
+        shortened(version),
+        "1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot",
+    );
+    ApiError {
+        field: Some("version".into()),
+        value: Some(version.clone()),
+        allowed: Some(allowed.into()),
+        ..ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_version",
+            format!("version is {version:?}; allowed: {allowed}"),
+        )
+    }
 }
 
 fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {

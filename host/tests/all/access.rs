@@ -19,9 +19,13 @@ const ROUTES: [(&str, Role); 7] = [
 ];
 
 async fn post_as(running: &Running, path: &str, authorization: Option<&str>) -> Answer {
-    let header = authorization.map(|value| ("authorization", value));
+    let headers: Vec<_> = authorization
+        .map(|value| ("authorization", value))
+        .into_iter()
+        .chain([JSON])
+        .collect();
     running
-        .send_bare(Method::POST, path, header.as_slice(), r#"{"weight": 50}"#)
+        .send_bare(Method::POST, path, &headers, r#"{"weight": 50}"#)
         .await
 }
 
@@ -92,19 +96,24 @@ async fn what_shows_a_state_needs_no_token() {
     }
 }
 
-#[tokio::test]
-async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// A gateway without tokens, whose challenger is [`VERSION`].
+async fn open() -> (Site, Running) {
     let mut site = Site::new();
     site.settings.access.tokens.clear();
     site.publish(VERSION, evil::Behaviour::Honest);
     let running = site.start().await;
-    let answer = running.send_bare(Method::POST, "/rank", &[], case(1).to_string()).await;
-    answer.ok();
+    (site, running)
+}
+
+#[tokio::test]
+async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
+    let (_site, running) = open().await;
+    let post = async |path: &str, body: String| running.send_bare(Method::POST, path, &[JSON], body).await;
+    post("/rank", case(1).to_string()).await.ok();
     let body = json!({ "version": VERSION }).to_string();
-    let answer = running
-        .send_bare(Method::POST, "/models/notify?wait=1", &[], body)
-        .await;
-    answer.ok();
+    post("/models/notify?wait=1", body).await.ok();
     for authorization in [None, Some("Bearer "), Some("Bearer anything")] {
         for (path, _) in &ROUTES[4..] {
             let error = post_as(&running, path, authorization).await.refused(403);
@@ -112,6 +121,101 @@ async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
             assert!(error["message"].as_str().unwrap().contains("access.tokens"), "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn with_no_token_configured_no_web_page_gets_an_answer() {
+    let (_site, running) = open().await;
+    let host = ("host", "127.0.0.1:8080");
+    let page: [(&[(&str, &str)], u16, &str); 7] = [
+        (&[("host", "evil.example"), JSON], 403, "foreign_host"),
+        (&[("host", "evil.example:8080"), JSON], 403, "foreign_host"),
+        (&[host, JSON, ("origin", "https://evil.example")], 403, "foreign_origin"),
+        (&[host, JSON, ("origin", "null")], 403, "foreign_origin"),
+        (&[host, JSON, ("sec-fetch-site", "cross-site")], 403, "foreign_origin"),
+        (&[host, ("content-type", "text/plain")], 415, "content_type"),
+        (&[host], 415, "content_type"),
+    ];
+    for (headers, status, code) in page {
+        for path in ["/rank", "/ltr/score", "/events", "/models/notify"] {
+            let answer = running
+                .send_bare(Method::POST, path, headers, case(1).to_string())
+                .await;
+            let error = answer.refused(status);
+            assert_eq!(error["code"], code, "{path} {headers:?}");
+            assert!(error["message"].as_str().unwrap().contains("access.tokens"), "{error}");
+        }
+    }
+    // Nor what it could read, or have worked out, once its name stands for this address.
+    for path in ["/rollout", "/models", "/metrics"] {
+        for headers in [[("host", "evil.example")], [("sec-fetch-site", "cross-site")]] {
+            let answer = running.send_bare(Method::GET, path, &headers, "").await;
+            answer.refused(403);
+        }
+    }
+    assert!(
+        running.get("/models").await.ok()["refused"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    // Where tokens are configured no page has one, and a proxy may call the gateway as it likes.
+    let guarded = Site::new().start().await;
+    let headers = [("host", "shop.example"), ("origin", "https://shop.example")];
+    guarded
+        .send(Method::POST, "/rank", &headers, case(1).to_string())
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_name_that_no_version_can_have_is_refused_and_nothing_of_it_stays() {
+    let (_site, running) = open().await;
+    let long = "x".repeat(7 << 20);
+    for name in [long.as_str(), "", ".hidden", "a/b", "../v", "v 1", "v\n1", "é"] {
+        for path in ["/models/notify", "/models/notify?wait=1"] {
+            let body = json!({ "version": name }).to_string();
+            let answer = running.send_bare(Method::POST, path, &[JSON], body).await;
+            assert!(answer.body.len() < 2_000, "{} bytes", answer.body.len());
+            assert_eq!(answer.refused(422)["field"], "version");
+        }
+    }
+    let models = running.get("/models").await;
+    assert!(models.body.len() < 10_000, "{} bytes", models.body.len());
+    assert!(models.ok()["refused"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
+    let (mut site, running) = open().await;
+    let (older, newer) = ("20260901T021500Z", "20261102T021500Z");
+    for version in [older, newer] {
+        site.publish(version, evil::Behaviour::Honest);
+    }
+    let notify = async |version: &str| {
+        let body = json!({ "version": version }).to_string();
+        running
+            .send_bare(Method::POST, "/models/notify?wait=1", &[JSON], body)
+            .await
+    };
+    let challenger = async |running: &Running| running.get("/rollout").await.ok()["challenger"].clone();
+    let error = notify(older).await.refused(422);
+    assert_eq!(error["code"], "older_version");
+    assert!(error["message"].as_str().unwrap().contains("access.tokens"), "{error}");
+    assert_eq!(challenger(&running).await, VERSION);
+    notify(newer).await.ok();
+    assert_eq!(challenger(&running).await, newer);
+    assert_eq!(notify(VERSION).await.refused(422)["code"], "older_version");
+    assert_eq!(challenger(&running).await, newer);
+    running.stop().await;
+
+    site.settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
+    let running = site.start().await;
+    running
+        .post("/models/notify?wait=1", &json!({ "version": older }))
+        .await
+        .ok();
+    assert_eq!(challenger(&running).await, older);
 }
 
 #[tokio::test]

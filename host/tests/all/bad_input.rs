@@ -270,3 +270,66 @@ async fn a_path_that_is_not_there_and_a_method_that_it_does_not_have_are_told_wh
     let head = running.send(Method::HEAD, "/healthz", &[], "").await;
     assert_eq!(head.status, 200);
 }
+
+#[tokio::test]
+async fn errors_repeat_little_of_what_was_sent() {
+    let site = Site::new();
+    let running = site.start_with(evil::Behaviour::Honest).await;
+    let long = "n".repeat(1 << 20);
+    let mut unknown = case(1);
+    unknown[&long] = json!(1);
+    let mut feature = case(1);
+    feature["lawyers"][0]["features"][&long] = json!(1);
+    let mut id = case(1);
+    id["case"]["case_id"] = json!(long);
+    let mut group = case(1);
+    group["lawyers"][0]["groups"] = json!({ &long: "x" });
+    let row = feature["lawyers"][0]["features"].clone();
+    let doubled = format!("{{\"{long}\": 1, \"{long}\": 2}}");
+    let event = json!({ "event_id": long, &long: 1 });
+    for (path, body) in [
+        ("/rank", unknown.to_string()),
+        ("/rank", feature.to_string()),
+        ("/rank", id.to_string()),
+        ("/rank", group.to_string()),
+        ("/rank", doubled),
+        ("/ltr/score", json!({ "features": row }).to_string()),
+        ("/ltr/score", json!({ "rows": [{ &long: 1 }] }).to_string()),
+        ("/events", event.to_string()),
+        ("/rollout/weight", json!({ &long: 1 }).to_string()),
+        ("/rollout/weight", json!({ "weight": long }).to_string()),
+        ("/models/notify", json!({ "version": long }).to_string()),
+    ] {
+        let answer = running.send(Method::POST, path, &[], body).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
+        let text = String::from_utf8(answer.body).unwrap();
+        assert!(text.len() < 2_000, "{path}: {} bytes", text.len());
+        assert!(!text.contains(&"n".repeat(100)), "{path}: {text}");
+    }
+    let answer = running.get(&format!("/{}", "n".repeat(10_000))).await;
+    assert!(answer.body.len() < 1_000);
+}
+
+#[tokio::test]
+async fn a_number_beyond_a_double_and_half_a_character_are_told_so() {
+    let site = Site::new();
+    let running = site.start_with(evil::Behaviour::Honest).await;
+    let good = case(1).to_string();
+    for path in ["/rank", "/ltr/score", "/events"] {
+        for (from, to, says) in [
+            ("0.9", "1e400", "too large for a double"),
+            ("0.9", "-1e999", "too large for a double"),
+            ("adv_1", "\\ud800", "half a surrogate pair"),
+            ("adv_1", "\\udc00x", "half a surrogate pair"),
+        ] {
+            let body = good.replacen(from, to, 1);
+            assert_ne!(body, good);
+            let error = running.send(Method::POST, path, &[], body).await.refused(400);
+            assert_eq!(error["code"], "invalid_json", "{path} {to}");
+            assert!(
+                error["message"].as_str().unwrap().contains(says),
+                "{path} {to}: {error}"
+            );
+        }
+    }
+}

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 
+use hyper::Method;
+
 use crate::running::{Program, log};
-use crate::{Site, TOKEN};
+use crate::{Site, TOKEN, case};
 
 async fn readiness(program: &Program) -> (u16, String) {
     let url = format!("http://{}/readyz", program.address);
@@ -52,4 +54,27 @@ async fn a_request_that_does_not_end_holds_it_up_for_the_drain_timeout_and_no_lo
     assert_eq!(program.terminate().await.code(), Some(0));
     let text = std::fs::read_to_string(log(&site)).unwrap();
     assert!(text.contains("host.drain_timeout_ms"), "{text}");
+}
+
+#[tokio::test]
+async fn while_it_drains_every_answer_and_every_error_ends_its_connection() {
+    let site = Site::new();
+    let running = site.start().await;
+    let calls = [
+        (Method::POST, "/rank", case(1).to_string(), 200),
+        (Method::GET, "/healthz", String::new(), 200),
+        (Method::POST, "/rank", "{".to_owned(), 400),
+        (Method::GET, "/nowhere", String::new(), 404),
+        (Method::GET, "/rank", String::new(), 405),
+        (Method::POST, "/ltr/score", "{}".to_owned(), 503),
+    ];
+    for drains in [false, true] {
+        for (method, path, body, status) in calls.clone() {
+            let answer = running.send(method, path, &[], body).await;
+            assert_eq!(answer.status.as_u16(), status, "{path}");
+            assert_eq!(answer.header("connection") == "close", drains, "{path}");
+        }
+        running.gateway.drain();
+    }
+    assert_eq!(running.get("/readyz").await.header("connection"), "close");
 }

@@ -204,37 +204,84 @@ async fn a_kill_switch_is_not_turned_off_by_a_redis_that_lost_its_data() {
 }
 
 #[tokio::test]
-async fn what_a_flag_cannot_be_is_refused_and_counted_and_the_last_value_stays() {
+async fn a_kill_switch_that_is_set_and_not_understood_stops_ltr_until_it_is_off() {
     let redis = Redis::start();
-    redis.set(SHADOW, "0.5");
-    redis.set(KILL_SWITCH, "on");
     let site = site(&redis);
     let running = site.start_with(Behaviour::Honest).await;
-    let refused = async |flag: &str| {
+    running.ltr_serves().await;
+    let long = format!("off{}on", " ".repeat(100_000));
+    let unclear = ["perhaps", "ON!", "", " ", "2", "off\u{7f}", long.as_str()];
+    for value in unclear.into_iter().chain(["ON", "on ", "TRUE", "yes", "stop", "1"]) {
+        redis.set(KILL_SWITCH, value);
+        let shown = until(&running, killed).await;
+        assert_eq!(shown["kill_switch"]["source"], "redis", "{value:?}");
+        assert_eq!(
+            served(&running).await,
+            (json!("legacy"), json!("kill_switch")),
+            "{value:?}"
+        );
+        assert_eq!(
+            shown["kill_switch"].get("not_understood").is_some(),
+            unclear.contains(&value),
+            "{value:?}: {shown}"
+        );
+        assert!(shown.to_string().len() < 1_000, "{value:?}");
+        redis.set(KILL_SWITCH, "OFF ");
+        until(&running, |flags| !killed(flags)).await;
+        assert_eq!(served(&running).await, (json!("ltr"), json!(null)), "{value:?}");
+    }
+    // Of another type, it is set all the same.
+    for command in [["LPUSH", "off"], ["SADD", "off"]] {
+        redis.command(&["DEL", KILL_SWITCH]);
+        redis.command(&[command[0], KILL_SWITCH, command[1]]);
+        until(&running, killed).await;
+        // That the value is gone turns nothing off.
+        redis.command(&["DEL", KILL_SWITCH]);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(killed(&flags(&running).await), "{command:?}");
+        redis.set(KILL_SWITCH, "off");
+        until(&running, |flags| !killed(flags)).await;
+    }
+    redis.set(KILL_SWITCH, "halt");
+    until(&running, killed).await;
+    assert!(running.metric("ltr_flags_refused_total{flag=\"kill_switch\"}").await >= 1.0);
+    running.stop().await;
+    // Nor does a restart.
+    let running = site.start().await;
+    assert!(killed(&flags(&running).await));
+}
+
+#[tokio::test]
+async fn of_a_shadow_fraction_that_is_not_understood_the_last_one_stays_or_nothing_is_compared() {
+    let redis = Redis::start();
+    redis.set(SHADOW, "0,05");
+    let mut site = site(&redis);
+    site.settings.shadow.fraction = 1.0;
+    let running = site.start_with(Behaviour::Honest).await;
+    assert_eq!(flags(&running).await["shadow_fraction"]["value"], 0.0);
+    let refused = async || {
         running
-            .metric(&format!("ltr_flags_refused_total{{flag=\"{flag}\"}}"))
+            .metric("ltr_flags_refused_total{flag=\"shadow_fraction\"}")
             .await
     };
-    for nonsense in ["1.5", "-0.1", "nan", "half", &"9".repeat(100_000)] {
-        let before = refused("shadow_fraction").await;
+    redis.set(SHADOW, "0.5");
+    until(&running, |flags| flags["shadow_fraction"]["value"] == 0.5).await;
+    for nonsense in ["1.5", "-0.1", "nan", "half", "", &"9".repeat(100_000)] {
+        let before = refused().await;
         redis.set(SHADOW, nonsense);
-        while refused("shadow_fraction").await < before + 2.0 {
+        while refused().await < before + 2.0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(flags(&running).await["shadow_fraction"]["value"], 0.5);
+        assert_eq!(flags(&running).await["shadow_fraction"]["value"], 0.5, "{nonsense:.20}");
     }
     // One that is wrong does not keep the other from being followed.
     redis.command(&["DEL", SHADOW]);
     redis.command(&["LPUSH", SHADOW, "1"]);
+    redis.set(KILL_SWITCH, "on");
+    until(&running, killed).await;
     redis.set(KILL_SWITCH, "off");
     until(&running, |flags| !killed(flags)).await;
     assert_eq!(flags(&running).await["shadow_fraction"]["value"], 0.5);
-    let before = refused("kill_switch").await;
-    redis.set(KILL_SWITCH, "perhaps");
-    while refused("kill_switch").await < before + 1.0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(!killed(&flags(&running).await));
 }
 
 #[tokio::test]
@@ -251,25 +298,32 @@ async fn the_configuration_alone_can_stop_a_gateway_too() {
 }
 
 #[tokio::test]
-async fn a_last_word_that_cannot_be_read_is_an_error_and_not_taken_for_off() {
-    let redis = Redis::start();
+async fn a_last_word_that_cannot_be_read_stops_ltr_until_redis_says_off() {
+    let mut redis = Redis::start();
     let site = site(&redis);
+    site.publish(VERSION, Behaviour::Honest);
     std::fs::write(&site.settings.flags.file, "{\"kill_switch\": tr").unwrap();
-    let error = ltr_host::gateway::Gateway::open(site.settings.clone())
-        .await
-        .err()
-        .unwrap();
-    let line = format!("{error:#}");
-    assert!(
-        line.starts_with("flags.file: ") && line.contains("flags.json"),
-        "{line}"
-    );
+    redis.crash();
+    let running = site.start().await;
+    let shown = flags(&running).await;
+    assert!(killed(&shown), "{shown}");
+    let unclear = shown["kill_switch"]["not_understood"].as_str().unwrap();
+    assert!(unclear.starts_with("flags.file: "), "{unclear}");
+    running.ltr_serves().await;
+    assert_eq!(served(&running).await, (json!("legacy"), json!("kill_switch")));
+    redis.go_on();
+    redis.set(KILL_SWITCH, "off");
+    until(&running, |flags| !killed(flags)).await;
+    assert_eq!(served(&running).await, (json!("ltr"), json!(null)));
+    running.stop().await;
+    redis.crash();
     for entry in Entry::ALL {
         entry.make(&site.settings.flags.file);
-        let opening = ltr_host::gateway::Gateway::open(site.settings.clone());
-        let opened = tokio::time::timeout(Duration::from_secs(20), opening).await;
-        let line = format!("{:#}", opened.expect("it does not wait").err().unwrap());
-        assert!(line.starts_with("flags.file: "), "{entry:?}: {line}");
+        let starting = tokio::time::timeout(Duration::from_secs(20), site.start()).await;
+        let running = starting.expect("it does not wait");
+        let shown = flags(&running).await;
+        assert!(killed(&shown), "{entry:?}: {shown}");
+        running.stop().await;
     }
 }
 
@@ -304,7 +358,7 @@ async fn an_operator_turns_the_switches_with_the_program() {
         code == Some(0) && said.contains("kill_switch      not set  (ltr:kill_switch)"),
         "{said}"
     );
-    assert_eq!(run(&["set", "kill_switch", "on"]).0, Some(0));
+    assert_eq!(run(&["set", "kill_switch", "STOP"]).0, Some(0));
     assert_eq!(run(&["set", "shadow_fraction", "0.05"]).0, Some(0));
     let shown = until(&running, |flags| {
         killed(flags) && flags["shadow_fraction"]["value"] == 0.05
@@ -319,7 +373,7 @@ async fn an_operator_turns_the_switches_with_the_program() {
 
     for (wrong, allowed) in [
         (["set", "shadow_fraction", "1.5"], "a number, 0 to 1"),
-        (["set", "kill_switch", "perhaps"], "on, true or 1"),
+        (["set", "kill_switch", "perhaps"], "on, true, yes, 1 or stop"),
         (["set", "weight", "1"], "kill_switch, shadow_fraction"),
     ] {
         let (code, said) = run(&wrong);

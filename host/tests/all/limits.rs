@@ -54,6 +54,29 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// The head of a POST with this body's length.
+fn head(path: &str, length: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {length}\r\n\r\n")
+}
+
+/// Reads one answer that has arrived.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 64 << 10];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await;
+    let length = read.expect("it is answered").unwrap();
+    String::from_utf8(bytes[..length].to_vec()).unwrap()
+}
+
+/// Until this holds.
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes to that");
+}
+
 /// That an answer with this status names the key, in its sentence.
 #[track_caller]
 fn names(answer: &crate::Answer, status: u16, key: &str) {
@@ -204,4 +227,172 @@ async fn one_connection_too_many_is_told_so_and_a_place_that_is_left_is_taken_ag
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let served = async { while !listening.say(request).await.starts_with("HTTP/1.1 200") {} };
     tokio::time::timeout(PATIENCE, served).await.expect("the place is free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bodies_together_stay_within_their_budget_and_cases_are_ranked_all_the_same() {
+    const MIB: usize = 1 << 20;
+    let mut site = Site::new();
+    (site.settings.host.max_body_bytes, site.settings.host.max_body_total_mb) = (MIB, 4);
+    site.settings.host.body_timeout_ms = 600_000;
+    let running = site.start().await;
+    let listening = listening(&site, &running).await;
+    let bodies = &running.gateway.bodies;
+
+    // What is announced and does not come holds nothing.
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut stream = listening.connect().await;
+        stream.write_all(head("/events", "1000000").as_bytes()).await.unwrap();
+        idle.push(stream);
+    }
+    // All but the last byte, again and again, with the length announced and without.
+    let text = "[".repeat(999_999);
+    let chunked = format!(
+        "POST /events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}",
+        1_000_000
+    );
+    let (mut slow, mut refused) = (Vec::new(), 0);
+    for at in 0..12 {
+        let mut stream = listening.connect().await;
+        let request = match at % 2 {
+            0 => head("/events", "1000000") + &text,
+            _ => chunked.clone(),
+        };
+        // One that is refused may be closed before it has said all.
+        let said = stream.write_all(request.as_bytes()).await;
+        let before = bodies.held();
+        let mut byte = [0; 64 << 10];
+        let answered = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte)).await;
+        match answered {
+            Err(_) => slow.push(stream),
+            Ok(read) => {
+                let answer = String::from_utf8(byte[..read.unwrap()].to_vec()).unwrap();
+                assert!(said.is_err() || answer.starts_with("HTTP/1.1 503"), "{answer}");
+                assert!(
+                    answer.contains("bodies_full") && answer.contains("host.max_body_total_mb"),
+                    "{answer}"
+                );
+                assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+                assert!(answer.contains("connection: close\r\n"), "{answer}");
+                refused += 1;
+            }
+        }
+        assert!(before <= 3 * MIB && bodies.held() <= 3 * MIB, "{} bytes", bodies.held());
+    }
+    assert!(refused >= 8 && !slow.is_empty(), "{refused} of 12 were refused");
+    assert!(bodies.held() >= 2 * MIB, "{} bytes", bodies.held());
+    assert!(running.metric("ltr_bodies_refused_total").await >= f64::from(refused));
+
+    // A case of a hundred lawyers, and one of five hundred, have room left.
+    for lawyers in [100, 400] {
+        let mut body = case(1);
+        body["lawyers"] = (0..lawyers)
+            .map(|i| crate::lawyer(&format!("adv_{i}"), 0.5, 0.5))
+            .collect();
+        let body = body.to_string();
+        let mut stream = listening.connect().await;
+        let request = head("/rank", &body.len().to_string()) + &body;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{lawyers} lawyers: {answer}");
+    }
+    // Whatever ends a request gives back what it held: here that its client goes away.
+    drop(slow);
+    until(|| bodies.held() == 0).await;
+    drop(idle);
+    // And that its body is no JSON.
+    let answer = running.send(Method::POST, "/events", &[], "[".repeat(900_000)).await;
+    answer.refused(400);
+    assert_eq!(bodies.held(), 0);
+}
+
+#[tokio::test]
+async fn a_length_beyond_the_limit_is_refused_before_the_body_comes() {
+    let mut site = Site::new();
+    site.settings.host.body_timeout_ms = 600_000;
+    let running = site.start().await;
+    let listening = listening(&site, &running).await;
+    for path in ["/rank", "/events", "/ltr/score", "/models/notify"] {
+        for length in ["8388609", "4294967296", "9223372036854775807", "9223372036854775808"] {
+            let mut stream = listening.connect().await;
+            stream.write_all(head(path, length).as_bytes()).await.unwrap();
+            let answer = answer(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 413"), "{path} {length}: {answer}");
+            assert!(answer.contains("host.max_body_bytes"), "{answer}");
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+        }
+    }
+    // Beyond what a length can be.
+    for length in [
+        "18446744073709551615",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "-1",
+        "+5",
+        "5x",
+        "0x5",
+        "1e3",
+        "5, 6",
+    ] {
+        let answer = listening.say(&head("/rank", length)).await;
+        assert!(
+            ["HTTP/1.1 400", "HTTP/1.1 413", "HTTP/1.1 431"]
+                .iter()
+                .any(|status| answer.starts_with(status)),
+            "{length}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_end_is_in_doubt_is_the_last_on_its_connection() {
+    let site = Site::new();
+    let running = site.start().await;
+    let listening = listening(&site, &running).await;
+    let next = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let lengths = "content-length: 2\r\ncontent-length: 30";
+    let two = format!("POST /rank HTTP/1.1\r\nhost: x\r\n{lengths}\r\n\r\n{{}}{next}");
+    let two = listening.say(&two).await;
+    assert!(
+        two.starts_with("HTTP/1.1 400") && two.matches("HTTP/1.1").count() == 1,
+        "{two}"
+    );
+    for lengths in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+    ] {
+        let both = format!("POST /rank HTTP/1.1\r\nhost: x\r\n{lengths}\r\n\r\n0\r\n\r\n{next}");
+        let both = listening.say(&both).await;
+        assert_eq!(both.matches("HTTP/1.1").count(), 1, "{lengths}: {both}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_one_valid_host_is_refused() {
+    let site = Site::new();
+    let running = site.start().await;
+    let listening = listening(&site, &running).await;
+    for hosts in [
+        "",
+        "host: a\r\nhost: a\r\n",
+        "host: a\r\nhost: b\r\n",
+        "host: a, b\r\n",
+        "host:\r\n",
+        "host: a b\r\n",
+        "host: u@a\r\n",
+    ] {
+        for path in ["/healthz", "/rank", "/nowhere"] {
+            let answer = listening
+                .say(&format!("GET {path} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n"))
+                .await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_host"),
+                "{hosts:?}: {answer}"
+            );
+        }
+    }
+    // Health checks of old load balancers.
+    let answer = listening.say("GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
 }

@@ -159,9 +159,12 @@ impl Running {
         self.send_bare(method, path, &headers, body).await
     }
 
-    /// With no headers but these.
+    /// With no headers but these, and the host.
     async fn send_bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "127.0.0.1:8080");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

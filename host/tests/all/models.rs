@@ -129,7 +129,10 @@ async fn a_model_that_fails_a_check_is_refused_by_name_and_the_old_one_serves_on
         .iter()
         .map(|entry| (entry["version"].clone(), entry["code"].clone()))
         .collect();
-    assert_eq!(listed, refused.map(|(version, code)| (json!(version), json!(code))));
+    // What is no name of a version is not remembered.
+    let named = refused[..refused.len() - 1].iter();
+    let named: Vec<_> = named.map(|(version, code)| (json!(version), json!(code))).collect();
+    assert_eq!(listed, named);
     assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
 }
 

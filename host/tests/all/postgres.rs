@@ -57,7 +57,7 @@ impl Program {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.body(body.to_string()).send().await.unwrap();
+        let response = request.json(body).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let headers = response.headers().clone();
         (headers, serde_json::from_str(&response.text().await.unwrap()).unwrap())

@@ -11,7 +11,7 @@ use hyper::Method;
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 
-use crate::{BIG, Site, lawyer};
+use crate::{BIG, Running, Site, big_case, case, lawyer};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -240,4 +240,105 @@ async fn a_stream_that_is_none_or_lacks_a_column_is_refused() {
         cut += u32::from(answer.status.is_client_error());
     }
     assert!(cut > 0);
+}
+
+fn rows(count: usize) -> Value {
+    json!({ "rows": vec![features(0.5); count] })
+}
+
+/// The states of the breakers of `/rank` and of `/ltr/score`.
+async fn breakers(running: &Running) -> (Value, Value) {
+    let model = running.get("/models").await.ok()["loaded"][0].clone();
+    (
+        model["breaker"]["state"].clone(),
+        model["score_breaker"]["state"].clone(),
+    )
+}
+
+/// As slow as a model of a few thousand large trees, at 1 ms or so a row.
+const BIG_MODEL: Behaviour = Behaviour::Slow(1_000_000);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn more_rows_than_a_model_scores_in_time_are_refused_and_rankings_do_not_suffer() {
+    let mut site = Site::new();
+    (site.settings.host.deadline_ms, site.settings.host.ltr_budget_ms) = (3_000, 2_500);
+    let running = site.start_with(BIG_MODEL).await;
+    running.ltr_serves().await;
+    let body = rows(20_000);
+    let bulk = async {
+        for _ in 0..8 {
+            let answer = running.post("/ltr/score", &body).await;
+            // Those who wait for a turn until their time is over are told that it was busy.
+            if answer.status == 503 {
+                assert_eq!(answer.json()["error"]["code"], "busy");
+                continue;
+            }
+            let error = answer.refused(422);
+            assert_eq!(
+                (&error["code"], &error["field"]),
+                (&json!("too_many_rows"), &json!("rows"))
+            );
+            assert!(
+                error["allowed"].as_str().unwrap().contains("host.deadline_ms"),
+                "{error}"
+            );
+        }
+    };
+    let ranking = async {
+        for id in 0..30 {
+            let answer = running.rank(&[], &case(id)).await.ok();
+            assert_eq!((&answer["source"], &answer["fallback"]), (&json!("ltr"), &json!(null)));
+        }
+    };
+    tokio::join!(bulk, ranking);
+    assert_eq!(breakers(&running).await, (json!("closed"), json!("closed")));
+
+    // In the pieces that it names, the same rows are scored.
+    let error = running.post("/ltr/score", &body).await.refused(422);
+    let allowed = error["allowed"].as_str().unwrap();
+    let fit: usize = allowed.split(' ').nth(2).unwrap().parse().unwrap();
+    assert!((1..20_000).contains(&fit), "{allowed}");
+    let scores = running.post("/ltr/score", &rows((fit / 8).max(1))).await.ok();
+    assert_eq!(scores["scores"].as_array().unwrap().len(), (fit / 8).max(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_case_with_more_lawyers_than_a_model_ranks_in_time_is_no_fault_of_the_model() {
+    let mut site = Site::new();
+    (site.settings.host.deadline_ms, site.settings.host.ltr_budget_ms) = (2_000, 1_000);
+    let running = site.start_with(BIG_MODEL).await;
+    running.ltr_serves().await;
+    assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "ltr");
+    let mut large = case(2);
+    large["lawyers"] = (0..8_000).map(|i| lawyer(&format!("adv_{i}"), 0.5, 0.5)).collect();
+    large["top_n"] = json!(1);
+    for _ in 0..6 {
+        assert_eq!(running.rank(&[], &large).await.ok()["fallback"], "timeout");
+    }
+    assert_eq!(breakers(&running).await.0, "closed");
+    assert_eq!(running.rank(&[], &case(3)).await.ok()["source"], "ltr");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_component_that_spins_is_left_alone_by_those_alone_who_met_it() {
+    for fault in [Fault::Spin, Fault::Trap] {
+        let mut site = Site::new();
+        (site.settings.host.deadline_ms, site.settings.host.ltr_budget_ms) = (600, 300);
+        let running = site.start_with(Behaviour::Faulty(fault, When::ValuesOver(BIG))).await;
+        running.ltr_serves().await;
+        let reason = if fault == Fault::Spin { "timeout" } else { "trap" };
+        for _ in 0..5 {
+            let error = running.post("/ltr/score", &rows(8)).await.refused(503);
+            assert_eq!(error["code"], reason);
+        }
+        assert_eq!(breakers(&running).await, (json!("closed"), json!("open")), "{fault:?}");
+        assert_eq!(running.post("/ltr/score", &rows(1)).await.refused(503)["code"], reason);
+        // The same component goes on for rankings, until it fails them.
+        assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "ltr");
+        for _ in 0..5 {
+            assert_eq!(running.rank(&[], &big_case(2)).await.ok()["fallback"], reason);
+        }
+        assert_eq!(breakers(&running).await.0, "open", "{fault:?}");
+        assert_eq!(running.metric("ltr_breaker_state{role=\"challenger\"}").await, 2.0);
+    }
 }

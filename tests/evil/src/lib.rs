@@ -26,6 +26,8 @@ const WIT: &str = include_str!("../../../wit/scorer.wit");
 pub enum Behaviour {
     /// Nothing wrong at all.
     Honest,
+    /// Honest, and slow as a big model is: for each row it goes so many times around a loop.
+    Slow(u32),
     /// Misbehaves in `score` and `explain`, when told to.
     Faulty(Fault, When),
     /// Never comes back from `describe`.

@@ -46,6 +46,11 @@ pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     };
     let fault = match behaviour {
         Behaviour::Faulty(fault, when) => format!("(if {} (then {}))", condition(when), act(fault)),
+        Behaviour::Slow(rounds) => format!(
+            "(local.set $left (i64.mul (i64.extend_i32_u (local.get $end)) (i64.const {rounds})))
+            (loop $again (br_if $again
+              (i64.ne (local.tee $left (i64.sub (local.get $left) (i64.const 1))) (i64.const 0))))"
+        ),
         _ => String::new(),
     };
     let in_score = match behaviour {
@@ -103,7 +108,7 @@ fn import(interface: &str) -> String {
 fn answering(parameter: &str, heap: u32, width: u32, per_row: u32, fault: &str) -> String {
     format!(
         r#"(param $rows i32) (param $values i32) {parameter} (result i32)
-    (local $count i32) (local $scores i32) (local $row i32) (local $end i32)
+    (local $count i32) (local $scores i32) (local $row i32) (local $end i32) (local $left i64)
     (local.set $end (i32.div_u (local.get $values) (i32.const {width})))
     (local.set $count (i32.mul (local.get $end) (i32.const {per_row})))
     (local.set $scores (i32.add (i32.const {heap}) (i32.shl (local.get $values) (i32.const 3))))

@@ -41,7 +41,9 @@ pub fn is_number(number: f64) -> bool {
 pub fn instant(text: &str) -> Option<DateTime<Utc>> {
     let instant = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
     // The offset may lead out of the year that was written.
-    (1..=9999).contains(&instant.year()).then(|| without_leap_second(instant))
+    (1..=9999)
+        .contains(&instant.year())
+        .then(|| without_leap_second(instant))
 }
 
 /// A leap second is the end of the second before it: no table has the sixty-first.
@@ -78,7 +80,16 @@ mod tests {
         for text in ["a", "São Paulo", "adv 1", "\u{1F600}", &"x".repeat(256)] {
             assert!(is_text(text), "{text:?}");
         }
-        for text in ["", "a\0", "\n", "a\tb", "\u{7f}", "\u{85}", &"x".repeat(257), &"é".repeat(129)] {
+        for text in [
+            "",
+            "a\0",
+            "\n",
+            "a\tb",
+            "\u{7f}",
+            "\u{85}",
+            &"x".repeat(257),
+            &"é".repeat(129),
+        ] {
             assert!(!is_text(text), "{text:?}");
         }
     }
@@ -97,7 +108,10 @@ mod tests {
     #[test]
     fn a_time_is_of_a_year_of_four_digits_in_utc() {
         let said = |text| instant(text).map(|instant| instant.to_rfc3339());
-        assert_eq!(said("0001-01-01T00:00:00Z").as_deref(), Some("0001-01-01T00:00:00+00:00"));
+        assert_eq!(
+            said("0001-01-01T00:00:00Z").as_deref(),
+            Some("0001-01-01T00:00:00+00:00")
+        );
         assert!(said("9999-12-31T23:59:59.999999999Z").is_some());
         for text in [
             "0000-12-31T23:59:59Z",

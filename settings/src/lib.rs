@@ -21,8 +21,7 @@ pub use error::SettingsError;
 pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use model::{
     Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Objective, Privacy, Publish, Ranking, Rollout, Secret,
-    Settings,
-    Shadow, Tls, Train,
+    Settings, Shadow, Tls, Train,
 };
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use url::SecretUrl;

@@ -15,17 +15,14 @@ use store::{Appended, HistoryEntry, Limits, Record, RolloutState, Store};
 use uuid::Uuid;
 
 fn click(id: u128) -> Record {
-    Record::Event(Event {
-        event_id: Uuid::from_u128(id),
-        ts_utc: DateTime::UNIX_EPOCH,
-        case_id: Uuid::from_u128(5),
-        user_id: Uuid::from_u128(9),
-        body: Body::Action(Action {
-            kind: ActionKind::ClickProfile,
-            lawyer_id: "a".repeat(200),
-            rank_pos: 1,
-        }),
-    })
+    let action = Action::new(ActionKind::ClickProfile, "a".repeat(200), 1);
+    Record::Event(Event::new(
+        Uuid::from_u128(id),
+        DateTime::UNIX_EPOCH,
+        Uuid::from_u128(5),
+        Uuid::from_u128(9),
+        Body::Action(action),
+    ))
 }
 
 /// The `n`th hundred of events.
@@ -50,7 +47,7 @@ fn url(file: &Path) -> String {
 
 async fn ids(store: &Store) -> Vec<u128> {
     let events = store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap();
-    events.iter().map(|event| event.event_id.as_u128()).collect()
+    events.records.iter().map(|event| event.event_id.as_u128()).collect()
 }
 
 fn change(weight: u8) -> (RolloutState, HistoryEntry) {
@@ -159,7 +156,13 @@ async fn a_table_that_was_renamed_is_written_again_when_it_has_its_name_back() {
         .unwrap();
     let error = store.append(&[click(1)]).await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    assert!(store.shown(&[Uuid::nil()]).await.unwrap_err().is_unavailable());
+    assert!(
+        store
+            .events_between(DateTime::UNIX_EPOCH, Utc::now())
+            .await
+            .unwrap_err()
+            .is_unavailable()
+    );
     other
         .execute("ALTER TABLE elsewhere RENAME TO match_events")
         .await
@@ -249,7 +252,8 @@ async fn what_is_no_regular_file_is_refused_at_once() {
             .success()
     );
     for file in [file.as_path(), folder.path(), Path::new("/dev/null")] {
-        let opening = tokio::time::timeout(Duration::from_secs(10), Store::open(&url(file)));
+        let url = url(file);
+        let opening = tokio::time::timeout(Duration::from_secs(10), Store::open(&url));
         let said = opening.await.unwrap().unwrap_err().to_string();
         assert!(said.contains("not a regular file"), "{said}");
     }

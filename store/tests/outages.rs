@@ -8,7 +8,7 @@ use serde_json::json;
 use servers::Postgres;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use store::{Appended, HistoryEntry, Limits, Record, RolloutState, Store, StoreError};
+use store::{Acted, Appended, HistoryEntry, Limits, Record, RolloutState, Store, StoreError};
 use uuid::Uuid;
 
 fn click(id: u128) -> Record {
@@ -20,6 +20,17 @@ fn click(id: u128) -> Record {
         Uuid::from_u128(9),
         Body::Action(action),
     ))
+}
+
+/// A question about data.
+async fn look(store: &Store) -> Result<Vec<Option<bool>>, StoreError> {
+    let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
+    let acted = Acted {
+        case_id: Uuid::from_u128(5),
+        users: [Uuid::from_u128(9); 2],
+        action: &action,
+    };
+    store.was_shown(&[acted]).await
 }
 
 async fn ids(store: &Store) -> Vec<u128> {
@@ -260,7 +271,7 @@ async fn calls_that_wait_for_each_other_are_no_outage_and_keep_no_operator_waiti
     let asking: Vec<_> = (0..20)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.shown(&[Uuid::from_u128(5)]).await.unwrap_err() })
+            tokio::spawn(async move { look(&store).await.unwrap_err() })
         })
         .collect();
     tokio::task::yield_now().await;
@@ -283,5 +294,5 @@ async fn calls_that_wait_for_each_other_are_no_outage_and_keep_no_operator_waiti
     // Those that had the connection, and perhaps one after them, waited for the lock.
     assert!(busy >= 15, "{busy}");
     other.execute("ROLLBACK").await.unwrap();
-    store.shown(&[Uuid::from_u128(5)]).await.unwrap();
+    look(&store).await.unwrap();
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use servers::Postgres;
 use uuid::Uuid;
 
-use crate::{Running, Site, VERSION, case};
+use crate::{Running, Site, VERSION, case, lawyers_shown};
 
 /// A site whose database in `server` says that LTR answers everything.
 async fn site(server: &Postgres) -> Site {
@@ -88,9 +88,8 @@ async fn check_with(running: &Running, requests: u128) {
     assert_eq!(running.get("/rollout").await.ok()["weight"], 100);
     assert_eq!(running.metric("ltr_database_up").await, 1.0);
     for id in 1..=requests {
-        let case = Uuid::from_u128(id);
-        let shown = running.gateway.store.shown(&[case]).await.unwrap();
-        assert_eq!(shown[&case].len(), 3, "what was spooled is in the database");
+        let shown = lawyers_shown(&running.gateway.store, id).await;
+        assert_eq!(shown, [3], "what was spooled is in the database");
     }
 }
 
@@ -131,10 +130,7 @@ async fn a_new_database_gets_its_tables_when_it_is_there() {
     server.go_on();
     until_ready_says(&running, "ready\n").await;
     assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
-    assert_eq!(
-        running.gateway.store.shown(&[Uuid::from_u128(1)]).await.unwrap().len(),
-        1
-    );
+    assert_eq!(lawyers_shown(&running.gateway.store, 1).await, [3]);
 }
 
 #[tokio::test]

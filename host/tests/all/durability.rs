@@ -12,7 +12,7 @@ use sqlx::{Connection, Executor};
 use store::{Appended, Record, ShadowRecord, Spool};
 use uuid::Uuid;
 
-use crate::{Running, Site, VERSION, case, request_id};
+use crate::{Running, Site, VERSION, case, lawyers_shown, request_id};
 
 /// A second program that holds the write lock until it is dropped or rolls back.
 async fn holding(site: &Site) -> SqliteConnection {
@@ -40,8 +40,7 @@ async fn a_held_database_holds_up_no_ranking_and_what_was_queued_is_kept_afterwa
     let store = running.gateway.store.clone();
     running.stop().await;
     for case in [1, 2] {
-        let case = Uuid::from_u128(case);
-        assert_eq!(store.shown(&[case]).await.unwrap()[&case].len(), 3, "case {case}");
+        assert_eq!(lawyers_shown(&store, case).await, [3], "case {case}");
     }
 }
 
@@ -95,7 +94,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_nothing_twice() {
         .events_between(chrono::DateTime::UNIX_EPOCH, later)
         .await
         .unwrap();
-    assert_eq!(events.len(), 20);
+    assert_eq!(events.records.len(), 20);
 }
 
 #[tokio::test]
@@ -114,7 +113,7 @@ async fn an_impression_holds_what_training_needs_as_it_was_served() {
         .events_between(chrono::DateTime::UNIX_EPOCH, later)
         .await
         .unwrap();
-    let event = events[0].to_json();
+    let event = events.records[0].to_json();
     let shown: Vec<_> = answer["ranking"]
         .as_array()
         .unwrap()
@@ -197,7 +196,7 @@ async fn kept(running: &Running) -> Vec<u128> {
     let day = chrono::Duration::days(1);
     let store = &running.gateway.store;
     let events = store.events_between(Utc::now() - day, Utc::now() + day).await.unwrap();
-    let mut ids: Vec<u128> = events.iter().map(|event| event.event_id.as_u128()).collect();
+    let mut ids: Vec<u128> = events.records.iter().map(|event| event.event_id.as_u128()).collect();
     ids.sort_unstable();
     ids
 }
@@ -222,7 +221,16 @@ async fn what_nobody_waits_for_is_written_all_the_same_and_before_what_comes_lat
         DateTime::UNIX_EPOCH,
         DateTime::UNIX_EPOCH + Duration::from_secs(1 << 32),
     );
-    let known = async || running.gateway.store.events_between(start, end).await.unwrap().len();
+    let known = async || {
+        running
+            .gateway
+            .store
+            .events_between(start, end)
+            .await
+            .unwrap()
+            .records
+            .len()
+    };
     writer.leave(vec![event(1, 1)]).unwrap();
     writer.leave(vec![event(2, 1)]).unwrap();
     writer.hand_over(vec![event(3, 1)]).unwrap().committed().await.unwrap();
@@ -377,16 +385,12 @@ fn shadow(id: u128, rank_legacy: u16) -> Record {
 
 /// A click at a place, which counts from 1; the table checks it.
 fn event(id: u128, rank_pos: u32) -> Record {
-    let action = Action {
-        kind: ActionKind::ClickProfile,
-        lawyer_id: "adv_1".into(),
-        rank_pos,
-    };
-    Record::Event(Event {
-        event_id: Uuid::from_u128(id),
-        ts_utc: Utc::now(),
-        case_id: Uuid::from_u128(1),
-        user_id: Uuid::from_u128(2),
-        body: Body::Action(action),
-    })
+    let action = Action::new(ActionKind::ClickProfile, "adv_1", rank_pos);
+    Record::Event(Event::new(
+        Uuid::from_u128(id),
+        Utc::now(),
+        Uuid::from_u128(1),
+        Uuid::from_u128(2),
+        Body::Action(action),
+    ))
 }

@@ -295,6 +295,19 @@ fn ids(answer: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// How many lawyers each impression of a case has shown.
+async fn lawyers_shown(store: &store::Store, case: u128) -> Vec<usize> {
+    let later = chrono::Utc::now() + chrono::Duration::days(1);
+    let events = store.events_between(chrono::DateTime::UNIX_EPOCH, later).await.unwrap();
+    let shown = events.records.iter().filter(|event| event.case_id.as_u128() == case);
+    shown
+        .filter_map(|event| match &event.body {
+            ranking::Body::Impression(impression) => Some(impression.lawyer_ids.len()),
+            ranking::Body::Action(_) => None,
+        })
+        .collect()
+}
+
 /// The id that makes a request the same request.
 fn request_id(id: u128) -> String {
     Uuid::from_u128(0xfeed_0000 + id).to_string()

@@ -160,10 +160,10 @@ async fn a_gateway_that_was_killed_replays_its_spool_at_the_next_start() {
 async fn check_kept(url: &str) {
     let store = Store::open(url).await.unwrap();
     let later = Utc::now() + chrono::Duration::days(1);
-    let events = store.events_between(DateTime::UNIX_EPOCH, later).await.unwrap();
+    let events = store.events_between(DateTime::UNIX_EPOCH, later).await.unwrap().records;
     assert_eq!(events.len(), 2 * CASES as usize);
     store.label_shadow(&[], later).await.unwrap();
-    let compared = store.shadow_cases(VERSION, later).await.unwrap();
+    let compared = store.shadow_cases(VERSION, later).await.unwrap().records;
     assert_eq!(compared.len(), CASES as usize);
     assert!(compared.iter().all(|case| case.rows.len() == 3));
 }

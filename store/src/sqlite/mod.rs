@@ -467,11 +467,11 @@ mod tests {
         let store = Sqlite::open(&path, limits).await.unwrap();
         let readers = store.readers();
         let turns = [store.turn(&readers).await.unwrap(), store.turn(&readers).await.unwrap()];
-        assert!(store.shown(&[Uuid::nil()]).await.unwrap_err().is_busy());
+        assert!(store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap_err().is_busy());
         store.rollout().await.unwrap();
         store.history(1).await.unwrap();
         store.append(&[]).await.unwrap();
         drop(turns);
-        store.shown(&[Uuid::nil()]).await.unwrap();
+        store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap();
     }
 }

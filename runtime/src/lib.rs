@@ -17,6 +17,7 @@ mod inspect;
 mod instance;
 mod limits;
 mod scorer;
+mod section;
 
 pub use cache::{CacheError, CodeCache, CodeOrigin};
 pub use contract::{CONTRACT_VERSION, Description, Output, Window};
@@ -25,3 +26,4 @@ pub use error::{EngineError, LoadError, ScoreError};
 pub use inspect::{ComponentFacts, inspect};
 pub use limits::Limits;
 pub use scorer::{Instances, Scorer};
+pub use section::custom_section;

@@ -7,12 +7,11 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use rows::Format;
 use runtime::{Output, Scorer};
 use serde::Serialize;
 
 use super::output;
-use super::rows_in::{self, RowsArgs};
+use super::rows_in::{self, ReadingArgs};
 
 /// Rows that are drawn, and used in turn.
 const DRAWN_ROWS: usize = 4096;
@@ -40,12 +39,8 @@ pub struct BenchArgs {
     /// File with one row of features a line (or a Parquet row) [default: rows are drawn]
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Format of the input [default: by its ending, else by its first bytes]
-    #[arg(long, value_name = "FORMAT", requires = "input", value_parser = rows_in::format_parser())]
-    pub format: Option<Format>,
-    /// Take the input's columns in the model's order, whatever their names
-    #[arg(long, requires = "input")]
-    pub by_position: bool,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Rows in a call
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,10,100,1000",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -78,22 +73,16 @@ struct Measured {
 /// # Errors
 /// A component that is refused or fails, rows that break a rule, a closed standard output.
 pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let scorer = super::load(&args.component)?;
+    let loaded = super::load(&args.component)?;
+    let scorer = &loaded.scorer;
     let values = match &args.input {
-        Some(input) => {
-            let rows = RowsArgs {
-                input: input.clone(),
-                format: args.format,
-                by_position: args.by_position,
-            };
-            rows.read(&scorer)?.values
-        }
+        Some(input) => args.reading.read(input, &loaded)?.values,
         None => drawn(DRAWN_ROWS * scorer.width()),
     };
     ensure!(!values.is_empty(), "the input has no rows; allowed: 1 or more");
     let mut results = Vec::new();
     for &batch in &args.batch {
-        results.push(measure(&scorer, &values, batch, args.rounds)?);
+        results.push(measure(scorer, &values, batch, args.rounds)?);
     }
     output::until_enough(print(&Report { results }, args.json))
 }

@@ -108,8 +108,9 @@ fn value_as_json<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
 /// A component that is refused, rows that break a rule, a row that is not there, a model that cannot be explained, a
 /// component that fails.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let scorer = super::load(&args.component)?;
-    let table = args.rows.read(&scorer)?;
+    let loaded = super::load(&args.component)?;
+    let table = args.rows.read(&loaded)?;
+    let scorer = &loaded.scorer;
     let wanted = wanted(args, table.rows())?;
     let values = &table.values[wanted.start * table.width..wanted.end * table.width];
     let top = args
@@ -121,14 +122,14 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let written = rows_in::batch_by_batch(
         values,
         batch_rows * table.width,
-        |rows| explain_batch(&scorer, rows),
+        |rows| explain_batch(scorer, rows),
         |rows, answer| {
             let (scores, contributions) = answer.with_context(|| failure(args))?;
             let of_row = contributions.chunks(scorer.explained_width());
             let scores = scores.chunks(scorer.description().outputs as usize);
             for ((values, contributions), scores) in rows.chunks(table.width).zip(of_row).zip(scores) {
                 row += 1;
-                let report = report(&scorer, row, values, scores, contributions, top);
+                let report = report(scorer, row, values, scores, contributions, top);
                 let text = if args.json {
                     serde_json::to_string(&report)? + "\n"
                 } else {

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
+use rows::Categories;
 use runtime::{ComponentFacts, Description};
 use serde::Serialize;
+
+use super::rows_in;
 
 const EXAMPLES: &str = "\
 The component is validated, compiled and asked to describe itself in the sandbox that serves it. One that would be
@@ -35,6 +38,8 @@ struct Report<'a> {
     facts: &'a ComponentFacts,
     #[serde(flatten)]
     description: Option<&'a Description>,
+    /// Features whose values in files stand for codes.
+    categories: Option<&'a Categories>,
     /// Why the gateway would not load it.
     refused: Option<Refused>,
 }
@@ -58,8 +63,10 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         code: error.code(),
         message: error.to_string(),
     });
+    let categories = rows_in::categories(&component).with_context(refusal)?;
     let report = Report {
         facts: &facts,
+        categories: categories.as_ref(),
         description: loaded.as_ref().ok().map(|scorer| scorer.description()),
         refused: refused.clone(),
     };
@@ -90,6 +97,9 @@ fn table(report: &Report) -> Table {
     if let Some(description) = report.description {
         add_description(&mut table, description);
     }
+    if let Some(categories) = report.categories {
+        table.add_row(["pandas categories", &in_words(categories)]);
+    }
     let facts = report.facts;
     table.add_row(["imports", &listed(&facts.imports)]);
     table.add_row(["exports", &listed(&facts.exports)]);
@@ -113,6 +123,19 @@ fn add_description(table: &mut Table, description: &Description) {
     table.add_row(["outputs a row", &description.outputs.to_string()]);
     table.add_row(["training window", &window]);
     table.add_row(["features", &format!("{}: {}", features.len(), listed(features))]);
+}
+
+fn in_words(categories: &Categories) -> String {
+    match categories {
+        Categories::Unclear(why) => format!("unclear: {why}"),
+        Categories::Columns(columns) => {
+            let lists = columns.iter().map(|(name, list)| {
+                let values: Vec<String> = list.iter().map(ToString::to_string).collect();
+                format!("{name}: {}", listed(&values))
+            });
+            lists.collect::<Vec<_>>().join("\n")
+        }
+    }
 }
 
 fn or_none(text: &str) -> &str {
@@ -168,6 +191,7 @@ mod tests {
         let report = Report {
             facts: &facts,
             description: Some(&description),
+            categories: None,
             refused: None,
         };
         let json = serde_json::to_value(&report).unwrap();
@@ -196,6 +220,7 @@ mod tests {
         let fine = table(&Report {
             facts: &facts,
             description: Some(&description),
+            categories: None,
             refused: None,
         })
         .to_string();
@@ -216,6 +241,7 @@ mod tests {
         let bad = table(&Report {
             facts: &facts,
             description: None,
+            categories: None,
             refused: Some(refused),
         })
         .to_string();

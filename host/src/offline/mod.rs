@@ -13,6 +13,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use rows::Categories;
 use runtime::{Engine, Limits, Scorer};
 
 pub use bench::{BenchArgs, bench};
@@ -39,9 +40,17 @@ fn engine() -> anyhow::Result<Engine> {
     Ok(Engine::new(Limits::default())?)
 }
 
-fn load(path: &Path) -> anyhow::Result<Scorer> {
+/// A component that scores.
+struct Loaded {
+    scorer: Scorer,
+    /// Features whose values in files stand for codes.
+    categories: Option<Categories>,
+}
+
+fn load(path: &Path) -> anyhow::Result<Loaded> {
     let component = read_component(path)?;
-    engine()?
-        .load(&component)
-        .with_context(|| format!("{} is refused", path.display()))
+    let refused = || format!("{} is refused", path.display());
+    let scorer = engine()?.load(&component).with_context(refused)?;
+    let categories = rows_in::categories(&component).with_context(refused)?;
+    Ok(Loaded { scorer, categories })
 }

@@ -13,9 +13,15 @@ use super::rows_in::{self, RowsArgs};
 const BATCH_ROWS: usize = 4096;
 
 const EXAMPLES: &str = "\
-Reads CSV (with or without a header), SVMlight/LETOR or Parquet. An empty field or nan is a missing value.
-CSV with a header and Parquet are matched by feature name, further columns are ignored; CSV without a header
-needs exactly the model's columns. SVMlight indices are columns as written, from 0; absent ones are 0.
+Reads CSV (commas or tabs, with or without a header), SVMlight/LETOR or Parquet, from a file or, but for
+Parquet, a pipe. Missing is an empty field, na, nan or null (in any case); true and false are 1 and 0.
+CSV with a header and Parquet are matched by feature name (a blank in a name is LightGBM's _), further columns
+are ignored; CSV without a header needs exactly the model's columns. A first line that may be either is refused:
+--header or --no-header says which. Empty lines are skipped, but in a file of one column each is a missing value.
+SVMlight indices are columns as written, from 0; absent ones are 0.
+
+Columns that had pandas' category type hold their values, as for LightGBM's Python package: new ones are missing.
+With --category-codes they hold codes, as requests to the gateway and the Envoy filter do.
 
 Writes one line a row: the score in the fewest digits that read back to the same number; the scores of
 several classes with commas between.
@@ -23,7 +29,8 @@ several classes with commas between.
 Examples:
   ltr-host score scorer.wasm --input rows.csv
   ltr-host score scorer.wasm --input rank.test --format svm --output scores.txt
-  ltr-host score scorer.wasm --input matrix.parquet --raw | head";
+  ltr-host score scorer.wasm --input matrix.parquet --raw | head
+  gzip -dc rows.csv.gz | ltr-host score scorer.wasm --input -";
 
 /// Score the rows of a file with a component.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,12 +54,13 @@ pub struct ScoreArgs {
 /// A component that is refused, rows that break a rule, a component that fails, an output that cannot be written. A file
 /// named by `--output` is then as it was.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
-    let scorer = super::load(&args.component)?;
-    let table = args.rows.read(&scorer)?;
+    let loaded = super::load(&args.component)?;
+    let table = args.rows.read(&loaded)?;
+    let scorer = &loaded.scorer;
     let which = if args.raw { Output::Raw } else { Output::Converted };
     match &args.output {
-        Some(path) => write_file(path, &scorer, &table.values, which),
-        None => output::until_enough(write_scores(&mut io::stdout().lock(), &scorer, &table.values, which)),
+        Some(path) => write_file(path, scorer, &table.values, which),
+        None => output::until_enough(write_scores(&mut io::stdout().lock(), scorer, &table.values, which)),
     }
 }
 
@@ -81,6 +89,7 @@ mod tests {
     use rows::Format;
 
     use super::*;
+    use crate::offline::rows_in::ReadingArgs;
 
     #[derive(Parser)]
     struct Cli {
@@ -99,12 +108,14 @@ mod tests {
     fn the_formats_are_named_when_another_is_asked_for() {
         let args = parse(&["s.wasm", "--input", "f", "--format", "svm"]).unwrap();
         assert_eq!(
-            (args.rows.format, args.raw, args.rows.by_position),
+            (args.rows.reading.format, args.raw, args.rows.reading.by_position),
             (Some(Format::SvmLight), false, false)
         );
         let error = parse(&["s.wasm", "--input", "f", "--format", "xls"]).unwrap_err();
-        assert!(error.contains("csv, svm, parquet"), "{error}");
+        assert!(error.contains("csv, tsv, svm, parquet"), "{error}");
         assert!(parse(&["s.wasm"]).unwrap_err().contains("--input"));
+        let both = ["s.wasm", "--input", "f", "--header", "--no-header"];
+        assert!(parse(&both).unwrap_err().contains("cannot be used with"));
     }
 
     #[test]
@@ -118,8 +129,7 @@ mod tests {
             component: at("model.txt"),
             rows: RowsArgs {
                 input: at("rows.csv"),
-                format: None,
-                by_position: false,
+                reading: ReadingArgs::default(),
             },
             output: Some(at("out.txt")),
             raw: false,

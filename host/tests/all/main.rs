@@ -22,6 +22,7 @@ mod reports;
 mod running;
 mod scoring;
 mod shadow;
+mod tables;
 mod tls;
 mod traces;
 mod trust;

@@ -33,9 +33,15 @@ async fn look(store: &Store) -> Result<Vec<Option<bool>>, StoreError> {
     store.was_shown(&[acted]).await
 }
 
+/// The ids of all events; where new connections have to be made first, a few attempts later.
 async fn ids(store: &Store) -> Vec<u128> {
-    let events = store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap();
-    events.records.iter().map(|event| event.event_id.as_u128()).collect()
+    for _ in 0..100 {
+        match store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await {
+            Ok(events) => return events.records.iter().map(|event| event.event_id.as_u128()).collect(),
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
+        }
+    }
+    panic!("the server answers and is still unavailable");
 }
 
 /// Fails as unavailable a few times at most, then answers.

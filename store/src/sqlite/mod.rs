@@ -467,7 +467,13 @@ mod tests {
         let store = Sqlite::open(&path, limits).await.unwrap();
         let readers = store.readers();
         let turns = [store.turn(&readers).await.unwrap(), store.turn(&readers).await.unwrap()];
-        assert!(store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap_err().is_busy());
+        assert!(
+            store
+                .events_between(DateTime::UNIX_EPOCH, Utc::now())
+                .await
+                .unwrap_err()
+                .is_busy()
+        );
         store.rollout().await.unwrap();
         store.history(1).await.unwrap();
         store.append(&[]).await.unwrap();

@@ -364,6 +364,9 @@ async fn what_cannot_be_set_aside_waits_and_everything_else_does_not() {
 /// A comparison of one lawyer, at a place as of [`event`].
 fn shadow(id: u128, rank_legacy: u16) -> Record {
     Record::Shadow(ShadowRecord {
+        trigger: None,
+        salt_id: None,
+        unknown: Default::default(),
         request_id: Uuid::from_u128(id),
         ts_utc: Utc::now(),
         case_id: Uuid::from_u128(1),

@@ -25,6 +25,9 @@ async fn good_evidence(running: &Running, at: DateTime<Utc>) {
         groups: Default::default(),
     };
     let record = |id: u128| ShadowRecord {
+        trigger: None,
+        salt_id: None,
+        unknown: Default::default(),
         request_id: Uuid::from_u128(id),
         ts_utc: at,
         case_id: Uuid::from_u128(id),

@@ -249,7 +249,8 @@ async fn what_is_no_regular_file_is_refused_at_once() {
             .success()
     );
     for file in [file.as_path(), folder.path(), Path::new("/dev/null")] {
-        let opening = tokio::time::timeout(Duration::from_secs(10), Store::open(&url(file)));
+        let url = url(file);
+        let opening = tokio::time::timeout(Duration::from_secs(10), Store::open(&url));
         let said = opening.await.unwrap().unwrap_err().to_string();
         assert!(said.contains("not a regular file"), "{said}");
     }

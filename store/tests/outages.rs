@@ -226,13 +226,13 @@ async fn only_data_and_constraints_blame_a_record_whatever_else_a_server_says() 
     let url = server.database();
     let store = Store::open(&url).await.unwrap();
     let mut admin = PgConnection::connect(&url).await.unwrap();
-    let mut id = 0;
-    for code in [
+    let codes = [
         "08006", "0A000", "0B000", "20000", "21000", "22003", "22021", "22P05", "23502", "23505", "23514", "25006",
         "25P02", "26000", "28000", "28P01", "2BP01", "34000", "38000", "3D000", "3F000", "40001", "40P01", "42501",
         "42703", "42P01", "53100", "53200", "53300", "54000", "55006", "55P03", "57014", "57P01", "58030", "58P01",
         "F0000", "HV000", "P0001", "XX000", "XX001", "ZZ999",
-    ] {
+    ];
+    for (id, code) in (0..).zip(codes) {
         let fails = format!(
             "CREATE OR REPLACE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS \
              'BEGIN RAISE EXCEPTION USING ERRCODE = ''{code}''; END'; \
@@ -248,7 +248,6 @@ async fn only_data_and_constraints_blame_a_record_whatever_else_a_server_says() 
         );
         admin.execute("DROP TRIGGER fails ON match_events").await.unwrap();
         assert_eq!(append_at_last(&store, click(id)).await, Appended::Stored, "{code}");
-        id += 1;
     }
 }
 

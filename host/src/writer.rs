@@ -203,6 +203,8 @@ enum Replayed {
 /// Before the first attempt after one that failed; twice as long before each further one, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Records of a file that may be left for later while the others are written; beyond, it is the database that fails.
+const MOST_STUCK: usize = 16;
 
 /// What the database made of records.
 struct Written {
@@ -210,6 +212,8 @@ struct Written {
     outcomes: Vec<Appended>,
     /// Which of them it refuses for what they are, and why.
     refused: Vec<(usize, StoreError)>,
+    /// Which of them it does not take, for a reason of its own, while it takes others.
+    stuck: Vec<usize>,
 }
 
 /// The task that writes.
@@ -311,7 +315,7 @@ impl Keeper {
             return Ok(Vec::new());
         }
         if !spooling {
-            match self.write(&records).await {
+            match self.write(&records, 0).await {
                 Ok(written) => {
                     self.outage.found();
                     return Ok(self.settle(&records, written).await);
@@ -326,26 +330,33 @@ impl Keeper {
     }
 
     /// Writes all that the database takes. Where it refuses some for what they are, their half is tried by halves, until
-    /// they are alone.
+    /// they are alone. So it is, for `most_stuck` records, where it refuses for a reason of its own.
     ///
     /// # Errors
     /// Whatever is not to blame on a record. Some records may be written then; to write them again changes nothing.
-    async fn write(&self, records: &[Record]) -> Result<Written, StoreError> {
+    async fn write(&self, records: &[Record], most_stuck: usize) -> Result<Written, StoreError> {
         let mut outcomes = vec![Appended::Refused; records.len()];
-        let mut refused = Vec::new();
-        let mut parts = vec![0..records.len()];
-        while let Some(part) = parts.pop() {
-            match self.store.append(&records[part.clone()]).await {
-                Ok(appended) => outcomes[part].copy_from_slice(&appended),
-                Err(error) if !error.blames_the_record() => return Err(error),
-                Err(error) if part.len() == 1 => refused.push((part.start, error)),
+        let (mut refused, mut stuck) = (Vec::new(), Vec::new());
+        let mut parts = vec![(0, records.len())];
+        while let Some((start, end)) = parts.pop() {
+            match self.store.append(&records[start..end]).await {
+                Ok(appended) => outcomes[start..end].copy_from_slice(&appended),
+                Err(error) if error.blames_the_record() && end - start == 1 => refused.push((start, error)),
+                Err(error) if !error.blames_the_record() && (!error.was_answered() || stuck.len() == most_stuck) => {
+                    return Err(error);
+                }
+                Err(_) if end - start == 1 => stuck.push(start),
                 Err(_) => {
-                    let middle = part.start + part.len() / 2;
-                    parts.extend([middle..part.end, part.start..middle]);
+                    let middle = start.midpoint(end);
+                    parts.extend([(middle, end), (start, middle)]);
                 }
             }
         }
-        Ok(Written { outcomes, refused })
+        Ok(Written {
+            outcomes,
+            refused,
+            stuck,
+        })
     }
 
     /// Sets aside what was refused, and says what became of each record.
@@ -410,15 +421,30 @@ impl Keeper {
         let Some(batch) = self.with_spool(Spool::oldest).await else {
             return Replayed::Left(0);
         };
-        let written = match self.write(&batch.records).await {
+        let written = match self.write_most(&batch.records).await {
             Ok(written) => written,
             Err(error) => {
-                self.failed(&error);
+                // A file that was passed over says nothing new of a database that takes others.
+                if !batch.is_deferred || self.outage.away() {
+                    self.failed(&error);
+                }
+                if error.was_answered() {
+                    self.with_spool(Spool::defer_oldest).await;
+                }
                 return Replayed::Later;
             }
         };
         if !batch.records.is_empty() {
             self.outage.found();
+        }
+        if !written.stuck.is_empty() {
+            let stuck: Vec<Record> = written.stuck.iter().map(|at| batch.records[*at].clone()).collect();
+            // Into another file, so that this one is done with.
+            if let Err(error) = self.with_spool(move |spool| spool.append(&stuck)).await {
+                self.outage.spool_said(&Err(error));
+                self.with_spool(Spool::defer_oldest).await;
+                return Replayed::Later;
+            }
         }
         let refused = written.refused.iter();
         let refused = refused.map(|(at, reason)| Refused::new(&batch.records[*at], reason.to_string()));
@@ -432,6 +458,19 @@ impl Keeper {
             spool.files()
         });
         Replayed::Left(left.await)
+    }
+
+    /// As [`Keeper::write`]; where the database fails, without the few records that it fails on, if others are taken.
+    async fn write_most(&self, records: &[Record]) -> Result<Written, StoreError> {
+        let error = match self.write(records, 0).await {
+            Err(error) if error.was_answered() => error,
+            written => return written,
+        };
+        match self.write(records, MOST_STUCK).await {
+            Ok(written) if written.stuck.len() < records.len() => Ok(written),
+            Ok(_) => Err(error),
+            Err(error) => Err(error),
+        }
     }
 
     /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that

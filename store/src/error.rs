@@ -71,6 +71,11 @@ impl StoreError {
         matches!(self, StoreError::Refused(_) | StoreError::Value { .. })
     }
 
+    /// Whether the database itself said that it cannot, so that it may say otherwise of another record.
+    pub fn was_answered(&self) -> bool {
+        matches!(self, StoreError::Unavailable(sqlx::Error::Database(_)))
+    }
+
     /// What a call meets that was not answered in time.
     pub(crate) fn timed_out() -> StoreError {
         StoreError::Unavailable(sqlx::Error::Io(ErrorKind::TimedOut.into()))

@@ -76,6 +76,8 @@ struct Spooled {
     records: u64,
     /// Damaged parts that are known.
     damaged: u64,
+    /// Whether it has been left for later before.
+    is_deferred: bool,
 }
 
 /// The records of a file.
@@ -84,6 +86,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Those that are whole and that this program cannot read.
     pub refused: Vec<Refused>,
+    /// Whether [`Spool::defer_oldest`] has left them for later before.
+    pub is_deferred: bool,
 }
 
 /// A record that no database will take, and why.
@@ -230,7 +234,8 @@ impl Spool {
             let file = self.files.front_mut()?;
             match read(&file.path) {
                 Ok(bytes) => {
-                    let (batch, damage) = batch(&bytes);
+                    let (mut batch, damage) = batch(&bytes);
+                    batch.is_deferred = file.is_deferred;
                     if damage.len() as u64 > file.damaged {
                         self.damaged += damage.len() as u64 - file.damaged;
                         file.damaged = damage.len() as u64;
@@ -264,7 +269,8 @@ impl Spool {
     /// Leaves the oldest file for later, behind all others.
     pub fn defer_oldest(&mut self) {
         self.open = None;
-        if let Some(file) = self.files.pop_front() {
+        if let Some(mut file) = self.files.pop_front() {
+            file.is_deferred = true;
             self.files.push_back(file);
         }
     }
@@ -327,6 +333,7 @@ impl Spool {
             bytes: 0,
             records: 0,
             damaged: 0,
+            is_deferred: false,
         });
         Ok(())
     }
@@ -356,6 +363,7 @@ impl Spool {
             bytes: bytes.len() as u64,
             records,
             damaged: damage.len() as u64,
+            is_deferred: false,
         };
         match records {
             0 => file.finish(),

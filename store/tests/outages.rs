@@ -241,6 +241,37 @@ async fn whatever_does_not_blame_a_record_is_an_outage_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn only_data_and_constraints_blame_a_record_whatever_else_a_server_says() {
+    let server = Postgres::start();
+    let url = server.database();
+    let store = Store::open(&url).await.unwrap();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let codes = [
+        "08006", "0A000", "0B000", "20000", "21000", "22003", "22021", "22P05", "23502", "23505", "23514", "25006",
+        "25P02", "26000", "28000", "28P01", "2BP01", "34000", "38000", "3D000", "3F000", "40001", "40P01", "42501",
+        "42703", "42P01", "53100", "53200", "53300", "54000", "55006", "55P03", "57014", "57P01", "58030", "58P01",
+        "F0000", "HV000", "P0001", "XX000", "XX001", "ZZ999",
+    ];
+    for (id, code) in (0..).zip(codes) {
+        let fails = format!(
+            "CREATE OR REPLACE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''{code}''; END'; \
+             CREATE TRIGGER fails BEFORE INSERT ON match_events EXECUTE FUNCTION fails()"
+        );
+        admin.execute(AssertSqlSafe(fails)).await.unwrap();
+        let error = store.append(&[click(id)]).await.unwrap_err();
+        let blames = code.starts_with("22") || code.starts_with("23");
+        assert_eq!(
+            (error.blames_the_record(), error.is_unavailable(), error.is_busy()),
+            (blames, !blames, false),
+            "{code}: {error}"
+        );
+        admin.execute("DROP TRIGGER fails ON match_events").await.unwrap();
+        assert_eq!(append_at_last(&store, click(id)).await, Appended::Stored, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_was_dropped_and_made_again_gets_its_tables() {
     let server = Postgres::start();
     let url = server.database();

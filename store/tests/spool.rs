@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use proptest::prelude::*;
 use ranking::events::{Action, ActionKind, Body, Event};
 use ranking::verdict::ShadowRow;
 use servers::Tmpfs;
@@ -162,6 +163,35 @@ fn a_flipped_byte_loses_the_record_it_is_in_wherever_it_is_and_whenever_it_flips
             std::fs::remove_file(kept).unwrap();
             drop(spool);
             std::fs::write(&path, &whole).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_file_holds_it_stops_nothing_and_none_of_it_is_thrown_away(
+        before in proptest::collection::vec(any::<u8>(), 0..2_000),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+        spool.append(&[click(1)]).unwrap();
+        spool.append(&[click(2)]).unwrap();
+        drop(spool);
+        let path = files(dir.path(), "spool").remove(0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        bytes.splice(at..at, before.iter().copied());
+        std::fs::write(&path, &bytes).unwrap();
+        let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+        spool.append(&[click(3)]).unwrap();
+        let drained = drain(&mut spool);
+        prop_assert!(drained.ends_with(&[3]) && drained.len() >= 2, "{drained:?}");
+        prop_assert_eq!(spool.damaged() > 0, !before.is_empty());
+        if !before.is_empty() {
+            prop_assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bytes);
         }
     }
 }

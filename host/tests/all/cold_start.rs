@@ -17,7 +17,7 @@ use crate::{Running, Site, VERSION, case, lawyers_shown};
 async fn site(server: &Postgres) -> Site {
     let mut site = Site::new();
     site.settings.database.url = server.database().into();
-    site.settings.database.timeout_ms = 300;
+    site.settings.database.timeout_ms = 1_000;
     let running = site.start_with(Behaviour::Honest).await;
     running.ltr_serves().await;
     running.stop().await;
@@ -122,7 +122,7 @@ async fn a_new_database_gets_its_tables_when_it_is_there() {
     let mut server = Postgres::start();
     let mut site = Site::new();
     site.settings.database.url = server.database().into();
-    site.settings.database.timeout_ms = 300;
+    site.settings.database.timeout_ms = 1_000;
     server.crash();
     site.publish(VERSION, Behaviour::Honest);
     let running = start(&site).await;

@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use crate::{Running, Site, VERSION, case, request_id};
 
-/// A site whose database is `server`'s, and which soon gives up waiting for it.
+/// A site whose database is `server`'s, and which soon gives up waiting for it; but not before a busy machine connects.
 fn site(server: &Postgres) -> Site {
     let mut site = Site::new();
     site.settings.database.url = server.database().into();
-    site.settings.database.timeout_ms = 300;
+    site.settings.database.timeout_ms = 1_000;
     site
 }
 

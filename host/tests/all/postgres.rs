@@ -34,7 +34,7 @@ impl Program {
             .env("RUST_LOG", "debug")
             .env("LTR_DATABASE__URL", database)
             .env("LTR_DATABASE__SPOOL_DIR", path(&site.settings.database.spool_dir))
-            .env("LTR_DATABASE__TIMEOUT_MS", "300")
+            .env("LTR_DATABASE__TIMEOUT_MS", "1000")
             .env("LTR_DATABASE__RANK_WAITS", "true")
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
             .env("LTR_HOST__DEADLINE_MS", "60000")

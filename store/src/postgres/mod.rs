@@ -49,6 +49,7 @@ const LAWYERS_A_TIMEOUT: usize = 5_000;
 const MIGRATING: Duration = Duration::from_secs(300);
 
 pub(crate) struct Postgres {
+    pool: PgPool,
     writing: Lane,
     /// What the rollout says and is told, so that an operator's word waits for nothing else.
     control: Lane,
@@ -62,29 +63,15 @@ pub(crate) struct Postgres {
     timeout: Duration,
 }
 
-/// Connections for one kind of call, so that no other kind can take them all.
-struct Lane {
-    pool: PgPool,
-    /// As many as the pool has connections. The pool alone does not tell whether all of them were in use or the server
-    /// could not be reached.
-    turns: Semaphore,
-}
+/// The turns of one kind of call, so that no other kind can take every connection. All lanes together have as many turns
+/// as the pool has connections: whoever has a turn has a connection, or the server is the reason for having none. The pool
+/// alone would not tell that from too many callers.
+struct Lane(Semaphore);
 
 impl Lane {
-    fn new(connections: u32, timeout: Duration, options: &PgConnectOptions) -> Lane {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(timeout)
-            .connect_lazy_with(options.clone());
-        Lane {
-            pool,
-            turns: Semaphore::new(connections as usize),
-        }
-    }
-
     /// To be held while a connection of the pool is used.
     async fn turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, StoreError> {
-        match timeout(patience, self.turns.acquire()).await {
+        match timeout(patience, self.0.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
             Err(_) => Err(StoreError::Busy),
@@ -92,7 +79,7 @@ impl Lane {
     }
 }
 
-/// A connection of a lane.
+/// A connection and the turn for it.
 struct Leased<'a> {
     connection: PoolConnection<sqlx::Postgres>,
     _turn: SemaphorePermit<'a>,
@@ -134,11 +121,16 @@ impl Postgres {
         let options = options_of(address)?
             .application_name("ltr")
             .options([("synchronous_commit", "on"), ("lock_timeout", &lock_timeout)]);
-        let lane = |connections| Lane::new(connections, limits.timeout, &options);
+        let readers = limits.max_connections.saturating_sub(2).max(1);
+        let pool = PgPoolOptions::new()
+            .max_connections(readers + 2)
+            .acquire_timeout(limits.timeout)
+            .connect_lazy_with(options.clone());
         Ok(Postgres {
-            writing: lane(1),
-            control: lane(1),
-            reading: lane(limits.max_connections.saturating_sub(2).max(1)),
+            pool,
+            writing: Lane(Semaphore::new(1)),
+            control: Lane(Semaphore::new(1)),
+            reading: Lane(Semaphore::new(readers as usize)),
             opened: AtomicBool::new(false),
             opening: Mutex::default(),
             options,
@@ -196,8 +188,7 @@ impl Postgres {
     async fn connection<'a>(&self, lane: &'a Lane) -> Result<Leased<'a>, StoreError> {
         self.ready().await?;
         let turn = lane.turn(self.timeout).await?;
-        // Whoever has a turn has a connection, so that only the server can be the reason for having none.
-        let connection = self.told(lane.pool.acquire().await.map_err(StoreError::Unavailable))?;
+        let connection = self.told(self.pool.acquire().await.map_err(StoreError::Unavailable))?;
         Ok(Leased {
             connection,
             _turn: turn,
@@ -275,7 +266,7 @@ impl Backend for Postgres {
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
-        self.told(events::between(&self.reading.pool, from, to).await)
+        self.told(events::between(&self.pool, from, to).await)
     }
 
     async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
@@ -309,7 +300,7 @@ impl Backend for Postgres {
     ) -> Result<Readable<ShadowCase>, StoreError> {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
-        self.told(shadow::cases(&self.reading.pool, model_version, closed_before).await)
+        self.told(shadow::cases(&self.pool, model_version, closed_before).await)
     }
 
     async fn label_shadow(
@@ -319,13 +310,11 @@ impl Backend for Postgres {
     ) -> Result<u64, StoreError> {
         self.ready().await?;
         let _turn = self.writing.turn(self.timeout).await?;
-        self.told(shadow::label(&self.writing.pool, labels, closed_before).await)
+        self.told(shadow::label(&self.pool, labels, closed_before).await)
     }
 
     async fn close(&self) {
-        for lane in [&self.reading, &self.control, &self.writing] {
-            lane.pool.close().await;
-        }
+        self.pool.close().await;
     }
 }
 

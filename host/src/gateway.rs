@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use chrono::Utc;
@@ -32,6 +32,8 @@ use crate::{models, observe};
 /// Between two attempts to restore the models from a database that is away.
 const RESTORING: Duration = Duration::from_millis(500);
 
+/// How long a start tries newer models.
+const RESTORE_WALK: Duration = Duration::from_secs(30);
 /// How long a reading of the key ring may take.
 const READING_KEYS: Duration = Duration::from_secs(30);
 /// No salt is near this size; what is larger is some other file.
@@ -189,7 +191,12 @@ impl Gateway {
             serving.champion = self.load(version, Trigger::Start).await.ok();
             serving.lost = serving.champion.is_none().then(|| version.clone());
         }
+        let begun = Instant::now();
         for version in self.challengers(&state).await {
+            // Bad models must not keep the gateway from being ready. What was compared before is tried in any case.
+            if begun.elapsed() > RESTORE_WALK && state.challenger.as_ref() != Some(&version) {
+                continue;
+            }
             serving.challenger = self.load(&version, Trigger::Start).await.ok();
             if serving.challenger.is_some() {
                 break;

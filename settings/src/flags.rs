@@ -108,3 +108,29 @@ fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> 
     }
     deserializer.deserialize_any(Switch)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+
+    #[test]
+    fn the_kill_switch_is_turned_by_its_words_in_the_environment_too() {
+        let load = |word: &str| {
+            let env = [("LTR_FLAGS__KILL_SWITCH".to_owned(), word.to_owned())];
+            Settings::load(None, env).map(|settings| settings.flags.kill_switch)
+        };
+        for on in ["true", "TRUE", "ON", "on ", "yes", "1", "stop"] {
+            assert!(load(on).unwrap(), "{on:?}");
+        }
+        for off in ["false", "OFF", "no", "0"] {
+            assert!(!load(off).unwrap(), "{off:?}");
+        }
+        for unclear in ["", "halt", "2", "[true]", "1.0"] {
+            let error = load(unclear).unwrap_err().to_string();
+            assert!(
+                error.contains("flags.kill_switch") && error.contains("on, true"),
+                "{unclear:?}: {error}"
+            );
+        }
+    }
+}

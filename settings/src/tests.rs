@@ -249,6 +249,18 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "\"\"",
             "the name of a key",
         ),
+        (
+            "[flags]\nkill_switch = \"halt\"",
+            "flags.kill_switch",
+            "\"halt\"",
+            "on, true, yes, 1 or stop",
+        ),
+        (
+            "[host]\nmax_body_total_mb = 10",
+            "host.max_body_total_mb",
+            "10",
+            "host.max_body_bytes, which is 8388608",
+        ),
         ("[flags]\npoll_ms = 0", "flags.poll_ms", "0", "an integer, 50 to 60000"),
         (
             "[rollout.criteria]\nconfidence = 1",

@@ -97,8 +97,9 @@ impl Lane {
         };
         match &outcome {
             Ok(scored) => self.pace.took(rows, scored.took),
-            Err(Failure::Busy) => {}
-            Err(_) => self.pace.failed(),
+            // It says nothing about the component.
+            Err(Failure::Busy | Failure::Hurried) => {}
+            Err(Failure::Fault(_)) => self.pace.failed(),
         }
         outcome
     }

@@ -98,6 +98,9 @@ async fn what_shows_a_state_needs_no_token() {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// What a request says of itself, and the status and code that it gets.
+type Refused = (&'static [(&'static str, &'static str)], u16, &'static str);
+
 /// A gateway without tokens, whose challenger is [`VERSION`].
 async fn open() -> (Site, Running) {
     let mut site = Site::new();
@@ -126,15 +129,19 @@ async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
 #[tokio::test]
 async fn with_no_token_configured_no_web_page_gets_an_answer() {
     let (_site, running) = open().await;
-    let host = ("host", "127.0.0.1:8080");
-    let page: [(&[(&str, &str)], u16, &str); 7] = [
+    const LOCAL: (&str, &str) = ("host", "127.0.0.1:8080");
+    let page: [Refused; 7] = [
         (&[("host", "evil.example"), JSON], 403, "foreign_host"),
         (&[("host", "evil.example:8080"), JSON], 403, "foreign_host"),
-        (&[host, JSON, ("origin", "https://evil.example")], 403, "foreign_origin"),
-        (&[host, JSON, ("origin", "null")], 403, "foreign_origin"),
-        (&[host, JSON, ("sec-fetch-site", "cross-site")], 403, "foreign_origin"),
-        (&[host, ("content-type", "text/plain")], 415, "content_type"),
-        (&[host], 415, "content_type"),
+        (
+            &[LOCAL, JSON, ("origin", "https://evil.example")],
+            403,
+            "foreign_origin",
+        ),
+        (&[LOCAL, JSON, ("origin", "null")], 403, "foreign_origin"),
+        (&[LOCAL, JSON, ("sec-fetch-site", "cross-site")], 403, "foreign_origin"),
+        (&[LOCAL, ("content-type", "text/plain")], 415, "content_type"),
+        (&[LOCAL], 415, "content_type"),
     ];
     for (headers, status, code) in page {
         for path in ["/rank", "/ltr/score", "/events", "/models/notify"] {

@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use forest::bundle::{self, Description};
 use forest::{Model, ParseError};
-use wasm_encoder::{Encode, MemorySection, MemoryType, Module, RawSection, SectionId};
+use rows::Categories;
+use wasm_encoder::{CustomSection, Encode, MemorySection, MemoryType, Module, RawSection, SectionId};
 use wasmparser::{Parser, Payload};
 
 use crate::feature_map::{FeatureMap, FeatureMapError};
 
+mod categories;
 mod exports;
 
 /// The evaluator with an empty slot, built by build.rs.
@@ -55,16 +57,26 @@ pub struct Request<'a> {
     pub training_window: Option<(&'a str, &'a str)>,
 }
 
-/// The scorer component. The same request gives the same bytes.
+/// The scorer component. The same request gives the same bytes. Categories of pandas' that the model was trained on are a
+/// custom section of it, for tools that read files; the scorer itself takes codes.
 ///
 /// # Errors
 /// A model text that is not one, a feature map about other features, a model beyond a component's memory.
 pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
     let module = splice(SCORER, &bundle(request)?)?;
-    wit_component::ComponentEncoder::default()
+    let mut component = wit_component::ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(false).encode())
-        .map_err(|e| CompileError::Module(format!("{e:#}")))
+        .map_err(|e| CompileError::Module(format!("{e:#}")))?;
+    if let Some(categories) = categories::of(request.model) {
+        let section = CustomSection {
+            name: Categories::SECTION.into(),
+            data: categories.to_json().into(),
+        };
+        component.push(SectionId::Custom as u8);
+        section.encode(&mut component);
+    }
+    Ok(component)
 }
 
 /// The Envoy filter with the same model, bit for bit. The same request gives the same bytes.

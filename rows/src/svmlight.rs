@@ -94,7 +94,20 @@ fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
     if row.contains(&b'\r') {
         return Err(refuse("lines that end in \\n or \\r\\n, none with \\r inside"));
     }
-    std::str::from_utf8(row).map_err(|_| refuse("text in UTF-8"))
+    std::str::from_utf8(row).map_err(|_| match kind(line) {
+        Some(kind) => Trouble::refused(number, None, kind, "SVMlight as text in UTF-8"),
+        None => refuse("text in UTF-8"),
+    })
+}
+
+/// What a file that begins like this is, where it is nothing to be read line by line.
+fn kind(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1F, 0x8B, ..] => Some("a file compressed by gzip"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => Some("a file compressed by zstd"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("text in UTF-16"),
+        _ => None,
+    }
 }
 
 impl Sparse {

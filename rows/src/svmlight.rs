@@ -99,6 +99,9 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
 
 /// A line without its end, its comment and the file's byte order mark.
 fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
+    if let Some(kind) = kind(line).filter(|_| number == 1) {
+        return Err(Trouble::refused(number, None, kind, "SVMlight as text in UTF-8"));
+    }
     let line = match number {
         1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
         _ => line,
@@ -109,6 +112,16 @@ fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
     check_bytes(row, number)?;
     std::str::from_utf8(row)
         .map_err(|_| Trouble::refused(number, None, &String::from_utf8_lossy(line), "text in UTF-8"))
+}
+
+/// What a file that begins like this is, where it is nothing to be read line by line.
+fn kind(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1F, 0x8B, ..] => Some("a file compressed by gzip"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => Some("a file compressed by zstd"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("text in UTF-16"),
+        _ => None,
+    }
 }
 
 /// A carriage return that ends no line would join two rows.

@@ -182,6 +182,24 @@ fn rows_are_read_behind_a_byte_order_mark_and_beside_comments_in_any_encoding() 
     }
 }
 
+#[test]
+fn a_file_that_is_no_text_is_called_by_its_name() {
+    let dir = TempDir::new().unwrap();
+    let utf_16: Vec<u8> = "\u{feff}1 qid:1 1:2\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (bytes, kind) in [
+        (b"\x1F\x8B\x08\x08\xE2\n".as_slice(), "a file compressed by gzip"),
+        (&utf_16, "text in UTF-16"),
+        (b"1 qid:1 1:\xE9\n", "text in UTF-8"),
+    ] {
+        let path = write(&dir, "data", bytes);
+        let error = svmlight::read_ranking(&path).unwrap_err().to_string();
+        assert!(error.contains("data:1: ") && error.contains(kind), "{error}");
+    }
+}
+
 proptest! {
     #[test]
     fn sizes_are_taken_only_where_they_cut_as_the_ids_do(

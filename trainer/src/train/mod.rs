@@ -162,7 +162,7 @@ fn grow(
     });
     bar.finish_and_clear();
     let fit = fit?;
-    for warning in warnings::of(&fit, schedule, parameters, no_order) {
+    if let Some(warning) = warnings::of(&fit, schedule, parameters, no_order) {
         tracing::warn!("{warning}");
     }
     Ok(fit)

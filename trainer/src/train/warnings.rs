@@ -12,27 +12,21 @@ pub(super) fn of_validation(queries: &Queries, asked: Labels, name: &str) {
     }
 }
 
-/// What is strange about a model; empty for an ordinary one. `no_order`: no query of the training rows has two labels.
-pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_order: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// What is strange about a model; `None` for an ordinary one. `no_order`: no query of the training rows has two labels.
+pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_order: bool) -> Option<String> {
+    const NO_SPLIT: &str = "no tree of the model has a split, so that";
+    const TOO_LITTLE: &str =
+        "the features or the labels are constant, or min_data_in_leaf is too large for so few rows";
     if fit.gains.iter().all(|gain| *gain == 0.0) {
-        warnings.push(match no_order && limits::objective(parameters) == "lambdarank" {
-            true => {
-                "no tree of the model has a split, so that every score is 0: all labels of a query are equal".into()
-            }
-            false => {
-                "no tree of the model has a split, so that every row gets the same score: the features are constant, \
-                      the labels are, or min_data_in_leaf is too large for so few rows"
-                    .into()
-            }
+        return Some(match no_order && limits::objective(parameters) == "lambdarank" {
+            true => format!("{NO_SPLIT} every score is 0: all labels of a query are equal"),
+            false => format!("{NO_SPLIT} every row gets the same score: {TOO_LITTLE}"),
         });
-    } else if ends_on_its_best_round(fit, schedule) {
-        warnings.push(format!(
-            "the best round is the last of {}: more rounds may give a better model; raise num_iterations",
-            schedule.rounds
-        ));
     }
-    warnings
+    let rounds = schedule.rounds;
+    ends_on_its_best_round(fit, schedule).then(|| {
+        format!("the best round is the last of {rounds}: more rounds may give a better model; raise num_iterations")
+    })
 }
 
 /// Whether the first metric was better in the last of several rounds than in any before.
@@ -76,7 +70,7 @@ mod tests {
         let parameters = json!({"objective": "lambdarank", "num_iterations": 3});
         let parameters = Parameters::from_json(parameters.as_object().unwrap()).unwrap();
         let schedule = Schedule::from_parameters(&parameters, 1000).unwrap();
-        of(fit, &schedule, &parameters, no_order).join("\n")
+        of(fit, &schedule, &parameters, no_order).unwrap_or_default()
     }
 
     #[test]
@@ -102,6 +96,6 @@ mod tests {
         let flat = fit("ndcg@5", &[1.0, 1.0, 1.0], 0.0);
         assert!(warnings(&flat, true).contains("no tree of the model has a split"));
         assert!(warnings(&flat, true).contains("all labels of a query are equal"));
-        assert!(warnings(&flat, false).contains("the features are constant"));
+        assert!(warnings(&flat, false).contains("the features or the labels are constant"));
     }
 }

@@ -164,8 +164,10 @@ pub fn fit(
         // An iteration that finds no split adds nothing, but the next one draws other features
         // and may: Python goes on as well, so the same model needs the same.
         booster.update()?;
-        let judged = judge.map(|judge| Ok((judge.score)(&booster.valid_predictions(0)?)));
-        let mut scores: Vec<f64> = judged.into_iter().collect::<Result<_, crate::lightgbm::Error>>()?;
+        let mut scores = Vec::with_capacity(metrics.len());
+        if let Some(judge) = judge {
+            scores.push((judge.score)(&booster.valid_predictions(0)?));
+        }
         scores.extend(booster.evaluate(0)?);
         rounds.push(Round {
             round: round + 1,

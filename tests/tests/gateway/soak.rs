@@ -42,8 +42,8 @@ struct Told {
 }
 
 /// Ranks and clicks until told to stop. No ranking may fail, whatever happens around it.
-fn client(client: &Client, number: usize, stop: &Arc<AtomicBool>) -> JoinHandle<Told> {
-    let (client, stop) = (client.clone(), stop.clone());
+fn client(client: &Client, salt: &str, number: usize, stop: &Arc<AtomicBool>) -> JoinHandle<Told> {
+    let (client, salt, stop) = (client.clone(), salt.to_owned(), stop.clone());
     tokio::spawn(async move {
         let mut told = Told::default();
         while !stop.load(Ordering::Relaxed) {
@@ -55,7 +55,8 @@ fn client(client: &Client, number: usize, stop: &Arc<AtomicBool>) -> JoinHandle<
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(["committed", "queued"].contains(&&*answer.logged), "{answer:?}");
             told.rankings += 1;
-            told.kept.insert(impression_id(request_id));
+            let case_id = case["case"]["case_id"].as_str().unwrap().parse().unwrap();
+            told.kept.insert(impression_id(salt.as_bytes(), request_id, case_id));
             if at % CLICKS == 0 {
                 let shown = &answer.body["ranking"][0]["lawyer_id"];
                 send(&client, &click(Uuid::new_v4(), &case, shown, 1), &mut told).await;
@@ -122,7 +123,10 @@ async fn an_hour_of_load_with_swaps_and_outages_loses_nothing() {
     gateway.set_weight(50).await;
     let began: DateTime<Utc> = Utc::now();
     let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..CLIENTS).map(|number| client(&gateway, number, &stop)).collect();
+    let salt = std::fs::read_to_string(site.path().join("var/keys/privacy.salt")).unwrap();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| client(&gateway, salt.trim(), number, &stop))
+        .collect();
     let mut outages = None;
     let mut servers = Some((database, redis));
     let mut before = 0;

@@ -112,6 +112,9 @@ mod tests {
         let mut trees = GBDT::new(&config(1));
         trees.fit(&mut rows);
         let missing = trees.predict(&vec![Data::new_test_data(vec![VALUE_TYPE_UNKNOWN], None)]);
-        assert!(missing[0].is_nan() || missing[0].abs() >= 1e6, "the label is 0.3: {missing:?}");
+        assert!(
+            missing[0].is_nan() || missing[0].abs() >= 1e6,
+            "the label is 0.3: {missing:?}"
+        );
     }
 }

@@ -65,7 +65,7 @@ async fn check_without(running: &Running, requests: u128) {
             "case_id": Uuid::from_u128(id), "user_id": Uuid::from_u128(2), "lawyer_id": "adv_1", "rank_pos": 1,
         });
         let answer = running.post("/events", &click).await.ok();
-        assert_eq!(answer, json!({"accepted": 1, "duplicates": 0}));
+        assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(1), &json!(0)));
     }
     until_ready_says(running, &format!("{} records are spooled", 2 * requests)).await;
     assert_eq!(running.metric("ltr_database_up").await, 0.0);

@@ -55,13 +55,13 @@ async fn an_action_may_overtake_the_impression_it_belongs_to() {
     assert_eq!((answer.status.as_u16(), answer.header("x-ltr-logged")), (200, "queued"));
     let click = json!({
         "event": "click_profile", "event_id": Uuid::from_u128(1), "ts_utc": "2026-10-05T12:00:00Z",
-        "case_id": Uuid::from_u128(1), "user_id": Uuid::from_u128(2), "lawyer_id": "adv_1", "rank_pos": 1,
+        "case_id": Uuid::from_u128(1), "user_id": Uuid::from_u128(1_000_001), "lawyer_id": "adv_1", "rank_pos": 1,
     });
     let (clicked, ()) = tokio::join!(running.post("/events", &click), async {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         other.execute("ROLLBACK").await.unwrap();
     });
-    assert_eq!(clicked.ok(), json!({"accepted": 1, "duplicates": 0}));
+    assert_eq!(clicked.ok(), json!({"accepted": 1, "duplicates": 0, "unbound": 0}));
 }
 
 #[tokio::test]

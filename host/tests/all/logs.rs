@@ -121,7 +121,8 @@ async fn no_log_names_a_person_or_shows_a_token_however_much_it_tells() {
             })
         };
         assert_eq!(program.send("/events", &[], Some(&click("adv_2"))).await.0, 200);
-        assert_eq!(program.send("/events", &[], Some(&click("adv_9"))).await.0, 422);
+        assert_eq!(program.send("/events", &[], Some(&click("adv_9"))).await.0, 200);
+        assert_eq!(program.send("/events", &[], Some(&click("adv_\n"))).await.0, 422);
         case["lawyers"][0]["cases_30d"] = json!(-1);
         assert_eq!(program.send("/rank", &[], Some(&case)).await.0, 422);
         drop(program);

@@ -1,5 +1,4 @@
 use chrono::Duration;
-use ranking::Source;
 
 use super::*;
 

@@ -4,11 +4,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use ranking::events::{Action, ActionKind, Body, Event, Impression};
 use ranking::verdict::ShadowRow;
-use serde_json::json;
+use serde_json::{Value, json};
 use servers::Postgres;
-use store::{Acted, Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Store, StoreError};
+use sqlx::{Connection, Executor};
+use store::{Acted, Appended, HistoryEntry, Record, RolloutState, ShadowRecord, Spool, Store, StoreError};
 use uuid::Uuid;
 
 const USER: Uuid = Uuid::from_u128(9);
@@ -44,6 +47,27 @@ impl Database {
     async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }
+
+    /// Puts an impression in case 5 there that no program of ours would write.
+    async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
+        let (case_id, ts) = (
+            Uuid::from_u128(5),
+            ts.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
+        );
+        let columns = "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, payload) VALUES";
+        let payload = payload.replace('\'', "''");
+        let insert = format!("{columns} ('{event_id}', '{ts}', 'impression', '{case_id}', '{USER}', '{payload}')");
+        match self.url.starts_with("sqlite") {
+            true => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
+            }
+            false => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
+            }
+        }
+    }
 }
 
 /// Each of these must hold on every back end.
@@ -67,6 +91,8 @@ on_every_back_end! {
     a_case_that_was_ranked_very_often_is_looked_through_in_part,
     two_cases_under_one_request_are_two_comparisons,
     a_program_with_another_salt_is_refused,
+    whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool,
+    rows_that_cannot_be_read_are_set_aside_and_stop_no_other,
     only_closed_and_labelled_cases_are_evidence,
     a_later_run_raises_labels_and_never_wipes_them,
     the_rollout_starts_at_nothing_and_remembers_every_change,
@@ -528,4 +554,145 @@ async fn a_url_of_another_kind_is_refused_with_the_kinds_there_are() {
         );
         assert!(!said.contains("hidden") && !said.contains("hi#den"), "{said}");
     }
+}
+
+/// From the first time that the grammar takes to behind the last.
+fn always() -> std::ops::Range<DateTime<Utc>> {
+    "0001-01-01T00:00:00Z".parse().unwrap()..DateTime::<Utc>::MAX_UTC
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let text = proptest::string::string_regex("\\PC{1,40}").unwrap();
+    let odd = [
+        "\u{feff}",
+        "\u{2028}",
+        "\u{1F600}",
+        "\\",
+        "\"",
+        "'",
+        " ",
+        "é",
+        "\u{ffff}",
+        "NULL",
+        "{}",
+    ];
+    prop_oneof![text, proptest::sample::select(odd.as_slice()).prop_map(str::to_owned)]
+        .prop_filter("of the grammar", |text| grammar::is_text(text))
+}
+
+fn any_number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        -1e100..=1e100f64,
+        Just(-0.0),
+        proptest::num::f64::SUBNORMAL,
+        0.0..=1.0f64,
+        Just(1e100)
+    ]
+}
+
+fn any_time() -> impl Strategy<Value = String> {
+    (-62_135_596_800i64..253_402_300_800, 0u32..1_000_000_000).prop_map(|(seconds, nanos)| {
+        let at = DateTime::from_timestamp(seconds, nanos).unwrap();
+        at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
+    })
+}
+
+/// An event as a client may send it.
+fn any_event() -> impl Strategy<Value = Value> {
+    let lawyer = (
+        any_text(),
+        [any_number(), any_number()],
+        any_number(),
+        any_text(),
+        any_text(),
+        any::<u32>(),
+        proptest::option::of(any_time()),
+    );
+    let lawyers = proptest::collection::vec(lawyer, 1..4);
+    let ids = [any::<u128>(), any::<u128>(), any::<u128>(), any::<u128>()];
+    (any::<bool>(), ids, any_time(), lawyers, 1u32..=10_000).prop_map(|(shown, ids, ts, mut lawyers, rank)| {
+        let [event_id, case_id, user_id, request_id] = ids.map(Uuid::from_u128);
+        let mut seen = std::collections::HashSet::new();
+        lawyers.retain(|lawyer| seen.insert(lawyer.0.clone()));
+        let each = |field: fn(&Lawyer) -> Value| lawyers.iter().map(field).collect::<Vec<_>>();
+        match shown {
+            false => json!({"event": "contract_signed", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
+                "user_id": user_id, "lawyer_id": lawyers[0].0, "rank_pos": rank, "request_id": request_id}),
+            true => json!({"event": "impression", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
+                "user_id": user_id, "request_id": request_id, "source": "ltr", "model_version": lawyers[0].3,
+                "weights_used": {"geo": lawyers[0].2.abs()},
+                "lawyer_ids": each(|l| json!(l.0)), "features": each(|l| json!([l.1[0], l.1[1], null])),
+                "legacy_scores": each(|l| json!(l.2)), "groups": each(|l| json!({l.3.as_str(): l.4})),
+                "cases_30d": each(|l| json!(l.5)), "monthly_capacity": each(|l| json!(u32::MAX - l.5)),
+                "last_offered_at": each(|l| json!(l.6)), "groups_consented_at": each(|l| json!(l.6)),
+                "ltr_scores": each(|l| json!(l.2))}),
+        }
+    })
+}
+
+type Lawyer = (String, [f64; 2], f64, String, String, u32, Option<String>);
+
+async fn whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool(database: Database) {
+    let store = database.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path(), 1 << 30).unwrap();
+    let schema = ranking::Schema::new(["geo", "review", "maturity"]).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut sent = std::collections::BTreeMap::new();
+    for n in 0..200 {
+        let json = any_event().new_tree(&mut runner).unwrap().current();
+        let event = Event::from_json(&json, &schema).unwrap_or_else(|error| panic!("{error}: {json}"));
+        let record = Record::Event(event.clone());
+        match n % 2 {
+            0 => drop(store.append(&[record]).await.unwrap()),
+            _ => spool.append(&[record]).unwrap(),
+        }
+        sent.insert(event.event_id, event);
+    }
+    while let Some(batch) = spool.oldest() {
+        assert!(batch.refused.is_empty(), "{:?}", batch.refused);
+        store.append(&batch.records).await.unwrap();
+        spool.remove_oldest();
+    }
+    let found = store.events_between(always().start, always().end).await.unwrap();
+    assert_eq!(found.unreadable, []);
+    let found = found.records.into_iter().map(|event| (event.event_id, event));
+    assert_eq!(found.collect::<std::collections::BTreeMap<_, _>>(), sent);
+}
+
+async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: Database) {
+    let store = database.open().await;
+    let good = impression(1, 5, day(0), &["adv_1"]);
+    store.append(&[Record::Event(good.clone())]).await.unwrap();
+    let mut unknown = good.to_json();
+    unknown["source"] = json!("oracle");
+    let mut far = good.to_json();
+    far["features"] = json!([[1.7e308, null, 0]]);
+    let mut bad = vec![
+        "{}".to_owned(),
+        "[]".into(),
+        "null".into(),
+        unknown.to_string(),
+        far.to_string(),
+    ];
+    bad.push(format!("{}{}", "[".repeat(500), "]".repeat(500)));
+    if database.url.starts_with("sqlite") {
+        bad.extend(["".to_owned(), "no JSON".into(), "{\"event\": ".into()]);
+    }
+    for (id, payload) in (100..).zip(&bad) {
+        database.insert_raw(Uuid::from_u128(id), day(0), payload).await;
+    }
+    let found = store.events_between(day(0), day(1)).await.unwrap();
+    assert_eq!(found.records, [good]);
+    assert_eq!(found.unreadable.len(), bad.len());
+    for (id, unreadable) in (100..).zip(&found.unreadable) {
+        assert_eq!(
+            (unreadable.table, &unreadable.key),
+            ("match_events", &Uuid::from_u128(id).to_string())
+        );
+        assert!(!unreadable.reason.is_empty());
+    }
+    // Nor do they keep an action from being told apart.
+    let shown = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1)]).await;
+    assert_eq!(shown, [Some(true), Some(false)]);
 }

@@ -8,6 +8,7 @@ mod durability;
 mod events;
 mod fallback;
 mod flags;
+mod grammar;
 mod limits;
 mod logs;
 mod models;

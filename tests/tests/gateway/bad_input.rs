@@ -286,18 +286,11 @@ async fn a_bad_event_is_refused_with_field_and_value_and_so_is_all_that_came_wit
             "0",
         ),
         Bad::field(
-            "never shown",
-            second("lawyer_id", json!("adv_99")),
+            "a place that no ranking has",
+            second("rank_pos", json!(4_294_967_295u32)),
             invalid,
-            "events[1].lawyer_id",
-            "adv_99",
-        ),
-        Bad::field(
-            "a case never ranked",
-            second("case_id", json!(id("another case"))),
-            invalid,
-            "events[1].lawyer_id",
-            "adv_1",
+            "events[1].rank_pos",
+            "4294967295",
         ),
         Bad::field(
             "unknown field",

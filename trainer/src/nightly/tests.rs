@@ -1,5 +1,7 @@
 use chrono::Duration;
 use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, ShadowRow};
+use serde_json::json;
+use sqlx::Connection;
 use store::{Record, ShadowRecord, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -166,4 +168,75 @@ async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
     let error = run(&args, &settings).await.unwrap_err().to_string();
     assert!(error.contains("30 with an open window"), "{error}");
     assert!(!settings.lake.dir.exists());
+}
+
+/// Rows that no version of the program can use, and some that another one wrote.
+async fn spoil(settings: &Settings, matrix: &Matrix) {
+    let good = events(&matrix.cases[0]).remove(0).to_json();
+    let with = |field: &str, value: serde_json::Value| {
+        let mut event = events(&matrix.cases[0]).pop().unwrap().to_json();
+        event[field] = value;
+        event.to_string()
+    };
+    let payloads = [
+        "no JSON".to_owned(),
+        String::new(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        "null".to_owned(),
+        "{}".to_owned(),
+        format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)),
+        with("event", json!("message_read")),
+        with("event_id", json!("x")),
+        with("source", json!("oracle")),
+        with("lawyer_ids", json!([])),
+        with("lawyer_ids", json!(["a", "a"])),
+        with("features", json!([[0.5]])),
+        with("features", json!([[1.7e308]])),
+        with("ts_utc", json!("yesterday")),
+        good.to_string().replace("0.", "1e"),
+    ];
+    let mut connection = sqlx::SqliteConnection::connect(settings.database.url.expose())
+        .await
+        .unwrap();
+    for n in 0..1_000u128 {
+        let insert = "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, payload)
+                      VALUES (?, '2026-09-01T00:00:00.000000000Z', 'impression', ?, ?, ?)";
+        sqlx::query(insert)
+            .bind(Uuid::from_u128(1 << 100 | n).to_string())
+            .bind(matrix.cases[0].qid.to_string())
+            .bind(Uuid::nil().to_string())
+            .bind(&payloads[n as usize % payloads.len()])
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_rows_that_cannot_be_read_are_named_and_change_nothing_of_the_matrix() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(60, 14);
+    let settings = logged(&dir, &log).await;
+    let as_of = closed(&log);
+    let path = dir.path().join("matrix.parquet");
+    let build = async || {
+        crate::etl::build(&crate::etl::always(), as_of, &path, &settings)
+            .await
+            .unwrap()
+    };
+    let before = build().await;
+    assert_eq!((before.unreadable.count, &before.unreadable.listed_in), (0, &None));
+    spoil(&settings, &log).await;
+    let after = build().await;
+    assert_eq!(after.sha256, before.sha256);
+    assert_eq!(after.unreadable.count, 1_000);
+    let list = std::fs::read_to_string(after.unreadable.listed_in.unwrap()).unwrap();
+    assert_eq!(list.lines().count(), 1_000);
+    for line in list.lines() {
+        let named: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(named["key"].as_str().unwrap().starts_with("00000010"), "{line}");
+        assert!(!named["reason"].as_str().unwrap().is_empty(), "{line}");
+    }
 }

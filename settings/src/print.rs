@@ -42,7 +42,9 @@ fn print_section(out: &mut String, section: &Section, values: &toml::Table) {
         name => {
             line_of(out, format_args!("[{name}]"));
             for key in section.keys {
-                line_of(out, format_args!("# {} Allowed: {}.", key.about, key.rule));
+                for line in format!("{} Allowed: {}.", key.about, key.rule).lines() {
+                    line_of(out, format_args!("# {line}"));
+                }
                 if let Some(value) = values.get(key.name) {
                     line_of(out, format_args!("{} = {value}", key.name));
                 }

@@ -212,14 +212,6 @@ pub async fn build(
     })
 }
 
-/// Before every event that the grammar takes.
-fn beginning() -> DateTime<Utc> {
-    chrono::NaiveDate::from_ymd_opt(1, 1, 1)
-        .expect("year 1 has a first day")
-        .and_time(chrono::NaiveTime::MIN)
-        .and_utc()
-}
-
 /// Sets impressions aside whose features are not those of the schema: of a day when there were others.
 fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
     let mut sorted = Readable {

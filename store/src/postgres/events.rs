@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::columns::to_the_microsecond;
+use super::columns::{bound, to_the_microsecond};
 use crate::records::{EventRow, read_event};
 use crate::shown::{MOST_IMPRESSIONS, Search};
 use crate::{Readable, Record, StoreError};
@@ -117,8 +117,8 @@ pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> R
     let rows = sqlx::query(
         "SELECT event_id, payload::text FROM match_events WHERE ts_utc BETWEEN $1 AND $2 ORDER BY ts_utc, event_id",
     )
-    .bind(to_the_microsecond(from))
-    .bind(to_the_microsecond(to))
+    .bind(bound(from))
+    .bind(bound(to))
     .fetch_all(pool)
     .await?;
     let mut events = Readable::default();

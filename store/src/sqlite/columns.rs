@@ -1,6 +1,6 @@
 //! How values look in the tables: see the head of `migrations/sqlite/0001_initial.sql`.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -10,6 +10,16 @@ use crate::StoreError;
 /// An instant as text of fixed width, so that text order is time order.
 pub fn instant(ts: DateTime<Utc>) -> String {
     ts.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+/// An instant as one end of a range. Text order is time order for years of four digits alone, and those are all that the
+/// table has; what lies outside of them lies before or after all of it.
+pub fn bound(ts: DateTime<Utc>) -> String {
+    match ts.year() {
+        1..=9999 => instant(ts),
+        ..1 => String::new(),
+        10_000.. => "~".to_owned(),
+    }
 }
 
 pub fn read_instant(row: &SqliteRow, column: &str, table: &'static str) -> Result<DateTime<Utc>, StoreError> {

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::columns::instant;
+use super::columns::{bound, instant};
 use super::many::Insert;
 use crate::records::{EventRow, read_event};
 use crate::shown::{MOST_IMPRESSIONS, Search};
@@ -92,8 +92,8 @@ pub async fn between(
         "SELECT rowid, CAST(event_id AS BLOB) AS event_id, CAST(payload AS BLOB) AS payload FROM match_events \
          WHERE ts_utc >= ? AND ts_utc < ? ORDER BY ts_utc, event_id",
     )
-    .bind(instant(from))
-    .bind(instant(to))
+    .bind(bound(from))
+    .bind(bound(to))
     .fetch_all(readers)
     .await?;
     let mut events = Readable::default();

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
 use ltr_host::rank::request::{RankRequest, read};
-use ranking::features::MAX_TEXT_BYTES;
 use ranking::{Candidate, Presets, Schema};
 use serde_json::{Value, json};
 use settings::{Host, Settings};
@@ -36,9 +36,15 @@ fuzz_target!(|body: &[u8]| {
         .collect();
     assert_eq!(ids.len(), request.candidates.len());
     for candidate in &request.candidates {
-        assert!((1..=MAX_TEXT_BYTES).contains(&candidate.lawyer_id.len()));
+        let groups = candidate.groups.iter().flat_map(|(attribute, group)| [attribute, group]);
+        assert!(groups.chain([&candidate.lawyer_id]).all(|text| grammar::is_text(text)));
         assert_eq!(candidate.features.len(), SCHEMA.len());
-        assert!(candidate.features.iter().all(|value| !value.is_infinite()));
+        assert!(
+            candidate
+                .features
+                .iter()
+                .all(|value| value.is_nan() || grammar::is_number(*value))
+        );
     }
     let again = read(written(&request).to_string().as_bytes(), &SCHEMA, &PRESETS, &host);
     let again = again.unwrap_or_else(|error| panic!("{}", error.message));
@@ -48,17 +54,18 @@ fuzz_target!(|body: &[u8]| {
     );
     // NaN, which is missing, is not equal to itself.
     assert_eq!(format!("{:?}", again.candidates), format!("{:?}", request.candidates));
+    assert_eq!(again.consents, request.consents);
 });
 
 fn written(request: &RankRequest) -> Value {
     json!({
         "case": {"case_id": request.case_id, "user_id": request.user_id},
         "top_n": request.top_n,
-        "lawyers": request.candidates.iter().map(lawyer).collect::<Vec<_>>(),
+        "lawyers": request.candidates.iter().zip(&request.consents).map(lawyer).collect::<Vec<_>>(),
     })
 }
 
-fn lawyer(candidate: &Candidate) -> Value {
+fn lawyer((candidate, consent): (&Candidate, &Option<DateTime<Utc>>)) -> Value {
     let values = candidate
         .features
         .iter()
@@ -72,5 +79,6 @@ fn lawyer(candidate: &Candidate) -> Value {
         "monthly_capacity": candidate.monthly_capacity,
         "groups": candidate.groups,
         "last_offered_at": candidate.last_offered_at.map(|time| time.to_rfc3339()),
+        "groups_consented_at": consent.map(|time| time.to_rfc3339()),
     })
 }

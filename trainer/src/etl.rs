@@ -168,7 +168,7 @@ pub async fn build(
     let store = Store::open_with(address, limits).await?;
     // From the beginning, because a case belongs to its first impression, whatever the range.
     let events = store
-        .events_between(beginning(), as_of)
+        .events_between(always().start, as_of)
         .await
         .context("reading events")?;
     let schema = settings.schema();

@@ -48,6 +48,19 @@ impl Database {
         Store::open(&self.url).await.unwrap()
     }
 
+    async fn execute(&self, statement: String) {
+        match self.url.starts_with("sqlite") {
+            true => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+            }
+            false => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+            }
+        }
+    }
+
     /// Puts an impression in case 5 there that no program of ours would write.
     async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
         let (case_id, ts) = (
@@ -56,17 +69,8 @@ impl Database {
         );
         let columns = "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, payload) VALUES";
         let payload = payload.replace('\'', "''");
-        let insert = format!("{columns} ('{event_id}', '{ts}', 'impression', '{case_id}', '{USER}', '{payload}')");
-        match self.url.starts_with("sqlite") {
-            true => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                connection.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
-            }
-            false => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                connection.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
-            }
-        }
+        let row = format!("('{event_id}', '{ts}', 'impression', '{case_id}', '{USER}', '{payload}')");
+        self.execute(format!("{columns} {row}")).await;
     }
 }
 
@@ -93,6 +97,7 @@ on_every_back_end! {
     a_program_with_another_salt_is_refused,
     whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool,
     rows_that_cannot_be_read_are_set_aside_and_stop_no_other,
+    what_the_version_before_writes_beside_this_one_is_evidence_as_well,
     only_closed_and_labelled_cases_are_evidence,
     a_later_run_raises_labels_and_never_wipes_them,
     the_rollout_starts_at_nothing_and_remembers_every_change,
@@ -694,4 +699,53 @@ async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: Data
     // Nor do they keep an action from being told apart.
     let shown = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1)]).await;
     assert_eq!(shown, [Some(true), Some(false)]);
+}
+
+async fn what_the_version_before_writes_beside_this_one_is_evidence_as_well(database: Database) {
+    let store = database.open().await;
+    store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
+    let (request, case, ts) = (Uuid::from_u128(2), Uuid::from_u128(2), "2024-10-04T00:00:00.000000000Z");
+    let common = format!("'{request}', '{ts}', '{case}', '{VERSION}', 'ok', 250");
+    let columns = "request_id, ts_utc, case_id, model_version, outcome, score_us";
+    match database.url.starts_with("sqlite") {
+        true => {
+            let insert = format!("INSERT INTO ltr_shadow_request ({columns}, user_id) VALUES ({common}, '{USER}')");
+            database.execute(insert).await;
+            let columns = "request, rank_legacy, rank_ltr, lawyer_id, fair_legacy, fair_ltr, \"groups\"";
+            let rows = "(2, 1, 2, 'adv_1', 0.5, 0.25, '{}'), (2, 2, 1, 'adv_2', 0.25, 0.5, '{}')";
+            database
+                .execute(format!("INSERT INTO ltr_shadow_row ({columns}) VALUES {rows}"))
+                .await;
+        }
+        false => {
+            let insert = format!("INSERT INTO ltr_shadow_request ({columns}) VALUES ({common})");
+            database.execute(insert).await;
+            let columns = "shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, request_id, \
+                           model_version, fair_legacy, fair_ltr, \"groups\"";
+            let row = |rank: u128| {
+                let id = Uuid::from_u128(rank);
+                let (lawyer, other) = (format!("adv_{rank}"), 3 - rank);
+                format!(
+                    "('{id}', '{ts}', '{case}', '{USER}', '{lawyer}', {rank}, {other}, '{request}', '{VERSION}', 0.5, 0.5, '{{}}')"
+                )
+            };
+            let insert = format!("INSERT INTO ltr_shadow_log ({columns}) VALUES {}, {}", row(1), row(2));
+            database.execute(insert).await;
+        }
+    }
+    // The same comparison by this version, from a client who sent it again.
+    let again = shadow(2, 2, day(0));
+    assert_eq!(
+        store.append(&[Record::Shadow(again)]).await.unwrap(),
+        [Appended::Duplicate]
+    );
+    store
+        .label_shadow(&[(case, "adv_2".into(), 1.0)], day(1000))
+        .await
+        .unwrap();
+    let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap().records;
+    let found = cases
+        .iter()
+        .map(|case| (case.case_id.as_u128(), case.rows.len(), case.rows[1].label));
+    assert_eq!(found.collect::<Vec<_>>(), [(1, 2, Some(0.0)), (2, 2, Some(1.0))]);
 }

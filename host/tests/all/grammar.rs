@@ -1,5 +1,7 @@
 //! Whatever `/rank` takes, everything that comes after it can read.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -34,7 +36,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-async fn impressions(running: &Running) -> Vec<Impression> {
+/// What each case was shown.
+async fn impressions(running: &Running) -> BTreeMap<Uuid, Impression> {
     let later = chrono::Utc::now() + chrono::Duration::days(1);
     let events = running
         .gateway
@@ -43,7 +46,7 @@ async fn impressions(running: &Running) -> Vec<Impression> {
     let events = events.await.unwrap();
     assert_eq!(events.unreadable, []);
     let impressions = events.records.into_iter().map(|event| match event.body {
-        Body::Impression(impression) => impression,
+        Body::Impression(impression) => (event.case_id, impression),
         Body::Action(action) => panic!("{action:?}"),
     });
     impressions.collect()
@@ -85,11 +88,9 @@ async fn a_ranking_that_was_taken_is_read_back_as_it_was_sent() {
         let impressions = impressions(&running).await;
         assert_eq!(impressions.len(), taken, "{body}");
         let sent = &body["lawyers"][0];
-        let found = impressions.iter().find_map(|shown| {
-            let at = shown.lawyer_ids.iter().position(|id| *id == sent["lawyer_id"])?;
-            (shown.features[at][3] == sent["features"]["geo"].as_f64()).then_some((shown, at))
-        });
-        let (shown, at) = found.unwrap_or_else(|| panic!("{body}"));
+        let shown = &impressions[&Uuid::from_u128(n)];
+        let at = shown.lawyer_ids.iter().position(|id| *id == sent["lawyer_id"]).unwrap();
+        assert_eq!(shown.features[at][3], sent["features"]["geo"].as_f64());
         assert_eq!(shown.features[at][0], sent["features"]["area_match"].as_f64());
         assert!(shown.legacy_scores.as_ref().unwrap().iter().all(Option::is_some));
         assert_eq!(shown.lawyer_ids.len(), 3);

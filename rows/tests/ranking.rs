@@ -172,7 +172,7 @@ fn rows_are_read_behind_a_byte_order_mark_and_beside_comments_in_any_encoding() 
     let path = write(&dir, "data", b"\xEF\xBB\xBF1 qid:1 1:2 # caf\xE9\r\n0 qid:1 1:3\r\n");
     assert_eq!(svmlight::read_ranking(&path).unwrap().labels, [1.0, 0.0]);
     for (rows, expected) in [
-        ("1 1:2\r0 1:3\r", "none with \\r inside"),
+        ("1 1:2\r0 1:3\r", "a carriage return within the line"),
         ("1 1:2\n0 1:3\r1 1:4\n", "data:2: "),
         ("1,0.5,0.25\n", "columns between commas are not SVMlight"),
         ("1\t0.5\t0.25\n", "columns without an index are not SVMlight"),

@@ -227,7 +227,7 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_text(&batch, "source", 0, Some("model")),
-            "row 1, column source: \"model\"; allowed: legacy or ltr".into(),
+            "row 1, column source: \"model\"; allowed: legacy, ltr or interleaved".into(),
         ),
         (
             with_text(&batch, "groups", 0, Some("F")),

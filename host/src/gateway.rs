@@ -89,6 +89,12 @@ impl Gateway {
             timeout: settings.database.timeout(),
         };
         let store = Store::open_later(address, limits).await?;
+        let salt = salt(&settings.privacy.salt_file)?;
+        match store.hold_to_salt(ranking::salt_id(&salt)).await {
+            // It is asked again before anything is written.
+            Err(error) if error.is_unavailable() || error.is_busy() => {}
+            held => held?,
+        }
         let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
         let (writer, written) = Writer::start(store.clone(), spool);
         let schema = settings.schema();
@@ -113,7 +119,6 @@ impl Gateway {
                 "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
             );
         }
-        let salt = salt(&settings.privacy.salt_file)?;
         if !settings.privacy.pseudonymise_events {
             tracing::warn!(
                 "match_events and the spool have users' ids, by which pseudonyms can be found out: privacy.pseudonymise_events is false"

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use settings::Settings;
+use store::StoreError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::gateway::Gateway;
 use crate::listen::Connections;
@@ -52,20 +53,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Held to the end: connections to the database may belong to them.
     let threads = Threads::start()?;
     let mut servers = listen(&gateway, &threads, tls.as_ref(), &stopped).await?;
-    let restoring = Arc::downgrade(&gateway);
-    tokio::spawn(async move {
-        if let Err(error) = Gateway::restore_when_possible(&restoring).await {
-            tracing::error!("the models could not be restored: {error:#}");
-        }
-        if let Some(gateway) = restoring.upgrade()
-            && let Some(pause) = gateway.settings.models.poll()
-        {
-            models::watch::watch(&gateway, pause);
-        }
-    });
+    let restoring = tokio::spawn(restore(Arc::downgrade(&gateway)));
     tokio::spawn(observe::keep_small());
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
-    stops.wait(&gateway).await;
+    let ended = tokio::select! {
+        () = stops.wait(&gateway) => Ok(()),
+        error = refused(restoring) => Err(error.into()),
+    };
     let (store, traces, patience) = (
         gateway.store.clone(),
         gateway.traces.clone(),
@@ -88,7 +82,33 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(traces) = traces {
         traces.stop(LAST_SPANS).await;
     }
+    ended
+}
+
+/// Brings the models back, and looks for newer ones from then on.
+///
+/// # Errors
+/// A database that is not for this gateway: it has another salt.
+async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
+    match Gateway::restore_when_possible(&gateway).await {
+        Err(error @ StoreError::OtherSalt { .. }) => return Err(error),
+        Err(error) => tracing::error!("the models could not be restored: {error:#}"),
+        Ok(()) => {}
+    }
+    if let Some(gateway) = gateway.upgrade()
+        && let Some(pause) = gateway.settings.models.poll()
+    {
+        models::watch::watch(&gateway, pause);
+    }
     Ok(())
+}
+
+/// Ends when the database refuses this gateway, and never where it does not.
+async fn refused(restoring: JoinHandle<Result<(), StoreError>>) -> StoreError {
+    match restoring.await {
+        Ok(Err(error)) => error,
+        _ => std::future::pending().await,
+    }
 }
 
 /// Serves on `host.listen`, and on `host.admin_listen` where that is another address. Each has connections of its

@@ -16,7 +16,7 @@ pub(crate) trait Backend: Send + Sync {
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError>;
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError>;
     /// The salt on record, which is the given one if there was none.
-    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError>;
+    async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError>;
     async fn rollout(&self) -> Result<RolloutState, StoreError>;
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError>;
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError>;

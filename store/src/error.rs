@@ -114,13 +114,28 @@ fn blames_the_record(error: &sqlx::Error) -> bool {
         _ => return false,
     };
     match Code::of(&**error) {
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception, integrity constraint violation.
-        Code::Postgres(code) => code.starts_with("22") || code.starts_with("23"),
-        // https://www.sqlite.org/rescode.html: TOOBIG, CONSTRAINT, MISMATCH; but not CONSTRAINT_TRIGGER, which is for
-        // somebody's trigger to say and may mean anything.
-        Code::Sqlite(code) => [18, 19, 20].contains(&(code & 0xff)) && code != 1811,
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html: numbers and times out of range or malformed, text
+        // with a NUL or of another encoding, JSON that is none. Our columns of text have no length, and our keys and NOT
+        // NULLs hold for every record that we make: where such a rule is broken, it is somebody else's.
+        Code::Postgres(code) => match &*code {
+            "22003" | "22007" | "22008" | "22021" | "22032" | "22P02" | "22P05" => true,
+            "23514" => error.constraint().is_some_and(|name| OUR_CHECKS.contains(&name)),
+            _ => false,
+        },
+        // https://www.sqlite.org/rescode.html: TOOBIG, MISMATCH, and CONSTRAINT_CHECK alone of the constraints.
+        Code::Sqlite(code) => [18, 20].contains(&(code & 0xff)) || code == 275,
     }
 }
+
+/// The checks of our own tables, as PostgreSQL names them.
+const OUR_CHECKS: [&str; 6] = [
+    "match_events_event_check",
+    "match_events_rank_pos_check",
+    "ltr_shadow_request_score_us_check",
+    "ltr_shadow_log_rank_legacy_check",
+    "ltr_shadow_log_rank_ltr_check",
+    "ltr_shadow_log_label_check",
+];
 
 /// Whether what kept a database from being opened may pass by itself, so that a program may start without it.
 pub(crate) fn passes(error: &sqlx::Error) -> bool {

@@ -23,7 +23,8 @@ mod sqlite;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -44,6 +45,15 @@ pub use spool::{Batch, Refused, Spool, SpoolError};
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
+    salt: Arc<Salt>,
+}
+
+/// The salt of this program's pseudonyms.
+#[derive(Default)]
+struct Salt {
+    ours: OnceLock<Uuid>,
+    /// Whether it is the one on record in the database as it is now.
+    is_held: AtomicBool,
 }
 
 /// Where a database is: for a database of which only the URL matters, the URL.
@@ -114,7 +124,10 @@ impl Store {
             Some(_) => return Err(wrong_url("it is another kind of URL")),
             None => return Err(wrong_url("it is no URL")),
         };
-        Ok(Store { backend })
+        Ok(Store {
+            backend,
+            salt: Arc::default(),
+        })
     }
 
     /// As [`Store::open_with`], for a program that can do without the database for a while: a PostgreSQL server that is
@@ -131,7 +144,10 @@ impl Store {
             Some(("postgres" | "postgresql", _)) => Arc::new(postgres::Postgres::open_later(address, limits).await?),
             _ => return Store::open_with(address, limits).await,
         };
-        Ok(Store { backend })
+        Ok(Store {
+            backend,
+            salt: Arc::default(),
+        })
     }
 
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one
@@ -140,7 +156,17 @@ impl Store {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        self.backend.append(records).await
+        // Before the first record, and again after whatever may have put another database in the place of this one.
+        if let Some(ours) = self.salt.ours.get()
+            && !self.salt.is_held.load(Ordering::Relaxed)
+        {
+            self.hold_to_salt(*ours).await?;
+        }
+        let appended = self.backend.append(records).await;
+        if appended.as_ref().is_err_and(StoreError::is_unavailable) {
+            self.salt.is_held.store(false, Ordering::Relaxed);
+        }
+        appended
     }
 
     /// Whether each of these actions is on something that was shown: an impression of its case, to its user, with the lawyer
@@ -163,16 +189,23 @@ impl Store {
     }
 
     /// Holds this program to the salt that the pseudonyms in the database were made with; the first program that comes says
-    /// which it is.
+    /// which it is. From this call on, whatever it returns, nothing is appended under another.
     ///
     /// # Errors
     /// [`StoreError::OtherSalt`] for any other: a user would have two pseudonyms.
     pub async fn hold_to_salt(&self, salt_id: Uuid) -> Result<(), StoreError> {
-        let theirs = self.backend.salt_id(salt_id).await?;
-        match theirs == salt_id {
-            true => Ok(()),
-            false => Err(StoreError::OtherSalt { ours: salt_id, theirs }),
-        }
+        let ours = *self.salt.ours.get_or_init(|| salt_id);
+        same_salt(ours, self.backend.salt_id(Some(ours)).await?)?;
+        self.salt.is_held.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As [`Store::hold_to_salt`] for a program that writes no pseudonyms and only compares: it puts no salt on record.
+    ///
+    /// # Errors
+    /// As [`Store::hold_to_salt`].
+    pub async fn check_salt(&self, salt_id: Uuid) -> Result<(), StoreError> {
+        same_salt(salt_id, self.backend.salt_id(None).await?)
     }
 
     /// What serves now; weight 0 and no models in a new database.
@@ -238,6 +271,13 @@ impl Store {
     /// Closes every connection; what is being written is finished first.
     pub async fn close(&self) {
         self.backend.close().await;
+    }
+}
+
+fn same_salt(ours: Uuid, on_record: Option<Uuid>) -> Result<(), StoreError> {
+    match on_record {
+        Some(theirs) if theirs != ours => Err(StoreError::OtherSalt { ours, theirs }),
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,10 @@ use crate::StoreError;
 /// One thing to be kept. As JSON it can be read again, to the last bit.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most records are events of this program; a box for each would be an allocation for each"
+)]
 pub enum Record {
     Event(Event),
     /// An event that comes back from a spool, as it was written, by whatever program.

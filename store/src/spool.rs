@@ -10,7 +10,7 @@ mod frame;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use regular_file::Links;
@@ -221,6 +221,49 @@ impl Spool {
         }
         file.bytes += frames.len() as u64;
         file.records += records;
+        let is_there = is_at(open, &file.path);
+        match is_there {
+            true => Ok(()),
+            false => self.rescue(),
+        }
+    }
+
+    /// Writes what the last file holds into a new one: the file was deleted or moved away while it was written, and nobody
+    /// would find in it what was acknowledged.
+    fn rescue(&mut self) -> Result<(), SpoolError> {
+        let (Some(open), Some(gone)) = (self.open.take(), self.files.pop_back()) else {
+            return Ok(());
+        };
+        let (path, records) = (gone.path.clone(), gone.records);
+        tracing::error!(path = %path.display(), records, "a spool file is gone; what it held goes to a new one");
+        let rescued = self.copied(&open, records);
+        if rescued.is_err() {
+            // The next attempt finds it as it was.
+            (self.open, _) = (Some(open), self.files.push_back(gone));
+        }
+        rescued
+    }
+
+    fn copied(&mut self, from: &File, records: u64) -> Result<(), SpoolError> {
+        let failed = |source| io_at(&self.dir, source);
+        std::fs::create_dir_all(&self.dir).map_err(failed)?;
+        let (mut from, mut bytes) = (from, Vec::new());
+        from.rewind()
+            .and_then(|()| from.read_to_end(&mut bytes))
+            .map_err(failed)?;
+        self.begin_file()?;
+        let (Some(open), Some(file)) = (&mut self.open, self.files.back_mut()) else {
+            unreachable!("a file was begun just above");
+        };
+        if let Err(source) = open.write_all(&bytes).and_then(|()| open.sync_data()) {
+            let path = file.path.clone();
+            self.open = None;
+            if let Some(empty) = self.files.pop_back() {
+                let _ = std::fs::remove_file(empty.path);
+            }
+            return Err(SpoolError::Io { path, source });
+        }
+        (file.bytes, file.records) = (bytes.len() as u64, records);
         Ok(())
     }
 
@@ -241,6 +284,13 @@ impl Spool {
                         file.damaged = damage.len() as u64;
                         report(&file.path, &damage);
                     }
+                    let held = (batch.records.len() + batch.refused.len()) as u64;
+                    if held < file.records && damage.is_empty() {
+                        let (path, missing) = (file.path.display(), file.records - held);
+                        tracing::error!(%path, missing, "a spool file holds fewer records than were written to it");
+                        self.damaged += missing;
+                    }
+                    file.records = file.records.min(held);
                     if !batch.records.is_empty() || !batch.refused.is_empty() {
                         return Some(batch);
                     }
@@ -315,7 +365,7 @@ impl Spool {
 
     fn begin_file(&mut self) -> Result<(), SpoolError> {
         let path = self.dir.join(name(self.next));
-        let begun = own_file(File::options().append(true).create_new(true), &path);
+        let begun = own_file(File::options().read(true).append(true).create_new(true), &path);
         if !matches!(&begun, Err(error) if error.kind() != io::ErrorKind::AlreadyExists) {
             self.next += 1;
         }
@@ -501,5 +551,14 @@ fn io_at(path: &Path, source: io::Error) -> SpoolError {
     SpoolError::Io {
         path: path.to_owned(),
         source,
+    }
+}
+
+/// Whether an open file is the one that is found at a path.
+fn is_at(open: &File, path: &Path) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (open.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => id(open) == id(there),
+        _ => false,
     }
 }

@@ -300,3 +300,37 @@ async fn a_call_waits_for_another_programs_lock_no_longer_than_it_is_told_to() {
     other.execute("ROLLBACK").await.unwrap();
     assert_eq!(store.append(&[click(1)]).await.unwrap(), [Appended::Stored]);
 }
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_and_back_keeps_what_was_committed() {
+    for in_between in [None, Some(true), Some(false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, aside) = (folder.path().join("ltr.db"), folder.path().join("aside.db"));
+        let store = Store::open(&url(&file)).await.unwrap();
+        store.append(&hundred(1)).await.unwrap();
+        std::fs::rename(&file, &aside).unwrap();
+        match in_between {
+            // A folder is in the way meanwhile.
+            Some(true) => {
+                std::fs::create_dir(&file).unwrap();
+                assert!(store.append(&[click(1)]).await.unwrap_err().is_unavailable());
+                std::fs::remove_dir(&file).unwrap();
+            }
+            // A new file is begun and thrown away.
+            Some(false) => {
+                append_at_last(&store, click(2)).await;
+                for suffix in ["", "-wal", "-shm"] {
+                    let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+                }
+            }
+            None => {}
+        }
+        std::fs::rename(&aside, &file).unwrap();
+        append_at_last(&store, click(3)).await;
+        let mut expected: Vec<u128> = (100..200).chain([3]).collect();
+        expected.sort_unstable();
+        let mut found = ids(&store).await;
+        found.sort_unstable();
+        assert_eq!(found, expected, "{in_between:?}");
+    }
+}

@@ -357,6 +357,18 @@ async fn a_program_with_another_salt_is_refused(database: Database) {
         "{refused}"
     );
     assert!(refused.to_string().contains("privacy.salt_file"), "{refused}");
+
+    // Nothing is written under it, either.
+    let other = database.open().await;
+    other.hold_to_salt(theirs).await.unwrap_err();
+    let refused = other
+        .append(&[Record::Event(click(1, 5, day(0), "adv_1"))])
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, StoreError::OtherSalt { .. }) && !refused.blames_the_record());
+    assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records, []);
+    // A program that only compares puts none on record.
+    assert!(other.check_salt(theirs).await.is_err() && other.check_salt(ours).await.is_ok());
 }
 
 async fn only_closed_and_labelled_cases_are_evidence(database: Database) {

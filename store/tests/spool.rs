@@ -1,6 +1,7 @@
 //! What was spooled comes back in order, whole and once, whatever happened to the program in between.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -414,4 +415,35 @@ fn a_spool_has_one_owner() {
     assert!(error.to_string().contains("database.spool_dir"), "{error}");
     drop(spool);
     Spool::open(dir.path(), LARGE).unwrap();
+}
+
+#[test]
+fn a_file_that_is_deleted_or_moved_while_it_is_written_takes_nothing_with_it() {
+    type Spoil = fn(&Path);
+    let spoils: [Spoil; 3] = [
+        |dir| std::fs::remove_file(dir.join(format!("{:020}.spool", 0))).unwrap(),
+        |dir| std::fs::rename(dir, dir.with_extension("old")).unwrap(),
+        |dir| std::fs::remove_dir_all(dir).unwrap(),
+    ];
+    for spoil in spoils {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("spool");
+        let mut spool = Spool::open(&dir, LARGE).unwrap();
+        spool.append(&[click(1), shadow(2)]).unwrap();
+        spoil(&dir);
+        spool.append(&[click(3)]).unwrap();
+        spool.append(&[click(4)]).unwrap();
+        assert_eq!(spool.records(), 4);
+        assert_eq!(drain(&mut spool), [1, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn what_is_missing_of_a_file_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(1), click(2)]).unwrap();
+    let path = dir.path().join(format!("{:020}.spool", 0));
+    File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    assert_eq!((drain(&mut spool), spool.damaged()), (vec![], 2));
 }

@@ -177,6 +177,9 @@ pub async fn build(
         unreadable,
     } = of_schema(events, &schema);
     let salt = salt(&settings.privacy.salt_file)?;
+    if let Some(salt) = &salt {
+        store.check_salt(ranking::salt_id(salt)).await?;
+    }
     let attributed = attribute(&events, &settings.labels, range, as_of, salt.as_deref());
     drop(events);
     let Attributed { cases, labels, counts } = attributed;

@@ -20,7 +20,7 @@ pub struct RankRequest {
     pub top_n: Option<usize>,
     pub candidates: Vec<Candidate>,
     /// For each candidate, when they agreed to the use of their groups.
-    pub consents: Vec<Option<DateTime<Utc>>>,
+    pub consents: Vec<Consent>,
 }
 
 /// # Errors
@@ -55,14 +55,10 @@ fn request(json: Json, schema: &Schema, presets: &Presets, max_lawyers: usize) -
     })
 }
 
-/// A lawyer, and when they agreed to the use of their groups.
-type Consenting = (Candidate, Option<DateTime<Utc>>);
+/// When a lawyer agreed to the use of their groups.
+type Consent = Option<DateTime<Utc>>;
 
-fn candidates(
-    json: Json,
-    schema: &Schema,
-    max_lawyers: usize,
-) -> Result<(Vec<Candidate>, Vec<Option<DateTime<Utc>>>), Invalid> {
+fn candidates(json: Json, schema: &Schema, max_lawyers: usize) -> Result<(Vec<Candidate>, Vec<Consent>), Invalid> {
     let lawyers = json.array()?;
     if !(1..=max_lawyers).contains(&lawyers.len()) {
         return Err(Invalid::new(
@@ -81,7 +77,7 @@ fn candidates(
     Ok((candidates, consents))
 }
 
-fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> Result<Consenting, Invalid> {
+fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> Result<(Candidate, Consent), Invalid> {
     let [
         lawyer_id,
         values,

@@ -294,9 +294,9 @@ async fn another_salt_on_the_same_database_is_refused() {
     let other = site.settings.privacy.salt_file.with_file_name("other.salt");
     std::fs::write(&other, "another salt that is long enough for that\n").unwrap();
     site.settings.privacy.salt_file = other;
-    let (gateway, _written) = ltr_host::gateway::Gateway::open(site.settings.clone()).await.unwrap();
-    let refused = gateway.restore().await.unwrap_err();
-    assert!(refused.to_string().contains("privacy.salt_file"), "{refused}");
+    let opened = ltr_host::gateway::Gateway::open(site.settings.clone()).await;
+    let refused = opened.err().expect("it must not start").to_string();
+    assert!(refused.contains("privacy.salt_file"), "{refused}");
 }
 
 #[tokio::test]

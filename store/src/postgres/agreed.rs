@@ -6,15 +6,16 @@ use uuid::Uuid;
 use crate::StoreError;
 
 /// The salt on record, which is the given one if there was none.
-pub async fn salt_id(connection: &mut PgConnection, given: Uuid) -> Result<Uuid, StoreError> {
-    if let Some(on_record) = on_record(connection).await? {
-        return Ok(on_record);
-    }
+pub async fn salt_id(connection: &mut PgConnection, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
+    let found = on_record(connection).await?;
+    let (None, Some(given)) = (found, given) else {
+        return Ok(found);
+    };
     sqlx::query("INSERT INTO ltr_agreed (name, value) VALUES ('salt_id', $1) ON CONFLICT DO NOTHING")
         .bind(given.to_string())
         .execute(&mut *connection)
         .await?;
-    Ok(on_record(connection).await?.unwrap_or(given))
+    on_record(connection).await
 }
 
 async fn on_record(connection: &mut PgConnection) -> Result<Option<Uuid>, StoreError> {

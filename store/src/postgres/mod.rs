@@ -269,7 +269,7 @@ impl Backend for Postgres {
         self.told(events::between(&self.pool, from, to).await)
     }
 
-    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
+    async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
         let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, agreed::salt_id(&mut connection, given)).await;
         self.answered(connection, done)

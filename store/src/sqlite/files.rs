@@ -44,6 +44,11 @@ impl Files {
     }
 }
 
+/// Whether something is at the path of the database that is none and never will be one: a folder, a FIFO.
+pub fn is_in_the_way(database: &Path) -> bool {
+    fs::metadata(database).is_ok_and(|metadata| !metadata.is_file())
+}
+
 /// Lets the owner alone read and write the database. A new one is made here, because SQLite would make it readable to
 /// others; what SQLite adds later has the mode of the database.
 pub fn make_private(database: &Path) -> io::Result<()> {

@@ -167,6 +167,11 @@ impl Sqlite {
         let writer = match turn.take() {
             Some(writer) if writer.files == Files::at(&self.path) => writer,
             left => {
+                if files::is_in_the_way(Path::new(&self.path)) {
+                    // The database may come back, and needs its log then.
+                    *turn = left;
+                    return Err(gone(&self.path));
+                }
                 if let Some(left) = left {
                     self.abandon(left).await;
                 }
@@ -188,7 +193,7 @@ impl Sqlite {
 
     /// Closes every connection to files that are not at the path any more, or not all of them: their index of the log in
     /// shared memory would be taken for that of another log. Bounded, because a caller may keep a connection.
-    async fn abandon(&self, left: Writer) {
+    async fn abandon(&self, mut left: Writer) {
         tracing::error!(
             path = self.path,
             "the database file was deleted or replaced; what is at its path now is used instead, and made where nothing is"
@@ -197,6 +202,11 @@ impl Sqlite {
         let closing = async {
             readers.data.close().await;
             readers.control.close().await;
+            // Where the file was only moved, what is in its log belongs into it, wherever it is now.
+            let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+            if let Err(error) = moved.execute(&mut left.connection).await {
+                tracing::warn!(path = self.path, %error, "the former database's log cannot be written into it");
+            }
             left.connection.close().await
         };
         if !matches!(timeout(self.limits.timeout, closing).await, Ok(Ok(()))) {
@@ -258,16 +268,17 @@ impl Backend for Sqlite {
         events::between(&readers.data, from, to).await
     }
 
-    async fn salt_id(&self, given: Uuid) -> Result<Uuid, StoreError> {
+    async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
         // A disk without room need not keep a gateway from serving.
-        if let Some(on_record) = agreed::salt_id(&self.readers().control).await? {
+        let on_record = agreed::salt_id(&self.readers().control).await?;
+        let (None, Some(given)) = (on_record, given) else {
             return Ok(on_record);
-        }
+        };
         let mut writing = self.writing().await?;
         agreed::set_salt_id(&mut writing.writer.connection, given).await?;
         let on_record = agreed::salt_id(&mut writing.writer.connection).await?;
         writing.commit().await?;
-        Ok(on_record.unwrap_or(given))
+        Ok(on_record)
     }
 
     async fn rollout(&self) -> Result<RolloutState, StoreError> {

@@ -155,7 +155,7 @@ fn a_constant_is_not_credited_with_the_order_shown() {
     let dir = tempfile::tempdir().unwrap();
     let mut matrix = synthetic(200, 8);
     for case in &mut matrix.cases {
-        case.rows.sort_by(|a, b| b.grade.cmp(&a.grade));
+        case.rows.sort_by_key(|row| std::cmp::Reverse(row.grade));
         for (at, row) in case.rows.iter_mut().enumerate() {
             row.position = at as u32 + 1;
             row.features = vec![0.5; 11];

@@ -96,6 +96,8 @@ fn open(path: &Path) -> Result<File, KeyError> {
 fn read(file: &File, path: &Path) -> Result<[u8; 32], KeyError> {
     let text = regular_file::read_all(file, MAX_KEY_BYTES).map_err(|source| io_error(path, source))?;
     let mut bytes = [0; 32];
+    // Windows' editor begins a text with a byte order mark.
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
     hex::decode_to_slice(text.trim_ascii(), &mut bytes).map_err(|_| KeyError::Malformed(path.to_owned()))?;
     Ok(bytes)
 }

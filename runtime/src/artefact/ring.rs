@@ -292,7 +292,7 @@ impl KeyRing {
     }
 
     fn ids_of(&self, name: &str) -> Vec<KeyId> {
-        let named = self.names.iter().filter(|(known, _)| known == name);
+        let named = self.names.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         named.map(|(_, id)| *id).collect()
     }
 

@@ -167,6 +167,23 @@ fn any_trusted_key_of_the_ring_opens_it_and_a_revoked_one_is_named() {
 }
 
 #[test]
+fn a_revocation_counts_as_windows_writes_it_and_by_a_name_in_any_case() {
+    let key = hex::encode(key().verifying_key().to_bytes());
+    for (file, text) in [
+        ("gone.revoked", format!("\u{feff}{key}\r\n")),
+        ("Publish.revoked", "no key".to_owned()),
+    ] {
+        let dir = published();
+        let keys = dir.path().join("keys");
+        fs::create_dir(&keys).unwrap();
+        fs::write(keys.join("publish.pub"), &key).unwrap();
+        fs::write(keys.join(file), text).unwrap();
+        let error = open(dir.path(), VERSION, &KeyRing::read(&keys).unwrap()).unwrap_err();
+        assert_eq!(error.code(), "revoked_key", "{file}: {error}");
+    }
+}
+
+#[test]
 fn an_unsigned_artefact_opens_only_where_that_is_allowed() {
     let dir = published();
     fs::remove_file(dir.path().join(VERSION).join(artefact::SIGNATURE)).unwrap();

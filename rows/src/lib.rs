@@ -87,8 +87,7 @@ impl Table {
 /// Reads a file, or standard input where `path` is `-`. The bytes are read once, so that pipes will do; only Parquet
 /// needs a file, because its table of contents is at the end.
 ///
-/// CSV without a header must have exactly the columns that are expected; SVMlight may have fewer (absent is 0) or more
-/// (ignored, as LightGBM does).
+/// CSV without a header must have exactly the columns that are expected; SVMlight may have fewer (absent is 0).
 ///
 /// # Errors
 /// What cannot be read, and the first place that breaks a rule.

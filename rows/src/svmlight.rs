@@ -29,7 +29,8 @@ struct Sparse {
     width: usize,
 }
 
-/// Columns beyond the expected ones are ignored.
+/// A column beyond the expected ones is refused, as LightGBM does: mostly it is a file that counts from 1, all of whose
+/// values would be taken for their neighbours'.
 pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, Trouble> {
     let codes = Codes::of(expect)?;
     let width = expect.names.len();
@@ -63,7 +64,7 @@ fn code(value: f64, codes: &Codes) -> Option<f64> {
     }
 }
 
-/// `width`: columns from it on are ignored; `None` takes as many as the file mentions.
+/// `width`: columns from it on are refused; `None` takes as many as the file mentions.
 fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
     let most = width.unwrap_or(MAX_COLUMNS);
     let mut input = BufReader::with_capacity(1 << 18, input);
@@ -81,12 +82,8 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
             return Err(Trouble::refused(number, None, "a longer line", allowed));
         }
         let text = text_of(&buffer, number)?;
-        let columns = line::Columns {
-            below: most,
-            ignore_others: width.is_some(),
-        };
         let entries = &mut sparse.entries;
-        let Some(parsed) = line::parse(text, columns, entries, &mut seen).map_err(|bad| bad.at(number))? else {
+        let Some(parsed) = line::parse(text, most, entries, &mut seen).map_err(|bad| bad.at(number))? else {
             continue;
         };
         sparse.end_row(parsed, number)?;

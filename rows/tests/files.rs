@@ -70,13 +70,24 @@ fn refused(table: Result<Table, String>, parts: &[&str]) {
 #[test]
 fn svmlight_takes_the_width_it_is_asked_for() {
     let dir = TempDir::new().unwrap();
-    let path = write(&dir, "rank.test", "1 1:0.5 7:9\n# a comment\n\n0 0:2 2:nan\n0 1:NA\n");
+    let path = write(&dir, "rank.test", "1 1:0.5\n# a comment\n\n0 0:2 2:nan\n0 1:NA\n");
     let table = read(&path, &["a", "b", "c"]).unwrap();
     assert_eq!((table.rows(), table.width), (3, 3));
     assert_eq!(table.values[..5], [0.0, 0.5, 0.0, 2.0, 0.0]);
     assert!(table.values[5].is_nan() && table.values[7].is_nan());
     assert_eq!(table.labels, Some(vec![1.0, 0.0, 0.0]));
-    let mixed = write(&dir, "mixed.svm", "1 1:0.5\n2:1\n");
+    // Most files with another column count from 1.
+    for (name, rows, line) in [
+        ("from_1.svm", "1 1:0.5 2:9 3:1\n", "from_1.svm:1"),
+        ("far.svm", "1 0:1\n1 99999999999:1\n", "far.svm:2"),
+    ] {
+        let path = write(&dir, name, rows);
+        refused(
+            read(&path, &["a", "b", "c"]),
+            &[line, "an index below 3; the first column is 0"],
+        );
+    }
+    let mixed = write(&dir, "mixed.svm", "1 1:0.5\n1:1\n");
     refused(read(&mixed, &["a", "b"]), &["mixed.svm:2: \"a row without a label\""]);
     let marked = write(&dir, "marked.svm", "\u{feff}1 1:0.5\r\n");
     same(read(&marked, &["a", "b"]), &[0.0, 0.5]);
@@ -462,6 +473,7 @@ fn parquet_categories_become_their_codes_whatever_their_type() {
     }
     let sparse = write(&dir, "rows.svm", "0:10\n0:99 1:3\n");
     same(read(&sparse, &["size", "w"]), &[0.0, 0.0, n, 3.0]);
+    let sparse = write(&dir, "rows.svm", "0:10\n0:99\n");
     refused(
         read(&sparse, &["color"]),
         &["rows.svm:1, column color: \"10\"", "\"red\", \"blue\""],

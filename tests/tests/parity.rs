@@ -66,7 +66,8 @@ fn train_loads_the_files_beside_that_lightgbm_loads() {
     }
     fs::write(path("P.json"), parameters().to_string()).unwrap();
     let mut before = compare_grown(dir.path(), PEER_OF_FILES);
-    let line: [(&str, fn(usize) -> String); 3] = [
+    type Line = fn(usize) -> String;
+    let line: [(&str, Line); 3] = [
         ("weight", |row| format!("{}", (1 + row % 4) as f64 / 2.0)),
         ("init", |row| format!("{}", (row % 9) as f64 / 8.0 - 0.5)),
         ("position", |row| format!("slot-{}", row % 6)),

@@ -18,7 +18,7 @@ Parquet, a pipe. Missing is an empty field, na, nan or null (in any case); true 
 CSV with a header and Parquet are matched by feature name (a blank in a name is LightGBM's _), further columns
 are ignored; CSV without a header needs exactly the model's columns. A first line that may be either is refused:
 --header or --no-header says which. Empty lines are skipped, but in a file of one column each is a missing value.
-SVMlight indices are columns as written, from 0; absent ones are 0.
+SVMlight indices are columns as written, from 0; absent ones are 0, and one beyond the model's is refused.
 
 Columns that had pandas' category type hold their values, as for LightGBM's Python package: new ones are missing.
 With --category-codes they hold codes, as requests to the gateway and the Envoy filter do.

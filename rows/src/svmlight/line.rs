@@ -3,15 +3,6 @@
 use crate::error::Trouble;
 use crate::number;
 
-/// Which columns are kept.
-#[derive(Clone, Copy)]
-pub(super) struct Columns {
-    /// One more than the largest.
-    pub below: usize,
-    /// Leave out larger ones instead of refusing them.
-    pub ignore_others: bool,
-}
-
 /// What a line has beside its entries.
 #[derive(Debug, PartialEq)]
 pub(super) struct Parsed {
@@ -52,10 +43,10 @@ impl Bad {
     }
 }
 
-/// Adds a line's entries; `None`: it holds no row (blank, or a comment only).
+/// Adds a line's entries, of columns below `below`; `None`: it holds no row (blank, or a comment only).
 pub(super) fn parse(
     line: &str,
-    columns: Columns,
+    below: usize,
     entries: &mut Vec<(u32, f64)>,
     seen: &mut Seen,
 ) -> Result<Option<Parsed>, Bad> {
@@ -70,11 +61,8 @@ pub(super) fn parse(
     let mut parsed = Parsed { label, qid, width: 0 };
     for token in tokens {
         let (index, value) = entry(token)?;
-        if index >= columns.below as u64 {
-            if columns.ignore_others {
-                continue;
-            }
-            return Err(refuse(token, format!("an index below {}", columns.below)));
+        if index >= below as u64 {
+            return Err(refuse(token, format!("an index below {below}; the first column is 0")));
         }
         let column = index as usize;
         if seen.again(column) {
@@ -133,10 +121,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: Columns = Columns {
-        below: 1000,
-        ignore_others: false,
-    };
+    const ALL: usize = 1000;
 
     fn entries(line: &str) -> Option<(Parsed, Vec<(u32, f64)>)> {
         let mut entries = Vec::new();

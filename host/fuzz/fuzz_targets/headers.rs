@@ -34,7 +34,10 @@ fuzz_target!(|value: &[u8]| {
     local.headers.insert(header::HOST, value.clone());
     if authority::check_host(&local).is_ok() && authority::check_local(&local).is_ok() {
         let host = value.to_str().expect("a valid host is ASCII").to_ascii_lowercase();
-        assert!(["localhost", "127.", "["].iter().any(|start| host.starts_with(start)), "{host}");
+        assert!(
+            ["localhost", "127.", "["].iter().any(|start| host.starts_with(start)),
+            "{host}"
+        );
     }
 
     headers.insert(header::AUTHORIZATION, value.clone());

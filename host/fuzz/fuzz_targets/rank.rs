@@ -36,7 +36,10 @@ fuzz_target!(|body: &[u8]| {
         .collect();
     assert_eq!(ids.len(), request.candidates.len());
     for candidate in &request.candidates {
-        let groups = candidate.groups.iter().flat_map(|(attribute, group)| [attribute, group]);
+        let groups = candidate
+            .groups
+            .iter()
+            .flat_map(|(attribute, group)| [attribute, group]);
         assert!(groups.chain([&candidate.lawyer_id]).all(|text| grammar::is_text(text)));
         assert_eq!(candidate.features.len(), SCHEMA.len());
         assert!(

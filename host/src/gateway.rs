@@ -38,7 +38,7 @@ const RESTORE_WALK: Duration = Duration::from_secs(30);
 const READING_KEYS: Duration = Duration::from_secs(30);
 /// No salt is near this size; what is larger is some other file.
 const MAX_SALT_BYTES: u64 = 4 << 10;
-/// Publications of which the gateway was told and that are not loaded yet; it takes no more at a time.
+/// Most notices of publications that may wait to be loaded.
 const NOTICES: usize = 32;
 
 /// Everything a request can use.

@@ -30,7 +30,7 @@ pub enum NotKept {
     Full,
     /// The database is away and the spool takes nothing, because it or its disk is full: nothing was taken.
     SpoolFull,
-    /// The database refused a record for what it is, and it could not be set aside; the log says why.
+    /// The database rejected an invalid record, which could not be moved to refused.ndjson; the log says why.
     Failed,
 }
 

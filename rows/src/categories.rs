@@ -124,10 +124,12 @@ impl Codes {
         let trimmed = text.trim_ascii();
         match &self.kind {
             // Neither missing nor the empty category: a text file does not say which.
-            Kind::Texts(texts) if trimmed.is_empty() => match texts.contains_key("") {
-                true => Err(NoCode),
-                false => Ok(f64::NAN),
-            },
+            Kind::Texts(texts) if text.is_empty() || trimmed.is_empty() && !texts.contains_key(text) => {
+                match texts.contains_key("") {
+                    true => Err(NoCode),
+                    false => Ok(f64::NAN),
+                }
+            }
             Kind::Texts(texts) if text != trimmed && !texts.contains_key(text) && texts.contains_key(trimmed) => {
                 Err(NoCode)
             }
@@ -275,6 +277,17 @@ mod tests {
             assert_eq!(field(&list, text), code, "{text:?}");
         }
         assert_eq!(field(&codes(r#"["", "a"]"#), ""), -2.0);
+        let blanks = codes(r#"["  ", " ", "a "]"#);
+        for (text, code) in [
+            ("  ", 0.0),
+            (" ", 1.0),
+            ("", -1.0),
+            ("   ", -1.0),
+            ("a ", 2.0),
+            ("a", -1.0),
+        ] {
+            assert_eq!(field(&blanks, text), code, "{text:?}");
+        }
         assert!(list.number(Number::Integer(10)).is_err() && list.boolean(true).is_err());
     }
 

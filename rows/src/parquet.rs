@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, Schema, UInt64Type};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use crate::categories::{Codes, Number};
 use crate::columns::{Column, choose};
@@ -38,6 +38,7 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
         .iter()
         .map(|column| Kind::of(column, metadata.schema().field(column.at).data_type()));
     let kinds = kinds.collect::<Result<Vec<Kind>, Trouble>>()?;
+    refuse_durations(metadata.metadata(), &columns)?;
     for (column, (kind, codes)) in columns.iter().zip(kinds.iter().zip(&codes)) {
         if *kind == Kind::Text && codes.is_none() {
             return Err(Kind::refused(column, metadata.schema().field(column.at).data_type()));
@@ -72,6 +73,24 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
             "it has {} rows, and says that it has {declared}",
             table.rows
         ))),
+    }
+}
+
+/// Parquet has no type for a span of time: it holds bare integers, and only what Arrow's writers note beside them says in
+/// which unit.
+fn refuse_durations(metadata: &ParquetMetaData, columns: &[Column]) -> Result<(), Trouble> {
+    let file = metadata.file_metadata();
+    // A note that cannot be read says nothing.
+    let Ok(noted) = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()) else {
+        return Ok(());
+    };
+    let span = |column: &&Column| {
+        let kind = noted.fields().get(column.at).map(|field| field.data_type());
+        kind.filter(|kind| matches!(kind, DataType::Duration(_)))
+    };
+    match columns.iter().find_map(|column| Some((column, span(&column)?))) {
+        Some((column, kind)) => Err(Kind::refused(column, kind)),
+        None => Ok(()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float16Array, Float32Array, Float64Array,
-    Int32Array, Int64Array, NullArray, RecordBatch, StringArray, StructArray, UInt64Array,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationSecondArray, Float16Array,
+    Float32Array, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray, StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 use parquet::arrow::ArrowWriter;
@@ -427,6 +427,39 @@ fn a_page_that_says_it_is_huge_is_refused_by_its_size() {
         read_with(&path, &["a"], false, Some(&lists), None),
         &["column a: \"a page of 2", "pages of at most 16777216 bytes"],
     );
+}
+
+#[test]
+fn a_span_of_time_is_refused_by_its_type_and_not_read_as_an_integer() {
+    let dir = TempDir::new().unwrap();
+    let path = parquet(
+        &dir,
+        vec![
+            ("span", Arc::new(DurationSecondArray::from(vec![5, 6]))),
+            ("count", Arc::new(Int64Array::from(vec![5, 6]))),
+        ],
+    );
+    refused(read(&path, &["span"]), &["column span: \"Duration(s)\""]);
+    same(read(&path, &["count"]), &[5.0, 6.0]);
+}
+
+/// By `pyarrow.parquet.write_table(pa.table({"a": [1.5, 2.5, 3.5]}), path, write_page_checksum=True,
+/// use_dictionary=False, compression="none",
+/// write_statistics=False, store_schema=False)`.
+const CHECKSUMMED: &[u8] = include_bytes!("data/checksummed.parquet");
+
+#[test]
+fn a_page_that_its_checksum_says_is_damaged_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("rows.parquet");
+    std::fs::write(&path, CHECKSUMMED).unwrap();
+    same(read(&path, &["a"]), &[1.5, 2.5, 3.5]);
+    let value = 2.5_f64.to_le_bytes();
+    let at = CHECKSUMMED.windows(8).position(|window| window == value).unwrap();
+    let mut damaged = CHECKSUMMED.to_vec();
+    damaged[at] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    refused(read(&path, &["a"]), &["rows.parquet", "checksum"]);
 }
 
 #[test]

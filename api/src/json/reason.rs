@@ -36,7 +36,7 @@ fn words(error: &serde_json::Error) -> String {
     format!("{what} at line {} column {}", error.line(), error.column())
 }
 
-/// A value that is read to its last number and character, of which nothing is kept.
+/// Reads a value completely and keeps nothing of it.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {

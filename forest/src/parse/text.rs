@@ -15,7 +15,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const FIRST_LINE: &[u8] = b"tree";
 const REMEDY: &str = "a text model begins with the line `tree`, as Booster.save_model writes it";
 
-/// The text, every line of which ends in one `\n`.
+/// The text; each line ends in one `\n`.
 ///
 /// A byte order mark is left out, and so are NULs behind the end: a buffer of C is often written with its terminator.
 ///

@@ -76,6 +76,22 @@ pub fn read_verifying_key(path: &Path) -> Result<VerifyingKey, KeyError> {
     VerifyingKey::from_bytes(&read(&open(path)?, path)?).map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
+/// Reads the public keys of a file, one or several: whoever revokes may list them.
+///
+/// # Errors
+/// As [`read_verifying_key`], also for a file of which only a part is keys.
+pub(super) fn read_verifying_keys(path: &Path) -> Result<Vec<VerifyingKey>, KeyError> {
+    let malformed = || KeyError::Malformed(path.to_owned());
+    let text = regular_file::read_all(&open(path)?, MAX_KEY_BYTES).map_err(|source| io_error(path, source))?;
+    let words = without_mark(&text)
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let keys: Result<Vec<VerifyingKey>, KeyError> = words
+        .map(|word| VerifyingKey::from_bytes(&decoded(word).ok_or_else(malformed)?).map_err(|_| malformed()))
+        .collect();
+    keys.and_then(|keys| if keys.is_empty() { Err(malformed()) } else { Ok(keys) })
+}
+
 fn write(path: &Path, bytes: &[u8; 32], mode: u32) -> Result<(), KeyError> {
     let written = path
         .parent()
@@ -95,11 +111,18 @@ fn open(path: &Path) -> Result<File, KeyError> {
 
 fn read(file: &File, path: &Path) -> Result<[u8; 32], KeyError> {
     let text = regular_file::read_all(file, MAX_KEY_BYTES).map_err(|source| io_error(path, source))?;
+    decoded(without_mark(&text).trim_ascii()).ok_or_else(|| KeyError::Malformed(path.to_owned()))
+}
+
+/// Windows' editor begins a text with a byte order mark.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
+}
+
+fn decoded(hexadecimal: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    // Windows' editor begins a text with a byte order mark.
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
-    hex::decode_to_slice(text.trim_ascii(), &mut bytes).map_err(|_| KeyError::Malformed(path.to_owned()))?;
-    Ok(bytes)
+    hex::decode_to_slice(hexadecimal, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> KeyError {

@@ -19,7 +19,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::keys::{KeyError, io_error, read_verifying_key};
+use super::keys::{KeyError, io_error, read_verifying_key, read_verifying_keys};
 
 /// The ending of a trusted key's file.
 pub const TRUSTED: &str = "pub";
@@ -225,7 +225,7 @@ impl KeyRing {
             let file = entry.file_name();
             let shown = file.to_string_lossy();
             match Kind::of(&shown) {
-                Kind::Trusted(name) => match read_present(&entry.path()) {
+                Kind::Trusted(name) => match read_present(&entry.path(), read_verifying_key) {
                     Ok(Some(key)) => ring.trust(name, key),
                     Ok(None) => {}
                     Err(error) => {
@@ -233,16 +233,18 @@ impl KeyRing {
                         ring.fault(&file, &error);
                     }
                 },
-                kind @ (Kind::Revoked(name) | Kind::RevokedCopy(name)) => match read_present(&entry.path()) {
-                    Ok(Some(key)) => ring.revoke(name, KeyId::of(&key), &shown),
-                    Ok(None) => {}
-                    Err(error) => {
-                        // A copy that holds no key may be anything: notes, what an editor leaves.
-                        let closes = matches!(kind, Kind::Revoked(_)).then(|| error.to_string());
-                        unread_revocations.push((name.to_owned(), shown.clone().into_owned(), closes));
-                        ring.fault(&file, &error);
+                kind @ (Kind::Revoked(name) | Kind::RevokedCopy(name)) => {
+                    match read_present(&entry.path(), read_verifying_keys) {
+                        Ok(Some(keys)) => keys.iter().for_each(|key| ring.revoke(name, KeyId::of(key), &shown)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            // A copy that holds no key may be anything: notes, what an editor leaves.
+                            let closes = matches!(kind, Kind::Revoked(_)).then(|| error.to_string());
+                            unread_revocations.push((name.to_owned(), shown.clone().into_owned(), closes));
+                            ring.fault(&file, &error);
+                        }
                     }
-                },
+                }
                 // Kubernetes keeps what it mounts under such names.
                 Kind::Other if shown.starts_with("..") => {}
                 Kind::Other => ring.fault(&file, &format!("not a key; allowed: NAME.{TRUSTED}, NAME.{REVOKED}")),
@@ -391,8 +393,8 @@ impl KeyRing {
 }
 
 /// A key, or `None` where the file is gone again: a key that is just being renamed is there under the other name.
-fn read_present(path: &Path) -> Result<Option<VerifyingKey>, KeyError> {
-    match read_verifying_key(path) {
+fn read_present<T>(path: &Path, read: impl FnOnce(&Path) -> Result<T, KeyError>) -> Result<Option<T>, KeyError> {
+    match read(path) {
         Err(_) if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => Ok(None),
         key => key.map(Some),
     }

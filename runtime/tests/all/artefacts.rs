@@ -171,6 +171,13 @@ fn a_revocation_counts_as_windows_writes_it_and_by_a_name_in_any_case() {
     let key = hex::encode(key().verifying_key().to_bytes());
     for (file, text) in [
         ("gone.revoked", format!("\u{feff}{key}\r\n")),
+        (
+            "both.revoked",
+            format!(
+                "{}\n{key}\n",
+                hex::encode(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes())
+            ),
+        ),
         ("Publish.revoked", "no key".to_owned()),
     ] {
         let dir = published();

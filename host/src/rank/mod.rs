@@ -128,12 +128,12 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
         legacy: &legacy,
     };
     if !edge_copy {
-        let by = |outcome: &'_ Option<Result<LtrRanking, _>>| matches!(outcome, Some(Ok(_)));
-        let ltr = match (by(&served), by(&shadow)) {
-            (true, _) => Some((&served, server)),
-            (false, true) => Some((&shadow, compared)),
-            (false, false) => None,
-        };
+        // Whose scores there are, whoever was displayed.
+        let ltr = [(&served, server), (&shadow, compared)];
+        let ltr = ltr.into_iter().find_map(|(outcome, model)| {
+            let ranking = outcome.as_ref()?.as_ref().ok()?;
+            Some((ranking, model?.version.as_str()))
+        });
         records.push(log.impression(record::Displayed {
             source,
             model_version,
@@ -143,7 +143,7 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
                 false => Policy::None,
             },
             shown,
-            ltr: ltr.and_then(|(outcome, model)| Some((outcome.as_ref()?.as_ref().ok()?, model?.version.as_str()))),
+            ltr,
         }));
     }
     let shadowed = compared.is_some();

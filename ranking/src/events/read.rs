@@ -8,7 +8,6 @@ use super::{
     Action, ActionKind, Body, Coin, EVENT_TYPES, Event, EventError, Impression, MAX_GROUPS, MAX_LAWYERS, Policy,
     SCHEMA_VERSION, Source,
 };
-use crate::fairness::Fairness;
 use crate::features::Schema;
 
 const COMMON: [&str; 6] = ["event", "event_id", "ts_utc", "case_id", "user_id", "schema_version"];
@@ -136,7 +135,7 @@ fn impression(fields: &Fields, schema: &Schema) -> Result<Impression, EventError
         ltr_ranks: fields.aligned("ltr_ranks", n, rank)?,
         ltr_scores: fields.aligned("ltr_scores", n, number)?,
         state_version: fields.optional("state_version").map(state_version).transpose()?,
-        fairness: None::<Fairness>,
+        fairness: None,
         source,
         model_version,
         lawyer_ids,

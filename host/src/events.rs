@@ -1,13 +1,15 @@
 //! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use api::json::{Document, Json};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use metrics::counter;
-use ranking::{Action, Body as EventBody, Event, Origin, Schema};
+use ranking::{Action, Body as EventBody, Event, Impression, Origin, Schema};
 use serde_json::{Value, json};
 use store::{Acted, Appended, Record};
+use uuid::Uuid;
 
 use crate::answer::{self, Response};
 use crate::errors::{ApiError, Invalid};
@@ -17,6 +19,8 @@ use crate::writer::NotKept;
 
 /// How long a sender waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Impressions of one case to one user in a body that are looked through.
+const MOST_HERE: usize = 256;
 
 /// Takes events: all of them, or none.
 ///
@@ -162,9 +166,13 @@ async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
     let Ok(found) = gateway.store.was_shown(&asked).await else {
         return unknown;
     };
+    let here = impressions_here(events);
     let mut shown = unknown;
-    for ((at, _), found) in acted.iter().zip(found) {
-        shown[*at] = found.map(|found| found || shown_before(events, *at));
+    for ((at, acted), found) in acted.iter().zip(found) {
+        shown[*at] = match here.get(&(acted.case_id, acted.users[0])) {
+            Some(here) if found == Some(false) => shown_before(here, *at, acted.action),
+            _ => found,
+        };
     }
     shown
 }
@@ -177,15 +185,27 @@ fn acted<'e>(gateway: &Gateway, event: &Event, action: &'e Action) -> Acted<'e> 
     }
 }
 
-/// Whether an impression that comes earlier in the body is what the action is on.
-fn shown_before(events: &[Event], at: usize) -> bool {
-    let EventBody::Action(action) = &events[at].body else {
-        return false;
-    };
-    events[..at].iter().any(|event| match &event.body {
-        EventBody::Impression(impression) => {
-            (event.case_id, event.user_id) == (events[at].case_id, events[at].user_id) && impression.shows(action)
+/// The impressions in this body, by case and user, each with its place: [`MOST_HERE`] at most of each, so that a body costs
+/// what it has events, and not the square of that.
+fn impressions_here(events: &[Event]) -> HashMap<(Uuid, Uuid), Vec<(usize, &Impression)>> {
+    let mut here: HashMap<_, Vec<_>> = HashMap::new();
+    for (at, event) in events.iter().enumerate() {
+        if let EventBody::Impression(impression) = &event.body {
+            let of_user = here.entry((event.case_id, event.user_id)).or_default();
+            if of_user.len() < MOST_HERE {
+                of_user.push((at, impression));
+            }
         }
-        EventBody::Action(_) => false,
-    })
+    }
+    here
+}
+
+/// Whether one of these impressions comes before the action at this place and shows what it is on; `None` where there may
+/// be more of them.
+fn shown_before(here: &[(usize, &Impression)], at: usize, action: &Action) -> Option<bool> {
+    let before = here.iter().take_while(|(place, _)| *place < at);
+    let shows = before
+        .map(|(_, impression)| impression)
+        .any(|impression| impression.shows(action));
+    (shows || here.len() < MOST_HERE).then_some(shows)
 }

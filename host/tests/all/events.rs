@@ -196,6 +196,22 @@ async fn an_impression_earlier_in_the_same_call_counts_and_is_the_clients_word()
 }
 
 #[tokio::test]
+async fn of_very_many_impressions_in_one_call_some_are_looked_through_and_nothing_is_said_of_the_rest() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut events: Vec<Value> = (10..310).map(|id| impression(id, 9, "adv_1")).collect();
+    for (id, rank) in [(1, 1), (2, 2)] {
+        let mut click = action(id, "click_profile", "adv_1");
+        click["case_id"] = json!(Uuid::from_u128(9));
+        click["rank_pos"] = json!(rank);
+        events.push(click);
+    }
+    assert_eq!(running.post("/events", &json!(events)).await.ok(), receipt(302, 0, 0));
+    assert_eq!(unbound(&running, 1).await, Some(false));
+    assert_eq!(unbound(&running, 2).await, None);
+}
+
+#[tokio::test]
 async fn nobody_can_take_the_place_of_an_impression_that_is_to_come() {
     let site = Site::new();
     let running = site.start().await;

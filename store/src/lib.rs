@@ -17,6 +17,7 @@ mod backend;
 mod error;
 mod postgres;
 mod records;
+mod same_id;
 mod shown;
 mod spool;
 mod sqlite;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::same_id::Identity;
 
 /// One thing to be kept. As JSON it can be read again, to the last bit.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +55,8 @@ impl Serialize for StoredEvent {
 
 /// An event as a row of `match_events`.
 pub(crate) struct EventRow<'a> {
-    pub event_id: Uuid,
+    /// The event's id, unless another event has that.
+    pub key: Uuid,
     pub ts_utc: DateTime<Utc>,
     pub event: &'a str,
     pub case_id: Uuid,
@@ -71,7 +73,7 @@ impl Record {
         match self {
             Record::Event(event) => Some(EventRow::of(event)),
             Record::Stored(StoredEvent { columns, payload }) => Some(EventRow {
-                event_id: columns.event_id,
+                key: columns.event_id,
                 ts_utc: columns.ts_utc,
                 event: &columns.event,
                 case_id: columns.case_id,
@@ -85,7 +87,7 @@ impl Record {
         }
     }
 
-    /// The key of an event; `None` for a comparison.
+    /// The id of an event; `None` for a comparison.
     pub fn event_id(&self) -> Option<Uuid> {
         match self {
             Record::Event(event) => Some(event.event_id),
@@ -141,7 +143,7 @@ impl<'a> EventRow<'a> {
             Body::Action(action) => (Some(&*action.lawyer_id), Some(action.rank_pos), action.request_id),
         };
         EventRow {
-            event_id: event.event_id,
+            key: event.event_id,
             ts_utc: event.ts_utc,
             event: event.kind(),
             case_id: event.case_id,
@@ -151,6 +153,24 @@ impl<'a> EventRow<'a> {
             request_id,
             payload: serde_json::to_string(event).expect("an event has texts and finite numbers alone"),
         }
+    }
+
+    /// Whether this is a repetition of the event that has its key.
+    pub fn is(&self, on_record: &Identity) -> bool {
+        self.event == on_record.event
+            && self.case_id == on_record.case_id
+            && self.user_id == on_record.user_id
+            && self.lawyer_id == on_record.lawyer_id.as_deref()
+    }
+
+    /// The same event under a key that nothing but its repetitions has.
+    pub fn rekeyed(mut self) -> EventRow<'a> {
+        let mut of = format!("{} {} {}", self.event, self.case_id, self.user_id);
+        if let Some(lawyer_id) = self.lawyer_id {
+            of.extend([" ", lawyer_id]);
+        }
+        self.key = Uuid::new_v5(&self.key, of.as_bytes());
+        self
     }
 }
 
@@ -197,6 +217,12 @@ pub enum Appended {
     Duplicate,
     /// No database takes it as it is; it was set aside on disk, with the reason. [`crate::Store::append`] never says so.
     Refused,
+}
+
+impl Appended {
+    pub(crate) fn of(is_new: bool) -> Appended {
+        if is_new { Appended::Stored } else { Appended::Duplicate }
+    }
 }
 
 /// One request that a challenger was compared on.

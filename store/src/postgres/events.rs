@@ -1,6 +1,6 @@
 //! `match_events`: what was shown and what came of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
@@ -11,43 +11,44 @@ use uuid::Uuid;
 
 use super::columns::{bound, to_the_microsecond};
 use crate::records::{EventRow, read_event};
+use crate::same_id::{EventTable, Identity};
 use crate::shown::{MOST_IMPRESSIONS, Search};
-use crate::{Readable, Record, StoreError};
+use crate::{Readable, StoreError};
 
 /// Bytes of payload after which a statement is sent; the protocol has no messages beyond 1 GiB.
 const BYTES_A_STATEMENT: usize = 16 << 20;
 
 /// Events as columns: a statement with an array for each takes any number of rows, and is prepared once.
 #[derive(Default)]
-struct Columns {
-    event_id: Vec<Uuid>,
+struct Columns<'a> {
+    key: Vec<Uuid>,
     ts_utc: Vec<DateTime<Utc>>,
-    event: Vec<String>,
+    event: Vec<&'a str>,
     case_id: Vec<Uuid>,
     user_id: Vec<Uuid>,
-    lawyer_id: Vec<Option<String>>,
+    lawyer_id: Vec<Option<&'a str>>,
     rank_pos: Vec<Option<i64>>,
     request_id: Vec<Option<Uuid>>,
-    payload: Vec<String>,
+    payload: Vec<&'a str>,
     bytes: usize,
 }
 
-impl Columns {
-    fn push(&mut self, event: EventRow) {
-        self.event_id.push(event.event_id);
-        self.ts_utc.push(to_the_microsecond(event.ts_utc));
-        self.event.push(event.event.to_owned());
-        self.case_id.push(event.case_id);
-        self.user_id.push(event.user_id);
-        self.lawyer_id.push(event.lawyer_id.map(str::to_owned));
-        self.rank_pos.push(event.rank_pos.map(i64::from));
-        self.request_id.push(event.request_id);
-        self.bytes += event.payload.len();
-        self.payload.push(event.payload);
+impl<'a> Columns<'a> {
+    fn push(&mut self, row: &'a EventRow<'a>) {
+        self.key.push(row.key);
+        self.ts_utc.push(to_the_microsecond(row.ts_utc));
+        self.event.push(row.event);
+        self.case_id.push(row.case_id);
+        self.user_id.push(row.user_id);
+        self.lawyer_id.push(row.lawyer_id);
+        self.rank_pos.push(row.rank_pos.map(i64::from));
+        self.request_id.push(row.request_id);
+        self.bytes += row.payload.len();
+        self.payload.push(&row.payload);
     }
 
     async fn insert(self, connection: &mut PgConnection) -> Result<Vec<Uuid>, StoreError> {
-        if self.event_id.is_empty() {
+        if self.key.is_empty() {
             return Ok(Vec::new());
         }
         let stored = sqlx::query_scalar(
@@ -59,7 +60,7 @@ impl Columns {
                  AS given (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
              ON CONFLICT DO NOTHING RETURNING event_id",
         )
-        .bind(self.event_id)
+        .bind(self.key)
         .bind(self.ts_utc)
         .bind(self.event)
         .bind(self.case_id)
@@ -74,18 +75,38 @@ impl Columns {
     }
 }
 
-/// Writes the events among `records`, and returns the ids of those that were not there.
-pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
-    let mut stored = HashSet::new();
-    let mut columns = Columns::default();
-    for event in records.iter().filter_map(Record::event_row) {
-        columns.push(event);
-        if columns.bytes >= BYTES_A_STATEMENT {
-            stored.extend(std::mem::take(&mut columns).insert(connection).await?);
+impl EventTable for PgConnection {
+    async fn insert(&mut self, rows: &[EventRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
+        let mut stored = HashSet::new();
+        let mut columns = Columns::default();
+        for row in rows {
+            columns.push(row);
+            if columns.bytes >= BYTES_A_STATEMENT {
+                stored.extend(std::mem::take(&mut columns).insert(self).await?);
+            }
         }
+        stored.extend(columns.insert(self).await?);
+        Ok(stored)
     }
-    stored.extend(columns.insert(connection).await?);
-    Ok(stored)
+
+    async fn on_record(&mut self, keys: &[Uuid]) -> Result<HashMap<Uuid, Identity>, StoreError> {
+        let rows: Vec<(Uuid, String, Uuid, Uuid, Option<String>)> = sqlx::query_as(
+            "SELECT event_id, event, case_id, user_id, lawyer_id FROM match_events WHERE event_id = ANY($1)",
+        )
+        .bind(keys)
+        .fetch_all(self)
+        .await?;
+        let each = rows.into_iter().map(|(key, event, case_id, user_id, lawyer_id)| {
+            let identity = Identity {
+                event,
+                case_id,
+                user_id,
+                lawyer_id,
+            };
+            (key, identity)
+        });
+        Ok(each.collect())
+    }
 }
 
 pub async fn impressions(

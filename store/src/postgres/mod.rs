@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::backend::Backend;
 use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
-use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
+use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
@@ -238,16 +238,15 @@ impl Backend for Postgres {
         let mut connection = self.connection(&self.writing).await?;
         let done = timeout(self.patience(records), async {
             let mut transaction = connection.begin().await?;
-            let mut events = events::insert(&mut transaction, records).await?;
+            let mut events = same_id::insert(&mut *transaction, records).await?.into_iter();
             let mut shadows = shadow::insert(&mut transaction, records).await?;
             transaction.commit().await?;
             let outcomes = records.iter().map(|record| {
-                // Taken out, so that the same key later in `records` is a duplicate.
-                let stored = match (record.shadow(), record.event_id()) {
-                    (Some(shadow), _) => shadows.remove(&(shadow.request_id, shadow.case_id)),
-                    (None, event_id) => event_id.is_some_and(|event_id| events.remove(&event_id)),
-                };
-                if stored { Appended::Stored } else { Appended::Duplicate }
+                Appended::of(match record.shadow() {
+                    // Taken out, so that the same key later in `records` is a duplicate.
+                    Some(shadow) => shadows.remove(&(shadow.request_id, shadow.case_id)),
+                    None => events.next().is_some_and(|is_new| is_new),
+                })
             });
             Ok(outcomes.collect())
         });

@@ -1,6 +1,6 @@
 //! `match_events`: what was shown and what came of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
@@ -13,8 +13,9 @@ use uuid::fmt::Hyphenated;
 use super::columns::{bound, instant};
 use super::many::Insert;
 use crate::records::{EventRow, read_event};
+use crate::same_id::{EventTable, Identity};
 use crate::shown::{MOST_IMPRESSIONS, Search};
-use crate::{Readable, Record, StoreError};
+use crate::{Readable, StoreError};
 
 static INSERT: Insert = Insert::new(
     "match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload)",
@@ -22,33 +23,59 @@ static INSERT: Insert = Insert::new(
     " ON CONFLICT DO NOTHING",
 );
 
-/// Inserts the events among `records`, and gives the ids of those that were not there.
-pub async fn insert(connection: &mut SqliteConnection, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
-    let events: Vec<EventRow> = records.iter().filter_map(Record::event_row).collect();
-    let mut stored = HashSet::with_capacity(events.len());
-    for (statement, events) in INSERT.statements(&events) {
-        let bound = events.iter().fold(sqlx::query(statement), |bound, event| {
-            bound
-                .bind(event.event_id.hyphenated())
-                .bind(instant(event.ts_utc))
-                .bind(event.event)
-                .bind(event.case_id.hyphenated())
-                .bind(event.user_id.hyphenated())
-                .bind(event.lawyer_id)
-                .bind(event.rank_pos)
-                .bind(event.request_id.map(Uuid::hyphenated))
-                .bind(&event.payload)
-        });
-        let done = bound.execute(&mut *connection).await?;
-        match done.rows_affected() == events.len() as u64 {
-            true => stored.extend(events.iter().map(|event| event.event_id)),
-            false => stored.extend(inserted(connection, &done).await?),
+impl EventTable for SqliteConnection {
+    async fn insert(&mut self, rows: &[EventRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
+        let mut stored = HashSet::with_capacity(rows.len());
+        for (statement, rows) in INSERT.statements(rows) {
+            let bound = rows.iter().fold(sqlx::query(statement), |bound, row| {
+                bound
+                    .bind(row.key.hyphenated())
+                    .bind(instant(row.ts_utc))
+                    .bind(row.event)
+                    .bind(row.case_id.hyphenated())
+                    .bind(row.user_id.hyphenated())
+                    .bind(row.lawyer_id)
+                    .bind(row.rank_pos)
+                    .bind(row.request_id.map(Uuid::hyphenated))
+                    .bind(&row.payload)
+            });
+            let done = bound.execute(&mut *self).await?;
+            match done.rows_affected() == rows.len() as u64 {
+                true => stored.extend(rows.iter().map(|row| row.key)),
+                false => stored.extend(inserted(self, &done).await?),
+            }
         }
+        Ok(stored)
     }
-    Ok(stored)
+
+    async fn on_record(&mut self, keys: &[Uuid]) -> Result<HashMap<Uuid, Identity>, StoreError> {
+        // As bytes, as in `between`.
+        type Row = (Hyphenated, Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT event_id, CAST(event AS BLOB), CAST(case_id AS BLOB), CAST(user_id AS BLOB), CAST(lawyer_id AS BLOB) \
+             FROM json_each(?) AS asked JOIN match_events ON event_id = asked.value",
+        )
+        .bind(serde_json::to_string(keys).expect("identifiers are texts"))
+        .fetch_all(self)
+        .await?;
+        let each = rows.into_iter().map(|(key, event, case_id, user_id, lawyer_id)| {
+            let identity = Identity {
+                event: text(event),
+                case_id: Uuid::try_parse_ascii(&case_id).unwrap_or_default(),
+                user_id: Uuid::try_parse_ascii(&user_id).unwrap_or_default(),
+                lawyer_id: lawyer_id.map(text),
+            };
+            (key.into(), identity)
+        });
+        Ok(each.collect())
+    }
 }
 
-/// The ids of the events that the last statement inserted: nobody else writes, so that they are the last ones. Each row
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The keys of the events that the last statement inserted: nobody else writes, so that they are the last ones. Each row
 /// that a statement returns is a message between two threads, which is why none does unless it must.
 async fn inserted(connection: &mut SqliteConnection, done: &SqliteQueryResult) -> Result<Vec<Uuid>, StoreError> {
     let ids: Vec<Hyphenated> =

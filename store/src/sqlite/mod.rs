@@ -28,7 +28,7 @@ use self::files::Files;
 use crate::backend::Backend;
 use crate::error::passes;
 use crate::shown::Search;
-use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, wrong_url};
+use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
@@ -242,15 +242,14 @@ impl Backend for Sqlite {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
         let mut writing = self.writing().await?;
         let connection = &mut writing.writer.connection;
-        let mut events = events::insert(connection, records).await?;
+        let mut events = same_id::insert(connection, records).await?.into_iter();
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
-            outcomes.push(match (record.shadow(), record.event_id()) {
-                (Some(shadow), _) => shadow::insert(connection, shadow).await?,
-                // Taken out, so that the same key later in `records` is a duplicate.
-                (None, Some(event_id)) if events.remove(&event_id) => Appended::Stored,
-                (None, _) => Appended::Duplicate,
-            });
+            let is_new = match record.shadow() {
+                Some(shadow) => shadow::insert(connection, shadow).await?,
+                None => events.next().is_some_and(|is_new| is_new),
+            };
+            outcomes.push(Appended::of(is_new));
         }
         writing.commit().await?;
         Ok(outcomes)

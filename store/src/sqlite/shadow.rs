@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::columns::{instant, read_instant, read_json, read_uuid};
 use super::many::Insert;
 use crate::records::{ShadowRecord, comparisons, groups_json};
-use crate::{Appended, Readable, StoreError};
+use crate::{Readable, StoreError};
 
 /// The rows of a request that was written just before.
 static INSERT_ROWS: Insert = Insert::new(
@@ -18,7 +18,8 @@ static INSERT_ROWS: Insert = Insert::new(
     "",
 );
 
-pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<Appended, StoreError> {
+/// Inserts a comparison. Whether it was not there yet.
+pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<bool, StoreError> {
     let inserted = sqlx::query(
         "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id, \
              comparison_id, \"trigger\", salt_id, details) \
@@ -38,7 +39,7 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     .execute(&mut *connection)
     .await?;
     if inserted.rows_affected() == 0 {
-        return Ok(Appended::Duplicate);
+        return Ok(false);
     }
     for (statement, rows) in INSERT_ROWS.statements(&record.rows) {
         let bound = rows.iter().fold(sqlx::query(statement), |bound, row| {
@@ -53,7 +54,7 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
         });
         bound.execute(&mut *connection).await?;
     }
-    Ok(Appended::Stored)
+    Ok(true)
 }
 
 pub async fn cases(

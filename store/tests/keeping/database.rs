@@ -1,0 +1,119 @@
+//! New databases, and records to put into them.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use ranking::events::{Action, ActionKind, Body, Event, Impression};
+use ranking::verdict::ShadowRow;
+use servers::Postgres;
+use sqlx::{Connection, Executor};
+use store::{ShadowRecord, Store};
+use uuid::Uuid;
+
+pub const USER: Uuid = Uuid::from_u128(9);
+pub const VERSION: &str = "20261001T021500Z";
+
+pub fn day(day: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + Duration::days(20_000 + day)
+}
+
+/// A new database, and what it lives in.
+pub struct Database {
+    pub url: String,
+    _home: Box<dyn Any>,
+}
+
+impl Database {
+    pub fn sqlite() -> Database {
+        let folder = tempfile::tempdir().unwrap();
+        Database {
+            url: format!("sqlite://{}/new/ltr.db", folder.path().display()),
+            _home: Box::new(folder),
+        }
+    }
+
+    pub fn postgres() -> Database {
+        let server = Postgres::shared();
+        Database {
+            url: server.database(),
+            _home: Box::new(server),
+        }
+    }
+
+    pub async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+
+    pub async fn execute(&self, statement: String) {
+        match self.url.starts_with("sqlite") {
+            true => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+            }
+            false => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+            }
+        }
+    }
+
+    /// Puts an impression in case 5 there that no program of ours would write.
+    pub async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
+        let (case_id, ts) = (
+            Uuid::from_u128(5),
+            ts.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
+        );
+        let columns = "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, payload) VALUES";
+        let payload = payload.replace('\'', "''");
+        let row = format!("('{event_id}', '{ts}', 'impression', '{case_id}', '{USER}', '{payload}')");
+        self.execute(format!("{columns} {row}")).await;
+    }
+}
+
+pub fn event(id: u128, case: u128, ts: DateTime<Utc>, body: Body) -> Event {
+    Event::new(Uuid::from_u128(id), ts, Uuid::from_u128(case), USER, body)
+}
+
+pub fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
+    let impression = Impression {
+        weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
+        legacy_scores: Some(vec![Some(0.1); lawyers.len()]),
+        ..Impression::new(
+            Uuid::from_u128(id),
+            lawyers.iter().map(|lawyer| lawyer.to_string()).collect(),
+            lawyers.iter().map(|_| vec![Some(0.1), None, Some(0.3)]).collect(),
+        )
+    };
+    event(id, case, ts, Body::Impression(impression))
+}
+
+pub fn click(id: u128, case: u128, ts: DateTime<Utc>, lawyer: &str) -> Event {
+    let click = Action::new(ActionKind::ClickProfile, lawyer, 1);
+    event(id, case, ts, Body::Action(click))
+}
+
+pub fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
+    let row = |lawyer: &str, rank| ShadowRow {
+        lawyer_id: lawyer.into(),
+        rank_legacy: rank,
+        rank_ltr: Some(3 - rank),
+        label: None,
+        fair_legacy: 0.1 + 0.2,
+        fair_ltr: Some(0.7),
+        groups: BTreeMap::from([("gender".into(), "F".into())]),
+    };
+    ShadowRecord {
+        request_id: Uuid::from_u128(request),
+        ts_utc: ts,
+        case_id: Uuid::from_u128(case),
+        user_pseudonym: Uuid::from_u128(77),
+        model_version: VERSION.into(),
+        outcome: "ok".into(),
+        score_us: Some(250),
+        trigger: Some("sampled".into()),
+        salt_id: Some(Uuid::from_u128(3)),
+        rows: vec![row("adv_1", 1), row("adv_2", 2)],
+        unknown: Default::default(),
+    }
+}

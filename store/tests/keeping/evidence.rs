@@ -1,0 +1,131 @@
+//! Comparisons, their labels, and the rollout.
+
+use serde_json::json;
+use store::{Appended, HistoryEntry, Record, RolloutState, Store, StoreError};
+use uuid::Uuid;
+
+use crate::database::*;
+
+pub async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
+    let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
+    cases
+        .records
+        .into_iter()
+        .map(|case| (case.case_id, case.rows.iter().map(|row| row.label).collect()))
+        .collect()
+}
+
+pub async fn two_cases_under_one_request_are_two_comparisons(database: Database) {
+    let store = database.open().await;
+    let records = [shadow(1, 5, day(0)), shadow(1, 6, day(0)), shadow(1, 5, day(0))];
+    use Appended::{Duplicate, Stored};
+    assert_eq!(
+        store.append(&records.map(Record::Shadow)).await.unwrap(),
+        [Stored, Stored, Duplicate]
+    );
+    let given = [(Uuid::from_u128(6), "adv_2".to_owned(), 1.0)];
+    assert_eq!(store.label_shadow(&given, day(1)).await.unwrap(), 4);
+    let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
+    let found = cases.iter().map(|case| (case.case_id.as_u128(), case.rows[1].label));
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(|(case, _)| *case);
+    assert_eq!(found, [(5, Some(0.0)), (6, Some(1.0))]);
+    assert!(cases.iter().all(|case| case.rows.len() == 2));
+}
+
+pub async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
+    let store = database.open().await;
+    let records = [
+        shadow(1, 1, day(0)),
+        shadow(2, 2, day(5)),
+        shadow(3, 3, day(0)),
+        shadow(4, 3, day(5)),
+    ];
+    store.append(&records.map(Record::Shadow)).await.unwrap();
+    assert_eq!(
+        store.shadow_cases(VERSION, day(9)).await.unwrap().records,
+        [],
+        "nothing is labelled yet"
+    );
+
+    // Case 2 is open, and so is case 3, which came back on day 5.
+    let given = [1, 2, 3].map(|case| (Uuid::from_u128(case), "adv_2".to_owned(), 1.0));
+    assert_eq!(store.label_shadow(&given, day(3)).await.unwrap(), 2);
+    assert_eq!(labels(&store).await, [(Uuid::from_u128(1), vec![Some(0.0), Some(1.0)])]);
+
+    assert_eq!(store.label_shadow(&given, day(9)).await.unwrap(), 6);
+    assert_eq!(labels(&store).await.len(), 4);
+    let closed = store.shadow_cases(VERSION, day(3)).await.unwrap().records;
+    assert_eq!(
+        closed.iter().map(|case| case.request_id.as_u128()).collect::<Vec<_>>(),
+        [1, 3]
+    );
+}
+
+pub async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {
+    let store = database.open().await;
+    store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
+    let case = Uuid::from_u128(1);
+    store
+        .label_shadow(&[(case, "adv_1".into(), 0.3)], day(1))
+        .await
+        .unwrap();
+    assert_eq!(store.label_shadow(&[], day(2)).await.unwrap(), 0);
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.3), Some(0.0)])]);
+    assert_eq!(
+        store
+            .label_shadow(&[(case, "adv_1".into(), 0.6)], day(2))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.6), Some(0.0)])]);
+
+    let wrong = store
+        .label_shadow(&[(case, "adv_1".into(), 1.5)], day(2))
+        .await
+        .unwrap_err();
+    assert!(
+        wrong.to_string().contains("1.5") && wrong.to_string().contains("0 to 1"),
+        "{wrong}"
+    );
+}
+
+pub async fn the_rollout_starts_at_nothing_and_remembers_every_change(database: Database) {
+    let store = database.open().await;
+    assert_eq!(store.rollout().await.unwrap(), RolloutState::default());
+    for weight in [10, 0] {
+        let state = RolloutState {
+            weight,
+            champion: Some(VERSION.into()),
+            challenger: None,
+        };
+        let detail = json!({"weight": weight});
+        let entry = HistoryEntry {
+            ts_utc: day(0),
+            action: "weight".into(),
+            actor: "admin".into(),
+            detail,
+        };
+        store.save_rollout(&state, &entry).await.unwrap();
+        assert_eq!(store.rollout().await.unwrap(), state);
+    }
+    let weights: Vec<_> = store
+        .history(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.detail["weight"].clone())
+        .collect();
+    assert_eq!(weights, [json!(0), json!(10)], "newest first");
+    let entry = store.history(1).await.unwrap().remove(0);
+    let too_much = RolloutState {
+        weight: 101,
+        ..RolloutState::default()
+    };
+    assert!(matches!(
+        store.save_rollout(&too_much, &entry).await,
+        Err(StoreError::Value { .. })
+    ));
+    assert_eq!(store.history(10).await.unwrap().len(), 2);
+}

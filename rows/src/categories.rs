@@ -118,6 +118,14 @@ impl Codes {
         self.field(field).is_ok_and(|code| missing || !code.is_nan())
     }
 
+    /// Whether one of the categories is empty or nothing but blanks, so that a line without text may mean it.
+    pub fn have_a_blank(&self) -> bool {
+        match &self.kind {
+            Kind::Texts(texts) => texts.keys().any(|text| text.trim_ascii().is_empty()),
+            Kind::Nothing | Kind::Bools(_) | Kind::Numbers(_) => false,
+        }
+    }
+
     /// Of a field of a text file.
     pub fn field(&self, field: &[u8]) -> Result<f64, NoCode> {
         let text = std::str::from_utf8(field).map_err(|_| NoCode)?;

@@ -113,10 +113,7 @@ impl Reading<'_> {
             let allowed = format!("{} fields, as in the first line", self.columns);
             return Err(Trouble::refused(records.line(), None, &value, allowed));
         }
-        let blanks = match self.columns {
-            1 => std::mem::take(&mut self.blanks).count,
-            _ => 0,
-        };
+        let blanks = self.rows_without_text()?;
         let more = (blanks + 1).saturating_mul(self.table.width);
         if self.table.values.len() + more > MAX_VALUES {
             let allowed = format!("at most {MAX_VALUES} values in a table");
@@ -140,6 +137,20 @@ impl Reading<'_> {
         }
         self.table.rows += blanks + 1;
         Ok(())
+    }
+
+    /// The empty lines before this row, where they are rows.
+    fn rows_without_text(&mut self) -> Result<usize, Trouble> {
+        if self.columns != 1 {
+            return Ok(0);
+        }
+        let Blanks { count, first } = std::mem::take(&mut self.blanks);
+        let mut codes = self.cells.iter().filter_map(|(_, codes)| codes.as_ref());
+        if count > 0 && codes.any(Codes::have_a_blank) {
+            let allowed = "a category of blanks in quotes, and nan where a value is missing";
+            return Err(Trouble::refused(first, Some(self.column(0)), "", allowed));
+        }
+        Ok(count)
     }
 
     /// What the file calls a column, else its number.

@@ -333,6 +333,29 @@ fn values_of_categories_become_their_codes() {
     );
 }
 
+#[test]
+fn a_line_without_text_is_no_row_that_could_be_a_category_or_missing() {
+    let names = names(&["color"]);
+    for (blank, line) in [("  ", "  "), ("", ""), ("  ", "")] {
+        let list = [blank, "red"].map(|text| Category::Text(text.to_owned()));
+        let lists = Categories::Columns([("color".to_owned(), list.to_vec())].into());
+        let expect = Expect {
+            names: &names,
+            by_position: false,
+            categories: Some(&lists),
+        };
+        let read = |text: String| table(&text, &expect, Header::Unknown);
+        refused(
+            read(format!("color\nred\n{line}\nred\n")),
+            &["f.csv:3, column color", "in quotes", "nan"],
+        );
+        same(read("color\nred\nnan\nred\n".to_owned()), &[1.0, NAN, 1.0]);
+        if !blank.is_empty() {
+            same(read(format!("color\n\"{blank}\"\nred\n")), &[0.0, 1.0]);
+        }
+    }
+}
+
 /// How a program may write a table.
 #[derive(Clone, Debug)]
 struct Dialect {

@@ -65,7 +65,12 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
             }
             Worth::Judged { over, .. } => over,
         };
-        for (metric, gain) in [("nDCG@5 as shown", over.ndcg5), ("debiased nDCG@5", over.debiased)] {
+        let gains = [
+            ("nDCG@5 as shown", over.ndcg5),
+            ("MRR@5 as shown", over.mrr5),
+            ("debiased nDCG@5", over.debiased),
+        ];
+        for (metric, gain) in gains {
             let better = if is_worse(&gain) {
                 "better than ltr"
             } else if gain.estimate < 0.0 {

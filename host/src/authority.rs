@@ -79,7 +79,7 @@ pub fn check_local(head: &Parts) -> Result<(), ApiError> {
             return Err(refused("foreign_host", &header::HOST, named, allowed));
         }
     }
-    if let Some(origin) = headers.get(header::ORIGIN) {
+    for origin in headers.get_all(header::ORIGIN) {
         let site = origin.as_bytes();
         let site = site.strip_prefix(b"http://").or_else(|| site.strip_prefix(b"https://"));
         if site.is_none() || site != host {
@@ -91,9 +91,8 @@ pub fn check_local(head: &Parts) -> Result<(), ApiError> {
             ));
         }
     }
-    if let Some(site) = headers.get(SEC_FETCH_SITE)
-        && !matches!(site.as_bytes(), b"none" | b"same-origin")
-    {
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
+    if let Some(site) = sites.find(|site| !matches!(site.as_bytes(), b"none" | b"same-origin")) {
         return Err(refused(
             "foreign_origin",
             &SEC_FETCH_SITE,

@@ -9,7 +9,7 @@ use metrics::{counter, gauge};
 use store::{Appended, Record, Refused, Spool, SpoolError, Store, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::telemetry::scrub;
 
@@ -206,6 +206,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Records of a file that may be left for later while the others are written; beyond, it is the database that fails.
 const MOST_STUCK: usize = 16;
 
+/// From one look at spool files that could not be read to the next.
+const ANOTHER_LOOK: Duration = Duration::from_secs(10);
+
 /// What the database made of records.
 struct Written {
     /// One a record.
@@ -231,6 +234,8 @@ impl Keeper {
         let mut last = Instant::now();
         let mut replaying = self.replaying_after(Duration::ZERO);
         let mut pause = PAUSE;
+        let mut look = tokio::time::interval(ANOTHER_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = queue.recv_many(&mut jobs, BATCH) => {
@@ -242,6 +247,11 @@ impl Keeper {
                     self.keep_all(&mut jobs, replaying.is_some()).await;
                     if replaying.is_none() {
                         replaying = self.replaying_after(pause);
+                    }
+                }
+                _ = look.tick() => {
+                    if self.with_spool(Spool::take_up_unreadable).await && replaying.is_none() {
+                        replaying = self.replaying_after(Duration::ZERO);
                     }
                 }
                 replayed = ended(&mut replaying) => {

@@ -63,6 +63,8 @@ pub struct Spool {
     /// The last of `files`, while it may grow.
     open: Option<File>,
     next: u64,
+    /// Files that could not be read, which may be a matter of time.
+    unreadable: Vec<PathBuf>,
     /// Damaged parts that were found.
     damaged: u64,
     /// Held as long as the spool is in use.
@@ -120,7 +122,8 @@ impl Refused {
 
 impl Spool {
     /// Opens the spool in `dir`, which is made where it is missing, with what an earlier run left in it. It takes
-    /// `max_bytes` at most. A file that cannot be read is left as it is, and keeps no other from being read.
+    /// `max_bytes` at most. A file that cannot be read is left to [`Spool::take_up_unreadable`], and keeps no other from
+    /// being read.
     ///
     /// # Errors
     /// [`SpoolError::Taken`], and [`SpoolError::Io`] for a folder that cannot be used.
@@ -140,11 +143,16 @@ impl Spool {
             files: VecDeque::new(),
             open: None,
             next: folder.next,
+            unreadable: Vec::new(),
             damaged: 0,
             _lock: lock,
         };
         for number in folder.spooled {
-            spool.recover(dir.join(name(number)));
+            let path = dir.join(name(number));
+            match read(&path) {
+                Ok(bytes) => spool.take_up(path, &bytes),
+                Err(error) => spool.leave(path, &error),
+            }
         }
         Ok(spool)
     }
@@ -268,7 +276,7 @@ impl Spool {
     }
 
     /// What the oldest file holds, in order; `None` when nothing waits. What is appended later goes to another file. A
-    /// file that cannot be read any more is left as it is, and named in the log.
+    /// file that cannot be read any more is left to [`Spool::take_up_unreadable`], and named in the log.
     pub fn oldest(&mut self) -> Option<Batch> {
         loop {
             if self.files.len() == 1 {
@@ -297,9 +305,8 @@ impl Spool {
                     self.done_with_oldest();
                 }
                 Err(error) => {
-                    tracing::error!(path = %file.path.display(), %error, "a spool file cannot be read and is left as it is");
-                    self.damaged += 1;
-                    self.files.pop_front();
+                    let file = self.files.pop_front()?;
+                    self.leave(file.path, &error);
                 }
             }
         }
@@ -388,18 +395,35 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes up a file that an earlier run left.
-    fn recover(&mut self, path: PathBuf) {
-        let bytes = match read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "a spool file cannot be read and is left as it is");
-                self.damaged += 1;
-                return;
+    /// Leaves a file that cannot be read now, and holds nothing up by it.
+    fn leave(&mut self, path: PathBuf, error: &io::Error) {
+        tracing::error!(path = %path.display(), %error, "a spool file cannot be read; it is left as it is and tried again");
+        self.damaged += 1;
+        self.unreadable.push(path);
+    }
+
+    /// Takes up, behind all others, the files that could not be read and now can: a disk or a right may be back, and with
+    /// them what was acknowledged. Whether there are any.
+    pub fn take_up_unreadable(&mut self) -> bool {
+        let mut is_any = false;
+        for path in std::mem::take(&mut self.unreadable) {
+            match read(&path) {
+                Ok(bytes) => {
+                    tracing::info!(path = %path.display(), "a spool file can be read again");
+                    self.open = None;
+                    self.take_up(path, &bytes);
+                    is_any = true;
+                }
+                Err(_) => self.unreadable.push(path),
             }
-        };
+        }
+        is_any
+    }
+
+    /// Takes up a file that was written before.
+    fn take_up(&mut self, path: PathBuf, bytes: &[u8]) {
         let (mut records, mut damage) = (0, Vec::new());
-        for part in frame::parts(&bytes) {
+        for part in frame::parts(bytes) {
             match part {
                 Part::Record(_) => records += 1,
                 Part::List(_, more) => records += more,

@@ -447,3 +447,38 @@ fn what_is_missing_of_a_file_is_counted() {
     File::options().write(true).open(path).unwrap().set_len(0).unwrap();
     assert_eq!((drain(&mut spool), spool.damaged()), (vec![], 2));
 }
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("{:020}.spool", 0));
+    let away = dir.path().join("away");
+    let hide = || {
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+    };
+    let bring_back = || {
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+    };
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    spool.append(&[click(1), click(2)]).unwrap();
+    // While the program runs.
+    hide();
+    assert_eq!(drain(&mut spool), []);
+    assert_eq!((spool.records(), spool.damaged()), (0, 1));
+    assert!(!spool.take_up_unreadable());
+    spool.append(&[click(3)]).unwrap();
+    bring_back();
+    assert!(spool.take_up_unreadable() && !spool.take_up_unreadable());
+    assert_eq!(spool.records(), 3);
+    drop(spool);
+    // And when it starts.
+    hide();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    assert_eq!(drain(&mut spool), [3]);
+    bring_back();
+    assert!(spool.take_up_unreadable());
+    spool.append(&[click(4)]).unwrap();
+    assert_eq!((drain(&mut spool), spool.damaged()), (vec![1, 2, 4], 1));
+}

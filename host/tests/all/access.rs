@@ -130,7 +130,8 @@ async fn with_no_token_configured_data_flows_and_nobody_changes_the_rollout() {
 async fn with_no_token_configured_no_web_page_gets_an_answer() {
     let (_site, running) = open().await;
     const LOCAL: (&str, &str) = ("host", "127.0.0.1:8080");
-    let page: [Refused; 7] = [
+    const OWN: (&str, &str) = ("origin", "http://127.0.0.1:8080");
+    let page: [Refused; 9] = [
         (&[("host", "evil.example"), JSON], 403, "foreign_host"),
         (&[("host", "evil.example:8080"), JSON], 403, "foreign_host"),
         (
@@ -140,6 +141,21 @@ async fn with_no_token_configured_no_web_page_gets_an_answer() {
         ),
         (&[LOCAL, JSON, ("origin", "null")], 403, "foreign_origin"),
         (&[LOCAL, JSON, ("sec-fetch-site", "cross-site")], 403, "foreign_origin"),
+        (
+            &[LOCAL, JSON, OWN, ("origin", "https://evil.example")],
+            403,
+            "foreign_origin",
+        ),
+        (
+            &[
+                LOCAL,
+                JSON,
+                ("sec-fetch-site", "none"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+            403,
+            "foreign_origin",
+        ),
         (&[LOCAL, ("content-type", "text/plain")], 415, "content_type"),
         (&[LOCAL], 415, "content_type"),
     ];

@@ -206,7 +206,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Records of a file that may be left for later while the others are written; beyond, it is the database that fails.
 const MOST_STUCK: usize = 16;
 
-/// From one look at spool files that could not be read to the next.
+/// From one look at what may have come back, the database or files of the spool, to the next.
 const ANOTHER_LOOK: Duration = Duration::from_secs(10);
 
 /// What the database made of records.
@@ -250,7 +250,8 @@ impl Keeper {
                     }
                 }
                 _ = look.tick() => {
-                    if self.with_spool(Spool::take_up_unreadable).await && replaying.is_none() {
+                    self.look_after_idle().await;
+                    if self.with_spool(Spool::take_up_others).await && replaying.is_none() {
                         replaying = self.replaying_after(Duration::ZERO);
                     }
                 }
@@ -278,6 +279,13 @@ impl Keeper {
         // What is left in the spool is for the next start.
         if let Some(replaying) = replaying {
             replaying.abort();
+        }
+    }
+
+    /// Asks a database that was away whether it is back, where nothing waits that would tell.
+    async fn look_after_idle(&self) {
+        if self.outage.away() && self.outage.spooled() == 0 && self.store.rollout().await.is_ok() {
+            self.outage.found();
         }
     }
 

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// `place` is the file, or the server and its database.
     #[error("database.url: cannot open {place}: {source}")]
     Open { place: String, source: sqlx::Error },
+    /// Not every text could be kept there.
+    #[error("database.url: {place} keeps text as {found}; allowed: UTF8")]
+    Encoding { place: String, found: String },
     #[error("the database's tables cannot be brought up to date: {0}")]
     Migrate(sqlx::migrate::MigrateError),
     /// Nothing of the call is to blame, so that the same call succeeds once the cause is gone: the server is away,

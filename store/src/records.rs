@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use ranking::events::{Action, Body, Event, comparison_id};
+use ranking::events::{Action, Body, EVENT_TYPES, Event, comparison_id};
 use ranking::verdict::{ShadowCase, ShadowRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub struct StoredEvent {
     payload: Value,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 struct Columns {
     event: String,
     event_id: Uuid,
@@ -45,6 +45,42 @@ struct Columns {
     lawyer_id: Option<String>,
     rank_pos: Option<u32>,
     request_id: Option<Uuid>,
+}
+
+impl Columns {
+    /// The columns of an event's JSON, as [`EventRow::of`] has them of an event: an impression's fields that an action has
+    /// are fields that are not known here, of whatever kind.
+    fn of(payload: &Value) -> Result<Columns, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Common {
+            event: String,
+            event_id: Uuid,
+            ts_utc: DateTime<Utc>,
+            case_id: Uuid,
+            user_id: Uuid,
+            request_id: Option<Uuid>,
+        }
+        #[derive(Default, Deserialize)]
+        struct OfAction {
+            lawyer_id: Option<String>,
+            rank_pos: Option<u32>,
+        }
+        let common = Common::deserialize(payload)?;
+        let of_action = match common.event == EVENT_TYPES[0] {
+            true => OfAction::default(),
+            false => OfAction::deserialize(payload)?,
+        };
+        Ok(Columns {
+            event: common.event,
+            event_id: common.event_id,
+            ts_utc: common.ts_utc,
+            case_id: common.case_id,
+            user_id: common.user_id,
+            lawyer_id: of_action.lawyer_id,
+            rank_pos: of_action.rank_pos,
+            request_id: common.request_id,
+        })
+    }
 }
 
 impl Serialize for StoredEvent {
@@ -123,8 +159,8 @@ impl Record {
             reason: error.to_string(),
         };
         if let Some(payload) = value.get("event") {
-            let columns = Columns::deserialize(payload)
-                .map_err(|error| unreadable("match_events", &payload["event_id"], error))?;
+            let columns =
+                Columns::of(payload).map_err(|error| unreadable("match_events", &payload["event_id"], error))?;
             return Ok(Record::Stored(StoredEvent {
                 columns,
                 payload: payload.clone(),
@@ -155,21 +191,25 @@ impl<'a> EventRow<'a> {
         }
     }
 
-    /// Whether this is a repetition of the event that has its key.
-    pub fn is(&self, on_record: &Identity) -> bool {
-        self.event == on_record.event
-            && self.case_id == on_record.case_id
-            && self.user_id == on_record.user_id
-            && self.lawyer_id == on_record.lawyer_id.as_deref()
+    /// What a repetition of this event has as well.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            event: self.event.to_owned(),
+            case_id: self.case_id,
+            user_id: self.user_id,
+            lawyer_id: self.lawyer_id.map(str::to_owned),
+            rank_pos: self.rank_pos.map(i64::from),
+            request_id: self.request_id,
+            at: self.ts_utc.timestamp_micros(),
+        }
     }
 
-    /// The same event under a key that nothing but its repetitions has.
-    pub fn rekeyed(mut self) -> EventRow<'a> {
-        let mut of = format!("{} {} {}", self.event, self.case_id, self.user_id);
-        if let Some(lawyer_id) = self.lawyer_id {
-            of.extend([" ", lawyer_id]);
-        }
-        self.key = Uuid::new_v5(&self.key, of.as_bytes());
+    /// The same event under a key that nothing but its repetitions has, or that nothing has.
+    pub fn rekeyed(mut self, at_random: bool) -> EventRow<'a> {
+        self.key = match at_random {
+            true => Uuid::new_v4(),
+            false => Uuid::new_v5(&self.key, format!("{:?}", self.identity()).as_bytes()),
+        };
         self
     }
 }

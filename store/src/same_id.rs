@@ -10,14 +10,21 @@ use uuid::Uuid;
 use crate::records::EventRow;
 use crate::{Record, StoreError};
 
-/// What a repetition of an event has in common with it. Its time is not among this: a client that sends an event again may
-/// well give the time of sending.
+/// Keys that follow from an event, which are tried before one that is random. Only who means to makes several of them
+/// be taken, and then a repetition may be kept twice, which is no loss.
+const MOST_KEYS: usize = 8;
+
+/// What a repetition of an event has in common with it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
     pub event: String,
     pub case_id: Uuid,
     pub user_id: Uuid,
     pub lawyer_id: Option<String>,
+    pub rank_pos: Option<i64>,
+    pub request_id: Option<Uuid>,
+    /// Microseconds since 1970, which is what every table keeps.
+    pub at: i64,
 }
 
 /// `match_events` in a transaction.
@@ -30,24 +37,51 @@ pub trait EventTable {
 }
 
 /// Inserts the events among `records`. For each of them, in order, whether it was not there yet.
+///
+/// # Errors
+/// Those of the table, and a row that it neither took nor has: somebody else's trigger or rule lost it.
 pub async fn insert(table: &mut impl EventTable, records: &[Record]) -> Result<Vec<bool>, StoreError> {
     let rows: Vec<EventRow<'_>> = records.iter().filter_map(Record::event_row).collect();
-    let mut stored = table.insert(&rows).await?;
-    // Taken out, so that the same key later in `rows` is another's.
-    let mut is_new: Vec<bool> = rows.iter().map(|row| stored.remove(&row.key)).collect();
-    if is_new.iter().all(|is_new| *is_new) {
-        return Ok(is_new);
-    }
-    let (places, repeated): (Vec<usize>, Vec<EventRow<'_>>) =
-        rows.into_iter().enumerate().filter(|(at, _)| !is_new[*at]).unzip();
-    let keys: Vec<Uuid> = repeated.iter().map(|row| row.key).collect();
-    let on_record = table.on_record(&keys).await?;
-    let others = places.into_iter().zip(repeated);
-    let others = others.filter(|(_, row)| on_record.get(&row.key).is_some_and(|event| !row.is(event)));
-    let (places, rows): (Vec<usize>, Vec<EventRow<'_>>) = others.map(|(at, row)| (at, row.rekeyed())).unzip();
-    let mut stored = table.insert(&rows).await?;
-    for (at, row) in places.into_iter().zip(&rows) {
-        is_new[at] = stored.remove(&row.key);
+    let mut is_new = vec![false; rows.len()];
+    let mut waiting: Vec<(usize, EventRow<'_>)> = rows.into_iter().enumerate().collect();
+    for keys in 1.. {
+        let (places, rows): (Vec<usize>, Vec<EventRow<'_>>) = waiting.into_iter().unzip();
+        let mut stored = table.insert(&rows).await?;
+        let mut left = Vec::new();
+        for (at, row) in places.into_iter().zip(rows) {
+            // Taken out, so that the same key later in `rows` is another's.
+            is_new[at] = stored.remove(&row.key);
+            if !is_new[at] {
+                left.push((at, row));
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+        waiting = others(table, left, keys == MOST_KEYS).await?;
     }
     Ok(is_new)
+}
+
+/// Those of `rows` whose keys other events have, each with its next key.
+async fn others<'a>(
+    table: &mut impl EventTable,
+    rows: Vec<(usize, EventRow<'a>)>,
+    at_random: bool,
+) -> Result<Vec<(usize, EventRow<'a>)>, StoreError> {
+    let keys: Vec<Uuid> = rows.iter().map(|(_, row)| row.key).collect();
+    let on_record = table.on_record(&keys).await?;
+    let mut others = Vec::new();
+    for (at, row) in rows {
+        let event = on_record.get(&row.key).ok_or_else(|| not_taken(row.key))?;
+        if row.identity() != *event {
+            others.push((at, row.rekeyed(at_random)));
+        }
+    }
+    Ok(others)
+}
+
+fn not_taken(key: Uuid) -> StoreError {
+    let said = format!("match_events did not take the event {key} and does not have it: is a trigger or a rule on it?");
+    StoreError::Unavailable(sqlx::Error::Protocol(said))
 }

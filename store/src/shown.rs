@@ -10,6 +10,8 @@ use crate::Acted;
 /// Impressions of one case to one user that are looked through, the oldest first. A case is ranked a few times; one that
 /// was ranked ten thousand times must not make each click on it cost as much.
 pub(crate) const MOST_IMPRESSIONS: usize = 256;
+/// Bytes of them.
+const MOST_BYTES_OF_ONE: usize = 4 << 20;
 /// Bytes of impressions that are looked through for all actions of a call together.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -20,7 +22,8 @@ pub(crate) struct Search<'a> {
     /// Which of `acted` are in this case, by this user.
     by_user: HashMap<(Uuid, Uuid), Vec<usize>>,
     asked: Vec<(Uuid, Uuid)>,
-    seen: HashMap<(Uuid, Uuid), usize>,
+    /// Impressions and their bytes.
+    seen: HashMap<(Uuid, Uuid), (usize, usize)>,
     /// Cases of which there is more than was looked through.
     cut: HashSet<(Uuid, Uuid)>,
     bytes: usize,
@@ -62,10 +65,13 @@ impl<'a> Search<'a> {
     pub fn take(&mut self, case_id: Uuid, user_id: Uuid, payload: &str) -> bool {
         self.bytes += payload.len();
         let key = (case_id, user_id);
-        let seen = self.seen.entry(key).or_default();
-        *seen += 1;
-        if *seen > MOST_IMPRESSIONS {
+        let (seen, bytes) = self.seen.entry(key).or_default();
+        (*seen, *bytes) = (*seen + 1, *bytes + payload.len());
+        if *seen > MOST_IMPRESSIONS || *bytes > MOST_BYTES_OF_ONE {
             self.cut.insert(key);
+        }
+        if self.cut.contains(&key) && *seen > 1 {
+            return self.bytes <= MOST_BYTES && self.cut.len() < self.asked.len();
         }
         // One that cannot be read shows nothing; the nightly run names it.
         if let Ok(display) = serde_json::from_str::<Display>(payload) {

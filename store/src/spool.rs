@@ -8,6 +8,7 @@
 mod frame;
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -122,7 +123,7 @@ impl Refused {
 
 impl Spool {
     /// Opens the spool in `dir`, which is made where it is missing, with what an earlier run left in it. It takes
-    /// `max_bytes` at most. A file that cannot be read is left to [`Spool::take_up_unreadable`], and keeps no other from
+    /// `max_bytes` at most. A file that cannot be read is left to [`Spool::take_up_others`], and keeps no other from
     /// being read.
     ///
     /// # Errors
@@ -137,6 +138,7 @@ impl Spool {
             TryLockError::Error(source) => io_at(&lock_path, source),
         })?;
         let folder = Folder::read(dir).map_err(|source| io_at(dir, source))?;
+        folder.name_others(dir);
         let mut spool = Spool {
             dir: dir.to_owned(),
             max_bytes,
@@ -276,7 +278,7 @@ impl Spool {
     }
 
     /// What the oldest file holds, in order; `None` when nothing waits. What is appended later goes to another file. A
-    /// file that cannot be read any more is left to [`Spool::take_up_unreadable`], and named in the log.
+    /// file that cannot be read any more is left to [`Spool::take_up_others`], and named in the log.
     pub fn oldest(&mut self) -> Option<Batch> {
         loop {
             if self.files.len() == 1 {
@@ -372,6 +374,8 @@ impl Spool {
 
     fn begin_file(&mut self) -> Result<(), SpoolError> {
         let path = self.dir.join(name(self.next));
+        // Somebody may have tidied the folder up while it was empty.
+        std::fs::create_dir_all(&self.dir).map_err(|source| io_at(&self.dir, source))?;
         let begun = own_file(File::options().read(true).append(true).create_new(true), &path);
         if !matches!(&begun, Err(error) if error.kind() != io::ErrorKind::AlreadyExists) {
             self.next += 1;
@@ -402,21 +406,31 @@ impl Spool {
         self.unreadable.push(path);
     }
 
-    /// Takes up, behind all others, the files that could not be read and now can: a disk or a right may be back, and with
-    /// them what was acknowledged. Whether there are any.
-    pub fn take_up_unreadable(&mut self) -> bool {
+    /// Takes up, behind all others, files that could not be read and now can, and those that were not in the folder
+    /// before: a disk or a right may be back, and with them what was acknowledged. Whether there are any.
+    pub fn take_up_others(&mut self) -> bool {
+        let Ok(folder) = Folder::read(&self.dir) else {
+            return false;
+        };
         let mut is_any = false;
-        for path in std::mem::take(&mut self.unreadable) {
+        for number in folder.spooled {
+            let path = self.dir.join(name(number));
+            if self.files.iter().any(|file| file.path == path) {
+                continue;
+            }
             match read(&path) {
                 Ok(bytes) => {
-                    tracing::info!(path = %path.display(), "a spool file can be read again");
+                    tracing::info!(path = %path.display(), "a spool file is there again");
+                    self.unreadable.retain(|unreadable| *unreadable != path);
                     self.open = None;
                     self.take_up(path, &bytes);
                     is_any = true;
                 }
-                Err(_) => self.unreadable.push(path),
+                Err(error) if !self.unreadable.contains(&path) => self.leave(path, &error),
+                Err(_) => {}
             }
         }
+        self.next = self.next.max(folder.next);
         is_any
     }
 
@@ -467,6 +481,8 @@ struct Folder {
     spooled: Vec<u64>,
     /// Larger than the number of any file, also of those that are done with.
     next: u64,
+    /// Names that are not the spool's.
+    others: Vec<OsString>,
 }
 
 impl Folder {
@@ -483,12 +499,15 @@ impl Folder {
                 None => others.push(name),
             }
         }
-        if !others.is_empty() {
-            let (count, names) = (others.len(), &others[..others.len().min(MOST_NAMED)]);
+        spooled.sort_unstable();
+        Ok(Folder { spooled, next, others })
+    }
+
+    fn name_others(&self, dir: &Path) {
+        if !self.others.is_empty() {
+            let (count, names) = (self.others.len(), &self.others[..self.others.len().min(MOST_NAMED)]);
             tracing::warn!(dir = %dir.display(), count, ?names, "files that are not the spool's are left alone");
         }
-        spooled.sort_unstable();
-        Ok(Folder { spooled, next })
     }
 }
 

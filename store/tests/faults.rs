@@ -171,22 +171,15 @@ async fn a_table_that_was_renamed_is_written_again_when_it_has_its_name_back() {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_after_the_file_was_deleted_or_replaced_is_found_at_its_path() {
+async fn what_is_acknowledged_before_and_after_a_part_of_the_file_was_deleted_or_replaced_is_found_at_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ltr.db");
     let beside = |suffix: &str| folder.path().join(format!("ltr.db{suffix}"));
     let store = Store::open(&url(&file)).await.unwrap();
     let mut id = 0;
-    let replace = async |with: Option<&Path>| {
-        std::fs::remove_file(&file).unwrap();
-        if let Some(with) = with {
-            std::fs::copy(with, &file).unwrap();
-        }
-    };
-    let copy = folder.path().join("copy.db");
-    drop(Store::open(&url(&copy)).await.unwrap());
-    let gone: [&[&str]; 4] = [&["", "-wal", "-shm"], &[""], &["-wal"], &["-shm"]];
+    let gone: [&[&str]; 3] = [&["-wal"], &["-shm"], &["-wal", "-shm"]];
     for suffixes in gone {
+        let before = id;
         for _ in 0..3 {
             id += 1;
             store.append(&[click(id)]).await.unwrap();
@@ -195,19 +188,86 @@ async fn what_is_acknowledged_after_the_file_was_deleted_or_replaced_is_found_at
             std::fs::remove_file(beside(suffix)).unwrap();
         }
         check_kept(&store, &file, &mut id).await;
+        let found = ids(&store).await;
+        assert!(
+            (1..=before + 3).all(|id| found.contains(&id)),
+            "{suffixes:?}: {found:?}"
+        );
     }
-    for with in [Some(copy.as_path()), None] {
-        id += 1;
-        store.append(&[click(id)]).await.unwrap();
-        replace(with).await;
-        check_kept(&store, &file, &mut id).await;
+    let copy = folder.path().join("copy.db");
+    drop(Store::open(&url(&copy)).await.unwrap());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::copy(&copy, &file).unwrap();
+    check_kept(&store, &file, &mut id).await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_under_load_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ltr.db");
+    let store = Store::open(&url(&file)).await.unwrap();
+    let wal = folder.path().join("ltr.db-wal");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let deleting = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(7));
+                let _ = std::fs::remove_file(&wal);
+            }
+        }
+    });
+    let mut acknowledged = Vec::new();
+    for n in 0..60 {
+        match store.append(&hundred(n)).await {
+            Ok(_) => acknowledged.extend(100 * n..100 * n + 100),
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
+        }
     }
-    // And its folder.
-    let nested = folder.path().join("nested/ltr.db");
-    let store = Store::open(&url(&nested)).await.unwrap();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    deleting.join().unwrap();
+    append_at_last(&store, click(1_000_000)).await;
+    let found: std::collections::HashSet<u128> = ids(&store).await.into_iter().collect();
+    let lost = acknowledged.iter().filter(|id| !found.contains(id)).count();
+    assert_eq!(lost, 0, "of {}", acknowledged.len());
+}
+
+/// A new file would know neither who serves nor what came before, and hide or be hidden by the true one when that is back.
+#[tokio::test]
+async fn a_file_that_is_missing_is_an_outage_until_it_is_back_and_none_is_made_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nested/ltr.db");
+    let store = Store::open(&url(&file)).await.unwrap();
     store.append(&[click(1)]).await.unwrap();
-    std::fs::remove_dir_all(nested.parent().unwrap()).unwrap();
-    check_kept(&store, &nested, &mut id).await;
+    let (here, away) = (file.parent().unwrap(), folder.path().join("away"));
+    for empty in [false, true] {
+        std::fs::rename(here, &away).unwrap();
+        if empty {
+            std::fs::create_dir(here).unwrap();
+            std::fs::write(&file, "").unwrap();
+        }
+        for _ in 0..3 {
+            let error = store.append(&[click(2)]).await.unwrap_err();
+            assert!(
+                error.is_unavailable() && error.to_string().contains("put it back"),
+                "{error}"
+            );
+            assert!(store.rollout().await.is_err());
+        }
+        assert!(!file.exists() || file.metadata().unwrap().len() == 0);
+        if empty {
+            std::fs::remove_dir_all(here).unwrap();
+        }
+        std::fs::rename(&away, here).unwrap();
+        append_at_last(&store, click(2)).await;
+        assert_eq!(ids(&store).await, [1, 2]);
+    }
+    // Whoever means it starts anew.
+    std::fs::remove_dir_all(here).unwrap();
+    assert!(store.append(&[click(3)]).await.is_err());
+    let store = Store::open(&url(&file)).await.unwrap();
+    store.append(&[click(3)]).await.unwrap();
+    assert_eq!(ids(&store).await, [3]);
 }
 
 /// What is appended now is read by whoever opens the file.
@@ -303,28 +363,20 @@ async fn a_call_waits_for_another_programs_lock_no_longer_than_it_is_told_to() {
 
 #[tokio::test]
 async fn a_file_that_is_moved_away_and_back_keeps_what_was_committed() {
-    for in_between in [None, Some(true), Some(false)] {
+    for in_between in [None, Some("a folder"), Some("nothing")] {
         let folder = tempfile::tempdir().unwrap();
         let (file, aside) = (folder.path().join("ltr.db"), folder.path().join("aside.db"));
         let store = Store::open(&url(&file)).await.unwrap();
         store.append(&hundred(1)).await.unwrap();
         std::fs::rename(&file, &aside).unwrap();
-        match in_between {
-            // A folder is in the way meanwhile.
-            Some(true) => {
-                std::fs::create_dir(&file).unwrap();
-                assert!(store.append(&[click(1)]).await.unwrap_err().is_unavailable());
-                std::fs::remove_dir(&file).unwrap();
-            }
-            // A new file is begun and thrown away.
-            Some(false) => {
-                append_at_last(&store, click(2)).await;
-                for suffix in ["", "-wal", "-shm"] {
-                    let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
-                }
-            }
-            None => {}
+        if in_between == Some("a folder") {
+            std::fs::create_dir(&file).unwrap();
         }
+        if in_between.is_some() {
+            assert!(store.append(&[click(1)]).await.unwrap_err().is_unavailable());
+        }
+        // Only an empty one.
+        let _ = std::fs::remove_dir(&file);
         std::fs::rename(&aside, &file).unwrap();
         append_at_last(&store, click(3)).await;
         let mut expected: Vec<u128> = (100..200).chain([3]).collect();

@@ -333,3 +333,18 @@ async fn calls_that_wait_for_each_other_are_no_outage_and_keep_no_operator_waiti
     other.execute("ROLLBACK").await.unwrap();
     look(&store).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused_by_name() {
+    let server = Postgres::start();
+    let url = server.database();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    admin
+        .execute("CREATE DATABASE narrow TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+        .await
+        .unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let said = Store::open_later(&format!("{server}/narrow"), Limits::default()).await;
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("LATIN1; allowed: UTF8"), "{said}");
+}

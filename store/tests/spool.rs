@@ -467,10 +467,10 @@ fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
     hide();
     assert_eq!(drain(&mut spool), []);
     assert_eq!((spool.records(), spool.damaged()), (0, 1));
-    assert!(!spool.take_up_unreadable());
+    assert!(!spool.take_up_others());
     spool.append(&[click(3)]).unwrap();
     bring_back();
-    assert!(spool.take_up_unreadable() && !spool.take_up_unreadable());
+    assert!(spool.take_up_others() && !spool.take_up_others());
     assert_eq!(spool.records(), 3);
     drop(spool);
     // And when it starts.
@@ -478,7 +478,32 @@ fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
     let mut spool = Spool::open(dir.path(), LARGE).unwrap();
     assert_eq!(drain(&mut spool), [3]);
     bring_back();
-    assert!(spool.take_up_unreadable());
+    assert!(spool.take_up_others());
     spool.append(&[click(4)]).unwrap();
     assert_eq!((drain(&mut spool), spool.damaged()), (vec![1, 2, 4], 1));
+    // And one that was not in the folder when it started.
+    spool.append(&[click(5)]).unwrap();
+    drop(spool);
+    let last = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let last = last
+        .filter(|path| path.extension().is_some_and(|ending| ending == "spool"))
+        .max()
+        .unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::rename(&last, elsewhere.path().join("spool")).unwrap();
+    let mut spool = Spool::open(dir.path(), LARGE).unwrap();
+    assert_eq!(spool.records(), 0);
+    std::fs::rename(elsewhere.path().join("spool"), &last).unwrap();
+    assert!(spool.take_up_others() && !spool.take_up_others());
+    assert_eq!(drain(&mut spool), [5]);
+}
+
+#[test]
+fn a_folder_that_was_tidied_away_while_it_was_empty_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("spool");
+    let mut spool = Spool::open(&dir, LARGE).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    spool.append(&[click(1)]).unwrap();
+    assert_eq!(drain(&mut spool), [1]);
 }

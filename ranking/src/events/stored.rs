@@ -35,10 +35,31 @@ fn first() -> u32 {
     1
 }
 
-pub(super) fn event(value: Value) -> Result<Event, UnreadableEvent> {
+/// What an impression may do without: a newer program may have values for these that are not known here.
+const OPTIONAL: [&str; 16] = [
+    "legacy_scores",
+    "groups",
+    "cases_30d",
+    "monthly_capacity",
+    "last_offered_at",
+    "groups_consented_at",
+    "origin",
+    "policy",
+    "order_before",
+    "coin",
+    "drafted_by",
+    "ltr_version",
+    "ltr_ranks",
+    "ltr_scores",
+    "state_version",
+    "fairness",
+];
+
+pub(super) fn event(mut value: Value) -> Result<Event, UnreadableEvent> {
     let unreadable = |error: serde_json::Error| UnreadableEvent(error.to_string());
     let envelope = Envelope::deserialize(&value).map_err(unreadable)?;
     let kind = ActionKind::from_name(&envelope.event);
+    let mut strange = Map::new();
     let body = match kind {
         Some(kind) => {
             let action = StoredAction::deserialize(&value).map_err(unreadable)?;
@@ -51,6 +72,9 @@ pub(super) fn event(value: Value) -> Result<Event, UnreadableEvent> {
             })
         }
         None if envelope.event == super::EVENT_TYPES[0] => {
+            if Impression::deserialize(&value).is_err() {
+                strange = take_strange(&mut value);
+            }
             let impression = Impression::deserialize(&value).map_err(unreadable)?;
             check(&impression)?;
             Body::Impression(impression)
@@ -70,8 +94,29 @@ pub(super) fn event(value: Value) -> Result<Event, UnreadableEvent> {
         salt_id: envelope.salt_id,
         schema_version: envelope.schema_version,
         body,
-        unknown: unknown(value, kind.is_some()),
+        unknown: unknown(value, kind.is_some()).into_iter().chain(strange).collect(),
     })
+}
+
+/// Takes those optional fields out of an impression that hold what no reader here understands. They are kept with the
+/// fields that are not known.
+fn take_strange(impression: &mut Value) -> Map<String, Value> {
+    let Value::Object(fields) = &mut *impression else {
+        return Map::new();
+    };
+    let optional: Vec<(String, Value)> = OPTIONAL.iter().filter_map(|name| fields.remove_entry(*name)).collect();
+    // Where the rest cannot be read either, none of these is why.
+    let is_readable = Impression::deserialize(&*impression).is_ok();
+    let mut strange = Map::new();
+    for (name, value) in optional {
+        impression[&name] = value;
+        if is_readable && Impression::deserialize(&*impression).is_err() {
+            // Null is as good as absent.
+            let value = impression[&name].take();
+            strange.insert(name, value);
+        }
+    }
+    strange
 }
 
 /// The fields that are not known here.

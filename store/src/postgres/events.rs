@@ -58,7 +58,7 @@ impl<'a> Columns<'a> {
              FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], \
                          $8::uuid[], $9::text[]) \
                  AS given (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload) \
-             ON CONFLICT DO NOTHING RETURNING event_id",
+             ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
         )
         .bind(self.key)
         .bind(self.ts_utc)
@@ -90,22 +90,27 @@ impl EventTable for PgConnection {
     }
 
     async fn on_record(&mut self, keys: &[Uuid]) -> Result<HashMap<Uuid, Identity>, StoreError> {
-        let rows: Vec<(Uuid, String, Uuid, Uuid, Option<String>)> = sqlx::query_as(
-            "SELECT event_id, event, case_id, user_id, lawyer_id FROM match_events WHERE event_id = ANY($1)",
+        let rows = sqlx::query(
+            "SELECT event_id, event, case_id, user_id, lawyer_id, rank_pos::bigint AS rank_pos, request_id, ts_utc \
+             FROM match_events WHERE event_id = ANY($1)",
         )
         .bind(keys)
         .fetch_all(self)
         .await?;
-        let each = rows.into_iter().map(|(key, event, case_id, user_id, lawyer_id)| {
+        let each = rows.iter().map(|row| {
+            let at: DateTime<Utc> = row.try_get("ts_utc")?;
             let identity = Identity {
-                event,
-                case_id,
-                user_id,
-                lawyer_id,
+                event: row.try_get("event")?,
+                case_id: row.try_get("case_id")?,
+                user_id: row.try_get("user_id")?,
+                lawyer_id: row.try_get("lawyer_id")?,
+                rank_pos: row.try_get("rank_pos")?,
+                request_id: row.try_get("request_id")?,
+                at: at.timestamp_micros(),
             };
-            (key, identity)
+            Ok((row.try_get("event_id")?, identity))
         });
-        Ok(each.collect())
+        each.collect()
     }
 }
 

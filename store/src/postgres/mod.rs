@@ -148,6 +148,15 @@ impl Postgres {
         // A connection of its own rather than one of the pool, which says of every failure only that time was up.
         let connected = timeout(self.timeout, self.options.connect()).await;
         let mut connection = connected.unwrap_or_else(|_| Err(late())).map_err(failed)?;
+        let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut connection);
+        let found: String = timeout(self.timeout, encoding)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+            .map_err(failed)?;
+        if found != "UTF8" {
+            let place = place(&self.options);
+            return Err(StoreError::Encoding { place, found });
+        }
         // Programs that start at once take turns by a lock of the migrator's.
         // Not `run`, whose future a trait object cannot hold.
         let migrator = crate::migrator(MIGRATIONS);

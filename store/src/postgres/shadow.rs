@@ -57,7 +57,7 @@ async fn insert_requests(connection: &mut PgConnection, shadows: &[&ShadowRecord
          FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], \
                      $8::uuid[], $9::text[]) \
              AS given (request_id, ts_utc, case_id, model_version, outcome, score_us, \"trigger\", salt_id, details) \
-         ON CONFLICT DO NOTHING RETURNING request_id, case_id",
+         ON CONFLICT (request_id, case_id) DO NOTHING RETURNING request_id, case_id",
     )
     .bind(each().map(|shadow| shadow.request_id).collect::<Vec<_>>())
     .bind(

@@ -20,7 +20,7 @@ use crate::{Readable, StoreError};
 static INSERT: Insert = Insert::new(
     "match_events (event_id, ts_utc, event, case_id, user_id, lawyer_id, rank_pos, request_id, payload)",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT DO NOTHING",
+    " ON CONFLICT (event_id) DO NOTHING",
 );
 
 impl EventTable for SqliteConnection {
@@ -50,24 +50,36 @@ impl EventTable for SqliteConnection {
 
     async fn on_record(&mut self, keys: &[Uuid]) -> Result<HashMap<Uuid, Identity>, StoreError> {
         // As bytes, as in `between`.
-        type Row = (Hyphenated, Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT event_id, CAST(event AS BLOB), CAST(case_id AS BLOB), CAST(user_id AS BLOB), CAST(lawyer_id AS BLOB) \
+        let rows = sqlx::query(
+            "SELECT event_id, CAST(event AS BLOB) AS event, CAST(case_id AS BLOB) AS case_id, CAST(user_id AS BLOB) AS user_id, \
+                 CAST(lawyer_id AS BLOB) AS lawyer_id, CAST(rank_pos AS INTEGER) AS rank_pos, \
+                 CAST(request_id AS BLOB) AS request_id, CAST(ts_utc AS BLOB) AS ts_utc \
              FROM json_each(?) AS asked JOIN match_events ON event_id = asked.value",
         )
         .bind(serde_json::to_string(keys).expect("identifiers are texts"))
         .fetch_all(self)
         .await?;
-        let each = rows.into_iter().map(|(key, event, case_id, user_id, lawyer_id)| {
-            let identity = Identity {
-                event: text(event),
-                case_id: Uuid::try_parse_ascii(&case_id).unwrap_or_default(),
-                user_id: Uuid::try_parse_ascii(&user_id).unwrap_or_default(),
-                lawyer_id: lawyer_id.map(text),
+        let each = rows.iter().map(|row| {
+            let uuid = |column| -> Result<Uuid, sqlx::Error> {
+                let text: Vec<u8> = row.try_get(column)?;
+                Ok(Uuid::try_parse_ascii(&text).unwrap_or_default())
             };
-            (key.into(), identity)
+            let lawyer_id: Option<Vec<u8>> = row.try_get("lawyer_id")?;
+            let request_id: Option<Vec<u8>> = row.try_get("request_id")?;
+            let at = DateTime::parse_from_rfc3339(&text(row.try_get("ts_utc")?));
+            let identity = Identity {
+                event: text(row.try_get("event")?),
+                case_id: uuid("case_id")?,
+                user_id: uuid("user_id")?,
+                lawyer_id: lawyer_id.map(text),
+                rank_pos: row.try_get("rank_pos")?,
+                request_id: request_id.map(|id| Uuid::try_parse_ascii(&id).unwrap_or_default()),
+                at: at.map_or(i64::MIN, |at| at.timestamp_micros()),
+            };
+            let key: Hyphenated = row.try_get("event_id")?;
+            Ok((key.into(), identity))
         });
-        Ok(each.collect())
+        each.collect()
     }
 }
 

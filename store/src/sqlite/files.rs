@@ -44,9 +44,9 @@ impl Files {
     }
 }
 
-/// Whether something is at the path of the database that is none and never will be one: a folder, a FIFO.
-pub fn is_in_the_way(database: &Path) -> bool {
-    fs::metadata(database).is_ok_and(|metadata| !metadata.is_file())
+/// Whether what is at the path of a database may be one: a file that is not empty.
+pub fn may_be_a_database(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
 /// Lets the owner alone read and write the database. A new one is made here, because SQLite would make it readable to

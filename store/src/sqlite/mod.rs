@@ -10,6 +10,7 @@ mod shadow;
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -57,15 +58,20 @@ pub(crate) struct Sqlite {
     path: String,
     limits: Limits,
     /// One connection, taken in turns: SQLite has one writer at a time, so more of them would only wait for each other.
-    /// Whoever has the turn takes the connection out, and puts it back when all went well and in no other case. What a
-    /// failed or forgotten transaction leaves behind thus meets nobody.
+    /// Whoever has the turn takes the connection out, and puts it back when all went well. What a failed or forgotten
+    /// transaction leaves behind thus meets nobody.
     writer: Mutex<Option<Writer>>,
+    /// Whether the file was opened before. From then on none is made anew: one that is missing is somewhere else for a
+    /// while, as a rule, and a new one would know neither who serves nor what came before.
+    was_opened: AtomicBool,
     readers: std::sync::Mutex<Readers>,
 }
 
 struct Writer {
     connection: SqliteConnection,
     files: Files,
+    /// Whether a transaction on it did not end. It is only good for saving what others committed.
+    is_tainted: bool,
 }
 
 /// Pools that open their connections when they are needed.
@@ -82,19 +88,38 @@ struct Readers {
 /// A transaction. Dropped before [`Writing::commit`], it takes its connection with it, and nothing of it is left.
 struct Writing<'a> {
     turn: MutexGuard<'a, Option<Writer>>,
-    writer: Writer,
+    /// `None` once it is given back.
+    writer: Option<Writer>,
     path: &'a str,
 }
 
 impl Writing<'_> {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.writer.as_mut().expect("only `commit` gives it back").connection
+    }
+
     async fn commit(mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(&mut self.writer.connection).await?;
-        if self.writer.files != Files::at(self.path) {
-            // It went into files that nobody will find again.
-            return Err(gone(self.path));
+        sqlx::query("COMMIT").execute(self.connection()).await?;
+        // Also where it went into files that nobody will find again: the next call saves what is in them.
+        let writer = self.turn.insert(self.writer.take().expect("only this gives it back"));
+        match writer.files == Files::at(self.path) {
+            true => Ok(()),
+            false => Err(gone(self.path)),
         }
-        *self.turn = Some(self.writer);
-        Ok(())
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        // A log that is not at its path any more has transactions that were acknowledged, and goes with the connection.
+        if let Some(writer) = self.writer.take()
+            && writer.files != Files::at(self.path)
+        {
+            *self.turn = Some(Writer {
+                is_tainted: true,
+                ..writer
+            });
+        }
     }
 }
 
@@ -128,6 +153,7 @@ impl Sqlite {
             path: path.to_owned(),
             limits,
             writer: Mutex::new(None),
+            was_opened: AtomicBool::new(false),
             readers: std::sync::Mutex::new(readers(path, limits)),
         })
     }
@@ -157,7 +183,12 @@ impl Sqlite {
         if !files.are_of(&before) {
             return Err(gone(&self.path));
         }
-        Ok(Writer { connection, files })
+        self.was_opened.store(true, Ordering::Release);
+        Ok(Writer {
+            connection,
+            files,
+            is_tainted: false,
+        })
     }
 
     /// Begins a transaction when it is this call's turn, in the file that is at the path now.
@@ -165,9 +196,9 @@ impl Sqlite {
         let turn = timeout(self.limits.timeout, self.writer.lock()).await;
         let mut turn = turn.map_err(|_| StoreError::Busy)?;
         let writer = match turn.take() {
-            Some(writer) if writer.files == Files::at(&self.path) => writer,
+            Some(writer) if !writer.is_tainted && writer.files == Files::at(&self.path) => writer,
             left => {
-                if files::is_in_the_way(Path::new(&self.path)) {
+                if self.was_opened.load(Ordering::Acquire) && !files::may_be_a_database(Path::new(&self.path)) {
                     // The database may come back, and needs its log then.
                     *turn = left;
                     return Err(gone(&self.path));
@@ -180,14 +211,12 @@ impl Sqlite {
         };
         let mut writing = Writing {
             turn,
-            writer,
+            writer: Some(writer),
             path: &self.path,
         };
         // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
         // writes later would be refused instead.
-        sqlx::query("BEGIN IMMEDIATE")
-            .execute(&mut writing.writer.connection)
-            .await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(writing.connection()).await?;
         Ok(writing)
     }
 
@@ -196,12 +225,15 @@ impl Sqlite {
     async fn abandon(&self, mut left: Writer) {
         tracing::error!(
             path = self.path,
-            "the database file was deleted or replaced; what is at its path now is used instead, and made where nothing is"
+            "the database file or its log was deleted or replaced; what is at its path now is used instead"
         );
         let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let closing = async {
             readers.data.close().await;
             readers.control.close().await;
+            if left.is_tainted {
+                sqlx::query("ROLLBACK").execute(&mut left.connection).await.ok();
+            }
             // Where the file was only moved, what is in its log belongs into it, wherever it is now.
             let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
             if let Err(error) = moved.execute(&mut left.connection).await {
@@ -241,7 +273,7 @@ impl Sqlite {
 impl Backend for Sqlite {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
         let mut writing = self.writing().await?;
-        let connection = &mut writing.writer.connection;
+        let connection = writing.connection();
         let mut events = same_id::insert(connection, records).await?.into_iter();
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
@@ -274,8 +306,8 @@ impl Backend for Sqlite {
             return Ok(on_record);
         };
         let mut writing = self.writing().await?;
-        agreed::set_salt_id(&mut writing.writer.connection, given).await?;
-        let on_record = agreed::salt_id(&mut writing.writer.connection).await?;
+        agreed::set_salt_id(writing.connection(), given).await?;
+        let on_record = agreed::salt_id(writing.connection()).await?;
         writing.commit().await?;
         Ok(on_record)
     }
@@ -286,7 +318,7 @@ impl Backend for Sqlite {
 
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
         let mut writing = self.writing().await?;
-        rollout::save(&mut writing.writer.connection, state, entry).await?;
+        rollout::save(writing.connection(), state, entry).await?;
         writing.commit().await
     }
 
@@ -310,7 +342,7 @@ impl Backend for Sqlite {
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let mut writing = self.writing().await?;
-        let changed = shadow::label(&mut writing.writer.connection, labels, closed_before).await?;
+        let changed = shadow::label(writing.connection(), labels, closed_before).await?;
         writing.commit().await?;
         Ok(changed)
     }
@@ -364,7 +396,7 @@ fn readers(path: &str, limits: Limits) -> Readers {
 }
 
 fn gone(path: &str) -> StoreError {
-    let said = format!("the file {path} was deleted or replaced");
+    let said = format!("the file {path} was deleted or replaced; put it back, or start anew for a new one");
     StoreError::Unavailable(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotFound, said)))
 }
 
@@ -458,7 +490,7 @@ mod tests {
 
             let fill = "UPDATE ltr_shadow_log SET label = 0.6 WHERE case_id = 'c' AND lawyer_id = 'adv_2'";
             let mut writing = store.writing().await.unwrap();
-            sqlx::query(fill).execute(&mut writing.writer.connection).await.unwrap();
+            sqlx::query(fill).execute(writing.connection()).await.unwrap();
             writing.commit().await.unwrap();
             let log: Vec<Row> = sqlx::query_as(LOG).fetch_all(&store.readers().data).await.unwrap();
             assert_eq!(log, [row(1, Some(2), Some(0.3)), row(2, None, Some(0.6))]);

@@ -23,7 +23,7 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     let inserted = sqlx::query(
         "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id, \
              comparison_id, \"trigger\", salt_id, details) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id, case_id) DO NOTHING",
     )
     .bind(record.request_id.hyphenated())
     .bind(instant(record.ts_utc))

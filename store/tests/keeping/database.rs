@@ -41,6 +41,14 @@ impl Database {
         }
     }
 
+    /// The keys of the events in SQLite.
+    pub async fn event_ids(&self) -> Vec<Uuid> {
+        const ALL: &str = "SELECT event_id FROM match_events";
+        let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+        let ids: Vec<String> = sqlx::query_scalar(ALL).fetch_all(&mut connection).await.unwrap();
+        ids.iter().map(|id| id.parse().unwrap()).collect()
+    }
+
     pub async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }

@@ -9,7 +9,7 @@ use chrono::Duration;
 use ranking::events::{Action, ActionKind, Body, Event};
 use ranking::verdict::ShadowRow;
 use serde_json::json;
-use store::{Appended, HistoryEntry, Record, RolloutState, Store, StoreError};
+use store::{Appended, HistoryEntry, Record, RolloutState, Spool, Store, StoreError};
 use uuid::Uuid;
 
 use self::database::*;
@@ -32,6 +32,9 @@ macro_rules! on_every_back_end {
 on_every_back_end! {
     a_record_that_comes_again_changes_nothing,
     an_event_under_an_id_that_another_has_is_kept_beside_it,
+    an_event_is_kept_whatever_ids_others_took_before,
+    a_row_that_somebody_elses_index_or_trigger_keeps_out_is_no_repetition,
+    an_impression_of_a_newer_form_goes_the_same_way_through_the_spool,
     a_batch_that_fails_half_way_leaves_nothing,
     what_was_kept_is_there_after_reopening,
     events_come_in_time_order_and_the_end_is_outside,
@@ -83,7 +86,13 @@ async fn an_event_under_an_id_that_another_has_is_kept_beside_it(database: Datab
         body: Body::Action(Action::new(ActionKind::ContactMade, "adv_1", 1)),
         ..first.clone()
     };
+    let at_another_place = Event {
+        body: Body::Action(Action::new(ActionKind::ClickProfile, "adv_1", 2)),
+        ..first.clone()
+    };
     let others = [
+        at_another_place,
+        click(1, 5, day(0) - Duration::hours(1), "adv_1"),
         click(1, 6, day(0), "adv_1"),
         click(1, 5, day(0), "adv_2"),
         of_another_user,
@@ -94,18 +103,115 @@ async fn an_event_under_an_id_that_another_has_is_kept_beside_it(database: Datab
     let records: Vec<Record> = [first.clone(), others[0].clone()].map(Record::Event).into();
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 2]);
     let records: Vec<Record> = others[1..].iter().cloned().map(Record::Event).collect();
-    assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 4]);
+    assert_eq!(store.append(&records).await.unwrap(), [Appended::Stored; 6]);
 
-    // Repetitions are still told from them, also where the time is that of the repetition.
-    let mut again: Vec<Record> = others.iter().cloned().map(Record::Event).collect();
-    again.push(Record::Event(click(1, 5, day(0) + Duration::hours(1), "adv_1")));
-    assert_eq!(store.append(&again).await.unwrap(), [Appended::Duplicate; 6]);
+    // Repetitions are still told from them.
+    let again: Vec<Record> = others.iter().chain([&first]).cloned().map(Record::Event).collect();
+    assert_eq!(store.append(&again).await.unwrap(), [Appended::Duplicate; 8]);
 
-    let kept = store.events_between(day(0), day(1)).await.unwrap();
+    let kept = store.events_between(day(-1), day(1)).await.unwrap();
     assert_eq!(kept.unreadable, []);
-    assert_eq!(kept.records.len(), 6);
+    assert_eq!(kept.records.len(), 8);
     for event in others.iter().chain([&first]) {
         assert!(kept.records.contains(event), "{event:?}");
+    }
+}
+
+/// However many of the keys that follow from an event were given to others before.
+async fn an_event_is_kept_whatever_ids_others_took_before(database: Database) {
+    let true_click = Record::Event(click(1, 5, day(0), "adv_1"));
+    let mut taken = vec![Uuid::from_u128(1)];
+    let take = |taken: &[Uuid]| -> Vec<Record> {
+        let others = taken.iter().map(|id| Event {
+            event_id: *id,
+            ..click(0, 6, day(0), "adv_9")
+        });
+        others.map(Record::Event).collect()
+    };
+    for _ in 0..10 {
+        // In a database of their own, somebody finds out which key the event gets next.
+        let scout = Database::sqlite();
+        let store = scout.open().await;
+        store.append(&take(&taken)).await.unwrap();
+        assert_eq!(
+            store.append(std::slice::from_ref(&true_click)).await.unwrap(),
+            [Appended::Stored]
+        );
+        let keys = scout.event_ids().await;
+        taken.extend(keys.into_iter().filter(|key| !taken.contains(key)).collect::<Vec<_>>());
+    }
+    assert_eq!(taken.len(), 11);
+    let store = database.open().await;
+    store.append(&take(&taken)).await.unwrap();
+    assert_eq!(store.append(&[true_click]).await.unwrap(), [Appended::Stored]);
+}
+
+/// A trigger or an index of somebody else's is no reason to lose an event: it waits until they are gone.
+async fn a_row_that_somebody_elses_index_or_trigger_keeps_out_is_no_repetition(database: Database) {
+    let store = database.open().await;
+    store
+        .append(&[Record::Event(click(1, 5, day(0), "adv_1"))])
+        .await
+        .unwrap();
+    let index = "CREATE UNIQUE INDEX once ON match_events (case_id, lawyer_id, event)";
+    let (trigger, drop_trigger) = match database.url.starts_with("sqlite") {
+        true => (
+            "CREATE TRIGGER swallows BEFORE INSERT ON match_events BEGIN SELECT RAISE(IGNORE); END",
+            "DROP TRIGGER swallows",
+        ),
+        false => (
+            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER swallows BEFORE INSERT ON match_events FOR EACH ROW EXECUTE FUNCTION swallow()",
+            "DROP TRIGGER swallows ON match_events",
+        ),
+    };
+    for (id, fault, mend) in [(2, index, "DROP INDEX once"), (3, trigger, drop_trigger)] {
+        database.execute(fault.to_owned()).await;
+        let click = Record::Event(click(id, 5, day(0), "adv_1"));
+        let error = store.append(std::slice::from_ref(&click)).await.unwrap_err();
+        assert!(error.is_unavailable() && !error.blames_the_record(), "{fault}: {error}");
+        database.execute(mend.to_owned()).await;
+        assert_eq!(store.append(&[click]).await.unwrap(), [Appended::Stored], "{fault}");
+    }
+}
+
+async fn an_impression_of_a_newer_form_goes_the_same_way_through_the_spool(database: Database) {
+    let store = database.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path(), 1 << 20).unwrap();
+    let strange = [
+        ("rank_pos", json!(0)),
+        ("rank_pos", json!("x")),
+        ("lawyer_id", json!(5)),
+        ("lawyer_id", json!("x")),
+    ];
+    for (id, (name, value)) in (1..).zip(strange) {
+        let mut event = impression(id, 5, day(0), &["adv_1"]);
+        event.schema_version = 3;
+        event.unknown.insert(name.to_owned(), value);
+        spool.append(&[Record::Event(event.clone())]).unwrap();
+        let batch = spool.oldest().unwrap();
+        assert!(batch.refused.is_empty(), "{name}");
+        assert_eq!(
+            store.append(&batch.records).await.unwrap(),
+            [Appended::Stored],
+            "{name}"
+        );
+        spool.done_with_oldest();
+        // The other way makes the same row.
+        assert_eq!(
+            store.append(&[Record::Event(event.clone())]).await.unwrap(),
+            [Appended::Duplicate],
+            "{name}"
+        );
+        assert!(
+            store
+                .events_between(day(0), day(1))
+                .await
+                .unwrap()
+                .records
+                .contains(&event)
+        );
     }
 }
 

@@ -4,10 +4,10 @@
 //! a writer that never comes, a device never ends, and a sparse file claims to be terabytes. Each of these would hold
 //! up whoever reads it; here each is an error that says what the file is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a symbolic link in the last place of a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,13 @@ pub fn open_with(options: &mut OpenOptions, path: &Path, links: Links) -> io::Re
         Some(libc::ENXIO) => refused("a FIFO or a socket"),
         _ => error,
     })?;
-    let kind = file.metadata()?.file_type();
+    check(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+fn check(kind: FileType) -> io::Result<()> {
     if kind.is_file() {
-        return Ok(file);
+        return Ok(());
     }
     Err(refused(if kind.is_dir() {
         "a directory"
@@ -74,6 +78,20 @@ pub fn read(path: &Path, links: Links, max_bytes: u64) -> io::Result<Vec<u8>> {
 pub fn read_to_string(path: &Path, links: Links, max_bytes: u64) -> io::Result<String> {
     let bytes = read(path, links, max_bytes)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Where a new file is to be renamed to, so that it replaces what `path` names: for a link, what it leads to.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where a directory, a FIFO or a device is there, which a rename would do away with.
+pub fn replaceable(path: &Path) -> io::Result<PathBuf> {
+    let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+    let target = if is_link { path.canonicalize()? } else { path.to_owned() };
+    match target.metadata() {
+        Ok(metadata) => check(metadata.file_type()).map(|()| target),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(target),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whatever an open file still holds.

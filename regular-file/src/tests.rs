@@ -62,3 +62,27 @@ fn a_file_is_read_up_to_its_limit_and_not_beyond() {
     std::fs::write(&path, [0xff]).unwrap();
     assert_eq!(read_to_string(&path, Links::Follow, 4).unwrap_err().kind(), InvalidData);
 }
+
+#[test]
+fn a_file_is_replaced_through_links_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let at = |name: &str| folder.join(name);
+    std::fs::write(at("file"), "x").unwrap();
+    symlink(at("file"), at("link")).unwrap();
+    fifo(&at("fifo"));
+    symlink(at("fifo"), at("link-to-fifo")).unwrap();
+    for (path, target) in [("file", "file"), ("new", "new"), ("link", "file")] {
+        assert_eq!(replaceable(&at(path)).unwrap(), at(target));
+    }
+    for path in [
+        at("fifo"),
+        at("link-to-fifo"),
+        folder.clone(),
+        "/dev/null".into(),
+        "/dev/full".into(),
+    ] {
+        let error = replaceable(&path).unwrap_err();
+        assert_eq!(error.kind(), InvalidInput, "{}", path.display());
+    }
+}

@@ -44,6 +44,7 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
     let codes = Codes::of(expect)?;
     let header = first::is_header(&records, options.header, expect, &codes)?.then(|| records.texts());
     let chosen = choose(header.as_deref(), columns, expect, records.line())?;
+    let like_a_header = header.is_none() && options.header == Header::Unknown && first::counts(&records);
     let mut reading = Reading {
         cells: chosen.into_iter().zip(codes).collect(),
         columns,
@@ -53,6 +54,7 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
             ..Table::default()
         },
         blanks: Blanks::default(),
+        first: like_a_header.then(|| (records.line(), records.texts())),
     };
     if reading.header.is_none() {
         reading.blanks = before;
@@ -104,6 +106,8 @@ struct Reading<'a> {
     table: Table,
     /// Since the last row.
     blanks: Blanks,
+    /// The first line and its number, where it was taken for a row and may be the columns' names.
+    first: Option<(u64, Vec<String>)>,
 }
 
 impl Reading<'_> {
@@ -136,7 +140,19 @@ impl Reading<'_> {
             self.table.values.push(value);
         }
         self.table.rows += blanks + 1;
-        Ok(())
+        self.compare_with_first()
+    }
+
+    /// Names of columns may be whole numbers; values that stand below them seldom all are.
+    fn compare_with_first(&self) -> Result<(), Trouble> {
+        let Some((line, texts)) = &self.first else {
+            return Ok(());
+        };
+        let row = &self.table.values[self.table.values.len() - self.table.width..];
+        match row.iter().any(|value| value.fract() != 0.0 && value.is_finite()) {
+            true => Err(first::either(*line, texts)),
+            false => Ok(()),
+        }
     }
 
     /// The empty lines before this row, where they are rows.

@@ -91,8 +91,8 @@ impl fmt::Display for Kind {
 /// What a file that begins so is; `None`: perhaps text.
 pub(crate) fn kind(head: &[u8]) -> Option<Kind> {
     let of = |what, remedy| Some(Kind { what, remedy });
-    // ORC's magic is three capitals, which a column may be called.
-    let text = |magic: &[u8]| magic == b"ORC" && !head.contains(&0);
+    // A column may be called as a magic that is made of letters.
+    let text = |magic: &[u8]| magic.iter().all(u8::is_ascii_alphanumeric) && is_text(head);
     if let Some((_, what, remedy)) = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic) && !text(magic)) {
         return of(what, remedy);
     }
@@ -124,6 +124,17 @@ pub(crate) fn kind(head: &[u8]) -> Option<Kind> {
         what: "JSON",
         remedy: EXPORT,
     })
+}
+
+/// Whether a file that begins so is text: UTF-8 without control characters, but for those that end and part lines.
+pub(crate) fn is_text(head: &[u8]) -> bool {
+    let is_odd = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r');
+    let is_utf8 = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        // Its last character may go on behind it.
+        Err(error) => error.error_len().is_none(),
+    };
+    is_utf8 && !head.iter().any(is_odd)
 }
 
 /// Every other byte is zero: ASCII in UTF-16 without its mark.
@@ -168,6 +179,10 @@ mod tests {
             "a,b\n1,2\n",
             "",
             "ORC,b\n",
+            "PARENT,a\n1,2\n",
+            "PAR1,a\n",
+            "FEA1,a\n",
+            "ARROW1\n1\n",
             "tree,leaf\n",
             "<a>,b\n",
             "BZh9,b\n",

@@ -49,11 +49,13 @@ pub(crate) fn of(path: &Path, input: &Input, options: &Options) -> Result<Format
     let head = input.head();
     let format = match options.format {
         Some(told) => told,
-        None if head.starts_with(b"PAR1") => Format::Parquet,
+        None if head.starts_with(b"PAR1") && !foreign::is_text(head) => Format::Parquet,
         None => by_ending(path).unwrap_or_else(|| by_lines(head)),
     };
     if let Some(kind) = foreign::kind(head)
         && !(format == Format::Parquet && kind.is_parquet())
+        // Markup and JSON are text, and may be one that was told to be a table.
+        && !(options.format.is_some() && format != Format::Parquet && foreign::is_text(head))
     {
         return Err(Trouble::OtherKind(kind));
     }

@@ -47,7 +47,9 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 /// An unreadable file, or one that is not such a value (with line and column).
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let bytes = read_up_to(path, MAX_JSON_BYTES)?;
-    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
+    // Editors on Windows put a byte order mark there.
+    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice(json).with_context(|| format!("reading {}", path.display()))
 }
 
 /// A whole file, of at most 4 GiB: no model or matrix that fits into memory beside its trees is larger.
@@ -68,6 +70,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 fn try_write(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let path = &regular_file::replaceable(path)?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

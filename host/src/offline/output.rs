@@ -47,6 +47,7 @@ pub(super) struct Destination {
 
 impl Destination {
     pub fn create(path: &Path) -> io::Result<Destination> {
+        let path = regular_file::replaceable(path)?;
         let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
         };
@@ -58,7 +59,7 @@ impl Destination {
         Ok(Destination {
             file: Some(BufWriter::new(file)),
             hidden,
-            path: path.to_owned(),
+            path,
         })
     }
 

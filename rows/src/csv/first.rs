@@ -1,5 +1,6 @@
 //! The first line: the columns' names, or a row?
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use super::record::Records;
@@ -29,10 +30,7 @@ pub(super) fn is_header(
         let field = records.field(at).trim_ascii();
         !field.is_empty() && (is_value(field, code(at)) || begins_as_a_number(field))
     };
-    let either = || {
-        let allowed = "--header if these are the columns' names, --no-header if they are a row";
-        Err(Trouble::refused(records.line(), None, &few(&texts), allowed))
-    };
+    let either = || Err(either(records.line(), &texts));
     match (has_all(&texts, expect.names), no_value) {
         (true, Some(_)) => Ok(true),
         (true, None) if are_seldom_values(expect.names) => Ok(true),
@@ -54,6 +52,25 @@ pub(super) fn is_header(
             ))
         }
     }
+}
+
+/// A first line that may be names or a row.
+pub(super) fn either(line: u64, texts: &[String]) -> Trouble {
+    let allowed = "--header if these are the columns' names, --no-header if they are a row";
+    Trouble::refused(line, None, &few(texts), allowed)
+}
+
+/// The largest number that is taken for a name.
+const LARGEST_NAME: f64 = 1e9;
+
+/// Whether a line is of whole numbers, each another, as a table has for names that was made without any.
+pub(super) fn counts(records: &Records<impl BufRead>) -> bool {
+    let mut seen = HashSet::new();
+    (0..records.fields()).all(|at| {
+        let whole =
+            number::parse(records.field(at)).filter(|number| number.fract() == 0.0 && number.abs() < LARGEST_NAME);
+        whole.is_some_and(|number| seen.insert(number.to_bits()))
+    })
 }
 
 fn is_value(field: &[u8], code: Option<&Codes>) -> bool {

@@ -285,6 +285,28 @@ fn tabs_are_read_and_other_separators_named() {
 }
 
 #[test]
+fn whole_numbers_that_all_differ_above_fractions_may_be_names_and_must_be_said() {
+    let either = ["f.csv:1", "--header if these are", "--no-header"];
+    for text in [
+        "19,23\n0.5,0.25\n",
+        "0,1\n1,2\n0.5,3\n",
+        "2019,2020\n1,0.5\n",
+        "0.0,1.0\n0.5,2\n",
+        "\"10\",\"20\"\n1,0.25\n",
+        "-1,7\n0.5,nan\n",
+    ] {
+        refused(by_name(text, &["a", "b"]), &either);
+        refused(by_position(text, &["a", "b"]), &either);
+    }
+    refused(by_name("5\n0.5\n", &["a"]), &either);
+    // What cannot be names, and what stands above nothing else.
+    same(by_name("1,1\n0.5,2\n", &["a", "b"]), &[1.0, 1.0, 0.5, 2.0]);
+    same(by_name("1,2.5\n0.5,2\n", &["a", "b"]), &[1.0, 2.5, 0.5, 2.0]);
+    same(by_name("1,2\n3,4\n", &["a", "b"]), &[1.0, 2.0, 3.0, 4.0]);
+    same(by_name("7,8\n", &["a", "b"]), &[7.0, 8.0]);
+}
+
+#[test]
 fn words_for_booleans_are_0_and_1() {
     same(
         by_name("flag,x\nTrue,1\nfalse,2\n,3\n", &["flag", "x"]),
@@ -431,7 +453,10 @@ proptest! {
         let text = dialect.write(&names, &rows);
         let expect = Expect { names: &wanted, by_position: false, categories: None };
         let values: Vec<f64> = rows.concat().into_iter().map(|value| value.unwrap_or(NAN)).collect();
-        same(table(&text, &expect, Header::Unknown), &values);
+        // Whole numbers alone may be names.
+        let is_plain = dialect.header || rows[0].iter().any(|value| value.is_none_or(|value| value.fract() != 0.0));
+        let header = if is_plain { Header::Unknown } else { Header::Absent };
+        same(table(&text, &expect, header), &values);
     }
 
     #[test]

@@ -134,13 +134,17 @@ fn assign(features: &[(String, Info)], lists: &[Vec<Category>]) -> Result<BTreeM
         }
     }
     let mut columns = BTreeMap::new();
+    let mut owners = Vec::with_capacity(lists.len());
     for (feature, (name, _)) in features.iter().enumerate() {
         let taken = |list: &usize| before[feature][*list] && takes(feature, *list) && after[feature + 1][*list + 1];
         let mut possible = (0..lists.len()).filter(taken);
         let left = (0..=lists.len()).any(|list| before[feature][list] && passes(feature) && after[feature + 1][list]);
         match (possible.next(), possible.next().is_some() || left) {
             (None, _) => {}
-            (Some(list), false) => drop(columns.insert(name.clone(), lists[list].clone())),
+            (Some(list), false) => {
+                columns.insert(name.clone(), lists[list].clone());
+                owners.push(feature);
+            }
             (Some(_), true) => {
                 return Err(format!(
                     "the model has {}, and does not say whether {name} has one of them",
@@ -149,10 +153,46 @@ fn assign(features: &[(String, Info)], lists: &[Vec<Category>]) -> Result<BTreeM
             }
         }
     }
-    match columns.len() == lists.len() {
-        true => Ok(columns),
-        false => Err(format!("the model has {}, and its features cannot have them", some())),
+    if columns.len() != lists.len() {
+        return Err(format!("the model has {}, and its features cannot have them", some()));
     }
+    match rival(features, lists, &owners) {
+        None => Ok(columns),
+        Some(rival) => Err(format!(
+            "the model has {}, and does not say whether {rival} has one of them",
+            some()
+        )),
+    }
+}
+
+/// A feature that may have a list of numbers in the place of its owner: where the trainer was told which columns are
+/// categories, those may be plain integers, and pandas' category columns plain codes to the trees. Text in the wrong column
+/// would be refused when rows are read; numbers would not.
+fn rival<'f>(features: &'f [(String, Info)], lists: &[Vec<Category>], owners: &[usize]) -> Option<&'f str> {
+    for (list, owner) in owners.iter().enumerate() {
+        if !matches!(features[*owner].1, Info::Categorical(_)) || !are_other_numbers(&lists[list]) {
+            continue;
+        }
+        let first = list.checked_sub(1).map_or(0, |before| owners[before] + 1);
+        let end = owners.get(list + 1).copied().unwrap_or(features.len());
+        // Every category is in the column as a rule, so that its codes go as far as the list.
+        let codes = Info::Range(lists[list].len() - 1);
+        if let Some((name, _)) = features[first..end].iter().find(|(_, info)| *info == codes) {
+            return Some(name);
+        }
+    }
+    None
+}
+
+/// Whether these are numbers that are not their own codes.
+fn are_other_numbers(list: &[Category]) -> bool {
+    let is_text = |category: &Category| matches!(category, Category::Text(_));
+    let is_code = |(code, category): (i64, &Category)| match category {
+        Category::Integer(number) => *number == code,
+        Category::Bool(truth) => i64::from(*truth) == code,
+        Category::Large(_) | Category::Float(_) | Category::Text(_) => false,
+    };
+    !list.is_empty() && !list.iter().any(is_text) && !(0..).zip(list).all(is_code)
 }
 
 #[cfg(test)]
@@ -225,6 +265,10 @@ mod tests {
         );
         assert_eq!(columns("size w", "0:1:2 [-10:10]", "[[10, 20, 30]]").unwrap(), "size=3");
         assert_eq!(columns("w size", "[0:1] 1:0", "[[10, 20, 30]]").unwrap(), "size=3");
+        // Codes that are their own values are the same in either column, and text tells when rows are read.
+        assert_eq!(columns("a b", "0:1:2 [0:2]", "[[0, 1, 2]]").unwrap(), "a=3");
+        assert_eq!(columns("a b", "0:1 [0:1]", r#"[["x", "y"]]"#).unwrap(), "a=2");
+        assert_eq!(columns("a b", "[0:1] 0:1", "[[false, true]]").unwrap(), "b=2");
     }
 
     #[test]
@@ -240,6 +284,13 @@ mod tests {
                 r#"[["x", "y"], ["x", "y"], ["x", "y"], ["x", "y"]]"#,
                 "4 lists",
             ),
+            // The integers of `a` may be categories by the trainer's word, and the list that of `b` or `c`.
+            (
+                "-1:2:0:1 [0:3] [0.5:1]",
+                "[[2020, 2021, 2022, 2023]]",
+                "whether b has one",
+            ),
+            ("[0:2] 0:1:2 0:1", r#"[[10, 20, 30], ["x", "y"]]"#, "whether a has one"),
             ("0:1 [0:1] [0:1]", "[[NaN]]", "cannot be read"),
             ("0:1 [0:1] [0:1]", "[[null]]", "cannot be read"),
         ] {

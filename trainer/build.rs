@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// A module that a model is baked into.
 struct Module {
@@ -50,34 +50,55 @@ fn main() {
     for path in SOURCES {
         println!("cargo:rerun-if-changed={}", workspace.join(path).display());
     }
-    for module in MODULES {
-        let path = build(workspace, &module);
-        println!("cargo:rustc-env={}={}", module.variable, path.display());
+    // All begin before any is waited for: each ends on one processor, where it is compiled as one unit.
+    let building = MODULES.map(|module| Building::start(workspace, module));
+    for building in building {
+        let variable = building.module.variable;
+        println!("cargo:rustc-env={variable}={}", building.finish().display());
     }
 }
 
-fn build(workspace: &Path, module: &Module) -> PathBuf {
-    let Module { package, target, .. } = module;
-    // A target directory of its own: the outer cargo holds the lock of the other one.
-    let target_dir = PathBuf::from(required("OUT_DIR")).join("plugin");
-    let status = Command::new(required("CARGO"))
-        .current_dir(workspace)
-        .args(["build", "--locked", "--package", package, "--profile", "plugin"])
-        .args(["--target", target])
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env_remove("RUSTFLAGS")
-        .env_remove("RUSTC_WRAPPER")
-        .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace))
-        .status()
-        .unwrap_or_else(|e| panic!("running cargo for {package}: {e}"));
-    assert!(
-        status.success(),
-        "{package} did not compile for {target}: is the target installed? `make setup` installs it"
-    );
-    let file = format!("{}.wasm", package.replace('-', "_"));
-    target_dir.join(target).join("plugin").join(file)
+/// A module that is being built.
+struct Building {
+    module: Module,
+    target_dir: PathBuf,
+    cargo: Child,
+}
+
+impl Building {
+    fn start(workspace: &Path, module: Module) -> Building {
+        let Module { package, target, .. } = module;
+        // A target directory of its own: cargo locks it, and the outer cargo holds the lock of the common one.
+        let target_dir = PathBuf::from(required("OUT_DIR")).join(package);
+        let cargo = Command::new(required("CARGO"))
+            .current_dir(workspace)
+            .args(["build", "--locked", "--package", package, "--profile", "plugin"])
+            .args(["--target", target])
+            .arg("--target-dir")
+            .arg(&target_dir)
+            .env_remove("RUSTFLAGS")
+            .env_remove("RUSTC_WRAPPER")
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace))
+            .spawn()
+            .unwrap_or_else(|e| panic!("running cargo for {package}: {e}"));
+        Building {
+            module,
+            target_dir,
+            cargo,
+        }
+    }
+
+    fn finish(mut self) -> PathBuf {
+        let Module { package, target, .. } = self.module;
+        let status = self.cargo.wait();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "{package} did not compile for {target}: is the target installed? `make setup` installs it"
+        );
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        self.target_dir.join(target).join("plugin").join(file)
+    }
 }
 
 /// Flags of the modules: SIMD, and no path of this machine in them, so that the same sources

@@ -1,34 +1,18 @@
 //! The gateway: ranks cases, compares a challenger in shadow, keeps events, loads models under traffic.
 //!
-//! Data flows forward: a request is let in ([`routes`]) and read ([`api::json`], [`rank`], [`events`]), its case is
-//! ranked with the models that serve now ([`models`]) and answered, and what must be kept goes to one ordered
-//! [`writer`].
+//! Arrows go one way: [`server`] accepts connections and hands requests to the [`router`], which admits them to one of
+//! the [`routes`]. A route works on the [`state`]: the [`models`] that serve, the [`release`] controller that changes
+//! them, the [`flags`] that stop them, and the writer in [`ingest`] that keeps what must be kept. [`http`] and
+//! [`telemetry`] are leaves that all of them use; [`cli`] has the commands of the program.
 
-pub mod access;
-pub mod answer;
-pub mod authority;
-pub mod body;
-pub mod clock;
-pub mod copies;
-pub mod errors;
-pub mod events;
+pub mod cli;
 pub mod flags;
-pub mod gateway;
-pub mod ipc;
-pub mod limits;
-pub mod listen;
+pub mod http;
+pub mod ingest;
 pub mod models;
-pub mod observe;
-pub mod offline;
-pub mod probes;
-pub mod rank;
-pub mod request;
-pub mod rollout;
+pub mod release;
+pub mod router;
 pub mod routes;
-pub mod score;
-pub mod serve;
+pub mod server;
+pub mod state;
 pub mod telemetry;
-pub mod threads;
-pub mod tls;
-pub mod token;
-pub mod writer;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch};
 use arrow::ipc::writer::StreamWriter;
 use libfuzzer_sys::fuzz_target;
-use ltr_host::score::arrow_rows;
+use ltr_host::routes::score::arrow::arrow_rows;
 use ranking::Schema;
 
 const MAX_ROWS: usize = 1000;

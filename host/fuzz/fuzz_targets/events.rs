@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ltr_host::events::read;
+use ltr_host::routes::events::read;
 use ranking::{Event, Schema};
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(["geo", "price"]).expect("two names"));

@@ -4,9 +4,9 @@
 use hyper::Request;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use ltr_host::access::bearer;
-use ltr_host::authority;
-use ltr_host::request::{MAX_ID_BYTES, RequestId};
+use ltr_host::http::auth::bearer;
+use ltr_host::http::host_check;
+use ltr_host::http::request_id::{MAX_ID_BYTES, RequestId};
 use ltr_host::telemetry::traceparent;
 
 fuzz_target!(|value: &[u8]| {
@@ -32,7 +32,7 @@ fuzz_target!(|value: &[u8]| {
 
     let mut local = Request::new(()).into_parts().0;
     local.headers.insert(header::HOST, value.clone());
-    if authority::check_host(&local).is_ok() && authority::check_local(&local).is_ok() {
+    if host_check::check_host(&local).is_ok() && host_check::check_local(&local).is_ok() {
         let host = value.to_str().expect("a valid host is ASCII").to_ascii_lowercase();
         assert!(
             ["localhost", "127.", "["].iter().any(|start| host.starts_with(start)),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
-use ltr_host::rank::request::{RankRequest, read};
+use ltr_host::routes::rank::request::{RankRequest, read};
 use ranking::{Candidate, Presets, Schema};
 use serde_json::{Value, json};
 use settings::{Host, Settings};

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ltr_host::score::json_rows;
+use ltr_host::routes::score::json_rows;
 use ranking::Schema;
 use serde_json::{Map, Value, json};
 use settings::Settings;

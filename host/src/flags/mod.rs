@@ -1,10 +1,9 @@
 //! The operator's switches: whether LTR may answer at all, and which share of the requests is compared in shadow. The
 //! configuration has them, or a Redis that the whole fleet asks. A task of its own asks it; requests read what it found.
 
-pub mod cli;
-mod kept;
-mod redis;
-mod value;
+pub mod redis;
+mod snapshot;
+pub mod value;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -16,12 +15,12 @@ use serde_json::{Value, json};
 use settings::Settings;
 
 use api::shortened;
-use kept::{Heard, Kept};
-use redis::{Redis, Said};
+use redis::{RawFlags, Redis};
+use snapshot::{FlagSnapshot, SnapshotFile};
 use value::{KillSwitch, Refused};
 
 /// Within this Redis answers, or it is away.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What counts for a request.
 pub struct InForce {
@@ -45,7 +44,7 @@ pub struct Flags {
 struct Fleet {
     up: bool,
     /// `None`: Redis has never said anything.
-    heard: Option<Heard>,
+    heard: Option<FlagSnapshot>,
 }
 
 impl Flags {
@@ -70,13 +69,13 @@ impl Flags {
             flags.apply(None);
             return Ok(Arc::new(flags));
         }
-        let kept = Kept::open(&settings.flags.file)?;
+        let kept = SnapshotFile::open(&settings.flags.file)?;
         let heard = kept.read().unwrap_or_else(|error| {
             counter!("ltr_flags_refused_total", "flag" => "kill_switch").increment(1);
             tracing::error!(
                 "{error:#}; it may have said that LTR must not serve, so LTR is STOPPED until Redis says off"
             );
-            Some(Heard {
+            Some(FlagSnapshot {
                 kill_switch: Some(true),
                 shadow_fraction: None,
                 read_at: Utc::now(),
@@ -89,7 +88,7 @@ impl Flags {
         let mut follower = Follower {
             redis: Redis::open(&settings.flags)?,
             kept,
-            said: Said::default(),
+            said: RawFlags::default(),
             is_kept: true,
         };
         // Before any request: a fleet that was stopped is not started by a new gateway.
@@ -126,7 +125,7 @@ impl Flags {
     }
 
     /// Puts in force what Redis said, over the configuration. Either of the two can stop LTR.
-    fn apply(&self, heard: Option<&Heard>) {
+    fn apply(&self, heard: Option<&FlagSnapshot>) {
         let killed = self.kill_switch || heard.and_then(|heard| heard.kill_switch).unwrap_or(false);
         let fraction = heard.and_then(|heard| heard.shadow_fraction);
         // Its range was checked where it was read.
@@ -144,7 +143,7 @@ impl Flags {
             .unwrap_or(up)
     }
 
-    fn last_heard(&self) -> Option<Heard> {
+    fn last_heard(&self) -> Option<FlagSnapshot> {
         self.with_fleet(|fleet| fleet.heard.clone()).flatten()
     }
 
@@ -157,9 +156,9 @@ impl Flags {
 /// The task that asks Redis.
 struct Follower {
     redis: Redis,
-    kept: Kept,
+    kept: SnapshotFile,
     /// At the last look, so that what is wrong with it is logged once.
-    said: Said,
+    said: RawFlags,
     /// Whether `kept` has what was heard last.
     is_kept: bool,
 }
@@ -196,7 +195,7 @@ impl Follower {
     /// is on stays so when its value is gone: only the word of an operator lets LTR serve again, not a Redis that has lost
     /// its data. Of a shadow fraction that is not understood, the last good one stays, or else 0: never is more compared
     /// than was asked for.
-    async fn heard(&mut self, flags: &Flags, said: Said, read_at: DateTime<Utc>) {
+    async fn heard(&mut self, flags: &Flags, said: RawFlags, read_at: DateTime<Utc>) {
         let last = flags.last_heard();
         let news = self.said != said;
         let refuse = |refusal: &Refused, then: &str| {
@@ -226,7 +225,7 @@ impl Follower {
             Some(stays)
         });
         self.said = said;
-        let heard = Heard {
+        let heard = FlagSnapshot {
             kill_switch,
             shadow_fraction,
             read_at,
@@ -246,7 +245,7 @@ impl Follower {
         }
     }
 
-    async fn keep(&mut self, heard: &Heard) {
+    async fn keep(&mut self, heard: &FlagSnapshot) {
         let written = self.kept.write(heard).await;
         if let Err(error) = &written
             && self.is_kept

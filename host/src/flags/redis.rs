@@ -12,7 +12,7 @@ const LONGEST: usize = 64;
 
 /// What stands under the two keys; `None`: nothing.
 #[derive(Debug, Default, PartialEq)]
-pub struct Said {
+pub struct RawFlags {
     pub kill_switch: Option<String>,
     pub shadow_fraction: Option<String>,
 }
@@ -42,9 +42,9 @@ impl Redis {
 
     /// # Errors
     /// A server that is away, does not answer in time, or refuses.
-    pub async fn read(&mut self) -> RedisResult<Said> {
+    pub async fn read(&mut self) -> RedisResult<RawFlags> {
         let mut connection = self.connect().await?;
-        let said = Said {
+        let said = RawFlags {
             kill_switch: text(&mut connection, &self.kill_switch_key).await?,
             shadow_fraction: text(&mut connection, &self.shadow_fraction_key).await?,
         };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use metrics::histogram;
 
 use super::lane::{Failure, Scored, Time};
-use super::{Model, Models};
+use super::model::Model;
+use super::registry::Models;
 
 /// What one piece is to take.
 const PIECE: Duration = Duration::from_millis(10);

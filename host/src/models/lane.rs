@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use runtime::{Output, ScoreError, Scorer};
 use tokio::sync::Semaphore;
 
-use super::GRACE;
 use super::breaker::Breaker;
-use super::pace::{CUT_OFF, Pace};
+use super::inline_policy::{CUT_OFF, Pace};
+
+/// How long after its time a component call is still waited for: it stops by itself at the next tick.
+pub const GRACE: Duration = Duration::from_millis(20);
 
 /// How one kind of caller gets at a component.
 pub(super) struct Lane {

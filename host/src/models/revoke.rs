@@ -3,7 +3,8 @@
 use chrono::Utc;
 use runtime::artefact::KeyRing;
 
-use super::{Models, Refusal};
+use super::loader::Refusal;
+use super::registry::Models;
 
 impl Models {
     /// Unloads every model whose key `ring` revokes or does not have. Requests that are being answered keep theirs; then

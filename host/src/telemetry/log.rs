@@ -15,8 +15,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::Trace;
-use crate::request;
+use super::traces::{self, Trace};
+use crate::http::request_id;
 
 /// Target of the line that each request leaves if `log.requests` says so. Switched off by the filter, it costs a
 /// look at an atomic.
@@ -64,12 +64,10 @@ where
                 let mut line = String::new();
                 self.text.format_event(context, Writer::new(&mut line), event)?;
                 write!(out, "{}", line.trim_end())?;
-                let request = request::with_current(|request| {
-                    write!(out, " request_id={}", request.id.as_str())?;
-                    let trace = request.trace.as_ref();
-                    trace.map_or(Ok(()), |trace| write!(out, " trace_id={}", trace.id()))
-                });
-                request.unwrap_or(Ok(()))?;
+                let id = request_id::with_current(|id| write!(out, " request_id={}", id.as_str()));
+                id.unwrap_or(Ok(()))?;
+                let trace = traces::with_current(|trace| write!(out, " trace_id={}", trace.id()));
+                trace.unwrap_or(Ok(()))?;
                 writeln!(out)
             }
         }
@@ -106,8 +104,8 @@ fn json(event: &Event<'_>) -> String {
         target: event.metadata().target(),
         message: fields.message,
         fields: fields.others,
-        request_id: request::with_current(|request| request.id.as_str().to_owned()),
-        trace_id: request::with_current(|request| request.trace.as_ref().map(Trace::id)).flatten(),
+        request_id: request_id::with_current(|id| id.as_str().to_owned()),
+        trace_id: traces::with_current(Trace::id),
     };
     serde_json::to_string(&line).expect("a struct of text and JSON values is JSON")
 }

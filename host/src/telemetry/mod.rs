@@ -1,6 +1,7 @@
-//! What the gateway says of itself while it runs, beside its metrics.
+//! Telemetry: the log, metrics, traces and reports of errors.
 
 mod log;
+pub mod metrics;
 mod scrub;
 mod send;
 mod sentry;
@@ -17,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use log::REQUESTS;
 pub use scrub::scrub;
-pub use traces::{Trace, Traces, part};
+pub use traces::{Trace, Traces, part, scope, with_current};
 
 /// Target of the line that a panic leaves.
 const PANIC: &str = "panic";

@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::send::Sender;
 use super::{PANIC, scrub};
-use crate::request;
+use crate::http::request_id;
 
 /// Reports that may wait to be sent; more of them say nothing new.
 const QUEUE: usize = 64;
@@ -65,7 +65,7 @@ where
 
 /// A report with nothing in it but what is listed here; texts are scrubbed.
 fn without_data(event: Event<'static>) -> Event<'static> {
-    let id = request::with_current(|request| request.id.uuid()).flatten();
+    let id = request_id::with_current(|id| id.uuid()).flatten();
     Event {
         event_id: event.event_id,
         level: event.level,

@@ -16,7 +16,7 @@ use settings::Telemetry;
 
 use super::send::Sender;
 use super::traceparent;
-use crate::request::{self, RequestId};
+use crate::http::request_id::RequestId;
 
 /// Spans that may wait for the exporter; the next ones are dropped.
 const QUEUE: usize = 4096;
@@ -138,10 +138,24 @@ impl Trace {
     }
 }
 
+tokio::task_local! {
+    static CURRENT: Option<Trace>;
+}
+
+/// Runs `answering` as the task of a request with this span; `None` while no traces are exported.
+pub async fn scope<T>(trace: Option<Trace>, answering: impl Future<Output = T>) -> T {
+    CURRENT.scope(trace, answering).await
+}
+
+/// Applies `look` to the span of the request that this task answers; `None` where there is none.
+pub fn with_current<T>(look: impl FnOnce(&Trace) -> T) -> Option<T> {
+    CURRENT.try_with(|trace| trace.as_ref().map(look)).ok().flatten()
+}
+
 /// Does a part of answering a request: a span of its own, if the request has one that is sampled.
 pub async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     let begin = |trace: &Trace| trace.tracer.start_with_context(name, &trace.context);
-    let span = request::with_current(|request| request.trace.as_ref().filter(|trace| trace.is_sampled()).map(begin));
+    let span = with_current(|trace| trace.is_sampled().then(|| begin(trace)));
     let done = work.await;
     if let Some(Some(mut span)) = span {
         span.end();

@@ -1,7 +1,7 @@
 //! Who may do what.
 
 use hyper::Method;
-use ltr_host::routes::Front;
+use ltr_host::router::Router;
 use serde_json::json;
 use settings::Role;
 
@@ -258,8 +258,8 @@ async fn the_history_names_the_owner_of_the_token() {
 async fn operators_can_have_an_address_of_their_own() {
     let site = Site::new();
     let running = site.start().await;
-    let data = Front::data(&running.gateway);
-    let admin = Front::admin(&running.gateway);
+    let data = Router::data(&running.gateway);
+    let admin = Router::admin(&running.gateway);
     for (front, served, absent) in [
         (
             data,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use evil::Behaviour;
 use hyper::StatusCode;
-use ltr_host::gateway::Gateway;
-use ltr_host::routes::Front;
+use ltr_host::router::Router;
+use ltr_host::server::bootstrap;
 use serde_json::json;
 use servers::Postgres;
 use uuid::Uuid;
@@ -26,11 +26,11 @@ async fn site(server: &Postgres) -> Site {
 
 /// As the program starts it: without waiting for the database.
 async fn start(site: &Site) -> Running {
-    let (gateway, written) = Gateway::open(site.settings.clone()).await.unwrap();
+    let (gateway, written) = bootstrap::open(site.settings.clone()).await.unwrap();
     let restoring = Arc::downgrade(&gateway);
-    tokio::spawn(async move { Gateway::restore_when_possible(&restoring).await.unwrap() });
+    tokio::spawn(async move { bootstrap::restore_when_possible(&restoring).await.unwrap() });
     Running {
-        front: Front::whole(&gateway),
+        front: Router::whole(&gateway),
         gateway,
         written,
     }
@@ -158,7 +158,7 @@ async fn what_is_wrong_with_the_configuration_still_ends_the_start_and_says_what
     ] {
         let mut site = Site::new();
         site.settings.database.url = url.into();
-        let error = Gateway::open(site.settings.clone()).await.err().unwrap();
+        let error = bootstrap::open(site.settings.clone()).await.err().unwrap();
         let line = format!("{error:#}");
         assert!(line.starts_with("database.url: ") && line.contains(reason), "{line}");
         assert!(!line.contains(secret) && !line.contains("guessed"), "{line}");

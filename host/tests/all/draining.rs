@@ -74,7 +74,7 @@ async fn while_it_drains_every_answer_and_every_error_ends_its_connection() {
             assert_eq!(answer.status.as_u16(), status, "{path}");
             assert_eq!(answer.header("connection") == "close", drains, "{path}");
         }
-        running.gateway.drain();
+        running.gateway.readiness.drain();
     }
     assert_eq!(running.get("/readyz").await.header("connection"), "close");
 }

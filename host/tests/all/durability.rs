@@ -76,7 +76,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_nothing_twice() {
     }
     // Without draining: what was acknowledged does not depend on it.
     drop(running);
-    // Threads of the former gateway may still hold what it held.
+    // ConnectionRuntimes of the former gateway may still hold what it held.
     while Spool::open(&site.settings.database.spool_dir, 1 << 20).is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -168,7 +168,7 @@ async fn what_the_database_refuses_is_set_aside_and_takes_nothing_else_with_it()
         vec![event(3, 1)],
         vec![event(4, 1), shadow(5, 0), event(6, 1), event(7, 0), event(8, 1)],
     ];
-    let receipts = calls.map(|records| running.gateway.writer.hand_over(records).unwrap());
+    let receipts = calls.map(|records| running.gateway.writer.submit(records).unwrap());
     let mut outcomes = Vec::new();
     for receipt in receipts {
         outcomes.extend(receipt.committed().await.unwrap());
@@ -235,11 +235,11 @@ async fn what_nobody_waits_for_is_written_all_the_same_and_before_what_comes_lat
             .records
             .len()
     };
-    writer.leave(vec![event(1, 1)]).unwrap();
-    writer.leave(vec![event(2, 1)]).unwrap();
-    writer.hand_over(vec![event(3, 1)]).unwrap().committed().await.unwrap();
+    writer.submit_unacked(vec![event(1, 1)]).unwrap();
+    writer.submit_unacked(vec![event(2, 1)]).unwrap();
+    writer.submit(vec![event(3, 1)]).unwrap().committed().await.unwrap();
     assert_eq!(known().await, 3);
-    writer.leave(vec![event(4, 1)]).unwrap();
+    writer.submit_unacked(vec![event(4, 1)]).unwrap();
     for _ in 0..1_000 {
         if known().await == 4 {
             return;
@@ -259,12 +259,12 @@ async fn a_loss_that_nobody_waits_to_hear_of_is_counted() {
     let _other = holding(&site).await;
     // No room for as many in the spool.
     let many = (0..10_000).map(|id| event(id, 1)).collect();
-    drop(running.gateway.writer.hand_over(many).unwrap());
+    drop(running.gateway.writer.submit(many).unwrap());
     // What was handed over before is done with when this is, which may share its fate.
-    let after = running.gateway.writer.hand_over(vec![event(10_001, 1)]).unwrap();
+    let after = running.gateway.writer.submit(vec![event(10_001, 1)]).unwrap();
     let _ = after.committed().await;
     assert!(running.metric("ltr_log_dropped_total").await > before);
-    let after = running.gateway.writer.hand_over(vec![event(10_002, 1)]).unwrap();
+    let after = running.gateway.writer.submit(vec![event(10_002, 1)]).unwrap();
     after.committed().await.unwrap();
 }
 
@@ -321,7 +321,7 @@ async fn what_cannot_be_read_in_the_spool_holds_up_nothing_before_and_after_a_re
     running
         .gateway
         .writer
-        .hand_over(vec![event(5, 1)])
+        .submit(vec![event(5, 1)])
         .unwrap()
         .committed()
         .await
@@ -345,7 +345,7 @@ async fn a_record_that_the_database_fails_on_without_saying_why_waits_and_the_ot
     other.execute(AssertSqlSafe(picky)).await.unwrap();
     let writer = &running.gateway.writer;
     let many = vec![event(1, 1), event(2, 1), event(3, 1)];
-    writer.hand_over(many).unwrap().committed().await.unwrap();
+    writer.submit(many).unwrap().committed().await.unwrap();
     let until = async |expected: &[u128]| {
         for _ in 0..3_000 {
             if kept(&running).await == expected {
@@ -356,7 +356,7 @@ async fn a_record_that_the_database_fails_on_without_saying_why_waits_and_the_ot
         panic!("{:?}", kept(&running).await);
     };
     until(&[1, 3]).await;
-    writer.hand_over(vec![event(4, 1)]).unwrap().committed().await.unwrap();
+    writer.submit(vec![event(4, 1)]).unwrap().committed().await.unwrap();
     until(&[1, 3, 4]).await;
     other.execute("DROP TRIGGER picky").await.unwrap();
     until(&[1, 2, 3, 4]).await;
@@ -380,7 +380,7 @@ async fn what_cannot_be_set_aside_waits_and_everything_else_does_not() {
         running
             .gateway
             .writer
-            .hand_over(vec![event(id, 1)])
+            .submit(vec![event(id, 1)])
             .unwrap()
             .committed()
             .await

@@ -267,7 +267,7 @@ async fn events_have_the_users_pseudonym_or_their_id_as_configured_and_either_bi
     let click = action(1, "click_profile", "adv_1");
     assert_eq!(running.post("/events", &click).await.ok(), receipt(1, 0, 0));
     assert_eq!(unbound(&running, 1).await, Some(false));
-    let salt = &running.gateway.salt;
+    let salt = &running.gateway.pseudonyms.salt;
     let all = all(&running).await;
     let acted = all.iter().find(|event| event.event_id == Uuid::from_u128(1)).unwrap();
     let expected = (pseudonym(salt, USER), Some(ranking::salt_id(salt)));
@@ -310,7 +310,7 @@ async fn another_salt_on_the_same_database_is_refused() {
     let other = site.settings.privacy.salt_file.with_file_name("other.salt");
     std::fs::write(&other, "another salt that is long enough for that\n").unwrap();
     site.settings.privacy.salt_file = other;
-    let opened = ltr_host::gateway::Gateway::open(site.settings.clone()).await;
+    let opened = ltr_host::server::bootstrap::open(site.settings.clone()).await;
     let refused = opened.err().expect("it must not start").to_string();
     assert!(refused.contains("privacy.salt_file"), "{refused}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evil::{Behaviour, Fault, When};
 use serde_json::json;
 
-use crate::{BIG, Running, Site, VERSION, big_case, case, ids};
+use crate::{BIG, Running, Site, VERSION, big_case, case, history_entry, ids};
 
 #[tokio::test]
 async fn without_a_model_legacy_answers_and_says_no_model() {
@@ -168,7 +168,7 @@ async fn after_a_restart_a_refused_champion_is_not_replaced_by_a_challenger_that
         champion: Some("20260901T021500Z".into()),
         challenger: Some(VERSION.into()),
     };
-    let entry = running.gateway.entry("promote", "admin", json!({}));
+    let entry = history_entry("promote", "admin");
     running.gateway.store.save_rollout(&state, &entry).await.unwrap();
     running.stop().await;
 

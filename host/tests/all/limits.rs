@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use evil::{Behaviour, Fault, When};
 use hyper::Method;
-use ltr_host::listen::Connections;
-use ltr_host::threads::Threads;
+use ltr_host::server::connection_runtimes::ConnectionRuntimes;
+use ltr_host::server::listener::Connections;
 use serde_json::{Value, json};
 use settings::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +28,7 @@ async fn listening(site: &Site, running: &Running) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let connections = Connections::new(&site.settings.host, Threads::start().unwrap());
+    let connections = Connections::new(&site.settings.host, ConnectionRuntimes::start().unwrap());
     tokio::spawn(connections.serve(listener, running.front.clone(), stopped));
     Listening { address, _stop: stop }
 }

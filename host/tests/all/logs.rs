@@ -4,7 +4,7 @@ use std::path::Path;
 
 use evil::Behaviour;
 use hyper::{Method, StatusCode};
-use ltr_host::request::MAX_ID_BYTES;
+use ltr_host::http::request_id::MAX_ID_BYTES;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

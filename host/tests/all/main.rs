@@ -31,11 +31,13 @@ mod trust;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::Utc;
 use evil::Behaviour;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use ltr_host::gateway::Gateway;
-use ltr_host::routes::Front;
+use ltr_host::router::Router;
+use ltr_host::server::bootstrap;
+use ltr_host::state::Gateway;
 use ranking::features::DEFAULT_FEATURES;
 use runtime::Window;
 use runtime::artefact::keys::{self, SigningKey};
@@ -43,6 +45,7 @@ use runtime::artefact::{self, Golden, Manifest};
 use serde_json::{Value, json};
 use settings::{Role, Settings, Token};
 use sha2::{Digest, Sha256};
+use store::HistoryEntry;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -60,7 +63,7 @@ struct Site {
 /// A running gateway without a port.
 struct Running {
     gateway: Arc<Gateway>,
-    front: Front,
+    front: Router,
     written: JoinHandle<()>,
 }
 
@@ -137,12 +140,12 @@ impl Site {
     }
 
     async fn start(&self) -> Running {
-        let (gateway, written) = Gateway::open(self.settings.clone()).await.unwrap();
+        let (gateway, written) = bootstrap::open(self.settings.clone()).await.unwrap();
         // Patiently: a machine that is busy with other tests connects late.
         let restoring = Arc::downgrade(&gateway);
-        Gateway::restore_when_possible(&restoring).await.unwrap();
+        bootstrap::restore_when_possible(&restoring).await.unwrap();
         Running {
-            front: Front::whole(&gateway),
+            front: Router::whole(&gateway),
             gateway,
             written,
         }
@@ -152,6 +155,16 @@ impl Site {
     async fn start_with(&self, behaviour: Behaviour) -> Running {
         self.publish(VERSION, behaviour);
         self.start().await
+    }
+}
+
+/// An entry of the rollout's history without numbers.
+fn history_entry(action: &str, actor: &str) -> HistoryEntry {
+    HistoryEntry {
+        ts_utc: Utc::now(),
+        action: action.into(),
+        actor: actor.into(),
+        detail: json!({}),
     }
 }
 

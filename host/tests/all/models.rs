@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 
 use evil::entries::{Entry, odd_names};
 use evil::{Behaviour, Fault, When};
-use ltr_host::gateway::Gateway;
-use ltr_host::models::watch;
+use ltr_host::release::watch;
+use ltr_host::server::bootstrap;
 use serde_json::{Value, json};
 
-use crate::{Running, Site, VERSION, case};
+use crate::{Running, Site, VERSION, case, history_entry};
 
 const NEWER: &str = "20261002T021500Z";
 const NEWEST: &str = "20261003T021500Z";
@@ -207,7 +207,7 @@ async fn a_newer_model_is_found_without_notice_and_one_that_was_refused_is_tried
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
     let newest = async || {
-        watch::look(&running.gateway).await;
+        watch::look(&running.gateway.release).await;
         running.get("/models").await.ok()["loaded"][0]["version"].clone()
     };
     assert_eq!(newest().await, VERSION, "it is loaded already");
@@ -242,7 +242,7 @@ async fn an_older_model_is_taken_on_notice_and_not_replaced_by_the_watch() {
     }
     notify(&running, NEWER).await.ok();
     notify(&running, VERSION).await.ok();
-    watch::look(&running.gateway).await;
+    watch::look(&running.gateway.release).await;
     assert_eq!(running.get("/models").await.ok()["loaded"][0]["version"], VERSION);
 }
 
@@ -313,7 +313,7 @@ async fn a_cache_that_others_can_read_keeps_the_gateway_from_starting() {
     let dir = &site.settings.models.code_cache_dir;
     std::fs::create_dir(dir).unwrap();
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let error = Gateway::open(site.settings.clone()).await.err().unwrap();
+    let error = bootstrap::open(site.settings.clone()).await.err().unwrap();
     let line = format!("{error:#}");
     assert!(line.starts_with("models.code_cache_dir: "), "{line}");
     assert!(
@@ -331,14 +331,14 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
         champion: Some(NEWER.into()),
         challenger: Some(VERSION.into()),
     };
-    let entry = running.gateway.entry("promote", "admin", json!({}));
+    let entry = history_entry("promote", "admin");
     running.gateway.store.save_rollout(&state, &entry).await.unwrap();
     running.stop().await;
 
     let running = site.start().await;
     assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], "model_refused");
     site.publish(NEWER, Behaviour::Honest);
-    watch::look(&running.gateway).await;
+    watch::look(&running.gateway.release).await;
     let answer = running.rank(&[], &case(2)).await.ok();
     assert_eq!(
         (&answer["source"], &answer["model_version"]),
@@ -357,7 +357,7 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
 
 /// The version in the first slot after the watch has looked.
 async fn found(running: &Running) -> Value {
-    watch::look(&running.gateway).await;
+    watch::look(&running.gateway.release).await;
     running.get("/models").await.ok()["loaded"][0]["version"].clone()
 }
 
@@ -529,7 +529,10 @@ async fn a_configured_file_that_is_none_stops_a_start_with_its_key_and_at_once()
     for entry in entries {
         let site = Site::new();
         entry.make(&site.settings.privacy.salt_file);
-        let opening = tokio::time::timeout(std::time::Duration::from_secs(20), Gateway::open(site.settings.clone()));
+        let opening = tokio::time::timeout(
+            std::time::Duration::from_secs(20),
+            bootstrap::open(site.settings.clone()),
+        );
         let error = opening.await.expect("it does not wait").err().unwrap();
         assert!(
             format!("{error:#}").starts_with("privacy.salt_file: "),
@@ -539,7 +542,10 @@ async fn a_configured_file_that_is_none_stops_a_start_with_its_key_and_at_once()
         let site = Site::new();
         drop(site.start().await);
         entry.make(&site.settings.models.code_cache_dir.join("secret"));
-        let opening = tokio::time::timeout(std::time::Duration::from_secs(20), Gateway::open(site.settings.clone()));
+        let opening = tokio::time::timeout(
+            std::time::Duration::from_secs(20),
+            bootstrap::open(site.settings.clone()),
+        );
         let error = opening.await.expect("it does not wait").err().unwrap();
         assert!(
             format!("{error:#}").starts_with("models.code_cache_dir: "),

@@ -132,7 +132,7 @@ async fn a_restart_of_the_database_under_load_loses_and_doubles_nothing() {
     let mut kept = kept(&running.gateway.store).await;
     kept.retain(|id| {
         *id != impression_id(
-            &running.gateway.salt,
+            &running.gateway.pseudonyms.salt,
             request_id(1).parse().unwrap(),
             Uuid::from_u128(1),
         )

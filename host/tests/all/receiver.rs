@@ -3,9 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// Only against a test that hangs.
@@ -31,13 +35,26 @@ impl Receiver {
         let address = listener.local_addr().unwrap().to_string();
         let calls = Arc::new(Mutex::new(Vec::new()));
         let kept = calls.clone();
-        let keep = async move |uri: Uri, headers: HeaderMap, body: Bytes| {
-            let path = uri.path().to_owned();
-            kept.lock().unwrap().push(Call { path, headers, body });
-            StatusCode::OK
-        };
-        let server = axum::serve(listener, Router::new().fallback(keep));
-        tokio::spawn(async move { server.await.unwrap() });
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let kept = kept.clone();
+                let keep = service_fn(move |request: Request<Incoming>| {
+                    let kept = kept.clone();
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let call = Call {
+                            path: head.uri.path().to_owned(),
+                            headers: head.headers,
+                            body: body.collect().await?.to_bytes(),
+                        };
+                        kept.lock().unwrap().push(call);
+                        Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), keep));
+            }
+        });
         Receiver { address, calls }
     }
 

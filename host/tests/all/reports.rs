@@ -61,7 +61,7 @@ async fn an_error_of_the_program_is_reported_without_what_names_a_person() {
     );
     assert_eq!(
         (&event["logger"], &event["release"]),
-        (&"ltr_host::models::load".into(), &"ltr-host@0.1.0".into())
+        (&"ltr_host::models::loader".into(), &"ltr-host@0.1.0".into())
     );
     for absent in ["server_name", "user", "request", "breadcrumbs"] {
         assert!(event[absent].is_null(), "{absent}: {event}");

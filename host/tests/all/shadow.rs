@@ -91,7 +91,7 @@ async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
     let users = shadow_users(&site).await;
     assert_eq!(
         users,
-        BTreeSet::from([pseudonym(&running.gateway.salt, user).to_string()])
+        BTreeSet::from([pseudonym(&running.gateway.pseudonyms.salt, user).to_string()])
     );
     assert!(!users.contains(&user.to_string()));
 }
@@ -259,7 +259,7 @@ async fn the_user_of_a_copy_has_one_pseudonym_wherever_it_was_made() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
     let user: Uuid = case(1)["case"]["user_id"].as_str().unwrap().parse().unwrap();
-    let salt = running.gateway.salt.clone();
+    let salt = running.gateway.pseudonyms.salt.clone();
     let (ours, others) = (pseudonym(&salt, user), pseudonym(b"another salt", user));
     let under = |salt: &[u8]| ranking::salt_id(salt).to_string();
     // What the copy has as its user, what it says of it, and what is kept.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evil::entries::Entry;
-use ltr_host::listen::Connections;
-use ltr_host::threads::Threads;
-use ltr_host::tls::Tls;
+use ltr_host::server::connection_runtimes::ConnectionRuntimes;
+use ltr_host::server::listener::Connections;
+use ltr_host::server::tls::Tls;
 use servers::{Authority, Identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,7 +49,8 @@ impl Secured {
         let port = listener.local_addr().unwrap().port();
         let front = site.start().await.front;
         let (stop, stopped) = watch::channel(false);
-        let connections = Connections::new(&site.settings.host, Threads::start().unwrap()).with_tls(Some(tls.clone()));
+        let connections =
+            Connections::new(&site.settings.host, ConnectionRuntimes::start().unwrap()).with_tls(Some(tls.clone()));
         tokio::spawn(connections.serve(listener, front, stopped));
         Secured {
             _site: site,

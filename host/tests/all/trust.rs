@@ -8,7 +8,7 @@ use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, KeyId};
 use serde_json::json;
 
-use crate::{Running, Site, VERSION, case};
+use crate::{Running, Site, VERSION, case, history_entry};
 
 const NEWER: &str = "20261002T021500Z";
 
@@ -68,7 +68,7 @@ async fn a_key_is_rotated_without_a_restart_and_the_old_ones_model_serves_on_unt
     assert_eq!(source(&running).await, "ltr");
 
     site.revoke("publish");
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr", "the new key is not concerned");
     let error = notify(&running, VERSION).await.refused(422);
     assert_eq!(error["code"], "revoked_key");
@@ -86,14 +86,14 @@ async fn a_loaded_model_goes_when_its_key_is_revoked_and_a_champion_comes_back_w
     running
         .gateway
         .store
-        .save_rollout(&store_state(), &running.gateway.entry("test", "test", json!({})))
+        .save_rollout(&store_state(), &history_entry("test", "test"))
         .await
         .unwrap();
-    running.gateway.restore().await.unwrap();
+    ltr_host::server::bootstrap::restore(&running.gateway).await.unwrap();
     assert_eq!(source(&running).await, "ltr");
 
     site.revoke("publish");
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     let answer = running.rank(&[], &case(1)).await.ok();
     assert_eq!(
         (&answer["source"], &answer["fallback"]),
@@ -109,7 +109,7 @@ async fn a_loaded_model_goes_when_its_key_is_revoked_and_a_champion_comes_back_w
     assert!(refused["message"].as_str().unwrap().contains(&site.id()), "{refused}");
 
     std::fs::rename(site.key_file("publish.revoked"), site.key_file("publish.pub")).unwrap();
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
     assert_eq!(running.get("/models").await.ok()["loaded"][0]["role"], "champion");
 }
@@ -135,7 +135,7 @@ async fn a_key_that_cannot_be_read_is_told_and_keeps_no_other_from_counting() {
     let running = site.start_with(Behaviour::Honest).await;
     running.ltr_serves().await;
     std::fs::write(site.key_file("torn.pub"), "half a k").unwrap();
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
     assert_eq!(faults(&running).await, ["torn.pub"]);
     assert_eq!(running.metric("ltr_key_ring_faults").await, 1.0);
@@ -144,7 +144,7 @@ async fn a_key_that_cannot_be_read_is_told_and_keeps_no_other_from_counting() {
 
     // Its own key: what serves is not unloaded for a torn file, and nothing new is believed by it.
     std::fs::write(site.key_file("publish.pub"), "half a k").unwrap();
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
     let error = notify(&running, VERSION).await.refused(422);
     assert_eq!(error["code"], "unreadable_keys");
@@ -161,7 +161,7 @@ async fn a_revocation_counts_whatever_else_of_the_ring_cannot_be_read() {
             assert_eq!(source(&running).await, "ltr");
             entry.make(&site.key_file(stray));
             site.revoke("publish");
-            running.gateway.reload_keys().await;
+            running.gateway.release.reload_keys().await;
             assert_eq!(source(&running).await, "legacy", "{entry:?} as {stray}");
             assert_eq!(faults(&running).await, [stray], "{entry:?}");
         }
@@ -175,7 +175,7 @@ async fn a_revocation_that_cannot_be_read_ends_the_service_of_the_key_of_its_nam
     running.ltr_serves().await;
     std::fs::remove_file(site.key_file("publish.pub")).unwrap();
     Entry::Fifo.make(&site.key_file("publish.revoked"));
-    running.gateway.reload_keys().await;
+    running.gateway.release.reload_keys().await;
     let models = running.get("/models").await.ok();
     assert_eq!(
         (&models["loaded"], &models["refused"][0]["code"]),

@@ -1,0 +1,53 @@
+//! A component from a file, for the commands that need no gateway.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, ensure};
+use rows::Categories;
+use runtime::{Engine, Limits, Scorer};
+
+/// A component's bytes, read no further than an engine would take.
+pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let most = Limits::default().max_component_bytes as u64;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        bytes.len() as u64 <= most,
+        "{} is larger than {most} bytes; allowed: at most that for a component",
+        path.display()
+    );
+    Ok(bytes)
+}
+
+pub(super) fn engine() -> anyhow::Result<Engine> {
+    Ok(Engine::new(Limits::default())?)
+}
+
+/// A component that scores.
+pub(super) struct Loaded {
+    pub scorer: Scorer,
+    /// Features whose values in files stand for codes.
+    pub categories: Option<Categories>,
+}
+
+pub(super) fn load(path: &Path) -> anyhow::Result<Loaded> {
+    let component = read_component(path)?;
+    let refused = || format!("{} is refused", path.display());
+    let scorer = engine()?.load(&component).with_context(refused)?;
+    let categories = categories(&component).with_context(refused)?;
+    Ok(Loaded { scorer, categories })
+}
+
+/// What a component says of pandas' categories.
+///
+/// # Errors
+/// A section that `ltr-trainer compile` did not write.
+pub(super) fn categories(component: &[u8]) -> anyhow::Result<Option<Categories>> {
+    let section = runtime::custom_section(component, Categories::SECTION);
+    let parsed = section.map(Categories::from_json).transpose();
+    parsed.map_err(|error| anyhow!("its section {} cannot be read: {error}", Categories::SECTION))
+}

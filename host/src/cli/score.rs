@@ -1,0 +1,150 @@
+//! `ltr-host score`: rows in, scores out.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use runtime::{Output, Scorer};
+
+use super::component;
+use super::output::{self, Destination};
+use super::rows_in::{self, RowsArgs};
+
+/// Rows a component gets at a time.
+const BATCH_ROWS: usize = 4096;
+
+const EXAMPLES: &str = "\
+Reads CSV (commas or tabs, with or without a header), SVMlight/LETOR or Parquet, from a file or, but for
+Parquet, a pipe. Missing is an empty field, na, nan or null (in any case); true and false are 1 and 0.
+CSV with a header and Parquet are matched by feature name (a blank in a name is LightGBM's _), further columns
+are ignored; CSV without a header needs exactly the model's columns. A first line that may be either is refused:
+--header or --no-header says which. Empty lines are skipped, but in a file of one column each is a missing value.
+SVMlight indices are columns as written, from 0; absent ones are 0, and one beyond the model's is refused.
+
+Columns that had pandas' category type hold their values, as for LightGBM's Python package: new ones are missing.
+With --category-codes they hold codes, as requests to the gateway and the Envoy filter do.
+
+Writes one line a row: the score in the fewest digits that read back to the same number; the scores of
+several classes with commas between.
+
+Examples:
+  ltr-host score scorer.wasm --input rows.csv
+  ltr-host score scorer.wasm --input rank.test --format svm --output scores.txt
+  ltr-host score scorer.wasm --input matrix.parquet --raw | head
+  gzip -dc rows.csv.gz | ltr-host score scorer.wasm --input -";
+
+/// Score the rows of a file with a component.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ScoreArgs {
+    /// Component, as `ltr-trainer compile` writes it
+    pub component: PathBuf,
+    #[command(flatten)]
+    pub rows: RowsArgs,
+    /// Write here, all or nothing, instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Sum of the trees, without the objective's conversion
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Runs `ltr-host score`. Blocks until all rows are scored.
+///
+/// # Errors
+/// A component that is refused, rows that break a rule, a component that fails, an output that cannot be written. A file
+/// named by `--output` is then as it was.
+pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    let loaded = component::load(&args.component)?;
+    let table = args.rows.read(&loaded)?;
+    let scorer = &loaded.scorer;
+    let which = if args.raw { Output::Raw } else { Output::Converted };
+    match &args.output {
+        Some(path) => write_file(path, scorer, &table.values, which),
+        None => output::until_enough(write_scores(&mut io::stdout().lock(), scorer, &table.values, which)),
+    }
+}
+
+fn write_file(path: &Path, scorer: &Scorer, rows: &[f64], which: Output) -> anyhow::Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let mut destination = Destination::create(path).with_context(cannot)?;
+    write_scores(&mut destination, scorer, rows, which)?;
+    destination.commit().with_context(cannot)
+}
+
+fn write_scores(to: &mut impl Write, scorer: &Scorer, rows: &[f64], which: Output) -> anyhow::Result<()> {
+    let outputs = scorer.description().outputs as usize;
+    let mut text = String::new();
+    let score = |rows: &[f64]| scorer.score(rows, which, rows_in::BATCH_TIMEOUT);
+    rows_in::batch_by_batch(rows, BATCH_ROWS * scorer.width(), score, |_, scores| {
+        text.clear();
+        output::push_lines(&mut text, &scores.context("the component failed")?, outputs);
+        Ok(to.write_all(text.as_bytes())?)
+    })?;
+    Ok(to.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rows::Format;
+
+    use super::*;
+    use crate::cli::rows_in::ReadingArgs;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        score: ScoreArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<ScoreArgs, String> {
+        let args = ["score"].iter().chain(args);
+        Cli::try_parse_from(args)
+            .map(|cli| cli.score)
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_formats_are_named_when_another_is_asked_for() {
+        let args = parse(&["s.wasm", "--input", "f", "--format", "svm"]).unwrap();
+        assert_eq!(
+            (args.rows.reading.format, args.raw, args.rows.reading.by_position),
+            (Some(Format::SvmLight), false, false)
+        );
+        let error = parse(&["s.wasm", "--input", "f", "--format", "xls"]).unwrap_err();
+        assert!(error.contains("csv, tsv, svm, parquet"), "{error}");
+        assert!(parse(&["s.wasm"]).unwrap_err().contains("--input"));
+        let both = ["s.wasm", "--input", "f", "--header", "--no-header"];
+        assert!(parse(&both).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused_by_name_and_the_output_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("model.txt"), "tree\n").unwrap();
+        std::fs::write(at("rows.csv"), "1\n").unwrap();
+        std::fs::write(at("out.txt"), "before").unwrap();
+        let args = ScoreArgs {
+            component: at("model.txt"),
+            rows: RowsArgs {
+                input: at("rows.csv"),
+                reading: ReadingArgs::default(),
+            },
+            output: Some(at("out.txt")),
+            raw: false,
+        };
+        let error = format!("{:#}", score(&args).unwrap_err());
+        assert!(
+            error.contains("model.txt is refused: not a WebAssembly component"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(at("out.txt")).unwrap(), "before");
+        let absent = ScoreArgs {
+            component: at("absent.wasm"),
+            ..args
+        };
+        assert!(format!("{:#}", score(&absent).unwrap_err()).contains("absent.wasm"));
+    }
+}

@@ -1,0 +1,237 @@
+//! Reading request bodies within their limits: of one, and of all of them together.
+
+mod budget;
+
+use std::time::Duration;
+
+use api::json::{Document, Json};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::StatusCode;
+use hyper::body::{Body as HttpBody, Incoming};
+use metrics::gauge;
+use settings::Host;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
+
+use super::error::{ApiError, Invalid};
+use budget::{Budget, UNCOUNTED};
+
+pub use budget::Claim;
+
+/// What a request carries: it is on its way, or it is here.
+pub type Body = Either<Incoming, Full<Bytes>>;
+
+/// A body whose decoding takes longer than other requests should wait for, in bytes.
+const LARGE: usize = 256 << 10;
+/// How long a client that still sends a refused body is listened to.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Whether a body may be one that keeps a thread busy.
+pub fn may_be_large(body: &impl HttpBody) -> bool {
+    body.size_hint().upper().is_none_or(|bytes| bytes > LARGE as u64)
+}
+
+/// The request bodies of a gateway.
+pub struct Bodies {
+    budget: Budget,
+    /// Large bodies that are decoded at once. More than the processors would only slow each other, and each takes
+    /// several times its text while it lasts.
+    decoding: Semaphore,
+    max_bytes: usize,
+    timeout: Duration,
+}
+
+impl Bodies {
+    pub fn new(host: &Host) -> Bodies {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Bodies {
+            budget: Budget::new(host.max_body_total()),
+            decoding: Semaphore::new(processors),
+            max_bytes: host.max_body_bytes,
+            timeout: host.body_timeout(),
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 413 beyond `host.max_body_bytes`, at once where the request announces it; 503 while other bodies fill
+    /// `host.max_body_total_mb`; 408 when it takes longer than `host.body_timeout_ms`; 400 when it breaks off.
+    pub async fn read(&self, mut body: Body) -> Result<Content<'_>, ApiError> {
+        let read = match tokio::time::timeout(self.timeout, self.collect(&mut body)).await {
+            Ok(read) => read,
+            Err(_) => return Err(self.slow()),
+        };
+        match read {
+            Ok((bytes, claim)) => Ok(Content {
+                bytes,
+                decoding: &self.decoding,
+                claim,
+            }),
+            Err(error) => {
+                linger(body);
+                Err(error)
+            }
+        }
+    }
+
+    /// The one member of a body that is a JSON object of one.
+    ///
+    /// # Errors
+    /// As [`Bodies::read`], 400 for what is no JSON, 422 for another object and for what `read` refuses.
+    pub async fn member<T>(
+        &self,
+        body: Body,
+        max_json_depth: usize,
+        name: &'static str,
+        read: impl FnOnce(Json) -> Result<T, Invalid>,
+    ) -> Result<T, ApiError> {
+        let content = self.read(body).await?;
+        let read = |text: &[u8]| {
+            let document = Document::parse(text, max_json_depth)?;
+            let [member] = document.root().fields(&[name])?;
+            Ok(member.read(read)?)
+        };
+        content.decode(read).await
+    }
+
+    /// Bytes that bodies hold at the moment.
+    pub fn held(&self) -> usize {
+        self.budget.held()
+    }
+
+    /// Shows them.
+    pub fn show(&self) {
+        gauge!("ltr_body_bytes").set(self.held() as f64);
+    }
+
+    async fn collect(&self, body: &mut Body) -> Result<(Bytes, Claim<'_>), ApiError> {
+        let mut claim = Claim::new(&self.budget);
+        let announced = body.size_hint().lower();
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        if announced > self.max_bytes {
+            return Err(self.too_large());
+        }
+        claim.check(announced)?;
+        let Some(first) = next(body).await? else {
+            return Ok((Bytes::new(), claim));
+        };
+        if body.is_end_stream() {
+            return self.whole(first, claim);
+        }
+        let mut whole: Vec<u8> = Vec::new();
+        let mut chunk = first;
+        loop {
+            let length = whole.len() + chunk.len();
+            if length > self.max_bytes {
+                return Err(self.too_large());
+            }
+            if length > whole.capacity() {
+                // What is announced is only believed as it comes: a client that stops sending holds little.
+                let most = if announced == 0 { self.max_bytes } else { announced };
+                let capacity = length.max((2 * whole.capacity()).max(UNCOUNTED).min(most));
+                claim.resize(capacity)?;
+                whole.reserve_exact(capacity - whole.len());
+            }
+            whole.extend_from_slice(&chunk);
+            chunk = match next(body).await? {
+                Some(chunk) => chunk,
+                None => return Ok((whole.into(), claim)),
+            };
+        }
+    }
+
+    /// A body that came in one piece needs no copy.
+    fn whole<'b>(&self, bytes: Bytes, mut claim: Claim<'b>) -> Result<(Bytes, Claim<'b>), ApiError> {
+        if bytes.len() > self.max_bytes {
+            return Err(self.too_large());
+        }
+        claim.resize(bytes.len())?;
+        Ok((bytes, claim))
+    }
+
+    fn too_large(&self) -> ApiError {
+        let limit = self.max_bytes;
+        ApiError {
+            allowed: Some(format!("at most {limit} bytes (host.max_body_bytes)")),
+            closes: true,
+            ..ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("the body is larger than {limit} bytes (host.max_body_bytes)"),
+            )
+        }
+    }
+
+    fn slow(&self) -> ApiError {
+        let milliseconds = self.timeout.as_millis();
+        ApiError {
+            closes: true,
+            ..ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_body",
+                format!("the body did not arrive within {milliseconds} ms (host.body_timeout_ms)"),
+            )
+        }
+    }
+}
+
+/// A body that is here. What it holds of the budget is given back with it.
+pub struct Content<'b> {
+    bytes: Bytes,
+    decoding: &'b Semaphore,
+    claim: Claim<'b>,
+}
+
+impl<'b> Content<'b> {
+    /// What `read` makes of the text. A large one waits for its turn, and while it is read this thread's other requests
+    /// are served by another.
+    pub async fn decode<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        if self.bytes.len() <= LARGE {
+            return read(&self.bytes);
+        }
+        let _turn = self.decoding.acquire().await.expect("it is never closed");
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| read(&self.bytes)),
+            _ => read(&self.bytes),
+        }
+    }
+
+    /// Gives the text back, and holds as many bytes of the budget for what was made of it instead.
+    ///
+    /// # Errors
+    /// 503 where there is no room for it.
+    pub fn replaced_by(self, bytes: usize) -> Result<Claim<'b>, ApiError> {
+        let Content {
+            bytes: text, mut claim, ..
+        } = self;
+        drop(text);
+        claim.resize(bytes)?;
+        Ok(claim)
+    }
+}
+
+/// The next piece of data.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError {
+            closes: true,
+            ..ApiError::malformed("broken_body", format!("the body broke off: {error}"))
+        })?;
+        // Trailers say nothing here.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Drops what still comes of a body that was refused. Closing the connection over it could take the answer back before
+/// the client has read it.
+fn linger(mut body: Body) {
+    tokio::spawn(async move {
+        let rest = async { while let Ok(Some(_)) = next(&mut body).await {} };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    });
+}

@@ -1,0 +1,59 @@
+//! What time it is. Injected, so that a replay and a test can say.
+
+use api::shortened;
+use chrono::{DateTime, Utc};
+use hyper::HeaderMap;
+
+use super::error::ApiError;
+
+/// In header mode, the request header that carries the time.
+pub const TIME_HEADER: &str = "x-ltr-time";
+
+/// Where "now" comes from (`host.clock`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    System,
+    /// Each request says, in `X-LTR-Time`: for simulations and replays.
+    Header,
+}
+
+impl From<settings::Clock> for Clock {
+    fn from(configured: settings::Clock) -> Clock {
+        match configured {
+            settings::Clock::System => Clock::System,
+            settings::Clock::Header => Clock::Header,
+        }
+    }
+}
+
+impl Clock {
+    /// # Errors
+    /// In header mode, 400 when the header is absent or not RFC 3339.
+    pub fn now(self, headers: &HeaderMap) -> Result<DateTime<Utc>, ApiError> {
+        match self {
+            Clock::System => Ok(Utc::now()),
+            Clock::Header => from_header(headers),
+        }
+    }
+
+    /// For calls that may come without a time: the header's where it is usable, else the system's.
+    pub fn now_or_system(self, headers: &HeaderMap) -> DateTime<Utc> {
+        self.now(headers).unwrap_or_else(|_| Utc::now())
+    }
+}
+
+fn from_header(headers: &HeaderMap) -> Result<DateTime<Utc>, ApiError> {
+    let found = headers
+        .get(TIME_HEADER)
+        .map(|value| shortened(&String::from_utf8_lossy(value.as_bytes())));
+    let value = found.as_deref().unwrap_or("absent");
+    grammar::instant(value).ok_or_else(|| ApiError {
+        field: Some("X-LTR-Time".into()),
+        value: Some(value.into()),
+        allowed: Some(grammar::INSTANT.into()),
+        ..ApiError::malformed(
+            "missing_time",
+            format!("header X-LTR-Time is {value}; with host.clock = \"header\" every request must carry an RFC 3339 time there"),
+        )
+    })
+}

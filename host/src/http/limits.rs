@@ -1,0 +1,51 @@
+//! Bounds of a single request: the size of its head and the time to its answer.
+
+use hyper::{HeaderMap, StatusCode};
+use settings::Host;
+
+use super::error::ApiError;
+
+/// Gives up on what takes too long.
+///
+/// # Errors
+/// 503 with the limit and its key, and what `answer` itself refuses.
+pub async fn in_time<T>(host: &Host, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let answer = tokio::time::timeout(host.request_timeout(), answer).await;
+    answer.unwrap_or_else(|_| {
+        let message = format!(
+            "the answer was not there within {} ms (host.request_timeout_ms)",
+            host.request_timeout_ms
+        );
+        Err(ApiError::unavailable("request_timeout", message))
+    })
+}
+
+/// # Errors
+/// 431 for a head beyond its limits, with the limit and its key.
+pub fn check_head(headers: &HeaderMap, host: &Host) -> Result<(), ApiError> {
+    let refused = |found: usize, what: &str, allowed: usize, key: &str| ApiError {
+        value: Some(found.to_string()),
+        allowed: Some(format!("at most {allowed} ({key})")),
+        ..ApiError::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            format!("the request has {found} {what}; allowed: at most {allowed} ({key})"),
+        )
+    };
+    if headers.len() > host.max_headers {
+        return Err(refused(headers.len(), "headers", host.max_headers, "host.max_headers"));
+    }
+    let bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    match bytes > host.max_header_bytes {
+        true => Err(refused(
+            bytes,
+            "bytes of headers",
+            host.max_header_bytes,
+            "host.max_header_bytes",
+        )),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,263 @@
+//! The models that are loaded, by their role, and what became of those that are not.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use metrics::{counter, gauge, histogram};
+use runtime::artefact::KeyId;
+use serde::Serialize;
+
+use super::breaker::{BreakerFacts, Position};
+use super::lane::{Failure, Lane, Scored, Time};
+use super::loader::{Load, Refusal};
+use super::model::Model;
+
+/// Refusals, and loads, that are remembered for `GET /models`.
+const REMEMBERED: usize = 32;
+
+/// Who serves. Replaced as a whole, so that a request sees one consistent set.
+#[derive(Clone, Default)]
+pub struct Serving {
+    /// Per cent of requests that LTR answers.
+    pub weight: u8,
+    pub champion: Option<Arc<Model>>,
+    pub challenger: Option<Arc<Model>>,
+    /// The version of a champion that was promoted but could not be loaded: nothing may serve in its place.
+    pub lost: Option<String>,
+}
+
+impl Serving {
+    /// The model that answers: the champion, or, while nothing was ever promoted, the challenger on an
+    /// operator's word.
+    pub fn serves(&self) -> Option<&Arc<Model>> {
+        match (&self.champion, &self.lost) {
+            (None, None) => self.challenger.as_ref(),
+            (champion, _) => champion.as_ref(),
+        }
+    }
+
+    /// Both slots by their role.
+    pub fn slots(&self) -> [(&'static str, &Option<Arc<Model>>); 2] {
+        [("champion", &self.champion), ("challenger", &self.challenger)]
+    }
+
+    /// Whether this version is loaded, in either slot.
+    pub fn holds(&self, version: &str) -> bool {
+        let mut loaded = self.slots().into_iter().filter_map(|(_, model)| model.as_ref());
+        loaded.any(|model| model.version == version)
+    }
+
+    /// Whether any model is loaded.
+    pub fn any(&self) -> bool {
+        self.champion.is_some() || self.challenger.is_some()
+    }
+}
+
+/// One loaded model as `GET /models` shows it.
+#[derive(Debug, Serialize)]
+pub struct LoadedModel {
+    pub version: String,
+    pub role: &'static str,
+    pub sha256: String,
+    /// The id of the key that signed it; `null`: nobody did.
+    pub signed_by: Option<KeyId>,
+    pub size_bytes: usize,
+    pub objective: String,
+    pub trees: u32,
+    pub features: Vec<String>,
+    pub training_window: Option<runtime::Window>,
+    /// Of its calls for `/rank`.
+    pub breaker: BreakerFacts,
+    /// Of its calls for `/ltr/score`.
+    pub score_breaker: BreakerFacts,
+    pub instances: runtime::Instances,
+}
+
+/// The models of this gateway.
+#[derive(Default)]
+pub struct Models {
+    /// Whether the database has not said yet who is to serve.
+    unknown: AtomicBool,
+    serving: RwLock<Arc<Serving>>,
+    refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
+    loads: Mutex<VecDeque<Load>>,
+}
+
+impl Models {
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }
+
+    /// Notes whether the database has not said yet who is to serve; what was noted before.
+    pub fn set_unknown(&self, unknown: bool) -> bool {
+        self.unknown.swap(unknown, Ordering::Relaxed)
+    }
+
+    /// Whether the database has not said yet who is to serve.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
+    /// Swaps the set of models; requests that are being answered keep the one they started with.
+    pub fn swap(&self, serving: Serving) {
+        for (role, model) in serving.slots() {
+            for old in self.serving().slots().into_iter().filter_map(|(_, old)| old.as_ref()) {
+                gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
+            }
+            if let Some(model) = model {
+                gauge!("ltr_model_info", "version" => model.version.clone(), "role" => role).set(1);
+            }
+        }
+        gauge!("ltr_rollout_weight").set(serving.weight);
+        let old = {
+            let mut slot = self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            std::mem::replace(&mut *slot, Arc::new(serving))
+        };
+        // After the lock, which every request takes: giving back a model's memory takes its time.
+        drop(old);
+    }
+
+    pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
+        tracing::warn!(
+            version = refusal.version,
+            code = refusal.code,
+            "model refused: {}",
+            refusal.message
+        );
+        let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        refused.retain(|(old, _)| old.version != refusal.version);
+        refused.push_back((refusal, now));
+        if refused.len() > REMEMBERED {
+            refused.pop_front();
+        }
+    }
+
+    pub fn refused(&self) -> Vec<(Refusal, DateTime<Utc>)> {
+        self.refused
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    /// Remembers the story of a load.
+    pub fn tell(&self, load: Load) {
+        let mut loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.push_back(load);
+        if loads.len() > REMEMBERED {
+            loads.pop_front();
+        }
+    }
+
+    /// The last loads, the newest last.
+    pub fn loads(&self) -> Vec<Load> {
+        let loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loads.iter().cloned().collect()
+    }
+
+    /// Why LTR cannot answer when no model is usable.
+    pub fn absence(&self) -> &'static str {
+        if self.is_unknown() {
+            "database"
+        } else if self.refused().is_empty() {
+            "no_model"
+        } else {
+            "model_refused"
+        }
+    }
+
+    pub fn loaded(&self) -> Vec<LoadedModel> {
+        let serving = self.serving();
+        serving
+            .slots()
+            .into_iter()
+            .filter_map(|(role, model)| {
+                let model = model.as_ref()?;
+                let d = model.scorer.description();
+                Some(LoadedModel {
+                    version: model.version.clone(),
+                    role,
+                    sha256: model.scorer.sha256().to_owned(),
+                    signed_by: model.signed_by,
+                    size_bytes: model.scorer.size_bytes(),
+                    objective: d.objective.clone(),
+                    trees: d.trees,
+                    features: d.feature_names.clone(),
+                    training_window: d.training_window.clone(),
+                    breaker: model.rank.breaker.facts(),
+                    score_breaker: model.score.breaker.facts(),
+                    instances: model.scorer.instances(),
+                })
+            })
+            .collect()
+    }
+
+    /// Scores `rows` (schema order, one slice a row, NaN missing) by `until`, off the reactor.
+    ///
+    /// # Errors
+    /// The reason, as metrics and `/rank` name it. After several failures in a row the reason is given at
+    /// once, without asking the component, until a probe succeeds: see [`Breaker`].
+    pub async fn score(
+        &self,
+        model: &Arc<Model>,
+        rows: impl Iterator<Item = &[f64]>,
+        until: Instant,
+    ) -> Result<Scored, &'static str> {
+        let start = Instant::now();
+        let call = model.rank.breaker.admit(start)?;
+        let time = Time {
+            until,
+            whole: until.saturating_duration_since(start),
+        };
+        let outcome = model.rank.call(&model.scorer, model.values(rows), time).await;
+        match &outcome {
+            Ok(scored) => {
+                call.succeeded();
+                histogram!("ltr_score_seconds").record(scored.took);
+            }
+            // It says nothing about the component.
+            Err(Failure::Busy | Failure::Hurried) => drop(call),
+            Err(Failure::Fault(reason)) => {
+                if call.failed(reason, Instant::now()) {
+                    self.opened(model, "ltr_breaker_opened_total", reason);
+                }
+            }
+        }
+        outcome.map_err(Failure::reason)
+    }
+
+    /// Reports that `model` is left alone from now on, and counts it.
+    pub(super) fn opened(&self, model: &Arc<Model>, counted: &'static str, reason: &'static str) {
+        let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
+        let serving = self.serving();
+        for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
+            tracing::warn!(
+                role,
+                version = model.version,
+                reason,
+                "the component keeps failing and is left alone"
+            );
+            counter!(counted, "role" => role).increment(1);
+        }
+    }
+
+    /// Shows the breakers as they stand now; a slot without a model has nothing that could be open.
+    pub fn show_breakers(&self) {
+        for (role, slot) in self.serving().slots() {
+            let show = |gauge: &'static str, lane: fn(&Model) -> &Lane| {
+                let facts = slot.as_ref().map(|model| lane(model).breaker.facts());
+                let position = facts.map_or(Position::Closed, |facts| facts.state);
+                gauge!(gauge, "role" => role).set(f64::from(position as u8));
+            };
+            show("ltr_breaker_state", |model| &model.rank);
+            show("ltr_score_breaker_state", |model| &model.score);
+        }
+    }
+}

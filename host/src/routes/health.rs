@@ -1,0 +1,44 @@
+//! What orchestrators and the monitoring ask.
+
+use hyper::StatusCode;
+
+use crate::http::response::{self, Response};
+use crate::state::Gateway;
+use crate::telemetry::metrics;
+
+/// `GET /metrics`.
+pub fn metrics(gateway: &Gateway) -> Response {
+    gateway.models().show_breakers();
+    gateway.bodies.show();
+    response::text(StatusCode::OK, metrics::recorder().render())
+}
+
+/// `GET /healthz`: the process answers.
+pub fn health() -> Response {
+    response::text(StatusCode::OK, "ok\n")
+}
+
+/// `GET /readyz`: whether requests are to be sent here.
+pub fn ready(gateway: &Gateway) -> Response {
+    if gateway.readiness.is_draining() {
+        return response::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    if !gateway.readiness.is_ready() {
+        return response::text(StatusCode::SERVICE_UNAVAILABLE, "starting\n");
+    }
+    let database = gateway.writer.health();
+    if gateway.models().is_unknown() {
+        let spooled = database.spooled();
+        let said = format!(
+            "ready; the database has been unavailable since the start, legacy answers, {spooled} records are spooled\n"
+        );
+        return response::text(StatusCode::OK, said);
+    }
+    // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
+    let said = match (database.is_away(), database.spooled()) {
+        (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
+        (false, 0) => "ready\n".to_owned(),
+        (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),
+    };
+    response::text(StatusCode::OK, said)
+}

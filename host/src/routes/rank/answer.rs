@@ -1,0 +1,85 @@
+//! What `/rank` answers.
+
+use hyper::header::HeaderName;
+use ranking::{Candidate, Ranked, Source};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::decide::Decision;
+use super::{Case, Rankings};
+use crate::http::response::{self, Response};
+use crate::telemetry::metrics;
+
+/// The header that says what became of the records.
+pub(super) const X_LTR_LOGGED: HeaderName = HeaderName::from_static("x-ltr-logged");
+
+/// The ranking that the client gets to see.
+pub(super) struct Shown<'a> {
+    /// In order, `top_n` at most.
+    pub ranked: &'a [Ranked],
+    pub source: Source,
+    /// The model, where LTR answers.
+    pub model_version: Option<&'a str>,
+    /// Why legacy answers where LTR should have.
+    pub fallback: Option<&'static str>,
+}
+
+/// Chooses LTR's ranking where it was to serve and could, else legacy's, and counts why.
+pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
+    let (ranked, source, fallback) = match &rankings.served {
+        Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr, None),
+        Some(Err(reason)) => (&rankings.legacy, Source::Legacy, Some(*reason)),
+        None => (&rankings.legacy, Source::Legacy, decision.fallback),
+    };
+    if let Some(reason) = fallback.filter(|_| !case.is_copy) {
+        metrics::fallback(reason);
+    }
+    let server = decision.server.as_ref().filter(|_| source == Source::Ltr);
+    Shown {
+        ranked: &ranked[..case.request.top_n.unwrap_or(ranked.len()).min(ranked.len())],
+        source,
+        model_version: server.map(|model| model.version.as_str()),
+        fallback,
+    }
+}
+
+/// The answer's body.
+#[derive(Serialize)]
+struct Answer<'a> {
+    request_id: Uuid,
+    case_id: Uuid,
+    source: &'static str,
+    model_version: Option<&'a str>,
+    fallback: Option<&'static str>,
+    ranking: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    lawyer_id: &'a str,
+    rank_pos: usize,
+    score: f64,
+    fair: f64,
+}
+
+/// Writes the answer.
+pub(super) fn response(case: &Case, shown: &Shown) -> Response {
+    response::json(&Answer {
+        request_id: case.id,
+        case_id: case.request.case_id,
+        source: shown.source.name(),
+        model_version: shown.model_version,
+        fallback: shown.fallback,
+        ranking: places(shown.ranked, &case.request.candidates),
+    })
+}
+
+fn places<'a>(shown: &[Ranked], candidates: &'a [Candidate]) -> Vec<Place<'a>> {
+    let place = |(at, ranked): (usize, &Ranked)| Place {
+        lawyer_id: &candidates[ranked.index].lawyer_id,
+        rank_pos: at + 1,
+        score: ranked.score,
+        fair: ranked.fair,
+    };
+    shown.iter().enumerate().map(place).collect()
+}

@@ -1,0 +1,144 @@
+//! `POST /rank`: a ranking within the deadline, whatever LTR does.
+//!
+//! Five steps: [`request::read`] the case, [`decide`] who ranks it, score it, [`answer`], and [`record`] what was shown
+//! and compared.
+
+mod answer;
+mod decide;
+mod record;
+pub mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use hyper::header::{HeaderMap, HeaderValue};
+use ranking::{Candidate, Ranked, rank_legacy, rank_ltr};
+use uuid::Uuid;
+
+use self::decide::Decision;
+use self::request::RankRequest;
+use crate::http::call::Call;
+use crate::http::edge_copy::is_copy;
+use crate::http::error::ApiError;
+use crate::http::response::Response;
+use crate::models::{GRACE, Model, Scored};
+use crate::state::Gateway;
+use crate::telemetry::{metrics, part};
+
+/// Left of the deadline for writing the answer itself.
+const ANSWER: Duration = Duration::from_millis(5);
+
+/// A case to be ranked, and what is known of its request.
+struct Case {
+    request: RankRequest,
+    /// The caller's, where it is a UUID, so that a retry is recognised.
+    id: Uuid,
+    headers: HeaderMap,
+    /// An edge copy leaves nothing but the comparison.
+    is_copy: bool,
+    /// Whether a configured edge sent it.
+    by_edge: bool,
+    now: DateTime<Utc>,
+    /// When its last byte was here.
+    start: Instant,
+    deadline: Instant,
+}
+
+/// An LTR ranking and the time its scores took.
+struct LtrRanking {
+    ranked: Vec<Ranked>,
+    /// Of each candidate, as it came out of the model.
+    scores: Vec<f64>,
+    took: Duration,
+}
+
+/// What a model made of the case; `None` where none was asked.
+type Outcome = Option<Result<LtrRanking, &'static str>>;
+
+/// What the rankers made of a case.
+struct Rankings {
+    legacy: Vec<Ranked>,
+    /// By the model that is to serve.
+    served: Outcome,
+    /// By the model that is compared, unless it is the same.
+    shadow: Outcome,
+}
+
+/// Ranks a case.
+///
+/// # Errors
+/// What is wrong with the request. Nothing about LTR or the database is ever an error here.
+pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let case = read(gateway, call).await?;
+    let decision = decide::decide(gateway, &case);
+    let rankings = score(gateway, &case, &decision).await;
+    let shown = answer::shown(&case, &decision, &rankings);
+    let mut response = answer::response(&case, &shown);
+    let records = record::records(gateway, &case, &decision, &rankings, &shown);
+    let patience = case.deadline.saturating_duration_since(Instant::now() + ANSWER);
+    let logged = record::keep(gateway, records, patience).await;
+    metrics::ranked(decision.compared.is_some(), case.start.elapsed());
+    response
+        .headers_mut()
+        .insert(answer::X_LTR_LOGGED, HeaderValue::from_static(logged));
+    Ok(response)
+}
+
+async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {
+    let by_edge = gateway.access.is_edge(&call.caller, call.peer);
+    let Call { id, head, body, .. } = call;
+    let headers = head.headers;
+    let is_copy = is_copy(&headers);
+    if !is_copy {
+        metrics::rank_requested();
+    }
+    let now = gateway.clock.now(&headers)?;
+    let content = gateway.bodies.read(body).await?;
+    // The client's time to send the body is not ours to account for.
+    let start = Instant::now();
+    let host = &gateway.settings.host;
+    let read = |text: &[u8]| request::read(text, &gateway.schema, &gateway.presets, host);
+    let request = content.decode(read).await?;
+    Ok(Case {
+        request,
+        id: id.uuid().unwrap_or_else(Uuid::now_v7),
+        headers,
+        is_copy,
+        by_edge,
+        now,
+        start,
+        deadline: start + host.deadline(),
+    })
+}
+
+/// Ranks the case by the weights, and with the models that the decision names.
+async fn score(gateway: &Gateway, case: &Case, decision: &Decision) -> Rankings {
+    let request = &case.request;
+    let legacy = rank_legacy(
+        &request.candidates,
+        &request.weights,
+        &gateway.settings.ranking.fairness,
+    );
+    let server = decision.server.as_ref();
+    // Where the same model answers, its answer is the comparison.
+    let compared = decision.compared.as_ref().map(|compared| &compared.model);
+    let compared = compared.filter(|model| !server.is_some_and(|server| Arc::ptr_eq(server, model)));
+    let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(case.deadline - ANSWER - GRACE);
+    let (served, shadow) = tokio::join!(
+        ltr(gateway, server, &request.candidates, until),
+        ltr(gateway, compared, &request.candidates, until),
+    );
+    Rankings { legacy, served, shadow }
+}
+
+/// The case as `model` ranks it; `None` without a model to ask.
+async fn ltr(gateway: &Gateway, model: Option<&Arc<Model>>, candidates: &[Candidate], until: Instant) -> Outcome {
+    let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
+    let scored = part("score", gateway.models().score(model?, rows, until)).await;
+    Some(scored.map(|Scored { scores, took }| LtrRanking {
+        ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
+        scores,
+        took,
+    }))
+}

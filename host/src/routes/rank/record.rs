@@ -1,0 +1,205 @@
+//! What a ranking leaves behind: the impression that training reads, and the comparison that the verdict reads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ranking::events::impression_id;
+use ranking::{Body, Candidate, Event, Impression, Origin, Policy, Ranked, ShadowRow, unrewritten};
+use store::{Record, ShadowRecord};
+
+use super::answer::Shown;
+use super::decide::{Compared, Decision};
+use super::request::RankRequest;
+use super::{Case, LtrRanking, Rankings};
+use crate::http::edge_copy::user_pseudonym;
+use crate::state::Gateway;
+use crate::telemetry::{metrics, part};
+
+/// What a ranking leaves: the impression, unless the request is a copy, and the comparison, if there is one.
+pub(super) fn records(
+    gateway: &Gateway,
+    case: &Case,
+    decision: &Decision,
+    rankings: &Rankings,
+    shown: &Shown,
+) -> Vec<Record> {
+    let ranking = Ranking {
+        gateway,
+        case,
+        request: &case.request,
+        legacy: &rankings.legacy,
+    };
+    let mut records = Vec::new();
+    if !case.is_copy {
+        records.push(ranking.impression(decision.policy, shown, scores(decision, rankings)));
+    }
+    if let Some(compared) = &decision.compared
+        && let Some(outcome) = rankings.shadow.as_ref().or(rankings.served.as_ref())
+    {
+        records.push(ranking.comparison(compared, outcome));
+    }
+    records
+}
+
+/// The ranking of LTR and the model's version, if one ranked, whoever was displayed.
+fn scores<'a>(decision: &'a Decision, rankings: &'a Rankings) -> Option<(&'a LtrRanking, &'a str)> {
+    let compared = decision.compared.as_ref().map(|compared| &compared.model);
+    let ranked = [
+        (&rankings.served, decision.server.as_ref()),
+        (&rankings.shadow, compared),
+    ];
+    ranked.into_iter().find_map(|(outcome, model)| {
+        let ranking = outcome.as_ref()?.as_ref().ok()?;
+        Some((ranking, model?.version.as_str()))
+    })
+}
+
+/// Hands the records over. What the answer says of it: `queued`, they are being written; `committed`, they survive any
+/// crash; `dropped`, they are lost; `nothing` was to be kept. With `database.rank_waits`, and when the database cannot
+/// keep up, it waits for the disk while `patience` lasts.
+pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Duration) -> &'static str {
+    if records.is_empty() {
+        return "nothing";
+    }
+    let writer = &gateway.writer;
+    let kept = if gateway.settings.database.rank_waits || writer.is_behind() {
+        match writer.submit(records) {
+            Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
+            Err(full) => Some(Err(full)),
+        }
+    } else {
+        writer.submit_unacked(records).err().map(Err)
+    };
+    match kept {
+        Some(Ok(_)) => "committed",
+        None => "queued",
+        Some(Err(_)) => {
+            metrics::log_dropped();
+            "dropped"
+        }
+    }
+}
+
+/// What all records of a ranking say.
+struct Ranking<'a> {
+    gateway: &'a Gateway,
+    case: &'a Case,
+    request: &'a RankRequest,
+    /// Of every candidate, best first.
+    legacy: &'a [Ranked],
+}
+
+impl Ranking<'_> {
+    /// What was shown, with the features as served. The id follows from request and case, so that a retry is kept once.
+    fn impression(&self, policy: Policy, displayed: &Shown, ltr: Option<(&LtrRanking, &str)>) -> Record {
+        let (request, settings) = (self.request, &self.gateway.settings);
+        let shown = displayed.ranked;
+        let candidates = || shown.iter().map(|ranked| &request.candidates[ranked.index]);
+        let mut legacy_scores = vec![None; request.candidates.len()];
+        for ranked in self.legacy {
+            legacy_scores[ranked.index] = Some(ranked.score);
+        }
+        let features = |candidate: &Candidate| {
+            let values = candidate.features.iter();
+            values.map(|&value| (!value.is_nan()).then_some(value)).collect()
+        };
+        let consents = shown.iter().map(|ranked| request.consents[ranked.index]);
+        let consents: Vec<Option<DateTime<Utc>>> = consents.collect();
+        let impression = Impression {
+            weights_used: request.weights.named(&self.gateway.schema),
+            source: displayed.source,
+            model_version: displayed.model_version.map(str::to_owned),
+            legacy_scores: Some(shown.iter().map(|ranked| legacy_scores[ranked.index]).collect()),
+            groups: Some(shown.iter().map(|ranked| self.groups(ranked.index)).collect()),
+            cases_30d: Some(candidates().map(|c| c.cases_30d).collect()),
+            monthly_capacity: Some(candidates().map(|c| c.monthly_capacity).collect()),
+            last_offered_at: Some(candidates().map(|c| c.last_offered_at).collect()),
+            groups_consented_at: consents.iter().any(Option::is_some).then_some(consents),
+            origin: Some(Origin::Gateway),
+            policy: Some(policy),
+            ltr_version: ltr.map(|(_, version)| version.to_owned()),
+            ltr_ranks: ltr.map(|(ltr, _)| ltr.ranks_of(shown)),
+            ltr_scores: ltr.map(|(ltr, _)| shown.iter().map(|ranked| ltr.scores[ranked.index]).collect()),
+            fairness: Some(settings.ranking.fairness.clone()),
+            ..Impression::new(
+                self.case.id,
+                candidates().map(|c| c.lawyer_id.clone()).collect(),
+                candidates().map(features).collect(),
+            )
+        };
+        let mut event = Event::new(
+            impression_id(&self.gateway.pseudonyms.salt, self.case.id, request.case_id),
+            self.case.now,
+            request.case_id,
+            request.user_id,
+            Body::Impression(impression),
+        );
+        self.gateway.pseudonyms.apply(&mut event);
+        Record::Event(event)
+    }
+
+    /// The groups of a candidate that may be kept.
+    fn groups(&self, candidate: usize) -> BTreeMap<String, String> {
+        let agreed = self.request.consents[candidate].is_some();
+        match agreed || self.gateway.settings.privacy.groups_without_consent {
+            true => self.request.candidates[candidate].groups.clone(),
+            false => BTreeMap::new(),
+        }
+    }
+
+    /// Both rankings of every lawyer in one record, which copies of a request share whether Envoys on the way trace them
+    /// or not.
+    fn comparison(&self, compared: &Compared, outcome: &Result<LtrRanking, &'static str>) -> Record {
+        let (request, pseudonyms) = (self.request, &self.gateway.pseudonyms);
+        let name = outcome
+            .as_ref()
+            .map_or_else(|reason| *reason, |_| ranking::verdict::SCORED);
+        metrics::shadow(name);
+        let mut ltr = vec![None; request.candidates.len()];
+        if let Ok(ranking) = outcome {
+            for (at, ranked) in ranking.ranked.iter().enumerate() {
+                ltr[ranked.index] = Some((rank(at), ranked.fair));
+            }
+        }
+        let rows = self.legacy.iter().enumerate().map(|(at, ranked)| ShadowRow {
+            lawyer_id: request.candidates[ranked.index].lawyer_id.clone(),
+            rank_legacy: rank(at),
+            rank_ltr: ltr[ranked.index].map(|(rank, _)| rank),
+            label: None,
+            fair_legacy: ranked.fair,
+            fair_ltr: ltr[ranked.index].map(|(_, fair)| fair),
+            groups: self.groups(ranked.index),
+        });
+        let took = outcome.as_ref().ok().map(|ltr| ltr.took.as_micros());
+        Record::Shadow(ShadowRecord {
+            request_id: unrewritten(self.case.id),
+            ts_utc: self.case.now,
+            case_id: request.case_id,
+            user_pseudonym: user_pseudonym(&self.case.headers, &pseudonyms.salt, request.user_id),
+            model_version: compared.model.version.clone(),
+            outcome: name.to_owned(),
+            score_us: took.map(|us| u32::try_from(us).unwrap_or(u32::MAX)),
+            trigger: Some(compared.trigger.name().to_owned()),
+            salt_id: Some(pseudonyms.salt_id),
+            rows: rows.collect(),
+            unknown: Default::default(),
+        })
+    }
+}
+
+impl LtrRanking {
+    /// Where these lawyers stand in LTR's own order, from 1.
+    fn ranks_of(&self, shown: &[Ranked]) -> Vec<u32> {
+        let mut ranks = vec![0; self.ranked.len()];
+        for (at, ranked) in (1..).zip(&self.ranked) {
+            ranks[ranked.index] = at;
+        }
+        shown.iter().map(|ranked| ranks[ranked.index]).collect()
+    }
+}
+
+/// Rank of the candidate at `at`, from 1. The schema of the log has 16 bits for it.
+fn rank(at: usize) -> u16 {
+    u16::try_from(at + 1).unwrap_or(u16::MAX)
+}

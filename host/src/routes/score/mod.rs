@@ -1,0 +1,95 @@
+//! `POST /ltr/score`: the model's own scores, as JSON or as an Arrow IPC stream.
+
+pub mod arrow;
+mod ipc;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use api::score::json_rows;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+
+use self::arrow::{ARROW, arrow_rows, arrow_stream};
+use crate::http::body::Content;
+use crate::http::call::Call;
+use crate::http::error::{ApiError, Invalid};
+use crate::http::response::{self, Response};
+use crate::models::{Model, Unscored};
+use crate::state::Gateway;
+use crate::telemetry::part;
+
+/// Scores rows with the champion, or the challenger where nothing was promoted.
+///
+/// # Errors
+/// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
+pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let Call { head, body, .. } = call;
+    let content = gateway.bodies.read(body).await?;
+    if gateway.flags.in_force().killed {
+        return Err(ApiError::unavailable(
+            "kill_switch",
+            "an operator has stopped the models",
+        ));
+    }
+    let serving = gateway.models().serving();
+    let Some(model) = serving.serves() else {
+        return Err(ApiError::unavailable(gateway.models().absence(), "no model is loaded"));
+    };
+    if head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes() == ARROW.as_bytes())
+    {
+        let max_rows = gateway.settings.host.max_rows;
+        let read = |text: &[u8]| arrow_rows(text, &gateway.schema, max_rows);
+        let rows = content.decode(read).await?;
+        let scores = scores(gateway, model, content, rows).await?;
+        let stream = arrow_stream(scores)
+            .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
+        return Ok(response::with_type(HeaderValue::from_static(ARROW), stream));
+    }
+    let max_depth = gateway.settings.host.max_json_depth;
+    let read = |text: &[u8]| json_rows(text, &gateway.schema, max_depth);
+    let (rows, one) = content.decode(read).await?;
+    let scores = scores(gateway, model, content, rows).await?;
+    Ok(response::with_type(response::JSON, api::score::answer(&scores, one)))
+}
+
+/// The scores of `rows`, which take the place of the `content` that they came in.
+async fn scores(
+    gateway: &Gateway,
+    model: &Arc<Model>,
+    content: Content<'_>,
+    rows: Vec<Vec<f64>>,
+) -> Result<Vec<f64>, ApiError> {
+    let host = &gateway.settings.host;
+    let most = host.max_rows;
+    if rows.len() > most {
+        return Err(Invalid::new(rows.len(), format!("at most {most} rows (host.max_rows)"))
+            .under("rows")
+            .into());
+    }
+    // As they were read, and once more as the component takes them.
+    let a_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
+    let _held = content.replaced_by(rows.len() * a_row)?;
+    let scoring = gateway.models().score_batch(model, &rows, host.deadline());
+    match part("score", scoring).await {
+        Ok(scored) => Ok(scored.scores),
+        Err(Unscored::Reason(reason)) => Err(ApiError::unavailable(reason, "the model did not give scores")),
+        Err(Unscored::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
+    }
+}
+
+fn too_many_rows(rows: usize, fit: usize, a_row: Duration, deadline_ms: u64) -> ApiError {
+    let allowed = format!(
+        "at most {fit} rows in one call, which is what the model scores in {deadline_ms} ms (host.deadline_ms) at {a_row:.1?} a row"
+    );
+    let message = format!("rows is {rows}; allowed: {allowed}; send them in several calls");
+    ApiError {
+        allowed: Some(allowed),
+        field: Some("rows".to_owned()),
+        value: Some(rows.to_string()),
+        ..ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows", message)
+    }
+}

@@ -1,0 +1,216 @@
+//! The start of a gateway: from settings to a state that requests can use, and on to the models that serve.
+
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use regular_file::Links;
+use runtime::{CodeCache, Engine, Limits};
+use settings::Settings;
+use store::{Spool, Store, StoreError};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::flags::Flags;
+use crate::http::auth::Access;
+use crate::http::body::Bodies;
+use crate::http::clock::Clock;
+use crate::http::rate_limit::Rate;
+use crate::ingest::Writer;
+use crate::models::{self, Keys, Loader, Source};
+use crate::release::Controller;
+use crate::state::{Gateway, Pseudonyms, Readiness};
+use crate::telemetry::{Traces, metrics};
+
+/// Between two attempts to restore the models from a database that is away.
+const RESTORING: Duration = Duration::from_millis(500);
+/// No salt is near this size; what is larger is some other file.
+const MAX_SALT_BYTES: u64 = 4 << 10;
+
+/// Opens the database, the spool and the secrets, and puts the state together. The handle ends when the gateway is gone
+/// and everything is written.
+///
+/// # Errors
+/// A database, a folder or a file that cannot be used.
+pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
+    metrics::recorder();
+    let store = open_store(&settings).await?;
+    let pseudonyms = pseudonyms(&settings.privacy)?;
+    hold_to_salt(&store, &pseudonyms).await?;
+    let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
+    let (writer, written) = Writer::start(store.clone(), spool);
+    let loader = loader(&settings)?;
+    warn_of_choices(&settings);
+    let gateway = Gateway {
+        schema: settings.schema(),
+        presets: settings.presets(),
+        clock: Clock::from(settings.host.clock),
+        release: Arc::new(Controller::new(store.clone(), loader)),
+        access: Access::new(&settings.access),
+        rate: Rate::new(&settings.host),
+        bodies: Bodies::new(&settings.host),
+        flags: Flags::open(&settings).await?,
+        traces: Traces::start(&settings.telemetry)?,
+        readiness: Readiness::default(),
+        pseudonyms,
+        store,
+        writer,
+        settings,
+    };
+    Ok((Arc::new(gateway), written))
+}
+
+/// Restores the models, as soon as the database can say which; until then legacy answers, and nothing is lost that is
+/// to be kept. Ends early with the gateway.
+///
+/// # Errors
+/// As [`Controller::restore`], but not for a database that is unavailable; and another salt on record.
+pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), StoreError> {
+    loop {
+        let Some(gateway) = gateway.upgrade() else {
+            return Ok(());
+        };
+        match restore(&gateway).await {
+            Err(error) if error.is_unavailable() => serve_legacy_meanwhile(&gateway, &error),
+            Err(error) if error.is_busy() => {}
+            restored => return restored,
+        }
+        drop(gateway);
+        tokio::time::sleep(RESTORING).await;
+    }
+}
+
+/// Restores the models once.
+///
+/// # Errors
+/// As [`restore_when_possible`], and a database that is unavailable.
+pub async fn restore(gateway: &Gateway) -> Result<(), StoreError> {
+    gateway.store.hold_to_salt(gateway.pseudonyms.salt_id).await?;
+    gateway.release.restore().await?;
+    gateway.models().set_unknown(false);
+    gateway.writer.health().found();
+    gateway.readiness.set_ready();
+    Ok(())
+}
+
+fn serve_legacy_meanwhile(gateway: &Gateway, error: &StoreError) {
+    gateway.writer.health().lost(error);
+    if !gateway.models().set_unknown(true) {
+        tracing::error!("database.url: what serves is not known until the database is back; legacy answers");
+    }
+    // Rankings do without.
+    gateway.readiness.set_ready();
+}
+
+async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
+    let address = store::Address {
+        url: settings.database.url.expose(),
+        ca_file: settings.database.ca_file(),
+    };
+    let limits = store::Limits {
+        max_connections: settings.database.max_connections,
+        timeout: settings.database.timeout(),
+    };
+    Store::open_later(address, limits).await
+}
+
+/// # Errors
+/// Another salt on record. A database that is away is asked again before anything is written.
+async fn hold_to_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreError> {
+    match store.hold_to_salt(pseudonyms.salt_id).await {
+        Err(error) if error.is_unavailable() || error.is_busy() => Ok(()),
+        held => held,
+    }
+}
+
+fn loader(settings: &Settings) -> anyhow::Result<Loader> {
+    let limits = Limits {
+        max_component_bytes: settings.models.max_component_mb as usize * 1024 * 1024,
+        max_memory_bytes: settings.models.max_memory_mb as usize * 1024 * 1024,
+        max_instances: models::max_instances().max(Limits::default().max_instances),
+        ..Limits::default()
+    };
+    Ok(Loader {
+        engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,
+        dir: settings.models.dir.join("ltr"),
+        source: Source::open(&settings.models)?,
+        keys: Keys::new(&settings.models.trusted_keys, settings.models.allow_unsigned),
+        any_time: settings.host.clock == settings::Clock::Header,
+        schema: settings.schema(),
+        warm_instances: settings.models.warm_instances as usize,
+    })
+}
+
+/// Where machine code outlives this process, if anywhere.
+fn code_cache(models: &settings::Models) -> anyhow::Result<Option<CodeCache>> {
+    if models.code_cache_dir.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let most = u64::from(models.code_cache_mb) * 1024 * 1024;
+    let cache = CodeCache::open(&models.code_cache_dir, most).context("models.code_cache_dir")?;
+    Ok(Some(cache))
+}
+
+/// Names the choices that are not for production.
+fn warn_of_choices(settings: &Settings) {
+    metrics::unsigned_models_allowed(settings.models.allow_unsigned);
+    if settings.models.allow_unsigned {
+        tracing::warn!(
+            "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
+        );
+    }
+    if !settings.privacy.pseudonymise_events {
+        tracing::warn!(
+            "match_events and the spool have users' ids, by which pseudonyms can be found out: privacy.pseudonymise_events is false"
+        );
+    }
+}
+
+fn pseudonyms(privacy: &settings::Privacy) -> anyhow::Result<Pseudonyms> {
+    let salt = salt(&privacy.salt_file)?;
+    Ok(Pseudonyms {
+        salt_id: ranking::salt_id(&salt),
+        salt,
+        in_events: privacy.pseudonymise_events,
+    })
+}
+
+/// The salt of the pseudonyms, made at the first start and readable by its owner alone.
+fn salt(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let place = || format!("privacy.salt_file: {}", path.display());
+    let made = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_salt(path),
+        _ => Ok(()),
+    };
+    made.with_context(place)?;
+    let text = regular_file::read_to_string(path, Links::Follow, MAX_SALT_BYTES).with_context(place)?;
+    ensure!(
+        text.trim().len() >= 32,
+        "privacy.salt_file: {} holds {} characters; allowed: at least 32",
+        path.display(),
+        text.trim().len()
+    );
+    Ok(text.trim().as_bytes().to_vec())
+}
+
+fn make_salt(path: &Path) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let fresh = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = match made {
+        // Another gateway was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        file => file?,
+    };
+    file.write_all(fresh.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,94 @@
+//! What a request can use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ranking::{Event, Presets, Schema};
+use settings::Settings;
+use store::Store;
+use uuid::Uuid;
+
+use crate::flags::Flags;
+use crate::http::auth::Access;
+use crate::http::body::Bodies;
+use crate::http::clock::Clock;
+use crate::http::rate_limit::Rate;
+use crate::ingest::Writer;
+use crate::models::Models;
+use crate::release::Controller;
+use crate::telemetry::Traces;
+
+/// The parts of a gateway. [`crate::server::bootstrap::open`] puts them together.
+pub struct Gateway {
+    pub settings: Settings,
+    pub schema: Schema,
+    pub presets: Presets,
+    pub clock: Clock,
+    pub store: Store,
+    pub writer: Writer,
+    pub release: Arc<Controller>,
+    pub access: Access,
+    pub rate: Rate,
+    pub bodies: Bodies,
+    pub flags: Arc<Flags>,
+    /// `None` while no traces are exported.
+    pub traces: Option<Traces>,
+    pub pseudonyms: Pseudonyms,
+    pub readiness: Readiness,
+}
+
+impl Gateway {
+    /// The models that are loaded.
+    pub fn models(&self) -> &Models {
+        &self.release.models
+    }
+}
+
+/// How users become pseudonyms.
+pub struct Pseudonyms {
+    /// The key of the pseudonyms (HMAC-SHA-256).
+    pub salt: Vec<u8>,
+    /// The salt's own id, which is stored beside each pseudonym.
+    pub salt_id: Uuid,
+    /// Whether events have pseudonyms, too (`privacy.pseudonymise_events`); comparisons always have.
+    pub in_events: bool,
+}
+
+impl Pseudonyms {
+    /// Replaces the user's id by their pseudonym, where events have pseudonyms.
+    pub fn apply(&self, event: &mut Event) {
+        if self.in_events {
+            event.user_id = ranking::pseudonym(&self.salt, event.user_id);
+            event.salt_id = Some(self.salt_id);
+        }
+    }
+}
+
+/// Whether requests should be sent to this gateway.
+#[derive(Default)]
+pub struct Readiness {
+    ready: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// From here on `/readyz` says that requests are answered.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// From here on `/readyz` sends requests elsewhere; those that come all the same are answered.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Readiness::set_ready`] was called.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether [`Readiness::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

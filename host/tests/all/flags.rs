@@ -184,6 +184,11 @@ async fn a_gateway_that_starts_while_redis_is_away_goes_by_its_last_word_or_else
     redis.go_on();
     redis.set(KILL_SWITCH, "on");
     until(&running, killed).await;
+    // It is in force a moment before it is on disk.
+    let file = &site.settings.flags.file;
+    while !std::fs::read_to_string(file).is_ok_and(|text| text.contains("\"kill_switch\": true")) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     redis.crash();
     running.stop().await;
     let running = site.start().await;

@@ -200,7 +200,7 @@ impl<'a> EventRow<'a> {
             lawyer_id: self.lawyer_id.map(str::to_owned),
             rank_pos: self.rank_pos.map(i64::from),
             request_id: self.request_id,
-            at: self.ts_utc.timestamp_micros(),
+            at: Identity::time(self.event, self.ts_utc),
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
+use ranking::events::EVENT_TYPES;
 use uuid::Uuid;
 
 use crate::records::EventRow;
@@ -23,8 +25,16 @@ pub struct Identity {
     pub lawyer_id: Option<String>,
     pub rank_pos: Option<i64>,
     pub request_id: Option<Uuid>,
-    /// Microseconds since 1970, which is what every table keeps.
-    pub at: i64,
+    /// Of an action, in microseconds since 1970, which is what every table keeps. A ranking that is asked for again is one
+    /// impression, shown at another time.
+    pub at: Option<i64>,
+}
+
+impl Identity {
+    /// The time of an event of this kind, as far as it tells events apart.
+    pub fn time(event: &str, ts_utc: DateTime<Utc>) -> Option<i64> {
+        (event != EVENT_TYPES[0]).then(|| ts_utc.timestamp_micros())
+    }
 }
 
 /// `match_events` in a transaction.

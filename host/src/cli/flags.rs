@@ -8,8 +8,7 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use settings::Settings;
 
-use crate::flags::PATIENCE;
-use crate::flags::redis::Redis;
+use crate::flags::redis::{PATIENCE, Redis};
 use crate::flags::value::{self, Flag, KillSwitch};
 
 /// A usage error, as clap's own.

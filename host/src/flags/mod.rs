@@ -15,12 +15,9 @@ use serde_json::{Value, json};
 use settings::Settings;
 
 use api::shortened;
-use redis::{RawFlags, Redis};
+use redis::{PATIENCE, RawFlags, Redis};
 use snapshot::{FlagSnapshot, SnapshotFile};
 use value::{KillSwitch, Refused};
-
-/// Within this Redis answers, or it is away.
-pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What counts for a request.
 pub struct InForce {

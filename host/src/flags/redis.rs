@@ -1,11 +1,15 @@
 //! The Redis that holds the fleet's switches.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, cmd};
 
-use super::PATIENCE;
 use super::value::Flag;
+
+/// Within this Redis answers, or it is away.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// No value of a flag is longer; what is there beyond is not read.
 const LONGEST: usize = 64;

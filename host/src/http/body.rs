@@ -15,15 +15,13 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 use super::error::{ApiError, Invalid};
-use budget::{Budget, UNCOUNTED};
+use budget::{Budget, LARGE, UNCOUNTED};
 
 pub use budget::Claim;
 
 /// What a request carries: it is on its way, or it is here.
 pub type Body = Either<Incoming, Full<Bytes>>;
 
-/// A body whose decoding takes longer than other requests should wait for, in bytes.
-const LARGE: usize = 256 << 10;
 /// How long a client that still sends a refused body is listened to.
 const LINGER: Duration = Duration::from_secs(1);
 

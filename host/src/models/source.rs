@@ -3,6 +3,7 @@
 //! directory itself.
 
 mod bucket;
+mod fault;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,14 +22,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use bucket::Bucket;
+pub use fault::Published;
+use fault::{Fault, PATIENCE};
 
 /// Files of a version beside the manifest and its signature.
 const MAX_FILES: usize = 64;
 /// Files of a version that are looked at to see whether it changed.
 const MAX_PUBLISHED: usize = 1_000;
-/// For one answer of the store; the watch will ask again.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Where versions are published, beside the directory of this host.
 #[derive(Clone)]
 pub struct Source {
@@ -46,9 +46,6 @@ enum Place {
     Folder(PathBuf),
     Bucket(Arc<Bucket>),
 }
-
-/// An object of a version: its name, its size, and what changes when it does.
-pub type Published = (String, u64, String);
 
 /// Why a version was not fetched.
 #[derive(Debug, thiserror::Error)]
@@ -260,25 +257,6 @@ impl Source {
             _ => {}
         }
         answer
-    }
-}
-
-/// Why a place did not give what it was asked for.
-enum Fault {
-    Away(String),
-    Absent,
-    TooLarge,
-    /// What stands in a file's place.
-    NoFile(String),
-    Disk {
-        path: PathBuf,
-        source: io::Error,
-    },
-}
-
-impl Fault {
-    fn away(error: io::Error) -> Fault {
-        Fault::Away(error.to_string())
     }
 }
 

@@ -17,8 +17,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::panics::PANIC;
+use super::scrub::scrub;
 use super::send::Sender;
-use super::{PANIC, scrub};
 use crate::http::request_id;
 
 /// Reports that may wait to be sent; more of them say nothing new.

@@ -277,12 +277,34 @@ async fn a_database_file_that_was_deleted_takes_nothing_with_it_that_comes_later
     let file = site.settings.database.url.expose().strip_prefix("sqlite://").unwrap();
     std::fs::remove_file(file).unwrap();
     use_it(&running, 5..15).await;
+    // No new file is made while it runs: it would not know who serves.
+    check_away(&running).await;
+    running.stop().await;
+    let running = site.start().await;
     recovered(&running).await;
-    running.ltr_serves().await;
     running.stop().await;
     let kept = kept(&Store::open(site.settings.database.url.expose()).await.unwrap()).await;
     assert!((5..15).all(|id| kept.contains(&Uuid::from_u128(id))), "{kept:?}");
     assert_eq!(kept.len(), 20);
+}
+
+#[tokio::test]
+async fn a_database_file_that_is_elsewhere_for_a_while_gets_what_came_meanwhile() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    use_it(&running, 0..5).await;
+    let file = site.settings.database.url.expose().strip_prefix("sqlite://").unwrap();
+    let places = ["", "-wal", "-shm"].map(|suffix| (format!("{file}{suffix}"), format!("{file}.away{suffix}")));
+    for (here, away) in &places {
+        std::fs::rename(here, away).unwrap();
+    }
+    use_it(&running, 5..15).await;
+    check_away(&running).await;
+    for (here, away) in &places {
+        std::fs::rename(away, here).unwrap();
+    }
+    recovered(&running).await;
+    assert_eq!(kept(&running.gateway.store).await.len(), 30);
 }
 
 #[tokio::test]

@@ -98,15 +98,15 @@ impl EventTable for PgConnection {
         .fetch_all(self)
         .await?;
         let each = rows.iter().map(|row| {
-            let at: DateTime<Utc> = row.try_get("ts_utc")?;
+            let event: String = row.try_get("event")?;
             let identity = Identity {
-                event: row.try_get("event")?,
+                at: Identity::time(&event, row.try_get("ts_utc")?),
+                event,
                 case_id: row.try_get("case_id")?,
                 user_id: row.try_get("user_id")?,
                 lawyer_id: row.try_get("lawyer_id")?,
                 rank_pos: row.try_get("rank_pos")?,
                 request_id: row.try_get("request_id")?,
-                at: at.timestamp_micros(),
             };
             Ok((row.try_get("event_id")?, identity))
         });

@@ -66,15 +66,16 @@ impl EventTable for SqliteConnection {
             };
             let lawyer_id: Option<Vec<u8>> = row.try_get("lawyer_id")?;
             let request_id: Option<Vec<u8>> = row.try_get("request_id")?;
-            let at = DateTime::parse_from_rfc3339(&text(row.try_get("ts_utc")?));
+            let event = text(row.try_get("event")?);
+            let ts_utc = DateTime::parse_from_rfc3339(&text(row.try_get("ts_utc")?));
             let identity = Identity {
-                event: text(row.try_get("event")?),
+                at: Identity::time(&event, ts_utc.map_or(DateTime::UNIX_EPOCH, Into::into)),
+                event,
                 case_id: uuid("case_id")?,
                 user_id: uuid("user_id")?,
                 lawyer_id: lawyer_id.map(text),
                 rank_pos: row.try_get("rank_pos")?,
                 request_id: request_id.map(|id| Uuid::try_parse_ascii(&id).unwrap_or_default()),
-                at: at.map_or(i64::MIN, |at| at.timestamp_micros()),
             };
             let key: Hyphenated = row.try_get("event_id")?;
             Ok((key.into(), identity))

@@ -29,6 +29,11 @@ impl Files {
         self.0[0].is_some() && self.0[0] == other.0[0]
     }
 
+    /// Whether log and index are there as well, as they are while a connection is open.
+    pub fn are_all_there(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
+
     /// Takes the log of the database that was here away from the one that is: its pages are the former's.
     pub fn disown_wal(&self, database: &str) {
         let now = Files::at(database);

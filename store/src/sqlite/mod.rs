@@ -180,7 +180,7 @@ impl Sqlite {
             error => StoreError::Migrate(error),
         })?;
         let files = Files::at(&self.path);
-        if !files.are_of(&before) {
+        if !files.are_of(&before) || !files.are_all_there() {
             return Err(gone(&self.path));
         }
         self.was_opened.store(true, Ordering::Release);

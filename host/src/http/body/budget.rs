@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use metrics::counter;
 
-use super::LARGE;
 use crate::http::error::ApiError;
 
+/// A body whose decoding takes longer than other requests should wait for, in bytes.
+pub const LARGE: usize = 256 << 10;
 /// A body up to this size is not counted and never refused: the connections bound how many there are, and as much is
 /// read ahead for each of them anyway.
 pub const UNCOUNTED: usize = 64 << 10;

@@ -13,7 +13,7 @@ use runtime::artefact::{Listing, Newest, Order};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::{Fault, PATIENCE, Published};
+use super::fault::{Fault, PATIENCE, Published};
 
 /// Names in one answer.
 const PAGE: usize = 1_000;

@@ -5,8 +5,8 @@ use ranking::{Candidate, Ranked, Source};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::case::{Case, Rankings};
 use super::decide::Decision;
-use super::{Case, Rankings};
 use crate::http::response::{self, Response};
 use crate::telemetry::metrics;
 

@@ -7,7 +7,7 @@ use hyper::header::HeaderMap;
 use ranking::{Policy, Sampler, Trigger};
 use uuid::Uuid;
 
-use super::Case;
+use super::case::Case;
 use crate::http::edge_copy::is_copy;
 use crate::models::Model;
 use crate::state::Gateway;

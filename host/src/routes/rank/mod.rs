@@ -4,6 +4,7 @@
 //! and compared.
 
 mod answer;
+mod case;
 mod decide;
 mod record;
 pub mod request;
@@ -11,13 +12,12 @@ pub mod request;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use hyper::header::{HeaderMap, HeaderValue};
-use ranking::{Candidate, Ranked, rank_legacy, rank_ltr};
+use hyper::header::HeaderValue;
+use ranking::{Candidate, rank_legacy, rank_ltr};
 use uuid::Uuid;
 
+use self::case::{Case, LtrRanking, Outcome, Rankings};
 use self::decide::Decision;
-use self::request::RankRequest;
 use crate::http::call::Call;
 use crate::http::edge_copy::is_copy;
 use crate::http::error::ApiError;
@@ -28,42 +28,6 @@ use crate::telemetry::{metrics, part};
 
 /// Left of the deadline for writing the answer itself.
 const ANSWER: Duration = Duration::from_millis(5);
-
-/// A case to be ranked, and what is known of its request.
-struct Case {
-    request: RankRequest,
-    /// The caller's, where it is a UUID, so that a retry is recognised.
-    id: Uuid,
-    headers: HeaderMap,
-    /// An edge copy leaves nothing but the comparison.
-    is_copy: bool,
-    /// Whether a configured edge sent it.
-    by_edge: bool,
-    now: DateTime<Utc>,
-    /// When its last byte was here.
-    start: Instant,
-    deadline: Instant,
-}
-
-/// An LTR ranking and the time its scores took.
-struct LtrRanking {
-    ranked: Vec<Ranked>,
-    /// Of each candidate, as it came out of the model.
-    scores: Vec<f64>,
-    took: Duration,
-}
-
-/// What a model made of the case; `None` where none was asked.
-type Outcome = Option<Result<LtrRanking, &'static str>>;
-
-/// What the rankers made of a case.
-struct Rankings {
-    legacy: Vec<Ranked>,
-    /// By the model that is to serve.
-    served: Outcome,
-    /// By the model that is compared, unless it is the same.
-    shadow: Outcome,
-}
 
 /// Ranks a case.
 ///

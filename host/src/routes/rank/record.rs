@@ -9,9 +9,9 @@ use ranking::{Body, Candidate, Event, Impression, Origin, Policy, Ranked, Shadow
 use store::{Record, ShadowRecord};
 
 use super::answer::Shown;
+use super::case::{Case, LtrRanking, Rankings};
 use super::decide::{Compared, Decision};
 use super::request::RankRequest;
-use super::{Case, LtrRanking, Rankings};
 use crate::http::edge_copy::user_pseudonym;
 use crate::state::Gateway;
 use crate::telemetry::{metrics, part};

@@ -98,3 +98,29 @@ impl<'a> Search<'a> {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ranking::events::{Action, ActionKind};
+
+    use super::*;
+
+    #[test]
+    fn large_impressions_are_looked_through_up_to_their_bytes_together() {
+        let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
+        let [first, second] = [1, 2].map(Uuid::from_u128);
+        let acted = [first, second].map(|case_id| Acted {
+            case_id,
+            users: [Uuid::nil(); 2],
+            action: &action,
+        });
+        let mut search = Search::new(&acted);
+        let filler = "x".repeat(MOST_BYTES / 4);
+        let payload = format!("{{\"request_id\": \"{first}\", \"lawyer_ids\": [\"{filler}\"]}}");
+        let taken = (0..100)
+            .take_while(|_| search.take(first, Uuid::nil(), &payload))
+            .count();
+        assert_eq!(taken, 3);
+        assert_eq!(search.found(), [None, None], "of neither case all was seen");
+    }
+}

@@ -90,6 +90,17 @@ async fn a_disk_that_was_full_is_written_again_as_soon_as_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_disk_that_is_full_at_the_start_keeps_no_program_from_starting() {
+    let Some(disk) = Tmpfs::mount(1 << 20) else { return };
+    disk.fill(usize::MAX);
+    let url = url(&disk.path().join("ltr.db"));
+    let store = Store::open_later(&*url, Limits::default()).await.unwrap();
+    assert!(store.append(&[click(1)]).await.unwrap_err().is_unavailable());
+    disk.make_room();
+    assert_eq!(append_at_last(&store, click(1)).await, Appended::Stored);
+}
+
+#[tokio::test]
 async fn a_disk_that_turned_read_only_is_written_again_when_it_is_not() {
     let Some(disk) = Tmpfs::mount(8 << 20) else { return };
     let file = disk.path().join("ltr.db");
@@ -276,6 +287,32 @@ async fn a_file_that_is_missing_is_an_outage_until_it_is_back_and_none_is_made_i
     let store = Store::open(&url(&file)).await.unwrap();
     store.append(&[click(3)]).await.unwrap();
     assert_eq!(ids(&store).await, [3]);
+}
+
+#[tokio::test]
+async fn a_database_that_comes_after_an_outage_is_asked_for_its_salt_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, other] = ["ltr.db", "other.db"].map(|name| folder.path().join(name));
+    let (ours, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let theirs_store = Store::open(&url(&other)).await.unwrap();
+    theirs_store.hold_to_salt(theirs).await.unwrap();
+    theirs_store.close().await;
+    let store = Store::open(&url(&file)).await.unwrap();
+    store.hold_to_salt(ours).await.unwrap();
+    store.append(&[click(1)]).await.unwrap();
+    // While nothing can be written, another database comes to the same path.
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
+    }
+    std::fs::create_dir(&file).unwrap();
+    assert!(store.append(&[click(2)]).await.unwrap_err().is_unavailable());
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&other, &file).unwrap();
+    for _ in 0..3 {
+        let error = store.append(&[click(2)]).await.unwrap_err();
+        assert!(error.to_string().contains("privacy.salt_file"), "{error}");
+    }
+    assert_eq!(ids(&Store::open(&url(&file)).await.unwrap()).await, []);
 }
 
 /// What is appended now is read by whoever opens the file.

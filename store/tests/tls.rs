@@ -73,9 +73,10 @@ async fn a_server_that_is_not_the_one_that_is_meant_ends_the_start() {
 #[tokio::test]
 async fn authorities_that_cannot_be_read_are_named() {
     let url = "postgres://ltr:secret@127.0.0.1:1/ltr";
-    for file in ["/nowhere/ca.pem", "/dev/null"] {
+    for (file, reason) in [("/nowhere/ca.pem", "No such file"), ("/dev/null", "a regular file")] {
         let opened = Store::open_later(address(url, Path::new(file)), Limits::default()).await;
         let said = opened.unwrap_err().to_string();
         assert!(said.contains("database.ca_file") && said.contains(file), "{said}");
+        assert!(said.contains(reason), "{said}");
     }
 }

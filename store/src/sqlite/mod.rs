@@ -499,6 +499,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_committed_into_a_deleted_file_is_not_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ltr.db").to_str().unwrap().to_owned();
+        let store = Sqlite::open(&path, Limits::default()).await.unwrap();
+        let writing = store.writing().await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(writing.commit().await.unwrap_err().is_unavailable());
+        store.writing().await.unwrap().commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_replaced_is_read_without_a_write_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["ltr.db", "other.db"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+        let store = Sqlite::open(&path, Limits::default()).await.unwrap();
+        assert_eq!(store.rollout().await.unwrap().weight, 0);
+        let another = Sqlite::open(&other, Limits::default()).await.unwrap();
+        let state = RolloutState {
+            weight: 7,
+            ..RolloutState::default()
+        };
+        let entry = HistoryEntry {
+            ts_utc: DateTime::UNIX_EPOCH,
+            action: "weight".into(),
+            actor: "tests".into(),
+            detail: serde_json::json!({}),
+        };
+        another.save_rollout(&state, &entry).await.unwrap();
+        another.close().await;
+        for suffix in ["", "-wal", "-shm"] {
+            std::fs::remove_file(format!("{path}{suffix}")).unwrap();
+        }
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(store.rollout().await.unwrap().weight, 7);
+    }
+
+    #[tokio::test]
     async fn readers_that_wait_for_each_other_keep_neither_the_writer_nor_an_operator_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits {

@@ -66,6 +66,20 @@ impl Database {
         }
     }
 
+    /// The one text that a query gives.
+    pub async fn read(&self, query: &'static str) -> String {
+        match self.url.starts_with("sqlite") {
+            true => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+            false => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
     /// Puts an impression in case 5 there that no program of ours would write.
     pub async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
         let (case_id, ts) = (

@@ -44,6 +44,8 @@ on_every_back_end! {
     a_program_with_another_salt_is_refused,
     whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool,
     rows_that_cannot_be_read_are_set_aside_and_stop_no_other,
+    a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_other,
+    what_a_newer_program_says_of_a_comparison_is_kept,
     what_the_version_before_writes_beside_this_one_is_evidence_as_well,
     only_closed_and_labelled_cases_are_evidence,
     a_later_run_raises_labels_and_never_wipes_them,

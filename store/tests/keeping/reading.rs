@@ -136,6 +136,14 @@ pub async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: 
     for (id, payload) in (100..).zip(&bad) {
         database.insert_raw(Uuid::from_u128(id), day(0), payload).await;
     }
+    if database.url.starts_with("sqlite") {
+        // A column of text that holds bytes.
+        let id = Uuid::from_u128(100 + bad.len() as u128);
+        database.insert_raw(id, day(0), "").await;
+        let bytes = format!("UPDATE match_events SET payload = X'7bff', case_id = '{id}' WHERE event_id = '{id}'");
+        database.execute(bytes).await;
+        bad.push("bytes that are no UTF-8".into());
+    }
     let found = store.events_between(day(0), day(1)).await.unwrap();
     assert_eq!(found.records, [good]);
     assert_eq!(found.unreadable.len(), bad.len());
@@ -149,6 +157,38 @@ pub async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: 
     // Nor do they keep an action from being told apart.
     let shown = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1)]).await;
     assert_eq!(shown, [Some(true), Some(false)]);
+}
+
+pub async fn a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_other(database: Database) {
+    let store = database.open().await;
+    let records = [1, 2, 3].map(|id| Record::Shadow(shadow(id, id, day(0))));
+    store.append(&records).await.unwrap();
+    store.label_shadow(&[], day(1000)).await.unwrap();
+    let second = Uuid::from_u128(2);
+    let of_second = match database.url.starts_with("sqlite") {
+        true => format!("ltr_shadow_row SET \"groups\" = '[7]' WHERE request = 2 AND lawyer_id = 'adv_2' -- {second}"),
+        false => format!("ltr_shadow_log SET \"groups\" = '[7]' WHERE case_id = '{second}' AND lawyer_id = 'adv_2'"),
+    };
+    database.execute(format!("UPDATE {of_second}")).await;
+    let found = store.shadow_cases(VERSION, day(1000)).await.unwrap();
+    let cases = found.records.iter().map(|case| case.case_id.as_u128());
+    assert_eq!(cases.collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(found.unreadable.len(), 1);
+    assert!(!found.unreadable[0].reason.is_empty());
+}
+
+pub async fn what_a_newer_program_says_of_a_comparison_is_kept(database: Database) {
+    let store = database.open().await;
+    let mut comparison = shadow(1, 1, day(0));
+    comparison.unknown.insert("mood".into(), json!(["calm", 7]));
+    store.append(&[Record::Shadow(comparison)]).await.unwrap();
+    let said: String = database
+        .read("SELECT CAST(details AS TEXT) FROM ltr_shadow_request")
+        .await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&said).unwrap(),
+        json!({"mood": ["calm", 7]})
+    );
 }
 
 pub async fn what_the_version_before_writes_beside_this_one_is_evidence_as_well(database: Database) {

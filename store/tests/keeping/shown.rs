@@ -64,9 +64,10 @@ pub async fn a_case_that_was_ranked_very_often_is_looked_through_in_part(databas
         .map(|id| Record::Event(impression(id, 5, day(0), &["adv_1"])))
         .collect();
     records.push(Record::Event(impression(1_000, 6, day(0), &["adv_2"])));
+    records.push(Record::Event(impression(1_001, 5, day(0), &["adv_9"])));
     store.append(&records).await.unwrap();
-    let found = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1)]).await;
-    assert_eq!(found, [Some(true), None]);
+    let found = was_shown(&store, 5, [USER; 2], &[("adv_1", 1), ("adv_2", 1), ("adv_9", 1)]).await;
+    assert_eq!(found, [Some(true), None, None], "the last ones are not read");
     let found = was_shown(&store, 6, [USER; 2], &[("adv_2", 1), ("adv_1", 1)]).await;
     assert_eq!(found, [Some(true), Some(false)], "another case is not touched by it");
     // Nor is another user's look at the same case.

@@ -200,6 +200,12 @@ fn a_stored_event_is_read_by_what_its_readers_need_and_not_by_todays_grammar() {
         let error = Event::from_stored(bad).unwrap_err();
         assert!(error.to_string().len() < 300, "{error}");
     }
+    let mut empty = impression();
+    let fields = empty.as_object_mut().unwrap().values_mut();
+    fields
+        .filter(|field| field.is_array())
+        .for_each(|list| *list = json!([]));
+    assert!(Event::from_stored(empty).is_err());
     assert!(Event::from_stored(json!(null)).is_err());
     assert!(Event::from_stored(json!([action()])).is_err());
 }

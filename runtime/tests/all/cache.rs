@@ -96,6 +96,19 @@ fn an_entry_that_was_cut_or_lengthened_is_refused() {
 }
 
 #[test]
+fn what_is_no_regular_file_in_the_place_of_an_entry_is_refused() {
+    let (_outer, dir) = place();
+    load(&dir, &honest());
+    let [entry] = &entries(&dir)[..] else { panic!() };
+    let moved = dir.join("moved");
+    for link in ["/dev/zero", moved.to_str().unwrap()] {
+        fs::rename(entry, &moved).unwrap();
+        std::os::unix::fs::symlink(link, entry).unwrap();
+        assert_eq!(load(&dir, &honest()), CodeOrigin::Recompiled, "{link}");
+    }
+}
+
+#[test]
 fn code_of_one_component_is_not_taken_for_another() {
     let (_outer, dir) = place();
     load(&dir, &honest());

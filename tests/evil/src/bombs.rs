@@ -12,6 +12,7 @@ const INSTANCE: u8 = 5;
 const ALIAS: u8 = 6;
 const TYPE: u8 = 7;
 const CANON: u8 = 8;
+const EXPORT: u8 = 11;
 
 // Indices of an honest scorer's types.
 const LIST: u32 = 8;
@@ -144,6 +145,27 @@ pub fn outer_alias(names: &[&str]) -> Vec<u8> {
 /// 10,000 lifts of one function, for each of which the compiler makes code.
 pub fn many_lifts(names: &[&str]) -> Vec<u8> {
     honest_and(names, CANON, &times(10_000, &[0, 0, 0, 0, 7]))
+}
+
+/// 10,000 names for one function.
+pub fn many_names(names: &[&str]) -> Vec<u8> {
+    let mut contents = number(10_000);
+    for at in 0..10_000 {
+        let name = format!("e{at}");
+        contents.extend([0, name.len() as u8]);
+        contents.extend(name.bytes().chain([1, 0, 0]));
+    }
+    honest_and(names, EXPORT, &contents)
+}
+
+/// 50,000 types in the module.
+pub fn many_core_types(names: &[&str]) -> Vec<u8> {
+    component_with(names, &"(type (func))".repeat(50_000))
+}
+
+/// 50 tables.
+pub fn many_tables(names: &[&str]) -> Vec<u8> {
+    component_with(names, &"(table 1 funcref)".repeat(50))
 }
 
 /// 30,000 functions that do nothing.

@@ -212,6 +212,19 @@ pub const GUESTS: &[Guest] = &[
     ),
     stranger("many-lifts", bombs::many_lifts, "too_complex", "10003 lifted functions"),
     stranger(
+        "many-names",
+        bombs::many_names,
+        "too_complex",
+        " imports and exports; allowed",
+    ),
+    stranger(
+        "many-core-types",
+        bombs::many_core_types,
+        "too_complex",
+        " types in the module; allowed",
+    ),
+    stranger("many-tables", bombs::many_tables, "too_complex", " tables; allowed"),
+    stranger(
         "many-functions",
         bombs::many_functions,
         "too_complex",

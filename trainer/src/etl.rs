@@ -340,3 +340,18 @@ pub fn print_report(report: &Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_salt_is_read_from_a_regular_file_and_may_be_missing() {
+        assert_eq!(salt(Path::new("/nowhere/privacy.salt")).unwrap(), None);
+        let error = format!("{:#}", salt(Path::new("/dev/null")).unwrap_err());
+        assert!(
+            error.starts_with("privacy.salt_file: /dev/null") && error.contains("a regular file"),
+            "{error}"
+        );
+    }
+}

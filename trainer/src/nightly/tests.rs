@@ -170,13 +170,35 @@ async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
     assert!(!settings.lake.dir.exists());
 }
 
+#[tokio::test]
+async fn a_salt_that_is_not_the_gateways_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(30, 15);
+    let mut settings = logged(&dir, &log).await;
+    settings.privacy.salt_file = dir.path().join("privacy.salt");
+    let store = Store::open(settings.database.url.expose()).await.unwrap();
+    store.hold_to_salt(ranking::salt_id(b"the gateways'")).await.unwrap();
+    store.close().await;
+    let path = dir.path().join("matrix.parquet");
+    let build = async |salt: &str| {
+        std::fs::write(&settings.privacy.salt_file, salt).unwrap();
+        crate::etl::build(&crate::etl::always(), closed(&log), &path, &settings).await
+    };
+    let error = build("another").await.unwrap_err().to_string();
+    assert!(error.starts_with("privacy.salt_file: "), "{error}");
+    assert!(!path.exists());
+    build("the gateways'\n").await.unwrap();
+}
+
 /// Rows that no version of the program can use, and some that another one wrote.
 async fn spoil(settings: &Settings, matrix: &Matrix) {
+    let good = events(&matrix.cases[0]).pop().unwrap();
     let with = |field: &str, value: serde_json::Value| {
-        let mut event = events(&matrix.cases[0]).pop().unwrap().to_json();
+        let mut event = good.to_json();
         event[field] = value;
         event.to_string()
     };
+    let narrow = vec![[0.5]; matrix.cases[0].rows.len()];
     let payloads = [
         "no JSON".to_owned(),
         String::new(),
@@ -194,6 +216,9 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
         with("features", json!([[1.7e308]])),
         with("ts_utc", json!("yesterday")),
         with("request_id", json!(7)),
+        // Of a day when there were other features.
+        with("features", json!(narrow)),
+        with("weights_used", json!({"a feature of another day": 1.0})),
     ];
     let mut connection = sqlx::SqliteConnection::connect(settings.database.url.expose())
         .await
@@ -201,11 +226,13 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
     for n in 0..1_000u128 {
         let insert = "INSERT INTO match_events (event_id, ts_utc, event, case_id, user_id, payload)
                       VALUES (?, '2026-09-01T00:00:00.000000000Z', 'impression', ?, ?, ?)";
+        let id = Uuid::from_u128(1 << 100 | n).to_string();
+        let payload = payloads[n as usize % payloads.len()].replace(&good.event_id.to_string(), &id);
         sqlx::query(insert)
-            .bind(Uuid::from_u128(1 << 100 | n).to_string())
+            .bind(id)
             .bind(matrix.cases[0].qid.to_string())
             .bind(Uuid::nil().to_string())
-            .bind(&payloads[n as usize % payloads.len()])
+            .bind(payload)
             .execute(&mut connection)
             .await
             .unwrap();

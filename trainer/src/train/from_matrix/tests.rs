@@ -121,7 +121,9 @@ fn the_objective_is_the_configured_one_unless_parameters_name_another() {
     let given = train(Objective::Lambdarank, Some(quick("regression"))).unwrap();
     assert_eq!(given, (regression, false));
     let unnamed = serde_json::json!({"num_iterations": 3, "num_threads": 1});
-    assert_eq!(train(Objective::Lambdarank, Some(unnamed)).unwrap(), (lambdarank, true));
+    let on = |objective| train(objective, Some(unnamed.clone())).unwrap();
+    assert_eq!(on(Objective::Lambdarank), (lambdarank, true));
+    assert_eq!(on(Objective::Regression), ("regression".to_owned(), false));
     let refusal = train(Objective::Lambdarank, Some(quick("binary")))
         .unwrap_err()
         .to_string();

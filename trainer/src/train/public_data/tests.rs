@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -61,6 +62,45 @@ impl Files {
     fn refusal(&self, given: Value) -> String {
         let place = self.0.path().display().to_string() + "/";
         format!("{:#}", self.train(given).unwrap_err()).replace(&place, "")
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged meanwhile.
+fn said(work: impl FnOnce()) -> String {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = log.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_strange_about_a_training_is_said_and_said_once() {
+    let files = Files::new();
+    let rows = |row: usize| format!("1 qid:{} 1:{row} 2:{}", row / 5, row % 7);
+    files.write_lines("data.train", 100, rows);
+    let log = said(|| drop(files.train(json!({ "verbose": 0 })).unwrap()));
+    assert_eq!(log.matches("no tree of the model has a split").count(), 1, "{log}");
+    let warnings: Vec<&str> = log.lines().filter_map(|line| line.split("[Warning]").nth(1)).collect();
+    assert!(!warnings.is_empty(), "{log}");
+    for warning in &warnings {
+        assert_eq!(warnings.iter().filter(|other| *other == warning).count(), 1, "{log}");
     }
 }
 

@@ -154,3 +154,19 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_known_by_its_address_where_that_is_configured() {
+        let access = Access::new(&settings::Access {
+            edges: vec!["10.1.0.0/16".into(), "::1".into()],
+            ..settings::Access::default()
+        });
+        let is_edge = |peer: &str| access.is_edge(&Caller::Anonymous, peer.parse().ok());
+        assert!(is_edge("10.1.2.3") && is_edge("::1"));
+        assert!(!is_edge("10.2.0.1") && !is_edge("::2") && !is_edge("nowhere"));
+    }
+}

@@ -261,3 +261,23 @@ impl Models {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_refusals_are_remembered_and_no_more_of_them() {
+        let models = Models::default();
+        for at in 0..3 * REMEMBERED {
+            models.refuse(Refusal::new(&at.to_string(), "io", ""), Utc::now());
+        }
+        let versions: Vec<String> = models
+            .refused()
+            .into_iter()
+            .map(|(refusal, _)| refusal.version)
+            .collect();
+        let last: Vec<String> = (2 * REMEMBERED..3 * REMEMBERED).map(|at| at.to_string()).collect();
+        assert_eq!(versions, last);
+    }
+}

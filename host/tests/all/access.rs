@@ -232,6 +232,22 @@ async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
     assert_eq!(challenger(&running).await, newer);
     running.stop().await;
 
+    // Nor where the newer one is on record alone.
+    let running = site.start().await;
+    let state = store::RolloutState {
+        champion: Some(newer.to_owned()),
+        ..store::RolloutState::default()
+    };
+    let entry = running.gateway.entry("promote", "tests", json!({}));
+    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
+    running.stop().await;
+    std::fs::remove_dir_all(site.settings.models.dir.join("ltr").join(newer)).unwrap();
+    let running = site.start().await;
+    let body = json!({ "version": VERSION }).to_string();
+    let answer = running.send_bare(Method::POST, "/models/notify?wait=1", &[JSON], body);
+    assert_eq!(answer.await.refused(422)["code"], "older_version");
+    running.stop().await;
+
     site.settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
     let running = site.start().await;
     running

@@ -11,6 +11,7 @@ use serde_json::json;
 use servers::Postgres;
 use uuid::Uuid;
 
+use crate::running::{Program, log};
 use crate::{Running, Site, VERSION, case, lawyers_shown};
 
 /// A site whose database in `server` says that LTR answers everything.
@@ -163,4 +164,18 @@ async fn what_is_wrong_with_the_configuration_still_ends_the_start_and_says_what
         assert!(line.starts_with("database.url: ") && line.contains(reason), "{line}");
         assert!(!line.contains(secret) && !line.contains("guessed"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_program_with_another_salt_than_the_databases_ends_as_soon_as_it_can_tell() {
+    let mut server = Postgres::start();
+    let site = site(&server).await;
+    server.crash();
+    std::fs::write(&site.settings.privacy.salt_file, "0".repeat(64)).unwrap();
+    let program = Program::start(&site, &[]);
+    assert_eq!(program.source().await, "legacy");
+    server.go_on();
+    assert!(!program.ended().await.success());
+    let said = std::fs::read_to_string(log(&site)).unwrap();
+    assert!(said.contains("privacy.salt_file"), "{said}");
 }

@@ -142,6 +142,7 @@ async fn an_action_on_what_was_not_shown_is_kept_and_marked_and_nobody_elses() {
     let both = json!([with(7, "request_id", json!(request_id(1))), on_nothing[0]]);
     assert_eq!(running.post("/events", &both).await.ok(), receipt(1, 1, 1));
     assert_eq!(unbound(&running, 7).await, Some(false));
+    assert!(running.metric("ltr_events_unbound_total").await >= 6.0);
 }
 
 #[tokio::test]
@@ -181,8 +182,20 @@ async fn an_impression_earlier_in_the_same_call_counts_and_is_the_clients_word()
     click["event_id"] = json!(Uuid::from_u128(3));
     assert_eq!(running.post("/events", &click).await.ok(), receipt(1, 0, 0));
     assert_eq!(unbound(&running, 3).await, Some(false));
-    let origins: Vec<Origin> = all(&running).await.iter().filter_map(Event::origin).collect();
-    assert_eq!(origins, [Origin::Client]);
+    let all = all(&running).await;
+    let impressions = all.iter().filter_map(|event| match &event.body {
+        Body::Impression(impression) => Some(impression.origin),
+        Body::Action(_) => None,
+    });
+    assert_eq!(impressions.collect::<Vec<_>>(), [Some(Origin::Client)]);
+    // One that comes later was not seen yet.
+    let mut early = click.clone();
+    (early["event_id"], early["case_id"]) = (json!(Uuid::from_u128(5)), json!(Uuid::from_u128(10)));
+    let late = impression(6, 10, "adv_7");
+    assert_eq!(
+        running.post("/events", &json!([early, late])).await.ok(),
+        receipt(2, 0, 1)
+    );
     let mut forged = impression(4, 9, "adv_7");
     forged["origin"] = json!("gateway");
     assert!(
@@ -199,16 +212,18 @@ async fn an_impression_earlier_in_the_same_call_counts_and_is_the_clients_word()
 async fn of_very_many_impressions_in_one_call_some_are_looked_through_and_nothing_is_said_of_the_rest() {
     let site = Site::new();
     let running = site.start().await;
-    let mut events: Vec<Value> = (10..310).map(|id| impression(id, 9, "adv_1")).collect();
-    for (id, rank) in [(1, 1), (2, 2)] {
-        let mut click = action(id, "click_profile", "adv_1");
+    let mut events: Vec<Value> = (10..309).map(|id| impression(id, 9, "adv_1")).collect();
+    events.push(impression(309, 9, "adv_2"));
+    for (id, lawyer, rank) in [(1, "adv_1", 1), (2, "adv_1", 2), (3, "adv_2", 1)] {
+        let mut click = action(id, "click_profile", lawyer);
         click["case_id"] = json!(Uuid::from_u128(9));
         click["rank_pos"] = json!(rank);
         events.push(click);
     }
-    assert_eq!(running.post("/events", &json!(events)).await.ok(), receipt(302, 0, 0));
+    assert_eq!(running.post("/events", &json!(events)).await.ok(), receipt(303, 0, 0));
     assert_eq!(unbound(&running, 1).await, Some(false));
     assert_eq!(unbound(&running, 2).await, None);
+    assert_eq!(unbound(&running, 3).await, None, "the last ones are not looked at");
 }
 
 #[tokio::test]
@@ -267,11 +282,22 @@ async fn events_have_the_users_pseudonym_or_their_id_as_configured_and_either_bi
     let click = action(1, "click_profile", "adv_1");
     assert_eq!(running.post("/events", &click).await.ok(), receipt(1, 0, 0));
     assert_eq!(unbound(&running, 1).await, Some(false));
+    // And on one that is kept under the pseudonym.
+    running.rank(&[("x-request-id", &request_id(2))], &case(2)).await.ok();
+    let (mut click, user) = (action(2, "click_profile", "adv_1"), Uuid::from_u128(1_000_002));
+    (click["case_id"], click["user_id"]) = (json!(Uuid::from_u128(2)), json!(user));
+    assert_eq!(running.post("/events", &click).await.ok(), receipt(1, 0, 0));
+    assert_eq!(unbound(&running, 2).await, Some(false));
     let salt = &running.gateway.pseudonyms.salt;
     let all = all(&running).await;
+    let expected = |user| (pseudonym(salt, user), Some(ranking::salt_id(salt)));
     let acted = all.iter().find(|event| event.event_id == Uuid::from_u128(1)).unwrap();
-    let expected = (pseudonym(salt, USER), Some(ranking::salt_id(salt)));
-    assert_eq!((acted.user_id, acted.salt_id), expected);
+    assert_eq!((acted.user_id, acted.salt_id), expected(USER));
+    let of_second: Vec<&Event> = all.iter().filter(|event| event.case_id == Uuid::from_u128(2)).collect();
+    assert_eq!(of_second.len(), 2);
+    for event in of_second {
+        assert_eq!((event.user_id, event.salt_id), expected(user), "{event:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use evil::Behaviour;
 use hyper::{Method, StatusCode};
 use ltr_host::http::request_id::MAX_ID_BYTES;
 use serde_json::{Value, json};
+use servers::Redis;
 use uuid::Uuid;
 
 use crate::running::{Program, log};
@@ -84,6 +85,74 @@ async fn a_json_log_has_one_object_a_line_and_the_id_of_the_request_it_tells_of(
         (&refused["level"], &refused["fields"]["version"]),
         (&json!("warn"), &json!("20260101T000000Z"))
     );
+}
+
+#[tokio::test]
+async fn a_damaged_part_of_the_spool_is_logged_with_its_file_and_its_place() {
+    let site = Site::new();
+    let path = site.settings.database.spool_dir.join(format!("{:020}.spool", 0));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "no record\n").unwrap();
+    let program = Program::start(&site, &[("LTR_LOG__FORMAT", Path::new("json"))]);
+    assert_eq!(program.source().await, "legacy");
+    let lines = lines(&site);
+    let damaged = lines.iter().find(|line| line["fields"]["offset"].is_u64());
+    let damaged = damaged.unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(damaged["level"], "error");
+    let fields = &damaged["fields"];
+    assert_eq!(
+        (&fields["path"], &fields["offset"], &fields["bytes"]),
+        (&json!(path), &json!(0), &json!(10))
+    );
+}
+
+#[tokio::test]
+async fn a_spool_that_takes_nothing_is_logged_once_and_not_for_every_call() {
+    let mut site = Site::new();
+    // Where no server is.
+    site.settings.database.url = "postgres://ltr@127.0.0.1:1/ltr".to_owned().into();
+    let more = [
+        ("LTR_LOG__FORMAT", Path::new("json")),
+        ("LTR_DATABASE__SPOOL_MB", Path::new("1")),
+    ];
+    let program = Program::start(&site, &more);
+    let click = |id: u128| {
+        json!({
+            "event": "click_profile", "event_id": Uuid::from_u128(id), "ts_utc": chrono::Utc::now(),
+            "case_id": Uuid::nil(), "user_id": Uuid::nil(), "lawyer_id": "adv_1", "rank_pos": 1,
+        })
+    };
+    let clicks = json!((0..1_000).map(click).collect::<Vec<Value>>());
+    let mut refused = 0;
+    for _ in 0..30 {
+        let (status, answer) = program.call("/events", Some(&clicks)).await;
+        assert!(status == 200 || answer["error"]["code"] == "spool_full", "{answer}");
+        refused += usize::from(status == 503);
+    }
+    assert!(refused > 10, "{refused}");
+    let lines = lines(&site);
+    let message = |line: &&Value| line["message"].as_str().unwrap().starts_with("the spool takes nothing");
+    assert_eq!(lines.iter().filter(message).count(), 1, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_kill_switch_that_is_not_understood_is_logged_as_an_error() {
+    let (site, redis) = (Site::new(), Redis::start());
+    redis.set("ltr:kill_switch", "halt");
+    let url = redis.url();
+    let more = [
+        ("LTR_LOG__FORMAT", Path::new("json")),
+        ("LTR_FLAGS__REDIS_URL", Path::new(&url)),
+        ("LTR_FLAGS__FILE", &site.settings.flags.file),
+    ];
+    let program = Program::start(&site, &more);
+    assert_eq!(program.source().await, "legacy");
+    let lines = lines(&site);
+    let told = lines.iter().filter(|line| {
+        let message = line["message"].as_str().unwrap();
+        line["level"] == "error" && message.contains("kill_switch") && message.contains("halt")
+    });
+    assert_eq!(told.count(), 1, "{lines:?}");
 }
 
 #[tokio::test]

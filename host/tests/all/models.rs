@@ -484,6 +484,7 @@ async fn more_bad_models_than_one_look_tries_only_put_the_good_one_off() {
         looks += 1;
         assert!(looks < 5, "40 bad models at 16 a look");
     }
+    assert!(looks > 1, "a look ends, however many there are");
 }
 
 #[tokio::test]

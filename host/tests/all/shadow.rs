@@ -94,6 +94,11 @@ async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
         BTreeSet::from([pseudonym(&running.gateway.pseudonyms.salt, user).to_string()])
     );
     assert!(!users.contains(&user.to_string()));
+    let url = site.settings.database.url.expose();
+    let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+    let salts = sqlx::query_scalar("SELECT salt_id FROM ltr_shadow_request");
+    let salts: Vec<Option<String>> = salts.fetch_all(&pool).await.unwrap();
+    assert_eq!(salts, [Some(running.gateway.salt_id.to_string())]);
 }
 
 /// Everyone in the shadow log.
@@ -216,6 +221,19 @@ async fn an_impression_says_how_it_came_about() {
     assert_eq!(shown.ltr_version.as_deref(), Some(VERSION));
     assert_eq!(shown.ltr_ranks, Some(vec![3, 2, 1]));
     assert_eq!(shown.ltr_scores, Some(vec![0.1, 0.5, 0.8]));
+
+    running.post("/rollout/weight", &json!({ "weight": 50 })).await.ok();
+    running.rank(&[], &case(2)).await.ok();
+    let events = running
+        .gateway
+        .store
+        .events_between(chrono::DateTime::UNIX_EPOCH, later);
+    let events = events.await.unwrap().records;
+    let policies = events.iter().filter_map(|event| match &event.body {
+        Body::Impression(shown) => Some(shown.policy),
+        Body::Action(_) => None,
+    });
+    assert_eq!(policies.collect::<Vec<_>>(), [Some(Policy::None), Some(Policy::Rung)]);
 }
 
 /// A copy of case 1 as the Envoy filter makes it: called as its original, whatever proxies did to `x-request-id`.

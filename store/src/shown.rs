@@ -70,8 +70,9 @@ impl<'a> Search<'a> {
         if *seen > MOST_IMPRESSIONS || *bytes > MOST_BYTES_OF_ONE {
             self.cut.insert(key);
         }
-        if self.cut.contains(&key) && *seen > 1 {
-            return self.bytes <= MOST_BYTES && self.cut.len() < self.asked.len();
+        if *bytes > MOST_BYTES_OF_ONE && *seen > 1 {
+            // Unless others are asked as well, there is nothing more to look at.
+            return self.goes_on();
         }
         // One that cannot be read shows nothing; the nightly run names it.
         if let Ok(display) = serde_json::from_str::<Display>(payload) {
@@ -79,10 +80,15 @@ impl<'a> Search<'a> {
                 self.found[at] |= display.shows(self.acted[at].action);
             }
         }
+        self.goes_on()
+    }
+
+    /// Whether more is wanted.
+    fn goes_on(&mut self) -> bool {
         if self.bytes > MOST_BYTES {
             self.cut.extend(&self.asked);
         }
-        self.bytes <= MOST_BYTES
+        self.cut.len() < self.asked.len()
     }
 
     /// For each action whether it was shown; `None`: not in what was looked through, and that was not all.
@@ -122,5 +128,30 @@ mod tests {
             .count();
         assert_eq!(taken, 3);
         assert_eq!(search.found(), [None, None], "of neither case all was seen");
+    }
+
+    #[test]
+    fn large_impressions_of_one_case_are_looked_through_in_part_and_leave_room_for_the_others() {
+        let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
+        let [first, second] = [1, 2].map(Uuid::from_u128);
+        let acted = [first, second].map(|case_id| Acted {
+            case_id,
+            users: [Uuid::nil(); 2],
+            action: &action,
+        });
+        let shows = |lawyer: &str| format!("{{\"request_id\": \"{first}\", \"lawyer_ids\": [\"{lawyer}\"]}}");
+        let large = shows(&"x".repeat(MOST_BYTES_OF_ONE / 2));
+        let mut search = Search::new(&acted);
+        for _ in 0..3 {
+            assert!(search.take(first, Uuid::nil(), &large));
+        }
+        // What comes behind them is not read, and the other case is.
+        assert!(search.take(first, Uuid::nil(), &shows("adv_1")));
+        assert!(search.take(second, Uuid::nil(), &shows("adv_1")));
+        assert_eq!(search.found(), [None, Some(true)]);
+        // Where nothing else is asked, no more is wanted.
+        let mut search = Search::new(&acted[..1]);
+        let taken = (0..100).take_while(|_| search.take(first, Uuid::nil(), &large)).count();
+        assert_eq!(taken, 1, "the second was the last");
     }
 }

@@ -251,6 +251,26 @@ async fn a_log_that_is_deleted_under_load_takes_nothing_with_it() {
     assert_eq!(lost, 0, "of {}", acknowledged.len());
 }
 
+#[tokio::test]
+async fn a_file_in_its_place_that_has_another_salt_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, other] = ["ltr.db", "other.db"].map(|name| folder.path().join(name));
+    let store = Store::open(&url(&file)).await.unwrap();
+    store.hold_to_salt(Uuid::from_u128(1)).await.unwrap();
+    store.append(&[click(1)]).await.unwrap();
+    let another = Store::open(&url(&other)).await.unwrap();
+    another.hold_to_salt(Uuid::from_u128(2)).await.unwrap();
+    another.close().await;
+    for suffix in ["-wal", "-shm", ""] {
+        let _ = std::fs::remove_file(folder.path().join(format!("ltr.db{suffix}")));
+    }
+    std::fs::rename(&other, &file).unwrap();
+    for _ in 0..3 {
+        assert!(store.append(&[click(2)]).await.is_err());
+    }
+    assert_eq!(ids(&Store::open(&url(&file)).await.unwrap()).await, []);
+}
+
 /// A new file would know neither who serves nor what came before, and hide or be hidden by the true one when that is back.
 #[tokio::test]
 async fn a_file_that_is_missing_is_an_outage_until_it_is_back_and_none_is_made_in_its_place() {

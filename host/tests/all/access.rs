@@ -5,7 +5,7 @@ use ltr_host::router::Router;
 use serde_json::json;
 use settings::Role;
 
-use crate::{Answer, Running, Site, TOKEN, VERSION, case, token};
+use crate::{Answer, Running, Site, TOKEN, VERSION, case, history_entry, token};
 
 /// Each guarded route, the role it needs, and a body that it reads.
 const ROUTES: [(&str, Role); 7] = [
@@ -238,7 +238,7 @@ async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
         champion: Some(newer.to_owned()),
         ..store::RolloutState::default()
     };
-    let entry = running.gateway.entry("promote", "tests", json!({}));
+    let entry = history_entry("promote", "tests");
     running.gateway.store.save_rollout(&state, &entry).await.unwrap();
     running.stop().await;
     std::fs::remove_dir_all(site.settings.models.dir.join("ltr").join(newer)).unwrap();

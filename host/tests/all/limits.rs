@@ -278,7 +278,9 @@ async fn bodies_together_stay_within_their_budget_and_cases_are_ranked_all_the_s
                 refused += 1;
             }
         }
-        assert!(before <= 3 * MIB && bodies.held() <= 3 * MIB, "{} bytes", bodies.held());
+        // The last quarter is for what is small, as a body that has just begun is.
+        assert!(before <= 4 * MIB, "{before} bytes");
+        assert!(bodies.held() <= 3 * MIB, "{} bytes", bodies.held());
     }
     assert!(refused >= 8 && !slow.is_empty(), "{refused} of 12 were refused");
     assert!(bodies.held() >= 2 * MIB, "{} bytes", bodies.held());

@@ -98,7 +98,7 @@ async fn the_shadow_log_holds_a_pseudonym_and_never_the_user() {
     let pool = sqlx::SqlitePool::connect(url).await.unwrap();
     let salts = sqlx::query_scalar("SELECT salt_id FROM ltr_shadow_request");
     let salts: Vec<Option<String>> = salts.fetch_all(&pool).await.unwrap();
-    assert_eq!(salts, [Some(running.gateway.salt_id.to_string())]);
+    assert_eq!(salts, [Some(running.gateway.pseudonyms.salt_id.to_string())]);
 }
 
 /// Everyone in the shadow log.

@@ -106,8 +106,8 @@ pub async fn impressions(
     asked: &[(Uuid, Uuid)],
     search: &mut Search<'_>,
 ) -> Result<(), StoreError> {
-    let mut impressions = sqlx::query_as::<_, (Hyphenated, Hyphenated, String)>(
-        "SELECT shown.case_id, shown.user_id, shown.payload \
+    let mut impressions = sqlx::query_as::<_, (Hyphenated, Hyphenated, Vec<u8>)>(
+        "SELECT shown.case_id, shown.user_id, CAST(shown.payload AS BLOB) \
          FROM json_each(?) AS asked JOIN match_events AS shown ON shown.rowid IN \
              (SELECT rowid FROM match_events \
               WHERE case_id = asked.value ->> 0 AND user_id = asked.value ->> 1 AND event = 'impression' LIMIT ?)",
@@ -116,7 +116,7 @@ pub async fn impressions(
     .bind(MOST_IMPRESSIONS as i64 + 1)
     .fetch(readers);
     while let Some((case_id, user_id, payload)) = impressions.try_next().await? {
-        if !search.take(case_id.into(), user_id.into(), &payload) {
+        if !search.take(case_id.into(), user_id.into(), &String::from_utf8_lossy(&payload)) {
             break;
         }
     }

@@ -203,10 +203,17 @@ impl Sqlite {
                     *turn = left;
                     return Err(gone(&self.path));
                 }
+                let former = left.as_ref().map(|left| left.files);
                 if let Some(left) = left {
                     self.abandon(left).await;
                 }
-                self.open_writer().await.map_err(StoreError::while_running)?
+                let writer = self.open_writer().await.map_err(StoreError::while_running)?;
+                if former.is_some_and(|former| !former.are_of(&writer.files)) {
+                    // Whatever was found out about the former database is to be asked again.
+                    *turn = Some(writer);
+                    return Err(gone(&self.path));
+                }
+                writer
             }
         };
         let mut writing = Writing {
@@ -506,7 +513,7 @@ mod tests {
         let writing = store.writing().await.unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(writing.commit().await.unwrap_err().is_unavailable());
-        store.writing().await.unwrap().commit().await.unwrap();
+        assert!(store.writing().await.is_err());
     }
 
     #[tokio::test]

@@ -140,7 +140,7 @@ pub async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: 
         // A column of text that holds bytes.
         let id = Uuid::from_u128(100 + bad.len() as u128);
         database.insert_raw(id, day(0), "").await;
-        let bytes = format!("UPDATE match_events SET payload = X'7bff', case_id = '{id}' WHERE event_id = '{id}'");
+        let bytes = format!("UPDATE match_events SET payload = X'7bff' WHERE event_id = '{id}'");
         database.execute(bytes).await;
         bad.push("bytes that are no UTF-8".into());
     }

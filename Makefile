@@ -43,7 +43,10 @@ LAMBDARANK ?=
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench build dist demo test fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
+# What every build of programs and tests says, so that all of them share what they compile.
+BUILD      := --release --locked --workspace --exclude plugin-scorer
+
+.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench programs build dist demo check test soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,22 +116,31 @@ $(TOOLS)/.bench: $(TOOLS)/.servers | postgresql nginx
 	  'fastapi==$(FASTAPI_VERSION)' 'uvicorn[standard]==$(UVICORN_VERSION)'
 	@touch $@
 
-# Tests and demo run one build: the same profile, the same features.
-build: setup ## Compile the programs and the tests
-	cargo build --release --locked --workspace --exclude plugin-scorer --all-targets
+programs: setup ## Compile the two programs
+	cargo build $(BUILD) --bin ltr-host --bin ltr-trainer
+
+build: setup ## Compile the programs, the tests and the benchmarks
+	cargo build $(BUILD) --all-targets
+
+check: setup ## Look for errors, without compiling to the end: the inner loop
+	cargo check $(BUILD) --all-targets
 
 dist: setup ## Compile the gateway as it should serve: linked as one program, a tenth faster, in ten minutes more
 	cargo build --profile dist --locked --workspace --exclude plugin-scorer --bin ltr-host
 
-demo: build ## Run the whole story on embedded defaults; DEMO_EXIT=1 ends it, else it keeps serving
+demo: programs ## Run the whole story on embedded defaults; DEMO_EXIT=1 ends it, else it keeps serving
 	BIN=$(BIN) scripts/demo.sh
 
-test: build setup-servers ## Run every test
+test: build setup-servers ## Run every test but the longest
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --release --locked --workspace --exclude plugin-scorer; \
+	  cargo nextest run $(BUILD); \
 	else \
-	  cargo test --release --locked --workspace --exclude plugin-scorer --all-targets; \
+	  cargo test $(BUILD) --all-targets; \
 	fi
+	cargo test $(BUILD) --doc
+
+soak: build setup-servers ## Run the longest tests: an hour of load, a thousand configurations, a hundred thousand ids
+	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1
 
 # cargo-fuzz asks for a nightly compiler's flags; RUSTC_BOOTSTRAP=1 lets the pinned one have them.
 fuzz: ## Run each fuzz target of forest and host for FUZZ_SECONDS (60)
@@ -154,19 +166,19 @@ bench-gateway: build dist setup-bench ## Measure the gateway beside FastAPI with
 bench-edge: build dist setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
 	$(BIN)/ltr-bench edge --gateway $(DIST)/ltr-host $(ARGS)
 
-etl: build ## Events of closed cases -> matrix.parquet
+etl: programs ## Events of closed cases -> matrix.parquet
 	$(BIN)/ltr-trainer etl $(ARGS)
 
-train: build ## matrix.parquet -> ltr_model.txt and feature_map.json
+train: programs ## matrix.parquet -> ltr_model.txt and feature_map.json
 	$(BIN)/ltr-trainer train $(ARGS)
 
-evaluate: build ## Compare the trained model with the legacy ranking, and apply the gate
+evaluate: programs ## Compare the trained model with the legacy ranking, and apply the gate
 	$(BIN)/ltr-trainer evaluate $(ARGS)
 
-publish: build ## Sign and publish a model that passed the gate, then notify the gateway
+publish: programs ## Sign and publish a model that passed the gate, then notify the gateway
 	$(BIN)/ltr-trainer publish $(ARGS)
 
-train-daily: build ## etl, train, evaluate, gate and publish in order
+train-daily: programs ## etl, train, evaluate, gate and publish in order
 	$(BIN)/ltr-trainer train-daily $(ARGS)
 
 lint: setup ## Formatting and clippy, warnings refused; the fuzz targets, too
@@ -178,5 +190,5 @@ lint: setup ## Formatting and clippy, warnings refused; the fuzz targets, too
 fmt: ## Format the sources
 	cargo fmt --all
 
-ci: lint test ## What every submission must pass
+ci: lint test soak ## What every submission must pass
 	DEMO_EXIT=1 $(MAKE) demo

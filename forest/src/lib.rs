@@ -44,33 +44,19 @@ pub mod math;
 mod model;
 mod objective;
 pub mod oracle;
+mod output;
+mod pack;
 mod packed;
 mod parse;
 mod scaler;
+mod zero;
 
 pub use explain::ExplainError;
 pub use fast::Scratch;
-pub use image::{ImageError, pack};
+pub use image::ImageError;
 pub use model::Model;
+pub use output::Output;
+pub use pack::pack;
 pub use packed::Forest;
 pub use parse::ParseError;
 pub use scaler::{Scaler, ScalerError};
-
-/// Which number a caller wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// The sum of the trees, as LightGBM's `predict(raw_score=True)`: neither divided by the iterations
-    /// of a random forest nor converted by the objective.
-    Raw,
-    /// What LightGBM's `predict` returns: the sum (the mean of a random forest) after the objective's conversion.
-    Converted,
-}
-
-/// `|x|` up to this counts as zero: the *float* 1e-35 widened (`kZeroThreshold`, LightGBM `meta.h`).
-pub(crate) const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
-
-/// Replaces what counts as zero (also -0.0) by +0.0; NaN and infinities stay.
-#[inline(always)]
-pub(crate) fn flush_zero(x: f64) -> f64 {
-    if x.abs() <= ZERO_THRESHOLD { 0.0 } else { x }
-}

@@ -4,7 +4,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::objective::Conversion;
-use crate::parse::{self, ParseError};
 
 /// A LightGBM model, parsed and checked.
 ///
@@ -87,16 +86,6 @@ pub(crate) struct LinearLeaf {
 }
 
 impl Model {
-    /// Parses the text LightGBM writes with `save_model` (versions 3 and 4; files of version 2 too).
-    ///
-    /// Memory is bounded by a small multiple of the text's length.
-    ///
-    /// # Errors
-    /// Says the line, the key and what was expected there.
-    pub fn parse(text: &[u8]) -> Result<Model, ParseError> {
-        parse::model(text)
-    }
-
     /// Values a row must have: `max_feature_idx + 1`.
     pub fn num_features(&self) -> usize {
         self.feature_names.len()

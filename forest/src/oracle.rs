@@ -6,7 +6,8 @@
 use alloc::vec::Vec;
 
 use crate::model::{Child, LinearLeaf, Missing, Rule, Split, Tree};
-use crate::{ExplainError, Model, Output, ZERO_THRESHOLD, flush_zero};
+use crate::zero::{ZERO_THRESHOLD, flush_zero};
+use crate::{ExplainError, Model, Output};
 
 /// Most features [`explain`] takes: it looks at every set of them.
 pub const MAX_EXPLAINED_FEATURES: usize = 16;

@@ -2,11 +2,12 @@
 
 use alloc::vec;
 
+use crate::Output;
 use crate::fast::{Scratch, Tables};
 use crate::image::{self, ImageError, kind};
 use crate::objective::Conversion;
 use crate::parse::MAX_OUTPUTS;
-use crate::{Output, flush_zero};
+use crate::zero::flush_zero;
 
 /// Walks that advance together: enough to hide the latency of one step's loads.
 const LANES: usize = 8;

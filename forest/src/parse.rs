@@ -9,16 +9,18 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::Model;
 use crate::model::Tree;
 use crate::objective::Conversion;
 
+mod error;
 mod fields;
 mod text;
 mod tree;
 
+pub use error::ParseError;
+use error::excerpt;
 use fields::{Field, Fields};
 
 /// Longest text accepted, so that every count fits 32 bits.
@@ -30,42 +32,6 @@ pub(crate) const MAX_OUTPUTS: usize = 1 << 16;
 const TREE: &[u8] = b"Tree=";
 /// The line behind the last tree; the older formats go on with the importances.
 const END_OF_TREES: [&[u8]; 3] = [b"end of trees", b"feature importances:", b"feature_importances:"];
-
-/// Why a text is not a model: where, which key, and what was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    line: usize,
-    key: String,
-    problem: String,
-}
-
-impl ParseError {
-    pub(crate) fn new(line: usize, key: &str, problem: impl Into<String>) -> ParseError {
-        ParseError {
-            line,
-            key: key.to_owned(),
-            problem: problem.into(),
-        }
-    }
-
-    /// Line of the text, counted from 1.
-    pub fn line(&self) -> usize {
-        self.line
-    }
-
-    /// The key (or `Tree=`, `tree`) that is wrong or missing.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}: {}", self.line, self.key, self.problem)
-    }
-}
-
-impl core::error::Error for ParseError {}
 
 /// The lines of a text, each without its `\n` and without the blanks around it.
 #[derive(Clone, Copy)]
@@ -102,7 +68,19 @@ impl<'t> Lines<'t> {
     }
 }
 
-pub(crate) fn model(text: &[u8]) -> Result<Model, ParseError> {
+impl Model {
+    /// Parses the text LightGBM writes with `save_model` (versions 3 and 4; files of version 2 too).
+    ///
+    /// Memory is bounded by a small multiple of the text's length.
+    ///
+    /// # Errors
+    /// Says the line, the key and what was expected there.
+    pub fn parse(text: &[u8]) -> Result<Model, ParseError> {
+        model(text)
+    }
+}
+
+fn model(text: &[u8]) -> Result<Model, ParseError> {
     if text.len() > MAX_TEXT_BYTES {
         let problem = format!("{} bytes: at most {MAX_TEXT_BYTES} are read", text.len());
         return Err(ParseError::new(1, "tree", problem));
@@ -341,12 +319,4 @@ fn check_parameters(mut lines: Lines) -> Result<(), ParseError> {
         return Err(ParseError::new(lines.number - 1, "end of parameters", problem));
     }
     Ok(())
-}
-
-/// Bytes of the input as they are shown in an error.
-fn excerpt(bytes: &[u8]) -> String {
-    const LONGEST: usize = 80;
-    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
-    let dots = if bytes.len() > LONGEST { "..." } else { "" };
-    format!("{}{dots}", shown.escape_debug())
 }

@@ -19,31 +19,12 @@ mod layout;
 pub(crate) use layout::{Turns, pack};
 
 use super::lanes::Bytes;
-use super::pack::GROUP;
 use super::quantise;
 use super::scratch::{Codes, Parts, Scratch};
+use super::sizes::GROUP;
+use super::sizes::bytes::{AT_ONCE, BYTES, ROWS, STRANDS};
 use super::sliced::{add, by_size};
 use super::view::{self, Tables, category_column};
-
-/// Rows a pass takes.
-pub(crate) const ROWS: usize = 16;
-/// Forks, or turns, that are made in a turn of the loop.
-pub(crate) const AT_ONCE: usize = 16;
-/// Trees whose turns alternate, because each turn of a tree waits for the one before.
-const STRANDS: usize = 2;
-/// Leaves of a tree: numbered by a byte.
-const MAX_LEAVES: usize = 256;
-/// Edges of a column: ranks and what they are compared with fit a byte, and one number is above all of them.
-const MAX_EDGES: usize = 254;
-/// Vectors of ranks and of their complements.
-pub(crate) const MAX_RANKS: usize = 4096;
-/// Forks and turns of a group: each split is one of them, a path of several splits has one more, and strands are made as
-/// long as each other.
-pub(crate) const MAX_RESULTS: usize = GROUP * MAX_LEAVES * 2;
-/// Items that are a byte each, sixteen times.
-pub(crate) const BYTES: usize = 256;
-/// All bytes, and then what the forks and the turns of a group result in.
-pub(crate) type Items = [Bytes; BYTES + MAX_RESULTS];
 
 /// Adds up the trees for any number of rows, [`ROWS`] at a time.
 pub(crate) fn sum(tables: &Tables, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {

@@ -15,7 +15,8 @@ use alloc::vec::Vec;
 
 use crate::image::{column_kind, kind};
 use crate::model::{Rule, Split, Tree};
-use crate::{Model, Scaler, flush_zero};
+use crate::zero::flush_zero;
+use crate::{Model, Scaler};
 
 /// Most entries of a category table: 32 categories a word of the longest set.
 const MAX_CATEGORIES: usize = 1 << 16;

@@ -1,7 +1,7 @@
 //! Which kernel when: what each takes for so many rows of a model, in tenths of nanoseconds, rounded, from what profiles of
 //! the sandbox say that its pieces take.
 
-use super::{bytes, sliced};
+use super::sizes::{bytes, sliced};
 
 /// Multiplexers of a megabyte.
 const LARGE: usize = 1 << 16;

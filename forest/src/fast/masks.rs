@@ -10,26 +10,16 @@
 use alloc::vec::Vec;
 
 use super::conditions::Conditions;
-use super::pack::{put, put_floats};
 use super::quantise;
 use super::scratch::Scratch;
+use super::sizes::masks::{COLUMNS, LEAVES, MAX_TREES, STEP, TREES, lines};
+use super::sizes::{put, put_floats};
 use super::view::{Tables, category_column, column};
 use crate::Model;
 use crate::model::{Child, Tree};
 
-/// Leaves of a tree: one bit each.
-pub(crate) const LEAVES: usize = 64;
-/// Trees a turn.
-pub(crate) const TREES: usize = 16;
-/// Most trees.
-pub(crate) const MAX_TREES: usize = 1024;
-/// Columns beyond which walking is as fast.
-pub(crate) const COLUMNS: usize = 32;
 /// Columns whose lines are read together; the first line of all leaves every leaf over and makes them up.
 const TOGETHER: usize = 6;
-/// Ranks a line stands for.
-pub(crate) const STEP: usize = 8;
-
 /// The tables of this kernel, as bytes.
 #[derive(Default)]
 pub(crate) struct Masks {
@@ -41,11 +31,6 @@ pub(crate) struct Masks {
     pub first_splits: Vec<u8>,
     /// Of each split, question by question: the tree (u32), 0, and what it leaves over (u64).
     pub splits: Vec<u8>,
-}
-
-/// Lines of a column with so many edges.
-pub(crate) fn lines(edges: usize) -> usize {
-    edges / STEP + 1
 }
 
 /// The tables, if the model is small enough for at most `room` bytes of lines.

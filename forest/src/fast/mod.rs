@@ -17,6 +17,7 @@ mod quantise;
 #[cfg(test)]
 mod samples;
 mod scratch;
+mod sizes;
 mod sliced;
 mod view;
 mod walk;
@@ -29,8 +30,8 @@ impl Tables<'_> {
     /// Adds up the trees for each row, raw.
     pub fn sum(&self, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
         let blocks = rows
-            .chunks(sliced::ROWS.saturating_mul(width))
-            .zip(out.chunks_mut(sliced::ROWS * outputs));
+            .chunks(sizes::sliced::ROWS.saturating_mul(width))
+            .zip(out.chunks_mut(sizes::sliced::ROWS * outputs));
         for (rows, out) in blocks {
             match rows.len() / width {
                 count if count >= self.many => sliced::sum(self, rows, width, outputs, scratch, out),

@@ -29,58 +29,19 @@ use super::conditions::Conditions;
 use super::costs::Costs;
 use super::masks::{self, Masks};
 use super::quantise;
-use super::scratch::MAX_PLANES;
+use super::sizes::masks::LEAVES;
+use super::sizes::{CODES, Count, GROUP, HEADER_BYTES, MAX_PLANES, padding, put, put_floats, table_size};
 use super::walk::{self, Walks};
 use crate::image::LINE;
 use crate::{Model, Scaler};
 
-/// Codes there are.
-pub(crate) const CODES: usize = 1 << MAX_BITS;
 /// Trees up to which a part has a value for each code: one step less, while the first cache but one has room.
 /// Larger models have one for each leaf, and number the leaves of the codes.
 const DIRECT_TREES: usize = 256;
-/// Parts that are evaluated together.
-pub(crate) const GROUP: usize = 8;
 /// Parts beyond which a run of trees ends even though its last group is not full.
 const MANY_PARTS: usize = 4 * GROUP;
 /// Splits of a tree beyond which no circuit is made.
 const MAX_SPLITS: usize = 1023;
-pub(crate) const HEADER_BYTES: usize = 128;
-
-/// What the header counts, in its order; the rest of it is 0.
-#[derive(Clone, Copy)]
-pub(crate) enum Count {
-    Columns,
-    Edges,
-    Starts,
-    CategoryColumns,
-    Classes,
-    Members,
-    Groups,
-    Muxes,
-    /// Parts that number their leaves: all or none.
-    Leaves,
-    Values,
-    Windows,
-    Roots,
-    Nodes,
-    TreeValues,
-    TurnGroups,
-    Turns,
-    TurnValues,
-    /// Questions over all columns.
-    Questions,
-    /// Most multiplexers of a group.
-    Made,
-    /// Lines of masks, masks of a line, and splits; all 0 where the model has none.
-    MaskLines,
-    MaskTrees,
-    MaskSplits,
-    /// Rows from which on the kernel with a byte a row is the fastest.
-    Dozen,
-    /// Rows from which on the bit-sliced kernel is the fastest.
-    Many,
-}
 
 #[derive(Default)]
 pub(crate) struct Sections {
@@ -150,7 +111,7 @@ impl Sections {
             put(&mut self.columns, &[column.nan_rank, zero_rank]);
             put_floats(&mut self.columns, &[low, high, buckets.addend]);
             put_floats(&mut self.edges, &edges);
-            for _ in 0..quantise::padding(buckets.most.into()) {
+            for _ in 0..padding(buckets.most.into()) {
                 put_floats(&mut self.edges, &[f64::INFINITY]);
             }
             buckets
@@ -322,7 +283,7 @@ impl Sections {
         count(Count::TurnGroups, self.turns.groups.len() / 48);
         count(Count::Turns, self.turns.turns.len() / 8);
         count(Count::TurnValues, self.turns.values.len() / 8);
-        let trees = self.masks.leaf_values.len() / (8 * masks::LEAVES);
+        let trees = self.masks.leaf_values.len() / (8 * LEAVES);
         count(
             Count::MaskLines,
             (self.masks.lines.len() / 8).checked_div(trees).unwrap_or(0),
@@ -341,22 +302,4 @@ impl Sections {
         }
         image
     }
-}
-
-/// The least of the sizes that there are functions for.
-pub(crate) fn table_size(needed: usize) -> usize {
-    match needed {
-        0..=16 => 16,
-        17..=64 => 64,
-        65..=128 => 128,
-        _ => CODES,
-    }
-}
-
-pub(crate) fn put(bytes: &mut Vec<u8>, numbers: &[u32]) {
-    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
-}
-
-pub(crate) fn put_floats(bytes: &mut Vec<u8>, numbers: &[f64]) {
-    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
 }

@@ -9,12 +9,10 @@
 
 use alloc::vec::Vec;
 
-use super::sliced::ROWS;
+use super::sizes::sliced::ROWS;
+use super::sizes::{MAX_BUCKETS, steps};
 use super::view::{CategoryColumn, Column, Tables, column};
-use crate::flush_zero;
-
-/// Most buckets a column has.
-pub(crate) const MAX_BUCKETS: i64 = 2048;
+use crate::zero::flush_zero;
 
 /// The buckets of a column.
 #[derive(Clone, Debug)]
@@ -37,16 +35,6 @@ pub(crate) struct Buckets {
 pub(crate) fn key(x: f64) -> i32 {
     let bits = (x.to_bits() >> 32) as i32;
     bits ^ ((bits >> 31) as u32 >> 1) as i32
-}
-
-/// How often a bucket's edges are halved to find the rank.
-pub(crate) fn steps(most: u32) -> u32 {
-    32 - most.leading_zeros()
-}
-
-/// Entries behind a column's edges that may be looked at.
-pub(crate) fn padding(most: u32) -> usize {
-    (1 << steps(most)) - 1
 }
 
 /// Chooses buckets for edges in ascending order, at least one, at most 65,534, none -0.0.

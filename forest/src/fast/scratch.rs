@@ -4,16 +4,14 @@
 //! instruction instead of an addition before each read.
 //! Elsewhere it is allocated, once for each [`Scratch`].
 
-use super::bytes::{BYTES, Items, MAX_RANKS, MAX_RESULTS};
 use super::lanes::{Bytes, Lanes};
-use super::masks::MAX_TREES;
-use super::pack::GROUP;
 use super::quantise::Desk;
-use super::sliced::ROWS;
-use super::walk::{LONGEST, MAX_QUESTIONS, TREES};
+use super::sizes::GROUP;
+use super::sizes::bytes::{BYTES, Items, MAX_RANKS, MAX_RESULTS};
+use super::sizes::masks::MAX_TREES;
+use super::sizes::sliced::ROWS;
+use super::sizes::walk::{LONGEST, MAX_QUESTIONS, TREES};
 
-/// Most planes of a model that kernels are made for: 4 MiB of them.
-pub(crate) const MAX_PLANES: usize = 1 << 18;
 /// Room behind the answers, so that whole runs can be written.
 pub(crate) const MARGIN: usize = LONGEST;
 
@@ -50,7 +48,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Scratch {
-    /// So many planes, which is [`MAX_PLANES`] at most, and answers; what they hold is left over from before.
+    /// So many planes, which is [`MAX_PLANES`](super::sizes::MAX_PLANES) at most, and answers; what they hold is left over from before.
     #[inline(always)]
     pub(crate) fn parts(&mut self, planes: usize, answers: usize) -> Parts<'_> {
         self.memory.parts(planes, answers + MARGIN)
@@ -62,6 +60,7 @@ mod memory {
     use core::marker::PhantomData;
 
     use super::*;
+    use crate::fast::sizes::MAX_PLANES;
 
     const MAX_ANSWERS: usize = MAX_QUESTIONS + MARGIN;
 

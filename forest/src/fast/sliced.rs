@@ -5,19 +5,17 @@
 //! ```
 
 use super::lanes::{Lanes, transpose};
-use super::pack::{CODES, GROUP};
 use super::quantise;
 use super::scratch::{Codes, Parts, Scratch};
+use super::sizes::sliced::ROWS;
+use super::sizes::{CODES, GROUP};
 use super::view::{self, Tables, category_column, column};
 
 /// Multiplexers a turn of the loop: the sandbox asks for the time at each turn, long ones make that cheap.
 const TURN: usize = 8;
 
-/// Rows a pass takes.
-pub(crate) const ROWS: usize = 128;
-
 /// Calls a function made for the size of the tables, so that this is part of its instructions. Sizes are those that
-/// [`table_size`](super::pack::table_size) rounds to.
+/// [`table_size`](super::sizes::table_size) rounds to.
 macro_rules! by_size {
     ($size:expr, $rows:expr, $function:ident($($argument:expr),*)) => {
         match $size {

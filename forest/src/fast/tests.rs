@@ -125,7 +125,7 @@ fn trees_too_large_for_bytes() {
 /// Stragglers of many windows, which are taken together some windows at a time.
 #[test]
 fn more_trees_than_are_walked_together() {
-    agree(&[3; 2 * walk::TREES + 200], 1, &ALL[..3]);
+    agree(&[3; 2 * sizes::walk::TREES + 200], 1, &ALL[..3]);
     agree(&[300; 200], 1, &ALL[..1]);
 }
 

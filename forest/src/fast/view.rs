@@ -1,11 +1,8 @@
 //! The checked view over the tables.
 
-use super::bytes;
-use super::masks;
-use super::pack::{CODES, Count, GROUP, HEADER_BYTES};
-use super::quantise::{self, MAX_BUCKETS};
-use super::scratch::MAX_PLANES;
-use super::walk;
+use super::sizes::{
+    CODES, Count, GROUP, HEADER_BYTES, MAX_BUCKETS, MAX_PLANES, bytes, masks, padding as padding_behind, walk,
+};
 use crate::ImageError;
 use crate::image::{LINE, kind};
 
@@ -353,7 +350,7 @@ impl<'a> Tables<'a> {
         let mut next = 0;
         for record in self.columns {
             let column = column(record);
-            let padding = quantise::padding(column.most.min(65_534));
+            let padding = padding_behind(column.most.min(65_534));
             // Sums saturate: on 32-bit targets they could come out small again.
             let fine = column.feature < width
                 && column.first == next

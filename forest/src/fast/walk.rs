@@ -18,20 +18,9 @@ pub(crate) use layout::{Walks, pack};
 
 use super::quantise;
 use super::scratch::{Order, Parts, Scratch};
+use super::sizes::walk::{LONGEST, TURN, WINDOWS};
 use super::view::{self, Tables, Window, category_column, column};
 
-/// Trees that a turn takes a step further.
-pub(crate) const TURN: usize = 8;
-/// Most trees of a window.
-pub(crate) const WINDOW: usize = 128;
-/// Most nodes of a window: a place in it, in bytes, is the half of a word.
-pub(crate) const MAX_NODES: usize = 1 << 14;
-/// Questions and what leaves ask: the other half.
-pub(crate) const MAX_QUESTIONS: usize = 1 << 16;
-/// Windows whose stragglers are taken together.
-const WINDOWS: usize = 16;
-/// Trees of so many windows.
-pub(crate) const TREES: usize = WINDOWS * WINDOW;
 /// Passes from one listing of the trees that are on their way to the next.
 const STRIDE: u32 = 3;
 
@@ -67,8 +56,6 @@ static RUN: [u8; 2 * LONGEST] = {
     }
     run
 };
-/// The longest run; columns with more edges are filled.
-pub(crate) const LONGEST: usize = 256;
 /// Answers that are copied at a time.
 const COPIED: usize = 64;
 

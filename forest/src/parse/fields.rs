@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::str::FromStr;
 
-use super::{ParseError, excerpt};
+use super::error::{ParseError, excerpt};
 
 /// The known keys of a section, with the value and line of each that occurred.
 pub(super) struct Fields<'t> {

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::ParseError;
+use super::error::ParseError;
 use super::fields::{Field, Fields};
 use crate::model::{Child, Counts, LinearLeaf, Missing, Rule, Split, Tree};
 

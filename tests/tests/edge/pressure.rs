@@ -222,6 +222,7 @@ async fn update_a_thousand_times(code: impl Fn(u64) -> PathBuf, own: impl Fn(u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make soak runs it"]
 async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memory_behind() {
     /// Every so many, the filter's code is another, too.
     const CODE: u64 = 50;
@@ -235,6 +236,7 @@ async fn a_thousand_configurations_under_load_fail_no_request_and_leave_no_memor
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make soak runs it"]
 async fn a_thousand_configurations_of_the_filter_that_only_marks_leave_no_memory_behind_either() {
     update_a_thousand_times(|_| mark_file(), |_| mark(0.5)).await;
 }

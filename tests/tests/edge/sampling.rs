@@ -142,6 +142,7 @@ async fn gateway(ids: &[Uuid]) -> (HashSet<String>, HashMap<String, bool>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make soak runs it"]
 async fn the_edge_chooses_a_tenth_which_the_gateway_chooses_too_and_no_other_choice_depends_on_it() {
     let ids = ids();
     let origin = Origin::start().await;

@@ -102,7 +102,10 @@ impl Crate {
     fn imports(&self, module: &Module, file: &syn::File) -> BTreeSet<Module> {
         let mut paths = Paths::default();
         paths.visit_file(file);
-        let found = paths.found.iter().filter_map(|path| self.file_of(module, path));
+        let found = paths.found.iter().filter_map(|(inside, path)| {
+            let within = [module.as_slice(), inside].concat();
+            self.file_of(&within, path)
+        });
         found.filter(|imported| imported != module).collect()
     }
 
@@ -132,6 +135,10 @@ impl Crate {
                 at = child;
             }
             rest = further;
+        }
+        // A module within a file is that file.
+        while !self.names.contains_key(&at) {
+            at.pop()?;
         }
         Some(at)
     }
@@ -168,29 +175,35 @@ fn leaves(tree: &UseTree) -> Vec<(Vec<String>, String)> {
     found
 }
 
-/// The paths in a file, but for those of its tests.
+/// The paths in a file, but for those of its tests, each with the modules within the file that it is in.
 #[derive(Default)]
 struct Paths {
-    found: Vec<Vec<String>>,
+    found: Vec<(Module, Vec<String>)>,
+    inside: Module,
 }
 
 impl<'ast> Visit<'ast> for Paths {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        self.found.extend(leaves(&item.tree).into_iter().map(|(path, _)| path));
+        let inside = &self.inside;
+        self.found
+            .extend(leaves(&item.tree).into_iter().map(|(path, _)| (inside.clone(), path)));
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if matches!(segments[0].as_str(), "crate" | "super" | "self") && segments.len() > 1 {
-            self.found.push(segments);
+            self.found.push((self.inside.clone(), segments));
         }
         visit::visit_path(self, path);
     }
 
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
-        if !module.attrs.iter().any(is_for_tests) {
-            visit::visit_item_mod(self, module);
+        if module.attrs.iter().any(is_for_tests) {
+            return;
         }
+        self.inside.push(module.ident.to_string());
+        visit::visit_item_mod(self, module);
+        self.inside.pop();
     }
 }
 

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{AT_ONCE, BYTES, MAX_EDGES, MAX_LEAVES, MAX_RANKS, ROWS, STRANDS};
 use crate::Model;
 use crate::fast::conditions::Conditions;
-use crate::fast::pack::{GROUP, put, put_floats, table_size};
+use crate::fast::sizes::bytes::{AT_ONCE, BYTES, MAX_EDGES, MAX_LEAVES, MAX_RANKS, ROWS, STRANDS};
+use crate::fast::sizes::{GROUP, put, put_floats, table_size};
 use crate::model::{Child, Tree};
 
 /// The tables of this kernel, as bytes; all are empty where it does not fit the model.

@@ -1,9 +1,9 @@
 //! Edges are where scaled and flushed values cross their thresholds.
 
 use super::*;
-use crate::ZERO_THRESHOLD;
 use crate::fast::samples::{Random, stumps};
 use crate::model::Missing;
+use crate::zero::ZERO_THRESHOLD;
 
 const NUMBERS: [f64; 14] = [
     0.0,

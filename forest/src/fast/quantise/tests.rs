@@ -1,10 +1,10 @@
 //! Ranks count edges, wherever these lie.
 
 use super::*;
-use crate::ZERO_THRESHOLD;
 use crate::fast::samples::{Random, stumps};
 use crate::fast::{pack, view};
 use crate::model::Missing;
+use crate::zero::ZERO_THRESHOLD;
 
 /// Distinct, ascending, none -0.0.
 fn ascending(mut edges: Vec<f64>) -> Vec<f64> {

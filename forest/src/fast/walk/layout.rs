@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{MAX_NODES, MAX_QUESTIONS, TURN, WINDOW};
 use crate::fast::conditions::Conditions;
-use crate::fast::pack::{put, put_floats};
+use crate::fast::sizes::walk::{MAX_NODES, MAX_QUESTIONS, TURN, WINDOW};
+use crate::fast::sizes::{put, put_floats};
 use crate::model::{Child, Tree};
 use crate::{Model, image};
 

@@ -110,7 +110,7 @@ fn copy_refused() -> ApiError {
     ApiError::new(
         StatusCode::FORBIDDEN,
         "edge_copy",
-        format!("this is a copy ({EDGE_COPY}), which may be ranked and scored and nothing else; nothing was done"),
+        format!("edge copies ({EDGE_COPY}) may only call /rank and /ltr/score; nothing was changed"),
     )
 }
 

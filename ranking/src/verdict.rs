@@ -70,7 +70,7 @@ pub struct ShadowCase {
     pub rows: Vec<ShadowRow>,
 }
 
-/// What the evidence must show (the seed's section 11).
+/// What the evidence must show before LTR may be promoted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Criteria {

@@ -99,7 +99,7 @@ pub struct Presets {
     default: String,
 }
 
-/// The seed's presets before normalising: name, then one weight a feature of [`crate::features::DEFAULT_FEATURES`].
+/// The marketplace's presets before normalising: name, then one weight a feature of [`crate::features::DEFAULT_FEATURES`].
 pub const DEFAULT_PRESETS: [(&str, [f64; 11]); 3] = [
     (
         "balanced",

@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use crate::Settings;
-use crate::keys::{PARAMS, PRESETS, SECTIONS, Section};
+use crate::keys::{PARAMS, PRESETS, Section, sections};
 
 impl Settings {
     /// The settings as commented TOML: for each key what it means, what it takes and its value now. Loading it gives
@@ -10,7 +10,7 @@ impl Settings {
         let tree = self.tree();
         let mut out =
             String::from("# Settings of ltr-host and ltr-trainer. Every key can be set by LTR_<SECTION>__<KEY> too.\n");
-        for section in SECTIONS {
+        for section in sections() {
             let values = section
                 .name
                 .split('.')

@@ -5,7 +5,7 @@ use ranking::{Presets, Schema};
 
 use crate::keys::{
     self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule,
-    SECTIONS, SENTRY_DSN,
+    SENTRY_DSN, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -42,7 +42,7 @@ impl Settings {
 
     pub(crate) fn check(&self) -> Result<(), Wrong> {
         let tree = self.tree();
-        for section in SECTIONS {
+        for section in sections() {
             for key in section.keys {
                 let path = format!("{}.{}", section.name, key.name);
                 check_rule(&path, key.rule, find(&tree, &path))?;

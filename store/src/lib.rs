@@ -61,8 +61,8 @@ struct Salt {
 #[derive(Clone, Copy)]
 pub struct Address<'a> {
     pub url: &'a str,
-    /// The authorities (PEM) by which a PostgreSQL server must show that it is the URL's, beside those of the system;
-    /// the connection is encrypted then. `None`: it is if the server offers it, and nobody asks whose server it is.
+    /// The authorities (PEM), beside those of the system, by which a PostgreSQL server must prove that it is the URL's
+    /// host. `None`: TLS is opportunistic, and the server is not verified.
     pub ca_file: Option<&'a Path>,
 }
 

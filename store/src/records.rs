@@ -302,9 +302,8 @@ impl ShadowRecord {
         comparison_id(self.request_id, self.case_id)
     }
 
-    /// The key of a lawyer's row: the comparison's with the rank in its third group, so that a retry is the same row, and
-    /// the rows of a comparison are neighbours in the index: as many pages of it are written as the rows fill, instead of
-    /// one a row.
+    /// The key of a lawyer's row: the comparison's id with the rank in bytes 6 and 7. A retry is thus the same row, and the
+    /// rows of a comparison are neighbours in the index, so that few of its pages are written.
     pub(crate) fn shadow_id(comparison: Uuid, row: &ShadowRow) -> Uuid {
         let mut id = *comparison.as_bytes();
         id[6..8].copy_from_slice(&row.rank_legacy.to_be_bytes());

@@ -35,7 +35,7 @@ const TORN: &str = "torn";
 /// Digits of a file's number, which is its name.
 const DIGITS: usize = 20;
 const LOCK: &str = "lock";
-/// Where records go that the database refuses for what they are.
+/// Where records go that the database rejects as invalid.
 const REFUSED: &str = "refused.ndjson";
 
 /// Damaged parts of a file that are named in the log, and other files of the folder.

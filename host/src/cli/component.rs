@@ -17,7 +17,7 @@ pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
         .with_context(|| format!("cannot read {}", path.display()))?;
     ensure!(
         bytes.len() as u64 <= most,
-        "{} is larger than {most} bytes; allowed: at most that for a component",
+        "{} exceeds the {most}-byte limit of a component",
         path.display()
     );
     Ok(bytes)

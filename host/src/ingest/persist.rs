@@ -17,7 +17,7 @@ const MOST_STUCK: usize = 16;
 pub(super) struct Written {
     /// One a record.
     pub outcomes: Vec<Appended>,
-    /// Which of them it refuses for what they are, and why.
+    /// Invalid records, and why the database rejects each.
     pub refused: Vec<(usize, StoreError)>,
     /// Which of them it does not take, for a reason of its own, while it takes others.
     pub stuck: Vec<usize>,
@@ -32,8 +32,8 @@ pub(super) struct Persister {
 }
 
 impl Persister {
-    /// Writes all that the database takes. Where it refuses some for what they are, their half is tried by halves, until
-    /// they are alone. So it is, for `most_stuck` records, where it refuses for a reason of its own.
+    /// Writes all records that the database takes. If it rejects an invalid record, halves are tried until that record is
+    /// alone. The same is done for up to `most_stuck` records that the database fails on for a reason of its own.
     ///
     /// # Errors
     /// Whatever is not to blame on a record. Some records may be written then; to write them again changes nothing.
@@ -90,7 +90,7 @@ impl Persister {
                 tracing::error!(
                     error = first,
                     records,
-                    "the database refuses records for what they are; they are in refused.ndjson, in database.spool_dir"
+                    "database rejected invalid records; moved to refused.ndjson in database.spool_dir"
                 );
             }
             Err(error) if !failed => tracing::error!(%error, records, "refused records cannot be set aside"),

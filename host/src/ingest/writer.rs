@@ -21,7 +21,7 @@ pub struct Receipt(oneshot::Receiver<Kept>);
 
 impl Receipt {
     /// Waits until the records are on disk: in the database, or in the spool, where each of them counts as new. A record
-    /// that the database refuses for what it is is set aside, and the others of the same call are kept.
+    /// that the database rejects as invalid is set aside, and the others of the same call are kept.
     pub async fn committed(self) -> Kept {
         self.0.await.unwrap_or(Err(NotKept::Failed))
     }

@@ -91,7 +91,7 @@ fn describe() {
     );
     describe_counter!(
         "ltr_model_code_total",
-        "Models compiled, taken from the code cache, or recompiled because what it had was not ours, by origin"
+        "Model loads by code origin: compiled, cached, recompiled"
     );
     describe_gauge!(
         "ltr_model_source_up",
@@ -115,7 +115,7 @@ fn describe() {
     );
     describe_counter!(
         "ltr_records_refused_total",
-        "Records that the database refused for what they are, or that could not be read from the spool, set aside in refused.ndjson"
+        "Records that the database rejected as invalid, or that could not be read from the spool, set aside in refused.ndjson"
     );
     describe_counter!(
         "ltr_spool_damaged_total",

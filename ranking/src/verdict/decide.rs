@@ -3,7 +3,7 @@ use super::{Criteria, Criterion, Evidence, Verdict};
 /// Sums of floats that are equal on paper differ in the last places; a threshold met on paper counts as met.
 const ROUNDING: f64 = 1e-12;
 
-/// Judges evidence by the seed's section 11: long enough, Hit@3 better by enough, the MRR gap's interval above 0,
+/// Judges evidence: long enough, Hit@3 better by enough, the MRR gap's interval above 0,
 /// the fair gap not worse by more than allowed, scoring fast enough. All five must pass.
 pub fn decide(evidence: &Evidence, criteria: &Criteria) -> Verdict {
     let criteria = vec![

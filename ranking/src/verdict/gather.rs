@@ -9,8 +9,8 @@ use crate::metrics::{fair_gap, hit_at};
 
 /// Sums up shadow requests whose windows have closed.
 ///
-/// The unit is the case: where a case was requested more than once, a lawyer's best rank counts, for both arms alike
-/// (the seed's section 21). Hit@3 and MRR are taken over cases with a contract, by the best-ranked contracted lawyer.
+/// The unit is the case: where a case was requested more than once, a lawyer's best rank counts, for both arms alike.
+/// Hit@3 and MRR are taken over cases with a contract, by the best-ranked contracted lawyer.
 /// Where the challenger did not answer, the legacy order counts as its own, because that is what would have been served.
 pub fn gather(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
     let pairs = contracted(cases);

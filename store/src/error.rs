@@ -29,6 +29,9 @@ pub enum StoreError {
     /// is locked by another process.
     #[error("the database is unavailable: {0}")]
     Unavailable(sqlx::Error),
+    /// As [`StoreError::Unavailable`], for one event: somebody else's trigger or rule lost it.
+    #[error("match_events neither took the event {key} nor has it: is there a trigger or a rule on the table?")]
+    NotTaken { key: uuid::Uuid },
     /// Other callers of this program had every connection for as long as a call waits. It says nothing of the database.
     #[error("no connection to the database was free in time")]
     Busy,
@@ -60,7 +63,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the database is to blame, and the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::NotTaken { .. })
     }
 
     /// Whether too many calls came at once.
@@ -76,7 +79,10 @@ impl StoreError {
 
     /// Whether the database itself said that it cannot, so that it may say otherwise of another record.
     pub fn was_answered(&self) -> bool {
-        matches!(self, StoreError::Unavailable(sqlx::Error::Database(_)))
+        matches!(
+            self,
+            StoreError::Unavailable(sqlx::Error::Database(_)) | StoreError::NotTaken { .. }
+        )
     }
 
     /// What a call meets that was not answered in time.
@@ -91,7 +97,7 @@ impl StoreError {
             StoreError::Open { source, .. } => source,
             StoreError::Migrate(error) => sqlx::Error::Migrate(Box::new(error)),
             StoreError::Folder { source, .. } => sqlx::Error::Io(source),
-            same @ (StoreError::Unavailable(_) | StoreError::Busy) => return same,
+            same @ (StoreError::Unavailable(_) | StoreError::NotTaken { .. } | StoreError::Busy) => return same,
             other => sqlx::Error::Configuration(other.into()),
         })
     }

@@ -83,15 +83,10 @@ async fn others<'a>(
     let on_record = table.on_record(&keys).await?;
     let mut others = Vec::new();
     for (at, row) in rows {
-        let event = on_record.get(&row.key).ok_or_else(|| not_taken(row.key))?;
+        let event = on_record.get(&row.key).ok_or(StoreError::NotTaken { key: row.key })?;
         if row.identity() != *event {
             others.push((at, row.rekeyed(at_random)));
         }
     }
     Ok(others)
-}
-
-fn not_taken(key: Uuid) -> StoreError {
-    let said = format!("match_events did not take the event {key} and does not have it: is a trigger or a rule on it?");
-    StoreError::Unavailable(sqlx::Error::Protocol(said))
 }

@@ -66,6 +66,8 @@ pub struct Spool {
     next: u64,
     /// Files that could not be read, which may be a matter of time.
     unreadable: Vec<PathBuf>,
+    /// Files that are done with and could not be removed.
+    staying: Vec<PathBuf>,
     /// Damaged parts that were found.
     damaged: u64,
     /// Held as long as the spool is in use.
@@ -146,6 +148,7 @@ impl Spool {
             open: None,
             next: folder.next,
             unreadable: Vec::new(),
+            staying: Vec::new(),
             damaged: 0,
             _lock: lock,
         };
@@ -224,7 +227,7 @@ impl Spool {
             if open.set_len(file.bytes).is_err() {
                 self.open = None;
                 if let Some(empty) = self.files.pop_back_if(|file| file.bytes == 0) {
-                    empty.finish();
+                    self.staying.extend(empty.finish());
                 }
             }
             return Err(SpoolError::Io { path, source });
@@ -321,7 +324,7 @@ impl Spool {
             self.open = None;
         }
         if let Some(file) = self.files.pop_front() {
-            file.finish();
+            self.staying.extend(file.finish());
         }
     }
 
@@ -415,7 +418,7 @@ impl Spool {
         let mut is_any = false;
         for number in folder.spooled {
             let path = self.dir.join(name(number));
-            if self.files.iter().any(|file| file.path == path) {
+            if self.staying.contains(&path) || self.files.iter().any(|file| file.path == path) {
                 continue;
             }
             match read(&path) {
@@ -454,7 +457,7 @@ impl Spool {
             is_deferred: false,
         };
         match records {
-            0 => file.finish(),
+            0 => self.staying.extend(file.finish()),
             _ => self.files.push_back(file),
         }
     }
@@ -462,8 +465,8 @@ impl Spool {
 
 impl Spooled {
     /// Removes the file, of which every record is in the database. With damage in it, it is renamed and left to an
-    /// operator.
-    fn finish(self) {
+    /// operator. The path, if it stays there.
+    fn finish(self) -> Option<PathBuf> {
         let done = match self.damaged {
             0 => std::fs::remove_file(&self.path),
             _ => std::fs::rename(&self.path, self.path.with_extension(DAMAGED)),
@@ -471,7 +474,9 @@ impl Spooled {
         if let Err(error) = done {
             // The next start replays it once more, which changes nothing.
             tracing::warn!(path = %self.path.display(), %error, "a spool file that was replayed stays");
+            return Some(self.path);
         }
+        None
     }
 }
 

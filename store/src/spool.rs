@@ -5,10 +5,10 @@
 //! touches and no other. Whatever of a file is no record is kept: once the others are in the database, the file is
 //! renamed, and an operator finds it.
 
+mod folder;
 mod frame;
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use regular_file::Links;
 use serde_json::{Value, json};
 
+use self::folder::{DAMAGED, Folder, LOCK, MOST_NAMED, REFUSED, name};
 use self::frame::Part;
 use crate::Record;
 
@@ -26,20 +27,6 @@ const FILE_BYTES: usize = 1 << 20;
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// The largest record.
 const MAX_RECORD_BYTES: usize = 128 << 20;
-
-const EXTENSION: &str = "spool";
-/// Of a file with damage, once its records are in the database.
-const DAMAGED: &str = "damaged";
-/// Of version 0.1: what a crash had left behind a file's last whole line.
-const TORN: &str = "torn";
-/// Digits of a file's number, which is its name.
-const DIGITS: usize = 20;
-const LOCK: &str = "lock";
-/// Where records go that the database rejects as invalid.
-const REFUSED: &str = "refused.ndjson";
-
-/// Damaged parts of a file that are named in the log, and other files of the folder.
-const MOST_NAMED: usize = 10;
 
 /// Why the spool did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -478,56 +465,6 @@ impl Spooled {
         }
         None
     }
-}
-
-/// What a folder holds besides the lock.
-struct Folder {
-    /// The numbers of the files with records, oldest first.
-    spooled: Vec<u64>,
-    /// Larger than the number of any file, also of those that are done with.
-    next: u64,
-    /// Names that are not the spool's.
-    others: Vec<OsString>,
-}
-
-impl Folder {
-    fn read(dir: &Path) -> io::Result<Folder> {
-        let (mut spooled, mut next, mut others) = (Vec::new(), 0, Vec::new());
-        for entry in std::fs::read_dir(dir)? {
-            let name = entry?.file_name();
-            match name.to_str().and_then(number) {
-                Some((number, extension)) => {
-                    next = next.max(number + 1);
-                    spooled.extend((extension == EXTENSION).then_some(number));
-                }
-                None if name == LOCK || name == REFUSED => {}
-                None => others.push(name),
-            }
-        }
-        spooled.sort_unstable();
-        Ok(Folder { spooled, next, others })
-    }
-
-    fn name_others(&self, dir: &Path) {
-        if !self.others.is_empty() {
-            let (count, names) = (self.others.len(), &self.others[..self.others.len().min(MOST_NAMED)]);
-            tracing::warn!(dir = %dir.display(), count, ?names, "files that are not the spool's are left alone");
-        }
-    }
-}
-
-/// The number and the extension of a name that is the spool's.
-fn number(name: &str) -> Option<(u64, &str)> {
-    let (digits, extension) = name.split_once('.')?;
-    let is_number = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let is_ours = is_number && [EXTENSION, DAMAGED, TORN].contains(&extension);
-    // Numbers must go on behind it.
-    let number = digits.parse().ok().filter(|number| *number < u64::MAX / 2)?;
-    is_ours.then_some((number, extension))
-}
-
-fn name(number: u64) -> String {
-    format!("{number:0DIGITS$}.{EXTENSION}")
 }
 
 /// Opens a file that the spool alone makes: never through a link, and for its owner's eyes alone.

@@ -111,15 +111,19 @@ mod tests {
 
     use super::*;
 
+    fn acted(case_id: Uuid, action: &Action) -> Acted<'_> {
+        Acted {
+            case_id,
+            users: [Uuid::nil(); 2],
+            action,
+        }
+    }
+
     #[test]
     fn large_impressions_are_looked_through_up_to_their_bytes_together() {
         let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
         let [first, second] = [1, 2].map(Uuid::from_u128);
-        let acted = [first, second].map(|case_id| Acted {
-            case_id,
-            users: [Uuid::nil(); 2],
-            action: &action,
-        });
+        let acted = [first, second].map(|case_id| acted(case_id, &action));
         let mut search = Search::new(&acted);
         let filler = "x".repeat(MOST_BYTES / 4);
         let payload = format!("{{\"request_id\": \"{first}\", \"lawyer_ids\": [\"{filler}\"]}}");
@@ -134,11 +138,7 @@ mod tests {
     fn large_impressions_of_one_case_are_looked_through_in_part_and_leave_room_for_the_others() {
         let action = Action::new(ActionKind::ClickProfile, "adv_1", 1);
         let [first, second] = [1, 2].map(Uuid::from_u128);
-        let acted = [first, second].map(|case_id| Acted {
-            case_id,
-            users: [Uuid::nil(); 2],
-            action: &action,
-        });
+        let acted = [first, second].map(|case_id| acted(case_id, &action));
         let shows = |lawyer: &str| format!("{{\"request_id\": \"{first}\", \"lawyer_ids\": [\"{lawyer}\"]}}");
         let large = shows(&"x".repeat(MOST_BYTES_OF_ONE / 2));
         let mut search = Search::new(&acted);

@@ -8,7 +8,7 @@
 mod folder;
 mod frame;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -55,11 +55,16 @@ pub struct Spool {
     unreadable: Vec<PathBuf>,
     /// Files that are done with and could not be removed.
     staying: Vec<PathBuf>,
+    /// Files that appeared in the folder, as they were at the last look.
+    appeared: HashMap<PathBuf, Seen>,
     /// Damaged parts that were found.
     damaged: u64,
     /// Held as long as the spool is in use.
     _lock: File,
 }
+
+/// What changes while somebody writes to a file: its inode, its length and when it was written.
+type Seen = (u64, u64, i64, i64);
 
 #[derive(Debug)]
 struct Spooled {
@@ -136,6 +141,7 @@ impl Spool {
             next: folder.next,
             unreadable: Vec::new(),
             staying: Vec::new(),
+            appeared: HashMap::new(),
             damaged: 0,
             _lock: lock,
         };
@@ -397,15 +403,24 @@ impl Spool {
     }
 
     /// Takes up, behind all others, files that could not be read and now can, and those that were not in the folder
-    /// before: a disk or a right may be back, and with them what was acknowledged. Whether there are any.
+    /// before: a disk or a right may be back, and with them what was acknowledged. A file must be as it was at the last
+    /// look, because somebody may still be copying it. Whether there are any.
     pub fn take_up_others(&mut self) -> bool {
         let Ok(folder) = Folder::read(&self.dir) else {
             return false;
         };
-        let mut is_any = false;
+        let (mut is_any, mut appeared) = (false, HashMap::new());
         for number in folder.spooled {
             let path = self.dir.join(name(number));
             if self.staying.contains(&path) || self.files.iter().any(|file| file.path == path) {
+                continue;
+            }
+            let seen = seen(&path);
+            let before = self.appeared.remove(&path);
+            if let Some(seen) = seen
+                && before != Some(seen)
+            {
+                appeared.insert(path, seen);
                 continue;
             }
             match read(&path) {
@@ -421,6 +436,7 @@ impl Spool {
             }
         }
         self.next = self.next.max(folder.next);
+        self.appeared = appeared;
         is_any
     }
 
@@ -537,6 +553,13 @@ fn io_at(path: &Path, source: io::Error) -> SpoolError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// How a regular file is now.
+fn seen(path: &Path) -> Option<Seen> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    let file = metadata.is_file().then_some(metadata)?;
+    Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
 }
 
 /// Whether an open file is the one that is found at a path.

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::fs::Permissions;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -470,6 +471,7 @@ fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
     assert!(!spool.take_up_others());
     spool.append(&[click(3)]).unwrap();
     bring_back();
+    assert!(!spool.take_up_others(), "somebody may still be writing it");
     assert!(spool.take_up_others() && !spool.take_up_others());
     assert_eq!(spool.records(), 3);
     drop(spool);
@@ -478,7 +480,7 @@ fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
     let mut spool = Spool::open(dir.path(), LARGE).unwrap();
     assert_eq!(drain(&mut spool), [3]);
     bring_back();
-    assert!(spool.take_up_others());
+    assert!(!spool.take_up_others() && spool.take_up_others());
     spool.append(&[click(4)]).unwrap();
     assert_eq!((drain(&mut spool), spool.damaged()), (vec![1, 2, 4], 1));
     // And one that was not in the folder when it started.
@@ -494,8 +496,28 @@ fn a_file_that_cannot_be_read_for_a_while_is_replayed_when_it_can() {
     let mut spool = Spool::open(dir.path(), LARGE).unwrap();
     assert_eq!(spool.records(), 0);
     std::fs::rename(elsewhere.path().join("spool"), &last).unwrap();
-    assert!(spool.take_up_others() && !spool.take_up_others());
+    assert!(!spool.take_up_others() && spool.take_up_others() && !spool.take_up_others());
     assert_eq!(drain(&mut spool), [5]);
+}
+
+#[test]
+fn a_file_that_is_being_copied_into_the_folder_is_left_alone_until_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let [dir, elsewhere] = ["spool", "elsewhere"].map(|name| folder.path().join(name));
+    let mut other = Spool::open(&elsewhere, LARGE).unwrap();
+    other.append(&[click(1), click(2)]).unwrap();
+    drop(other);
+    let whole = std::fs::read(elsewhere.join(format!("{:020}.spool", 0))).unwrap();
+    let mut spool = Spool::open(&dir, LARGE).unwrap();
+    let mut copy = File::create(dir.join(format!("{:020}.spool", 7))).unwrap();
+    // Empty at first, and then with half a record.
+    assert!(!spool.take_up_others());
+    for part in whole.chunks(whole.len() / 3) {
+        copy.write_all(part).unwrap();
+        assert!(!spool.take_up_others());
+    }
+    assert!(spool.take_up_others());
+    assert_eq!((drain(&mut spool), spool.damaged()), (vec![1, 2], 0));
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl WriterTask {
         if jobs.iter().any(|job| job.is_awaited) {
             return;
         }
-        // From here on until the next batch, whoever waits says so.
+        // Until the next batch, a caller who waits notifies `hurry`.
         let _ = tokio::time::timeout_at(until, self.hurry.notified()).await;
         while jobs.len() < BATCH
             && let Ok(job) = queue.try_recv()

@@ -10,7 +10,6 @@ mod shadow;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -61,9 +60,9 @@ pub(crate) struct Sqlite {
     /// Whoever has the turn takes the connection out, and puts it back when all went well. What a failed or forgotten
     /// transaction leaves behind thus meets nobody.
     writer: Mutex<Option<Writer>>,
-    /// Whether the file was opened before. From then on none is made anew: one that is missing is somewhere else for a
-    /// while, as a rule, and a new one would know neither who serves nor what came before.
-    was_opened: AtomicBool,
+    /// The files that were opened for writing last. From then on none is made anew: a file that is missing is somewhere
+    /// else for a while, as a rule, and a new one would know neither who serves nor what came before.
+    opened: std::sync::Mutex<Option<Files>>,
     readers: std::sync::Mutex<Readers>,
 }
 
@@ -153,7 +152,7 @@ impl Sqlite {
             path: path.to_owned(),
             limits,
             writer: Mutex::new(None),
-            was_opened: AtomicBool::new(false),
+            opened: std::sync::Mutex::new(None),
             readers: std::sync::Mutex::new(readers(path, limits)),
         })
     }
@@ -183,7 +182,7 @@ impl Sqlite {
         if !files.are_of(&before) || !files.are_all_there() {
             return Err(gone(&self.path));
         }
-        self.was_opened.store(true, Ordering::Release);
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
         Ok(Writer {
             connection,
             files,
@@ -198,12 +197,12 @@ impl Sqlite {
         let writer = match turn.take() {
             Some(writer) if !writer.is_tainted && writer.files == Files::at(&self.path) => writer,
             left => {
-                if self.was_opened.load(Ordering::Acquire) && !files::may_be_a_database(Path::new(&self.path)) {
+                let former = *self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+                if former.is_some() && !files::may_be_a_database(Path::new(&self.path)) {
                     // The database may come back, and needs its log then.
                     *turn = left;
                     return Err(gone(&self.path));
                 }
-                let former = left.as_ref().map(|left| left.files);
                 if let Some(left) = left {
                     self.abandon(left).await;
                 }

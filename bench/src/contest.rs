@@ -12,7 +12,9 @@ use runtime::{Output, Scorer};
 use crate::data::Source;
 use crate::models::gbdt_row;
 use crate::peers::Peers;
-use crate::report::{Difference, Line, median};
+use ranking::statistics::median;
+
+use crate::report::{Difference, Line};
 
 /// Long enough for any batch here: the benchmark measures time, it does not bound it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,7 +12,9 @@ use ltr_trainer::compile::{self, compile};
 use runtime::{Engine, Limits, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Costs, median};
+use ranking::statistics::median;
+
+use crate::report::Costs;
 
 const TIMES: usize = 3;
 

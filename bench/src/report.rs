@@ -287,18 +287,6 @@ pub fn row(subject: &str, case: &str, metric: &str, value: f64, unit: &str) -> V
     json!({ "subject": subject, "case": case, "metric": metric, "value": value, "unit": unit })
 }
 
-/// The middle value, or the mean of the two middle ones; `None` of nothing.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    let upper = *values.get(half)?;
-    Some(if values.len() % 2 == 1 {
-        upper
-    } else {
-        (values[half - 1] + upper) / 2.0
-    })
-}
-
 /// The processor's name and the number of threads, as the report's reader needs them.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -334,13 +322,6 @@ mod tests {
             }],
             ..Report::default()
         }
-    }
-
-    #[test]
-    fn the_median_is_the_middle_value_whatever_the_order() {
-        assert_eq!(median(vec![9.0, 1.0, 5.0]), Some(5.0));
-        assert_eq!(median(vec![9.0, 1.0, 5.0, 7.0]), Some(6.0));
-        assert_eq!(median(Vec::new()), None);
     }
 
     #[test]

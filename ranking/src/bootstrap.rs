@@ -4,6 +4,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::{mean, quantile};
+
 /// An estimate with the interval around it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -56,27 +58,19 @@ pub fn bootstrap(
     }
     values.sort_by(f64::total_cmp);
     let tail = (1.0 - level.clamp(0.0, 1.0)) / 2.0;
+    let at = |p| quantile(&values, p).unwrap_or(estimate);
     Interval {
         estimate,
-        low: quantile(&values, tail),
-        high: quantile(&values, 1.0 - tail),
+        low: at(tail),
+        high: at(1.0 - tail),
     }
 }
 
 /// [`bootstrap`] of the mean of `values`.
 pub fn mean_interval(values: &[f64], resamples: usize, level: f64, seed: u64) -> Interval {
     bootstrap(values.len(), resamples, level, seed, |units| {
-        units.iter().map(|&u| values[u]).sum::<f64>() / units.len() as f64
+        mean(units.iter().map(|&u| values[u]))
     })
-}
-
-/// The `p` quantile of ascending values, interpolated linearly between neighbours (type 7 of Hyndman and Fan 1996).
-/// `sorted` is not empty.
-pub fn quantile(sorted: &[f64], p: f64) -> f64 {
-    let at = p.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
-    let below = at.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
 }
 
 /// An index below `n`: the high half of a 64-bit draw times `n` (Lemire 2019, without the rejection step, whose
@@ -115,14 +109,6 @@ mod tests {
         let of = |seed| mean_interval(&values, 200, 0.95, seed);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
-    }
-
-    #[test]
-    fn quantiles_interpolate_between_neighbours() {
-        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.5), 2.0);
-        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
-        assert_eq!(quantile(&[1.0, 2.0, 4.0], 1.0), 4.0);
-        assert_eq!(quantile(&[7.0], 0.3), 7.0);
     }
 
     proptest! {

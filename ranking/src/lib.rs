@@ -7,26 +7,31 @@
 
 pub mod bootstrap;
 pub mod candidates;
+pub mod criterion;
 pub mod events;
 pub mod fairness;
+pub mod fallback;
 pub mod features;
 pub mod labels;
 pub mod metrics;
 pub mod pseudonym;
 pub mod sampling;
+pub mod statistics;
 pub mod verdict;
 pub mod weights;
 
 pub use bootstrap::{Interval, bootstrap, mean_interval};
 pub use candidates::Candidate;
+pub use criterion::Criterion;
 pub use events::{
     Action, ActionKind, Body, Coin, Event, EventError, Impression, Origin, Policy, Source, UnreadableEvent,
 };
 pub use fairness::{Fairness, Ranked, min_max, rank_legacy, rank_ltr, rerank};
+pub use fallback::{Fallback, ShadowOutcome, Unscored};
 pub use features::{Schema, SchemaError};
 pub use labels::{Grade, Windows, grade};
 pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
 pub use pseudonym::{pseudonym, pseudonym_of_text, salt_id};
 pub use sampling::{Sampler, SamplerError, unrewritten};
-pub use verdict::{Criteria, Criterion, Evidence, ShadowCase, ShadowRow, Trigger, Verdict, decide, gather};
+pub use verdict::{Criteria, Evidence, ShadowCase, ShadowRow, Trigger, Verdict, decide, gather};
 pub use weights::{Presets, Weights, WeightsError};

@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::bootstrap::Interval;
+use crate::criterion::Criterion;
+use crate::fallback::ShadowOutcome;
 
 pub use decide::decide;
 pub use gather::gather;
-
-/// The outcome of a shadow request that the challenger scored; any other text is the reason it did not.
-pub const SCORED: &str = "ok";
 
 /// Why a request was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +64,7 @@ pub struct ShadowCase {
     pub ts_utc: DateTime<Utc>,
     /// How long the challenger took to score, in microseconds; `None` where it did not answer.
     pub score_us: Option<u32>,
-    /// [`SCORED`], or the reason the challenger did not score.
-    pub outcome: String,
+    pub outcome: ShadowOutcome,
     pub rows: Vec<ShadowRow>,
 }
 
@@ -132,24 +130,11 @@ pub struct Evidence {
     pub latency_p95_ms: Option<f64>,
 }
 
-/// One criterion and how the evidence stands to it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Criterion {
-    /// `duration`, `hit3`, `mrr_gap`, `fair_gap` or `latency`.
-    pub name: &'static str,
-    pub passed: bool,
-    /// What was seen.
-    pub value: String,
-    /// What was asked.
-    pub required: String,
-    /// One sentence for people.
-    pub reason: String,
-}
-
 /// The decision: promote only where every criterion passed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
     pub promote: bool,
+    /// `duration`, `hit3`, `mrr_gap`, `fair_gap` and `latency`, each with its reason.
     pub criteria: Vec<Criterion>,
 }
 

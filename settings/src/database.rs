@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,15 +33,21 @@ impl Default for Database {
 }
 
 impl Database {
-    /// How long a call waits for the database.
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
+    /// Where the database is, and whom to believe that it is the one.
+    pub fn address(&self) -> store::Address<'_> {
+        let ca_file_is_set = !self.ca_file.as_os_str().is_empty();
+        store::Address {
+            url: self.url.expose(),
+            ca_file: ca_file_is_set.then_some(&*self.ca_file),
+        }
     }
 
-    /// The authorities that a PostgreSQL server must have its certificate of, if there are any.
-    pub fn ca_file(&self) -> Option<&Path> {
-        let set = !self.ca_file.as_os_str().is_empty();
-        set.then_some(&*self.ca_file)
+    /// How much of the database one program may take.
+    pub fn limits(&self) -> store::Limits {
+        store::Limits {
+            max_connections: self.max_connections,
+            timeout: Duration::from_millis(self.timeout_ms),
+        }
     }
 
     pub(crate) fn has_usable_url(&self) -> bool {

@@ -114,6 +114,15 @@ impl Models {
         }
     }
 
+    /// What a component may take; beyond what is configured, the sandbox's own bounds.
+    pub fn limits(&self) -> runtime::Limits {
+        runtime::Limits {
+            max_component_bytes: self.max_component_mb as usize * 1024 * 1024,
+            max_memory_bytes: self.max_memory_mb as usize * 1024 * 1024,
+            ..runtime::Limits::default()
+        }
+    }
+
     /// How often the directory is looked at; `None`: never.
     pub fn poll(&self) -> Option<Duration> {
         (self.poll_seconds > 0).then(|| Duration::from_secs(self.poll_seconds.into()))

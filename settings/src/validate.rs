@@ -96,7 +96,7 @@ impl Settings {
                 return Err(wrong(key, format!("{url:?}"), allowed));
             }
         }
-        if let Some(file) = self.database.ca_file()
+        if let Some(file) = self.database.address().ca_file
             && self.database.url.expose().starts_with("sqlite:")
         {
             return Err(by_rule(DATABASE_CA_FILE, &file.display().to_string()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use ranking::ShadowOutcome;
 use ranking::events::{Action, Body, EVENT_TYPES, Event, comparison_id};
 use ranking::verdict::{ShadowCase, ShadowRow};
 use serde::{Deserialize, Serialize};
@@ -274,8 +275,7 @@ pub struct ShadowRecord {
     /// Never the user's own id: see [`ranking::pseudonym`].
     pub user_pseudonym: Uuid,
     pub model_version: String,
-    /// `ok`, or why there are no LTR ranks.
-    pub outcome: String,
+    pub outcome: ShadowOutcome,
     /// Time spent in the component, microseconds.
     pub score_us: Option<u32>,
     /// Why this request was compared: `sampled`, `edge_mark`, `edge_copy` or `forced`. `None`: it was not logged.

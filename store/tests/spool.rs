@@ -37,7 +37,7 @@ fn shadow(id: u128) -> Record {
         case_id: Uuid::from_u128(5),
         user_pseudonym: Uuid::from_u128(77),
         model_version: "20261001T021500Z".into(),
-        outcome: "ok".into(),
+        outcome: ranking::ShadowOutcome::Scored,
         score_us: Some(250),
         trigger: Some("sampled".into()),
         salt_id: None,

@@ -157,15 +157,8 @@ pub async fn build(
     path: &Path,
     settings: &Settings,
 ) -> anyhow::Result<Report> {
-    let address = store::Address {
-        url: settings.database.url.expose(),
-        ca_file: settings.database.ca_file(),
-    };
-    let limits = store::Limits {
-        max_connections: settings.database.max_connections,
-        timeout: settings.database.timeout(),
-    };
-    let store = Store::open_with(address, limits).await?;
+    let database = &settings.database;
+    let store = Store::open_with(database.address(), database.limits()).await?;
     // From the beginning, because a case belongs to its first impression, whatever the range.
     let events = store
         .events_between(always().start, as_of)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::Parser;
+use ranking::criterion::{Criterion, all_passed, failed};
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
 
@@ -33,25 +34,12 @@ pub struct Args {
     pub json: bool,
 }
 
-/// One criterion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Criterion {
-    /// `ndcg5`, `mrr5`, `fair_gap` or `latency_p95`.
-    pub name: String,
-    /// Whether it holds.
-    pub passed: bool,
-    /// What was measured.
-    pub value: String,
-    /// What is required.
-    pub required: String,
-}
-
 /// The gate's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
     /// Whether every criterion holds.
     pub passed: bool,
-    /// One by one.
+    /// `ndcg5`, `mrr5`, `fair_gap` and `latency_p95`.
     pub criteria: Vec<Criterion>,
 }
 
@@ -68,32 +56,36 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
         .unwrap_or("no attribute with two groups");
     let criteria = vec![
         Criterion {
-            name: "ndcg5".to_owned(),
+            name: "ndcg5".into(),
             passed: ndcg - ndcg_legacy >= gate.ndcg5_gain,
             value: format!("{ndcg:.4} ({:+.4})", ndcg - ndcg_legacy),
             required: format!(">= legacy {ndcg_legacy:.4} + {}", gate.ndcg5_gain),
+            reason: None,
         },
         Criterion {
-            name: "mrr5".to_owned(),
+            name: "mrr5".into(),
             passed: mrr - mrr_legacy > gate.mrr5_gain,
             value: format!("{mrr:.4} ({:+.4})", mrr - mrr_legacy),
             required: format!("> legacy {mrr_legacy:.4} + {}", gate.mrr5_gain),
+            reason: None,
         },
         Criterion {
-            name: "fair_gap".to_owned(),
+            name: "fair_gap".into(),
             passed: gap <= gate.fair_gap,
             value: format!("{gap:.4} ({worst})"),
             required: format!("<= {}", gate.fair_gap),
+            reason: None,
         },
         Criterion {
-            name: "latency_p95".to_owned(),
+            name: "latency_p95".into(),
             passed: p95 < gate.latency_p95_ms,
             value: format!("{p95:.3} ms"),
             required: format!("< {} ms", gate.latency_p95_ms),
+            reason: None,
         },
     ];
     GateResult {
-        passed: criteria.iter().all(|criterion| criterion.passed),
+        passed: all_passed(&criteria),
         criteria,
     }
 }
@@ -154,7 +146,7 @@ pub fn print_gate(result: &GateResult) {
     let mut table = console::table(&["gate", "value", "required", ""]);
     for criterion in &result.criteria {
         table.add_row(vec![
-            comfy_table::Cell::new(&criterion.name),
+            comfy_table::Cell::new(criterion.name.as_ref()),
             comfy_table::Cell::new(&criterion.value),
             comfy_table::Cell::new(&criterion.required),
             console::verdict(criterion.passed),
@@ -164,9 +156,10 @@ pub fn print_gate(result: &GateResult) {
     if result.passed {
         println!("gate: passed");
     } else {
-        let failed = result.criteria.iter().filter(|criterion| !criterion.passed);
-        let failed: Vec<&str> = failed.map(|criterion| criterion.name.as_str()).collect();
-        println!("gate: FAILED on {}; nothing is published", failed.join(", "));
+        println!(
+            "gate: FAILED on {}; nothing is published",
+            failed(&result.criteria).join(", ")
+        );
     }
 }
 

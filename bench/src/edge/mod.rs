@@ -16,12 +16,12 @@ use std::path::PathBuf;
 pub use answerer::AnswerArgs;
 use anyhow::{Context, Result};
 use envoys::{Behind, Edge, Filters};
+use ranking::statistics::median;
 
 use crate::gateway::load::{self, Load, Target, WARM_UP_SECONDS};
 use crate::gateway::report::{Measured, Report};
 use crate::gateway::sites::{Home, Site};
 use crate::gateway::{Request, body, model};
-use crate::report::median;
 
 /// Those that have the filter.
 const OURS: [&str; 5] = [

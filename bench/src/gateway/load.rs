@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::report::median;
+use ranking::statistics::{median, quantile};
 
 /// Connections that send at once, each waiting for its answer.
 pub const CLIENTS: usize = 16;
@@ -158,14 +158,13 @@ fn measured(log: &str, seconds: f64) -> Result<Load> {
         "{broken} requests were not answered, {} were",
         times.len()
     );
-    ensure!(!times.is_empty(), "nothing was answered");
     times.sort_by(f64::total_cmp);
-    let quantile = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    let at = |p| quantile(&times, p).context("nothing was answered");
     Ok(Load {
         per_second: times.len() as f64 / seconds,
-        p50: quantile(0.5),
-        p95: quantile(0.95),
-        p99: quantile(0.99),
+        p50: at(0.5)?,
+        p95: at(0.95)?,
+        p99: at(0.99)?,
     })
 }
 

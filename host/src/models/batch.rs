@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::histogram;
+use ranking::Unscored;
 
 use super::lane::{Failure, Scored, Time};
 use super::model::Model;
@@ -18,9 +19,8 @@ const FIRST_PIECE: usize = 32;
 
 /// Why rows got no scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unscored {
-    /// As metrics name it.
-    Reason(&'static str),
+pub enum BatchError {
+    Unscored(Unscored),
     /// So many rows cannot be scored in the time there is.
     TooMany {
         /// How many can.
@@ -41,13 +41,13 @@ impl Models {
         model: &Arc<Model>,
         rows: &[Vec<f64>],
         within: Duration,
-    ) -> Result<Scored, Unscored> {
+    ) -> Result<Scored, BatchError> {
         let start = Instant::now();
         let time = Time {
             until: start + within,
             whole: within,
         };
-        let call = model.score.breaker.admit(start).map_err(Unscored::Reason)?;
+        let call = model.score.breaker.admit(start).map_err(BatchError::Unscored)?;
         let values = model.values(rows.iter().map(Vec::as_slice));
         let outcome = model.score_in_pieces(Arc::new(values), time).await;
         match outcome {
@@ -62,9 +62,9 @@ impl Models {
                 {
                     self.opened(model, "ltr_score_breaker_opened_total", reason);
                 }
-                Err(Unscored::Reason(failure.reason()))
+                Err(BatchError::Unscored(failure.reason()))
             }
-            Err(Interrupted::TooMany { fit, a_row }) => Err(Unscored::TooMany { fit, a_row }),
+            Err(Interrupted::TooMany { fit, a_row }) => Err(BatchError::TooMany { fit, a_row }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ranking::Unscored;
 use serde::Serialize;
 
 /// Failures in a row that open the breaker.
@@ -20,8 +21,6 @@ struct Circuit {
     state: State,
     /// Failures in a row.
     failures: u32,
-    /// The last failure's.
-    reason: &'static str,
     opened: u64,
 }
 
@@ -39,9 +38,13 @@ pub enum Position {
 enum State {
     #[default]
     Closed,
-    HalfOpen,
+    HalfOpen {
+        reason: Unscored,
+    },
     Open {
         retry_at: Instant,
+        /// Of the last failure.
+        reason: Unscored,
     },
 }
 
@@ -50,23 +53,23 @@ enum State {
 pub struct BreakerFacts {
     pub state: Position,
     /// Why it is not closed.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Unscored>,
     /// How often it opened since the model was loaded.
     pub opened: u64,
 }
 
 impl Breaker {
     /// Lets a call through, or gives the reason that the last one failed for.
-    pub fn admit(&self, now: Instant) -> Result<Call<'_>, &'static str> {
+    pub fn admit(&self, now: Instant) -> Result<Call<'_>, Unscored> {
         let mut circuit = self.circuit();
         let probe = match circuit.state {
             State::Closed => false,
-            State::Open { retry_at } if now >= retry_at => true,
-            State::Open { .. } | State::HalfOpen => return Err(circuit.reason),
+            State::Open { retry_at, reason } if now >= retry_at => {
+                circuit.state = State::HalfOpen { reason };
+                true
+            }
+            State::Open { reason, .. } | State::HalfOpen { reason } => return Err(reason),
         };
-        if probe {
-            circuit.state = State::HalfOpen;
-        }
         Ok(Call {
             breaker: self,
             probe,
@@ -76,14 +79,14 @@ impl Breaker {
 
     pub fn facts(&self) -> BreakerFacts {
         let circuit = self.circuit();
-        let state = match circuit.state {
-            State::Closed => Position::Closed,
-            State::HalfOpen => Position::HalfOpen,
-            State::Open { .. } => Position::Open,
+        let (state, reason) = match circuit.state {
+            State::Closed => (Position::Closed, None),
+            State::HalfOpen { reason } => (Position::HalfOpen, Some(reason)),
+            State::Open { reason, .. } => (Position::Open, Some(reason)),
         };
         BreakerFacts {
             state,
-            reason: (state != Position::Closed).then_some(circuit.reason),
+            reason,
             opened: circuit.opened,
         }
     }
@@ -114,16 +117,18 @@ impl Call<'_> {
     }
 
     /// Says whether the breaker opened by this.
-    pub fn failed(mut self, reason: &'static str, now: Instant) -> bool {
+    pub fn failed(mut self, reason: Unscored, now: Instant) -> bool {
         let mut circuit = self.breaker.circuit();
         let counts = self.probe || circuit.state == State::Closed;
         if counts {
             circuit.failures = circuit.failures.saturating_add(1);
-            circuit.reason = reason;
         }
         let opens = counts && circuit.failures >= FAILURES;
         if opens {
-            circuit.state = State::Open { retry_at: now + PAUSE };
+            circuit.state = State::Open {
+                retry_at: now + PAUSE,
+                reason,
+            };
             circuit.opened += 1;
         }
         self.probe = false;
@@ -133,9 +138,11 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if self.probe {
-            self.breaker.circuit().state = State::Open {
+        let mut circuit = self.breaker.circuit();
+        if let (true, State::HalfOpen { reason }) = (self.probe, circuit.state) {
+            circuit.state = State::Open {
                 retry_at: self.admitted,
+                reason,
             };
         }
     }
@@ -146,7 +153,7 @@ mod tests {
     use super::*;
 
     fn fail(breaker: &Breaker, times: u32, now: Instant) -> Vec<bool> {
-        let failure = |_| breaker.admit(now).unwrap().failed("trap", now);
+        let failure = |_| breaker.admit(now).unwrap().failed(Unscored::Trap, now);
         (0..times).map(failure).collect()
     }
 
@@ -167,12 +174,12 @@ mod tests {
         assert_eq!(fail(&breaker, FAILURES, start), [false, false, false, false, true]);
         let facts = BreakerFacts {
             state: Position::Open,
-            reason: Some("trap"),
+            reason: Some(Unscored::Trap),
             opened: 1,
         };
         assert_eq!(breaker.facts(), facts);
         let just_before = start + PAUSE - Duration::from_nanos(1);
-        assert_eq!(breaker.admit(just_before).err(), Some("trap"));
+        assert_eq!(breaker.admit(just_before).err(), Some(Unscored::Trap));
     }
 
     #[test]
@@ -180,7 +187,11 @@ mod tests {
         let (breaker, later) = open();
         let probe = breaker.admit(later).unwrap();
         assert_eq!(state(&breaker), Position::HalfOpen);
-        assert_eq!(breaker.admit(later + 9 * PAUSE).err(), Some("trap"), "one at a time");
+        assert_eq!(
+            breaker.admit(later + 9 * PAUSE).err(),
+            Some(Unscored::Trap),
+            "one at a time"
+        );
         probe.succeeded();
         assert_eq!((state(&breaker), breaker.facts().reason), (Position::Closed, None));
         assert_eq!(
@@ -193,8 +204,8 @@ mod tests {
     #[test]
     fn a_probe_that_fails_opens_it_for_another_pause() {
         let (breaker, later) = open();
-        assert!(breaker.admit(later).unwrap().failed("timeout", later));
-        assert_eq!(breaker.admit(later).err(), Some("timeout"));
+        assert!(breaker.admit(later).unwrap().failed(Unscored::Timeout, later));
+        assert_eq!(breaker.admit(later).err(), Some(Unscored::Timeout));
         assert_eq!(breaker.facts().opened, 2);
         assert!(breaker.admit(later + PAUSE).is_ok());
     }
@@ -215,7 +226,7 @@ mod tests {
         fail(&breaker, FAILURES, start);
         slow.succeeded();
         assert_eq!(state(&breaker), Position::Open);
-        assert!(!slower.failed("timeout", start + PAUSE));
+        assert!(!slower.failed(Unscored::Timeout, start + PAUSE));
         assert!(
             breaker.admit(start + PAUSE).is_ok(),
             "the pause is no longer than it was"

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ranking::Unscored;
 use runtime::{Output, ScoreError, Scorer};
 use tokio::sync::Semaphore;
 
@@ -38,15 +39,14 @@ pub(super) enum Failure {
     /// It was cut off before it had the time that so many rows may take.
     Hurried,
     /// The component's own fault.
-    Fault(&'static str),
+    Fault(Unscored),
 }
 
 impl Failure {
-    /// As metrics and answers name it.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Unscored {
         match self {
-            Failure::Busy => "busy",
-            Failure::Hurried => "timeout",
+            Failure::Busy => Unscored::Busy,
+            Failure::Hurried => Unscored::Timeout,
             Failure::Fault(reason) => reason,
         }
     }
@@ -150,8 +150,8 @@ impl Lane {
         // The component stops by itself at its time; a little later nobody waits for it any more.
         match tokio::time::timeout_at((time.until + GRACE).into(), task).await {
             Err(_) if had < may_take => Err(Failure::Hurried),
-            Err(_) => Err(Failure::Fault("timeout")),
-            Ok(Err(_)) => Err(Failure::Fault("trap")),
+            Err(_) => Err(Failure::Fault(Unscored::Timeout)),
+            Ok(Err(_)) => Err(Failure::Fault(Unscored::Trap)),
             Ok(Ok(outcome)) => outcome,
         }
     }
@@ -164,11 +164,14 @@ fn ask(scorer: &Scorer, values: &[f64], patience: Duration, may_take: Duration) 
     match scorer.score(values, Output::Converted, patience) {
         Err(ScoreError::Busy) => Err(Failure::Busy),
         Err(ScoreError::Timeout) if patience < may_take => Err(Failure::Hurried),
-        Err(error) => Err(Failure::Fault(error.reason())),
+        Err(ScoreError::Timeout) => Err(Failure::Fault(Unscored::Timeout)),
+        Err(ScoreError::Trap(_)) => Err(Failure::Fault(Unscored::Trap)),
+        Err(ScoreError::BadOutput(_)) => Err(Failure::Fault(Unscored::BadOutput)),
+        Err(ScoreError::Refused(_)) => Err(Failure::Fault(Unscored::Refused)),
         Ok(scores) if scores.iter().all(|score| score.is_finite()) => Ok(Scored {
             scores,
             took: start.elapsed(),
         }),
-        Ok(_) => Err(Failure::Fault("bad_output")),
+        Ok(_) => Err(Failure::Fault(Unscored::BadOutput)),
     }
 }

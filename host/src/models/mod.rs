@@ -12,7 +12,7 @@ mod revoke;
 mod source;
 mod tried;
 
-pub use batch::Unscored;
+pub use batch::BatchError;
 pub use breaker::{Breaker, BreakerFacts, Position};
 pub use lane::{GRACE, Scored};
 pub use loader::{FilePrint, Keys, Load, Loader, Refusal, Trigger};

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
+use ranking::{Fallback, Unscored};
 use runtime::artefact::KeyId;
 use serde::Serialize;
 
@@ -163,13 +164,13 @@ impl Models {
     }
 
     /// Why LTR cannot answer when no model is usable.
-    pub fn absence(&self) -> &'static str {
+    pub fn absence(&self) -> Fallback {
         if self.is_unknown() {
-            "database"
+            Fallback::Database
         } else if self.refused().is_empty() {
-            "no_model"
+            Fallback::NoModel
         } else {
-            "model_refused"
+            Fallback::ModelRefused
         }
     }
 
@@ -202,14 +203,14 @@ impl Models {
     /// Scores `rows` (schema order, one slice a row, NaN missing) by `until`, off the reactor.
     ///
     /// # Errors
-    /// The reason, as metrics and `/rank` name it. After several failures in a row the reason is given at
+    /// The reason. After several failures in a row the reason is given at
     /// once, without asking the component, until a probe succeeds: see [`Breaker`].
     pub async fn score(
         &self,
         model: &Arc<Model>,
         rows: impl Iterator<Item = &[f64]>,
         until: Instant,
-    ) -> Result<Scored, &'static str> {
+    ) -> Result<Scored, Unscored> {
         let start = Instant::now();
         let call = model.rank.breaker.admit(start)?;
         let time = Time {
@@ -225,8 +226,8 @@ impl Models {
             // It says nothing about the component.
             Err(Failure::Busy | Failure::Hurried) => drop(call),
             Err(Failure::Fault(reason)) => {
-                if call.failed(reason, Instant::now()) {
-                    self.opened(model, "ltr_breaker_opened_total", reason);
+                if call.failed(*reason, Instant::now()) {
+                    self.opened(model, "ltr_breaker_opened_total", *reason);
                 }
             }
         }
@@ -234,14 +235,14 @@ impl Models {
     }
 
     /// Reports that `model` is left alone from now on, and counts it.
-    pub(super) fn opened(&self, model: &Arc<Model>, counted: &'static str, reason: &'static str) {
+    pub(super) fn opened(&self, model: &Arc<Model>, counted: &'static str, reason: Unscored) {
         let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
         let serving = self.serving();
         for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
             tracing::warn!(
                 role,
                 version = model.version,
-                reason,
+                reason = reason.as_str(),
                 "the component keeps failing and is left alone"
             );
             counter!(counted, "role" => role).increment(1);

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
+use ranking::criterion::failed;
 use ranking::{Evidence, Verdict, decide, gather};
 use serde_json::json;
 use store::RolloutState;
@@ -54,8 +55,10 @@ pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError
         };
         let detail = json!({ "version": version, "evidence": evidence, "verdict": verdict });
         if !verdict.promote {
-            let failed: Vec<&str> = verdict.criteria.iter().filter(|c| !c.passed).map(|c| c.name).collect();
-            let message = format!("the evidence does not allow it: {}", failed.join(", "));
+            let message = format!(
+                "the evidence does not allow it: {}",
+                failed(&verdict.criteria).join(", ")
+            );
             return Err(conflict("verdict", message).with_detail(detail));
         }
         answer = Some(json!({ "weight": 100, "champion": version, "verdict": verdict }));

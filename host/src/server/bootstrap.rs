@@ -37,7 +37,7 @@ const MAX_SALT_BYTES: u64 = 4 << 10;
 /// A database, a folder or a file that cannot be used.
 pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandle<()>)> {
     metrics::recorder();
-    let store = open_store(&settings).await?;
+    let store = Store::open_later(settings.database.address(), settings.database.limits()).await?;
     let pseudonyms = pseudonyms(&settings.privacy)?;
     hold_to_salt(&store, &pseudonyms).await?;
     let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
@@ -105,18 +105,6 @@ fn serve_legacy_meanwhile(gateway: &Gateway, error: &StoreError) {
     gateway.readiness.set_ready();
 }
 
-async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
-    let address = store::Address {
-        url: settings.database.url.expose(),
-        ca_file: settings.database.ca_file(),
-    };
-    let limits = store::Limits {
-        max_connections: settings.database.max_connections,
-        timeout: settings.database.timeout(),
-    };
-    Store::open_later(address, limits).await
-}
-
 /// # Errors
 /// Another salt on record. A database that is away is asked again before anything is written.
 async fn hold_to_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreError> {
@@ -127,11 +115,10 @@ async fn hold_to_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), Stor
 }
 
 fn loader(settings: &Settings) -> anyhow::Result<Loader> {
+    let limits = settings.models.limits();
     let limits = Limits {
-        max_component_bytes: settings.models.max_component_mb as usize * 1024 * 1024,
-        max_memory_bytes: settings.models.max_memory_mb as usize * 1024 * 1024,
-        max_instances: models::max_instances().max(Limits::default().max_instances),
-        ..Limits::default()
+        max_instances: models::max_instances().max(limits.max_instances),
+        ..limits
     };
     Ok(Loader {
         engine: Engine::with_cache(limits, code_cache(&settings.models)?)?,

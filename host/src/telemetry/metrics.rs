@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use ranking::Evidence;
+use ranking::{Evidence, Fallback, ShadowOutcome};
 use store::Unreadable;
 
 /// Upper bounds in seconds; the alerts compare with 0.015, 0.020 and 0.025.
@@ -217,11 +217,11 @@ pub fn log_dropped() {
 }
 
 /// Counts a ranking that legacy answered because LTR could not.
-pub fn fallback(reason: &'static str) {
-    counter!("ltr_fallback_total", "reason" => reason).increment(1);
+pub fn fallback(reason: Fallback) {
+    counter!("ltr_fallback_total", "reason" => reason.as_str()).increment(1);
 }
 
 /// Counts a comparison in shadow.
-pub fn shadow(outcome: &str) {
-    counter!("ltr_shadow_total", "outcome" => outcome.to_owned()).increment(1);
+pub fn shadow(outcome: &ShadowOutcome) {
+    counter!("ltr_shadow_total", "outcome" => outcome.as_str().to_owned()).increment(1);
 }

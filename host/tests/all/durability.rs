@@ -410,7 +410,7 @@ fn shadow(id: u128, rank_legacy: u16) -> Record {
         case_id: Uuid::from_u128(1),
         user_pseudonym: Uuid::from_u128(2),
         model_version: VERSION.into(),
-        outcome: "trap".into(),
+        outcome: ranking::ShadowOutcome::Unscored(ranking::Unscored::Trap),
         score_us: None,
         rows: vec![ShadowRow {
             lawyer_id: "adv_1".into(),

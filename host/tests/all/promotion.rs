@@ -33,7 +33,7 @@ async fn good_evidence(running: &Running, at: DateTime<Utc>) {
         case_id: Uuid::from_u128(id),
         user_pseudonym: Uuid::from_u128(id),
         model_version: VERSION.into(),
-        outcome: "ok".into(),
+        outcome: ranking::ShadowOutcome::Scored,
         score_us: Some(300),
         rows: (1..=5).map(row).collect(),
     };

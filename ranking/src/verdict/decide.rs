@@ -1,4 +1,5 @@
-use super::{Criteria, Criterion, Evidence, Verdict};
+use super::{Criteria, Evidence, Verdict};
+use crate::criterion::{Criterion, all_passed};
 
 /// Sums of floats that are equal on paper differ in the last places; a threshold met on paper counts as met.
 const ROUNDING: f64 = 1e-12;
@@ -14,7 +15,7 @@ pub fn decide(evidence: &Evidence, criteria: &Criteria) -> Verdict {
         latency(evidence, criteria),
     ];
     Verdict {
-        promote: criteria.iter().all(|c| c.passed),
+        promote: all_passed(&criteria),
         criteria,
     }
 }
@@ -29,11 +30,11 @@ fn duration(e: &Evidence, c: &Criteria) -> Criterion {
         _ => format!("{:.1} days and {} cases are both too few", e.days, e.cases),
     };
     Criterion {
-        name: "duration",
+        name: "duration".into(),
         passed: e.cases > 0 && (long || many),
         value: format!("{:.1} days, {} cases", e.days, e.cases),
         required: format!(">= {} days or >= {} cases", c.min_days, c.min_cases),
-        reason,
+        reason: Some(reason),
     }
 }
 
@@ -50,7 +51,7 @@ fn hit3(e: &Evidence, c: &Criteria) -> Criterion {
         ),
     };
     Criterion {
-        name: "hit3",
+        name: "hit3".into(),
         passed,
         value: format!(
             "{:.4} vs {:.4}: {} [{}, {}]",
@@ -61,7 +62,7 @@ fn hit3(e: &Evidence, c: &Criteria) -> Criterion {
             points(e.hit3_gain.high)
         ),
         required: format!(">= {}", points(c.hit3_gain)),
-        reason,
+        reason: Some(reason),
     }
 }
 
@@ -74,14 +75,14 @@ fn mrr_gap(e: &Evidence, c: &Criteria) -> Criterion {
         (_, false) => format!("the {percent} % interval of the MRR gap does not lie above 0"),
     };
     Criterion {
-        name: "mrr_gap",
+        name: "mrr_gap".into(),
         passed,
         value: format!(
             "{:+.4} [{:+.4}, {:+.4}]",
             e.mrr_gap.estimate, e.mrr_gap.low, e.mrr_gap.high
         ),
         required: format!("> 0 with {percent} % confidence"),
-        reason,
+        reason: Some(reason),
     }
 }
 
@@ -97,11 +98,11 @@ fn fair_gap(e: &Evidence, c: &Criteria) -> Criterion {
         ),
     };
     Criterion {
-        name: "fair_gap",
+        name: "fair_gap".into(),
         passed,
         value: format!("{:.4} vs {:.4}: {worsening:+.4}", e.fair_gap_ltr, e.fair_gap_legacy),
         required: format!("<= {:+}", c.fair_gap_worsening),
-        reason,
+        reason: Some(reason),
     }
 }
 
@@ -120,11 +121,11 @@ fn latency(e: &Evidence, c: &Criteria) -> Criterion {
         ),
     };
     Criterion {
-        name: "latency",
+        name: "latency".into(),
         passed,
         value,
         required: format!("p95 < {} ms", c.latency_p95_ms),
-        reason,
+        reason: Some(reason),
     }
 }
 

@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{Criteria, Evidence, SCORED, ShadowCase};
+use super::{Criteria, Evidence, ShadowCase};
 use crate::bootstrap::mean_interval;
 use crate::labels::Grade;
 use crate::metrics::{fair_gap, hit_at};
+use crate::statistics::{mean, quantile};
 
 /// Sums up shadow requests whose windows have closed.
 ///
@@ -24,7 +25,7 @@ pub fn gather(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
         cases: distinct_cases(cases),
         days: days(cases),
         contracts: pairs.len() as u64,
-        fallbacks: cases.iter().filter(|c| c.outcome != SCORED).count() as u64,
+        fallbacks: cases.iter().filter(|c| !c.outcome.is_scored()).count() as u64,
         hit3_legacy: mean(pairs.iter().map(|p| hit(p.legacy))),
         hit3_ltr: mean(pairs.iter().map(|p| hit(p.ltr))),
         hit3_gain: interval(&gain),
@@ -66,7 +67,7 @@ fn contracted(cases: &[ShadowCase]) -> Vec<Pair> {
 
 /// What the challenger said, if it said anything in this request.
 fn served<T>(case: &ShadowCase, said: Option<T>) -> Option<T> {
-    said.filter(|_| case.outcome == SCORED)
+    said.filter(|_| case.outcome.is_scored())
 }
 
 fn fair_gaps(cases: &[ShadowCase], min_rows: usize) -> (f64, f64) {
@@ -79,11 +80,10 @@ fn fair_gaps(cases: &[ShadowCase], min_rows: usize) -> (f64, f64) {
 }
 
 fn latency_p95_ms(cases: &[ShadowCase]) -> Option<f64> {
-    let mut micros: Vec<u32> = cases.iter().filter_map(|c| served(c, c.score_us)).collect();
-    micros.sort_unstable();
-    // Nearest rank: the smallest time that at least 95 % of the requests stayed within.
-    let rank = (micros.len() * 95).div_ceil(100);
-    Some(f64::from(*micros.get(rank.checked_sub(1)?)?) / 1000.0)
+    let micros = cases.iter().filter_map(|c| served(c, c.score_us));
+    let mut ms: Vec<f64> = micros.map(|us| f64::from(us) / 1000.0).collect();
+    ms.sort_by(f64::total_cmp);
+    quantile(&ms, 0.95)
 }
 
 fn distinct_cases(cases: &[ShadowCase]) -> u64 {
@@ -98,9 +98,4 @@ fn days(cases: &[ShadowCase]) -> f64 {
         (Some(first), Some(last)) => (last - first).num_milliseconds() as f64 / 86_400_000.0,
         _ => 0.0,
     }
-}
-
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = values.len();
-    if n == 0 { 0.0 } else { values.sum::<f64>() / n as f64 }
 }

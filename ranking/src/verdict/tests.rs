@@ -12,7 +12,7 @@ fn case(number: u128, legacy: u16, ltr: u16) -> ShadowCase {
         case_id: Uuid::from_u128(number),
         ts_utc: DateTime::from_timestamp(1_767_225_600 + 3600 * number as i64, 0).unwrap(),
         score_us: Some(800),
-        outcome: SCORED.into(),
+        outcome: ShadowOutcome::Scored,
         rows: (0..6)
             .map(|lawyer| ShadowRow {
                 lawyer_id: format!("adv_{lawyer}"),
@@ -41,11 +41,12 @@ fn good() -> Vec<ShadowCase> {
         .collect()
 }
 
-fn failed(evidence: &Evidence) -> Vec<&'static str> {
+fn failed(evidence: &Evidence) -> Vec<String> {
     let verdict = decide(evidence, &criteria());
     assert_eq!(verdict.criteria.len(), 5);
     assert_eq!(verdict.promote, verdict.criteria.iter().all(|c| c.passed));
-    verdict.criteria.iter().filter(|c| !c.passed).map(|c| c.name).collect()
+    let failed = crate::criterion::failed(&verdict.criteria);
+    failed.into_iter().map(str::to_owned).collect()
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
 fn where_the_challenger_failed_legacy_counts_as_its_answer() {
     let mut cases = good();
     for case in &mut cases {
-        case.outcome = "timeout".into();
+        case.outcome = ShadowOutcome::Unscored(crate::Unscored::Timeout);
         // Whatever is left of an answer does not count.
         case.score_us = Some(1);
     }
@@ -164,12 +165,14 @@ fn the_order_cases_come_in_does_not_matter() {
 }
 
 #[test]
-fn the_95th_percentile_is_the_nearest_rank() {
-    let mut cases: Vec<ShadowCase> = (0..20).map(|i| case(i, 1, 1)).collect();
+fn latency_is_the_95th_percentile_of_what_the_challenger_scored() {
+    let mut cases: Vec<ShadowCase> = (0..21).map(|i| case(i, 1, 1)).collect();
     cases[7].score_us = Some(90_000);
     assert_eq!(gather(&cases, &criteria()).latency_p95_ms, Some(0.8));
     cases[8].score_us = Some(20_000);
     assert_eq!(gather(&cases, &criteria()).latency_p95_ms, Some(20.0));
+    cases[8].outcome = ShadowOutcome::Unscored(crate::Unscored::Timeout);
+    assert_eq!(gather(&cases, &criteria()).latency_p95_ms, Some(0.8));
 }
 
 #[test]

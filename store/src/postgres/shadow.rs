@@ -67,7 +67,7 @@ async fn insert_requests(connection: &mut PgConnection, shadows: &[&ShadowRecord
     )
     .bind(each().map(|shadow| shadow.case_id).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.model_version.clone()).collect::<Vec<_>>())
-    .bind(each().map(|shadow| shadow.outcome.clone()).collect::<Vec<_>>())
+    .bind(each().map(|shadow| shadow.outcome.to_string()).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.score_us.map(i64::from)).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.trigger.clone()).collect::<Vec<_>>())
     .bind(each().map(|shadow| shadow.salt_id).collect::<Vec<_>>())
@@ -227,7 +227,7 @@ fn shadow_case(row: &PgRow) -> Result<ShadowCase, StoreError> {
         case_id: row.try_get("case_id")?,
         ts_utc: row.try_get("ts_utc")?,
         score_us: read_unsigned(row, "score_us", "ltr_shadow_request")?,
-        outcome: row.try_get("outcome")?,
+        outcome: row.try_get::<String, _>("outcome")?.into(),
         rows: Vec::new(),
     })
 }

@@ -29,7 +29,7 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     .bind(instant(record.ts_utc))
     .bind(record.case_id.hyphenated())
     .bind(&record.model_version)
-    .bind(&record.outcome)
+    .bind(record.outcome.as_str())
     .bind(record.score_us)
     .bind(record.user_pseudonym.hyphenated())
     .bind(record.comparison_id().hyphenated())
@@ -127,7 +127,7 @@ fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
         case_id: read_uuid(row, "case_id", TABLE)?,
         ts_utc: read_instant(row, "ts_utc", TABLE)?,
         score_us: row.try_get("score_us")?,
-        outcome: row.try_get("outcome")?,
+        outcome: row.try_get::<String, _>("outcome")?.into(),
         rows: Vec::new(),
     })
 }

@@ -131,7 +131,7 @@ pub fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
         case_id: Uuid::from_u128(case),
         user_pseudonym: Uuid::from_u128(77),
         model_version: VERSION.into(),
-        outcome: "ok".into(),
+        outcome: ranking::ShadowOutcome::Scored,
         score_us: Some(250),
         trigger: Some("sampled".into()),
         salt_id: Some(Uuid::from_u128(3)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ranking::metrics::fair_gap_interval;
+use ranking::statistics::mean;
 use ranking::{
     Candidate, FairGap, Fairness, Grade, Interval, Ranked, fair_gap, mean_interval, min_max, ndcg_at,
     reciprocal_rank_at, rerank,
@@ -137,8 +138,8 @@ impl<'a> Judge<'a> {
             ndcg5: interval(&served.ndcg5),
             mrr5: interval(&served.mrr5),
             debiased_ndcg5: interval(&served.debiased),
-            ndcg5_raw: mean(&self.ndcg5(raw)),
-            mrr5_raw: mean(&self.mrr5(raw)),
+            ndcg5_raw: mean(self.ndcg5(raw)),
+            mrr5_raw: mean(self.mrr5(raw)),
             fair_gap: fair_gap(&by_case.concat(), config.fair_min_rows),
             fair_gap_interval: fair_gap_interval(
                 &by_case,
@@ -158,11 +159,4 @@ fn by_score(candidates: &[Candidate], scores: &[f64]) -> Vec<usize> {
     let id = |at: usize| &candidates[at].lawyer_id;
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then_with(|| id(a).cmp(id(b))));
     order
-}
-
-fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    values.iter().sum::<f64>() / values.len() as f64
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Context;
-use ranking::{Candidate, bootstrap::quantile};
+use ranking::Candidate;
+use ranking::statistics::quantile;
 use runtime::{Output, Scorer};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
@@ -56,11 +57,12 @@ pub(super) fn measure(
     }
     bar.finish_and_clear();
     times.sort_by(f64::total_cmp);
+    let at = |p| quantile(&times, p).context("no call was measured");
     Ok(Latency {
         calls: config.latency_calls,
         rows: config.latency_rows,
-        p50_ms: quantile(&times, 0.50),
-        p95_ms: quantile(&times, 0.95),
-        p99_ms: quantile(&times, 0.99),
+        p50_ms: at(0.50)?,
+        p95_ms: at(0.95)?,
+        p99_ms: at(0.99)?,
     })
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use ranking::{Candidate, Interval, mean_interval};
-use runtime::{Engine, Limits, Output, Scorer};
+use runtime::{Engine, Output, Scorer};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
@@ -144,7 +144,7 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
             matrix.display()
         );
     }
-    let engine = Engine::new(limits(settings))?;
+    let engine = Engine::new(settings.models.limits())?;
     let scorer = engine
         .load(&trained.compile(CANDIDATE)?)
         .context("loading the compiled model")?;
@@ -187,16 +187,6 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
     };
     files::write_json(&dir.join(EVALUATION), &evaluation)?;
     Ok(evaluation)
-}
-
-/// The limits a gateway with these settings would load the component under.
-pub fn limits(settings: &Settings) -> Limits {
-    const MIB: usize = 1 << 20;
-    Limits {
-        max_component_bytes: settings.models.max_component_mb as usize * MIB,
-        max_memory_bytes: settings.models.max_memory_mb as usize * MIB,
-        ..Limits::default()
-    }
 }
 
 /// The matrix's cases and the parts the training cut them into.

@@ -86,8 +86,7 @@ fn each_criterion_alone_stops_a_model() {
         spoil(&mut evaluation);
         let result = judge(&evaluation, &Gate::default());
         assert!(!result.passed);
-        let failed = result.criteria.iter().filter(|c| !c.passed);
-        assert_eq!(failed.map(|c| c.name.as_str()).collect::<Vec<_>>(), [name]);
+        assert_eq!(failed(&result.criteria), [name]);
     }
 }
 

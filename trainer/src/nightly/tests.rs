@@ -94,7 +94,7 @@ fn shadow(case: &Case) -> ShadowRecord {
         case_id: case.qid,
         user_pseudonym: Uuid::from_u128(6),
         model_version: "20260901T000000Z".to_owned(),
-        outcome: "ok".to_owned(),
+        outcome: ranking::ShadowOutcome::Scored,
         score_us: Some(50),
         trigger: None,
         salt_id: None,

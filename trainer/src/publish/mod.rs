@@ -15,7 +15,7 @@ use serde::Serialize;
 use settings::Settings;
 
 use crate::console;
-use crate::evaluate::{Evaluation, cases_of, limits};
+use crate::evaluate::{Evaluation, cases_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
 use crate::publish::edge::EdgeDir;
@@ -170,7 +170,7 @@ fn write_artefact(
     let (cases, parts) = cases_of(trained, matrix, settings)?;
     let version = version_of(as_of);
     let component = trained.compile(&version)?;
-    let engine = Engine::new(limits(settings))?;
+    let engine = Engine::new(settings.models.limits())?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
     let golden = golden::golden(&scorer, trained, &cases[parts.test])?;
     let golden_rows = golden.rows.len();

@@ -42,7 +42,7 @@ async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from
     let ring = artefact::KeyRing::read(&settings.models.trusted_keys).unwrap();
     let models = settings.models.dir.join("ltr");
     let (artefact, wasm) = artefact::open(&models, VERSION, &ring).unwrap();
-    let scorer = artefact::admit(&Engine::new(limits(&settings)).unwrap(), &artefact, &wasm).unwrap();
+    let scorer = artefact::admit(&Engine::new(settings.models.limits()).unwrap(), &artefact, &wasm).unwrap();
     assert_eq!(scorer.description().model_version, VERSION);
     assert_eq!(scorer.description().feature_names, settings.schema().names());
     let window = scorer.description().training_window.clone().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ranking::ActionKind;
+use ranking::statistics::quantile;
 use serde::Serialize;
 
 use super::client::{Act, Truth};
@@ -105,21 +106,14 @@ impl Summary {
     }
 
     pub fn finish(&mut self, elapsed: Duration) {
-        self.latencies.sort_unstable();
-        self.rank_p50_ms = self.latency_ms(0.50);
-        self.rank_p95_ms = self.latency_ms(0.95);
+        let mut ms: Vec<f64> = self.latencies.iter().map(|took| took.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        self.rank_p50_ms = quantile(&ms, 0.50).unwrap_or_default();
+        self.rank_p95_ms = quantile(&ms, 0.95).unwrap_or_default();
         self.elapsed_s = elapsed.as_secs_f64();
         for served in self.sources.values_mut() {
             served.hit3 = (served.contracts > 0).then(|| served.within_3 as f64 / served.contracts as f64);
         }
-    }
-
-    /// The nearest-rank quantile of the sorted latencies; 0 where there are none.
-    fn latency_ms(&self, quantile: f64) -> f64 {
-        let rank = (self.latencies.len() as f64 * quantile).ceil() as usize;
-        self.latencies
-            .get(rank.saturating_sub(1))
-            .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     }
 
     pub fn print(&self) {

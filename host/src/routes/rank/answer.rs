@@ -1,7 +1,7 @@
 //! What `/rank` answers.
 
 use hyper::header::HeaderName;
-use ranking::{Candidate, Ranked, Source};
+use ranking::{Candidate, Fallback, Ranked, Source};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -21,14 +21,14 @@ pub(super) struct Shown<'a> {
     /// The model, where LTR answers.
     pub model_version: Option<&'a str>,
     /// Why legacy answers where LTR should have.
-    pub fallback: Option<&'static str>,
+    pub fallback: Option<Fallback>,
 }
 
 /// Chooses LTR's ranking where it was to serve and could, else legacy's, and counts why.
 pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
     let (ranked, source, fallback) = match &rankings.served {
         Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr, None),
-        Some(Err(reason)) => (&rankings.legacy, Source::Legacy, Some(*reason)),
+        Some(Err(reason)) => (&rankings.legacy, Source::Legacy, Some(Fallback::Unscored(*reason))),
         None => (&rankings.legacy, Source::Legacy, decision.fallback),
     };
     if let Some(reason) = fallback.filter(|_| !case.is_copy) {
@@ -50,7 +50,7 @@ struct Answer<'a> {
     case_id: Uuid,
     source: &'static str,
     model_version: Option<&'a str>,
-    fallback: Option<&'static str>,
+    fallback: Option<Fallback>,
     ranking: Vec<Place<'a>>,
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use hyper::header::HeaderMap;
-use ranking::Ranked;
+use ranking::{Ranked, Unscored};
 use uuid::Uuid;
 
 use super::request::RankRequest;
@@ -34,7 +34,7 @@ pub(super) struct LtrRanking {
 }
 
 /// What a model made of the case; `None` where none was asked.
-pub(super) type Outcome = Option<Result<LtrRanking, &'static str>>;
+pub(super) type Outcome = Option<Result<LtrRanking, Unscored>>;
 
 /// What the rankers made of a case.
 pub(super) struct Rankings {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::headers::{OPT_OUT, SHADOW};
 use hyper::header::HeaderMap;
-use ranking::{Policy, Sampler, Trigger};
+use ranking::{Fallback, Policy, Sampler, Trigger};
 use uuid::Uuid;
 
 use super::case::Case;
@@ -17,7 +17,7 @@ pub(super) struct Decision {
     /// The model that is to answer, if one is.
     pub server: Option<Arc<Model>>,
     /// Why legacy answers where no model is asked although LTR should have answered.
-    pub fallback: Option<&'static str>,
+    pub fallback: Option<Fallback>,
     pub compared: Option<Compared>,
     /// How it was decided who serves.
     pub policy: Policy,
@@ -37,7 +37,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let server = serving.serves().filter(|_| is_in && !flags.killed);
     let fallback = match server {
         Some(_) => None,
-        None if flags.killed => Some("kill_switch"),
+        None if flags.killed => Some(Fallback::KillSwitch),
         None => (is_in || !serving.any()).then(|| gateway.models().absence()),
     };
     let trigger = if flags.killed || case.headers.contains_key(OPT_OUT) {

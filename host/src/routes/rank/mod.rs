@@ -45,7 +45,7 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     metrics::ranked(decision.compared.is_some(), case.start.elapsed());
     response
         .headers_mut()
-        .insert(answer::X_LTR_LOGGED, HeaderValue::from_static(logged));
+        .insert(answer::X_LTR_LOGGED, HeaderValue::from_static(logged.as_str()));
     Ok(response)
 }
 

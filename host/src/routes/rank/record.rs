@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ranking::events::impression_id;
-use ranking::{Body, Candidate, Event, Impression, Origin, Policy, Ranked, ShadowRow, unrewritten};
+use ranking::{
+    Body, Candidate, Event, Impression, Origin, Policy, Ranked, ShadowOutcome, ShadowRow, Unscored, unrewritten,
+};
 use store::{Record, ShadowRecord};
 
 use super::answer::Shown;
@@ -55,12 +57,36 @@ fn scores<'a>(decision: &'a Decision, rankings: &'a Rankings) -> Option<(&'a Ltr
     })
 }
 
-/// Hands the records over. What the answer says of it: `queued`, they are being written; `committed`, they survive any
-/// crash; `dropped`, they are lost; `nothing` was to be kept. With `database.rank_waits`, and when the database cannot
-/// keep up, it waits for the disk while `patience` lasts.
-pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Duration) -> &'static str {
+/// What became of the records of a ranking.
+#[derive(Clone, Copy)]
+pub(super) enum Logged {
+    /// There were none.
+    Nothing,
+    /// They are being written.
+    Queued,
+    /// They survive any crash.
+    Committed,
+    /// They are lost.
+    Dropped,
+}
+
+impl Logged {
+    /// As the answer's header spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Logged::Nothing => "nothing",
+            Logged::Queued => "queued",
+            Logged::Committed => "committed",
+            Logged::Dropped => "dropped",
+        }
+    }
+}
+
+/// Hands the records over. With `database.rank_waits`, and when the database cannot keep up, it waits for the disk while
+/// `patience` lasts.
+pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Duration) -> Logged {
     if records.is_empty() {
-        return "nothing";
+        return Logged::Nothing;
     }
     let writer = &gateway.writer;
     let kept = if gateway.settings.database.rank_waits || writer.is_behind() {
@@ -72,11 +98,11 @@ pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Dura
         writer.submit_unacked(records).err().map(Err)
     };
     match kept {
-        Some(Ok(_)) => "committed",
-        None => "queued",
+        Some(Ok(_)) => Logged::Committed,
+        None => Logged::Queued,
         Some(Err(_)) => {
             metrics::log_dropped();
-            "dropped"
+            Logged::Dropped
         }
     }
 }
@@ -150,35 +176,36 @@ impl Ranking<'_> {
 
     /// Both rankings of every lawyer in one record, which copies of a request share whether Envoys on the way trace them
     /// or not.
-    fn comparison(&self, compared: &Compared, outcome: &Result<LtrRanking, &'static str>) -> Record {
+    fn comparison(&self, compared: &Compared, ltr: &Result<LtrRanking, Unscored>) -> Record {
         let (request, pseudonyms) = (self.request, &self.gateway.pseudonyms);
-        let name = outcome
-            .as_ref()
-            .map_or_else(|reason| *reason, |_| ranking::verdict::SCORED);
-        metrics::shadow(name);
-        let mut ltr = vec![None; request.candidates.len()];
-        if let Ok(ranking) = outcome {
-            for (at, ranked) in ranking.ranked.iter().enumerate() {
-                ltr[ranked.index] = Some((rank(at), ranked.fair));
+        let outcome = match ltr {
+            Ok(_) => ShadowOutcome::Scored,
+            Err(reason) => ShadowOutcome::Unscored(*reason),
+        };
+        metrics::shadow(&outcome);
+        let mut places = vec![None; request.candidates.len()];
+        if let Ok(ltr) = ltr {
+            for (at, ranked) in ltr.ranked.iter().enumerate() {
+                places[ranked.index] = Some((rank(at), ranked.fair));
             }
         }
         let rows = self.legacy.iter().enumerate().map(|(at, ranked)| ShadowRow {
             lawyer_id: request.candidates[ranked.index].lawyer_id.clone(),
             rank_legacy: rank(at),
-            rank_ltr: ltr[ranked.index].map(|(rank, _)| rank),
+            rank_ltr: places[ranked.index].map(|(rank, _)| rank),
             label: None,
             fair_legacy: ranked.fair,
-            fair_ltr: ltr[ranked.index].map(|(_, fair)| fair),
+            fair_ltr: places[ranked.index].map(|(_, fair)| fair),
             groups: self.groups(ranked.index),
         });
-        let took = outcome.as_ref().ok().map(|ltr| ltr.took.as_micros());
+        let took = ltr.as_ref().ok().map(|ltr| ltr.took.as_micros());
         Record::Shadow(ShadowRecord {
             request_id: unrewritten(self.case.id),
             ts_utc: self.case.now,
             case_id: request.case_id,
             user_pseudonym: user_pseudonym(&self.case.headers, &pseudonyms.salt, request.user_id),
             model_version: compared.model.version.clone(),
-            outcome: name.to_owned(),
+            outcome,
             score_us: took.map(|us| u32::try_from(us).unwrap_or(u32::MAX)),
             trigger: Some(compared.trigger.name().to_owned()),
             salt_id: Some(pseudonyms.salt_id),

@@ -9,13 +9,14 @@ use std::time::Duration;
 pub use api::score::json_rows;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
+use ranking::Fallback;
 
 use self::arrow::{ARROW, arrow_rows, arrow_stream};
 use crate::http::body::Content;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
-use crate::models::{Model, Unscored};
+use crate::models::{BatchError, Model};
 use crate::state::Gateway;
 use crate::telemetry::part;
 
@@ -27,14 +28,13 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
     let Call { head, body, .. } = call;
     let content = gateway.bodies.read(body).await?;
     if gateway.flags.in_force().killed {
-        return Err(ApiError::unavailable(
-            "kill_switch",
-            "an operator has stopped the models",
-        ));
+        let code = Fallback::KillSwitch.as_str();
+        return Err(ApiError::unavailable(code, "an operator has stopped the models"));
     }
     let serving = gateway.models().serving();
     let Some(model) = serving.serves() else {
-        return Err(ApiError::unavailable(gateway.models().absence(), "no model is loaded"));
+        let code = gateway.models().absence().as_str();
+        return Err(ApiError::unavailable(code, "no model is loaded"));
     };
     if head
         .headers
@@ -76,8 +76,10 @@ async fn scores(
     let scoring = gateway.models().score_batch(model, &rows, host.deadline());
     match part("score", scoring).await {
         Ok(scored) => Ok(scored.scores),
-        Err(Unscored::Reason(reason)) => Err(ApiError::unavailable(reason, "the model did not give scores")),
-        Err(Unscored::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
+        Err(BatchError::Unscored(reason)) => {
+            Err(ApiError::unavailable(reason.as_str(), "the model did not give scores"))
+        }
+        Err(BatchError::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
     }
 }
 

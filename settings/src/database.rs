@@ -9,7 +9,7 @@ use crate::SecretUrl;
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub url: SecretUrl,
-    /// Empty: a PostgreSQL server is not asked who it is.
+    /// Empty: a PostgreSQL server's certificate is not verified.
     pub ca_file: PathBuf,
     pub max_connections: u32,
     pub timeout_ms: u64,
@@ -33,7 +33,7 @@ impl Default for Database {
 }
 
 impl Database {
-    /// Where the database is, and whom to believe that it is the one.
+    /// The URL and the certificate authorities that the server is verified against.
     pub fn address(&self) -> store::Address<'_> {
         let ca_file_is_set = !self.ca_file.as_os_str().is_empty();
         store::Address {
@@ -42,7 +42,7 @@ impl Database {
         }
     }
 
-    /// How much of the database one program may take.
+    /// The limits of one program on its database.
     pub fn limits(&self) -> store::Limits {
         store::Limits {
             max_connections: self.max_connections,

@@ -3,27 +3,22 @@
 //! [`Settings::load`] takes the file and the environment as arguments. So no other code reads them, and a test needs
 //! neither. An unknown key or a wrong value is refused; the error names the key, the value and what is allowed.
 
-mod access;
-mod database;
 mod error;
-mod flags;
-mod keys;
 mod load;
-mod model;
 mod print;
-mod telemetry;
+mod secret;
+mod section;
+mod sections;
 mod url;
 mod validate;
 
-pub use access::{Access, Edge, Role, Token};
-pub use database::Database;
 pub use error::SettingsError;
-pub use flags::{Flags, SWITCH_WORDS, switch};
-pub use model::{
-    Client, Clock, Evaluate, Events, Gate, Host, Lake, Models, Objective, Privacy, Publish, Ranking, Rollout, Secret,
-    Settings, Shadow, Tls, Train,
+pub use secret::Secret;
+pub use sections::{
+    Access, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Lake, Log, LogFormat, LogLevel, Models,
+    Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS, Settings, Shadow, Telemetry, Tls, Token, Train,
+    switch,
 };
-pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use url::SecretUrl;
 
 #[cfg(test)]

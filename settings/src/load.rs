@@ -5,7 +5,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 use regular_file::Links;
 
-use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
+use crate::sections::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
@@ -60,7 +60,10 @@ impl Settings {
 /// Gives the privacy keys that a file lacks their old behaviour. Such a file is older than the keys, and what the
 /// tables store must not change unasked: others query them, for erasures among other things.
 fn apply_old_privacy_defaults(values: &Dict, defaults: &mut Dict) {
-    for (key, before) in [(keys::PSEUDONYMISE_EVENTS, false), (keys::GROUPS_WITHOUT_CONSENT, true)] {
+    for (key, before) in [
+        (sections::PSEUDONYMISE_EVENTS, false),
+        (sections::GROUPS_WITHOUT_CONSENT, true),
+    ] {
         if find(values, &format!("privacy.{key}")).is_none()
             && let Some(Value::Dict(_, privacy)) = defaults.get_mut("privacy")
         {
@@ -102,7 +105,7 @@ impl Given<'_> {
         SettingsError::Refused {
             origin: self.origin(&key),
             value: found.map_or_else(|| "nothing".to_owned(), |value| shown(&key, &value)),
-            allowed: match keys::rule(&key) {
+            allowed: match sections::rule(&key) {
                 Some(rule) => rule.to_string(),
                 None if key.starts_with(PRESETS) => "a number of at least 0".to_owned(),
                 None => error.kind.to_string(),
@@ -138,16 +141,16 @@ fn reject_unknown(section: &str, values: &Dict, origin: &str) -> Result<(), Sett
             key: key.clone(),
             allowed,
         };
-        if keys::sub_sections(section).any(|s| s == name) {
+        if sections::sub_sections(section).any(|s| s == name) {
             let Value::Dict(_, inner) = value else {
-                let names = keys::names_in(&key).join(", ");
+                let names = sections::names_in(&key).join(", ");
                 return Err(refused(format!("a section [{key}] with {names}")));
             };
             if key != PRESETS && key != PARAMS {
                 reject_unknown(&key, inner, origin)?;
             }
-        } else if keys::rule(&key).is_none() {
-            let names = keys::names_in(section).join(", ");
+        } else if sections::rule(&key).is_none() {
+            let names = sections::names_in(section).join(", ");
             let place = match section {
                 "" => "the sections".to_owned(),
                 section => format!("in [{section}]"),

@@ -1,7 +1,8 @@
 use std::fmt::Write;
 
 use crate::Settings;
-use crate::keys::{PARAMS, PRESETS, Section, sections};
+use crate::section::Section;
+use crate::sections::{PARAMS, PRESETS, sections};
 
 impl Settings {
     /// The settings as commented TOML: for each key its meaning, its allowed values and its current value. Loading
@@ -26,8 +27,8 @@ impl Settings {
 
 fn print_section(out: &mut String, section: &Section, values: &toml::Table) {
     out.push('\n');
-    for line in section.about.lines() {
-        line_of(out, format_args!("# {line}"));
+    for line in section.about {
+        line_of(out, format_args!("#{line}"));
     }
     match section.name {
         PRESETS => {
@@ -43,9 +44,11 @@ fn print_section(out: &mut String, section: &Section, values: &toml::Table) {
         name => {
             line_of(out, format_args!("[{name}]"));
             for key in section.keys {
-                for line in format!("{} Allowed: {}.", key.about, key.rule).lines() {
-                    line_of(out, format_args!("# {line}"));
+                let (last, lines) = key.about.split_last().unwrap_or((&"", &[]));
+                for line in lines {
+                    line_of(out, format_args!("#{line}"));
                 }
+                line_of(out, format_args!("#{last} Allowed: {}.", key.rule));
                 if let Some(value) = values.get(key.name) {
                     line_of(out, format_args!("{} = {value}", key.name));
                 }

@@ -393,7 +393,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
                 format!("{prefix}.{name}")
             };
             match value {
-                _ if key == keys::PRESETS || key == keys::PARAMS => {}
+                _ if key == sections::PRESETS || key == sections::PARAMS => {}
                 toml::Value::Table(inner) => leaves(&key, inner, into),
                 _ => into.push(key),
             }
@@ -401,7 +401,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     }
     let mut there = Vec::new();
     leaves("", &Settings::default().tree(), &mut there);
-    let sections = keys::sections();
+    let sections = sections::sections();
     let mut documented: Vec<String> = sections
         .flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.name, k.name)))
         .collect();

@@ -3,8 +3,9 @@ use std::path::Path;
 
 use ranking::{Presets, Schema};
 
-use crate::keys::{
-    self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL, Rule,
+use crate::section::Rule;
+use crate::sections::{
+    self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL,
     SENTRY_DSN, sections,
 };
 use crate::url::without_password;
@@ -252,7 +253,7 @@ fn by_rule(key: &str, value: &str) -> InvalidValue {
 }
 
 fn rule_text(key: &str) -> String {
-    keys::rule(key).map_or_else(String::new, |rule| rule.to_string())
+    sections::rule(key).expect("the key is declared").to_string()
 }
 
 fn invalid(key: &str, value: String, allowed: String) -> InvalidValue {

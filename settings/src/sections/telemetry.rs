@@ -3,24 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
+use crate::section::Rule::{Flag, OneOf, Words};
+use crate::section::{SHARE, section};
 
-/// The log, on standard error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    pub format: LogFormat,
-    pub level: LogLevel,
-    /// One line per request.
-    pub requests: bool,
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-            requests: false,
-        }
+section! {
+    /// The gateway's log, on standard error. It names no user, case or lawyer.
+    ["log"] Log {
+        /// text is for people, coloured on a terminal; json is one object per line, with timestamp, level,
+        /// target, message, fields, and request_id while a request is served.
+        format: LogFormat = LogFormat::Text, OneOf(&["text", "json"]);
+        /// Minimum severity to log; the environment variable RUST_LOG overrides it, as
+        /// RUST_LOG=warn,ltr_host=debug.
+        level: LogLevel = LogLevel::Info, OneOf(&["off", "error", "warn", "info", "debug", "trace"]);
+        /// One line per request: method, route, status, milliseconds.
+        requests: bool = false, Flag;
     }
 }
 
@@ -58,24 +54,17 @@ impl LogLevel {
     }
 }
 
-/// Export of traces and error reports; each is off while its address is empty.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// An OpenTelemetry collector; `/v1/traces` is appended.
-    pub otlp_endpoint: String,
-    /// Share of the requests that are traced, unless the caller's trace decides.
-    pub trace_ratio: f64,
-    pub sentry_dsn: Secret,
-}
-
-impl Default for Telemetry {
-    fn default() -> Telemetry {
-        Telemetry {
-            otlp_endpoint: String::new(),
-            trace_ratio: 0.1,
-            sentry_dsn: Secret::default(),
-        }
+section! {
+    /// Export of traces and error reports. Undeliverable ones are dropped (ltr_telemetry_lost_total).
+    ["telemetry"] Telemetry {
+        /// OpenTelemetry collector for the spans of requests, by OTLP over HTTP; /v1/traces is appended.
+        /// Empty: no traces.
+        otlp_endpoint: String = String::new(), Words("empty, or http://HOST[:PORT][/PATH] or https://...");
+        /// Share of the requests that are traced, unless the caller's traceparent decides.
+        trace_ratio: f64 = 0.1, SHARE;
+        /// Sentry project for errors and panics. A report holds no users, cases, lawyers, bodies, headers
+        /// or addresses. Empty: no reports. Secret.
+        sentry_dsn: Secret = Secret::default(), Words("empty, or http[s]://KEY@HOST[:PORT]/PROJECT");
     }
 }
 

@@ -6,14 +6,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The callers. Without any token, `/rank`, `/ltr/score`, `/events` and `/models/notify` are open on a loopback
-/// address only, and the rollout cannot be changed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Access {
-    pub tokens: Vec<Token>,
-    /// Each is parsed into an [`Edge`].
-    pub edges: Vec<String>,
+use crate::section::Rule::Words;
+use crate::section::section;
+
+section! {
+    /// Who may call the gateway, and which callers are edges. Without tokens, /rank, /ltr/score, /events
+    /// and /models/notify are open to programs on this machine only (host.listen and the Host of a request
+    /// must be loopback, bodies JSON or Arrow), and changes of the rollout are refused.
+    ["access"] Access {
+        /// Bearer tokens, stored as hashes; `ltr-host token` makes a token and its entry. Roles: ingest
+        /// (/events), rank (/rank, /ltr/score), admin (changes of /rollout, /models/notify).
+        tokens: Vec<Token> = Vec::new(), Words("a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once");
+        /// The Envoys that mark and copy requests. A comparison records whether one of them or another
+        /// caller asked for it.
+        edges: Vec<String> = Vec::new(), Words("a list of names of access.tokens, of IP addresses and of networks, as 10.0.0.0/8");
+    }
 }
 
 /// How the gateway recognises a configured edge (an Envoy).

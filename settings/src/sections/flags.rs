@@ -1,37 +1,37 @@
+//! The operator's switches.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserializer;
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::SecretUrl;
+use crate::section::Rule::{Whole, Words};
+use crate::section::{PATH, REDIS_KEY, section};
 
-/// The operator's switches, and the Redis that holds them for the whole fleet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Flags {
-    #[serde(deserialize_with = "switch_value")]
-    pub kill_switch: bool,
-    /// Empty: only the configuration decides.
-    pub redis_url: SecretUrl,
-    pub poll_ms: u64,
-    pub kill_switch_key: String,
-    pub shadow_fraction_key: String,
-    /// Stores the last values read from Redis.
-    pub file: PathBuf,
-}
-
-impl Default for Flags {
-    fn default() -> Flags {
-        Flags {
-            kill_switch: false,
-            redis_url: SecretUrl::default(),
-            poll_ms: 1_000,
-            kill_switch_key: "ltr:kill_switch".into(),
-            shadow_fraction_key: "ltr:shadow_fraction".into(),
-            file: "var/flags.json".into(),
-        }
+section! {
+    /// The operator's switches. With a Redis they apply to the whole fleet (`ltr-host flags`). While it is
+    /// down, its last values apply.
+    ["flags"] Flags {
+        /// If on, only legacy answers: no model serves or is compared, whatever Redis says.
+        #[serde(deserialize_with = "switch_value")]
+        kill_switch: bool = false, Words(SWITCH_WORDS);
+        /// The Redis that holds the fleet's kill switch and shadow fraction; empty: none. A password in it
+        /// is secret.
+        redis_url: SecretUrl = SecretUrl::default(), Words("empty, or redis://[USER:PASSWORD@]HOST[:PORT][/NUMBER], with TLS rediss://");
+        /// Interval between two reads of Redis, in milliseconds.
+        poll_ms: u64 = 1_000, Whole(50, 60_000);
+        /// Redis key of the kill switch: on (or true, yes, 1, stop) or off (or false, no, 0), in any case.
+        /// Without a value it is off at first, and later keeps its last state. Any other value counts as
+        /// on.
+        kill_switch_key: String = "ltr:kill_switch".into(), REDIS_KEY;
+        /// Redis key of the shadow fraction, a number from 0 to 1. Without a value shadow.fraction applies.
+        /// After an invalid value the last number stays, or 0 if there was none.
+        shadow_fraction_key: String = "ltr:shadow_fraction".into(), REDIS_KEY;
+        /// Stores the last values of Redis for a start while it is down; one per gateway.
+        file: PathBuf = "var/flags.json".into(), PATH;
     }
 }
 

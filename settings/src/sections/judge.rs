@@ -1,0 +1,61 @@
+//! Offline evaluation, the gate and publication.
+
+use std::path::{Path, PathBuf};
+
+use crate::section::Rule::{Number, Whole, Words};
+use crate::section::{CONFIDENCE, MILLISECONDS, PATH, RESAMPLES, ROWS, SEED, SHARE, section};
+
+section! {
+    /// Offline evaluation.
+    ["evaluate"] Evaluate {
+        /// Bootstrap draws.
+        resamples: usize = 2000, RESAMPLES;
+        /// Confidence level of the intervals.
+        confidence: f64 = 0.95, CONFIDENCE;
+        /// Seed of the bootstrap.
+        seed: u64 = 42, SEED;
+        /// Minimum grade that MRR counts: 1 click, 2 contact, 3 contract.
+        mrr_min_grade: u8 = 2, Whole(1, 3);
+        /// Groups with fewer rows are left out of the fair gap.
+        fair_min_rows: usize = 30, ROWS;
+        /// Number of scorer calls that latency is measured over.
+        latency_calls: usize = 500, Whole(20, 1_000_000);
+        /// Lawyers in each of those calls.
+        latency_rows: usize = 100, Whole(1, 10_000);
+    }
+}
+
+section! {
+    /// Offline gate: a model is published only if it passes.
+    ["gate"] Gate {
+        /// Minimum gain in nDCG@5 over legacy, as a share.
+        ndcg5_gain: f64 = 0.03, Number(-1.0, 1.0);
+        /// The gain in MRR@5 over legacy must exceed this.
+        mrr5_gain: f64 = 0.0, Number(-1.0, 1.0);
+        /// Maximum fair gap.
+        fair_gap: f64 = 0.05, SHARE;
+        /// The 95th percentile of the scoring time must be below this.
+        latency_p95_ms: f64 = 15.0, MILLISECONDS;
+    }
+}
+
+section! {
+    /// Publication.
+    ["publish"] Publish {
+        /// Private key (64 hex characters) that signs the manifest.
+        signing_key: PathBuf = "var/keys/publish.key".into(), PATH;
+        /// URL that publish calls to tell the gateway of a new model; empty: none.
+        notify_url: String = "http://127.0.0.1:8080/models/notify".into(), Words("empty, or http[s]://HOST[:PORT]/PATH");
+        /// Directory that Envoys watch: publish writes the filter and ecds.json there, from
+        /// ecds.template.json; empty: none.
+        edge_dir: PathBuf = PathBuf::new(), Words("a path, or empty");
+    }
+}
+
+impl Publish {
+    /// The directory where Envoys watch for the filter, if configured.
+    pub fn edge_dir(&self) -> Option<&Path> {
+        let set = !self.edge_dir.as_os_str().is_empty();
+        set.then_some(&self.edge_dir)
+    }
+}

@@ -1,0 +1,94 @@
+//! Training: the data, the split, the objective and the parameters.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::section::Rule::{Between, Flag, OneOf, Whole};
+use crate::section::{PATH, Section, section};
+
+section! {
+    /// Training data.
+    ["lake"] Lake {
+        /// Where matrices are written.
+        dir: PathBuf = "var/lake".into(), PATH;
+    }
+}
+
+section! {
+    /// Training. The cases are split by time: training, validation, test.
+    ["train"] Train {
+        /// Objective of the published model: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole
+        /// cases) or regression (the label of each lawyer alone). evaluate compares it with the other two.
+        objective: Objective = Objective::Lambdarank, OneOf(&["lambdarank", "rank_xendcg", "regression"]);
+        /// Maximum number of boosting rounds.
+        max_rounds: u32 = 1000, Whole(1, 100_000);
+        /// Share of the cases for early stopping; they follow the training cases in time.
+        valid_fraction: f64 = 0.15, Between(0.0, 1.0);
+        /// Share of the cases held out for evaluation: the newest ones.
+        test_fraction: f64 = 0.2, Between(0.0, 1.0);
+        /// Correct for position bias (lambdarank only): train with LightGBM's position field, and stop
+        /// early on clicks weighted by the inverse of how often their position is looked at.
+        position_bias: bool = true, Flag;
+    } sections {
+        /// LightGBM's parameters by LightGBM's names.
+        params: toml::Table = default_params();
+    }
+}
+
+/// LightGBM's parameters: a free section.
+pub(crate) const PARAMS: Section = Section {
+    name: super::PARAMS,
+    about: &[
+        " LightGBM's parameters by LightGBM's names: numbers, text, true or false, or lists of these.",
+        " A file adds parameters and overrides these one by one.",
+    ],
+    keys: &[],
+};
+
+fn default_params() -> toml::Table {
+    toml::toml! {
+        metric = "ndcg"
+        ndcg_eval_at = [5]
+        learning_rate = 0.05
+        num_leaves = 48
+        min_data_in_leaf = 20
+        feature_fraction = 0.9
+        lambda_l1 = 0.2
+        lambda_l2 = 0.2
+        early_stopping_round = 100
+        seed = 42
+        deterministic = true
+        force_row_wise = true
+        num_threads = 1
+    }
+}
+
+/// A training objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Pairs of lawyers in the right order (LambdaMART).
+    Lambdarank,
+    /// Whole cases in the right order.
+    RankXendcg,
+    /// The label of each lawyer alone (pointwise).
+    Regression,
+}
+
+impl Objective {
+    /// LightGBM's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Objective::Lambdarank => "lambdarank",
+            Objective::RankXendcg => "rank_xendcg",
+            Objective::Regression => "regression",
+        }
+    }
+
+    /// The objective with this LightGBM name.
+    pub fn from_name(name: &str) -> Option<Objective> {
+        let all = [Objective::Lambdarank, Objective::RankXendcg, Objective::Regression];
+        all.into_iter().find(|objective| objective.name() == name)
+    }
+}

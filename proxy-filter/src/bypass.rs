@@ -1,8 +1,9 @@
 //! Which requests can skip the filter, as a condition that Envoy evaluates by itself.
 //!
-//! Calling a WebAssembly filter costs Envoy about a tenth of its throughput, and nine requests in ten are not sampled.
-//! Envoy can compute the sampler's hash ([`Sampler`](ranking::Sampler)). So a matcher among its routes finds the requests
-//! that the filter would not change, and disables the filter for them. All other requests go to the filter, which decides.
+//! Calling a WebAssembly filter costs Envoy about a tenth of its throughput, and nine requests in
+//! ten are not sampled. Envoy can compute the sampler's hash ([`Sampler`](ranking::Sampler)). So a
+//! matcher among its routes finds the requests that the filter would not change, and disables the
+//! filter for them. All other requests go to the filter, which decides.
 
 use api::headers::{EDGE_COPY, FRACTION, SHADOW};
 use ranking::Sampler;
@@ -11,24 +12,26 @@ use serde_json::{Value, json};
 use crate::config::{Config, ConfigError};
 use crate::sampling::Key;
 
-/// An id in the form that Envoy generates. The filter hashes this form; Envoy would hash another form of the same id
-/// differently. The groups may have any length: text that is not a UUID is never sampled, so it may skip the filter.
-/// Counting characters would take a regular expression with more states, which costs Envoy more memory accesses.
+/// An id in the form that Envoy generates. The filter hashes this form; Envoy would hash another
+/// form of the same id differently. The groups may have any length: text that is not a UUID is
+/// never sampled, so it may skip the filter. Counting characters would take a regular expression
+/// with more states, which costs Envoy more memory accesses.
 const PLAIN_ID: &str = "[0-9a-f]*-[0-9a-f]*-4[0-9a-f-]*";
 /// A key header that is present once: Envoy joins repeated headers with a comma.
 const PLAIN_KEY: &str = "[^,]+";
 /// Headers that only trusted peers may set: every request with one of them goes through the filter.
 ///
-/// Envoy's bootstrap lists them under `inline_headers`, so that Envoy finds them without a lookup. Otherwise Envoy first
-/// builds a map of all headers of a request, which costs almost as much as the rest of the condition.
+/// Envoy's bootstrap lists them under `inline_headers`, so that Envoy finds them without a lookup.
+/// Otherwise Envoy first builds a map of all headers of a request, which costs almost as much as
+/// the rest of the condition.
 pub const INTERNAL_HEADERS: [&str; 3] = [SHADOW, EDGE_COPY, FRACTION];
 /// Any bytes, UTF-8 or not.
 const ANYTHING: &str = r"\C*";
 
 impl Config {
-    /// The requests for which a filter with this configuration only counts, as the predicate of an Envoy matcher
-    /// (`xds.type.matcher.v3.Matcher.MatcherList.Predicate`) over request headers. Requests that are sampled at
-    /// `sampling.bypass_above` do not match.
+    /// The requests for which a filter with this configuration only counts, as the predicate of an
+    /// Envoy matcher (`xds.type.matcher.v3.Matcher.MatcherList.Predicate`) over request headers.
+    /// Requests that are sampled at `sampling.bypass_above` do not match.
     ///
     /// # Errors
     /// The configuration has `sampling` without `sampling.bypass_above`.

@@ -123,7 +123,7 @@ struct RawScore {
 
 /// Memory limit per copy and per request to score.
 const MAX_BODY_BYTES: usize = 16 << 20;
-/// Memory limit for all copies of a worker. A virtual machine has 4 GiB and fails without them.
+/// Memory limit for all copies of a worker. A virtual machine fails when its 4 GiB are used up.
 const MAX_COPIED_BYTES: usize = 1 << 30;
 
 impl Config {

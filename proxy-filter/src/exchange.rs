@@ -136,8 +136,8 @@ impl Exchange {
         self.part(proxy, 0, end)
     }
 
-    /// A part of the body has arrived. `bytes` is its length, or the length of the whole body so far
-    /// if the request is held. `end`: this is the last part.
+    /// A part of the body has arrived. `bytes` is its length, or the length of the whole body so
+    /// far if the request is held. `end`: this is the last part.
     pub fn body(&mut self, proxy: &impl Proxy, bytes: usize, end: bool) -> Next {
         self.part(proxy, bytes, end)
     }

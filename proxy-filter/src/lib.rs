@@ -1,8 +1,8 @@
 //! The decisions of the Envoy filter, without Envoy: marks for the gateway, copies for a shadow
 //! cluster, scores by the built-in model.
 //!
-//! `envoy/` is the filter that Envoy loads. It forwards Envoy's callbacks to this crate, which calls
-//! Envoy only through the [`Proxy`] trait.
+//! `envoy/` is the filter that Envoy loads. It forwards Envoy's callbacks to this crate, which
+//! calls Envoy only through the [`Proxy`] trait.
 //!
 //! ```text
 //! Config --> bypass: the condition under which Envoy skips the filter

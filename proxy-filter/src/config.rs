@@ -1,4 +1,4 @@
-//! The plug-in configuration: JSON, checked as a whole before any of it is in force.
+//! The plug-in configuration: JSON that is validated as a whole before it takes effect.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::sampling::{Key, Sampling};
 use crate::score::{self, TokenHash};
 use crate::trust::Trusted;
 
-/// A configuration in force.
+/// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) sampling: Option<Sampling>,
@@ -22,7 +22,7 @@ pub struct Config {
     pub(crate) score: Option<score::Settings>,
 }
 
-/// Why a configuration is refused: one sentence with the key, its value and what is allowed.
+/// Why a configuration is rejected: the key, its value and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error("{key}: {reason}")]
@@ -58,15 +58,10 @@ struct Raw {
 struct RawSampling {
     salt: String,
     fraction: f64,
-    /// A header's name; the request id without.
+    /// The header whose value is hashed; the request id by default.
     key_header: Option<String>,
-    /// The share above which the proxy's routes lead requests past the filter.
+    /// The share above which Envoy's routes let requests skip the filter.
     bypass_above: Option<f64>,
-    /// The share below which the proxy's routes mark by themselves.
-    marked_below: Option<f64>,
-    /// Whether the proxy makes all ids itself.
-    #[serde(default)]
-    own_ids: bool,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +108,7 @@ struct RawPersonal {
     redact: Vec<String>,
     #[serde(default)]
     pseudonymise: Vec<String>,
-    /// The environment variable with the salt, so that no secret is in the configuration.
+    /// The environment variable that holds the salt. The configuration itself contains no secret.
     salt_env: Option<String>,
 }
 
@@ -126,16 +121,17 @@ struct RawScore {
     tokens_sha256: Vec<String>,
 }
 
-/// The most that a copy or a request to be scored may hold of a worker's memory.
+/// Memory limit per copy and per request to score.
 const MAX_BODY_BYTES: usize = 16 << 20;
-/// The most that all copies of a worker may hold: a virtual machine has 4 GiB, and does not survive their end.
+/// Memory limit for all copies of a worker. A virtual machine fails when its 4 GiB are used up.
 const MAX_COPIED_BYTES: usize = 1 << 30;
 
 impl Config {
-    /// Reads and checks. `variable` looks into the environment that Envoy lets the filter see.
+    /// Parses and validates a configuration. `variable` reads the environment variables that Envoy
+    /// passes to the filter.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first invalid value.
     pub fn read(json: &[u8], variable: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut json = serde_json::Deserializer::from_slice(json);
         let raw: Raw = serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError::Shape {
@@ -161,29 +157,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether there is anything for a model to do.
+    /// Whether the filter needs a model.
     pub fn scores(&self) -> bool {
         self.score.is_some()
     }
 
-    /// What a filter can do that sees the heads of requests, and not their bodies.
+    /// Accepts a configuration for `edge-mark.wasm`, which gets the headers of requests and not
+    /// their bodies.
     ///
     /// # Errors
-    /// A route with another mode than `mark`.
+    /// A route has a mode other than `mark`.
     pub fn only_marks(self) -> Result<Config, ConfigError> {
         match self.routes.iter().position(|route| route.mirror || route.score) {
             None => Ok(self),
             Some(at) => {
-                let allowed = "mark alone, because edge-mark.wasm sees no bodies; edge-filter.wasm has all modes";
-                Err(value(format!("routes[{at}].modes"), "more than mark", allowed))
+                let allowed = "only mark, because edge-mark.wasm gets no bodies; edge-filter.wasm has all modes";
+                Err(value(format!("routes[{at}].modes"), "not only mark", allowed))
             }
         }
     }
 
-    /// What a route needs has to be there.
+    /// Each mode needs its section of the configuration.
     fn check_modes(&self) -> Result<(), ConfigError> {
-        let absent =
-            |key: &str, modes: &str| value(key, "absent", format!("present where a route has the mode {modes}"));
+        let absent = |key: &str, modes: &str| value(key, "absent", format!("present if a route has the mode {modes}"));
         let any = |mode: fn(&Route) -> bool| self.routes.iter().any(mode);
         if self.sampling.is_none() && any(|route| route.mark || route.mirror) {
             return Err(absent("sampling", "mark or mirror"));
@@ -208,51 +204,31 @@ fn sampling(raw: RawSampling) -> Result<Sampling, ConfigError> {
     }
     let sampler =
         Sampler::new(&raw.salt, raw.fraction).map_err(|error| value("sampling.fraction", error.0, "0 to 1"))?;
-    let (marked_below, bypass_above) = bounds(&raw, &sampler)?;
+    let bypass_above = raw
+        .bypass_above
+        .map(|share| bypass_above(share, raw.fraction, &sampler))
+        .transpose()?;
     let key = match raw.key_header {
-        None => Key::RequestId { own: raw.own_ids },
-        Some(_) if raw.own_ids => {
-            let allowed = "false beside sampling.key_header, by which requests are chosen instead of by their ids";
-            return Err(value("sampling.own_ids", true, allowed));
-        }
+        None => Key::RequestId,
         Some(name) => Key::Header(header_name("sampling.key_header", name)?),
     };
     Ok(Sampling {
         sampler,
         key,
-        marked_below,
         bypass_above,
     })
 }
 
-/// What the proxy's routes decide by themselves has to be what the filter would decide: they mark no more than
-/// `sampling.fraction`, and lead past it nothing below.
-fn bounds(raw: &RawSampling, sampler: &Sampler) -> Result<(Option<Sampler>, Option<Sampler>), ConfigError> {
-    let fraction = raw.fraction;
-    let bound = |key: &str, share: Option<f64>, outside: fn(f64, f64) -> bool, allowed: &str| {
-        let share = share.map(|share| match sampler.at(share) {
-            // NaN is not JSON.
-            Ok(at) if !outside(share, fraction) => Ok(at),
-            _ => Err(value(format!("sampling.{key}"), share, allowed)),
-        });
-        share.transpose()
-    };
-    let below = format!("0 to sampling.fraction ({fraction}), because what the routes mark cannot be unmarked");
-    let above = format!("sampling.fraction ({fraction}) to 1, because what goes past the filter cannot be chosen");
-    Ok((
-        bound(
-            "marked_below",
-            raw.marked_below,
-            |share, fraction| share > fraction,
-            &below,
-        )?,
-        bound(
-            "bypass_above",
-            raw.bypass_above,
-            |share, fraction| share < fraction,
-            &above,
-        )?,
-    ))
+/// Requests that the filter would sample must not skip it.
+fn bypass_above(share: f64, fraction: f64, sampler: &Sampler) -> Result<Sampler, ConfigError> {
+    match sampler.at(share) {
+        Ok(above) if share >= fraction => Ok(above),
+        _ => {
+            let allowed =
+                format!("sampling.fraction ({fraction}) to 1, because requests that skip the filter are not sampled");
+            Err(value("sampling.bypass_above", share, allowed))
+        }
+    }
 }
 
 fn trusted(raw: RawTrusted) -> Result<Trusted, ConfigError> {
@@ -285,7 +261,7 @@ fn route(at: usize, raw: RawRoute) -> Result<Route, ConfigError> {
     let key = |field: &str| format!("routes[{at}].{field}");
     let prefix = &raw.path_prefix;
     if !prefix.starts_with('/') || prefix.contains(['?', '#']) || (prefix.len() > 1 && prefix.ends_with('/')) {
-        let allowed = "a path that begins with a slash and does not end with one, without a query, or / for all";
+        let allowed = "/ for all paths, or a path that begins with a slash, does not end with one and has no query";
         return Err(value(key("path_prefix"), format!("{prefix:?}"), allowed));
     }
     if raw.method.is_empty() || !raw.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -298,12 +274,8 @@ fn route(at: usize, raw: RawRoute) -> Result<Route, ConfigError> {
     let has = |mode| raw.modes.contains(&mode);
     let (mark, mirror, score) = (has(RawMode::Mark), has(RawMode::Mirror), has(RawMode::Score));
     if raw.modes.is_empty() || (score && (mark || mirror)) {
-        let value_of = if score { "score with others" } else { "empty" };
-        return Err(value(
-            key("modes"),
-            value_of,
-            "mark, mirror, both of them, or score alone",
-        ));
+        let value_of = if score { "score with other modes" } else { "empty" };
+        return Err(value(key("modes"), value_of, "mark, mirror, both, or score alone"));
     }
     Ok(Route {
         path_prefix: raw.path_prefix,
@@ -347,7 +319,7 @@ fn mirror(raw: RawMirror, variable: impl Fn(&str) -> Option<String>) -> Result<m
 fn personal(raw: RawPersonal, variable: impl Fn(&str) -> Option<String>) -> Result<Personal, ConfigError> {
     let pointers = |key: &str, texts: Vec<String>| {
         let pointer = |(at, text): (usize, String)| {
-            let allowed = "a JSON pointer such as /case/user_id, where * stands for every element";
+            let allowed = "a JSON pointer such as /case/user_id; * stands for every element";
             Pointer::parse(&text)
                 .ok_or_else(|| value(format!("mirror.personal.{key}[{at}]"), format!("{text:?}"), allowed))
         };
@@ -362,13 +334,13 @@ fn personal(raw: RawPersonal, variable: impl Fn(&str) -> Option<String>) -> Resu
     let salt = match raw.salt_env {
         None if pseudonymise.is_empty() => Vec::new(),
         None => {
-            let allowed = "the environment variable with the text of the gateway's privacy.salt_file";
+            let allowed = "the environment variable that holds the text of the gateway's privacy.salt_file";
             return Err(value("mirror.personal.salt_env", "absent", allowed));
         }
         Some(name) => {
             let key = "mirror.personal.salt_env";
             let Some(salt) = variable(&name) else {
-                let allowed = "a variable that vm_config.environment_variables lets the filter see";
+                let allowed = "a variable that vm_config.environment_variables passes to the filter";
                 return Err(value(key, format!("{name:?}, which is not set"), allowed));
             };
             let length = salt.trim().len();
@@ -391,12 +363,16 @@ fn personal(raw: RawPersonal, variable: impl Fn(&str) -> Option<String>) -> Resu
 
 fn score(raw: RawScore) -> Result<score::Settings, ConfigError> {
     let hash = |(at, text): (usize, &String)| {
-        let allowed = "a SHA-256 as 64 hexadecimal digits, as `ltr-host token` prints it";
+        let allowed = "the SHA-256 that `ltr-host token` prints";
         let mut hash: TokenHash = [0; 32];
-        // Not shown: it may be the token itself, by mistake.
-        hex::decode_to_slice(text, &mut hash)
-            .map(|()| hash)
-            .map_err(|_| value(format!("score.tokens_sha256[{at}]"), "something else", allowed))
+        // The value is not shown: somebody may have entered the token itself.
+        hex::decode_to_slice(text, &mut hash).map(|()| hash).map_err(|_| {
+            value(
+                format!("score.tokens_sha256[{at}]"),
+                "not 64 hexadecimal digits",
+                allowed,
+            )
+        })
     };
     Ok(score::Settings {
         max_body_bytes: within("score.max_body_bytes", raw.max_body_bytes, 1, MAX_BODY_BYTES)?,
@@ -418,7 +394,7 @@ fn within<T: PartialOrd + Display>(key: &str, number: T, least: T, most: T) -> R
     }
 }
 
-/// Headers that a copy has of its own, or that belong to one connection.
+/// Headers that the filter sets on a copy, or that belong to one connection.
 const OWN: [&str; 9] = [
     "connection",
     "content-length",
@@ -437,7 +413,7 @@ fn header_name(key: &str, name: String) -> Result<String, ConfigError> {
         true => Ok(name),
         false => {
             let allowed = format!(
-                "a header's name in lower case, none of {}, and none that begins with x-ltr-",
+                "a header name in lower case, except {} and names that begin with x-ltr-",
                 OWN.join(", ")
             );
             Err(value(key, format!("{name:?}"), allowed))

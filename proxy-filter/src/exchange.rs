@@ -1,17 +1,16 @@
-//! One request, from its headers to its end.
+//! The filter for one request, from its headers to its end.
 
 use std::rc::Rc;
 
 use api::headers::{EDGE_COPY, FRACTION, SHADOW};
 
-use crate::bypass::MARK;
 use crate::config::Config;
 use crate::mirror::{Draft, Mirror};
 use crate::proxy::{Counter, Next, Proxy};
 use crate::route::Route;
 use crate::score::{Held, Model};
 
-/// A configuration in force on one worker, and what it has under way.
+/// The state of one configuration on one worker.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,
@@ -20,7 +19,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Without a model, nothing is scored.
+    /// Without a model, requests to score go upstream.
     pub fn new(config: Config, model: Option<Model>) -> Filter {
         Filter {
             mirror: config.mirror.clone().map(Mirror::new),
@@ -29,32 +28,32 @@ impl Filter {
         }
     }
 
-    /// Does what waits to be done outside of requests.
+    /// Sends the copies that are complete. Envoy calls this outside of requests.
     pub fn tick(&self, proxy: &impl Proxy) {
         if let Some(mirror) = &self.mirror {
             mirror.tick(proxy);
         }
     }
 
-    /// A request of the filter's own has come to its end, with this status or without an answer.
+    /// A copy was answered with this status; `None`: it got no answer.
     pub fn answered(&self, proxy: &impl Proxy, status: Option<u16>) {
         if let Some(mirror) = &self.mirror {
             mirror.answered(proxy, status);
         }
     }
 
-    /// The configuration is replaced, and nothing that is under way will be heard of again.
+    /// The configuration is replaced: Envoy will not report the answers to copies that were sent.
     pub fn leave(&self, proxy: &impl Proxy) {
         if let Some(mirror) = &self.mirror {
             mirror.leave(proxy);
         }
     }
 
-    /// Takes what only trusted peers may say off a request of any other, on every route, so that no hop behind this one
-    /// believes a stranger because it trusts this one.
-    fn admit(&self, proxy: &impl Proxy) -> Said {
+    /// Removes internal headers from requests of untrusted peers, on every route: later hops trust
+    /// this Envoy, and so would trust those headers.
+    fn admit(&self, proxy: &impl Proxy) -> Internal {
         let mut trusted = None;
-        let mut said = |name| {
+        let mut admitted = |name| {
             let value = proxy.header(name)?;
             if *trusted.get_or_insert_with(|| self.config.trusted.has_peer(proxy)) {
                 return Some(value);
@@ -63,10 +62,10 @@ impl Filter {
             proxy.count(Counter::Stripped);
             None
         };
-        said(SHADOW);
-        Said {
-            copy: said(EDGE_COPY).is_some_and(|value| value == b"1"),
-            fraction: said(FRACTION),
+        admitted(SHADOW);
+        Internal {
+            copy: admitted(EDGE_COPY).is_some_and(|value| value == b"1"),
+            fraction: admitted(FRACTION),
         }
     }
 
@@ -77,24 +76,23 @@ impl Filter {
     }
 }
 
-/// What a trusted peer says of a request.
-struct Said {
-    /// It is a copy already.
+/// The internal headers that a trusted peer set on a request.
+struct Internal {
+    /// The request is a copy already.
     copy: bool,
     fraction: Option<Vec<u8>>,
 }
 
-/// A request that passes.
+/// A request on its way through the filter.
 #[derive(Debug)]
 pub struct Exchange {
     filter: Rc<Filter>,
-    doing: Doing,
+    task: Task,
 }
 
-/// What is being done about a request.
+/// What the filter still has to do for a request.
 #[derive(Debug)]
-enum Doing {
-    /// Nothing, or nothing more.
+enum Task {
     Nothing,
     Copying(Draft),
     Scoring(Held),
@@ -104,15 +102,15 @@ impl Exchange {
     pub fn new(filter: Rc<Filter>) -> Exchange {
         Exchange {
             filter,
-            doing: Doing::Nothing,
+            task: Task::Nothing,
         }
     }
 
-    /// The headers have come; `end`: and that is all.
+    /// The headers have arrived. `end`: the request has no body.
     pub fn headers(&mut self, proxy: &impl Proxy, end: bool) -> Next {
         let filter = self.filter.clone();
-        let said = filter.admit(proxy);
-        if said.copy {
+        let internal = filter.admit(proxy);
+        if internal.copy {
             return Next::Continue;
         }
         let Some(route) = filter.route(proxy) else {
@@ -122,51 +120,52 @@ impl Exchange {
             return self.begin_score(proxy, route, end);
         }
         let sampling = filter.config.sampling.as_ref();
-        if !sampling.is_some_and(|sampling| sampling.chooses(proxy, said.fraction.as_deref())) {
+        if !sampling.is_some_and(|sampling| sampling.chooses(proxy, internal.fraction.as_deref())) {
             return Next::Continue;
         }
         if route.mark {
-            proxy.set_header(MARK.0, MARK.1);
+            proxy.set_header(SHADOW, "1");
             proxy.count(Counter::Marked);
         }
         if route.mirror
             && let Some(mirror) = &filter.mirror
             && let Some(draft) = mirror.begin(proxy)
         {
-            self.doing = Doing::Copying(draft);
+            self.task = Task::Copying(draft);
         }
         self.part(proxy, 0, end)
     }
 
-    /// A part of the body has come: `bytes` of it, or of all that is held up. `end`: and that is all.
+    /// A part of the body has arrived. `bytes` is its length, or the length of the whole body so
+    /// far if the request is held. `end`: this is the last part.
     pub fn body(&mut self, proxy: &impl Proxy, bytes: usize, end: bool) -> Next {
         self.part(proxy, bytes, end)
     }
 
-    /// The trailers have come, and that is all.
+    /// The trailers have arrived; they end the request.
     pub fn trailers(&mut self, proxy: &impl Proxy) -> Next {
-        let held = match &self.doing {
-            Doing::Scoring(held) => held.bytes,
-            Doing::Nothing | Doing::Copying(_) => 0,
+        let held = match &self.task {
+            Task::Scoring(held) => held.bytes,
+            Task::Nothing | Task::Copying(_) => 0,
         };
         self.part(proxy, held, true)
     }
 
-    /// The request is over, in whatever way.
+    /// The request has ended, completely or not.
     pub fn over(&mut self, proxy: &impl Proxy) {
-        if let (Doing::Copying(_), Some(mirror)) = (self.take(), &self.filter.mirror) {
+        if let (Task::Copying(_), Some(mirror)) = (self.take(), &self.filter.mirror) {
             mirror.end(proxy, Counter::MirrorIncomplete);
         }
     }
 
     fn part(&mut self, proxy: &impl Proxy, bytes: usize, end: bool) -> Next {
         match self.take() {
-            Doing::Nothing => Next::Continue,
-            Doing::Copying(draft) => {
+            Task::Nothing => Next::Continue,
+            Task::Copying(draft) => {
                 self.copy(proxy, draft, bytes, end);
                 Next::Continue
             }
-            Doing::Scoring(held) => self.score(proxy, held, bytes, end),
+            Task::Scoring(held) => self.score(proxy, held, bytes, end),
         }
     }
 
@@ -177,7 +176,7 @@ impl Exchange {
         match draft.add(proxy, bytes, mirror.max_body_bytes()) {
             Err(reason) => mirror.end(proxy, reason),
             Ok(()) if end => mirror.enqueue(proxy, draft),
-            Ok(()) => self.doing = Doing::Copying(draft),
+            Ok(()) => self.task = Task::Copying(draft),
         }
     }
 
@@ -194,7 +193,7 @@ impl Exchange {
         }
     }
 
-    /// Holds the request up until its body is complete, and answers it.
+    /// Holds the request until its body is complete, then answers it.
     fn score(&mut self, proxy: &impl Proxy, mut held: Held, bytes: usize, end: bool) -> Next {
         let (Some(settings), Some(model)) = (&self.filter.config.score, &self.filter.model) else {
             return self.pass(proxy);
@@ -204,7 +203,7 @@ impl Exchange {
         }
         if !end {
             held.bytes = bytes;
-            self.doing = Doing::Scoring(held);
+            self.task = Task::Scoring(held);
             return Next::Hold;
         }
         let body = match bytes {
@@ -222,8 +221,8 @@ impl Exchange {
         Next::Continue
     }
 
-    fn take(&mut self) -> Doing {
-        std::mem::replace(&mut self.doing, Doing::Nothing)
+    fn take(&mut self) -> Task {
+        std::mem::replace(&mut self.task, Task::Nothing)
     }
 }
 

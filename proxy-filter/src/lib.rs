@@ -1,11 +1,11 @@
-//! What the Envoy filter decides about requests, without Envoy: marks for the gateway, copies for a shadow cluster,
-//! scores by the model that is baked in.
+//! The decisions of the Envoy filter, without Envoy: marks for the gateway, copies for a shadow
+//! cluster, scores by the built-in model.
 //!
-//! `envoy/` is the filter as Envoy loads it, and only passes on what Envoy says and what is decided here. The
-//! [`Proxy`] is all that a decision can ask for or do.
+//! `envoy/` is the filter that Envoy loads. It forwards Envoy's callbacks to this crate, which
+//! calls Envoy only through the [`Proxy`] trait.
 //!
 //! ```text
-//! Config --> bypass: what Envoy need not call for, and marks by itself
+//! Config --> bypass: the condition under which Envoy skips the filter
 //!
 //! Envoy's callbacks --> Exchange (one request) --> mark: a header
 //!                          |                       score: an answer
@@ -38,7 +38,7 @@ mod score;
 mod testing;
 mod trust;
 
-pub use bypass::{INTERNAL_HEADERS, MARK};
+pub use bypass::INTERNAL_HEADERS;
 pub use config::{Config, ConfigError};
 pub use exchange::{Exchange, Filter};
 pub use pairs::HeaderPairs;

@@ -1,9 +1,10 @@
-//! All headers of a request as Envoy hands them over in one piece.
+//! All headers of a request in the buffer that Envoy provides.
 
-/// Names and values as proxy-wasm writes them: their number, the lengths of each name and value (all of them 32 bits,
-/// little-endian), and then each name and value with a zero byte after it. What is cut short ends the headers.
+/// Names and values in proxy-wasm's encoding: the number of headers, then the lengths of each name
+/// and value (all 32 bits, little-endian), then each name and value followed by a zero byte. A
+/// truncated entry ends the headers.
 ///
-/// proxy-wasm's own reading of it panics on a name that is not UTF-8, and copies all that it finds.
+/// proxy-wasm's own parser panics on a name that is not UTF-8, and copies every header.
 #[derive(Debug, Default)]
 pub struct HeaderPairs(Vec<u8>);
 
@@ -12,8 +13,8 @@ impl HeaderPairs {
         HeaderPairs(bytes)
     }
 
-    /// The first value of this name, which is what Envoy gives for it, too. Most headers are passed over by the length
-    /// of their names alone: this is done for every name that is asked for, of every request.
+    /// The first value of this name, as Envoy would return it. The length of the name rules out
+    /// most headers cheaply; every request looks up several names.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let (count, rest) = self.0.split_first_chunk()?;
         let (lengths, texts) = rest.split_at_checked(length(count)?.checked_mul(8)?)?;

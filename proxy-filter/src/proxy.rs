@@ -1,32 +1,33 @@
-//! All that the filter can ask of a proxy, and tell it.
+//! The interface between the filter and a proxy.
 
 use std::time::Duration;
 
-/// A proxy that holds a request, as far as the filter needs one. Header names are in lower case; header values are
-/// bytes, as clients may send any.
+/// The proxy operations that the filter uses, for the current request. Header names are in lower
+/// case. Header values are bytes, because clients may send any.
 pub trait Proxy {
-    /// The value of a request header, while the headers are passing.
+    /// The value of a request header. Only available while the filter handles the headers.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
-    /// Puts a header in place of all of that name.
+    /// Sets a header and replaces all of the same name.
     fn set_header(&self, name: &str, value: &str);
     fn remove_header(&self, name: &str);
-    /// What the proxy knows of the connection, by the names of Envoy's attributes.
+    /// A property of the connection, by the path of Envoy's attribute.
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>>;
-    /// The first `bytes` of the part of the body that is passing, or of all that was held up.
+    /// The first `bytes` of the current part of the body, or of the whole body if the request is
+    /// held.
     fn body(&self, bytes: usize) -> Option<Vec<u8>>;
-    /// Answers in place of the upstream.
+    /// Answers the request instead of the upstream.
     fn answer(&self, status: u32, headers: &[(&str, &str)], body: &[u8]);
-    /// Asks for one call of [`Filter::tick`](crate::Filter::tick), from outside of any request.
+    /// Schedules one call of [`Filter::tick`](crate::Filter::tick), outside of any request.
     fn tick_soon(&self);
-    /// Sends a request of the filter's own, whose end is told to [`Filter::answered`](crate::Filter::answered). `false`:
-    /// it cannot be sent.
+    /// Sends a request of the filter's own. [`Filter::answered`](crate::Filter::answered) gets the
+    /// outcome. `false`: the request cannot be sent.
     fn send(&self, call: &Call) -> bool;
     fn count(&self, counter: Counter);
-    /// Moves a gauge, which all workers share.
+    /// Adds to a gauge, which all workers share.
     fn gauge(&self, gauge: Gauge, by: i64);
 }
 
-/// How long the client says that the body is.
+/// The length of the body that the client announces.
 pub(crate) fn announced(proxy: &impl Proxy) -> Option<usize> {
     let length = proxy.header("content-length")?;
     std::str::from_utf8(&length).ok()?.parse().ok()
@@ -35,20 +36,20 @@ pub(crate) fn announced(proxy: &impl Proxy) -> Option<usize> {
 /// A request of the filter's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call<'a> {
-    /// By its name in Envoy's configuration.
+    /// The name of the cluster in Envoy's configuration.
     pub cluster: &'a str,
-    /// Method, path and authority among them.
+    /// Includes method, path and authority.
     pub headers: &'a [(&'a str, &'a str)],
     pub body: &'a [u8],
     pub timeout: Duration,
 }
 
-/// What becomes of the part of a request that has just come.
+/// What the proxy does with the part of a request that has just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It goes on its way.
+    /// Forwards it.
     Continue,
-    /// It is held up, until the filter answers or lets go of it. Only requests to be scored ever are.
+    /// Holds it until the filter answers or continues. Only requests to score are held.
     Hold,
 }
 
@@ -61,7 +62,7 @@ macro_rules! named {
         impl $name {
             pub const ALL: &[$name] = &[$($name::$variant,)*];
 
-            /// As it is called in the proxy's statistics.
+            /// The name in the proxy's statistics.
             pub fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)* }
             }
@@ -70,59 +71,61 @@ macro_rules! named {
 }
 
 named! {
-    /// What is counted.
+    /// The counters of the filter.
     Counter {
-        /// Requests with a mark that the filter set.
+        /// Requests that the filter marked.
         Marked = "ltr_edge_marked_total",
-        /// Requests that are not chosen, on a route that samples. Few, where the proxy leads them past the filter.
+        /// Requests that are not sampled, on a route that samples. With the bypass there are few.
         NotChosen = "ltr_edge_not_chosen_total",
         /// Requests with the opt-out header, on a route that samples.
         OptedOut = "ltr_edge_opted_out_total",
         /// Requests without a usable key, on a route that samples.
         NoKey = "ltr_edge_no_key_total",
-        /// Internal headers taken off requests of peers that are not trusted.
+        /// Internal headers removed from requests of untrusted peers.
         Stripped = "ltr_edge_stripped_total",
-        /// Run-time fractions of trusted peers that are none.
+        /// Invalid fractions set by trusted peers.
         FractionInvalid = "ltr_edge_fraction_invalid_total",
-        /// Requests that were answered with scores.
+        /// Requests answered with scores.
         Scored = "ltr_edge_scored_total",
-        /// Requests to be scored that were answered with what is wrong with them.
+        /// Requests to score that were answered with an error.
         ScoreRefused = "ltr_edge_score_refused_total",
-        /// Requests to be scored that went upstream: without a model, or not of a kind or size for this filter.
+        /// Requests to score that went upstream: there is no model, or the filter does not take
+        /// this type or size.
         ScorePassed = "ltr_edge_score_passed_total",
-        /// Copies that were sent.
+        /// Copies sent.
         MirrorSent = "ltr_edge_mirror_sent_total",
         /// Copies with an answer of 2xx.
         MirrorAnswered = "ltr_edge_mirror_answered_total",
         /// Copies with an answer of 4xx.
         MirrorRefused = "ltr_edge_mirror_refused_total",
-        /// Copies with another answer, or none in time.
+        /// Copies with another answer, or with none before the timeout.
         MirrorFailed = "ltr_edge_mirror_failed_total",
-        /// Copies that Envoy could not send: there is no such cluster, or no host of it can be used.
+        /// Copies that Envoy could not send: the cluster is unknown or has no usable host.
         MirrorUnsent = "ltr_edge_mirror_unsent_total",
-        /// Complete copies whose end is not known, because their configuration was replaced.
+        /// Complete copies with an unknown outcome, because the configuration was replaced.
         MirrorLost = "ltr_edge_mirror_lost_total",
-        /// Not copied: there are `mirror.max_in_flight` copies.
+        /// Not copied: `mirror.max_in_flight` was reached.
         MirrorBusy = "ltr_edge_mirror_dropped_busy_total",
         /// Not copied: the body is larger than `mirror.max_body_bytes`.
         MirrorTooLarge = "ltr_edge_mirror_dropped_too_large_total",
-        /// Not copied: the request broke off.
+        /// Not copied: the request was aborted.
         MirrorIncomplete = "ltr_edge_mirror_dropped_incomplete_total",
-        /// Not copied: its personal fields cannot be found, because it is not JSON or is compressed.
+        /// Not copied: the body is compressed or not JSON, so its personal fields cannot be found.
         MirrorUnreadable = "ltr_edge_mirror_dropped_unreadable_total",
-        /// Not copied: `x-request-id` is not a UUID, so that the gateway could not tell a copy from another.
+        /// Not copied: `x-request-id` is not a UUID, so the gateway could not recognise two copies
+        /// of one request.
         MirrorNoId = "ltr_edge_mirror_dropped_no_id_total",
-        /// Not copied: it asks for another protocol.
+        /// Not copied: the request upgrades to another protocol.
         MirrorUpgrade = "ltr_edge_mirror_dropped_upgrade_total",
-        /// Selected headers that are no UTF-8, and stayed behind.
+        /// Headers in `mirror.headers` that were not copied because they are not UTF-8.
         MirrorHeaderDropped = "ltr_edge_mirror_header_dropped_total",
     }
 }
 
 named! {
-    /// What goes up and down.
+    /// The gauges of the filter.
     Gauge {
-        /// Copies that are being made, wait to be sent, or wait for their answer.
+        /// Copies from their first byte to their answer.
         InFlight = "ltr_edge_mirror_in_flight",
     }
 }

@@ -1,22 +1,24 @@
-//! What each root context of a virtual machine is configured to do, where Envoy does not say that a context is over.
+//! The configurations of the root contexts in a virtual machine. Envoy does not report the end of a
+//! context to `edge-mark.wasm`.
 
 use std::rc::Rc;
 
 use crate::exchange::Filter;
 
-/// Configurations by the ids of their root contexts: one for each listener that shares the virtual machine, and older
-/// ones for as long as their requests take.
+/// Configurations by the id of their root context. There is one per listener that shares the
+/// virtual machine. Replaced ones stay until their requests have ended.
 #[derive(Debug, Default)]
 pub struct Roots(Vec<(u32, Rc<Filter>)>);
 
 impl Roots {
-    /// Adds a configuration, and lets go of those whose context Envoy no longer has, so that updates do not pile up.
+    /// Adds a configuration and drops those whose context Envoy has deleted, so that memory stays
+    /// bounded.
     pub fn add(&mut self, root: u32, filter: Filter, is_there: impl Fn(u32) -> bool) {
         self.0.retain(|(old, _)| *old != root && is_there(*old));
         self.0.push((root, Rc::new(filter)));
     }
 
-    /// `None` where Envoy has not configured it, or the filter has refused to be.
+    /// `None` if Envoy has not configured the context, or the filter rejected the configuration.
     pub fn get(&self, root: u32) -> Option<&Rc<Filter>> {
         self.0.iter().find(|(id, _)| *id == root).map(|(_, filter)| filter)
     }
@@ -48,7 +50,7 @@ mod tests {
     fn updates_do_not_pile_up() {
         let mut roots = Roots::default();
         for root in 0..1_000 {
-            // The one before still has requests.
+            // The previous context still has requests.
             roots.add(root, filter(), |old| old + 1 == root);
             assert!(roots.0.len() <= 2, "{} after {root}", roots.0.len());
         }

@@ -1,9 +1,9 @@
-//! Which requests a mode is for.
+//! Routes: which modes apply to which requests.
 
-/// Requests by path and method.
+/// The modes for requests with this path and method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// Begins with a slash, and does not end with one unless it is all.
+    /// `/` for all paths, or a path that begins with a slash and does not end with one.
     pub(crate) path_prefix: String,
     pub(crate) method: String,
     pub(crate) mark: bool,
@@ -12,7 +12,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Whether the request is this route's: the prefix ends where a segment of the path does.
+    /// Whether the route matches a request. The prefix must end where a segment of the path ends.
     pub(crate) fn has(&self, method: &[u8], path: &[u8]) -> bool {
         let rest = without_query(path).strip_prefix(self.path_prefix.as_bytes());
         method == self.method.as_bytes()

@@ -1,4 +1,4 @@
-//! Which requests are chosen.
+//! Which requests are sampled.
 
 use api::headers::{FRACTION, OPT_OUT};
 use ranking::Sampler;
@@ -6,31 +6,29 @@ use uuid::Uuid;
 
 use crate::proxy::{Counter, Proxy};
 
-/// How requests are chosen.
+/// How requests are sampled.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sampling {
     pub(crate) sampler: Sampler,
     pub(crate) key: Key,
-    /// What takes no more than `sampler`: whom it chooses where a route only marks, the proxy may mark by itself.
-    pub(crate) marked_below: Option<Sampler>,
-    /// What takes no less than `sampler`: whom it does not choose, the proxy need not ask about.
+    /// Envoy's routes let requests that this sampler does not select skip the filter. Its fraction
+    /// is at least that of `sampler`.
     pub(crate) bypass_above: Option<Sampler>,
 }
 
-/// What a choice depends on.
+/// What the sampler hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// The UUID in `x-request-id`, so that a gateway that samples by itself chooses the same requests.
-    RequestId {
-        /// The proxy takes no ids from others: all are in the form in which it makes them.
-        own: bool,
-    },
-    /// The value of another header, such as the user's id: all of a user's requests, or none.
+    /// The UUID in `x-request-id`. A gateway that samples by itself selects the same requests.
+    RequestId,
+    /// The value of another header, such as the user's id: either all requests of a user are
+    /// sampled or none.
     Header(String),
 }
 
 impl Sampling {
-    /// Whether this request is chosen, at the fraction that a trusted peer says, which is then taken off it.
+    /// Whether this request is sampled. A fraction set by a trusted peer replaces the configured
+    /// one, and its header is removed.
     pub(crate) fn chooses(&self, proxy: &impl Proxy, fraction: Option<&[u8]>) -> bool {
         let run_time = fraction.and_then(|fraction| self.run_time(proxy, fraction));
         if proxy.header(OPT_OUT).is_some() {
@@ -39,7 +37,7 @@ impl Sampling {
         }
         let sampler = run_time.as_ref().unwrap_or(&self.sampler);
         let chosen = match &self.key {
-            Key::RequestId { .. } => request_id(proxy).map(|id| sampler.selects(id)),
+            Key::RequestId => request_id(proxy).map(|id| sampler.selects(id)),
             Key::Header(name) => {
                 let key = proxy.header(name).filter(|key| !key.is_empty());
                 key.map(|key| sampler.selects_key(&key))
@@ -65,7 +63,8 @@ impl Sampling {
     }
 }
 
-/// The id that the gateway knows a request by; it makes another one where this is no UUID.
+/// The id under which the gateway records a request. `None` if it is not a UUID: the gateway then
+/// generates another one.
 pub(crate) fn request_id(proxy: &impl Proxy) -> Option<Uuid> {
     Uuid::try_parse_ascii(&proxy.header("x-request-id")?).ok()
 }

@@ -1,5 +1,5 @@
-//! `POST /ltr/score` by the model that is baked in, in the gateway's words. What this cannot do, or is not sure to do as
-//! the gateway does, goes to the gateway.
+//! `POST /ltr/score` by the built-in model, with the gateway's responses. Requests that the filter
+//! cannot answer exactly as the gateway would go to the gateway.
 
 use std::fmt;
 
@@ -15,23 +15,24 @@ use crate::route::{Route, without_query};
 /// SHA-256 of a bearer token.
 pub(crate) type TokenHash = [u8; 32];
 
-/// Longest id that the gateway takes from a caller, in bytes.
+/// The longest id that the gateway accepts from a caller, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// Which requests are scored here.
+/// Limits and tokens for requests to score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Larger bodies go upstream. Held up until they are complete, and so within Envoy's buffer.
+    /// Larger bodies go upstream. Envoy buffers a body until it is complete, so its buffer must be
+    /// larger.
     pub(crate) max_body_bytes: usize,
     /// More rows go upstream: a worker scores them while its other requests wait.
     pub(crate) max_rows: usize,
-    /// As the gateway's `host.max_json_depth`.
+    /// Like the gateway's `host.max_json_depth`.
     pub(crate) max_json_depth: usize,
-    /// Of those who may; empty: whoever reaches this filter.
+    /// Hashes of the accepted tokens. If empty, no token is needed.
     pub(crate) tokens: Vec<TokenHash>,
 }
 
-/// The model that is baked in.
+/// The built-in model.
 #[derive(Clone)]
 pub struct Model {
     schema: Schema,
@@ -40,11 +41,11 @@ pub struct Model {
 
 impl Model {
     /// # Errors
-    /// A model that does not give one score a row, or whose features have no usable names.
+    /// The model does not give one score per row, or its feature names are invalid.
     pub fn new(feature_names: &[String], forest: &'static Forest<'static>) -> Result<Model, String> {
         if forest.outputs() != 1 || forest.width() != feature_names.len() {
             return Err(format!(
-                "the model has {} outputs and {} features with {} names; allowed: one output, and a name for each feature",
+                "the model has {} outputs and {} features with {} names; allowed: one output and one name per feature",
                 forest.outputs(),
                 forest.width(),
                 feature_names.len()
@@ -72,16 +73,16 @@ impl fmt::Debug for Model {
     }
 }
 
-/// A request that is held up to be scored.
+/// A request that is held until it can be scored.
 #[derive(Debug)]
 pub(crate) struct Held {
     request_id: String,
-    /// Bytes of the body so far.
+    /// Bytes of the body that have arrived.
     pub(crate) bytes: usize,
 }
 
 impl Held {
-    /// Whether this can be scored here, by its headers.
+    /// `None` if the headers show that the request cannot be scored here.
     pub(crate) fn of(proxy: &impl Proxy, route: &Route, settings: &Settings) -> Option<Held> {
         let path = proxy.header(":path")?;
         let plain = without_query(&path) == route.path_prefix.as_bytes()
@@ -98,7 +99,7 @@ impl Held {
         plain.then_some(Held { request_id, bytes: 0 })
     }
 
-    /// Answers the request with this body. `false`: it is for the gateway after all.
+    /// Scores this body and answers the request. `false`: the request must go to the gateway.
     pub(crate) fn answer(&self, proxy: &impl Proxy, body: &[u8], model: &Model, settings: &Settings) -> bool {
         match api::score::json_rows(body, &model.schema, settings.max_json_depth) {
             Ok((rows, _)) if rows.len() > settings.max_rows => return false,
@@ -126,7 +127,7 @@ impl Held {
 }
 
 impl Settings {
-    /// Compares hashes, every one of them and in constant time, so that the time taken says nothing.
+    /// Compares with every hash in constant time, so that timing reveals nothing about the tokens.
     fn lets_in(&self, authorization: Option<&[u8]>) -> bool {
         if self.tokens.is_empty() {
             return true;

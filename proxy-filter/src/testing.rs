@@ -1,23 +1,23 @@
-//! A proxy without a network, for tests.
+//! An in-memory proxy for tests.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::proxy::{Call, Counter, Gauge, Proxy};
 
-/// A request as a proxy holds it, and what the filter did.
+/// The state of a request, and what the filter did with it.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     pub(crate) headers: RefCell<BTreeMap<String, Vec<u8>>>,
     pub(crate) attributes: HashMap<String, Vec<u8>>,
-    /// What is passing, or held up.
+    /// The current part of the body, or the whole body if the request is held.
     pub(crate) body: RefCell<Vec<u8>>,
     pub(crate) answers: RefCell<Vec<(u32, Vec<u8>)>>,
     pub(crate) counts: RefCell<BTreeMap<&'static str, u64>>,
     pub(crate) in_flight: RefCell<i64>,
     pub(crate) ticks: RefCell<u32>,
     pub(crate) sent: RefCell<Vec<Sent>>,
-    /// There is no such cluster.
+    /// Calls fail, as if the cluster were unknown.
     pub(crate) unsendable: bool,
 }
 

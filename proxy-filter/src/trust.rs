@@ -1,26 +1,26 @@
-//! Whose internal headers are believed.
+//! Peers whose internal headers are trusted.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::proxy::Proxy;
 
-/// The peers that may set internal headers. Nobody, unless configured.
+/// The peers that may set internal headers; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trusted {
     pub(crate) networks: Vec<Network>,
-    /// Of client certificates that Envoy has verified.
+    /// URIs in client certificates that Envoy has verified.
     pub(crate) uri_sans: Vec<String>,
 }
 
 impl Trusted {
-    /// Whether the peer of this request is one of them.
+    /// Whether the peer of this request is trusted.
     pub(crate) fn has_peer(&self, proxy: &impl Proxy) -> bool {
         self.has_certificate(proxy) || self.has_address(proxy)
     }
 
     fn has_certificate(&self, proxy: &impl Proxy) -> bool {
-        // Without a certificate that was verified, the name would be anyone's to choose.
+        // In an unverified certificate, anybody could claim any name.
         !self.uri_sans.is_empty()
             && proxy.attribute(&["connection", "mtls"]).is_some_and(|yes| yes == [1])
             && proxy
@@ -38,7 +38,7 @@ impl Trusted {
     }
 }
 
-/// The address in what Envoy says of a peer, `10.0.0.1:1234` or `[::1]:1234`.
+/// Parses Envoy's form of a peer address: `10.0.0.1:1234` or `[::1]:1234`.
 fn ip(source: &str) -> Option<IpAddr> {
     let address = source.parse().map(|peer: std::net::SocketAddr| peer.ip());
     address.or_else(|_| source.parse()).ok().map(|ip| ip.to_canonical())
@@ -53,7 +53,7 @@ pub(crate) struct Network {
 
 impl Network {
     fn has(&self, ip: IpAddr) -> bool {
-        // A shift by all bits is `None`, and then no bit has to agree.
+        // A shift by the full width gives `None` for both addresses: prefix 0 matches all.
         match (self.base, ip) {
             (IpAddr::V4(base), IpAddr::V4(ip)) => 32u32
                 .checked_sub(self.prefix)
@@ -98,10 +98,7 @@ mod tests {
         assert!(has("0.0.0.0/0", "203.0.113.7:1") && !has("0.0.0.0/0", "[2001:db8::1]:1"));
         assert!(has("2001:db8::/32", "[2001:db8:1::1]:443") && !has("2001:db8::/32", "[2001:db9::1]:443"));
         assert!(has("::/0", "[::1]:1"));
-        assert!(
-            has("10.0.0.0/8", "[::ffff:10.1.2.3]:1"),
-            "an IPv4 address in IPv6's form"
-        );
+        assert!(has("10.0.0.0/8", "[::ffff:10.1.2.3]:1"), "an IPv4-mapped IPv6 address");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ltr-trainer edge-bypass`: which requests an Envoy need not call the filter for.
+//! `ltr-trainer edge-bypass`: prints the condition under which Envoy skips the filter.
 
 use std::path::PathBuf;
 
@@ -10,75 +10,68 @@ use serde_json::Value;
 use crate::files;
 use crate::outcome::Outcome;
 
-/// Where a discovery response has the plug-in configuration, as a text.
+/// The plug-in configuration in a discovery response, as a JSON string.
 const CONFIGURATION: &str = "/resources/0/typed_config/config/configuration/value";
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer edge-bypass /etc/envoy/ltr/ecds.template.json
   ltr-trainer edge-bypass plugin.json
-  ltr-trainer edge-bypass --marked plugin.json
 
-In Envoy's configuration, the routes under `matcher` switch the filter off for these requests:
+In Envoy's configuration, a matcher among the routes disables the filter for these requests:
   virtual_hosts:
     - name: all
       domains: [\"*\"]
       matcher:
         matcher_list:
           matchers:
-            - predicate: {what is printed}
+            - predicate: {the printed condition}
               on_match: {the routes, with the filter disabled by typed_per_filter_config}
-            - predicate: {what is printed with --marked}
-              on_match: {the same routes, with request_headers_to_add: x-shadow-ltr, 1}
         on_no_match: {the routes}
-and, in the bootstrap, so that Envoy looks up at once whether a request has them:
+The bootstrap lists the internal headers, so that Envoy finds them without a lookup:
   inline_headers:
     - { inline_header_name: x-shadow-ltr, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-edge-copy, inline_header_type: REQUEST_HEADER }
     - { inline_header_name: x-ltr-shadow-fraction, inline_header_type: REQUEST_HEADER }
-deploy/envoy/mark.yaml has all of it, and static.yaml all but what goes with --marked.";
+deploy/envoy/static.yaml is a complete example.";
 
-/// Prints which requests may go past the Envoy filter, as a predicate for Envoy's routes.
+/// Prints the condition under which Envoy skips the filter, as a predicate for Envoy's routes.
 ///
-/// Calling a filter costs Envoy about a tenth of the requests that it could pass on, and most requests are not chosen.
-/// Envoy computes the same hash by itself. What it is not sure of, such as an internal header or an id that it did not
-/// make, goes to the filter. To be printed anew when a route with `score` or anything of `sampling` but its
-/// `fraction` changes; with `--marked`, when any route changes.
+/// Calling the filter costs Envoy about a tenth of its throughput, and most requests are not
+/// sampled. Envoy computes the sampler's hash by itself and skips the filter for requests that the
+/// filter would not change. Requests with an internal header, or with an id in another form than
+/// Envoy's, still go through the filter. Print the condition again after a change of a `score`
+/// route or of any `sampling` key except `fraction`.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The filter's plug-in configuration, or the discovery response (ECDS) with it
+    /// The filter's plug-in configuration, or the discovery response (ECDS) that contains it
     #[arg(value_name = "JSON")]
     pub configuration: PathBuf,
-    /// Those that the routes may mark by themselves, where the filter would mark them and do nothing else
-    #[arg(long)]
-    pub marked: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// A configuration that cannot be read, that the filter would refuse, or without `sampling.bypass_above`; with `--marked`,
-/// without `sampling.marked_below` or a route that only marks.
+/// The configuration cannot be read, is invalid, or has `sampling` without `sampling.bypass_above`.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let path = &args.configuration;
     let json: Value = files::read_json(path)?;
-    let predicate = predicate(&json, args.marked).with_context(|| path.display().to_string())?;
+    let predicate = predicate(&json).with_context(|| path.display().to_string())?;
     println!("{}", text(&predicate));
     Ok(Outcome::Done)
 }
 
-fn predicate(json: &Value, marked: bool) -> Result<Value, ConfigError> {
+fn predicate(json: &Value) -> Result<Value, ConfigError> {
     let own = match json.pointer(CONFIGURATION) {
         Some(text) => text.as_str().unwrap_or_default().to_owned(),
         None => json.to_string(),
     };
-    // Under which pseudonyms users are copied has no say in it: any salt does.
+    // The salt of pseudonyms does not affect the condition: any salt will do.
     let salt = |_: &str| Some("0".repeat(32));
-    let config = Config::read(own.as_bytes(), salt)?;
-    if marked { config.marked() } else { config.bypass() }
+    Config::read(own.as_bytes(), salt)?.bypass()
 }
 
-/// A line for each condition, as in deploy/envoy. JSON is YAML, too.
+/// One line per condition, as in deploy/envoy. JSON is also YAML.
 fn text(predicate: &Value) -> String {
     let conditions = predicate["and_matcher"]["predicate"].as_array().into_iter().flatten();
     let lines: Vec<String> = conditions.map(Value::to_string).collect();
@@ -93,25 +86,20 @@ mod tests {
 
     fn own() -> Value {
         json!({
-            "sampling": { "salt": "ltr-shadow-v1", "fraction": 0.1, "marked_below": 0.1, "bypass_above": 0.1 },
+            "sampling": { "salt": "ltr-shadow-v1", "fraction": 0.1, "bypass_above": 0.1 },
             "routes": [{ "path_prefix": "/rank", "method": "POST", "modes": ["mark"] }],
         })
     }
 
     #[test]
-    fn a_configuration_says_the_same_by_itself_and_in_what_discovers_it() {
+    fn a_configuration_gives_one_condition_alone_and_in_a_discovery_response() {
         let configuration = json!({ "value": own().to_string() });
         let discovery = json!({ "resources": [{ "typed_config": { "config": { "configuration": configuration } } }] });
-        for marked in [false, true] {
-            assert_eq!(
-                predicate(&discovery, marked).unwrap(),
-                predicate(&own(), marked).unwrap()
-            );
-        }
+        assert_eq!(predicate(&discovery).unwrap(), predicate(&own()).unwrap());
     }
 
     #[test]
-    fn the_help_names_every_header_that_envoy_is_to_know() {
+    fn the_help_lists_every_internal_header() {
         for name in proxy_filter::INTERNAL_HEADERS {
             assert!(EXAMPLES.contains(&format!("inline_header_name: {name},")), "{name}");
         }
@@ -119,23 +107,17 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_json_again() {
-        for (marked, conditions) in [(false, 5), (true, 7)] {
-            let predicate = predicate(&own(), marked).unwrap();
-            let text = text(&predicate);
-            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), predicate);
-            assert_eq!(
-                text.lines().count(),
-                conditions + 2,
-                "a line for each condition\n{text}"
-            );
-        }
+        let predicate = predicate(&own()).unwrap();
+        let text = text(&predicate);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), predicate);
+        assert_eq!(text.lines().count(), 5 + 2, "one line per condition\n{text}");
     }
 
     #[test]
-    fn what_the_filter_would_refuse_is_refused() {
+    fn an_invalid_configuration_is_rejected() {
         let mut wrong = own();
         wrong["sampling"]["fraction"] = json!(0.2);
-        let sentence = predicate(&wrong, false).unwrap_err().to_string();
+        let sentence = predicate(&wrong).unwrap_err().to_string();
         assert!(
             sentence.starts_with("sampling.bypass_above is 0.1; allowed: "),
             "{sentence}"

@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use ltr_trainer::compile;
-use proxy_filter::{Config, INTERNAL_HEADERS, MARK};
+use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
 
 use crate::gateway::sites::{Site, free_address};
@@ -28,11 +28,9 @@ pub struct Behind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     Plain,
-    /// Envoy's routes mark; those that they are not sure of go through the filter.
+    /// The filter marks; requests that it would not change skip it.
     Mark,
-    /// Envoy marks none by itself: those that are chosen go through the filter.
-    MarkInFilter,
-    /// Asks the filter about every request, and leads none past it.
+    /// The filter marks; every request goes through it.
     MarkWithoutBypass,
     Mirror,
     /// Envoy's own mirroring.
@@ -94,11 +92,11 @@ impl Edge {
         names.map(inline).collect()
     }
 
-    /// All requests go one way; as in deploy/envoy, those for which the filter would do nothing go past it.
+    /// One route; as in deploy/envoy, requests that the filter would not change skip it.
     fn virtual_host(self) -> Result<Value> {
         let route = json!({ "match": { "prefix": "/" }, "route": self.route() });
         let mut host = json!({ "name": "all", "domains": ["*"] });
-        let (Edge::Mark | Edge::MarkInFilter | Edge::Mirror, Some(own)) = (self, self.own()) else {
+        let (Edge::Mark | Edge::Mirror, Some(own)) = (self, self.own()) else {
             host["routes"] = json!([route]);
             return Ok(host);
         };
@@ -111,13 +109,8 @@ impl Edge {
             let routes = json!({ "@type": format!("{TYPES}.config.route.v3.RouteList"), "routes": [route] });
             json!({ "action": { "name": "routes", "typed_config": routes } })
         };
-        let mut matchers = vec![json!({ "predicate": config.bypass()?, "on_match": to(past.clone()) })];
-        if self == Edge::Mark {
-            past["request_headers_to_add"] = json!([{ "header": { "key": MARK.0, "value": MARK.1 } }]);
-            past["stat_prefix"] = json!("ltr_marked");
-            matchers.push(json!({ "predicate": config.marked()?, "on_match": to(past) }));
-        }
-        host["matcher"] = json!({ "matcher_list": { "matchers": matchers }, "on_no_match": to(route) });
+        let matcher = json!({ "predicate": config.bypass()?, "on_match": to(past) });
+        host["matcher"] = json!({ "matcher_list": { "matchers": [matcher] }, "on_no_match": to(route) });
         Ok(host)
     }
 
@@ -131,21 +124,17 @@ impl Edge {
                     "runtime_fraction": { "default_value": { "numerator": 10, "denominator": "HUNDRED" } },
                 }],
             }),
-            Edge::Plain | Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass | Edge::Mirror => {
-                json!({ "cluster": "app" })
-            }
+            Edge::Plain | Edge::Mark | Edge::MarkWithoutBypass | Edge::Mirror => json!({ "cluster": "app" }),
         }
     }
 
     /// The filter's own configuration, with one mode.
     fn own(self) -> Option<Value> {
         let route = |path: &str, mode: &str| json!([{ "path_prefix": path, "method": "POST", "modes": [mode] }]);
-        let sampling = json!({
-            "salt": "ltr-shadow-v1", "fraction": 0.10, "marked_below": 0.10, "bypass_above": 0.10, "own_ids": true,
-        });
+        let sampling = json!({ "salt": "ltr-shadow-v1", "fraction": 0.10, "bypass_above": 0.10 });
         match self {
             Edge::Plain | Edge::Native | Edge::Hop => None,
-            Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass => {
+            Edge::Mark | Edge::MarkWithoutBypass => {
                 Some(json!({ "sampling": sampling, "routes": route("/rank", "mark") }))
             }
             Edge::Mirror => Some(json!({
@@ -169,7 +158,7 @@ impl Edge {
     fn filter(self, filters: &Filters) -> Option<Value> {
         let own = self.own()?;
         let file = match self {
-            Edge::Mark | Edge::MarkInFilter | Edge::MarkWithoutBypass => &filters.mark,
+            Edge::Mark | Edge::MarkWithoutBypass => &filters.mark,
             _ => &filters.whole,
         };
         let plugin = json!({ "config": {

@@ -24,13 +24,7 @@ use crate::gateway::sites::{Home, Site};
 use crate::gateway::{Request, body, model};
 
 /// Those that have the filter.
-const OURS: [&str; 5] = [
-    "mark",
-    "mark in the filter",
-    "mark without bypass",
-    "mirror 10 %",
-    "score",
-];
+const OURS: [&str; 4] = ["mark", "mark without bypass", "mirror 10 %", "score"];
 
 /// Measure Envoy with the filter, without it, and with its own mirroring
 #[derive(Debug, clap::Args)]
@@ -61,10 +55,9 @@ pub struct EdgeArgs {
 /// What is measured, and under which name.
 type Subject = (&'static str, Edge);
 
-const RANKING: [Subject; 6] = [
+const RANKING: [Subject; 5] = [
     ("no filter", Edge::Plain),
     ("mark", Edge::Mark),
-    ("mark in the filter", Edge::MarkInFilter),
     ("mark without bypass", Edge::MarkWithoutBypass),
     ("mirror 10 %", Edge::Mirror),
     ("native mirroring 10 %", Edge::Native),

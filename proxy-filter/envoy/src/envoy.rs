@@ -1,4 +1,4 @@
-//! Envoy behind the [`Proxy`] that the filter knows.
+//! Implements [`Proxy`] with calls to Envoy.
 
 use std::cell::{OnceCell, RefCell};
 use std::ptr::null_mut;
@@ -8,14 +8,14 @@ use proxy_filter::{Call, Counter, Gauge, HeaderPairs, Proxy};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
-/// Between a copy's completion and its sending, which needs a callback outside of requests.
+/// The delay before a complete copy is sent. Sending needs a callback outside of requests.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Envoy, in the middle of a callback. That a call of it fails is never a reason to fail: what is missing is absent.
+/// Envoy during one callback. A failed call is treated as a missing value, never as an error.
 #[derive(Default)]
 pub struct Envoy {
-    /// All of them at the first that is asked for: that takes Envoy less than two by their names. They are those of one
-    /// callback, and are asked for anew when one was changed.
+    /// All request headers, read at the first lookup. Reading all of them costs Envoy less than two
+    /// lookups by name. A change of a header clears them; a new callback starts without them.
     headers: RefCell<Option<HeaderPairs>>,
 }
 
@@ -72,30 +72,31 @@ impl Proxy for Envoy {
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
-    /// Zero: Envoy has written where the headers are, and their length.
+    /// Writes the address and the size of the headers. Returns zero on success.
     fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
 }
 
-/// None, where Envoy has none.
+/// The request headers; empty if Envoy has none.
 fn request_headers() -> HeaderPairs {
     let (mut data, mut size) = (null_mut(), 0);
-    // SAFETY: Envoy writes to the two places and nowhere else.
+    // SAFETY: Envoy writes only to `data` and `size`.
     let status = unsafe { proxy_get_header_map_pairs(MapType::HttpRequestHeaders, &mut data, &mut size) };
     if status != 0 || data.is_null() {
         return HeaderPairs::default();
     }
-    // SAFETY: Envoy has got `data` from `proxy_on_memory_allocate`, which gives away a boxed slice of just this size,
-    // has filled all of it, and does not use it again.
+    // SAFETY: Envoy got `data` from `proxy_on_memory_allocate`, which leaks a boxed slice of
+    // exactly this size. Envoy has filled it and does not use it again.
     HeaderPairs::new(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
-/// The status of the answer to a call.
+/// The status of the response to a call.
 pub fn call_status() -> Option<u16> {
     let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok()??;
     std::str::from_utf8(&status).ok()?.parse().ok()
 }
 
-/// Whether Envoy still has the context of this id. What the callback asks of Envoy after this is asked for that context.
+/// Whether Envoy still has the context with this id. Later calls in the same callback apply to that
+/// context.
 pub fn has_context(id: u32) -> bool {
     hostcalls::set_effective_context(id).is_ok()
 }
@@ -105,17 +106,17 @@ pub fn stop_ticking() {
 }
 
 thread_local! {
-    /// Once in each virtual machine, however many configurations it sees: Envoy never forgets one.
+    /// Defined once per virtual machine, for all its configurations: Envoy never deletes a metric.
     static METRICS: OnceCell<Metrics> = const { OnceCell::new() };
 }
 
-/// What Envoy calls each metric, in the order of `ALL`.
+/// Envoy's ids of the metrics, in the order of `ALL`.
 struct Metrics {
     counters: Vec<Option<u32>>,
     gauges: Vec<Option<u32>>,
 }
 
-/// Makes the metrics known to Envoy, so that they are there before the first request.
+/// Defines the metrics, so that they exist before the first request.
 pub fn define_metrics() {
     let define = |kind, name| hostcalls::define_metric(kind, name).ok();
     METRICS.with(|metrics| {

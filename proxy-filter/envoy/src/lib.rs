@@ -1,4 +1,4 @@
-//! The filter as Envoy loads it. What it does is decided in `proxy-filter`; this passes it on.
+//! The filter that Envoy loads. It forwards Envoy's callbacks to `proxy-filter`, which decides.
 #![cfg(target_arch = "wasm32")]
 
 mod envoy;
@@ -30,14 +30,14 @@ impl Context for Root {
         let Some(filter) = &self.filter else {
             return;
         };
-        // Without an answer there are no headers.
+        // A failed call has no headers.
         let status = if headers == 0 { None } else { envoy::call_status() };
         filter.answered(&Envoy::default(), status);
     }
 }
 
-/// Envoy is through with this configuration. It could be asked to wait for what is under way, but does not where the
-/// virtual machine goes, too.
+/// Envoy no longer uses this configuration. Envoy could be asked to wait for copies, but it would
+/// not wait if the virtual machine ends, too.
 impl Drop for Root {
     fn drop(&mut self) {
         if let Some(filter) = &self.filter {
@@ -79,30 +79,31 @@ fn configured(json: &[u8]) -> Result<Config, ConfigError> {
     Config::read(json, |name| std::env::var(name).ok())
 }
 
-/// What Envoy is told of a configuration that is refused.
+/// Logs why a configuration is rejected.
 fn refuse(error: &ConfigError) -> bool {
     log(LogLevel::Error, &format!("the filter is not loaded: {error}"));
     false
 }
 
-/// The model that is baked in. Its absence is no reason to refuse a configuration: requests are scored upstream then.
+/// The built-in model. Without one the configuration is still valid: requests to score go upstream.
 fn model() -> Option<Model> {
     let baked = baked::model().as_ref().map_err(String::clone);
     let model = baked.and_then(|baked| Model::new(&baked.description.feature_names, &baked.forest));
     model
-        .inspect_err(|reason| log(LogLevel::Warn, &format!("nothing is scored here: {reason}")))
+        .inspect_err(|reason| log(LogLevel::Warn, &format!("requests to score go upstream: {reason}")))
         .ok()
 }
 
 fn log(level: LogLevel, message: &str) {
-    // Nobody can be told that nobody can be told.
+    // There is no way to report a failure to log.
     let _ = hostcalls::log(level, message);
 }
 
-/// A request; `None` where nothing is configured.
+/// A request; `None` if the filter is not configured.
 struct Request(Option<Exchange>);
 
-/// The request is over when Envoy lets go of it: to be told by `on_done`, too, would be one more call for each request.
+/// The request has ended when Envoy deletes its context. `on_done` would cost one more call per
+/// request.
 impl Drop for Request {
     fn drop(&mut self) {
         if let Some(exchange) = &mut self.0 {

@@ -1,6 +1,8 @@
-//! The callbacks of `edge-mark.wasm`, which remembers nothing of a request: so Envoy need not tell it that one is over,
-//! which would be about a quarter more of what it costs. The trainer gives them the names that Envoy calls; in
-//! `edge-filter.wasm` they are not exported, and those of the SDK are.
+//! The callbacks of `edge-mark.wasm`.
+//!
+//! This filter keeps no state per request, so Envoy need not report the end of a request. That
+//! report would cost about a quarter more. The trainer exports these callbacks under the names that
+//! Envoy calls. `edge-filter.wasm` exports the SDK's callbacks instead.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,7 +15,8 @@ use crate::{configured, refuse};
 
 thread_local! {
     static ROOTS: RefCell<Roots> = RefCell::default();
-    /// The context that Envoy made last, and its root: for a request, Envoy makes one and at once calls it.
+    /// The context that Envoy created last, and its root. For each request, Envoy creates a context
+    /// and calls it at once.
     static LATEST: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 

@@ -13,16 +13,14 @@ use crate::testing::Fake;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum By {
     Id,
-    OwnId,
     User,
 }
 
-/// `shares` are those below which the routes mark, that are chosen, and above which requests go past the filter.
-fn config(by: By, shares: [f64; 3]) -> Config {
-    let [below, fraction, above] = shares;
+/// Samples `fraction` of the requests; above the share `bypass_above` they skip the filter.
+fn config(by: By, [fraction, bypass_above]: [f64; 2]) -> Config {
     let mut json = json!({
         "sampling": {
-            "salt": "ltr-shadow-v1", "fraction": fraction, "marked_below": below, "bypass_above": above,
+            "salt": "ltr-shadow-v1", "fraction": fraction, "bypass_above": bypass_above,
         },
         "trusted": { "cidrs": ["127.0.0.0/8"] },
         "routes": [
@@ -37,15 +35,13 @@ fn config(by: By, shares: [f64; 3]) -> Config {
         },
         "score": { "max_body_bytes": 1000, "max_rows": 3, "max_json_depth": 32, "tokens_sha256": [] },
     });
-    match by {
-        By::Id => {}
-        By::OwnId => json["sampling"]["own_ids"] = json!(true),
-        By::User => json["sampling"]["key_header"] = json!("x-user-id"),
+    if by == By::User {
+        json["sampling"]["key_header"] = json!("x-user-id");
     }
     Config::read(json.to_string().as_bytes(), |_| None).unwrap()
 }
 
-/// What Envoy makes of a predicate, as its documentation says.
+/// Evaluates a predicate as Envoy's documentation describes it.
 fn holds(predicate: &Value, headers: &BTreeMap<String, Vec<u8>>) -> bool {
     let (kind, what) = predicate.as_object().unwrap().iter().next().unwrap();
     match kind.as_str() {
@@ -54,11 +50,6 @@ fn holds(predicate: &Value, headers: &BTreeMap<String, Vec<u8>>) -> bool {
             .unwrap()
             .iter()
             .all(|one| holds(one, headers)),
-        "or_matcher" => what["predicate"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|one| holds(one, headers)),
         "not_matcher" => !holds(what, headers),
         "single_predicate" => {
             let name = what["input"]["typed_config"]["header_name"].as_str().unwrap();
@@ -77,25 +68,19 @@ fn matches(single: &Value, value: &[u8]) -> bool {
     if let Some(prefix) = single["value_match"]["prefix"].as_str() {
         return value.starts_with(prefix.as_bytes());
     }
-    if let Some(exact) = single["value_match"]["exact"].as_str() {
-        return value == exact.as_bytes();
-    }
     match single["value_match"]["safe_regex"]["regex"].as_str().unwrap() {
         PLAIN_ID => {
             let groups: Vec<&[u8]> = value.split(|byte| *byte == b'-').collect();
             let hexadecimal = |group: &&[u8]| group.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             groups.len() > 2 && groups.iter().all(hexadecimal) && groups[2].starts_with(b"4")
         }
-        WHOLE_ID => std::str::from_utf8(value).is_ok_and(|text| {
-            text.get(14..15) == Some("4") && Uuid::try_parse(text).is_ok_and(|id| id.to_string() == text)
-        }),
         PLAIN_KEY => !value.is_empty() && !value.contains(&b',') && std::str::from_utf8(value).is_ok(),
         ANYTHING => true,
         other => panic!("{other}"),
     }
 }
 
-/// Whether the filter does anything about a request but count that it is not chosen.
+/// Whether the filter does more with a request than count that it is not sampled.
 fn does_something(config: Config, proxy: &Fake) -> bool {
     let before = proxy.headers.borrow().clone();
     let mut exchange = Exchange::new(Rc::new(Filter::new(config, None)));
@@ -105,7 +90,7 @@ fn does_something(config: Config, proxy: &Fake) -> bool {
     next != Next::Continue || *proxy.headers.borrow() != before || counted.keys().any(|name| !silent.contains(name))
 }
 
-/// Ids in all forms in which they come, and texts that are none.
+/// Ids in every form that clients send, and values that are not ids.
 fn id() -> impl Strategy<Value = Vec<u8>> {
     let form = |(bits, form, character): (u128, u8, char)| {
         let id = Uuid::from_u128(bits);
@@ -167,63 +152,32 @@ fn requests() -> impl Strategy<Value = Fake> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
-    fn for_what_goes_past_it_the_filter_would_do_nothing(
-        proxy in requests(), by in prop::sample::select(vec![By::Id, By::OwnId, By::User]),
-        bits in any::<[u8; 16]>(), mut shares in any_shares()
-    ) {
-        shares.sort_by(f64::total_cmp);
-        let own = uuid::Builder::from_random_bytes(bits).into_uuid().to_string();
-        let proxy = if by == By::OwnId { proxy.without("x-request-id").with("x-request-id", own) } else { proxy };
-        let config = config(by, shares);
-        let goes_past = holds(&config.bypass().unwrap(), &proxy.headers.borrow());
-        prop_assert!(!goes_past || !does_something(config, &proxy));
-    }
-
-    /// Whatever ids come, also where Envoy is said to make them.
-    #[test]
-    fn what_the_routes_mark_the_filter_would_mark_and_otherwise_leave_alone(
-        proxy in requests(), by in prop::sample::select(vec![By::Id, By::OwnId, By::User]),
-        mut shares in any_shares()
+    fn the_filter_would_not_change_what_skips_it(
+        proxy in requests(), by in prop::sample::select(vec![By::Id, By::User]),
+        mut shares in prop::array::uniform2(0.0f64..=1.0)
     ) {
         shares.sort_by(f64::total_cmp);
         let config = config(by, shares);
-        if holds(&config.marked().unwrap(), &proxy.headers.borrow()) {
-            prop_assert!(!holds(&config.bypass().unwrap(), &proxy.headers.borrow()));
-            let mut marked = proxy.headers.borrow().clone();
-            marked.insert(SHADOW.into(), b"1".to_vec());
-            let next = Exchange::new(Rc::new(Filter::new(config, None))).headers(&proxy, true);
-            prop_assert_eq!(next, Next::Continue);
-            prop_assert_eq!(&*proxy.headers.borrow(), &marked);
-            let counted: Vec<_> = proxy.counts.borrow().keys().copied().collect();
-            prop_assert_eq!(counted, [Counter::Marked.name()]);
-        }
+        let skips = holds(&config.bypass().unwrap(), &proxy.headers.borrow());
+        prop_assert!(!skips || !does_something(config, &proxy));
     }
 }
 
-fn any_shares() -> impl Strategy<Value = [f64; 3]> {
-    prop::array::uniform3(0.0f64..=1.0)
-}
-
-/// Nine of ten go past the filter, a twentieth is marked by the routes, and so much is left for the filter.
 #[test]
-fn shares_are_what_is_said() {
-    let config = config(By::Id, [0.05, 0.1, 0.1]);
+fn nine_requests_in_ten_skip_the_filter() {
+    let predicate = config(By::Id, [0.1, 0.1]).bypass().unwrap();
     let request = |at: u128| {
         let spread = (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let id = uuid::Builder::from_random_bytes(spread.to_be_bytes()).into_uuid();
         Fake::post("/rank").with("x-request-id", id.to_string())
     };
-    let count = |predicate: Value| {
-        let those = (0..10_000).filter(|at| holds(&predicate, &request(*at).headers.borrow()));
-        those.count()
-    };
+    let skipping = (0..10_000).filter(|at| holds(&predicate, &request(*at).headers.borrow()));
     // Five standard deviations of a binomial.
-    assert!((8850..=9150).contains(&count(config.bypass().unwrap())));
-    assert!((390..=610).contains(&count(config.marked().unwrap())));
+    assert!((8850..=9150).contains(&skipping.count()));
 }
 
 #[test]
-fn what_is_not_sampled_is_scored_or_goes_past_it() {
+fn without_sampling_only_scores_go_through_the_filter() {
     let routes = json!([{ "path_prefix": "/ltr/score", "method": "POST", "modes": ["score"] }]);
     let score = json!({ "max_body_bytes": 1, "max_rows": 1, "max_json_depth": 4, "tokens_sha256": [] });
     let json = json!({ "routes": routes, "score": score });
@@ -231,32 +185,21 @@ fn what_is_not_sampled_is_scored_or_goes_past_it() {
         .unwrap()
         .bypass()
         .unwrap();
-    let past = |proxy: Fake| holds(&predicate, &proxy.headers.borrow());
-    assert!(past(Fake::post("/rank")) && !past(Fake::post("/ltr/score?x")));
-    assert!(!past(Fake::post("/rank").with(SHADOW, b"\xff")));
+    let skips = |proxy: Fake| holds(&predicate, &proxy.headers.borrow());
+    assert!(skips(Fake::post("/rank")) && !skips(Fake::post("/ltr/score?x")));
+    assert!(!skips(Fake::post("/rank").with(SHADOW, b"\xff")));
 }
 
 #[test]
-fn what_the_routes_need_has_to_be_said() {
-    let read = |sampling: Value, mode: &str| {
-        let json = json!({
-            "sampling": sampling,
-            "routes": [{ "path_prefix": "/", "method": "GET", "modes": [mode] }],
-            "mirror": {
-                "cluster": "shadow", "headers": [], "max_body_bytes": 1, "max_in_flight": 1, "timeout_ms": 1,
-                "personal": {},
-            },
-        });
-        Config::read(json.to_string().as_bytes(), |_| None).unwrap()
-    };
-    let bare = read(json!({ "salt": "s", "fraction": 0.1 }), "mark");
-    let copies = read(json!({ "salt": "s", "fraction": 0.1, "marked_below": 0.1 }), "mirror");
-    for (said, begins) in [
-        (bare.bypass(), "sampling.bypass_above is absent; allowed: "),
-        (bare.marked(), "sampling.marked_below is absent; allowed: "),
-        (copies.marked(), "routes is without one that only marks; allowed: "),
-    ] {
-        let sentence = said.unwrap_err().to_string();
-        assert!(sentence.starts_with(begins), "{sentence}");
-    }
+fn a_configuration_that_samples_needs_bypass_above() {
+    let json = json!({
+        "sampling": { "salt": "s", "fraction": 0.1 },
+        "routes": [{ "path_prefix": "/", "method": "GET", "modes": ["mark"] }],
+    });
+    let config = Config::read(json.to_string().as_bytes(), |_| None).unwrap();
+    let sentence = config.bypass().unwrap_err().to_string();
+    assert!(
+        sentence.starts_with("sampling.bypass_above is absent; allowed: "),
+        "{sentence}"
+    );
 }

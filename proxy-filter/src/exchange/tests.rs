@@ -28,7 +28,7 @@ fn config() -> Value {
     })
 }
 
-/// The configuration with changes by JSON pointer; the last name is made where it is not.
+/// The configuration with changes by JSON pointer. A missing last member is added.
 fn filter(changes: &[(&str, Value)]) -> Rc<Filter> {
     let mut json = config();
     for (place, value) in changes {
@@ -39,7 +39,7 @@ fn filter(changes: &[(&str, Value)]) -> Rc<Filter> {
     Rc::new(Filter::new(config, Some(model())))
 }
 
-/// A stump on `x`: -1.5 up to 0.5, and 2.5 beyond.
+/// A stump on `x`: -1.5 up to 0.5, else 2.5.
 fn model() -> Model {
     let text = b"tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nfeature_names=x\n\n\
         Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=0.5\ndecision_type=2\n\
@@ -50,7 +50,7 @@ fn model() -> Model {
     Model::new(&["x".to_owned()], forest).unwrap()
 }
 
-/// Sends a request with its body in these parts, and ends it.
+/// Sends a whole request, with its body in these parts.
 fn send(filter: &Rc<Filter>, proxy: &Fake, parts: &[&[u8]]) -> Vec<Next> {
     let mut exchange = Exchange::new(filter.clone());
     let mut said = vec![exchange.headers(proxy, parts.is_empty())];

@@ -1,4 +1,4 @@
-//! One copy in the making.
+//! One copy of a request while the request arrives.
 
 use api::headers::{EDGE_COPY, REQUEST_ID, USER_UNDER};
 
@@ -7,14 +7,14 @@ use crate::proxy::{Counter, Proxy, announced};
 use crate::route::without_query;
 use crate::sampling::request_id;
 
-/// A copy of a request as far as it has come.
+/// A copy of the part of a request that has arrived.
 #[derive(Debug)]
 pub(crate) struct Draft {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-/// A copy that can be sent.
+/// A copy that is ready to be sent.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Copy {
     pub(crate) headers: Vec<(String, String)>,
@@ -22,10 +22,10 @@ pub(crate) struct Copy {
 }
 
 impl Draft {
-    /// The head of the copy. The query stays behind: nothing in it could be redacted.
+    /// The headers of the copy. The query is left out, because it cannot be redacted.
     ///
     /// # Errors
-    /// Why this request is not copied.
+    /// The reason why this request is not copied.
     pub(super) fn of(proxy: &impl Proxy, settings: &Settings) -> Result<Draft, Counter> {
         if proxy.header("upgrade").is_some() {
             return Err(Counter::MirrorUpgrade);
@@ -63,10 +63,10 @@ impl Draft {
         })
     }
 
-    /// Adds the part of the body that is passing.
+    /// Appends the current part of the body.
     ///
     /// # Errors
-    /// It has become too large, or Envoy does not give the part.
+    /// The body is too large, or Envoy does not provide the part.
     pub(crate) fn add(&mut self, proxy: &impl Proxy, bytes: usize, max_body_bytes: usize) -> Result<(), Counter> {
         if bytes == 0 {
             return Ok(());
@@ -83,7 +83,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The copy without what is personal; `None` where that cannot be found.
+    /// The copy without personal fields. `None` if the body cannot be parsed.
     pub(super) fn into_copy(self, settings: &Settings) -> Option<Copy> {
         let Draft { mut headers, body } = self;
         let clean = settings.personal.clean(body).ok()?;

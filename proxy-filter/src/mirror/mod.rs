@@ -1,5 +1,7 @@
-//! Copies of chosen requests for a shadow cluster. Nobody waits for them: they are made of what passes, sent from
-//! outside of the request, and their answers are counted and dropped.
+//! Copies of sampled requests for a shadow cluster.
+//!
+//! Requests never wait for copies. A copy is made while the request passes and is sent outside of
+//! the request. Its answer is counted and dropped.
 
 mod draft;
 mod personal;
@@ -13,16 +15,16 @@ pub(crate) use personal::{Personal, Pointer};
 
 use crate::proxy::{Call, Counter, Gauge, Proxy};
 
-/// What copies are made of, and where they go.
+/// The contents and the destination of copies.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) cluster: String,
     pub(crate) authority: String,
-    /// The headers that are copied, beside those that describe the body.
+    /// Headers to copy, besides those that describe the body.
     pub(crate) headers: Vec<String>,
-    /// Of one copy; a larger one is dropped.
+    /// Per copy; a larger copy is dropped.
     pub(crate) max_body_bytes: usize,
-    /// Copies of one worker that are being made, wait, or wait for their answer; more are dropped.
+    /// Per worker, from the first byte of a copy to its answer; further copies are dropped.
     pub(crate) max_in_flight: u32,
     pub(crate) timeout: Duration,
     pub(crate) personal: Personal,
@@ -33,12 +35,12 @@ pub(crate) struct Settings {
 pub(crate) struct Mirror {
     settings: Settings,
     in_flight: Cell<u32>,
-    /// Complete, and to be sent at the next tick: a call belongs to whoever makes it, and one that a request makes ends
-    /// with the request.
+    /// Complete copies, to be sent at the next tick. Envoy cancels a call with the context that
+    /// made it, so a request cannot send its own copy.
     waiting: RefCell<VecDeque<Draft>>,
-    /// Sent and not answered yet.
+    /// Number of copies that wait for their answer.
     sent: Cell<u32>,
-    /// The configuration was replaced: nobody will call again.
+    /// The configuration was replaced: there will be no tick and no answer.
     left: Cell<bool>,
 }
 
@@ -53,7 +55,7 @@ impl Mirror {
         }
     }
 
-    /// Begins a copy of the request whose headers are passing, if there is room for one more.
+    /// Starts a copy of the current request, unless there are too many copies.
     pub(crate) fn begin(&self, proxy: &impl Proxy) -> Option<Draft> {
         let draft = match self.in_flight.get() < self.settings.max_in_flight {
             true => Draft::of(proxy, &self.settings),
@@ -72,29 +74,29 @@ impl Mirror {
         }
     }
 
-    /// A copy is complete.
+    /// Queues a complete copy.
     pub(crate) fn enqueue(&self, proxy: &impl Proxy, draft: Draft) {
         if self.left.get() {
             return self.end(proxy, Counter::MirrorLost);
         }
-        // Asked again, Envoy would begin to wait anew.
+        // A second call would restart Envoy's timer.
         if self.waiting.borrow().is_empty() {
             proxy.tick_soon();
         }
         self.waiting.borrow_mut().push_back(draft);
     }
 
-    /// A copy comes to its end.
+    /// Counts the outcome of a copy.
     pub(crate) fn end(&self, proxy: &impl Proxy, outcome: Counter) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         proxy.gauge(Gauge::InFlight, -1);
         proxy.count(outcome);
     }
 
-    /// Sends what waits.
+    /// Sends all complete copies.
     pub(crate) fn tick(&self, proxy: &impl Proxy) {
         loop {
-            // Not borrowed while the proxy is called.
+            // The borrow must end before the proxy is called.
             let Some(draft) = self.waiting.borrow_mut().pop_front() else {
                 return;
             };
@@ -126,7 +128,7 @@ impl Mirror {
         }
     }
 
-    /// A copy was answered, or never will be.
+    /// A copy was answered, or its call failed (`None`).
     pub(crate) fn answered(&self, proxy: &impl Proxy, status: Option<u16>) {
         let Some(sent) = self.sent.get().checked_sub(1) else {
             return;
@@ -142,7 +144,7 @@ impl Mirror {
         );
     }
 
-    /// Settles what is complete or sent: its end will not be heard of.
+    /// Counts complete and sent copies as lost: Envoy will not report their answers.
     pub(crate) fn leave(&self, proxy: &impl Proxy) {
         self.left.set(true);
         let waiting = self.waiting.take().into_iter().map(drop);
@@ -150,7 +152,7 @@ impl Mirror {
         waiting.chain(sent).for_each(|()| self.end(proxy, Counter::MirrorLost));
     }
 
-    /// Of one copy.
+    /// Per copy.
     pub(crate) fn max_body_bytes(&self) -> usize {
         self.settings.max_body_bytes
     }

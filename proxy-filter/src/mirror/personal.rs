@@ -1,27 +1,28 @@
-//! Personal fields of a copy: gone, or under a pseudonym.
+//! Redacts or pseudonymises the personal fields of a copy.
 
 use api::Malformed;
 use api::json::Document;
 use ranking::{pseudonym_of_text, salt_id};
 use serde_json::Value;
 
-/// What the gateway reads the user from.
+/// The field from which the gateway reads the user.
 const USER: &str = "/case/user_id";
 
-/// The most that a gateway can be configured to read.
+/// The greatest JSON depth that a gateway can be configured to accept.
 const MAX_DEPTH: usize = 126;
 
-/// Which fields of a JSON body are personal.
+/// The personal fields of a JSON body.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Personal {
-    /// Become `null`.
+    /// Replaced by `null`.
     pub(crate) redact: Vec<Pointer>,
-    /// Texts become the first 128 bits of HMAC-SHA-256 under the salt, as a UUID; anything else `null`.
+    /// Strings are replaced by the first 128 bits of their HMAC-SHA-256 under the salt, as a UUID;
+    /// other values by `null`.
     pub(crate) pseudonymise: Vec<Pointer>,
     pub(crate) salt: Vec<u8>,
 }
 
-/// The salt is a secret.
+/// Leaves out the salt, which is a secret.
 impl std::fmt::Debug for Personal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Personal {
@@ -31,19 +32,19 @@ impl std::fmt::Debug for Personal {
     }
 }
 
-/// A body that may leave.
+/// A body without personal fields.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Clean {
     pub(crate) body: Vec<u8>,
-    /// Whether the user is a pseudonym now, and of which salt.
+    /// The id of the salt, if the user was replaced by a pseudonym.
     pub(crate) user_under: Option<String>,
 }
 
 impl Personal {
-    /// A body without what is personal. Without personal fields, it is as it was.
+    /// Redacts and pseudonymises a body. Without configured fields, the body stays as it is.
     ///
     /// # Errors
-    /// For a body that is not JSON as the gateway reads it, or compressed: what is in it cannot be found.
+    /// The body is compressed, or is not JSON that the gateway would accept.
     pub(crate) fn clean(&self, body: Vec<u8>) -> Result<Clean, Malformed> {
         if body.is_empty() || (self.redact.is_empty() && self.pseudonymise.is_empty()) {
             return Ok(Clean { body, user_under: None });
@@ -72,7 +73,8 @@ impl Personal {
     }
 }
 
-/// A JSON pointer (RFC 6901), in which `*` stands for every element of an array and every member of an object.
+/// A JSON pointer (RFC 6901), in which `*` stands for every element of an array and every member of
+/// an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pointer {
     text: String,
@@ -93,7 +95,7 @@ impl Pointer {
         })
     }
 
-    /// Shows every value that it points at; what is not there is left out.
+    /// Calls `change` with every existing value that the pointer matches.
     fn each(&self, json: &mut Value, change: &mut impl FnMut(&mut Value)) {
         each(json, &self.steps, change);
     }

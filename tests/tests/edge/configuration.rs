@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use proxy_filter::{Config, INTERNAL_HEADERS, MARK};
+use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
 
 const TYPES: &str = "type.googleapis.com/envoy";
@@ -133,8 +133,8 @@ pub fn to(cluster: &str) -> Value {
     json!({ "cluster": cluster, "timeout": "60s" })
 }
 
-/// For [`Configuration::listener_with`]: as in deploy/envoy, requests for which the filter, with this configuration of its
-/// own, would do nothing go past it to `route`; and with `sampling.marked_below`, those that it would only mark, marked.
+/// For [`Configuration::listener_with`]: as in deploy/envoy, requests that the filter would not
+/// change skip it. `own` is the filter's configuration.
 pub fn past(own: &Value, route: &Value) -> Value {
     let through = json!({ "match": { "prefix": "/" }, "route": route });
     let mut past = through.clone();
@@ -146,13 +146,8 @@ pub fn past(own: &Value, route: &Value) -> Value {
         json!({ "action": { "name": "routes", "typed_config": routes } })
     };
     let config = Config::read(own.to_string().as_bytes(), |_| Some(SALT.to_owned())).unwrap();
-    let mut matchers = vec![json!({ "predicate": config.bypass().unwrap(), "on_match": to(past.clone()) })];
-    if own["sampling"].get("marked_below").is_some() {
-        past["request_headers_to_add"] = json!([{ "header": { "key": MARK.0, "value": MARK.1 } }]);
-        past["stat_prefix"] = json!("ltr_marked");
-        matchers.push(json!({ "predicate": config.marked().unwrap(), "on_match": to(past) }));
-    }
-    let matcher = json!({ "matcher_list": { "matchers": matchers }, "on_no_match": to(through) });
+    let skip = json!({ "predicate": config.bypass().unwrap(), "on_match": to(past) });
+    let matcher = json!({ "matcher_list": { "matchers": [skip] }, "on_no_match": to(through) });
     json!({ "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "matcher": matcher }] } })
 }
 

@@ -104,7 +104,7 @@ fn what_needs_bodies_is_refused() {
     assert_eq!(refused(&mark(0.1)), None);
     for own in [mark_and_mirror(), score(&"ab".repeat(32))] {
         let said = refused(&own).expect("a refusal");
-        let sentence = "routes[0].modes is more than mark; allowed: mark alone, because edge-mark.wasm sees no bodies";
+        let sentence = "routes[0].modes is not only mark; allowed: only mark, because edge-mark.wasm gets no bodies";
         assert!(said.contains(sentence), "{said}");
     }
 }

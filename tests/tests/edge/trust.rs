@@ -10,7 +10,7 @@ use crate::model::filter_file;
 use crate::origin::{Origin, Seen};
 use crate::settled;
 
-/// Every request goes through the filter, or those for which it would do nothing go past it, as in deploy/envoy.
+/// With `bypass`, requests that the filter would not change skip it, as in deploy/envoy.
 fn edge(origin: &Origin, own: &Value, bypass: bool) -> Envoy {
     let (configuration, more) = if bypass {
         (Configuration::new().inline_headers(), past(own, &to("origin")))
@@ -89,33 +89,6 @@ async fn a_trusted_peer_sets_the_share_of_its_requests() {
         let opted_out: [(&str, &[u8]); 2] = [("x-ltr-shadow-fraction", b"1"), ("x-ltr-opt-out", b"")];
         assert!(!seen(&envoy, &origin, 1, &opted_out).await[0].is_marked());
     }
-}
-
-/// Whoever says something about sampling goes through the filter, also where the routes would mark everybody else.
-#[tokio::test(flavor = "multi_thread")]
-async fn routes_mark_nobody_who_says_something() {
-    let origin = Origin::start().await;
-    let mut own = mark(1.0);
-    own["sampling"]["marked_below"] = json!(1.0);
-    let envoy = edge(&origin, &own, true);
-    assert!(seen(&envoy, &origin, 5, &[]).await.iter().all(Seen::is_marked));
-    for header in INTERNAL {
-        for seen in seen(&envoy, &origin, 5, &[header, (header.0, b"2")]).await {
-            assert!(seen.is_marked(), "{header:?}: taken off, and chosen like anybody");
-            assert!(
-                header.0 == "x-shadow-ltr" || seen.header(header.0).is_none(),
-                "{header:?}"
-            );
-        }
-    }
-    let opted_out = seen(&envoy, &origin, 5, &[("x-ltr-opt-out", b"\xff")]).await;
-    assert!(!opted_out.iter().any(Seen::is_marked));
-    let marks = [
-        "route.ltr_marked.upstream_rq_total",
-        "ltr_edge_marked_total",
-        "ltr_edge_opted_out_total",
-    ];
-    assert_eq!(marks.map(|name| envoy.stat(name)), [Some(5), Some(15), Some(5)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

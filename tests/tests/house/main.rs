@@ -70,7 +70,7 @@ fn no_riddle_comes_back() {
         "the rank in its third group",
         "that are over it finds out",
         "says to the outside what happens inside",
-        "by a share up to `sampling.marked_below` and say nothing",
+        "and say nothing of sampling",
         "which may be ranked and scored and nothing else",
         "refuses a record for what it is",
         "because what it had was not ours",

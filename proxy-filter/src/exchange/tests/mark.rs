@@ -22,7 +22,7 @@ fn chosen_requests_of_a_route_are_marked_and_others_are_not() {
     assert!(!proxy.has(SHADOW));
 }
 
-/// What every hop has to say of the same requests.
+/// Every hop must sample the same requests.
 #[test]
 fn the_choice_is_that_of_the_vectors_that_all_hops_share() {
     let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../../ranking/vectors/sampling.json")).unwrap();
@@ -43,7 +43,7 @@ fn the_choice_is_that_of_the_vectors_that_all_hops_share() {
         assert_eq!(proxy.has(SHADOW), vector["selected"].as_bool().unwrap(), "{vector}");
         kinds.insert((vector["request_id"].is_string(), vector["selected"].as_bool()));
     }
-    assert_eq!(kinds.len(), 4, "both keys, chosen and not");
+    assert_eq!(kinds.len(), 4, "both kinds of key, sampled and not");
 }
 
 #[test]

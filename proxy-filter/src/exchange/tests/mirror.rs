@@ -176,7 +176,7 @@ fn what_is_under_way_when_a_configuration_is_replaced_is_settled() {
     assert_eq!((proxy.counted(Counter::MirrorLost), *proxy.in_flight.borrow()), (3, 0));
 }
 
-/// What a proxy can say of a request, in any order that it may.
+/// The callbacks of a proxy, in any order.
 #[derive(Clone, Debug)]
 enum Step {
     Body(Vec<u8>, bool),
@@ -218,7 +218,7 @@ proptest! {
         let answered = |status| {
             let sent = proxy.counted(Counter::MirrorSent);
             let ended = [Counter::MirrorAnswered, Counter::MirrorRefused, Counter::MirrorFailed];
-            // The proxy tells each end once.
+            // The proxy reports each answer once.
             if ended.iter().map(|outcome| proxy.counted(*outcome)).sum::<u64>() < sent {
                 filter.answered(&proxy, status);
             }

@@ -1,6 +1,7 @@
 use super::*;
 
-/// The answer to a body that comes in parts which the proxy keeps together, as it does for a request that is held up.
+/// The answer to a body in parts. The proxy accumulates them, as it does for a request that is
+/// held.
 fn scored(filter: &Rc<Filter>, proxy: &Fake, parts: &[&[u8]]) -> Option<(u32, Value)> {
     let mut exchange = Exchange::new(filter.clone());
     let mut next = exchange.headers(proxy, parts.is_empty());
@@ -19,7 +20,7 @@ fn scored(filter: &Rc<Filter>, proxy: &Fake, parts: &[&[u8]]) -> Option<(u32, Va
     assert_eq!(
         answers.is_empty(),
         next == Next::Continue,
-        "held up if and only if it is answered"
+        "held if and only if it is answered"
     );
     let (status, body) = answers.first()?;
     Some((*status, serde_json::from_slice(body).unwrap()))

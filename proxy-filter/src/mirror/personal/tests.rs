@@ -77,7 +77,7 @@ fn what_cannot_be_read_does_not_leave() {
     assert_eq!(
         personal.clean(Vec::new()).unwrap().body,
         b"",
-        "there is nothing personal in nothing"
+        "an empty body has no personal fields"
     );
 }
 

@@ -1,13 +1,18 @@
-//! Opens and reads files by a configured name: regular files only, and never more bytes than the caller allows.
+//! Opens and reads files by a configured name: regular files only, and never more bytes than the caller allows. Replaces
+//! them whole.
 //!
 //! A name in a configuration, or in a folder that others can write to, may belong to anything. Opening a FIFO waits for
 //! a writer that never comes, a device never ends, and a sparse file claims to be terabytes. Each of these would hold
 //! up whoever reads it; here each is an error that says what the file is.
 
+mod draft;
+
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+pub use draft::{Draft, replace};
 
 /// What a symbolic link in the last place of a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 use std::ffi::CString;
-use std::io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, NotFound};
+use std::io::ErrorKind::{AlreadyExists, FileTooLarge, InvalidData, InvalidInput, NotFound};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use super::*;
@@ -85,4 +86,40 @@ fn a_file_is_replaced_through_links_and_nothing_else_is() {
         let error = replaceable(&path).unwrap_err();
         assert_eq!(error.kind(), InvalidInput, "{}", path.display());
     }
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.txt");
+    std::fs::write(&path, "before").unwrap();
+    let mut lost = Draft::create(&path, 0o666).unwrap();
+    lost.write_all(b"half").unwrap();
+    drop(lost);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+    let mut kept = Draft::create(&path, 0o600).unwrap();
+    kept.write_all(b"whole").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+    kept.commit().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(Draft::create(&folder.path().join("absent/scores.txt"), 0o666).is_err());
+    assert_eq!(Draft::create(Path::new("/"), 0o666).unwrap_err().kind(), InvalidInput);
+}
+
+#[test]
+fn of_two_new_files_of_a_name_the_first_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let draft = |text: &[u8]| {
+        let mut draft = Draft::create(&path, 0o600).unwrap();
+        draft.write_all(text).unwrap();
+        draft
+    };
+    let (first, second) = (draft(b"first"), draft(b"second"));
+    first.commit_new().unwrap();
+    assert_eq!(second.commit_new().unwrap_err().kind(), AlreadyExists);
+    assert_eq!(std::fs::read(&path).unwrap(), b"first");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -8,13 +8,12 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
-use regular_file::Links;
+use regular_file::{Draft, Links};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -118,14 +117,12 @@ impl CodeCache {
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(|e| CacheError::Randomness(e.to_string()))?;
         // Written in any case: it shows that the directory can be written, and whose files ours are.
-        let draft = draft(dir);
-        write_new(&draft, &[&fresh]).map_err(at(&draft))?;
-        let ours = fs::metadata(&draft).map_err(at(&draft))?.uid();
         let path = dir.join(SECRET);
-        // Linking, unlike renaming, never replaces: of hosts that start together, one makes the secret.
-        let made = fs::hard_link(&draft, &path);
-        fs::remove_file(&draft).map_err(at(&draft))?;
-        match made {
+        let mut draft = Draft::create(&path, 0o600).map_err(at(dir))?;
+        let ours = draft.metadata().map_err(at(dir))?.uid();
+        draft.write_all(&fresh).map_err(at(dir))?;
+        // Of hosts that start together, one makes the secret.
+        match draft.commit_new() {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(at(&path)(e)),
             _ => {}
         }
@@ -182,12 +179,10 @@ impl CodeCache {
         }
         let key = Key::new(sha256, compiled.engine());
         let tag = self.mac(&key, &code).finalize().into_bytes();
-        let draft = draft(&self.dir);
-        let written = write_new(&draft, &[&tag, &code]).and_then(|()| fs::rename(&draft, self.dir.join(key.file())));
-        if written.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
-        written?;
+        let mut draft = Draft::create(&self.dir.join(key.file()), 0o600)?;
+        draft.write_all(&tag)?;
+        draft.write_all(&code)?;
+        draft.commit()?;
         self.drop_oldest()
     }
 
@@ -230,21 +225,6 @@ impl CodeCache {
         }
         Ok(())
     }
-}
-
-/// A name that nobody else is writing to.
-fn draft(dir: &Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    dir.join(format!(".{}.{}.{next}.draft", std::process::id(), now.as_nanos()))
-}
-
-fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    parts.iter().try_for_each(|part| file.write_all(part))
 }
 
 /// Refuses what is not `owner`'s alone. A link is looked at itself, not followed.

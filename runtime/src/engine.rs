@@ -1,9 +1,10 @@
 //! The sandbox: one wasmtime engine, its clock, and the way from bytes to a [`Scorer`].
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tracing::{debug, warn};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, OptLevel};
@@ -222,12 +223,8 @@ struct Turn(Arc<CompilerSlot>);
 
 impl CompilerSlot {
     fn take(slot: &Arc<CompilerSlot>, deadline: Instant) -> Option<Turn> {
-        let taken = slot.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let (mut taken, _) = slot
-            .freed
-            .wait_timeout_while(taken, patience, |taken| *taken)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = slot.taken.lock();
+        slot.freed.wait_while_until(&mut taken, |taken| *taken, deadline);
         match std::mem::replace(&mut *taken, true) {
             true => None,
             false => Some(Turn(slot.clone())),
@@ -237,7 +234,7 @@ impl CompilerSlot {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *self.0.taken.lock() = false;
         self.0.freed.notify_one();
     }
 }

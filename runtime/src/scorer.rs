@@ -1,8 +1,9 @@
 //! A loaded model: a pool of instances behind one blocking call.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::cache::CodeOrigin;
@@ -201,8 +202,7 @@ impl Scorer {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Pool> {
-        // The pool is whole after every statement, so that a panic elsewhere cannot have broken it.
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock()
     }
 
     /// A place among the `max_instances`, with an idle instance if there is one.
@@ -211,9 +211,7 @@ impl Shared {
         let mut pool = self.lock();
         if full(&mut pool) {
             pool.waiting += 1;
-            let patience = deadline.saturating_duration_since(Instant::now());
-            let waited = self.returned.wait_timeout_while(pool, patience, full);
-            (pool, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            self.returned.wait_while_until(&mut pool, full, deadline);
             pool.waiting -= 1;
             if full(&mut pool) {
                 return Err(ScoreError::Busy);

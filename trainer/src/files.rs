@@ -1,7 +1,7 @@
 //! Output files appear whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ const MAX_JSON_BYTES: u64 = 256 << 20;
 /// # Errors
 /// Any I/O failure, naming the path; `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    try_write(path, bytes, None).with_context(|| format!("writing {}", path.display()))
+    try_write(path, bytes, 0o666).with_context(|| format!("writing {}", path.display()))
 }
 
 /// As [`write`], readable and writable by the owner alone from the first byte on.
@@ -28,7 +28,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// # Errors
 /// The same.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    try_write(path, bytes, Some(0o600)).with_context(|| format!("writing {}", path.display()))
+    try_write(path, bytes, 0o600).with_context(|| format!("writing {}", path.display()))
 }
 
 /// A value as indented JSON, written by [`write`].
@@ -69,40 +69,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn try_write(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+fn try_write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = &regular_file::replaceable(path)?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent)?;
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("not a file name"))?
-        .to_string_lossy();
-    let hidden = parent.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = fill(&hidden, bytes, mode).and_then(|()| fs::rename(&hidden, path));
-    if written.is_err() {
-        // Best effort: the failure itself is what the caller needs to hear about.
-        let _ = fs::remove_file(&hidden);
-        return written;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
     }
-    File::open(parent)?.sync_all()
-}
-
-fn fill(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    if let Some(mode) = mode {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(mode);
-    }
-    #[cfg(not(unix))]
-    let _ = mode;
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    regular_file::replace(path, bytes, mode)
 }
 
 #[cfg(test)]

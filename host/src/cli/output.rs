@@ -1,10 +1,7 @@
-//! Scores as text, and a file that is written whole or not at all.
+//! Scores as text.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 
 /// Adds one line a row: `outputs` scores with commas between.
 pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
@@ -37,63 +34,6 @@ pub(super) fn until_enough(written: anyhow::Result<()>) -> anyhow::Result<()> {
     })
 }
 
-/// A new file that takes its name only when it is complete; before that it is a hidden sibling, so that the rename stays
-/// within one file system. Dropped before [`Destination::commit`], it leaves nothing.
-pub(super) struct Destination {
-    file: Option<BufWriter<File>>,
-    hidden: PathBuf,
-    path: PathBuf,
-}
-
-impl Destination {
-    pub fn create(path: &Path) -> io::Result<Destination> {
-        let path = regular_file::replaceable(path)?;
-        let Some(name) = path.file_name() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
-        };
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.tmp", std::process::id()));
-        let hidden = path.with_file_name(hidden);
-        let file = OpenOptions::new().write(true).create_new(true).open(&hidden)?;
-        Ok(Destination {
-            file: Some(BufWriter::new(file)),
-            hidden,
-            path,
-        })
-    }
-
-    /// Puts the file in its place, on disk.
-    pub fn commit(mut self) -> io::Result<()> {
-        if let Some(file) = self.file.take() {
-            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            fs::rename(&self.hidden, &self.path)?;
-        }
-        Ok(())
-    }
-}
-
-impl Write for Destination {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(io::ErrorKind::WriteZero.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Write::flush)
-    }
-}
-
-impl Drop for Destination {
-    fn drop(&mut self) {
-        // After a commit the name is gone, and this finds nothing.
-        let _ = fs::remove_file(&self.hidden);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,24 +46,6 @@ mod tests {
         text.clear();
         push_lines(&mut text, &[f64::NEG_INFINITY, 2.0], 1);
         assert_eq!(text, "-inf\n2.0\n");
-    }
-
-    #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("scores.txt");
-        fs::write(&path, "before").unwrap();
-        let mut lost = Destination::create(&path).unwrap();
-        lost.write_all(b"half").unwrap();
-        drop(lost);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
-        let mut kept = Destination::create(&path).unwrap();
-        kept.write_all(b"whole").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
-        kept.commit().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(Destination::create(&dir.path().join("absent/scores.txt")).is_err());
     }
 
     #[test]

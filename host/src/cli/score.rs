@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use regular_file::Draft;
 use runtime::{Output, Scorer};
 
 use super::component;
-use super::output::{self, Destination};
+use super::output;
 use super::rows_in::{self, RowsArgs};
 
 /// Rows a component gets at a time.
@@ -67,9 +68,10 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 
 fn write_file(path: &Path, scorer: &Scorer, rows: &[f64], which: Output) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());
-    let mut destination = Destination::create(path).with_context(cannot)?;
-    write_scores(&mut destination, scorer, rows, which)?;
-    destination.commit().with_context(cannot)
+    let create = || Draft::create(&regular_file::replaceable(path)?, 0o666);
+    let mut draft = create().with_context(cannot)?;
+    write_scores(&mut draft, scorer, rows, which)?;
+    draft.commit().with_context(cannot)
 }
 
 fn write_scores(to: &mut impl Write, scorer: &Scorer, rows: &[f64], which: Output) -> anyhow::Result<()> {

@@ -5,11 +5,13 @@ pub mod redis;
 mod snapshot;
 pub mod value;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use ranking::Sampler;
 use serde_json::{Value, json};
 use settings::Settings;
@@ -32,7 +34,7 @@ pub struct Flags {
     kill_switch: bool,
     shadow: Sampler,
     salt: String,
-    in_force: RwLock<Arc<InForce>>,
+    in_force: ArcSwap<InForce>,
     /// `None`: there is no Redis to ask.
     fleet: Option<Mutex<Fleet>>,
 }
@@ -54,10 +56,10 @@ impl Flags {
         let shadow = Sampler::new(&settings.shadow.salt, settings.shadow.fraction)?;
         let mut flags = Flags {
             kill_switch: settings.flags.kill_switch,
-            in_force: RwLock::new(Arc::new(InForce {
+            in_force: ArcSwap::from_pointee(InForce {
                 killed: settings.flags.kill_switch,
                 shadow: shadow.clone(),
-            })),
+            }),
             shadow,
             salt: settings.shadow.salt.clone(),
             fleet: None,
@@ -96,8 +98,7 @@ impl Flags {
 
     /// What counts for a request.
     pub fn in_force(&self) -> Arc<InForce> {
-        let in_force = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
-        in_force.clone()
+        self.in_force.load_full()
     }
 
     /// The switches with where each comes from, for `GET /rollout`.
@@ -130,7 +131,7 @@ impl Flags {
         let shadow = shadow.unwrap_or_else(|| self.shadow.clone());
         gauge!("ltr_kill_switch").set(u8::from(killed));
         gauge!("ltr_shadow_fraction").set(shadow.fraction());
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce { killed, shadow });
+        self.in_force.store(Arc::new(InForce { killed, shadow }));
     }
 
     /// Notes whether Redis answers; whether it did before.
@@ -145,8 +146,7 @@ impl Flags {
     }
 
     fn with_fleet<T>(&self, work: impl FnOnce(&mut Fleet) -> T) -> Option<T> {
-        let fleet = self.fleet.as_ref()?.lock();
-        Some(work(&mut fleet.unwrap_or_else(PoisonError::into_inner)))
+        Some(work(&mut self.fleet.as_ref()?.lock()))
     }
 }
 

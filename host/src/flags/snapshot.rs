@@ -1,7 +1,7 @@
 //! Redis's last word, on this gateway's own disk: a fleet that was stopped stays so when Redis is away and a gateway starts.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -73,19 +73,7 @@ impl SnapshotFile {
     /// Replaces the file in one step; it is on disk when this returns.
     pub async fn write(&self, heard: &FlagSnapshot) -> anyhow::Result<()> {
         let (path, text) = (self.path.clone(), serde_json::to_vec_pretty(heard)?);
-        let written = tokio::task::spawn_blocking(move || replace(&path, &text));
+        let written = tokio::task::spawn_blocking(move || regular_file::replace(&path, &text, 0o666));
         Ok(written.await??)
-    }
-}
-
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("draft");
-    let mut file = File::create(&draft)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
     }
 }

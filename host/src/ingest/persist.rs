@@ -1,9 +1,10 @@
 //! Writing records to the database, with those set aside that it refuses, and the spool beside it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::counter;
+use parking_lot::Mutex;
 use store::{Appended, Record, Refused, Spool, Store, StoreError};
 
 use super::health::DatabaseHealth;
@@ -125,7 +126,7 @@ impl Persister {
     pub(super) async fn with_spool<T: Send + 'static>(&self, work: impl FnOnce(&mut Spool) -> T + Send + 'static) -> T {
         let (spool, outage) = (self.spool.clone(), self.health.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spool = spool.lock();
             let done = work(&mut spool);
             outage.waiting(spool.records());
             outage.damaged(&spool);

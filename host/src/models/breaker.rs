@@ -1,8 +1,8 @@
 //! Stops asking a component that keeps failing, so that it does not slow everybody else.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use ranking::Unscored;
 use serde::Serialize;
 
@@ -92,7 +92,7 @@ impl Breaker {
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

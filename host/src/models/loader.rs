@@ -5,12 +5,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge, histogram};
+use parking_lot::Mutex;
 use ranking::Schema;
 use runtime::artefact::{self, Artefact, ArtefactError, KeyRing, Listing, Order, RingFacts};
 use runtime::{CodeOrigin, Engine, ScoreError, Scorer};
@@ -165,7 +166,7 @@ impl Keys {
 
     /// The keys as they are now. Says what is wrong with them, once.
     pub fn read(&self) -> KeyRing {
-        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.last.lock().clone();
         let ring = before.read_again(&self.dir);
         let facts = ring.facts();
         if facts != before.facts() {
@@ -178,13 +179,13 @@ impl Keys {
         }
         gauge!("ltr_key_ring_faults").set(facts.faults.len() as f64);
         gauge!("ltr_key_ring_closed").set(u8::from(facts.closed.is_some()));
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ring.clone();
+        *self.last.lock() = ring.clone();
         ring
     }
 
     /// As they were when they were read last.
     pub fn facts(&self) -> RingFacts {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).facts()
+        self.last.lock().facts()
     }
 }
 

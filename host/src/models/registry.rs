@@ -1,12 +1,14 @@
 //! The models that are loaded, by their role, and what became of those that are not.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
+use parking_lot::Mutex;
 use ranking::{Fallback, Unscored};
 use runtime::artefact::KeyId;
 use serde::Serialize;
@@ -82,17 +84,14 @@ pub struct LoadedModel {
 pub struct Models {
     /// Whether the database has not said yet who is to serve.
     unknown: AtomicBool,
-    serving: RwLock<Arc<Serving>>,
+    serving: ArcSwap<Serving>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
     loads: Mutex<VecDeque<Load>>,
 }
 
 impl Models {
     pub fn serving(&self) -> Arc<Serving> {
-        self.serving
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.serving.load_full()
     }
 
     /// Notes whether the database has not said yet who is to serve; what was noted before.
@@ -116,12 +115,7 @@ impl Models {
             }
         }
         gauge!("ltr_rollout_weight").set(serving.weight);
-        let old = {
-            let mut slot = self.serving.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-            std::mem::replace(&mut *slot, Arc::new(serving))
-        };
-        // After the lock, which every request takes: giving back a model's memory takes its time.
-        drop(old);
+        self.serving.store(Arc::new(serving));
     }
 
     pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
@@ -131,7 +125,7 @@ impl Models {
             "model refused: {}",
             refusal.message
         );
-        let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut refused = self.refused.lock();
         refused.retain(|(old, _)| old.version != refusal.version);
         refused.push_back((refusal, now));
         if refused.len() > REMEMBERED {
@@ -140,17 +134,12 @@ impl Models {
     }
 
     pub fn refused(&self) -> Vec<(Refusal, DateTime<Utc>)> {
-        self.refused
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .iter()
-            .cloned()
-            .collect()
+        self.refused.lock().iter().cloned().collect()
     }
 
     /// Remembers the story of a load.
     pub fn tell(&self, load: Load) {
-        let mut loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut loads = self.loads.lock();
         loads.push_back(load);
         if loads.len() > REMEMBERED {
             loads.pop_front();
@@ -159,7 +148,7 @@ impl Models {
 
     /// The last loads, the newest last.
     pub fn loads(&self) -> Vec<Load> {
-        let loads = self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let loads = self.loads.lock();
         loads.iter().cloned().collect()
     }
 

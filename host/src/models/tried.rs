@@ -1,9 +1,9 @@
 //! Versions that were tried, so that one that was refused is tried again only when it has changed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use runtime::artefact::Skipped;
 
 use super::loader::{FilePrint, Refusal};
@@ -47,15 +47,15 @@ impl Tried {
 
     /// Keeps what the last search for newer models passed over.
     pub fn show(&self, skipped: Skipped) {
-        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
+        *self.skipped.lock() = skipped;
     }
 
     /// What the last search for newer models passed over.
     pub fn skipped(&self) -> Skipped {
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.skipped.lock().clone()
     }
 
     fn prints(&self) -> MutexGuard<'_, Prints> {
-        self.prints.lock().unwrap_or_else(PoisonError::into_inner)
+        self.prints.lock()
     }
 }

@@ -1,8 +1,9 @@
 //! TLS, with certificates that are replaced under traffic.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use regular_file::Links;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -26,7 +27,7 @@ pub struct TlsError {
 /// The certificates of a gateway, read again at [`Tls::reload`].
 pub struct Tls {
     files: settings::Tls,
-    config: RwLock<Arc<ServerConfig>>,
+    config: ArcSwap<ServerConfig>,
 }
 
 impl Tls {
@@ -34,7 +35,7 @@ impl Tls {
     /// Files that cannot be read, hold nothing of use, or do not belong together.
     pub fn open(files: &settings::Tls) -> Result<Tls, TlsError> {
         Ok(Tls {
-            config: RwLock::new(Arc::new(config(files)?)),
+            config: ArcSwap::from_pointee(config(files)?),
             files: files.clone(),
         })
     }
@@ -44,15 +45,13 @@ impl Tls {
     /// # Errors
     /// As [`Tls::open`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = Arc::new(config(&self.files)?);
-        *self.config.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
+        self.config.store(Arc::new(config(&self.files)?));
         Ok(())
     }
 
     /// For one connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let config = self.config.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        config.clone().into()
+        self.config.load_full().into()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Metrics, by the names that dashboards and alerts rely on.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use hyper::StatusCode;
 use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
 use ranking::{Evidence, Fallback, ShadowOutcome};
 use store::Unreadable;
 
@@ -161,14 +162,14 @@ pub fn answered(route: &'static str, method: &'static str, status: StatusCode, t
     /// The series that were met: looking one up costs less than naming it.
     static MET: LazyLock<RwLock<Series>> = LazyLock::new(RwLock::default);
     let key = (route, method, status.as_u16());
-    if let Some(series) = MET.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    if let Some(series) = MET.read().get(&key) {
         return series.record(took);
     }
     let series = histogram!(
         "http_request_duration_seconds", "path" => route, "method" => method, "status" => status.as_u16().to_string()
     );
     series.record(took);
-    MET.write().unwrap_or_else(PoisonError::into_inner).insert(key, series);
+    MET.write().insert(key, series);
 }
 
 /// Counts a ranking and the time it took: comparing in shadow must not make those wait who are not compared.

@@ -1,24 +1,18 @@
 //! How telemetry leaves: bounded in time and size, and never in a request's way.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, Response, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use bytes::{Bytes, BytesMut};
+use hyper::{Request, Response};
 use metrics::counter;
 use opentelemetry_http::{HttpClient, HttpError};
+use reqwest::Client;
 use tokio::runtime::Handle;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// How long a server may take for one batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,34 +21,26 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Between two lines in the log about what was lost.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Sends to one server.
+/// Sends to one server, with the HTTP client of the other calls. `opentelemetry-http` has an adapter for that client, but
+/// it wants a reactor on the exporter's thread, which has none, and reads an answer of any size.
 #[derive(Clone)]
 pub(super) struct Sender {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     /// Where connections live; who sends may be on another thread.
     runtime: Handle,
     losses: Arc<Losses>,
 }
 
 impl Sender {
-    /// For what goes to `endpoint`, of which metrics and the log say `to`. To be called inside the runtime.
+    /// For what goes to `endpoint`, a URL; `to` is its name in metrics and the log. To be called inside the runtime.
     ///
     /// # Errors
     /// HTTPS without any certificate of an authority on this machine.
-    pub fn new(to: &'static str, endpoint: &Uri) -> anyhow::Result<Sender> {
-        let provider = ring::default_provider();
-        let connector = HttpsConnectorBuilder::new();
-        let connector = if endpoint.scheme_str() == Some("https") {
-            let connector = connector.with_provider_and_native_roots(provider);
-            connector.context("reading this machine's certificates of authorities")?
-        } else {
-            let tls = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
-            let roots = RootCertStore::empty();
-            connector.with_tls_config(tls?.with_root_certificates(roots).with_no_client_auth())
-        };
-        let connector = connector.https_or_http().enable_http1().build();
+    pub fn new(to: &'static str, endpoint: &str) -> anyhow::Result<Sender> {
+        let the_systems = Path::new("");
+        let builder = client::builder(endpoint, the_systems)?;
         Ok(Sender {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: builder.no_proxy().timeout(TIMEOUT).build()?,
             runtime: Handle::current(),
             losses: Arc::new(Losses::new(to)),
         })
@@ -65,15 +51,8 @@ impl Sender {
     /// # Errors
     /// No answer in time, or none that is complete.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let client = self.client.clone();
-        let exchange = async move {
-            let answer = client.request(request.map(Full::new)).await?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await?;
-            Ok(Response::from_parts(head, body.to_bytes()))
-        };
-        let in_time = async { tokio::time::timeout(TIMEOUT, exchange).await };
-        self.runtime.spawn(in_time).await??
+        let call = self.client.execute(request.try_into()?);
+        self.runtime.spawn(async move { bounded(call.await?).await }).await?
     }
 
     /// Counts what did not arrive, and says so in the log, but not each time.
@@ -93,6 +72,21 @@ impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         self.send(request).await
     }
+}
+
+/// An answer with its body, of [`MAX_ANSWER`] at most.
+async fn bounded(mut answer: reqwest::Response) -> Result<Response<Bytes>, HttpError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(format!("the answer is larger than {MAX_ANSWER} bytes").into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut whole = Response::new(body.freeze());
+    *whole.status_mut() = answer.status();
+    *whole.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(whole)
 }
 
 /// What did not arrive.

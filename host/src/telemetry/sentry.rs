@@ -140,7 +140,7 @@ impl Outbox {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let sender = {
             let _inside = runtime.enter();
-            Sender::new("sentry", &uri)?
+            Sender::new("sentry", dsn.envelope_api_url().as_str())?
         };
         let (queue, messages) = sync_channel(QUEUE);
         let courier = sender.clone();

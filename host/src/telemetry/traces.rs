@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper::{HeaderMap, StatusCode, Uri};
+use hyper::{HeaderMap, StatusCode};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -41,8 +41,7 @@ impl Traces {
             return Ok(None);
         }
         let endpoint = format!("{}/v1/traces", settings.otlp_endpoint.trim_end_matches('/'));
-        let uri: Uri = endpoint.parse().context("telemetry.otlp_endpoint")?;
-        let sender = Sender::new("otlp", &uri).context("telemetry.otlp_endpoint")?;
+        let sender = Sender::new("otlp", &endpoint).context("telemetry.otlp_endpoint")?;
         let otlp = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)

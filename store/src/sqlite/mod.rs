@@ -10,7 +10,7 @@ mod shadow;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,8 +62,8 @@ pub(crate) struct Sqlite {
     writer: Mutex<Option<Writer>>,
     /// The files that were opened for writing last. From then on none is made anew: a file that is missing is somewhere
     /// else for a while, as a rule, and a new one would know neither who serves nor what came before.
-    opened: std::sync::Mutex<Option<Files>>,
-    readers: std::sync::Mutex<Readers>,
+    opened: parking_lot::Mutex<Option<Files>>,
+    readers: parking_lot::Mutex<Readers>,
 }
 
 struct Writer {
@@ -152,8 +152,8 @@ impl Sqlite {
             path: path.to_owned(),
             limits,
             writer: Mutex::new(None),
-            opened: std::sync::Mutex::new(None),
-            readers: std::sync::Mutex::new(readers(path, limits)),
+            opened: parking_lot::Mutex::new(None),
+            readers: parking_lot::Mutex::new(readers(path, limits)),
         })
     }
 
@@ -182,7 +182,7 @@ impl Sqlite {
         if !files.are_of(&before) || !files.are_all_there() {
             return Err(gone(&self.path));
         }
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
+        *self.opened.lock() = Some(files);
         Ok(Writer {
             connection,
             files,
@@ -197,7 +197,7 @@ impl Sqlite {
         let writer = match turn.take() {
             Some(writer) if !writer.is_tainted && writer.files == Files::at(&self.path) => writer,
             left => {
-                let former = *self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+                let former = *self.opened.lock();
                 if former.is_some() && !files::may_be_a_database(Path::new(&self.path)) {
                     // The database may come back, and needs its log then.
                     *turn = left;
@@ -233,7 +233,7 @@ impl Sqlite {
             path = self.path,
             "the database file or its log was deleted or replaced; what is at its path now is used instead"
         );
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let readers = self.readers.lock().clone();
         let closing = async {
             readers.data.close().await;
             readers.control.close().await;
@@ -255,12 +255,12 @@ impl Sqlite {
         }
         left.files.disown_wal(&self.path);
         // Others may have asked for the pools that are closed now.
-        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = self::readers(&self.path, self.limits);
+        *self.readers.lock() = self::readers(&self.path, self.limits);
     }
 
     /// Connections to the file that is at the path now.
     fn readers(&self) -> Readers {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock();
         if readers.files != Files::at(&self.path) {
             *readers = self::readers(&self.path, self.limits);
         }

@@ -79,7 +79,7 @@ impl User {
     }
 
     /// Under the pseudonym that the salt gives them, where they are not.
-    fn under(self, salt: &[u8]) -> User {
+    fn pseudonymised(self, salt: &[u8]) -> User {
         match self.salt_id {
             Some(_) => self,
             None => User {
@@ -107,7 +107,7 @@ struct Displayed<'a> {
 
 impl History<'_> {
     /// Leaves out what clients have posted, where the gateway has ranked, and returns how many that are.
-    fn believe_the_gateway(&mut self) -> usize {
+    fn drop_client_impressions(&mut self) -> usize {
         let before = self.impressions.len();
         if self.impressions.iter().any(|shown| shown.origin == Origin::Gateway) {
             self.impressions.retain(|shown| shown.origin == Origin::Gateway);
@@ -116,12 +116,12 @@ impl History<'_> {
     }
 
     /// Leaves out actions on what was not shown, and returns how many that are.
-    fn bind(&mut self, salt: Option<&[u8]>) -> usize {
+    fn drop_unbound_actions(&mut self, salt: Option<&[u8]>) -> usize {
         let before = self.actions.len();
         let impressions = &self.impressions;
         self.actions.retain(|(_, user, action)| {
             let shown = |shown: &Displayed| {
-                shown.impression.shows(action) && is_same(*user, shown.user, action.unbound == Some(false), salt)
+                shown.impression.shows(action) && is_same_user(*user, shown.user, action.unbound == Some(false), salt)
             };
             impressions.iter().any(shown)
         });
@@ -131,10 +131,10 @@ impl History<'_> {
 
 /// Whether two events are of one user. Where one has an id and the other a pseudonym, the salt tells, and without it what
 /// the gateway saw when the action came.
-fn is_same(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
+fn is_same_user(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
     match (actor.salt_id == viewer.salt_id, salt) {
         (true, _) => actor.id == viewer.id,
-        (false, Some(salt)) => actor.under(salt) == viewer.under(salt),
+        (false, Some(salt)) => actor.pseudonymised(salt) == viewer.pseudonymised(salt),
         (false, None) => was_bound,
     }
 }
@@ -171,9 +171,9 @@ pub fn attribute(
         },
     };
     for (qid, mut history) in histories {
-        attributed.counts.impressions_of_clients_left_out += history.believe_the_gateway();
+        attributed.counts.impressions_of_clients_left_out += history.drop_client_impressions();
         if !history.impressions.is_empty() {
-            attributed.counts.actions_unbound += history.bind(salt);
+            attributed.counts.actions_unbound += history.drop_unbound_actions(salt);
         }
         attributed.add(qid, &history, windows, range, as_of);
     }

@@ -106,7 +106,7 @@ impl EarlyStopping {
 
 /// A measure of the validation part that LightGBM does not know. Where there is one, it alone can stop the training;
 /// larger is better.
-pub struct Judge<'a> {
+pub struct CustomMetric<'a> {
     /// Its name among the metrics; of a kind that grows as it improves, see [`Metric::higher_is_better`].
     pub name: &'static str,
     /// From the predictions for the validation rows, in their order.
@@ -146,14 +146,14 @@ pub struct Fit {
 pub fn fit(
     booster: &mut Booster,
     schedule: &Schedule,
-    judge: Option<&Judge>,
+    custom_metric: Option<&CustomMetric>,
     mut progress: impl FnMut(&Round),
 ) -> Result<Fit, crate::lightgbm::Error> {
-    let own = judge.map(|judge| Metric {
-        name: judge.name.to_owned(),
+    let own = custom_metric.map(|custom_metric| Metric {
+        name: custom_metric.name.to_owned(),
     });
     let schedule = &Schedule {
-        first_metric_only: schedule.first_metric_only || judge.is_some(),
+        first_metric_only: schedule.first_metric_only || custom_metric.is_some(),
         ..schedule.clone()
     };
     let metrics: Vec<Metric> = own.into_iter().chain(booster.metrics().iter().cloned()).collect();
@@ -165,8 +165,8 @@ pub fn fit(
         // and may: Python goes on as well, so the same model needs the same.
         booster.update()?;
         let mut scores = Vec::with_capacity(metrics.len());
-        if let Some(judge) = judge {
-            scores.push((judge.score)(&booster.valid_predictions(0)?));
+        if let Some(custom_metric) = custom_metric {
+            scores.push((custom_metric.score)(&booster.valid_predictions(0)?));
         }
         scores.extend(booster.evaluate(0)?);
         rounds.push(Round {

@@ -175,7 +175,7 @@ pub async fn build(
     let Readable {
         records: events,
         unreadable,
-    } = of_schema(events, &schema);
+    } = set_aside_other_schemas(events, &schema);
     let salt = salt(&settings.privacy.salt_file)?;
     if let Some(salt) = &salt {
         store.check_salt(ranking::salt_id(salt)).await?;
@@ -216,13 +216,13 @@ pub async fn build(
 }
 
 /// Sets impressions aside whose features are not those of the schema: of a day when there were others.
-fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
+fn set_aside_other_schemas(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
     let mut sorted = Readable {
         unreadable: events.unreadable,
         ..Readable::default()
     };
     for event in events.records {
-        match other_schema(&event, schema) {
+        match schema_mismatch(&event, schema) {
             None => sorted.records.push(event),
             Some(reason) => sorted.unreadable.push(Unreadable {
                 table: "match_events",
@@ -234,7 +234,7 @@ fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
     sorted
 }
 
-fn other_schema(event: &Event, schema: &Schema) -> Option<String> {
+fn schema_mismatch(event: &Event, schema: &Schema) -> Option<String> {
     let Body::Impression(impression) = &event.body else {
         return None;
     };

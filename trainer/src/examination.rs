@@ -15,9 +15,9 @@ use crate::matrix::{self, Case};
 /// The cut-off of the gain.
 const K: usize = 5;
 /// Positions below this one count as this one: too few clicks reach further to tell them apart.
-const DEEPEST: u32 = 50;
+const MAX_POSITION: u32 = 50;
 /// No click counts for more than twenty, so that single ones far down cannot decide.
-const LEAST_SHARE: f64 = 0.05;
+const MIN_SHARE: f64 = 0.05;
 /// The click model: small, because only its dependence on the position is used.
 const ROUNDS: usize = 60;
 /// Rows whose clicks are predicted at every position.
@@ -44,10 +44,10 @@ impl Examination {
     /// LightGBM's refusal.
     pub fn estimate(cases: &[Case], width: usize) -> Result<Examination, Error> {
         let shown = || cases.iter().flat_map(|case| &case.rows);
-        let deepest = shown().map(|row| row.position.min(DEEPEST)).max().unwrap_or(1);
+        let deepest = shown().map(|row| row.position.min(MAX_POSITION)).max().unwrap_or(1);
         let at = |features: &[f64], position: u32| features.iter().copied().chain([f64::from(position)]).collect();
         let values: Vec<f64> = shown()
-            .flat_map(|row| -> Vec<f64> { at(&row.features, row.position.min(DEEPEST)) })
+            .flat_map(|row| -> Vec<f64> { at(&row.features, row.position.min(MAX_POSITION)) })
             .collect();
         let clicked: Vec<f32> = shown()
             .map(|row| f32::from(u8::from(row.grade > Grade::Shown)))
@@ -66,7 +66,7 @@ impl Examination {
         let shares = (1..=deepest).map(|position| {
             let share = clicks(position)? / first;
             Ok(if share.is_finite() {
-                share.clamp(LEAST_SHARE, 1.0)
+                share.clamp(MIN_SHARE, 1.0)
             } else {
                 1.0
             })
@@ -106,19 +106,19 @@ fn click_model(values: &[f64], clicked: &[f32], width: usize) -> Result<Predicto
 /// The gain is not divided case by case by its best, as nDCG does: a case with one click far down would weigh as much
 /// as any other, and the inverse weights would cancel. It is divided by the mean of the best gains.
 #[derive(Debug)]
-pub struct Debiased {
+pub struct DebiasedNdcg {
     gains: Vec<Vec<f64>>,
     best: f64,
 }
 
-impl Debiased {
+impl DebiasedNdcg {
     /// For the orders of these cases.
-    pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> Debiased {
+    pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> DebiasedNdcg {
         let gain = |row: &matrix::Shown| row.grade.gain() / examination.share(row.position);
         let gains: Vec<Vec<f64>> = cases.map(|case| case.rows.iter().map(gain).collect()).collect();
         let best = gains.iter().map(|gains| discounted(gains, &by_score(gains)));
         let best = best.sum::<f64>() / gains.len().max(1) as f64;
-        Debiased { gains, best }
+        DebiasedNdcg { gains, best }
     }
 
     /// What an order of the `case`-th case is worth. The mean over all cases is 1 for the best orders.

@@ -9,7 +9,7 @@ use settings::{Gate, Settings};
 
 use crate::evaluate::{EVALUATION, Evaluation};
 use crate::outcome::Outcome;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 use crate::{console, files};
 
 /// File name beside the model.
@@ -117,8 +117,8 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// # Errors
 /// No evaluation, or one of other files.
 pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
-    let trained = Trained::open(dir, &settings.schema())?;
-    let evaluation = evaluation_of(&trained)?;
+    let run = TrainingRun::open(dir, &settings.schema())?;
+    let evaluation = evaluation_of(&run)?;
     let result = judge(&evaluation, &settings.gate);
     files::write_json(&dir.join(GATE), &result)?;
     Ok(result)
@@ -128,17 +128,17 @@ pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
 ///
 /// # Errors
 /// No evaluation, or one of other files.
-pub fn evaluation_of(trained: &Trained) -> anyhow::Result<Evaluation> {
-    let path = trained.dir.join(EVALUATION);
+pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
+    let path = run.dir.join(EVALUATION);
     let evaluation: Evaluation = files::read_json(&path)?;
     for (key, found, expected) in [
-        ("model_sha256", &evaluation.model_sha256, &trained.training.model_sha256),
+        ("model_sha256", &evaluation.model_sha256, &run.training.model_sha256),
         (
             "feature_map_sha256",
             &evaluation.feature_map_sha256,
-            &trained.matrix.feature_map_sha256,
+            &run.matrix.feature_map_sha256,
         ),
-        ("matrix_sha256", &evaluation.matrix_sha256, &trained.matrix.sha256),
+        ("matrix_sha256", &evaluation.matrix_sha256, &run.matrix.sha256),
     ] {
         ensure!(
             found == expected,

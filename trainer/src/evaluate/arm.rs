@@ -10,7 +10,7 @@ use ranking::{
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
-use crate::examination::Debiased;
+use crate::examination::DebiasedNdcg;
 use crate::matrix::Case;
 
 /// The cut-off of both metrics.
@@ -51,7 +51,7 @@ pub(super) struct Served {
 /// Ranks cases and reckons metrics.
 pub(super) struct Judge<'a> {
     cases: &'a [(&'a Case, Vec<Candidate>)],
-    debiased: Debiased,
+    debiased: DebiasedNdcg,
     fairness: &'a Fairness,
     settings: &'a Settings,
 }
@@ -60,7 +60,7 @@ impl<'a> Judge<'a> {
     /// `debiased` is of the same cases.
     pub(super) fn new(
         cases: &'a [(&'a Case, Vec<Candidate>)],
-        debiased: Debiased,
+        debiased: DebiasedNdcg,
         settings: &'a Settings,
     ) -> Judge<'a> {
         Judge {

@@ -19,19 +19,19 @@ use runtime::{Engine, Limits, Output, Scorer};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
-use crate::examination::Debiased;
+use crate::examination::DebiasedNdcg;
 use crate::files::{self, sha256};
 use crate::matrix::{self, Case};
 use crate::outcome::Outcome;
 use crate::split::{Part, Split, split};
 use crate::train::read_matrix;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 use crate::{console, progress};
 
 pub use arm::Arm;
 pub use latency::Latency;
 pub use print::print_evaluation;
-pub use rivals::{Rival, Worth, is_worse};
+pub use rivals::{Rival, RivalResult, rival_is_better};
 
 use arm::{Judge, Served};
 
@@ -131,8 +131,8 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// # Errors
 /// Files that do not belong together, a component the sandbox refuses, a test part without load.
 pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Result<Evaluation> {
-    let trained = Trained::open(dir, &settings.schema())?;
-    let (cases, parts) = cases_of(&trained, matrix, settings)?;
+    let run = TrainingRun::open(dir, &settings.schema())?;
+    let (cases, parts) = cases_of(&run, matrix, settings)?;
     let (train, valid, test) = (&cases[parts.train], &cases[parts.valid], &cases[parts.test]);
     let complete: Vec<(&Case, Vec<Candidate>)> = test
         .iter()
@@ -146,9 +146,9 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
     }
     let engine = Engine::new(limits(settings))?;
     let scorer = engine
-        .load(&trained.compile(CANDIDATE)?)
+        .load(&run.compile(CANDIDATE)?)
         .context("loading the compiled model")?;
-    let debiased = Debiased::new(complete.iter().map(|(case, _)| *case), &trained.matrix.examination);
+    let debiased = DebiasedNdcg::new(complete.iter().map(|(case, _)| *case), &run.matrix.examination);
     let judge = Judge::new(&complete, debiased, settings);
     let scores = component_scores(&scorer, &complete)?;
     if let Some(what) = rivals::ranks_nothing(&scores) {
@@ -163,22 +163,17 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
-    let grown = rivals::grow(&trained, train, valid, &complete)?;
+    let grown = rivals::grow(&run, train, valid, &complete)?;
     let evaluation = Evaluation {
-        model_sha256: sha256(&trained.model),
-        feature_map_sha256: sha256(&trained.feature_map_json),
-        matrix_sha256: trained.matrix.sha256.clone(),
+        model_sha256: sha256(&run.model),
+        feature_map_sha256: sha256(&run.feature_map_json),
+        matrix_sha256: run.matrix.sha256.clone(),
         test: Part::of(test),
         cases_without_load: test.len() - complete.len(),
         cases_with_positive: ltr.ndcg5.len(),
         cases_with_relevant: ltr.mrr5.len(),
         confidence: settings.evaluate.confidence,
-        objective: trained
-            .training
-            .parameters
-            .get("objective")
-            .cloned()
-            .unwrap_or_default(),
+        objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
         over_legacy: gain(&legacy),
         rivals: grown.into_iter().map(|scored| scored.judged(&judge, gain)).collect(),
         ltr: judge.arm(&ltr),
@@ -203,9 +198,9 @@ pub fn limits(settings: &Settings) -> Limits {
 ///
 /// # Errors
 /// Another matrix than the one the model was trained on.
-pub fn cases_of(trained: &Trained, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
+pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
     let (matrix, found) = read_matrix(path, settings)?;
-    let facts = &trained.matrix;
+    let facts = &run.matrix;
     ensure!(
         found == facts.sha256,
         "{}: SHA-256 {found}; allowed: {}, the matrix this model was trained on",

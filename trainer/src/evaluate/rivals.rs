@@ -14,7 +14,7 @@ use crate::lightgbm::{Parameters, Predictor};
 use crate::matrix::{self, Case};
 use crate::progress;
 use crate::train::{Parts, Recipe};
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
 /// One yardstick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,13 +23,13 @@ pub struct Rival {
     pub name: String,
     /// What it is worth.
     #[serde(flatten)]
-    pub worth: Worth,
+    pub result: RivalResult,
 }
 
 /// What a yardstick is worth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Worth {
+pub enum RivalResult {
     /// It ranks, and can win.
     Judged {
         /// How well it does.
@@ -47,15 +47,15 @@ pub enum Worth {
 impl Rival {
     /// LTR minus this rival, where it can be told.
     pub fn over(&self) -> Option<&Gain> {
-        match &self.worth {
-            Worth::Judged { over, .. } => Some(over),
-            Worth::Failed { .. } => None,
+        match &self.result {
+            RivalResult::Judged { over, .. } => Some(over),
+            RivalResult::Failed { .. } => None,
         }
     }
 }
 
 /// Whether an interval of "LTR minus a rival" says that the rival is better, and not by chance.
-pub fn is_worse(ltr_minus_rival: &Interval) -> bool {
+pub fn rival_is_better(ltr_minus_rival: &Interval) -> bool {
     ltr_minus_rival.high < 0.0
 }
 
@@ -69,20 +69,23 @@ pub(super) struct Scored {
 impl Scored {
     /// Judges the scores; `gain` compares the published model with what they serve.
     pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> Rival {
-        let worth = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
+        let result = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(scores),
         }) {
             Ok(scores) => {
                 let served = judge.serve_ltr(&scores);
-                Worth::Judged {
+                RivalResult::Judged {
                     over: gain(&served),
                     arm: Box::new(judge.arm(&served)),
                 }
             }
-            Err(reason) => Worth::Failed { reason },
+            Err(reason) => RivalResult::Failed { reason },
         };
-        Rival { name: self.name, worth }
+        Rival {
+            name: self.name,
+            result,
+        }
     }
 }
 
@@ -108,12 +111,12 @@ pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
 /// # Errors
 /// What the published model's own parameters cannot do.
 pub(super) fn grow(
-    trained: &Trained,
+    run: &TrainingRun,
     train: &[Case],
     valid: &[Case],
     test: &[(&Case, Vec<Candidate>)],
 ) -> anyhow::Result<Vec<Scored>> {
-    let map = &trained.feature_map;
+    let map = &run.feature_map;
     let scaled = |cases: &[Case]| {
         let mut values = matrix::values(cases);
         map.scale(&mut values);
@@ -127,7 +130,7 @@ pub(super) fn grow(
         train,
         valid,
         map,
-        examination: &trained.matrix.examination,
+        examination: &run.matrix.examination,
     };
     let spinner = progress::spinner("rivals");
     // The crate and LightGBM take a thread each.
@@ -139,7 +142,7 @@ pub(super) fn grow(
             let scores: Vec<Vec<f64>> = test_rows.iter().map(|rows| model.predict(rows)).collect();
             scores
         });
-        let mut rivals = lightgbm(trained, &parts, &test_rows)?;
+        let mut rivals = lightgbm(run, &parts, &test_rows)?;
         // A panic of the crate's is the crate's failure, not the evaluation's.
         let scores = gbdt.join().map_err(|_| "the crate panicked while training".to_owned());
         rivals.push(Scored {
@@ -152,14 +155,14 @@ pub(super) fn grow(
     rivals
 }
 
-fn lightgbm(trained: &Trained, parts: &Parts, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Scored>> {
-    let given = &trained.training.parameters;
+fn lightgbm(run: &TrainingRun, parts: &Parts, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Scored>> {
+    let given = &run.training.parameters;
     let object = given.iter().map(|(key, value)| (key.clone(), value.clone().into()));
     let parameters = Parameters::from_json(&object.collect()).context("the parameters of training.json")?;
     let objective = parameters.get("objective").and_then(Objective::from_name);
     let published = Recipe {
         objective: objective.context("training.json names no objective of a matrix")?,
-        position_bias: trained.matrix.position_bias,
+        position_bias: run.matrix.position_bias,
     };
     let schedule = Schedule::from_parameters(&parameters, 1)?;
     let recipe = |objective, position_bias| Recipe {
@@ -231,8 +234,8 @@ mod tests {
             low,
             high,
         };
-        assert!(is_worse(&interval(-0.02, -0.01)));
-        assert!(!is_worse(&interval(-0.02, 0.001)));
-        assert!(!is_worse(&interval(0.01, 0.02)));
+        assert!(rival_is_better(&interval(-0.02, -0.01)));
+        assert!(!rival_is_better(&interval(-0.02, 0.001)));
+        assert!(!rival_is_better(&interval(0.01, 0.02)));
     }
 }

@@ -45,7 +45,7 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
         ]
     );
     for rival in &evaluation.rivals {
-        let Worth::Judged { arm, over } = &rival.worth else {
+        let RivalResult::Judged { arm, over } = &rival.result else {
             panic!("{rival:?}");
         };
         assert!(arm.ndcg5.estimate > evaluation.legacy.ndcg5.estimate + 0.1, "{rival:?}");
@@ -134,7 +134,7 @@ fn a_rival_that_predicts_one_value_is_named_as_failed() {
     let (run, path) = trained(&dir, &matrix, &settings());
     let evaluation = evaluate(&run, &path, &settings()).unwrap();
     for rival in &evaluation.rivals {
-        let Worth::Failed { reason } = &rival.worth else {
+        let RivalResult::Failed { reason } = &rival.result else {
             panic!("{rival:?}");
         };
         assert_eq!(reason, "predicts one value for every row", "{}", rival.name);

@@ -55,12 +55,12 @@ fn the_best_order_is_worth_1_and_clicks_far_down_count_for_more() {
         };
     }
     let shares = Examination(vec![1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25]);
-    let judge = Debiased::new([&case].into_iter(), &shares);
+    let judge = DebiasedNdcg::new([&case].into_iter(), &shares);
     assert_eq!(judge.of_case(0, &[7, 0, 1, 2, 3, 4, 5, 6]), 1.0);
     let first_on_top = judge.of_case(0, &[0, 7, 1, 2, 3, 4, 5, 6]);
     assert!(first_on_top < 1.0 && first_on_top > judge.of_case(0, &[0, 1, 2, 3, 4, 5, 6, 7]));
     assert_eq!(judge.of_scores(&[7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 8.0]), 1.0);
-    let unclicked = Debiased::new(std::iter::empty(), &shares);
+    let unclicked = DebiasedNdcg::new(std::iter::empty(), &shares);
     assert_eq!(unclicked.of_scores(&[]), 0.0);
 }
 
@@ -75,7 +75,7 @@ fn a_ranking_by_what_clients_want_beats_the_order_shown_once_debiased() {
         .map(|row| row.features[0] + 0.001 * uniform(rng) - 0.08 * f64::from(row.position))
         .collect();
     let examination = Examination::estimate(&matrix.cases, 11).unwrap();
-    let score = |shares: &Examination, scores: &[f64]| Debiased::new(matrix.cases.iter(), shares).of_scores(scores);
+    let score = |shares: &Examination, scores: &[f64]| DebiasedNdcg::new(matrix.cases.iter(), shares).of_scores(scores);
     let blind = Examination::default();
     assert!(score(&blind, &shown) > score(&blind, &wanted));
     assert!(score(&examination, &wanted) > score(&examination, &shown));

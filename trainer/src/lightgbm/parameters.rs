@@ -60,7 +60,7 @@ pub enum ParameterError {
 pub struct Parameters(BTreeMap<String, String>);
 
 /// What `train` has other ways for, or none: a model that LightGBM made by them would be another one.
-const REFUSED: &[(&str, &str)] = &[
+const UNSUPPORTED: &[(&str, &str)] = &[
     ("label_column", "nothing: the label is the first field of a row"),
     ("weight_column", "nothing: weights of rows are read from FILE.weight"),
     ("group_column", "nothing: queries are told by qid:N or FILE.query"),
@@ -71,7 +71,7 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// What LightGBM's own program reads and writes files by, and predicts by: nothing that a training here would do.
-const WITHOUT_EFFECT: &[&str] = &[
+const INEFFECTIVE: &[&str] = &[
     "config",
     "convert_model",
     "convert_model_language",
@@ -135,10 +135,10 @@ impl Parameters {
                     second_value: text,
                 });
             }
-            refuse_unused(key, name, &text)?;
+            refuse_unsupported(key, name, &text)?;
             given.insert(name, (key, text));
         }
-        warn_of_unused(given.iter().map(|(name, (key, _))| (*name, *key)));
+        warn_of_ineffective(given.iter().map(|(name, (key, _))| (*name, *key)));
         Ok(Parameters(
             given
                 .into_iter()
@@ -262,11 +262,11 @@ fn main_names() -> Result<BTreeMap<String, String>, Error> {
     Ok(names)
 }
 
-fn refuse_unused(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
+fn refuse_unsupported(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
     let allowed = match name {
         "task" if !matches!(text, "train" | "training") => "train, or nothing",
         "num_machines" if text != "1" => "1, or nothing: training runs on one machine",
-        _ => match REFUSED.iter().find(|(refused, _)| *refused == name) {
+        _ => match UNSUPPORTED.iter().find(|(refused, _)| *refused == name) {
             Some((_, allowed)) => allowed,
             None => return Ok(()),
         },
@@ -278,9 +278,9 @@ fn refuse_unused(key: &str, name: &str, text: &str) -> Result<(), ParameterError
     })
 }
 
-fn warn_of_unused<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) {
+fn warn_of_ineffective<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) {
     let unused: Vec<&str> = given
-        .filter(|(name, _)| WITHOUT_EFFECT.contains(name))
+        .filter(|(name, _)| INEFFECTIVE.contains(name))
         .map(|(_, key)| key)
         .collect();
     if !unused.is_empty() {

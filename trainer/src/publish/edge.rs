@@ -48,7 +48,7 @@ impl EdgeDir {
     /// A file that cannot be written; Envoys stay with the filter they have.
     pub(super) fn offer(&self, version: &str, filter: &[u8]) -> anyhow::Result<()> {
         let name = format!("edge-filter-{version}.wasm");
-        let before = self.offered();
+        let before = self.current_filter();
         files::write(&self.dir.join(&name), filter)?;
         let mut discovery = self.template.clone();
         discovery["version_info"] = version.into();
@@ -58,17 +58,17 @@ impl EdgeDir {
         let seen_by_envoy = Path::new(filename.as_str().unwrap_or_default()).with_file_name(&name);
         *filename = seen_by_envoy.to_string_lossy().into();
         files::write_json(&self.dir.join(DISCOVERY), &discovery)?;
-        self.forget_all_but(&[Some(name), before])
+        self.remove_other_filters(&[Some(name), before])
     }
 
     /// The file that Envoys are told of now.
-    fn offered(&self) -> Option<String> {
+    fn current_filter(&self) -> Option<String> {
         let discovery: Value = files::read_json(&self.dir.join(DISCOVERY)).ok()?;
         let filename = Path::new(discovery.pointer(FILENAME)?.as_str()?);
         Some(filename.file_name()?.to_str()?.to_owned())
     }
 
-    fn forget_all_but(&self, kept: &[Option<String>]) -> anyhow::Result<()> {
+    fn remove_other_filters(&self, kept: &[Option<String>]) -> anyhow::Result<()> {
         let listing = || format!("reading {}", self.dir.display());
         for entry in fs::read_dir(&self.dir).with_context(listing)? {
             let name = entry.with_context(listing)?.file_name();

@@ -6,7 +6,7 @@ use runtime::{Output, Scorer};
 
 use crate::lightgbm::Predictor;
 use crate::matrix::Case;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
 /// Real rows, spread over the test part.
 const REAL_ROWS: usize = 16;
@@ -16,15 +16,15 @@ const REAL_ROWS: usize = 16;
 ///
 /// # Errors
 /// A score that differs in any bit.
-pub(super) fn golden(scorer: &Scorer, trained: &Trained, test: &[Case]) -> anyhow::Result<Golden> {
-    let rows = rows(trained, test);
+pub(super) fn golden(scorer: &Scorer, run: &TrainingRun, test: &[Case]) -> anyhow::Result<Golden> {
+    let rows = rows(run, test);
     let flat = rows.concat();
     let scores = scorer
         .score(&flat, Output::Converted, GOLDEN_TIMEOUT)
         .context("scoring the golden rows")?;
-    let text = std::str::from_utf8(&trained.model).context("the model is not UTF-8")?;
+    let text = std::str::from_utf8(&run.model).context("the model is not UTF-8")?;
     let mut scaled = flat;
-    trained.feature_map.scale(&mut scaled);
+    run.feature_map.scale(&mut scaled);
     let expected = Predictor::from_text(text)?.predict(&scaled)?;
     ensure!(
         scores.len() == expected.len(),
@@ -47,7 +47,7 @@ pub(super) fn golden(scorer: &Scorer, trained: &Trained, test: &[Case]) -> anyho
     })
 }
 
-fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
+fn rows(run: &TrainingRun, test: &[Case]) -> Vec<Vec<f64>> {
     let all: Vec<&[f64]> = test
         .iter()
         .flat_map(|case| &case.rows)
@@ -55,7 +55,7 @@ fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
         .collect();
     let step = all.len().div_ceil(REAL_ROWS).max(1);
     let real = all.into_iter().step_by(step).map(<[f64]>::to_vec);
-    real.chain(hostile(trained.feature_map.names().len())).collect()
+    real.chain(hostile(run.feature_map.names().len())).collect()
 }
 
 /// Rows that no client should send and that a wrong evaluator would get wrong: all and every other

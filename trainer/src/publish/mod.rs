@@ -19,7 +19,7 @@ use crate::evaluate::{Evaluation, cases_of, limits};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
 use crate::publish::edge::EdgeDir;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
@@ -66,7 +66,7 @@ pub struct Published {
 
 /// What came of an attempt to publish.
 #[derive(Debug)]
-pub enum Attempt {
+pub enum PublishOutcome {
     /// The artefact is there.
     Published(Published),
     /// The gate said no; nothing was written.
@@ -80,7 +80,7 @@ pub enum Attempt {
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     match publish(&args.model, &args.matrix, as_of, settings).await? {
-        Attempt::Refused(result) => {
+        PublishOutcome::Refused(result) => {
             if args.json {
                 console::json(&result)?;
             } else {
@@ -88,13 +88,13 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
             }
             Ok(Outcome::Refused)
         }
-        Attempt::Published(published) => {
+        PublishOutcome::Published(published) => {
             if args.json {
                 console::json(&published)?;
             } else {
                 print_published(&published);
             }
-            told(&published, settings)?;
+            check_deliveries(&published, settings)?;
             Ok(Outcome::Done)
         }
     }
@@ -104,7 +104,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// That.
-pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
+pub fn check_deliveries(published: &Published, settings: &Settings) -> anyhow::Result<()> {
     if published.notified == Some(false) {
         return Err(anyhow!(
             "{} is published, but the gateway at {} (publish.notify_url) was not told; it finds the version at its next start, or POST {{\"version\": {:?}}} there",
@@ -128,17 +128,22 @@ pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// Files that do not belong together, an unreadable key, a component whose scores differ from
 /// LightGBM's in any bit, an existing version. Nothing is published then.
-pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<Attempt> {
-    let trained = Trained::open(dir, &settings.schema())?;
+pub async fn publish(
+    dir: &Path,
+    matrix: &Path,
+    as_of: DateTime<Utc>,
+    settings: &Settings,
+) -> anyhow::Result<PublishOutcome> {
+    let run = TrainingRun::open(dir, &settings.schema())?;
     let edge_dir = settings.publish.edge_dir();
     let edge_dir = edge_dir.map(EdgeDir::open).transpose()?;
-    let evaluation = evaluation_of(&trained)?;
+    let evaluation = evaluation_of(&run)?;
     let result = judge(&evaluation, &settings.gate);
     if !result.passed {
-        return Ok(Attempt::Refused(result));
+        return Ok(PublishOutcome::Refused(result));
     }
-    let filter = trained.edge_filter(&version_of(as_of))?;
-    let mut published = write_artefact(&trained, &filter, &evaluation, &result, matrix, as_of, settings)?;
+    let filter = run.edge_filter(&version_of(as_of))?;
+    let mut published = write_artefact(&run, &filter, &evaluation, &result, matrix, as_of, settings)?;
     if !settings.publish.notify_url.is_empty() {
         let told = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
         if let Err(error) = &told {
@@ -153,11 +158,11 @@ pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: 
         }
         published.offered = Some(offered.is_ok());
     }
-    Ok(Attempt::Published(published))
+    Ok(PublishOutcome::Published(published))
 }
 
 fn write_artefact(
-    trained: &Trained,
+    run: &TrainingRun,
     filter: &[u8],
     evaluation: &Evaluation,
     result: &GateResult,
@@ -167,20 +172,20 @@ fn write_artefact(
 ) -> anyhow::Result<Published> {
     let key = keys::read_signing_key(&settings.publish.signing_key)
         .context("publish.signing_key (make one with `ltr-trainer keygen`)")?;
-    let (cases, parts) = cases_of(trained, matrix, settings)?;
+    let (cases, parts) = cases_of(run, matrix, settings)?;
     let version = version_of(as_of);
-    let component = trained.compile(&version)?;
+    let component = run.compile(&version)?;
     let engine = Engine::new(limits(settings))?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
-    let golden = golden::golden(&scorer, trained, &cases[parts.test])?;
+    let golden = golden::golden(&scorer, run, &cases[parts.test])?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
         manifest_version: artefact::MANIFEST_VERSION,
         version: version.clone(),
         contract_version: CONTRACT_VERSION.to_owned(),
-        feature_names: trained.feature_map.names().to_vec(),
-        training_window: trained.training_window(),
-        data_sha256: trained.matrix.sha256.clone(),
+        feature_names: run.feature_map.names().to_vec(),
+        training_window: run.training_window(),
+        data_sha256: run.matrix.sha256.clone(),
         created_at: as_of.to_rfc3339_opts(SecondsFormat::Secs, true),
         files: Default::default(),
         metrics: serde_json::to_value(evaluation)?,
@@ -188,8 +193,8 @@ fn write_artefact(
         golden,
     };
     let files: [(&str, &[u8]); 4] = [
-        (artefact::MODEL, &trained.model),
-        (artefact::FEATURE_MAP, &trained.feature_map_json),
+        (artefact::MODEL, &run.model),
+        (artefact::FEATURE_MAP, &run.feature_map_json),
         (artefact::SCORER, &component),
         (artefact::EDGE_FILTER, filter),
     ];

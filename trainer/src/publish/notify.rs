@@ -24,7 +24,7 @@ pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) 
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let wait = waits.next().filter(|_| !error.is::<Refused>());
+        let wait = waits.next().filter(|_| !error.is::<Rejection>());
         let Some(wait) = wait else {
             return Err(error);
         };
@@ -36,7 +36,7 @@ pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) 
 /// The gateway understood and said no.
 #[derive(Debug, thiserror::Error)]
 #[error("{url} answered {status}: {body}")]
-struct Refused {
+struct Rejection {
     url: String,
     status: u16,
     body: String,
@@ -54,7 +54,7 @@ async fn post(client: &reqwest::Client, url: &str, token: &Secret, version: &str
     }
     let body = answer.text().await.unwrap_or_default();
     if status.is_client_error() {
-        return Err(Refused {
+        return Err(Rejection {
             url: url.to_owned(),
             status: status.as_u16(),
             body,

@@ -34,7 +34,7 @@ fn nothing_published(settings: &Settings) -> bool {
 async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Published(published) = attempt else {
+    let PublishOutcome::Published(published) = attempt else {
         panic!("{attempt:?}");
     };
     assert_eq!((published.version.as_str(), published.notified), (VERSION, None));
@@ -64,7 +64,7 @@ async fn a_model_that_fails_the_gate_is_not_published() {
     let (_dir, mut settings, run, matrix) = evaluated(200, 2);
     settings.gate.ndcg5_gain = 0.99;
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Refused(result) = attempt else {
+    let PublishOutcome::Refused(result) = attempt else {
         panic!("{attempt:?}");
     };
     assert!(result.criteria.iter().any(|c| c.name == "ndcg5" && !c.passed));
@@ -149,7 +149,7 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     settings.publish.notify_url = url;
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
     assert!(
-        matches!(&attempt, Attempt::Published(p) if p.notified == Some(true)),
+        matches!(&attempt, PublishOutcome::Published(p) if p.notified == Some(true)),
         "{attempt:?}"
     );
     let request = asked.await.unwrap();
@@ -162,12 +162,12 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     let (url, asked) = answers("422 Unprocessable Entity").await;
     settings.publish.notify_url = url;
     let later = start() + Duration::from_secs(1);
-    let Attempt::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
+    let PublishOutcome::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
         panic!("the gate has not changed its mind");
     };
     asked.await.unwrap();
     assert!(published.dir.exists());
-    let error = told(&published, &settings).unwrap_err().to_string();
+    let error = check_deliveries(&published, &settings).unwrap_err().to_string();
     assert!(error.contains("is published, but the gateway"), "{error}");
 }
 
@@ -195,14 +195,14 @@ async fn a_gateway_is_told_over_https_if_its_certificate_is_of_the_configured_au
 async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Published(Published { dir, offered, .. }) = attempt else {
+    let PublishOutcome::Published(Published { dir, offered, .. }) = attempt else {
         panic!("{attempt:?}");
     };
     assert_eq!(offered, None);
     let filter = fs::read(dir.join(artefact::EDGE_FILTER)).unwrap();
     let manifest: Manifest = crate::files::read_json(&dir.join(artefact::MANIFEST)).unwrap();
     assert_eq!(manifest.files[artefact::EDGE_FILTER], crate::files::sha256(&filter));
-    let trained = Trained::open(&run, &settings.schema()).unwrap();
+    let trained = TrainingRun::open(&run, &settings.schema()).unwrap();
     let model = forest::Model::parse(&trained.model).unwrap();
     let image = forest::pack(&model, Some(&trained.feature_map.scaler()));
     for file in [artefact::SCORER, artefact::EDGE_FILTER] {
@@ -240,7 +240,7 @@ async fn envoys_that_watch_are_told_of_each_filter_after_its_file_is_there() {
     let versions = [0, 1, 2].map(|day| start() + chrono::Duration::days(day));
     for as_of in versions {
         let attempt = publish(&run, &matrix, as_of, &settings).await.unwrap();
-        let Attempt::Published(Published {
+        let PublishOutcome::Published(Published {
             version, dir, offered, ..
         }) = attempt
         else {

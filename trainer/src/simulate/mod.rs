@@ -9,11 +9,11 @@
 //! ranking shown, never on when an answer came, so a seed gives the same events whatever the machine.
 //! Events that leave after the last day are posted at the end.
 
-mod books;
 mod chance;
 mod client;
 mod deliveries;
 mod gateway;
+mod ledger;
 mod market;
 mod summary;
 
@@ -32,10 +32,10 @@ use tokio::task::JoinSet;
 pub use client::Truth;
 
 use crate::progress;
-use books::Books;
 use client::{Shown, respond};
 use deliveries::Deliveries;
 use gateway::{Gateway, Ranking};
+use ledger::Ledger;
 use market::{Case, Market};
 use summary::Summary;
 
@@ -57,7 +57,7 @@ pub struct Args {
     /// The first midnight (RFC 3339); its date counts
     #[arg(long)]
     pub from: DateTime<Utc>,
-    /// How many days to play
+    /// How many days to simulate
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
     /// Cases opened each day
@@ -89,14 +89,14 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
         schema.names()
     );
     let json = args.json;
-    let mut play = Play::new(args, settings.presets().default_weights().clone(), &settings.client)?;
+    let mut simulation = Simulation::new(args, settings.presets().default_weights().clone(), &settings.client)?;
     let started = Instant::now();
-    let scored_before = play.gateway.shadow_scored().await?;
-    play.days().await?;
-    play.deliver(None).await?;
-    play.bar.finish_and_clear();
-    let mut summary = play.summary;
-    summary.shadow_scored = play.gateway.shadow_scored().await?.saturating_sub(scored_before);
+    let scored_before = simulation.gateway.shadow_scored().await?;
+    simulation.days().await?;
+    simulation.deliver(None).await?;
+    simulation.bar.finish_and_clear();
+    let mut summary = simulation.summary;
+    summary.shadow_scored = simulation.gateway.shadow_scored().await?.saturating_sub(scored_before);
     summary.finish(started.elapsed());
     ensure!(
         summary.duplicates == summary.sent_twice,
@@ -111,24 +111,24 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Play {
+struct Simulation {
     args: Args,
     legacy: Weights,
     gateway: Gateway,
     market: Market,
-    books: Books,
+    ledger: Ledger,
     deliveries: Deliveries,
     summary: Summary,
     bar: ProgressBar,
 }
 
-impl Play {
-    fn new(args: Args, legacy: Weights, caller: &settings::Client) -> anyhow::Result<Play> {
+impl Simulation {
+    fn new(args: Args, legacy: Weights, caller: &settings::Client) -> anyhow::Result<Simulation> {
         let market = Market::new(args.seed);
-        Ok(Play {
+        Ok(Simulation {
             gateway: Gateway::new(&args.url, caller)?,
             legacy,
-            books: Books::new(&market),
+            ledger: Ledger::new(&market),
             market,
             deliveries: Deliveries::default(),
             summary: Summary::new(args.truth, args.seed, args.from, args.days),
@@ -176,7 +176,7 @@ impl Play {
                 && let Some(i) = waiting.pop_front()
             {
                 let case = &cases[i];
-                let body = self.books.request(&self.market, case, midnight);
+                let body = self.ledger.request(&self.market, case, midnight);
                 let (gateway, id, now) = (self.gateway.clone(), case.request_id, case.opened_at);
                 let shadow = self.args.force_shadow;
                 under_way.spawn(async move { (i, gateway.rank(id, now, shadow, body).await) });
@@ -210,14 +210,14 @@ impl Play {
                 rank_pos: place.rank_pos,
                 utility: self.args.truth.utility(&offer.features, quality, &self.legacy),
             });
-            self.books.offer(offer.lawyer, case.opened_at);
+            self.ledger.offer(offer.lawyer, case.opened_at);
         }
         let rng = &mut chance::stream(self.args.seed, "client of", &case.case_id.to_string(), 0);
         let acts = respond(rng, case.opened_at, &shown);
         for act in &acts {
             self.deliveries.plan(&self.market, case, act);
             if act.kind == ActionKind::ContractSigned {
-                self.books.sign(act.lawyer, act.ts);
+                self.ledger.sign(act.lawyer, act.ts);
             }
         }
         self.summary.count(answer, &acts);

@@ -10,8 +10,8 @@ use settings::{Objective, Settings};
 
 use super::limits::{self, Labels};
 use super::{MatrixFacts, Queries, Size, TRAINING, Training, configured, grow, warnings};
-use crate::boosting::{Fit, Judge, Schedule};
-use crate::examination::{Debiased, Examination};
+use crate::boosting::{CustomMetric, Fit, Schedule};
+use crate::examination::{DebiasedNdcg, Examination};
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
 use crate::lightgbm::Parameters;
@@ -144,14 +144,14 @@ impl Parts<'_> {
             train_set.set_positions(&rows.map(|row| row.position).collect::<Vec<u32>>())?;
         }
         let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
-        let debiased = Debiased::new(self.valid.iter(), self.examination);
-        let judge = Judge {
+        let debiased = DebiasedNdcg::new(self.valid.iter(), self.examination);
+        let custom_metric = CustomMetric {
             name: DEBIASED,
             score: &|scores| debiased.of_scores(scores),
         };
-        let judge = recipe.position_bias.then_some(&judge);
-        let no_order = limits::orders_nothing(&train_queries);
-        let fit = grow(train_set, valid_set, &parameters, schedule, no_order, judge)?;
+        let custom_metric = recipe.position_bias.then_some(&custom_metric);
+        let no_pairs = limits::has_no_preference_pairs(&train_queries);
+        let fit = grow(train_set, valid_set, &parameters, schedule, no_pairs, custom_metric)?;
         Ok((fit, parameters))
     }
 }

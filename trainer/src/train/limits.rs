@@ -5,7 +5,7 @@ use super::Queries;
 use crate::lightgbm::{ParameterError, Parameters};
 
 /// Rows of a query at most, for LambdaMART and for nDCG (`dcg_calculator.cpp`, `kMaxPosition`).
-const MOST_ROWS: u32 = 10_000;
+const MAX_QUERY_ROWS: u32 = 10_000;
 /// Grades that have a gain unless `label_gain` is given (`DefaultLabelGain`).
 const DEFAULT_GAINS: usize = 31;
 
@@ -78,12 +78,12 @@ impl Labels {
         let ranked = matches!(self, Labels::Grades { .. });
         let mut row = 0;
         for (query, &size) in queries.groups.iter().enumerate() {
-            if ranked && size > MOST_ROWS {
+            if ranked && size > MAX_QUERY_ROWS {
                 return Err(Fault {
                     row,
                     query: Some(query),
                     message: format!(
-                        "{size} rows in a query; allowed: up to {MOST_ROWS}; leave rows out, or cut the query"
+                        "{size} rows in a query; allowed: up to {MAX_QUERY_ROWS}; leave rows out, or cut the query"
                     ),
                 });
             }
@@ -114,7 +114,7 @@ impl Labels {
 }
 
 /// Whether no query has two labels, so that no order of its rows is better than another.
-pub(super) fn orders_nothing(queries: &Queries) -> bool {
+pub(super) fn has_no_preference_pairs(queries: &Queries) -> bool {
     let mut labels = queries.labels.as_slice();
     queries.groups.iter().all(|&size| {
         let (query, rest) = labels.split_at(size as usize);
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn an_order_needs_two_labels_in_one_query() {
-        assert!(orders_nothing(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
-        assert!(orders_nothing(&queries(&[1.0, 0.0], &[1, 1])));
-        assert!(!orders_nothing(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));
+        assert!(has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
+        assert!(has_no_preference_pairs(&queries(&[1.0, 0.0], &[1, 1])));
+        assert!(!has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));
     }
 }

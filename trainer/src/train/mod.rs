@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use settings::Settings;
 
-use crate::boosting::{self, Fit, Judge, Schedule};
+use crate::boosting::{self, CustomMetric, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
 use crate::{console, progress};
@@ -139,30 +139,30 @@ impl Queries {
     }
 }
 
-/// Grows a model with a progress bar, stopped by `judge` where there is one. `no_order`: no query of the training rows has
+/// Grows a model with a progress bar, stopped by `custom_metric` where there is one. `no_pairs`: no query of the training rows has
 /// two labels.
 fn grow(
     train: Dataset,
     valid: Dataset,
     parameters: &Parameters,
     schedule: &Schedule,
-    no_order: bool,
-    judge: Option<&Judge>,
+    no_pairs: bool,
+    custom_metric: Option<&CustomMetric>,
 ) -> anyhow::Result<Fit> {
     let mut booster = Booster::new(train, parameters)?;
     booster.add_valid(valid)?;
-    let own = judge.map(|judge| judge.name.to_owned());
+    let own = custom_metric.map(|custom_metric| custom_metric.name.to_owned());
     let Some(first) = own.or_else(|| booster.metrics().first().map(|m| m.name.clone())) else {
         bail!("metric: none; allowed: at least one metric, which the validation part is judged by");
     };
     let bar = progress::bar("train", schedule.rounds);
-    let fit = boosting::fit(&mut booster, schedule, judge, |round| {
+    let fit = boosting::fit(&mut booster, schedule, custom_metric, |round| {
         bar.set_position(round.round as u64);
         bar.set_message(format!("{first} {:.5}", round.scores[0]));
     });
     bar.finish_and_clear();
     let fit = fit?;
-    if let Some(warning) = warnings::of(&fit, schedule, parameters, no_order) {
+    if let Some(warning) = warnings::of(&fit, schedule, parameters, no_pairs) {
         tracing::warn!("{warning}");
     }
     Ok(fit)

@@ -52,10 +52,10 @@ pub(super) fn train_files(
         .dataset(width, &parameters, Some(&train_set))
         .with_context(training)?;
     let sizes = (train_queries.size(), valid_queries.size());
-    let no_order = limits::orders_nothing(&train_queries);
+    let no_pairs = limits::has_no_preference_pairs(&train_queries);
     // LightGBM has its own, binned copy from here on.
     drop((train_queries, valid_queries));
-    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order, None).with_context(training)?;
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_pairs, None).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
 
     let names: Vec<String> = (0..width).map(|at| format!("Column_{at}")).collect();

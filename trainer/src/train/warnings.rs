@@ -7,18 +7,18 @@ use crate::lightgbm::{Metric, Parameters};
 
 /// Warns of validation rows, called `name`, by which no model is better than another.
 pub(super) fn of_validation(queries: &Queries, asked: Labels, name: &str) {
-    if matches!(asked, Labels::Grades { .. }) && limits::orders_nothing(queries) {
+    if matches!(asked, Labels::Grades { .. }) && limits::has_no_preference_pairs(queries) {
         tracing::warn!("{name}: all labels of a query are equal, so that nDCG is the same whatever the scores");
     }
 }
 
-/// What is strange about a model; `None` for an ordinary one. `no_order`: no query of the training rows has two labels.
-pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_order: bool) -> Option<String> {
+/// What is strange about a model; `None` for an ordinary one. `no_pairs`: no query of the training rows has two labels.
+pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_pairs: bool) -> Option<String> {
     const NO_SPLIT: &str = "no tree of the model has a split, so that";
     const TOO_LITTLE: &str =
         "the features or the labels are constant, or min_data_in_leaf is too large for so few rows";
     if fit.gains.iter().all(|gain| *gain == 0.0) {
-        return Some(match no_order && limits::objective(parameters) == "lambdarank" {
+        return Some(match no_pairs && limits::objective(parameters) == "lambdarank" {
             true => format!("{NO_SPLIT} every score is 0: all labels of a query are equal"),
             false => format!("{NO_SPLIT} every row gets the same score: {TOO_LITTLE}"),
         });
@@ -66,11 +66,11 @@ mod tests {
         }
     }
 
-    fn warnings(fit: &Fit, no_order: bool) -> String {
+    fn warnings(fit: &Fit, no_pairs: bool) -> String {
         let parameters = json!({"objective": "lambdarank", "num_iterations": 3});
         let parameters = Parameters::from_json(parameters.as_object().unwrap()).unwrap();
         let schedule = Schedule::from_parameters(&parameters, 1000).unwrap();
-        of(fit, &schedule, &parameters, no_order).unwrap_or_default()
+        of(fit, &schedule, &parameters, no_pairs).unwrap_or_default()
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn constraints(value: &Value) -> Option<String> {
 
 /// LightGBM goes on without a file that it cannot read, and says nothing.
 fn is_json(file: &str) -> bool {
-    const MOST_BYTES: u64 = 1 << 28;
-    let bytes = regular_file::read(Path::new(file), regular_file::Links::Follow, MOST_BYTES);
+    const MAX_BYTES: u64 = 1 << 28;
+    let bytes = regular_file::read(Path::new(file), regular_file::Links::Follow, MAX_BYTES);
     bytes.is_ok_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
 }

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::market::{Case, Features, Market};
 
-pub struct Books {
+pub struct Ledger {
     /// When each lawyer signed, oldest first within a day.
     signed: Vec<VecDeque<DateTime<Utc>>>,
     offered: Vec<Option<DateTime<Utc>>>,
 }
 
-impl Books {
-    pub fn new(market: &Market) -> Books {
-        Books {
+impl Ledger {
+    pub fn new(market: &Market) -> Ledger {
+        Ledger {
             signed: vec![VecDeque::new(); market.lawyers.len()],
             offered: vec![None; market.lawyers.len()],
         }

@@ -1,4 +1,4 @@
-//! The offline gate: from an evaluation to yes or no, with a reason for each criterion.
+//! `ltr-trainer gate`: passes or rejects an evaluated model, criterion by criterion.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer gate --model var/runs/today
   ltr-trainer gate --model var/runs/today --json";
 
-/// Holds an evaluated model against the [gate] thresholds.
+/// Checks an evaluated model against the [gate] thresholds.
 ///
 /// Writes gate.json beside the model. Exit code 3 when a criterion fails.
 #[derive(Debug, Parser)]
@@ -33,29 +33,29 @@ pub struct Args {
     pub json: bool,
 }
 
-/// One criterion.
+/// The result of one criterion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Criterion {
     /// `ndcg5`, `mrr5`, `fair_gap` or `latency_p95`.
     pub name: String,
-    /// Whether it holds.
+    /// Whether it is met.
     pub passed: bool,
-    /// What was measured.
+    /// The measured value.
     pub value: String,
-    /// What is required.
+    /// The required value.
     pub required: String,
 }
 
-/// The gate's answer.
+/// The gate's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
-    /// Whether every criterion holds.
+    /// Whether every criterion is met.
     pub passed: bool,
-    /// One by one.
+    /// The result of each criterion.
     pub criteria: Vec<Criterion>,
 }
 
-/// Judges an evaluation. A number that is not one (NaN) fails its criterion.
+/// Judges an evaluation. A NaN fails its criterion.
 pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
     let (ltr, legacy) = (&evaluation.ltr, &evaluation.legacy);
     let (ndcg, mrr) = (ltr.ndcg5.estimate, ltr.mrr5.estimate);
@@ -115,7 +115,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// Judges the model in `dir` by its `evaluation.json` and writes `gate.json`.
 ///
 /// # Errors
-/// No evaluation, or one of other files.
+/// A missing evaluation, or one of other files.
 pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
     let run = TrainingRun::open(dir, &settings.schema())?;
     let evaluation = evaluation_of(&run)?;
@@ -124,10 +124,10 @@ pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
     Ok(result)
 }
 
-/// The evaluation beside a model, proven to be of exactly this model, map and matrix.
+/// Reads a model's evaluation and checks that it is of exactly this model, feature map and matrix.
 ///
 /// # Errors
-/// No evaluation, or one of other files.
+/// A missing evaluation, or one of other files.
 pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
     let path = run.dir.join(EVALUATION);
     let evaluation: Evaluation = files::read_json(&path)?;
@@ -142,7 +142,7 @@ pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
     ] {
         ensure!(
             found == expected,
-            "{}: {key} {found}; allowed: {expected}, the file beside it: run evaluate again",
+            "{}: {key} {found}; allowed: {expected}, the hash of this model's file; run `ltr-trainer evaluate` again",
             path.display()
         );
     }

@@ -18,7 +18,7 @@ fn the_shares_of_positions_are_found_though_better_lawyers_stand_higher() {
     assert_eq!(
         examination.share(9),
         examination.share(8),
-        "never seen: as the last one"
+        "a position without data is treated as the last one with data"
     );
 }
 
@@ -64,13 +64,13 @@ fn the_best_order_is_worth_1_and_clicks_far_down_count_for_more() {
     assert_eq!(unclicked.of_scores(&[]), 0.0);
 }
 
-/// On clicks as shown a ranking by position wins; on debiased ones what clients want does.
+/// On clicks as shown, a ranking by position wins; on debiased clicks, one by what clients want.
 #[test]
 fn a_ranking_by_what_clients_want_beats_the_order_shown_once_debiased() {
     let matrix = biased(3_000, 5, 0.5);
     let rng = &mut ChaCha8Rng::seed_from_u64(6);
     let wanted: Vec<f64> = rows(&matrix).map(|row| row.features[0]).collect();
-    // As the model that learns the display along with the want.
+    // Like a model that learns the position effect along with what clients want.
     let shown: Vec<f64> = rows(&matrix)
         .map(|row| row.features[0] + 0.001 * uniform(rng) - 0.08 * f64::from(row.position))
         .collect();

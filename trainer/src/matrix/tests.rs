@@ -219,11 +219,11 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_text(&batch, "lawyer_id", 0, Some("")),
-            "row 1, column lawyer_id: \"\"; allowed: a name".into(),
+            "row 1, column lawyer_id: \"\"; allowed: an id".into(),
         ),
         (
             with_text(&batch, "lawyer_id", 1, Some("adv_0")),
-            "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer once a case".into(),
+            "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer only once per case".into(),
         ),
         (
             with_text(&batch, "source", 0, Some("model")),
@@ -243,11 +243,11 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_rows(&batch, &[8, 9, 0, 1]),
-            "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: not before the case above it".into(),
+            "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: 2026-10-01T09:00:00+00:00 (the case before it) or later".into(),
         ),
         (
             with_rows(&batch, &[0, 1, 8, 9, 2, 3]),
-            format!("row 5, column qid: {qid}; allowed: the rows of one case together; this case began at row 1"),
+            format!("row 5, column qid: {qid}; allowed: adjacent rows for each case; this case began at row 1"),
         ),
         (
             with_rows(&batch, &[]),
@@ -307,6 +307,6 @@ fn a_matrix_without_any_positive_label_teaches_nothing_and_is_refused() {
     let refusal = read(encode(&matrix).unwrap(), &Schema::default()).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "column label: 0 in all 24 rows; needed: at least one label above 0: nothing can be learned from shown lawyers alone"
+        "column label: 0 in all 24 rows; needed: at least one label above 0, because nothing can be learned without one"
     );
 }

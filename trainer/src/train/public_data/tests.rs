@@ -226,7 +226,7 @@ fn rows_without_features_are_all_zero_and_nothing_to_grow_on() {
     files.write("data.train", "1 qid:1\n0 qid:1\n");
     assert_eq!(
         files.refusal(json!({})),
-        "data.train: no row has a feature; allowed: index:value pairs"
+        "data.train: no row has a feature; needed: at least one index:value pair"
     );
 }
 

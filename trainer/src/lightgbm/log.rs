@@ -1,21 +1,22 @@
-//! LightGBM's own log lines, sent to `tracing` instead of standard output.
+//! Sends LightGBM's log lines to `tracing` instead of standard output.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
 
-/// So many different warnings are remembered, so as not to be seen again.
+/// How many different warnings are remembered, to log each only once.
 const MAX_WARNINGS: usize = 100;
 
 thread_local! {
     static ROUTED: Cell<bool> = const { Cell::new(false) };
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
-    /// Warnings since a handle was last made: LightGBM repeats some in every round.
+    /// Warnings since the last handle was created: LightGBM repeats some in every round.
     static SEEN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// Routes this thread's LightGBM log lines to `tracing`; idempotent. LightGBM keeps its callback
-/// per thread, so whoever makes a handle calls this first.
+/// Routes this thread's LightGBM log lines to `tracing`; idempotent.
+///
+/// LightGBM keeps its log callback per thread, so every constructor of a handle calls this first.
 pub(super) fn route() {
     SEEN.with(|seen| seen.borrow_mut().clear());
     ROUTED.with(|routed| {
@@ -27,7 +28,7 @@ pub(super) fn route() {
     });
 }
 
-/// LightGBM hands over each line in three pieces: level, text, line end.
+/// Receives a log line in three pieces: level, text, line end.
 extern "C" fn on_log(piece: *const c_char) {
     if piece.is_null() {
         return;

@@ -210,7 +210,7 @@ fn constraints_name_columns_that_are_there() {
     let refusal = constrained.check_width(12).unwrap_err().to_string();
     assert_eq!(
         refusal,
-        "interaction_constraints: 12; allowed: numbers of columns that the rows have, from 0"
+        "interaction_constraints: 12; allowed: numbers of existing columns, counted from 0"
     );
     let categorical = parameters(json!({"categorical_feature": [0, 5]})).unwrap();
     assert!(categorical.check_width(6).is_ok() && categorical.check_width(5).is_err());
@@ -245,15 +245,15 @@ fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
         (json!({"interaction_constraints": "0,1"}), "allowed: a list of lists"),
         (
             json!({"forcedsplits_filename": "/no/such/file.json"}),
-            "forcedsplits_filename: \"/no/such/file.json\"; allowed: the name of a JSON file that can be read",
+            "forcedsplits_filename: \"/no/such/file.json\"; allowed: the name of a readable JSON file",
         ),
         (
             json!({"weight": 0}),
-            "weight: 0; allowed: nothing: weights of rows are read from FILE.weight",
+            "weight: 0; allowed: no value, because row weights are read from FILE.weight",
         ),
         (
             json!({"model_in": "old.txt"}),
-            "model_in: old.txt; allowed: nothing: a training cannot go on",
+            "model_in: old.txt; allowed: no value, because training cannot continue",
         ),
         (json!({"num_machines": 2}), "num_machines: 2; allowed: 1"),
         (json!({"task": "predict"}), "task: predict; allowed: train"),

@@ -1,5 +1,5 @@
-//! What the published model has to be better than, each grown on the same training part, stopped by the same validation
-//! part and judged on the same test part in the same way.
+//! Rival models to compare the published model with. All use the same training, validation and test
+//! part and are judged the same way.
 
 use anyhow::{Context, ensure};
 use ranking::{Candidate, Interval};
@@ -16,36 +16,36 @@ use crate::progress;
 use crate::train::{Parts, Recipe};
 use crate::training_run::TrainingRun;
 
-/// One yardstick.
+/// A rival model and how it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rival {
-    /// What it is.
+    /// Its name, for people.
     pub name: String,
-    /// What it is worth.
+    /// How it did.
     #[serde(flatten)]
     pub result: RivalResult,
 }
 
-/// What a yardstick is worth.
+/// How a rival did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum RivalResult {
-    /// It ranks, and can win.
+    /// It ranks, so it can be compared.
     Judged {
-        /// How well it does.
+        /// Its metrics.
         arm: Box<Arm>,
         /// LTR minus this one, paired by case.
         over: Gain,
     },
-    /// It ranks nothing, so its metrics would be those of the tie-break.
+    /// It ranks nothing, so its metrics would measure only the tie-break.
     Failed {
-        /// What it does instead, e.g. `predicts one value for every row`.
+        /// Why, e.g. `predicts one value for every row`.
         reason: String,
     },
 }
 
 impl Rival {
-    /// LTR minus this rival, where it can be told.
+    /// LTR minus this rival; `None`: the rival failed.
     pub fn over(&self) -> Option<&Gain> {
         match &self.result {
             RivalResult::Judged { over, .. } => Some(over),
@@ -54,20 +54,20 @@ impl Rival {
     }
 }
 
-/// Whether an interval of "LTR minus a rival" says that the rival is better, and not by chance.
+/// Whether an interval of "LTR minus a rival" shows that the rival is significantly better.
 pub fn rival_is_better(ltr_minus_rival: &Interval) -> bool {
     ltr_minus_rival.high < 0.0
 }
 
-/// Scores of the test cases, each by a model that is not published.
+/// A rival's scores of the test cases.
 pub(super) struct Scored {
     name: String,
-    /// A score a row, a list a case; the reason where there is none.
+    /// One list per case with one score per row; or why there are none.
     scores: Result<Vec<Vec<f64>>, String>,
 }
 
 impl Scored {
-    /// Judges the scores; `gain` compares the published model with what they serve.
+    /// Judges the scores; `gain` compares the published model with the served order.
     pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> Rival {
         let result = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
             Some(reason) => Err(reason.to_owned()),
@@ -89,7 +89,7 @@ impl Scored {
     }
 }
 
-/// Why scores order no case at all; `None`: they order at least one.
+/// Why the scores order no case; `None`: they order at least one.
 pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
     let mut all = scores.iter().flatten();
     if scores.iter().flatten().any(|score| !score.is_finite()) {
@@ -106,10 +106,10 @@ pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
         .then_some("predicts one value for all lawyers of each case")
 }
 
-/// Grows every yardstick but the one that is published, and scores the test cases with it.
+/// Trains every rival, except one equal to the published model, and scores the test cases with it.
 ///
 /// # Errors
-/// What the published model's own parameters cannot do.
+/// Parameters in `training.json` that cannot be used.
 pub(super) fn grow(
     run: &TrainingRun,
     train: &[Case],
@@ -133,7 +133,7 @@ pub(super) fn grow(
         examination: &run.matrix.examination,
     };
     let spinner = progress::spinner("rivals");
-    // The crate and LightGBM take a thread each.
+    // The gbdt crate and LightGBM use one thread each.
     let rivals = std::thread::scope(|scope| {
         let gbdt = scope.spawn(|| {
             let labels = train.iter().flat_map(|case| &case.rows);
@@ -143,8 +143,8 @@ pub(super) fn grow(
             scores
         });
         let mut rivals = lightgbm(run, &parts, &test_rows)?;
-        // A panic of the crate's is the crate's failure, not the evaluation's.
-        let scores = gbdt.join().map_err(|_| "the crate panicked while training".to_owned());
+        // A panic of the crate fails only this rival, not the evaluation.
+        let scores = gbdt.join().map_err(|_| "panicked while training".to_owned());
         rivals.push(Scored {
             name: "gbdt, pointwise".to_owned(),
             scores,
@@ -197,7 +197,7 @@ fn predict(model: &str, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Vec<f64>>>
         let count = rows.len() / predictor.width().max(1);
         ensure!(
             count <= rest.len(),
-            "LightGBM predicted {} rows too few",
+            "LightGBM returned {} predictions too few",
             count - rest.len()
         );
         let (scores, others) = rest.split_at(count);
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_that_order_no_case_are_told_from_those_that_order_one() {
+    fn scores_that_order_no_case_are_distinguished_from_those_that_order_one() {
         let all = "predicts one value for every row";
         let each = "predicts one value for all lawyers of each case";
         let not = "predicts numbers that are not finite";
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_is_better_only_beyond_chance() {
+    fn a_rival_is_better_only_if_significantly() {
         let interval = |low, high| Interval {
             estimate: (low + high) / 2.0,
             low,

@@ -44,7 +44,7 @@ fn shown(lawyers: &[&str]) -> Body {
     Body::Impression(impression(lawyers))
 }
 
-/// On a lawyer at the place that the alphabet gives them.
+/// An action on a lawyer, whose position is their letter's place in the alphabet.
 fn act(kind: ActionKind, lawyer: &str) -> Body {
     act_at(kind, lawyer, u32::from(lawyer.as_bytes()[0] - b'a') + 1)
 }
@@ -127,7 +127,7 @@ fn every_event_is_accounted_for() {
     assert_eq!(counts.actions_before_impression, 1);
     assert_eq!((counts.cases_single, counts.actions_of_left_out_cases), (1, 1));
     assert_eq!(counts.actions_without_impression, 1);
-    // The shadow log has single rows as well, so their labels count there.
+    // The shadow log includes cases with one lawyer, so it gets their labels.
     assert_eq!(attributed.labels.len(), 1);
 }
 

@@ -59,7 +59,7 @@ fn events(case: &Case) -> Vec<Event> {
     events
 }
 
-/// A log of what the matrix's cases went through, every event sent twice.
+/// A database with the events of the matrix's cases, every event sent twice.
 async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     let mut settings = crate::evaluate::tests::settings();
     settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display()).into();
@@ -103,7 +103,7 @@ fn shadow(case: &Case) -> ShadowRecord {
     }
 }
 
-/// When the longest window of the last case has closed.
+/// The time when the longest window of the last case has closed.
 fn closed(matrix: &Matrix) -> DateTime<Utc> {
     matrix.cases[matrix.cases.len() - 1].ts + Duration::hours(168)
 }
@@ -190,7 +190,7 @@ async fn a_salt_that_is_not_the_gateways_is_refused() {
     build("the gateways'\n").await.unwrap();
 }
 
-/// Rows that no version of the program can use, and some that another one wrote.
+/// Adds rows that no version of the program can read, and rows of another schema.
 async fn spoil(settings: &Settings, matrix: &Matrix) {
     let good = events(&matrix.cases[0]).pop().unwrap();
     let with = |field: &str, value: serde_json::Value| {
@@ -216,7 +216,7 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
         with("features", json!([[1.7e308]])),
         with("ts_utc", json!("yesterday")),
         with("request_id", json!(7)),
-        // Of a day when there were other features.
+        // Logged under another `ranking.features`.
         with("features", json!(narrow)),
         with("weights_used", json!({"a feature of another day": 1.0})),
     ];

@@ -1,4 +1,4 @@
-//! Golden rows: what a component must score, to the last bit, before anyone believes it.
+//! Golden rows: rows with scores that a component must reproduce bit for bit before a gateway uses it.
 
 use anyhow::{Context, ensure};
 use runtime::artefact::{GOLDEN_TIMEOUT, Golden};
@@ -8,14 +8,14 @@ use crate::lightgbm::Predictor;
 use crate::matrix::Case;
 use crate::training_run::TrainingRun;
 
-/// Real rows, spread over the test part.
+/// At most so many real rows, spread over the test part.
 const REAL_ROWS: usize = 16;
 
-/// Real and hostile rows with the component's scores, each checked against LightGBM's own
-/// prediction on the scaled row.
+/// Scores real and hostile rows with the component, and checks each score against LightGBM's own
+/// prediction for the scaled row.
 ///
 /// # Errors
-/// A score that differs in any bit.
+/// A score that differs from LightGBM's in any bit.
 pub(super) fn golden(scorer: &Scorer, run: &TrainingRun, test: &[Case]) -> anyhow::Result<Golden> {
     let rows = rows(run, test);
     let flat = rows.concat();
@@ -58,11 +58,10 @@ fn rows(run: &TrainingRun, test: &[Case]) -> Vec<Vec<f64>> {
     real.chain(hostile(run.feature_map.names().len())).collect()
 }
 
-/// Rows that no client should send and that a wrong evaluator would get wrong: all and every other
-/// feature missing, signed zeros, LightGBM's zero threshold and its neighbours, denormal and huge
-/// values.
+/// Unusual rows that reveal a wrong evaluator: all features or every other one missing, signed zeros,
+/// LightGBM's zero threshold and a neighbour, denormal and huge values.
 fn hostile(width: usize) -> Vec<Vec<f64>> {
-    /// LightGBM's `kZeroThreshold`, the float 1e-35 widened.
+    /// LightGBM's `kZeroThreshold`: the f32 1e-35, as f64.
     const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
     let mut rows: Vec<Vec<f64>> = [
         f64::NAN,

@@ -12,7 +12,7 @@ use crate::matrix::tests::{start, synthetic};
 
 const VERSION: &str = "20261001T080000Z";
 
-/// An evaluated model in a directory of its own, with keys and without a webhook.
+/// An evaluated model in its own directory, with keys and without a webhook.
 fn evaluated(cases: usize, seed: u64) -> (TempDir, Settings, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = crate::evaluate::tests::settings();
@@ -127,7 +127,7 @@ async fn a_model_with_other_features_than_the_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
+async fn a_gateway_that_cannot_be_notified_leaves_the_artefact_and_an_error() {
     let (_dir, mut settings, run, matrix) = evaluated(400, 5);
     let answers = |status: &'static str| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -172,7 +172,7 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
 }
 
 #[tokio::test]
-async fn a_gateway_is_told_over_https_if_its_certificate_is_of_the_configured_authority() {
+async fn a_gateway_is_notified_over_https_if_the_configured_authority_issued_its_certificate() {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let folder = tempfile::tempdir().unwrap();
     let authority = servers::Authority::new();
@@ -209,14 +209,14 @@ async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
         let module = fs::read(dir.join(file)).unwrap();
         assert!(module.windows(image.len()).any(|bytes| bytes == image), "{file}");
     }
-    // Whatever happens to it on the way is noticed.
+    // A change to the file is detected.
     fs::write(dir.join(artefact::EDGE_FILTER), &filter[..filter.len() - 1]).unwrap();
     let ring = artefact::KeyRing::read(&settings.models.trusted_keys).unwrap();
     let refusal = artefact::open(&settings.models.dir.join("ltr"), VERSION, &ring).unwrap_err();
     assert!(refusal.to_string().contains(artefact::EDGE_FILTER), "{refusal}");
 }
 
-/// A directory as an operator prepares it, and Envoys see it under another name.
+/// A directory as an operator prepares it; Envoys see it under another path.
 fn watched(dir: &TempDir) -> PathBuf {
     let watched = dir.path().join("watched");
     fs::create_dir(&watched).unwrap();
@@ -233,7 +233,7 @@ fn watched(dir: &TempDir) -> PathBuf {
 }
 
 #[tokio::test]
-async fn envoys_that_watch_are_told_of_each_filter_after_its_file_is_there() {
+async fn the_discovery_response_names_each_filter_after_its_file_is_written() {
     let (dir, mut settings, run, matrix) = evaluated(400, 1);
     let watched = watched(&dir);
     settings.publish.edge_dir = watched.clone();

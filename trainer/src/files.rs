@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_or_too_large_is_named_and_waited_for_by_nobody() {
+    fn a_path_that_is_not_a_file_or_too_large_is_rejected_by_name_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let made = std::process::Command::new("mkfifo").arg(at("fifo")).status();

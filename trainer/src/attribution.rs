@@ -43,7 +43,7 @@ pub struct Counts {
     pub actions_before_impression: usize,
     /// Actions on a lawyer the first impression did not show.
     pub actions_not_shown: usize,
-    /// Actions for which no impression of the case showed that lawyer at that position to that user.
+    /// Actions without an impression of that lawyer at that position to that user.
     pub actions_unbound: usize,
     /// Actions on cases without any impression.
     pub actions_without_impression: usize,
@@ -131,8 +131,8 @@ impl History<'_> {
 
 /// Whether two events belong to the same user.
 ///
-/// If one has an id and the other a pseudonym, the salt is needed to compare them. Without the salt,
-/// the gateway's check on receipt of the action (`was_bound`) decides.
+/// If one has an id and the other a pseudonym, the salt is needed to compare them. Without the
+/// salt, the gateway's check on receipt of the action (`was_bound`) decides.
 fn is_same_user(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
     match (actor.salt_id == viewer.salt_id, salt) {
         (true, _) => actor.id == viewer.id,

@@ -40,7 +40,7 @@ impl Schedule {
             return Err(refuse("early_stopping_min_delta", value, allowed));
         }
         let patience = parameters.integer("early_stopping_round")?.unwrap_or(0);
-        // DART rescales earlier trees in every round, so the model cannot be cut at its best iteration.
+        // DART rescales earlier trees in every round, so no prefix of the model is usable.
         let dart = parameters.get("boosting") == Some("dart");
         Ok(Schedule {
             rounds: rounds as usize,
@@ -106,8 +106,8 @@ impl EarlyStopping {
     }
 }
 
-/// A validation metric that LightGBM does not have; larger is better. If given, only this metric can
-/// stop the training.
+/// A validation metric that LightGBM does not have; larger is better. If given, only this metric
+/// can stop the training.
 pub struct CustomMetric<'a> {
     /// The metric's name. [`Metric::higher_is_better`] must be true for it.
     pub name: &'static str,
@@ -141,7 +141,7 @@ pub struct Fit {
     pub gains: Vec<f64>,
 }
 
-/// Trains `booster`, which has one validation set, by `schedule`. Calls `progress` after each round.
+/// Trains `booster`, which has one validation set. Calls `progress` after each round.
 ///
 /// # Errors
 /// A failure of LightGBM.

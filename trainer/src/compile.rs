@@ -84,7 +84,7 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
     Ok(component)
 }
 
-/// Compiles the Envoy filter with the same model, bit for bit. The same request gives the same bytes.
+/// Compiles the Envoy filter with the same model, bit for bit. The output is reproducible, too.
 ///
 /// # Errors
 /// As [`compile`].

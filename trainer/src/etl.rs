@@ -28,9 +28,9 @@ const EXAMPLES: &str = "Examples:
 
 /// Builds the matrix from the event log.
 ///
-/// Each case becomes one query, from its first impression, with features as served. A lawyer's label
-/// is the strongest action inside its attribution window. A case enters once its longest window has
-/// closed.
+/// Each case becomes one query, from its first impression, with features as served. A lawyer's
+/// label is the strongest action inside its attribution window. A case enters once its longest
+/// window has closed.
 ///
 /// The matrix goes to {lake}/ltr/processed/{date}/matrix.parquet, where {date} is --day or the date
 /// of --as-of. Closed cases in the shadow log get their labels, too.
@@ -46,7 +46,7 @@ pub struct Args {
     /// Only cases first shown on this day (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<NaiveDate>,
-    /// Time that counts as now (RFC 3339); windows that end later are open [default: the current time]
+    /// Time that counts as now (RFC 3339); windows ending later are open [default: current time]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Write the matrix here instead of into the lake
@@ -152,7 +152,7 @@ pub fn always() -> Range<DateTime<Utc>> {
 /// the shadow log.
 ///
 /// # Errors
-/// A store that cannot be read or written, or no closed case in the range. No matrix is written then.
+/// An unusable store, or no closed case in the range. No matrix is written then.
 pub async fn build(
     range: &Range<DateTime<Utc>>,
     as_of: DateTime<Utc>,
@@ -253,8 +253,8 @@ fn schema_mismatch(event: &Event, schema: &Schema) -> Option<String> {
     Some(format!("weights_used: {unknown:?} is none of ranking.features"))
 }
 
-/// The pseudonyms' salt; `None` if this machine does not have it. A log may hold a user's id as well
-/// as their pseudonym, and only the salt connects the two.
+/// The pseudonyms' salt; `None` if this machine does not have it. A log may hold a user's id as
+/// well as their pseudonym, and only the salt connects the two.
 fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match regular_file::read_to_string(path, Links::Follow, MAX_SALT_BYTES) {
         Ok(text) => Ok(Some(text.trim().as_bytes().to_vec())),

@@ -124,8 +124,8 @@ impl DebiasedNdcg {
         DebiasedNdcg { gains, best }
     }
 
-    /// The metric for one order of the `case`-th case. With the best orders, its mean over all cases
-    /// is 1.
+    /// The metric for one order of the `case`-th case. With the best orders, its mean over all
+    /// cases is 1.
     pub fn of_case(&self, case: usize, order: &[usize]) -> f64 {
         if self.best > 0.0 {
             discounted(&self.gains[case], order) / self.best

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Limit for JSON files: reports and Envoy discovery responses.
 const MAX_JSON_BYTES: u64 = 256 << 20;
 
-/// Writes `bytes` to `path` atomically: readers see the old file or the new one, also after a crash.
+/// Writes `bytes` to `path` atomically: even after a crash, readers see the old or the new file.
 ///
 /// The bytes go to a temporary file beside it, which is synced to disk and renamed. Missing parent
 /// directories are created.

@@ -1,4 +1,4 @@
-//! Splits cases by time: the oldest train, later ones stop the training early, the latest are held out.
+//! Splits cases by time into a training, a validation and a test part, oldest first.
 
 use std::ops::Range;
 

@@ -273,8 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn lists_belong_to_the_columns_that_can_have_them() {
-        // As LightGBM writes it for categories, a constant, numbers, ordered categories and booleans.
+    fn lists_are_assigned_to_the_columns_that_can_have_them() {
+        // As LightGBM writes categories, a constant, numbers, ordered categories and booleans.
         let lists = r#"[["deep blue", "green", "red"], ["one"], [1, 2, 3, 4], [false, true]]"#;
         assert_eq!(
             columns("c k w o b", "-1:0:1:2 none [-3.5:3.1] [0:2] -1:0:1", lists).unwrap(),
@@ -282,15 +282,15 @@ mod tests {
         );
         assert_eq!(columns("size w", "0:1:2 [-10:10]", "[[10, 20, 30]]").unwrap(), "size=3");
         assert_eq!(columns("w size", "[0:1] 1:0", "[[10, 20, 30]]").unwrap(), "size=3");
-        // Categories equal to their codes give the same rows in either column, and text in the wrong
-        // column fails when rows are read.
+        // Categories equal to their codes give the same rows in either column, and text in the
+        // wrong column fails when rows are read.
         assert_eq!(columns("a b", "0:1:2 [0:2]", "[[0, 1, 2]]").unwrap(), "a=3");
         assert_eq!(columns("a b", "0:1 [0:1]", r#"[["x", "y"]]"#).unwrap(), "a=2");
         assert_eq!(columns("a b", "[0:1] 0:1", "[[false, true]]").unwrap(), "b=2");
     }
 
     #[test]
-    fn what_the_model_does_not_say_is_not_guessed() {
+    fn ambiguous_assignments_are_not_guessed() {
         for (infos, lists, part) in [
             ("none none [0.5:1]", r#"[["x"]]"#, "whether a has one"),
             ("[0:1] [0:1] 0:1", r#"[["x", "y"], ["z", "v"]]"#, "whether a has one"),

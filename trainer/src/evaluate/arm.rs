@@ -150,8 +150,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Order by descending score. Ties are broken by id and not by the order shown: clicks depend on that
-/// order, so a model that predicts a constant would get credit for it.
+/// Order by descending score. Ties are broken by id and not by the order shown: clicks depend on
+/// that order, so a model that predicts a constant would get credit for it.
 fn by_score(candidates: &[Candidate], scores: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let id = |at: usize| &candidates[at].lawyer_id;

@@ -27,8 +27,8 @@ pub struct Latency {
     pub p99_ms: f64,
 }
 
-/// Calls `scorer` once to warm up and then `latency_calls` times with `latency_rows` rows of the test
-/// part. Each call has other rows, so that the branch predictor cannot learn them.
+/// Calls `scorer` once to warm up and then `latency_calls` times with `latency_rows` rows of the
+/// test part. Each call has other rows, so that the branch predictor cannot learn them.
 pub(super) fn measure(
     scorer: &Scorer,
     cases: &[(&Case, Vec<Candidate>)],

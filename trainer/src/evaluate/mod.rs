@@ -210,7 +210,7 @@ pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::
         path.display(),
         facts.sha256
     );
-    // With the training's fractions, not the configured ones, so that no training case is a test case.
+    // The training's fractions, not the configured ones: no training case may be a test case.
     let parts = split(&matrix.cases, facts.valid_fraction, facts.test_fraction)?;
     Ok((matrix.cases, parts))
 }

@@ -15,8 +15,8 @@ const MIN_LEAF: usize = 20;
 ///
 /// The crate's own constant for missing values, `VALUE_TYPE_UNKNOWN`, cannot be used. In training,
 /// `fit_node` drops the rows whose split feature is unknown. For these rows, `fit` then adds the
-/// cache's initial value, `f32::MIN`, to the prediction so far. Their next target is about 3e37, and
-/// all later trees fit only that. With a few hundred such rows all sums overflow, and the model
+/// cache's initial value, `f32::MIN`, to the prediction so far. Their next target is about 3e37,
+/// and all later trees fit only that. With a few hundred such rows all sums overflow, and the model
 /// predicts a constant. The test `the_crate_loses_rows_with_its_own_unknown` is the smallest
 /// reproduction.
 const MISSING: f32 = -1_000.0;
@@ -100,8 +100,8 @@ mod tests {
         );
     }
 
-    /// The reason for [`MISSING`]. Once this fails with a newer version of the crate, use the crate's
-    /// constant instead.
+    /// The reason for [`MISSING`]. Once this fails with a newer version of the crate, use the
+    /// crate's constant instead.
     #[test]
     fn the_crate_loses_rows_with_its_own_unknown() {
         let (values, labels) = step();

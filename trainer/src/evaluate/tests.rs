@@ -62,7 +62,7 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
         latency: evaluation.latency,
         ..e.clone()
     };
-    assert_eq!(timeless(&again), timeless(&evaluation), "nothing but time varies");
+    assert_eq!(timeless(&again), timeless(&evaluation), "only the latency varies");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 use crate::matrix::tests::{biased, synthetic, uniform};
 
 #[test]
-fn the_shares_of_positions_are_found_though_better_lawyers_stand_higher() {
+fn propensities_are_estimated_although_better_lawyers_are_shown_higher() {
     let matrix = biased(3_000, 1, 0.5);
     let examination = Examination::estimate(&matrix.cases, 11).unwrap();
     for position in 1..=8 {
@@ -32,7 +32,7 @@ fn positions_that_do_not_matter_have_one_share() {
 }
 
 #[test]
-fn few_cases_and_no_click_at_all_say_nothing_about_positions() {
+fn few_cases_without_clicks_give_equal_propensities() {
     let mut matrix = synthetic(3, 3);
     for row in matrix.cases.iter_mut().flat_map(|case| &mut case.rows) {
         row.grade = Grade::Shown;

@@ -120,8 +120,8 @@ const INEFFECTIVE: &[&str] = &[
 ];
 
 impl Parameters {
-    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`. As in
-    /// Python, null counts as not given.
+    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`. As
+    /// in Python, null counts as not given.
     ///
     /// # Errors
     /// An unknown name, two names of one parameter with different values, a value that cannot be

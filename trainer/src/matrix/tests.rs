@@ -22,9 +22,9 @@ pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Cases an hour apart with eight lawyers each. Their grades depend on an interaction that a weighted
-/// sum cannot express: `area_match` helps where `price_fit` is high and hurts elsewhere. They do not
-/// depend on groups. Some features are missing.
+/// Cases an hour apart with eight lawyers each. Their grades depend on an interaction that a
+/// weighted sum cannot express: `area_match` helps where `price_fit` is high and hurts elsewhere.
+/// They do not depend on groups. Some features are missing.
 pub(crate) fn synthetic(cases: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let cases = (0..cases).map(|number| synthetic_case(number, &mut rng)).collect();
@@ -71,8 +71,8 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
     }
 }
 
-/// As [`synthetic`], but clients want lawyers with a high feature 0, these tend to be shown first, and
-/// a position is looked at with probability `1 / (1 + fall * (position - 1))`.
+/// As [`synthetic`], but clients want lawyers with a high feature 0, these tend to be shown first,
+/// and a position is looked at with probability `1 / (1 + fall * (position - 1))`.
 pub(crate) fn biased(cases: usize, seed: u64, fall: f64) -> Matrix {
     let mut matrix = synthetic(cases, seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);

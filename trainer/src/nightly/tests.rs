@@ -13,7 +13,7 @@ use crate::matrix::tests::{start, synthetic};
 use crate::matrix::{self, Case, Matrix};
 use crate::train::TRAINING;
 
-/// The events a gateway would have logged for a case, the actions in the wrong order.
+/// The events that a gateway would log for a case, with the actions in the wrong order.
 fn events(case: &Case) -> Vec<Event> {
     let event = |number: u128, hours: i64, body: Body| {
         Event::new(
@@ -158,7 +158,7 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
+async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let settings = logged(&dir, &synthetic(30, 13)).await;
     let args = Args {
@@ -171,7 +171,7 @@ async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_salt_that_is_not_the_gateways_is_refused() {
+async fn a_salt_other_than_the_gateways_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let log = synthetic(30, 15);
     let mut settings = logged(&dir, &log).await;
@@ -241,7 +241,7 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
 }
 
 #[tokio::test]
-async fn a_thousand_rows_that_cannot_be_read_are_named_and_change_nothing_of_the_matrix() {
+async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     let dir = tempfile::tempdir().unwrap();
     let log = synthetic(60, 14);
     let settings = logged(&dir, &log).await;

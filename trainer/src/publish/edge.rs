@@ -43,8 +43,8 @@ impl EdgeDir {
 
     /// Switches all watching Envoys to this filter.
     ///
-    /// Writes the filter's file first and then replaces the discovery response atomically. Keeps the
-    /// previous filter's file, because an Envoy may be reading it, and removes older ones.
+    /// Writes the filter's file first and then replaces the discovery response atomically. Keeps
+    /// the previous filter's file, because an Envoy may be reading it, and removes older ones.
     ///
     /// # Errors
     /// A file that cannot be written (Envoys keep their current filter), or an old one that cannot

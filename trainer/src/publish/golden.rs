@@ -1,4 +1,4 @@
-//! Golden rows: rows with scores that a component must reproduce bit for bit before a gateway uses it.
+//! Golden rows: a gateway uses a component only if it reproduces their scores bit for bit.
 
 use anyhow::{Context, ensure};
 use runtime::artefact::{GOLDEN_TIMEOUT, Golden};
@@ -58,8 +58,8 @@ fn rows(run: &TrainingRun, test: &[Case]) -> Vec<Vec<f64>> {
     real.chain(hostile(run.feature_map.names().len())).collect()
 }
 
-/// Unusual rows that reveal a wrong evaluator: all features or every other one missing, signed zeros,
-/// LightGBM's zero threshold and a neighbour, denormal and huge values.
+/// Unusual rows that reveal a wrong evaluator: all features or every other one missing, signed
+/// zeros, LightGBM's zero threshold and a neighbour, denormal and huge values.
 fn hostile(width: usize) -> Vec<Vec<f64>> {
     /// LightGBM's `kZeroThreshold`: the f32 1e-35, as f64.
     const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;

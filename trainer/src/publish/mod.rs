@@ -31,8 +31,8 @@ const EXAMPLES: &str = "Examples:
 /// appears atomically in {models.dir}/ltr/{version}/, where {version} is --as-of in the form
 /// 20261123T021500Z.
 ///
-/// If the gateway cannot be notified, or publish.edge_dir cannot be written for Envoys, the artefact
-/// stays and the exit code is 1.
+/// If the gateway cannot be notified, or publish.edge_dir cannot be written for Envoys, the
+/// artefact stays and the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -42,7 +42,7 @@ pub struct Args {
     /// Matrix that the model was trained on; golden rows come from its test part
     #[arg(long, value_name = "PARQUET")]
     pub matrix: PathBuf,
-    /// Time that counts as now (RFC 3339); names the version [default: the current time]
+    /// Time that counts as now (RFC 3339); names the version [default: current time]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Print the result as JSON
@@ -129,9 +129,9 @@ pub fn check_deliveries(published: &Published, settings: &Settings) -> anyhow::R
 /// Publishes the model in `dir` as the version of `as_of`, and notifies the gateway and Envoys.
 ///
 /// # Errors
-/// Files that do not belong together, an unusable template in `publish.edge_dir`, an unreadable key,
-/// a component whose scores differ from LightGBM's in any bit, or an existing version. Nothing is
-/// published then.
+/// Files that do not belong together, an unusable template in `publish.edge_dir`, an unreadable
+/// key, a component whose scores differ from LightGBM's in any bit, or an existing version. Nothing
+/// is published then.
 pub async fn publish(
     dir: &Path,
     matrix: &Path,

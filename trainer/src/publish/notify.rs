@@ -14,8 +14,8 @@ const WAITS: [Duration; 3] = [
 ];
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// POSTs `{"version": version}` to `url`. Retries after connection failures and responses other than
-/// 2xx and 4xx; a 4xx response is final.
+/// POSTs `{"version": version}` to `url`. Retries after connection failures and responses other
+/// than 2xx and 4xx; a 4xx response is final.
 pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) -> anyhow::Result<()> {
     let client = client::builder(url, &caller.ca_file)?.timeout(TIMEOUT).build()?;
     let mut waits = WAITS.iter();

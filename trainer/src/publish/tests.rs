@@ -31,7 +31,7 @@ fn nothing_published(settings: &Settings) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from() {
+async fn a_published_artefact_loads_in_a_gateway_and_describes_its_origin() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
     let PublishOutcome::Published(published) = attempt else {

@@ -13,8 +13,8 @@ use super::market::Features;
 
 /// Scale of a client's random deviation from the market's taste.
 const TASTE: f64 = 0.9;
-/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)), so most clients read most of
-/// the list.
+/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)), so most clients read
+/// most of the list.
 const FALL: f64 = 0.05;
 
 /// What clients truly want.

@@ -44,7 +44,7 @@ impl Deliveries {
         }
     }
 
-    /// Removes and returns the next events sent before `end` (`None`: all), at most `limit`, in order.
+    /// Removes the next events sent before `end` (`None`: all), at most `limit`, in order.
     pub fn take(&mut self, end: Option<DateTime<Utc>>, limit: usize) -> Vec<Delivery> {
         let mut batch = Vec::new();
         while batch.len() < limit

@@ -1,4 +1,4 @@
-//! An HTTP client for the gateway, as a front end would use it, with the simulated time in a header.
+//! An HTTP client for the gateway that sends the simulated time in a header.
 
 use std::time::{Duration, Instant};
 

@@ -32,8 +32,8 @@ impl Ledger {
         *last = (*last).max(Some(at));
     }
 
-    /// The body of a `/rank` call. The loads are as of `midnight`, as in a directory that is refreshed
-    /// daily.
+    /// The body of a `/rank` call. The loads are as of `midnight`, as in a directory that is
+    /// refreshed daily.
     pub fn request(&self, market: &Market, case: &Case, midnight: DateTime<Utc>) -> String {
         let lawyers: Vec<Value> = case
             .offers

@@ -1,9 +1,9 @@
 //! The supply side: lawyers, and the cases that retrieval matches with them.
 //!
-//! Lawyers come in matched sets of six, one for each gender and ethnicity. The lawyers of a set share
-//! what clients care about: quality, areas, success, review, price and responsiveness. Every case
-//! offers two lawyers of each group. Groups therefore neither matter to clients nor differ by chance,
-//! so any fair gap measured on this market is caused by the ranking.
+//! Lawyers come in matched sets of six, one for each gender and ethnicity. The lawyers of a set
+//! share what clients care about: quality, areas, success, review, price and responsiveness. Every
+//! case offers two lawyers of each group. Groups therefore neither matter to clients nor differ by
+//! chance, so any fair gap measured on this market is caused by the ranking.
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,13 @@
-//! `ltr-trainer simulate`: simulates a marketplace with known preferences, against a gateway over HTTP.
+//! `ltr-trainer simulate`: runs a marketplace with known preferences against a gateway over HTTP.
 //!
 //! ```text
 //! market (lawyers, cases) -> /rank -> client (examines, clicks, contacts, signs) -> deliveries -> /events
 //! ```
 //!
-//! For each day, the simulator requests all rankings concurrently. It then posts the clients' actions
-//! in the order in which their phones send them, some late or twice. A client's actions depend on
-//! the seed and on the ranking shown, but not on response times, so a seed gives the same events on
-//! every machine. Events sent after the last day are posted at the end.
+//! For each day, the simulator requests all rankings concurrently. It then posts the clients'
+//! actions in the order in which their phones send them, some late or twice. A client's actions
+//! depend on the seed and on the ranking shown, but not on response times, so a seed gives the same
+//! events on every machine. Events sent after the last day are posted at the end.
 
 mod chance;
 mod client;

@@ -73,7 +73,7 @@ pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, 
 pub struct Recipe {
     /// The objective.
     pub objective: Objective,
-    /// Whether LightGBM models position bias. Only lambdarank can; other objectives ignore positions.
+    /// Whether LightGBM models position bias. Only lambdarank can; others ignore positions.
     pub position_bias: bool,
 }
 
@@ -119,8 +119,9 @@ pub(crate) struct Parts<'a> {
 impl Parts<'_> {
     /// Trains a model by `recipe`.
     ///
-    /// If position bias is modelled, debiased nDCG@5 decides early stopping: the scores then exclude
-    /// the effect of the position, but clicks as shown include it. See [`crate::examination`].
+    /// If position bias is modelled, debiased nDCG@5 decides early stopping: the scores then
+    /// exclude the effect of the position, but clicks as shown include it. See
+    /// [`crate::examination`].
     ///
     /// # Errors
     /// Unusable parameters.

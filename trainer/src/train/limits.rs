@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn ndcg_asks_for_grades_whatever_the_objective() {
+    fn ndcg_needs_grades_for_every_objective() {
         for (given, expected) in [
             (json!({"objective": "rank_xendcg"}), true),
             (json!({"objective": "rank_xendcg", "metric": "auc"}), false),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_says_what_to_do() {
+    fn a_fault_states_the_remedy() {
         let labels = |given| Labels::of_objective(&parameters(given)).unwrap();
         let of = |given, label| labels(given).check(&queries(&[label], &[1])).unwrap_err().message;
         assert_eq!(
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_needs_two_labels_in_one_query() {
+    fn a_preference_pair_needs_two_labels_in_one_query() {
         assert!(has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
         assert!(has_no_preference_pairs(&queries(&[1.0, 0.0], &[1, 1])));
         assert!(!has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));

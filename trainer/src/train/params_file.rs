@@ -71,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_there_twice_has_one_value() {
+    fn a_duplicate_name_must_have_one_value() {
         assert_eq!(parameters(r#"{"seed": 1, "seed": 1}"#).unwrap().to_string(), "seed=1");
         let error = parameters(r#"{"seed": 1, "metric": "ndcg", "seed": 2}"#).unwrap_err();
         assert!(error.contains("seed is given twice, as 1 and as 2"), "{error}");
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_an_example() {
+    fn a_file_that_is_not_an_object_is_rejected_with_an_example() {
         for text in ["[1]", "3", "\"objective=lambdarank\""] {
             let error = parameters(text).unwrap_err();
             assert!(error.contains("a JSON object of LightGBM parameters"), "{error}");

@@ -46,7 +46,7 @@ pub struct Args {
     /// Only cases first shown on this day (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<NaiveDate>,
-    /// Time that counts as now (RFC 3339); windows ending later are open [default: current time]
+    /// Time that counts as now (RFC 3339); windows ending later are open; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Write the matrix here instead of into the lake

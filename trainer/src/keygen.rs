@@ -15,7 +15,8 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer keygen --name publish-2027 --rotate
   LTR_PUBLISH__SIGNING_KEY=/etc/ltr/publish.key LTR_MODELS__TRUSTED_KEYS=/etc/ltr/trusted ltr-trainer keygen
 
-To rotate: run keygen --rotate, publish as before, and revoke the old key once no gateway serves a model signed with it:
+To rotate, make a new key with --rotate --name NAME and publish as before. Once no gateway serves
+a model signed with the old key, revoke that key:
   mv var/keys/trusted/publish.pub var/keys/trusted/publish.revoked && kill -HUP GATEWAY";
 
 /// Makes a private signing key (publish.signing_key) and its public key, which belongs in every
@@ -62,7 +63,7 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     }
     keys::write_signing_key(private, &key)?;
     println!("key id        {}", KeyId::of(&key.verifying_key()));
-    println!("signing key   {} (keep it to yourself)", private.display());
+    println!("signing key   {} (private, keep it secret)", private.display());
     println!("public key    {} (for every gateway)", public.display());
     Ok(Outcome::Done)
 }

@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer compile D/ltr_model.txt -o scorer.wasm
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 rejected by the gate.
-An environment variable LTR_<SECTION>__<KEY> sets any configuration key. RUST_LOG sets the log level (default: warn).";
+LTR_<SECTION>__<KEY> in the environment sets a configuration key, RUST_LOG the log level (default: warn).";
 
 /// Turns logged events into a published ranking model.
 #[derive(Parser)]
@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: {}", message(&error));
+            eprintln!("error: {}", describe(&error));
             let configuration =
                 |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
             ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
 ///
 /// LightGBM writes its own failures to standard error, so their text is not repeated here. Failures
 /// of the C++ standard library (recognised by `::`) are not written there, so they are kept.
-fn message(error: &anyhow::Error) -> String {
+fn describe(error: &anyhow::Error) -> String {
     let text = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(lightgbm::Error::Refused { call, message }) if !message.contains("::") => {
             format!("LightGBM failed in {call}; its reason is printed above")

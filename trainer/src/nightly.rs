@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Time that counts as now (RFC 3339); names the version [default: current time]
+    /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Print one JSON object at the end instead of tables

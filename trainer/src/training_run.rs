@@ -63,7 +63,7 @@ impl TrainingRun {
             let found = sha256(bytes);
             ensure!(
                 found == *expected,
-                "{}: SHA-256 {found}; allowed: {expected}, the file that {TRAINING} beside it describes",
+                "{}: SHA-256 {found}; allowed: {expected}, as recorded in {TRAINING} beside it",
                 dir.join(name).display()
             );
         }

@@ -94,10 +94,7 @@ fn another_matrix_or_another_model_than_the_trained_one_is_refused() {
     let text = std::fs::read_to_string(&model).unwrap();
     std::fs::write(&model, text.replace("shrinkage=0.05", "shrinkage=0.06")).unwrap();
     let refusal = evaluate(&run, &path, &settings()).unwrap_err().to_string();
-    assert!(
-        refusal.contains("the file that training.json beside it describes"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("as recorded in training.json beside it"), "{refusal}");
     assert!(!run.join(EVALUATION).exists());
 }
 

@@ -8,12 +8,12 @@
 //! | `qid` | text | the case's UUID |
 //! | `lawyer_id` | text | |
 //! | `label` | f32 | 0, 0.3, 0.6 or 1 |
-//! | `grade` | i32 | 0 to 3, the integer form of the label |
+//! | `grade` | i64 | 0 to 3, the integer form of the label |
 //! | one column per feature | f64 | null: missing |
-//! | `position` | i32 | position shown at, from 1 |
+//! | `position` | i64 | position shown at, from 1 |
 //! | `legacy_score` | f64 | as logged; null where the impression had none |
 //! | `groups` | text | a JSON object, attribute -> group |
-//! | `cases_30d`, `monthly_capacity` | i32 | as logged, or null |
+//! | `cases_30d`, `monthly_capacity` | i64 | as logged, or null |
 //! | `last_offered_at` | timestamp (us, UTC) | null: never, or not logged |
 //! | `source` | text | `legacy`, `ltr` or `interleaved`: what ranked the list shown |
 //! | `event_date` | date | of `ts` |

@@ -1,4 +1,4 @@
-//! Reads a matrix from Parquet and checks every value.
+//! Reads a matrix from Parquet and checks the values (not `event_date`, which follows from `ts`).
 
 use std::collections::BTreeMap;
 

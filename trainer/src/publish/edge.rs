@@ -33,7 +33,7 @@ impl EdgeDir {
             .is_some_and(|resources| resources.len() == 1);
         if !one || template.pointer(FILENAME).is_none_or(|name| !name.is_string()) {
             bail!(
-                "publish.edge_dir: {} has not exactly one resource with a text at {FILENAME}; needed: a discovery response with one resource, the filter, whose code is a local file",
+                "publish.edge_dir: {}: not exactly one resource with a text at {FILENAME}; needed: a discovery response with one resource, the filter, whose code is a local file",
                 dir.join(TEMPLATE).display()
             );
         }

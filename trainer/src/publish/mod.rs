@@ -42,7 +42,7 @@ pub struct Args {
     /// Matrix that the model was trained on; golden rows come from its test part
     #[arg(long, value_name = "PARQUET")]
     pub matrix: PathBuf,
-    /// Time that counts as now (RFC 3339); names the version [default: current time]
+    /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Print the result as JSON

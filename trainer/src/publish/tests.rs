@@ -91,14 +91,14 @@ async fn files_that_do_not_belong_together_are_refused_by_name() {
         (
             &model,
             text.replace("shrinkage=0.05", "shrinkage=0.06"),
-            "training.json beside it describes",
+            "as recorded in training.json beside it",
         ),
         (&map, map_text.replace("geo", "zodiac"), artefact::FEATURE_MAP),
         (&map, map_text.replace("geo", "similarity"), artefact::FEATURE_MAP),
         (
             &evaluation,
             report.replace(&digest, &"0".repeat(64)),
-            "run evaluate again",
+            "run `ltr-trainer evaluate` again",
         ),
     ];
     for (path, spoiled, expected) in cases {

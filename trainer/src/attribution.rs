@@ -1,14 +1,14 @@
-//! From events to labelled cases.
+//! Turns logged events into labelled cases.
 //!
-//! A case is one query, whatever number of times it was ranked: its **first impression** gives the
-//! lawyers, their features as served and their positions, and every action on one of those lawyers
-//! inside the attribution windows of that impression counts for it. Event time decides; the order
-//! of arrival does not. A case enters once its longest window has closed, so that its labels can
-//! no longer change.
+//! A case is one query, no matter how often it was ranked. Its **first impression** determines the
+//! lawyers, their features as served and their positions. An action on one of these lawyers counts
+//! if it falls inside its attribution window, which starts at that impression. Only event time
+//! matters, not the order of arrival. A case enters the matrix once its longest window has closed,
+//! because its labels can no longer change then.
 //!
-//! The gateway's own impressions come before those that clients have posted: a case that the gateway
-//! has ranked knows no others. An action counts only if one of the case's impressions showed that
-//! lawyer at that place to that user; any other is *unbound* and labels nothing.
+//! Impressions posted by clients count only for cases that the gateway did not rank. An action
+//! counts only if an impression of the case showed that lawyer at that position to that user. Any
+//! other action is *unbound* and labels nothing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -20,53 +20,53 @@ use uuid::Uuid;
 
 use crate::matrix::{Case, Shown};
 
-/// What became of the events; every action is in exactly one of the `actions_*`.
+/// How many events were used or left out. Every action is in exactly one of the `actions_*`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Events read.
     pub events: usize,
     /// Cases with an impression, of any date.
     pub cases: usize,
-    /// Of those: a window is still open.
+    /// Of these cases: a window is still open.
     pub cases_open: usize,
-    /// Of those: closed, but outside the dates asked for.
+    /// Of these cases: closed, but outside the requested dates.
     pub cases_out_of_range: usize,
-    /// Of those: only one lawyer was shown, which cannot be ranked.
+    /// Of these cases: only one lawyer was shown, so there is nothing to rank.
     pub cases_single: usize,
-    /// Actions that gave a row of the matrix its label, or could have.
+    /// Actions inside their window, which count for a label in the matrix.
     pub actions_counted: usize,
     /// Actions on cases that are not in the matrix (open, out of range, single).
     pub actions_of_left_out_cases: usize,
-    /// Actions later than their window allows.
+    /// Actions after their window closed.
     pub actions_after_window: usize,
     /// Actions dated before the impression.
     pub actions_before_impression: usize,
     /// Actions on a lawyer the first impression did not show.
     pub actions_not_shown: usize,
-    /// Actions on what no impression of their case has shown to their user at their place.
+    /// Actions without an impression of that lawyer at that position to that user.
     pub actions_unbound: usize,
     /// Actions on cases without any impression.
     pub actions_without_impression: usize,
-    /// Impressions that clients have posted for cases that the gateway ranked.
+    /// Impressions posted by clients for cases that the gateway ranked.
     pub impressions_of_clients_left_out: usize,
 }
 
-/// Closed cases, and what the shadow log is to be told.
+/// Closed cases, and labels for the shadow log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attributed {
-    /// Cases of the dates asked for, ordered by (time, qid).
+    /// Cases of the requested dates, ordered by (time, qid).
     pub cases: Vec<Case>,
-    /// (case, lawyer, label) of every row above 0 of **every** closed case.
+    /// (case, lawyer, label) for each row with a label above 0, in **all** closed cases.
     pub labels: Vec<(Uuid, String, f32)>,
-    /// The tally.
+    /// The counts.
     pub counts: Counts,
 }
 
-/// Whose impression or action it is.
+/// The user of an impression or action: an id, or a pseudonym under a salt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct User {
     id: Uuid,
-    /// Of the salt that made it a pseudonym.
+    /// Identifies the salt of a pseudonym; `None`: a plain id.
     salt_id: Option<Uuid>,
 }
 
@@ -78,8 +78,8 @@ impl User {
         }
     }
 
-    /// Under the pseudonym that the salt gives them, where they are not.
-    fn under(self, salt: &[u8]) -> User {
+    /// This user's pseudonym under `salt`; a user who is a pseudonym already stays the same.
+    fn pseudonymised(self, salt: &[u8]) -> User {
         match self.salt_id {
             Some(_) => self,
             None => User {
@@ -90,7 +90,7 @@ impl User {
     }
 }
 
-/// The impressions of a case and what followed.
+/// The impressions and actions of a case.
 #[derive(Default)]
 struct History<'a> {
     /// In time order.
@@ -106,8 +106,8 @@ struct Displayed<'a> {
 }
 
 impl History<'_> {
-    /// Leaves out what clients have posted, where the gateway has ranked, and returns how many that are.
-    fn believe_the_gateway(&mut self) -> usize {
+    /// If the gateway ranked the case, drops impressions posted by clients. Returns how many.
+    fn drop_client_impressions(&mut self) -> usize {
         let before = self.impressions.len();
         if self.impressions.iter().any(|shown| shown.origin == Origin::Gateway) {
             self.impressions.retain(|shown| shown.origin == Origin::Gateway);
@@ -115,13 +115,13 @@ impl History<'_> {
         before - self.impressions.len()
     }
 
-    /// Leaves out actions on what was not shown, and returns how many that are.
-    fn bind(&mut self, salt: Option<&[u8]>) -> usize {
+    /// Drops actions that no impression matches. Returns how many.
+    fn drop_unbound_actions(&mut self, salt: Option<&[u8]>) -> usize {
         let before = self.actions.len();
         let impressions = &self.impressions;
         self.actions.retain(|(_, user, action)| {
             let shown = |shown: &Displayed| {
-                shown.impression.shows(action) && is_same(*user, shown.user, action.unbound == Some(false), salt)
+                shown.impression.shows(action) && is_same_user(*user, shown.user, action.unbound == Some(false), salt)
             };
             impressions.iter().any(shown)
         });
@@ -129,19 +129,22 @@ impl History<'_> {
     }
 }
 
-/// Whether two events are of one user. Where one has an id and the other a pseudonym, the salt tells, and without it what
-/// the gateway saw when the action came.
-fn is_same(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
+/// Whether two events belong to the same user.
+///
+/// If one has an id and the other a pseudonym, the salt is needed to compare them. Without the
+/// salt, the gateway's check on receipt of the action (`was_bound`) decides.
+fn is_same_user(actor: User, viewer: User, was_bound: bool, salt: Option<&[u8]>) -> bool {
     match (actor.salt_id == viewer.salt_id, salt) {
         (true, _) => actor.id == viewer.id,
-        (false, Some(salt)) => actor.under(salt) == viewer.under(salt),
+        (false, Some(salt)) => actor.pseudonymised(salt) == viewer.pseudonymised(salt),
         (false, None) => was_bound,
     }
 }
 
-/// Labels `events`, which are in time order and hold everything up to `as_of`.
+/// Labels `events`, which must be in time order and complete up to `as_of`.
 ///
-/// `range`: which cases to keep, by the time of their first impression. `salt`: of the pseudonyms, where it is known.
+/// `range` selects cases by the time of their first impression. `salt` is the pseudonyms' salt, if
+/// this machine has it.
 pub fn attribute(
     events: &[Event],
     windows: &Windows,
@@ -171,9 +174,9 @@ pub fn attribute(
         },
     };
     for (qid, mut history) in histories {
-        attributed.counts.impressions_of_clients_left_out += history.believe_the_gateway();
+        attributed.counts.impressions_of_clients_left_out += history.drop_client_impressions();
         if !history.impressions.is_empty() {
-            attributed.counts.actions_unbound += history.bind(salt);
+            attributed.counts.actions_unbound += history.drop_unbound_actions(salt);
         }
         attributed.add(qid, &history, windows, range, as_of);
     }
@@ -252,7 +255,7 @@ impl Counts {
     }
 }
 
-/// The rows of one impression, in the order shown, each with the strongest thing that came of it.
+/// The rows of one impression, in the order shown, each with the grade of its strongest action.
 fn rows(
     shown_at: DateTime<Utc>,
     impression: &Impression,

@@ -1,17 +1,17 @@
-//! The boosting loop: rounds, early stopping, progress.
+//! The boosting loop, with early stopping and progress reports.
 
 use crate::lightgbm::{Booster, Metric, ParameterError, Parameters};
 
-/// When to stop, read from the parameters the way Python's `lightgbm.train` reads them.
+/// When to stop; read from the parameters as Python's `lightgbm.train` does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    /// Rounds at most, >= 1.
+    /// Maximum number of rounds, >= 1.
     pub rounds: usize,
-    /// Stop after this many rounds without improvement; `None`: never.
+    /// Stop after this many rounds without improvement; `None`: no early stopping.
     pub patience: Option<usize>,
     /// Only the first metric can stop the training.
     pub first_metric_only: bool,
-    /// What counts as an improvement.
+    /// A score improves only if it is better than the best by more than this.
     pub min_delta: f64,
 }
 
@@ -40,7 +40,7 @@ impl Schedule {
             return Err(refuse("early_stopping_min_delta", value, allowed));
         }
         let patience = parameters.integer("early_stopping_round")?.unwrap_or(0);
-        // DART rescales earlier trees in every round, so a best iteration cannot be cut out.
+        // DART rescales earlier trees in every round, so no prefix of the model is usable.
         let dart = parameters.get("boosting") == Some("dart");
         Ok(Schedule {
             rounds: rounds as usize,
@@ -51,21 +51,23 @@ impl Schedule {
     }
 }
 
-/// Early stopping on one validation set, step for step as Python's `early_stopping` callback
-/// (`lightgbm/callback.py`): every metric keeps its own best; the first one that has gone
-/// `patience` rounds without improving ends the training, and its best iteration is the model's.
+/// Early stopping on one validation set.
+///
+/// Follows Python's `early_stopping` callback (`lightgbm/callback.py`) step by step. Every metric
+/// has its own best score. The first metric that goes `patience` rounds without improvement ends
+/// the training, and the model is cut at that metric's best iteration.
 #[derive(Debug)]
 pub struct EarlyStopping {
     schedule: Schedule,
     patience: usize,
     higher_is_better: Vec<bool>,
     watched: Vec<bool>,
-    /// (score, 0-based round), once there was a round.
+    /// (score, 0-based round) for each metric; empty before the first round.
     best: Vec<(f64, usize)>,
 }
 
 impl EarlyStopping {
-    /// `None` when the schedule has no early stopping.
+    /// `None` if the schedule has no early stopping.
     pub fn new(schedule: &Schedule, metrics: &[Metric]) -> Option<EarlyStopping> {
         let patience = schedule.patience?;
         let first = metrics.first().map(|m| m.name.as_str());
@@ -79,8 +81,8 @@ impl EarlyStopping {
         })
     }
 
-    /// Takes the scores of 0-based `round`, in metric order. `Some(best)`: stop, and keep the
-    /// first `best` iterations.
+    /// Records the scores of the 0-based `round`, in metric order. `Some(best)`: stop, and keep
+    /// the first `best` iterations.
     pub fn observe(&mut self, round: usize, scores: &[f64]) -> Option<usize> {
         if self.best.is_empty() {
             self.best = scores.iter().map(|&score| (score, round)).collect();
@@ -104,12 +106,12 @@ impl EarlyStopping {
     }
 }
 
-/// A measure of the validation part that LightGBM does not know. Where there is one, it alone can stop the training;
-/// larger is better.
-pub struct Judge<'a> {
-    /// Its name among the metrics; of a kind that grows as it improves, see [`Metric::higher_is_better`].
+/// A validation metric that LightGBM does not have; larger is better. If given, only this metric
+/// can stop the training.
+pub struct CustomMetric<'a> {
+    /// The metric's name. [`Metric::higher_is_better`] must be true for it.
     pub name: &'static str,
-    /// From the predictions for the validation rows, in their order.
+    /// Computes the metric from the predictions for the validation rows, in row order.
     pub score: &'a dyn Fn(&[f64]) -> f64,
 }
 
@@ -125,48 +127,48 @@ pub struct Round {
 /// A finished training.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// LightGBM's names of the metrics.
+    /// Names of the metrics: the custom one first, then LightGBM's.
     pub metrics: Vec<String>,
-    /// One entry a round grown.
+    /// The validation scores of each round.
     pub rounds: Vec<Round>,
-    /// The 1-based best iteration; without early stopping, the last one grown.
+    /// The 1-based best iteration; without early stopping, the last one.
     pub best_iteration: usize,
-    /// Whether the training ended because of early stopping rather than at the last round.
+    /// Whether the training ended before the last round.
     pub stopped_early: bool,
     /// The model's text, cut at the best iteration.
     pub model: String,
-    /// Total gain by feature, cut the same way.
+    /// Total gain by feature, up to the best iteration.
     pub gains: Vec<f64>,
 }
 
-/// Grows `booster`, which has one validation set, by `schedule`. `progress` is told every round.
+/// Trains `booster`, which has one validation set. Calls `progress` after each round.
 ///
 /// # Errors
-/// LightGBM's refusal.
+/// A failure of LightGBM.
 pub fn fit(
     booster: &mut Booster,
     schedule: &Schedule,
-    judge: Option<&Judge>,
+    custom_metric: Option<&CustomMetric>,
     mut progress: impl FnMut(&Round),
 ) -> Result<Fit, crate::lightgbm::Error> {
-    let own = judge.map(|judge| Metric {
-        name: judge.name.to_owned(),
+    let custom = custom_metric.map(|metric| Metric {
+        name: metric.name.to_owned(),
     });
     let schedule = &Schedule {
-        first_metric_only: schedule.first_metric_only || judge.is_some(),
+        first_metric_only: schedule.first_metric_only || custom_metric.is_some(),
         ..schedule.clone()
     };
-    let metrics: Vec<Metric> = own.into_iter().chain(booster.metrics().iter().cloned()).collect();
+    let metrics: Vec<Metric> = custom.into_iter().chain(booster.metrics().iter().cloned()).collect();
     let mut stopping = EarlyStopping::new(schedule, &metrics);
     let mut rounds: Vec<Round> = Vec::new();
     let mut best = None;
     for round in 0..schedule.rounds {
-        // An iteration that finds no split adds nothing, but the next one draws other features
-        // and may: Python goes on as well, so the same model needs the same.
+        // Go on after an iteration that finds no split, as Python does: the next iteration draws
+        // other features and may find one.
         booster.update()?;
         let mut scores = Vec::with_capacity(metrics.len());
-        if let Some(judge) = judge {
-            scores.push((judge.score)(&booster.valid_predictions(0)?));
+        if let Some(metric) = custom_metric {
+            scores.push((metric.score)(&booster.valid_predictions(0)?));
         }
         scores.extend(booster.evaluate(0)?);
         rounds.push(Round {
@@ -182,7 +184,7 @@ pub fn fit(
             break;
         }
     }
-    // 0 saves every iteration, which is what training without early stopping wants.
+    // 0 saves all iterations: there was no early stopping.
     let kept = best.unwrap_or(0);
     Ok(Fit {
         metrics: metrics.into_iter().map(|metric| metric.name).collect(),

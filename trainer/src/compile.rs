@@ -1,8 +1,9 @@
-//! LightGBM model text -> scorer component or Envoy filter, without Rust and without a network.
+//! Compiles a LightGBM text model into the scorer component or the Envoy filter.
 //!
-//! Both are compiled once, when this program is built, and carried inside it as core modules with an empty slot.
-//! Compiling a model packs it, splices the bytes into a module's memory and points the slot at them; the scorer's
-//! module is then wrapped as a component.
+//! Neither Rust nor a network is needed: build.rs compiles both core modules once, each with an
+//! empty slot for a model, and this program embeds them. Compiling packs the model, splices the
+//! bytes into the module's memory and points the slot at them. The scorer module is then wrapped
+//! as a component.
 
 use std::ops::Range;
 
@@ -14,33 +15,35 @@ use wasmparser::{Parser, Payload};
 
 use crate::feature_map::{FeatureMap, FeatureMapError};
 
+pub mod command;
+
 mod categories;
 mod exports;
 
-/// The evaluator with an empty slot, built by build.rs.
+/// The scorer module with an empty slot, built by build.rs.
 const SCORER: &[u8] = include_bytes!(env!("LTR_SCORER_MODULE"));
-/// The filter with an empty slot, built by build.rs.
+/// The Envoy filter module with an empty slot, built by build.rs.
 const EDGE_FILTER: &[u8] = include_bytes!(env!("LTR_EDGE_FILTER_MODULE"));
 /// Marks the slot in the module's data: 16 bytes, then the address and length of the model as u32.
 const SLOT: &[u8; 16] = b"ltr:model-slot/1";
 const PAGE: u64 = 65_536;
-/// wasm32 ends at 4 GiB, and the component still needs room for rows and scores.
+/// A wasm32 memory ends at 4 GiB, and the component needs room for rows and scores as well.
 const MAX_BUNDLE: usize = 1 << 30;
 
-/// Why a model did not become a component or a filter.
+/// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The model text.
+    /// The model text is invalid.
     #[error(transparent)]
     Model(#[from] ParseError),
-    /// The feature map, alone or beside this model.
+    /// The feature map is invalid or does not match the model.
     #[error(transparent)]
     FeatureMap(#[from] FeatureMapError),
-    /// More than fits into a component's memory.
+    /// The packed model does not fit into a component's memory.
     #[error("model: {0} bytes once packed; allowed: up to {MAX_BUNDLE}")]
     TooLarge(usize),
-    /// The module inside this program is not the one it was built with.
-    #[error("the module inside this program is damaged: {0}")]
+    /// The embedded module is not the one that build.rs built.
+    #[error("the module embedded in this program is damaged: {0}")]
     Module(String),
 }
 
@@ -49,19 +52,21 @@ pub enum CompileError {
 pub struct Request<'a> {
     /// LightGBM model text.
     pub model: &'a [u8],
-    /// Scaling to apply inside the component, before the trees; without it rows are taken as they are.
+    /// Scaling that the component applies before the trees; `None`: no scaling.
     pub feature_map: Option<&'a FeatureMap>,
-    /// What the component says it is.
+    /// The version that the component reports.
     pub model_version: &'a str,
-    /// First and last moment of the training data, RFC 3339.
+    /// Times of the first and the last training case, RFC 3339.
     pub training_window: Option<(&'a str, &'a str)>,
 }
 
-/// The scorer component. The same request gives the same bytes. Categories of pandas' that the model was trained on are a
-/// custom section of it, for tools that read files; the scorer itself takes codes.
+/// Compiles the scorer component. The same request gives the same bytes.
+///
+/// If the model was trained on pandas categories, a custom section of the component lists them, for
+/// tools that read files of rows. The scorer itself takes category codes.
 ///
 /// # Errors
-/// A model text that is not one, a feature map about other features, a model beyond a component's memory.
+/// An invalid model text, a feature map of other features, or a model too large for a component.
 pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
     let module = splice(SCORER, &bundle(request)?)?;
     let mut component = wit_component::ComponentEncoder::default()
@@ -79,21 +84,23 @@ pub fn compile(request: &Request) -> Result<Vec<u8>, CompileError> {
     Ok(component)
 }
 
-/// The Envoy filter with the same model, bit for bit. The same request gives the same bytes.
+/// Compiles the Envoy filter with the same model, bit for bit. The output is reproducible, too.
 ///
 /// # Errors
 /// As [`compile`].
 pub fn edge_filter(request: &Request) -> Result<Vec<u8>, CompileError> {
-    exports::whole(&splice(EDGE_FILTER, &bundle(request)?)?)
+    exports::all_modes(&splice(EDGE_FILTER, &bundle(request)?)?)
 }
 
-/// The Envoy filter for those who only mark: without a model, and without the callbacks that Envoy would have to make
-/// for each part of a body and for the end of a request. It refuses other modes.
+/// The mark-only Envoy filter, without a model. It rejects configurations with other modes.
+///
+/// It does not export the callbacks for bodies and for the end of a request, so Envoy does not
+/// make those calls.
 ///
 /// # Errors
-/// None that a test would not have found.
+/// Only a damaged embedded module, which the tests would catch.
 pub fn edge_mark() -> Result<Vec<u8>, CompileError> {
-    exports::mark(EDGE_FILTER)
+    exports::mark_only(EDGE_FILTER)
 }
 
 fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {
@@ -124,8 +131,8 @@ fn bundle(request: &Request) -> Result<Vec<u8>, CompileError> {
 
 /// Appends `bundle` to the module's memory as a data segment and points the slot at it.
 ///
-/// The bytes lie beyond the end the linker gave the memory, and the memory's minimum is raised over
-/// them: the allocator, which takes what `memory.grow` gives it, never sees them.
+/// The bytes lie behind the memory that the linker laid out, and the memory's minimum size grows to
+/// include them. The allocator only uses pages from `memory.grow`, so it never touches them.
 fn splice(module: &[u8], bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
     let sections = sections(module)?;
     let old_pages = memory(module)?.minimum;
@@ -157,7 +164,7 @@ fn splice(module: &[u8], bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
     Ok(out.finish())
 }
 
-/// The data section with the slot filled in and the bundle as one more segment.
+/// The data section with the slot filled in and the bundle as an additional segment.
 fn data(content: &[u8], address: u32, bundle: &[u8]) -> Result<Vec<u8>, CompileError> {
     let (count, entries) = segments(content)?;
     let mut entries = content[entries..].to_vec();
@@ -166,7 +173,7 @@ fn data(content: &[u8], address: u32, bundle: &[u8]) -> Result<Vec<u8>, CompileE
         .enumerate()
         .filter(|(_, bytes)| bytes == SLOT);
     let (Some((slot, _)), None) = (found.next(), found.next()) else {
-        return Err(damaged("its slot for a model is missing or doubled"));
+        return Err(damaged("it does not have exactly one slot for a model"));
     };
     let fields = slot + SLOT.len();
     let Some(slot) = entries.get_mut(fields..fields + 8) else {
@@ -178,13 +185,13 @@ fn data(content: &[u8], address: u32, bundle: &[u8]) -> Result<Vec<u8>, CompileE
     let mut out = Vec::with_capacity(content.len() + bundle.len() + 32);
     (count + 1).encode(&mut out);
     out.extend(entries);
-    out.push(0); // an active segment of memory 0
+    out.push(0); // active segment, memory 0
     wasm_encoder::ConstExpr::i32_const(address as i32).encode(&mut out);
     bundle.encode(&mut out);
     Ok(out)
 }
 
-/// Every section: its id and where its content lies.
+/// The id and the content range of every section.
 fn sections(module: &[u8]) -> Result<Vec<(u8, Range<usize>)>, CompileError> {
     let mut sections = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
@@ -213,7 +220,7 @@ fn memory(module: &[u8]) -> Result<MemoryType, CompileError> {
     Err(damaged("it does not have exactly one memory"))
 }
 
-/// The count that a data or data-count section starts with, and where what follows begins.
+/// The segment count at the start of a data or data-count section, and the offset behind it.
 fn segments(content: &[u8]) -> Result<(u32, usize), CompileError> {
     let mut reader = wasmparser::BinaryReader::new(content, 0);
     let count = reader.read_var_u32().map_err(damaged)?;

@@ -1,4 +1,4 @@
-//! What the commands print: tables for people, JSON for programs.
+//! Output of the commands: tables for people, JSON for programs.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use serde::Serialize;
 
-/// An empty table with a bold header where standard output is a terminal.
+/// An empty table with this header, which is bold on a terminal.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -36,10 +36,10 @@ pub fn verdict(passed: bool) -> Cell {
     if on_terminal() { cell.fg(color) } else { cell }
 }
 
-/// A value as indented JSON on standard output.
+/// Prints a value as indented JSON.
 ///
 /// # Errors
-/// A closed standard output.
+/// Standard output is closed.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     writeln!(std::io::stdout(), "{text}").context("writing to standard output")

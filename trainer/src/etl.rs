@@ -1,4 +1,4 @@
-//! `ltr-trainer etl`: logged events become the matrix, and the shadow log gets its labels.
+//! `ltr-trainer etl`: builds the matrix from logged events and labels the shadow log.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::matrix::{self, Matrix};
 use crate::outcome::Outcome;
 use crate::{console, files};
 
-/// A salt is a line of text.
+/// Limit for the salt file, which holds one line of text.
 const MAX_SALT_BYTES: u64 = 1 << 16;
 
 const EXAMPLES: &str = "Examples:
@@ -28,39 +28,41 @@ const EXAMPLES: &str = "Examples:
 
 /// Builds the matrix from the event log.
 ///
-/// One query a case, from its first impression, with features as served; each lawyer's label is the
-/// strongest action inside its attribution window. A case enters once its longest window has closed.
-/// The result goes to {lake}/ltr/processed/{date}/matrix.parquet, {date} being --day or the date of
-/// --as-of. The shadow log's closed cases get their labels.
+/// Each case becomes one query, from its first impression, with features as served. A lawyer's
+/// label is the strongest action inside its attribution window. A case enters once its longest
+/// window has closed.
+///
+/// The matrix goes to {lake}/ltr/processed/{date}/matrix.parquet, where {date} is --day or the date
+/// of --as-of. Closed cases in the shadow log get their labels, too.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Cases first shown at or after this time (RFC 3339)
+    /// Only cases first shown at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "day")]
     pub from: Option<DateTime<Utc>>,
-    /// Cases first shown before this time (RFC 3339)
+    /// Only cases first shown before this time (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "day")]
     pub to: Option<DateTime<Utc>>,
-    /// Cases first shown on this day (UTC)
+    /// Only cases first shown on this day (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<NaiveDate>,
-    /// What counts as now (RFC 3339); windows that end later are open
+    /// Time that counts as now (RFC 3339); windows ending later are open; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Write the matrix here instead of into the lake
     #[arg(long, value_name = "PARQUET")]
     pub output: Option<PathBuf>,
-    /// Print the tally as JSON instead of a table
+    /// Print the report as JSON instead of a table
     #[arg(long)]
     pub json: bool,
 }
 
-/// What one run did.
+/// The result of one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The matrix.
+    /// Path of the matrix.
     pub path: PathBuf,
-    /// Of the file.
+    /// SHA-256 of the matrix file.
     pub sha256: String,
     /// Cases in the matrix.
     pub queries: usize,
@@ -68,30 +70,30 @@ pub struct Report {
     pub rows: usize,
     /// Rows by grade, 0 to 3.
     pub grades: [usize; 4],
-    /// What became of the events.
+    /// How many events were used or left out.
     pub counts: Counts,
-    /// Events that could not be read, and were left out.
+    /// Events that were left out because they cannot be read.
     pub unreadable: Unreadables,
     /// Rows of the shadow log whose label changed.
     pub shadow_rows_labelled: u64,
 }
 
-/// Records that were set aside. They stay in the database.
+/// Events that cannot be read. They stay in the database.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Unreadables {
     /// How many.
     pub count: usize,
-    /// Where each of them is named with its reason, a line of JSON each; `None` without any.
+    /// An NDJSON file that lists each event with the reason; `None`: there are none.
     pub listed_in: Option<PathBuf>,
-    /// The first of them.
+    /// The first few.
     pub first: Vec<Unreadable>,
 }
 
 impl Unreadables {
-    /// How many are shown; the file has them all.
+    /// How many are printed; the file lists all.
     const SHOWN: usize = 5;
 
-    /// Lists them beside the matrix. A list of an earlier run is gone then.
+    /// Lists them in a file beside the matrix. Replaces or removes the list of an earlier run.
     fn new(unreadable: Vec<Unreadable>, matrix: &Path) -> anyhow::Result<Unreadables> {
         let path = matrix.with_extension("unreadable.ndjson");
         if unreadable.is_empty() {
@@ -135,22 +137,22 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Where the matrix of a date lies in the lake.
+/// The path of a date's matrix in the lake.
 pub fn matrix_path(lake: &Path, date: NaiveDate) -> PathBuf {
     let processed = lake.join("ltr").join("processed");
     processed.join(date.to_string()).join("matrix.parquet")
 }
 
-/// Every time there is.
+/// The range of all times.
 pub fn always() -> Range<DateTime<Utc>> {
     DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC
 }
 
-/// Reads the events up to `as_of`, writes the matrix of the cases in `range` to `path`, labels the
-/// shadow log.
+/// Reads the events up to `as_of`, writes the matrix of the cases in `range` to `path`, and labels
+/// the shadow log.
 ///
 /// # Errors
-/// A store that cannot be read or written, or no closed case in the range; no matrix is written then.
+/// An unusable store, or no closed case in the range. No matrix is written then.
 pub async fn build(
     range: &Range<DateTime<Utc>>,
     as_of: DateTime<Utc>,
@@ -159,7 +161,7 @@ pub async fn build(
 ) -> anyhow::Result<Report> {
     let database = &settings.database;
     let store = Store::open_with(database.address(), database.limits()).await?;
-    // From the beginning, because a case belongs to its first impression, whatever the range.
+    // Always from the first event, because a case belongs to the day of its first impression.
     let events = store
         .events_between(always().start, as_of)
         .await
@@ -168,7 +170,7 @@ pub async fn build(
     let Readable {
         records: events,
         unreadable,
-    } = of_schema(events, &schema);
+    } = set_aside_other_schemas(events, &schema);
     let salt = salt(&settings.privacy.salt_file)?;
     if let Some(salt) = &salt {
         store.check_salt(ranking::salt_id(salt)).await?;
@@ -183,7 +185,7 @@ pub async fn build(
     store.close().await;
     if cases.is_empty() {
         bail!(
-            "no case of the range is closed as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer, {} events unreadable",
+            "no closed case in the range as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer, {} events unreadable",
             as_of.to_rfc3339(),
             counts.cases,
             counts.cases_open,
@@ -208,14 +210,15 @@ pub async fn build(
     })
 }
 
-/// Sets impressions aside whose features are not those of the schema: of a day when there were others.
-fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
+/// Moves impressions whose features differ from the schema to the unreadable events: they were
+/// logged under another `ranking.features`.
+fn set_aside_other_schemas(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
     let mut sorted = Readable {
         unreadable: events.unreadable,
         ..Readable::default()
     };
     for event in events.records {
-        match other_schema(&event, schema) {
+        match schema_mismatch(&event, schema) {
             None => sorted.records.push(event),
             Some(reason) => sorted.unreadable.push(Unreadable {
                 table: "match_events",
@@ -227,7 +230,7 @@ fn of_schema(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
     sorted
 }
 
-fn other_schema(event: &Event, schema: &Schema) -> Option<String> {
+fn schema_mismatch(event: &Event, schema: &Schema) -> Option<String> {
     let Body::Impression(impression) = &event.body else {
         return None;
     };
@@ -243,8 +246,8 @@ fn other_schema(event: &Event, schema: &Schema) -> Option<String> {
     Some(format!("weights_used: {unknown:?} is none of ranking.features"))
 }
 
-/// The salt of the pseudonyms, where this machine has it: it tells that an id and a pseudonym are one user, while a log has
-/// both.
+/// The pseudonyms' salt; `None` if this machine does not have it. A log may hold a user's id as
+/// well as their pseudonym, and only the salt connects the two.
 fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match regular_file::read_to_string(path, Links::Follow, MAX_SALT_BYTES) {
         Ok(text) => Ok(Some(text.trim().as_bytes().to_vec())),
@@ -273,7 +276,7 @@ fn grades(matrix: &Matrix) -> [usize; 4] {
     grades
 }
 
-/// The tally, for people.
+/// Prints the report as a table.
 pub fn print_report(report: &Report) {
     let mut table = console::table(&["etl", ""]);
     let counts = &report.counts;
@@ -311,7 +314,7 @@ pub fn print_report(report: &Report) {
         counts.actions_without_impression.to_string(),
     );
     add(
-        "actions on what was not shown (unbound)",
+        "actions without a matching impression (unbound)",
         counts.actions_unbound.to_string(),
     );
     add(
@@ -325,7 +328,7 @@ pub fn print_report(report: &Report) {
     if let Some(list) = &report.unreadable.listed_in {
         let count = report.unreadable.count;
         eprintln!(
-            "{count} events cannot be read and were left out; {} names each:",
+            "{count} events cannot be read and were left out; {} lists them all. The first:",
             list.display()
         );
         for Unreadable { table, key, reason } in &report.unreadable.first {

@@ -1,10 +1,11 @@
-//! How much less often clients look at lower positions, and what rankings are worth once that is taken out.
+//! Estimates how often clients look at each position, and computes nDCG corrected for it.
 //!
-//! Clicks are seen at the positions that were shown: a lawyer further down gathers fewer of them than they deserve. A
-//! model that leaves the position out of its scores (LightGBM's `position`) therefore agrees less with the clicks as
-//! shown the better it gets, and nDCG on those clicks stops it after a few rounds, long before its best. Clicks
-//! weighted by the inverse of how often their position is looked at (Joachims, Swaminathan and Schnabel 2017) judge
-//! it by what clients want. Figures: docs/position-bias.md.
+//! Clients look less often at lower positions, so lawyers there get fewer clicks than they deserve.
+//! LightGBM's `position` removes this bias from the scores. The better such a model gets, the less
+//! it agrees with the biased clicks, so nDCG on them stops the training after a few rounds, long
+//! before its best. Inverse propensity weighting corrects this: each click is weighted by the
+//! inverse of how often its position is looked at (Joachims, Swaminathan and Schnabel 2017).
+//! Measurements: docs/position-bias.md.
 
 use ranking::Grade;
 use serde::{Deserialize, Serialize};
@@ -12,42 +13,44 @@ use serde::{Deserialize, Serialize};
 use crate::lightgbm::{Booster, Dataset, Error, Parameters, Predictor};
 use crate::matrix::{self, Case};
 
-/// The cut-off of the gain.
+/// The cut-off of nDCG.
 const K: usize = 5;
-/// Positions below this one count as this one: too few clicks reach further to tell them apart.
-const DEEPEST: u32 = 50;
-/// No click counts for more than twenty, so that single ones far down cannot decide.
-const LEAST_SHARE: f64 = 0.05;
-/// The click model: small, because only its dependence on the position is used.
+/// Lower positions count as this one: they get too few clicks to be told apart.
+const MAX_POSITION: u32 = 50;
+/// Limits the weight of a click to 20, so that single clicks far down cannot decide.
+const MIN_SHARE: f64 = 0.05;
+/// Rounds of the click model. It is small, because only its dependence on the position is used.
 const ROUNDS: usize = 60;
-/// Rows whose clicks are predicted at every position.
+/// Rows for which clicks are predicted at every position.
 const SAMPLE: usize = 2_000;
 
-/// How often each position is looked at, as a share of how often the first is.
+/// Examination propensities: how often each position is looked at, relative to the first.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Examination(Vec<f64>);
 
 impl Examination {
-    /// The share of a 1-based position, above 0 and at most 1; 1 where nothing is known.
+    /// The propensity of a 1-based position, above 0 and at most 1; 1 without an estimate.
     pub fn share(&self, position: u32) -> f64 {
         let at = (position as usize).saturating_sub(1);
         self.0.get(at).or(self.0.last()).copied().unwrap_or(1.0)
     }
 
-    /// Estimates the shares from clicks: a model of the click given the features and the position, in which a lower
-    /// position never helps; then how its predictions fall when the same lawyers are moved down (its partial
-    /// dependence on the position). The features of lawyers that were shown at different positions tell what they are
-    /// worth from where they stood.
+    /// Estimates the propensities from clicks.
+    ///
+    /// A model predicts the click from the features and the position; it is constrained so that a
+    /// lower position never helps. The propensity of a position is the model's partial dependence:
+    /// how its predictions fall when the same rows are moved there. The features separate the
+    /// lawyers' merit from the effect of the position.
     ///
     /// # Errors
-    /// LightGBM's refusal.
+    /// A failure of LightGBM.
     pub fn estimate(cases: &[Case], width: usize) -> Result<Examination, Error> {
         let shown = || cases.iter().flat_map(|case| &case.rows);
-        let deepest = shown().map(|row| row.position.min(DEEPEST)).max().unwrap_or(1);
+        let deepest = shown().map(|row| row.position.min(MAX_POSITION)).max().unwrap_or(1);
         let at = |features: &[f64], position: u32| features.iter().copied().chain([f64::from(position)]).collect();
         let values: Vec<f64> = shown()
-            .flat_map(|row| -> Vec<f64> { at(&row.features, row.position.min(DEEPEST)) })
+            .flat_map(|row| -> Vec<f64> { at(&row.features, row.position.min(MAX_POSITION)) })
             .collect();
         let clicked: Vec<f32> = shown()
             .map(|row| f32::from(u8::from(row.grade > Grade::Shown)))
@@ -66,7 +69,7 @@ impl Examination {
         let shares = (1..=deepest).map(|position| {
             let share = clicks(position)? / first;
             Ok(if share.is_finite() {
-                share.clamp(LEAST_SHARE, 1.0)
+                share.clamp(MIN_SHARE, 1.0)
             } else {
                 1.0
             })
@@ -90,7 +93,7 @@ fn click_model(values: &[f64], clicked: &[f32], width: usize) -> Result<Predicto
     ] {
         parameters.set(key, value);
     }
-    // 0 for each feature, -1 for the position: it never helps to stand lower.
+    // 0 (free) for each feature, -1 (decreasing) for the position.
     parameters.set("monotone_constraints", format!("{}-1", "0,".repeat(width - 1)));
     let mut dataset = Dataset::new(values, width, &parameters, None)?;
     dataset.set_labels(clicked)?;
@@ -101,27 +104,28 @@ fn click_model(values: &[f64], clicked: &[f32], width: usize) -> Result<Predicto
     Predictor::from_text(&booster.to_text(0)?)
 }
 
-/// Judges orders by the gain they would bring if every position were looked at as often as the first.
+/// nDCG as if every position were looked at as often as the first.
 ///
-/// The gain is not divided case by case by its best, as nDCG does: a case with one click far down would weigh as much
-/// as any other, and the inverse weights would cancel. It is divided by the mean of the best gains.
+/// It divides by the mean of all cases' best gains, and not by each case's own best as nDCG does.
+/// Otherwise the inverse weights would cancel in a case with one click, however far down.
 #[derive(Debug)]
-pub struct Debiased {
+pub struct DebiasedNdcg {
     gains: Vec<Vec<f64>>,
     best: f64,
 }
 
-impl Debiased {
-    /// For the orders of these cases.
-    pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> Debiased {
+impl DebiasedNdcg {
+    /// Prepares the metric for orders of these cases.
+    pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> DebiasedNdcg {
         let gain = |row: &matrix::Shown| row.grade.gain() / examination.share(row.position);
         let gains: Vec<Vec<f64>> = cases.map(|case| case.rows.iter().map(gain).collect()).collect();
         let best = gains.iter().map(|gains| discounted(gains, &by_score(gains)));
         let best = best.sum::<f64>() / gains.len().max(1) as f64;
-        Debiased { gains, best }
+        DebiasedNdcg { gains, best }
     }
 
-    /// What an order of the `case`-th case is worth. The mean over all cases is 1 for the best orders.
+    /// The metric for one order of the `case`-th case. With the best orders, its mean over all
+    /// cases is 1.
     pub fn of_case(&self, case: usize, order: &[usize]) -> f64 {
         if self.best > 0.0 {
             discounted(&self.gains[case], order) / self.best
@@ -130,7 +134,7 @@ impl Debiased {
         }
     }
 
-    /// The mean over all cases, each ordered by its `scores`: one a row, case after case.
+    /// The mean over all cases, each ordered by its `scores`: one per row, case after case.
     pub fn of_scores(&self, scores: &[f64]) -> f64 {
         let mut rest = scores;
         let mut sum = 0.0;

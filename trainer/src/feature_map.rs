@@ -1,31 +1,31 @@
-//! `feature_map.json`: which features a model reads, in which order, and how each is scaled.
+//! `feature_map.json`: a model's features, their order and their scaling.
 
 use std::collections::HashSet;
 
 use forest::Scaler;
 use serde::{Deserialize, Serialize};
 
-/// The only version of the file there is.
+/// The file's only version.
 const VERSION: u32 = 1;
-/// The only scaler there is: `(x - offset) / scale`, offset the minimum and scale the range.
+/// The only scaler: `(x - offset) / scale`, where offset is the minimum and scale the range.
 const SCALER: &str = "minmax";
 
-/// What is wrong with a feature map.
+/// Why a feature map is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureMapError {
-    /// Not the JSON it should be.
+    /// Not JSON of the right shape.
     #[error(
         "not a feature map: {0}; allowed: {{\"version\": 1, \"scaler\": \"minmax\", \"features\": [{{\"name\", \"offset\", \"scale\"}}, ...]}}"
     )]
     Json(#[from] serde_json::Error),
-    /// A field with a value that is not allowed.
+    /// A field's value is not allowed.
     #[error("{field}: {value}; allowed: {allowed}")]
     Value {
         /// Path of the field.
         field: String,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What it may hold.
+        /// The allowed values.
         allowed: String,
     },
 }
@@ -46,7 +46,7 @@ struct Feature {
     scale: f64,
 }
 
-/// Features in the model's order, each with its scaling.
+/// Features in the model's column order, each with its scaling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMap {
     names: Vec<String>,
@@ -58,8 +58,8 @@ impl FeatureMap {
     /// A map of `names` in column order; `y = (x - offset) / scale`.
     ///
     /// # Errors
-    /// No name, an empty or doubled name, lists of different lengths, an offset that is not finite,
-    /// a scale that is not finite and above 0.
+    /// No names, an empty or duplicate name, lists of different lengths, an offset that is not
+    /// finite, a scale that is not finite and above 0.
     pub fn new(names: Vec<String>, offset: Vec<f64>, scale: Vec<f64>) -> Result<FeatureMap, FeatureMapError> {
         if names.is_empty() || names.len() != offset.len() || names.len() != scale.len() {
             return Err(refuse(
@@ -82,7 +82,7 @@ impl FeatureMap {
                 return Err(refuse(
                     format!("features[{at}].name"),
                     format!("{name:?} a second time"),
-                    "each name once",
+                    "each name only once",
                 ));
             }
             if !offset[at].is_finite() {
@@ -140,13 +140,13 @@ impl FeatureMap {
         &self.names
     }
 
-    /// The scaling as the evaluator applies it inside the component.
+    /// The scaler that the component's evaluator applies.
     pub fn scaler(&self) -> Scaler {
         Scaler::new(self.offset.clone(), self.scale.clone())
             .expect("the constructor checked lengths, finiteness and sign")
     }
 
-    /// Scales row-major rows in place, by the same code as the component's.
+    /// Scales row-major rows in place, with the same code as the component.
     pub fn scale(&self, rows: &mut [f64]) {
         let scaler = self.scaler();
         for row in rows.chunks_exact_mut(self.names.len()) {
@@ -154,10 +154,10 @@ impl FeatureMap {
         }
     }
 
-    /// Holds the map to be about exactly the features of a model, in the model's order.
+    /// Checks that the map has exactly the model's features, in the model's order.
     ///
     /// # Errors
-    /// A feature of the model that the map lacks, one that the model does not know, or another order.
+    /// A missing feature, one that the model does not know, or another order.
     pub fn check(&self, model: &[String]) -> Result<(), FeatureMapError> {
         if let Some(name) = model.iter().find(|name| !self.names.contains(name)) {
             return Err(refuse(

@@ -1,4 +1,4 @@
-//! Output files appear whole or not at all.
+//! Reads files up to a size limit, and writes them atomically.
 
 use std::fs;
 use std::io;
@@ -10,20 +10,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+/// Limit for models and matrices: no larger one fits into memory beside its trees.
 const MAX_BYTES: u64 = 4 << 30;
-/// Reports and discoveries, which people read.
+/// Limit for JSON files: reports and Envoy discovery responses.
 const MAX_JSON_BYTES: u64 = 256 << 20;
 
-/// Writes `bytes` to `path` so that a reader, or a crash, sees the old file or the new one: into a
-/// sibling first, to disk, then renamed. Missing parent directories are made.
+/// Writes `bytes` to `path` atomically: even after a crash, readers see the old or the new file.
+///
+/// The bytes go to a temporary file beside it, which is synced to disk and renamed. Missing parent
+/// directories are created.
 ///
 /// # Errors
-/// Any I/O failure, naming the path; `path` is then as it was.
+/// Any I/O failure, naming the path; `path` is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     try_write(path, bytes, 0o666).with_context(|| format!("writing {}", path.display()))
 }
 
-/// As [`write`], readable and writable by the owner alone from the first byte on.
+/// As [`write`], but only the owner can read and write the file, from the first byte on.
 ///
 /// # Errors
 /// The same.
@@ -34,28 +37,28 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// A value as indented JSON, written by [`write`].
 ///
 /// # Errors
-/// The same, or a value JSON cannot hold.
+/// As [`write`], or a value that JSON cannot represent.
 pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(value).with_context(|| format!("writing {} as JSON", path.display()))?;
     text.push(b'\n');
     write(path, &text)
 }
 
-/// A JSON file as a value.
+/// Reads a value from a JSON file of at most 256 MiB.
 ///
 /// # Errors
-/// An unreadable file, or one that is not such a value (with line and column).
+/// An unreadable file, or JSON that is not such a value (with line and column).
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let bytes = read_up_to(path, MAX_JSON_BYTES)?;
-    // Editors on Windows put a byte order mark there.
+    // Windows editors may write a byte order mark.
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     serde_json::from_slice(json).with_context(|| format!("reading {}", path.display()))
 }
 
-/// A whole file, of at most 4 GiB: no model or matrix that fits into memory beside its trees is larger.
+/// Reads a file of at most 4 GiB.
 ///
 /// # Errors
-/// An unreadable file, or anything that is no regular file, naming it.
+/// A path that is unreadable, too large or not a regular file, naming it.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_up_to(path, MAX_BYTES)
 }
@@ -82,12 +85,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_or_too_large_is_named_and_waited_for_by_nobody() {
+    fn a_path_that_is_not_a_file_or_too_large_is_rejected_by_name_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let made = std::process::Command::new("mkfifo").arg(at("fifo")).status();
         assert!(made.unwrap().success());
-        File::create(at("giant")).unwrap().set_len(20 << 30).unwrap();
+        fs::File::create(at("giant")).unwrap().set_len(20 << 30).unwrap();
         for path in [at("fifo"), at("giant"), "/dev/zero".into(), folder.path().into()] {
             for error in [read(&path).unwrap_err(), read_json::<String>(&path).unwrap_err()] {
                 assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");

@@ -1,4 +1,4 @@
-//! The offline gate: from an evaluation to yes or no, with a reason for each criterion.
+//! `ltr-trainer gate`: passes or rejects an evaluated model, criterion by criterion.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use settings::{Gate, Settings};
 
 use crate::evaluate::{EVALUATION, Evaluation};
 use crate::outcome::Outcome;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 use crate::{console, files};
 
 /// File name beside the model.
@@ -20,7 +20,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer gate --model var/runs/today
   ltr-trainer gate --model var/runs/today --json";
 
-/// Holds an evaluated model against the [gate] thresholds.
+/// Checks an evaluated model against the [gate] thresholds.
 ///
 /// Writes gate.json beside the model. Exit code 3 when a criterion fails.
 #[derive(Debug, Parser)]
@@ -34,16 +34,16 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The gate's answer.
+/// The gate's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
-    /// Whether every criterion holds.
+    /// Whether every criterion is met.
     pub passed: bool,
     /// `ndcg5`, `mrr5`, `fair_gap` and `latency_p95`.
     pub criteria: Vec<Criterion>,
 }
 
-/// Judges an evaluation. A number that is not one (NaN) fails its criterion.
+/// Judges an evaluation. A NaN fails its criterion.
 pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
     let (ltr, legacy) = (&evaluation.ltr, &evaluation.legacy);
     let (ndcg, mrr) = (ltr.ndcg5.estimate, ltr.mrr5.estimate);
@@ -107,34 +107,34 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// Judges the model in `dir` by its `evaluation.json` and writes `gate.json`.
 ///
 /// # Errors
-/// No evaluation, or one of other files.
+/// A missing evaluation, or one of other files.
 pub fn gate(dir: &Path, settings: &Settings) -> anyhow::Result<GateResult> {
-    let trained = Trained::open(dir, &settings.schema())?;
-    let evaluation = evaluation_of(&trained)?;
+    let run = TrainingRun::open(dir, &settings.schema())?;
+    let evaluation = evaluation_of(&run)?;
     let result = judge(&evaluation, &settings.gate);
     files::write_json(&dir.join(GATE), &result)?;
     Ok(result)
 }
 
-/// The evaluation beside a model, proven to be of exactly this model, map and matrix.
+/// Reads a model's evaluation and checks that it is of exactly this model, feature map and matrix.
 ///
 /// # Errors
-/// No evaluation, or one of other files.
-pub fn evaluation_of(trained: &Trained) -> anyhow::Result<Evaluation> {
-    let path = trained.dir.join(EVALUATION);
+/// A missing evaluation, or one of other files.
+pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
+    let path = run.dir.join(EVALUATION);
     let evaluation: Evaluation = files::read_json(&path)?;
     for (key, found, expected) in [
-        ("model_sha256", &evaluation.model_sha256, &trained.training.model_sha256),
+        ("model_sha256", &evaluation.model_sha256, &run.training.model_sha256),
         (
             "feature_map_sha256",
             &evaluation.feature_map_sha256,
-            &trained.matrix.feature_map_sha256,
+            &run.matrix.feature_map_sha256,
         ),
-        ("matrix_sha256", &evaluation.matrix_sha256, &trained.matrix.sha256),
+        ("matrix_sha256", &evaluation.matrix_sha256, &run.matrix.sha256),
     ] {
         ensure!(
             found == expected,
-            "{}: {key} {found}; allowed: {expected}, the file beside it: run evaluate again",
+            "{}: {key} {found}; allowed: {expected}, the hash of this model's file; run `ltr-trainer evaluate` again",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `ltr-trainer keygen`: the pair of keys that publisher and gateways trust each other by.
+//! `ltr-trainer keygen`: makes the key pair that signs models and lets gateways verify them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,18 +15,19 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer keygen --name publish-2027 --rotate
   LTR_PUBLISH__SIGNING_KEY=/etc/ltr/publish.key LTR_MODELS__TRUSTED_KEYS=/etc/ltr/trusted ltr-trainer keygen
 
-Rotation: --rotate, publish as before, and once no gateway serves a model of the old key, revoke it:
+To rotate, make a new key with --rotate --name NAME and publish as before. Once no gateway serves
+a model signed with the old key, revoke that key:
   mv var/keys/trusted/publish.pub var/keys/trusted/publish.revoked && kill -HUP GATEWAY";
 
-/// Makes the signing key (publish.signing_key, for its owner's eyes only) and its public key, which goes to the
-/// key ring of every gateway (models.trusted_keys).
+/// Makes a private signing key (publish.signing_key) and its public key, which belongs in every
+/// gateway's key ring (models.trusted_keys).
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The public key's name in the ring
+    /// Name of the public key in the key ring
     #[arg(long, default_value = "publish", value_name = "NAME")]
     pub name: String,
-    /// Replace the signing key; the public keys in the ring stay trusted, the old one's among them
+    /// Replace the signing key; all public keys in the ring stay trusted, including the old one
     #[arg(long)]
     pub rotate: bool,
 }
@@ -43,31 +44,32 @@ impl Default for Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A name that is taken or no file name; a signing key that is there, without --rotate; a file that cannot be
-/// written.
+/// A name that is taken or invalid, a signing key that exists (without --rotate), or a file that
+/// cannot be written.
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let private = &settings.publish.signing_key;
     if private.exists() && !args.rotate {
         bail!(
-            "{}: there is a key already; --rotate --name NAME replaces it",
+            "{}: the signing key exists; replace it with --rotate --name NAME",
             private.display()
         );
     }
     let public = public_file(args, settings)?;
     let key = keys::generate_key()?;
-    // The gateways must know the new key before anything is signed with it.
+    // The public key comes first: gateways must trust it before anything is signed with it.
     keys::write_verifying_key(&public, &key.verifying_key())?;
     if private.exists() {
         fs::remove_file(private).with_context(|| format!("replacing {}", private.display()))?;
     }
     keys::write_signing_key(private, &key)?;
     println!("key id        {}", KeyId::of(&key.verifying_key()));
-    println!("signing key   {} (keep it to yourself)", private.display());
+    println!("signing key   {} (private, keep it secret)", private.display());
     println!("public key    {} (for every gateway)", public.display());
     Ok(Outcome::Done)
 }
 
-/// Where the public key goes: a name that was never used, because a revocation is by name.
+/// The path of the new public key. Its name must never have been used, because keys are revoked by
+/// name.
 fn public_file(args: &Args, settings: &Settings) -> anyhow::Result<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     ensure!(
@@ -79,7 +81,7 @@ fn public_file(args: &Args, settings: &Settings) -> anyhow::Result<PathBuf> {
     for taken in [TRUSTED, REVOKED].map(file) {
         ensure!(
             !taken.exists(),
-            "{}: the name is taken; choose another with --name",
+            "{}: this key name is taken; choose another with --name",
             taken.display()
         );
     }

@@ -1,19 +1,18 @@
-//! The learning half of the system: logged events become a matrix, the matrix a LambdaMART
-//! model, the model a WebAssembly component that the gateway loads.
+//! Offline training: turns logged events into a matrix, the matrix into a LambdaMART model, and the
+//! model into a WebAssembly component that the gateway loads.
 //!
 //! ```text
 //! etl -> train -> evaluate -> gate -> publish
 //! ```
 //!
-//! Each step is a module of that name, callable on its own and, all in order, from [`nightly`].
-//! Below them: [`attribution`] (events to labels), [`matrix`] (the data set), [`split`],
-//! [`boosting`] and, at the bottom, [`lightgbm`], the only place that speaks to LightGBM's C API.
+//! Each step is a module of that name and a command of its own; [`nightly`] runs all of them in
+//! order. The steps use [`attribution`] (events to labels), [`matrix`] (the data set), [`split`]
+//! and [`boosting`]. Only [`lightgbm`] calls LightGBM's C API.
 
 pub mod attribution;
 pub mod boosting;
 pub mod bypass;
 pub mod compile;
-pub mod component;
 pub mod console;
 pub mod etl;
 pub mod evaluate;
@@ -32,4 +31,4 @@ pub mod scaling;
 pub mod simulate;
 pub mod split;
 pub mod train;
-pub mod trained;
+pub mod training_run;

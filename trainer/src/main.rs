@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::{self, ParameterError};
 use ltr_trainer::outcome::Outcome;
-use ltr_trainer::{bypass, component, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
+use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
 use settings::{Settings, SettingsError};
 use tracing_subscriber::EnvFilter;
 
@@ -18,8 +18,8 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer train --train rank.train --valid rank.test --params P.json --out D
   ltr-trainer compile D/ltr_model.txt -o scorer.wasm
 
-Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 refused by a rule (the gate).
-Every configuration key can be set as LTR_<SECTION>__<KEY>. Log level: RUST_LOG, default warn.";
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 rejected by the gate.
+LTR_<SECTION>__<KEY> in the environment sets a configuration key, RUST_LOG the log level (default: warn).";
 
 /// Turns logged events into a published ranking model.
 #[derive(Parser)]
@@ -28,7 +28,7 @@ struct Cli {
     /// Configuration file (TOML)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the configuration in force, every key commented, and exit
+    /// Print the effective configuration, with a comment on every key, and exit
     #[arg(long)]
     print_config: bool,
     #[command(subcommand)]
@@ -44,8 +44,8 @@ enum Command {
     Gate(gate::Args),
     Publish(publish::Args),
     TrainDaily(nightly::Args),
-    Compile(component::Args),
-    EdgeMark(component::MarkArgs),
+    Compile(compile::command::Args),
+    EdgeMark(compile::command::MarkArgs),
     EdgeBypass(bypass::Args),
     Keygen(keygen::Args),
 }
@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: {}", told(&error));
+            eprintln!("error: {}", describe(&error));
             let configuration =
                 |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
             ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
@@ -70,16 +70,18 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes. A reason that LightGBM has written to standard error itself is not repeated: all are, but
-/// those of the C++ library.
-fn told(error: &anyhow::Error) -> String {
-    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+/// The error and its causes on one line.
+///
+/// LightGBM writes its own failures to standard error, so their text is not repeated here. Failures
+/// of the C++ standard library (recognised by `::`) are not written there, so they are kept.
+fn describe(error: &anyhow::Error) -> String {
+    let text = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(lightgbm::Error::Refused { call, message }) if !message.contains("::") => {
-            format!("LightGBM refuses, for the reason above ({call})")
+            format!("LightGBM failed in {call}; its reason is printed above")
         }
         _ => cause.to_string(),
     };
-    error.chain().map(told).collect::<Vec<_>>().join(": ")
+    error.chain().map(text).collect::<Vec<_>>().join(": ")
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
@@ -90,7 +92,10 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
     let Some(command) = cli.command else {
         Cli::command()
-            .error(ErrorKind::MissingSubcommand, "a command is needed")
+            .error(
+                ErrorKind::MissingSubcommand,
+                "no command given; `ltr-trainer --help` lists them",
+            )
             .exit();
     };
     match command {
@@ -101,8 +106,8 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Gate(args) => gate::run(&args, &settings),
         Command::Publish(args) => publish::run(&args, &settings).await,
         Command::TrainDaily(args) => nightly::run(&args, &settings).await,
-        Command::Compile(args) => component::run(&args),
-        Command::EdgeMark(args) => component::edge_mark(&args),
+        Command::Compile(args) => compile::command::run(&args),
+        Command::EdgeMark(args) => compile::command::edge_mark(&args),
         Command::EdgeBypass(args) => bypass::run(&args),
         Command::Keygen(args) => keygen::run(&args, &settings),
     }

@@ -1,4 +1,4 @@
-//! `ltr-trainer train-daily`: all steps, in order, stopping at the first that says no.
+//! `ltr-trainer train-daily`: runs all steps in order and stops at the first failure or rejection.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::etl::{self, always, matrix_path};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
 use crate::gate::{GateResult, gate, print_gate};
 use crate::outcome::Outcome;
-use crate::publish::{Attempt, Published, print_published, publish, told, version_of};
+use crate::publish::{PublishOutcome, Published, check_deliveries, print_published, publish, version_of};
 use crate::train::{Training, print_training, train_matrix};
 
 const EXAMPLES: &str = "Examples:
@@ -21,12 +21,12 @@ const EXAMPLES: &str = "Examples:
 
 /// Runs etl, train, evaluate, gate and publish, in this order.
 ///
-/// Everything but the matrix goes to {lake}/ltr/runs/{version}/. Exit code 3 when the gate says no:
-/// nothing is published then.
+/// All results except the matrix go to {lake}/ltr/runs/{version}/. If the gate rejects the model,
+/// nothing is published and the exit code is 3.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What counts as now (RFC 3339); names the version
+    /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Print one JSON object at the end instead of tables
@@ -34,7 +34,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The whole run.
+/// The result of all steps, printed with `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     version: String,
@@ -49,7 +49,7 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// The first step that failed, as that step's command reports it.
+/// The error of the first step that failed.
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let version = version_of(as_of);
@@ -85,7 +85,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let mut published = None;
     if gate.passed {
         step(5, "publish");
-        if let Attempt::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
+        if let PublishOutcome::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
             if people {
                 print_published(&done);
             }
@@ -106,7 +106,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     }
     match &report.published {
         None => Ok(Outcome::Refused),
-        Some(published) => told(published, settings).map(|()| Outcome::Done),
+        Some(published) => check_deliveries(published, settings).map(|()| Outcome::Done),
     }
 }
 

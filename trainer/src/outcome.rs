@@ -1,10 +1,10 @@
-//! How a command ends when nothing went wrong.
+//! The exit status of a command that did not fail.
 
-/// What a command came to.
+/// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did what it was asked to: exit code 0.
+    /// The command did its work: exit code 0.
     Done,
-    /// A rule said no, which is an answer and not a failure: exit code 3.
+    /// The gate rejected the model, which is a result and not a failure: exit code 3.
     Refused,
 }

@@ -1,4 +1,4 @@
-//! Progress bars on standard error; nothing at all where that is not a terminal.
+//! Progress bars on standard error, hidden when it is not a terminal.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar of `length` steps: `what [####----] 12/100 text ETA`.
 pub fn bar(what: &'static str, length: usize) -> ProgressBar {
-    // indicatif draws to standard error and hides itself where that is no terminal.
+    // indicatif draws to standard error and hides itself if that is not a terminal.
     let bar = ProgressBar::new(length as u64);
     bar.set_style(
         ProgressStyle::with_template("{prefix:>12} [{bar:30}] {pos}/{len} {msg} ETA {eta}")
@@ -17,7 +17,7 @@ pub fn bar(what: &'static str, length: usize) -> ProgressBar {
     bar
 }
 
-/// A sign of life for a step that cannot say how far it is: `what  / 3s`.
+/// A spinner for a step of unknown length: `what  / 3s`.
 pub fn spinner(what: &'static str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     spinner.set_style(

@@ -1,8 +1,9 @@
-//! The min-max scaler, fit on the training part alone.
+//! Fits the min-max scaler, on the training part alone.
 
-/// Offset (the minimum) and scale (the range) of each column of row-major `values`, so that
-/// `(x - offset) / scale` spans [0, 1] over what is present. NaN is missing and does not count. A
-/// column that is constant, never present, or wider than an `f64` can say has scale 1.
+/// Offset (minimum) and scale (range) of each column of row-major `values`.
+///
+/// `(x - offset) / scale` spans [0, 1] over the present values; NaN means missing and is ignored.
+/// The scale is 1 if the column is constant, always missing, or if its range overflows an `f64`.
 pub fn fit_min_max(values: &[f64], width: usize) -> (Vec<f64>, Vec<f64>) {
     let mut low = vec![f64::INFINITY; width];
     let mut high = vec![f64::NEG_INFINITY; width];

@@ -1,4 +1,4 @@
-//! The temporal split: the past trains, a later part stops the training, the latest part judges.
+//! Splits cases by time into a training, a validation and a test part, oldest first.
 
 use std::ops::Range;
 
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::matrix::Case;
 
-/// Which cases are which part. A case is in one part only, and every case of a part was shown
-/// before every case of the next: cases of one instant are never cut apart.
+/// Case indices of each part. Every case of a part was shown before every case of the next part:
+/// cases with the same timestamp are never separated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// What the trees and the scaler are fit on.
+    /// The trees and the scaler are fit on these.
     pub train: Range<usize>,
-    /// What early stopping watches.
+    /// Early stopping uses these.
     pub valid: Range<usize>,
-    /// What the gate judges.
+    /// Held out for the evaluation and the gate.
     pub test: Range<usize>,
 }
 
-/// What one part holds; `start` and `end` are the times of its first and last case.
+/// Time span and size of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Time of the first case.
@@ -32,7 +32,7 @@ pub struct Part {
     pub rows: usize,
 }
 
-/// A data set that cannot be split.
+/// A part that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the {part} part of the matrix has {problem}; needed: at least one case with a label above 0 in each part")]
 pub struct SplitError {
@@ -40,7 +40,7 @@ pub struct SplitError {
     problem: String,
 }
 
-/// Cuts `cases`, ordered by time, into parts. The fractions are of cases and leave a training part.
+/// Splits `cases`, which are ordered by time. The fractions count cases; together they are below 1.
 ///
 /// # Errors
 /// A part without a single positive label.
@@ -58,7 +58,7 @@ pub fn split(cases: &[Case], valid_fraction: f64, test_fraction: f64) -> Result<
     Ok(split)
 }
 
-/// The first case of the instant that the cut would fall into.
+/// Moves a cut back to the first case with the same timestamp.
 fn instant_start(cases: &[Case], mut cut: usize) -> usize {
     while cut > 0 && cut < cases.len() && cases[cut - 1].ts == cases[cut].ts {
         cut -= 1;
@@ -87,7 +87,7 @@ impl Split {
 }
 
 impl Part {
-    /// Describes a part, which [`split`] has made sure is not empty.
+    /// Describes a part. `cases` must not be empty, which [`split`] ensures.
     pub fn of(cases: &[Case]) -> Part {
         Part {
             start: cases[0].ts,

@@ -44,7 +44,7 @@ fn shown(lawyers: &[&str]) -> Body {
     Body::Impression(impression(lawyers))
 }
 
-/// On a lawyer at the place that the alphabet gives them.
+/// An action on a lawyer, whose position is their letter's place in the alphabet.
 fn act(kind: ActionKind, lawyer: &str) -> Body {
     act_at(kind, lawyer, u32::from(lawyer.as_bytes()[0] - b'a') + 1)
 }
@@ -127,7 +127,7 @@ fn every_event_is_accounted_for() {
     assert_eq!(counts.actions_before_impression, 1);
     assert_eq!((counts.cases_single, counts.actions_of_left_out_cases), (1, 1));
     assert_eq!(counts.actions_without_impression, 1);
-    // The shadow log has single rows as well, so their labels count there.
+    // The shadow log includes cases with one lawyer, so it gets their labels.
     assert_eq!(attributed.labels.len(), 1);
 }
 
@@ -148,7 +148,7 @@ fn a_range_picks_cases_by_first_impression_but_labels_the_shadow_of_all() {
 }
 
 #[test]
-fn an_action_counts_only_on_what_was_shown_to_its_user_at_its_place() {
+fn an_action_counts_only_if_that_user_saw_that_lawyer_at_that_position() {
     let anothers = Event {
         user_id: Uuid::from_u128(8),
         ..event(2, 1, later(1), act(ContractSigned, "a"))
@@ -170,7 +170,7 @@ fn an_action_counts_only_on_what_was_shown_to_its_user_at_its_place() {
 }
 
 #[test]
-fn what_a_client_says_was_shown_gives_nothing_where_the_gateway_ranked() {
+fn impressions_posted_by_clients_do_not_count_if_the_gateway_ranked() {
     let invented = Impression {
         origin: Some(Origin::Client),
         ..impression(&["b", "a", "c"])
@@ -202,7 +202,7 @@ fn what_a_client_says_was_shown_gives_nothing_where_the_gateway_ranked() {
 }
 
 #[test]
-fn a_user_is_one_under_their_id_and_under_their_pseudonym() {
+fn an_id_and_its_pseudonym_are_the_same_user() {
     let salt = b"salt".as_slice();
     let under = |event: Event| Event {
         user_id: pseudonym(salt, event.user_id),
@@ -225,5 +225,5 @@ fn a_user_is_one_under_their_id_and_under_their_pseudonym() {
         grades(&attributed)
     };
     assert_eq!(graded(Some(salt)), [1, 1, 0]);
-    assert_eq!(graded(None), [0, 1, 0], "by what the gateway saw");
+    assert_eq!(graded(None), [0, 1, 0], "by the gateway's check on receipt");
 }

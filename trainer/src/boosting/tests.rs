@@ -15,7 +15,7 @@ fn metrics(names: &[&str]) -> Vec<Metric> {
         .collect()
 }
 
-/// (round it stopped after, best iteration), both 1-based.
+/// (round that training stopped after, best iteration), both 1-based.
 fn stop(schedule: &Schedule, names: &[&str], scores: &[&[f64]]) -> Option<(usize, usize)> {
     let mut stopping = EarlyStopping::new(schedule, &metrics(names)).unwrap();
     let mut rounds = scores.iter().enumerate();
@@ -27,7 +27,7 @@ fn training_stops_when_patience_is_over_and_keeps_the_best_round() {
     let patient = schedule(json!({"early_stopping_round": 2})).unwrap();
     let scores: &[&[f64]] = &[&[0.1], &[0.3], &[0.2], &[0.3], &[0.9]];
     assert_eq!(stop(&patient, &["ndcg@5"], scores), Some((4, 2)));
-    // The same numbers are a loss under another name: smaller is better, the first is best.
+    // As a loss, the same numbers improve downwards, so the first round is best.
     assert_eq!(stop(&patient, &["l2"], scores), Some((3, 1)));
 }
 

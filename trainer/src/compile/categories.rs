@@ -1,16 +1,23 @@
-//! Which features had pandas' category type, and their values.
+//! Recovers which features had pandas' `category` type, and the values of their categories.
 //!
-//! LightGBM's Python package replaces such a value by its place in a list, and writes the lists into the model's last
-//! line, one for each such column in the frame's order, but not the columns' names. These follow from the header's
-//! `feature_infos`, as far as they do: it has codes with colons between for a column that was split by category, a range
-//! for one whose categories have an order (and for every column of numbers), and `none` for one that never changed.
+//! LightGBM's Python package replaces such a value by its code, its index in a list of categories.
+//! The model's last line holds one list per category column, in column order, without the columns'
+//! names. The names are inferred from the header's `feature_infos`, as far as these allow:
+//!
+//! | entry | column |
+//! |---|---|
+//! | codes separated by colons | split by category |
+//! | a range | ordered categories, or plain numbers |
+//! | `none` | constant |
 
 use std::collections::BTreeMap;
 
 use rows::{Categories, Category};
 
-/// `None`: the model has no such columns. What the lines do not make clear is told to whoever has values to look up;
-/// with codes the model can be used.
+/// The categories of a LightGBM text model; `None` if it has no category columns.
+///
+/// If the columns cannot be identified, the result is `Unclear` with the reason. The model then
+/// still works with codes, but not with category values.
 pub(super) fn of(model: &[u8]) -> Option<Categories> {
     let lines = || model.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let json = lines()
@@ -50,16 +57,16 @@ pub(super) fn of(model: &[u8]) -> Option<Categories> {
     })
 }
 
-/// What `feature_infos` says of a feature.
+/// A feature's entry in `feature_infos`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Info {
-    /// Split by category; the largest code.
+    /// Split by category; holds the largest code.
     Categorical(usize),
-    /// Whole numbers from 0 on: perhaps codes, up to this one.
+    /// A range between whole numbers >= 0, which may be codes; holds the largest.
     Range(usize),
-    /// One value, or none.
+    /// At most one distinct value.
     Constant,
-    /// No codes.
+    /// A range that cannot be one of codes.
     Numerical,
 }
 
@@ -83,7 +90,7 @@ impl Info {
                 _ => Info::Numerical,
             },
             None => {
-                // A missing value is -1.
+                // -1 stands for a missing value.
                 let codes = info.split(':').filter_map(|code| code.parse::<i64>().ok());
                 Info::Categorical(codes.max().and_then(|code| usize::try_from(code).ok()).unwrap_or(0))
             }
@@ -103,17 +110,18 @@ impl Info {
     }
 }
 
-/// Gives the lists to features, both in order, where there is one way to do it.
+/// Assigns the lists to features, both in order. Fails unless exactly one assignment is possible.
 fn assign(features: &[(String, Info)], lists: &[Vec<Category>]) -> Result<BTreeMap<String, Vec<Category>>, String> {
-    let some = || format!("{} lists of pandas' categories", lists.len());
+    let counted = || format!("{} lists of pandas' categories", lists.len());
     if lists.len() > features.len() {
         return Err(format!(
-            "the model has {}, and {} described features",
-            some(),
+            "the model has {}, but only {} described features",
+            counted(),
             features.len()
         ));
     }
-    // Whether the first features can take exactly the first lists, and the others the others.
+    // before[f][l]: the first f features can take exactly the first l lists.
+    // after[f][l]: the features from f on can take exactly the lists from l on.
     let rows = features.len() + 1;
     let mut before = vec![vec![false; lists.len() + 1]; rows];
     let mut after = before.clone();
@@ -147,35 +155,44 @@ fn assign(features: &[(String, Info)], lists: &[Vec<Category>]) -> Result<BTreeM
             }
             (Some(_), true) => {
                 return Err(format!(
-                    "the model has {}, and does not say whether {name} has one of them",
-                    some()
+                    "the model has {}, but does not say whether {name} has one of them",
+                    counted()
                 ));
             }
         }
     }
     if columns.len() != lists.len() {
-        return Err(format!("the model has {}, and its features cannot have them", some()));
+        return Err(format!(
+            "the model has {}, but its features cannot have them",
+            counted()
+        ));
     }
-    match rival(features, lists, &owners) {
+    match other_possible_owner(features, lists, &owners) {
         None => Ok(columns),
-        Some(rival) => Err(format!(
-            "the model has {}, and does not say whether {rival} has one of them",
-            some()
+        Some(name) => Err(format!(
+            "the model has {}, but does not say whether {name} has one of them",
+            counted()
         )),
     }
 }
 
-/// A feature that may have a list of numbers in the place of its owner: where the trainer was told which columns are
-/// categories, those may be plain integers, and pandas' category columns plain codes to the trees. Text in the wrong column
-/// would be refused when rows are read; numbers would not.
-fn rival<'f>(features: &'f [(String, Info)], lists: &[Vec<Category>], owners: &[usize]) -> Option<&'f str> {
+/// A feature that may own a list of numbers instead of the feature it was assigned to.
+///
+/// With an explicit `categorical_feature`, the listed columns may be plain integers, and the trees
+/// may then see pandas' category columns as plain codes. Text categories in the wrong column fail
+/// when rows are read; numbers would be accepted there, so they must not be guessed.
+fn other_possible_owner<'f>(
+    features: &'f [(String, Info)],
+    lists: &[Vec<Category>],
+    owners: &[usize],
+) -> Option<&'f str> {
     for (list, owner) in owners.iter().enumerate() {
-        if !matches!(features[*owner].1, Info::Categorical(_)) || !are_other_numbers(&lists[list]) {
+        if !matches!(features[*owner].1, Info::Categorical(_)) || !are_numbers_unlike_codes(&lists[list]) {
             continue;
         }
         let first = list.checked_sub(1).map_or(0, |before| owners[before] + 1);
         let end = owners.get(list + 1).copied().unwrap_or(features.len());
-        // Every category is in the column as a rule, so that its codes go as far as the list.
+        // A column usually holds every category, so its codes reach the end of the list.
         let codes = Info::Range(lists[list].len() - 1);
         if let Some((name, _)) = features[first..end].iter().find(|(_, info)| *info == codes) {
             return Some(name);
@@ -184,8 +201,8 @@ fn rival<'f>(features: &'f [(String, Info)], lists: &[Vec<Category>], owners: &[
     None
 }
 
-/// Whether these are numbers that are not their own codes.
-fn are_other_numbers(list: &[Category]) -> bool {
+/// Whether all categories are numbers and at least one differs from its code.
+fn are_numbers_unlike_codes(list: &[Category]) -> bool {
     let is_text = |category: &Category| matches!(category, Category::Text(_));
     let is_code = |(code, category): (i64, &Category)| match category {
         Category::Integer(number) => *number == code,
@@ -206,7 +223,7 @@ mod tests {
         of(text.as_bytes())
     }
 
-    /// `feature=number of categories` of each feature that has some.
+    /// `feature=number of categories` for each feature that has categories.
     fn columns(names: &str, infos: &str, lists: &str) -> Result<String, String> {
         match model(names, infos, lists).unwrap() {
             Categories::Unclear(why) => Err(why),
@@ -256,8 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn lists_belong_to_the_columns_that_can_have_them() {
-        // As LightGBM writes it for categories, a constant, numbers, categories in order, and booleans.
+    fn lists_are_assigned_to_the_columns_that_can_have_them() {
+        // As LightGBM writes categories, a constant, numbers, ordered categories and booleans.
         let lists = r#"[["deep blue", "green", "red"], ["one"], [1, 2, 3, 4], [false, true]]"#;
         assert_eq!(
             columns("c k w o b", "-1:0:1:2 none [-3.5:3.1] [0:2] -1:0:1", lists).unwrap(),
@@ -265,14 +282,15 @@ mod tests {
         );
         assert_eq!(columns("size w", "0:1:2 [-10:10]", "[[10, 20, 30]]").unwrap(), "size=3");
         assert_eq!(columns("w size", "[0:1] 1:0", "[[10, 20, 30]]").unwrap(), "size=3");
-        // Codes that are their own values are the same in either column, and text tells when rows are read.
+        // Categories equal to their codes give the same rows in either column, and text in the
+        // wrong column fails when rows are read.
         assert_eq!(columns("a b", "0:1:2 [0:2]", "[[0, 1, 2]]").unwrap(), "a=3");
         assert_eq!(columns("a b", "0:1 [0:1]", r#"[["x", "y"]]"#).unwrap(), "a=2");
         assert_eq!(columns("a b", "[0:1] 0:1", "[[false, true]]").unwrap(), "b=2");
     }
 
     #[test]
-    fn what_the_model_does_not_say_is_not_guessed() {
+    fn ambiguous_assignments_are_not_guessed() {
         for (infos, lists, part) in [
             ("none none [0.5:1]", r#"[["x"]]"#, "whether a has one"),
             ("[0:1] [0:1] 0:1", r#"[["x", "y"], ["z", "v"]]"#, "whether a has one"),
@@ -284,7 +302,7 @@ mod tests {
                 r#"[["x", "y"], ["x", "y"], ["x", "y"], ["x", "y"]]"#,
                 "4 lists",
             ),
-            // The integers of `a` may be categories by the trainer's word, and the list that of `b` or `c`.
+            // `a` may be integers declared as categorical, and the list may then belong to `b`.
             (
                 "-1:2:0:1 [0:3] [0.5:1]",
                 "[[2020, 2021, 2022, 2023]]",

@@ -1,4 +1,4 @@
-//! One way to rank, judged on what users would have seen.
+//! Judges one arm (one way to rank) by the order that users would see.
 
 use std::collections::BTreeMap;
 
@@ -11,57 +11,56 @@ use ranking::{
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
-use crate::examination::Debiased;
+use crate::examination::DebiasedNdcg;
 use crate::matrix::Case;
 
-/// The cut-off of both metrics.
+/// The cut-off of nDCG and MRR.
 const K: usize = 5;
 
-/// How well one way to rank does.
+/// The metrics of one arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
-    /// nDCG@5 of the served order, a mean over cases with a label above 0.
+    /// nDCG@5 of the served order, the mean over cases with a label above 0.
     pub ndcg5: Interval,
-    /// MRR@5 of the served order, a mean over cases with a relevant lawyer.
+    /// MRR@5 of the served order, the mean over cases with a relevant lawyer.
     pub mrr5: Interval,
-    /// Debiased nDCG@5 of the served order, a mean over all cases: every click weighted by the inverse of how often its
-    /// position is looked at, see [`crate::examination`].
+    /// Debiased nDCG@5 of the served order, the mean over all cases; see [`crate::examination`].
     pub debiased_ndcg5: Interval,
     /// nDCG@5 of the order by score alone, before the fairness re-rank.
     pub ndcg5_raw: f64,
     /// MRR@5 of the order by score alone.
     pub mrr5_raw: f64,
-    /// Between groups' mean served score; the worst attribute counts.
+    /// Largest difference between groups' mean served scores, over all attributes.
     pub fair_gap: FairGap,
-    /// Its bootstrap interval over cases.
+    /// Bootstrap interval of the fair gap, over cases.
     pub fair_gap_interval: Interval,
 }
 
-/// One arm's rankings of every case; the per-case metrics are over the same cases in every arm.
+/// One arm's rankings and metrics per case. Each metric covers the same cases in every arm.
 pub(super) struct Served {
     orders: Vec<Vec<Ranked>>,
     raw_orders: Vec<Vec<usize>>,
-    /// A value a case that has a label above 0.
+    /// One value per case with a label above 0.
     pub ndcg5: Vec<f64>,
-    /// A value a case that has a relevant lawyer.
+    /// One value per case with a relevant lawyer.
     pub mrr5: Vec<f64>,
-    /// A value a case.
+    /// One value per case.
     pub debiased: Vec<f64>,
 }
 
-/// Ranks cases and reckons metrics.
+/// Ranks the test cases by an arm's scores and computes its metrics.
 pub(super) struct Judge<'a> {
     cases: &'a [(&'a Case, Vec<Candidate>)],
-    debiased: Debiased,
+    debiased: DebiasedNdcg,
     fairness: &'a Fairness,
     settings: &'a Settings,
 }
 
 impl<'a> Judge<'a> {
-    /// `debiased` is of the same cases.
+    /// `debiased` must have been made for the same cases.
     pub(super) fn new(
         cases: &'a [(&'a Case, Vec<Candidate>)],
-        debiased: Debiased,
+        debiased: DebiasedNdcg,
         settings: &'a Settings,
     ) -> Judge<'a> {
         Judge {
@@ -72,12 +71,12 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Model scores: scaled within the case, then re-ranked.
+    /// Serves model scores: scaled within each case, then re-ranked.
     pub(super) fn serve_ltr(&self, scores: &[Vec<f64>]) -> Served {
         self.serve(scores, min_max)
     }
 
-    /// Legacy scores: re-ranked as they are.
+    /// Serves legacy scores: re-ranked without scaling.
     pub(super) fn serve_legacy(&self, scores: &[Vec<f64>]) -> Served {
         self.serve(scores, <[f64]>::to_vec)
     }
@@ -152,8 +151,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Best score first. Equal scores go by id and not by the order shown, which has seen the clicks: a model that
-/// predicts one value would be credited with it.
+/// Order by descending score. Ties are broken by id and not by the order shown: clicks depend on
+/// that order, so a model that predicts a constant would get credit for it.
 fn by_score(candidates: &[Candidate], scores: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let id = |at: usize| &candidates[at].lawyer_id;

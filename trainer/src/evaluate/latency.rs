@@ -1,4 +1,4 @@
-//! How long the component takes inside the gateway's sandbox.
+//! Measures the component's latency inside the gateway's sandbox.
 
 use std::time::Instant;
 
@@ -16,20 +16,20 @@ use crate::progress;
 /// Wall-clock time of single calls, each with the rows of one case.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Calls measured.
+    /// Number of measured calls.
     pub calls: usize,
-    /// Rows a call.
+    /// Rows per call.
     pub rows: usize,
-    /// Milliseconds.
+    /// Median, in milliseconds.
     pub p50_ms: f64,
-    /// Milliseconds; the gate looks at this one.
+    /// 95th percentile, in milliseconds; the gate checks this one.
     pub p95_ms: f64,
-    /// Milliseconds.
+    /// 99th percentile, in milliseconds.
     pub p99_ms: f64,
 }
 
-/// Calls `scorer` once for warmth and then `latency_calls` times with `latency_rows` rows of the
-/// test part, other rows each time, so that no branch predictor learns them.
+/// Calls `scorer` once to warm up and then `latency_calls` times with `latency_rows` rows of the
+/// test part. Each call has other rows, so that the branch predictor cannot learn them.
 pub(super) fn measure(
     scorer: &Scorer,
     cases: &[(&Case, Vec<Candidate>)],

@@ -1,7 +1,7 @@
-//! `ltr-trainer evaluate`: the held-out part, ranked by the compiled component and by its rivals.
+//! `ltr-trainer evaluate`: ranks the held-out part with the compiled component and with its rivals.
 //!
-//! Every arm is judged on the order users would see: its scores, then the fairness re-rank, over
-//! the lawyers that were shown. The order by score alone is reported beside it.
+//! Every arm is judged by the order that users would see: the lawyers shown, ordered by score and
+//! then by the fairness re-rank. The order by score alone is reported as well.
 
 mod arm;
 mod latency;
@@ -19,48 +19,50 @@ use runtime::{Engine, Output, Scorer};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
-use crate::examination::Debiased;
+use crate::examination::DebiasedNdcg;
 use crate::files::{self, sha256};
 use crate::matrix::{self, Case};
 use crate::outcome::Outcome;
 use crate::split::{Part, Split, split};
 use crate::train::read_matrix;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 use crate::{console, progress};
 
 pub use arm::Arm;
 pub use latency::Latency;
 pub use print::print_evaluation;
-pub use rivals::{Rival, Worth, is_worse};
+pub use rivals::{Rival, RivalResult, rival_is_better};
 
 use arm::{Judge, Served};
 
-/// File name beside the model.
+/// Name of the file beside the model.
 pub const EVALUATION: &str = "evaluation.json";
-/// Offline there is no deadline to keep; only a component that spins must end.
+/// Generous, because an evaluation has no deadline; it only ends a component that hangs.
 const SCORE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the component calls itself while it is only being judged.
+/// The version of the component during the evaluation.
 const CANDIDATE: &str = "candidate";
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json";
 
-/// Judges a trained model on the part of its matrix that it has not seen.
+/// Judges a trained model on the held-out part of its matrix.
 ///
-/// The model is compiled to its component and run in the gateway's own sandbox. Beside it: the
-/// legacy ranking, and rivals grown on the same parts: LambdaMART without position, LightGBM's regression and the
-/// `gbdt` crate's. A rival that ranks nothing is named as failed; one that is better than the model is named too.
+/// Compiles the model and runs the component in the gateway's sandbox. Compares it with the legacy
+/// ranking and with rivals trained on the same parts: LambdaMART without position, LightGBM's
+/// regression and the `gbdt` crate's regression. Reports a rival that ranks nothing as failed, and
+/// points out rivals that are better than the model.
 ///
-/// The first metrics count clicks as shown, which favours whoever ranks like the order shown. Debiased ones weight each
-/// click by how seldom its position is looked at. Writes evaluation.json beside the model.
+/// The first metrics count clicks as shown, which favours rankings similar to the order shown. The
+/// debiased metrics weight each click by the inverse of how often its position is looked at. Writes
+/// evaluation.json beside the model.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The directory `train` wrote
+    /// Directory written by `train`
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// The matrix it was trained on
+    /// Matrix that the model was trained on
     #[arg(long, value_name = "PARQUET")]
     pub matrix: PathBuf,
     /// Print the evaluation as JSON instead of tables
@@ -68,47 +70,47 @@ pub struct Args {
     pub json: bool,
 }
 
-/// What a model is worth, and of which files that is true.
+/// The evaluation of a model, with the hashes of the files it is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Of `ltr_model.txt`.
+    /// SHA-256 of `ltr_model.txt`.
     pub model_sha256: String,
-    /// Of `feature_map.json`.
+    /// SHA-256 of `feature_map.json`.
     pub feature_map_sha256: String,
-    /// Of the matrix.
+    /// SHA-256 of the matrix.
     pub matrix_sha256: String,
-    /// The cases that were ranked.
+    /// The test part.
     pub test: Part,
     /// Test cases left out because load or capacity was not logged with them.
     pub cases_without_load: usize,
-    /// Cases with a label above 0: what nDCG@5 is a mean over.
+    /// Cases with a label above 0; nDCG@5 is the mean over these.
     pub cases_with_positive: usize,
-    /// Cases with a grade of at least `mrr_min_grade`: what MRR@5 is a mean over.
+    /// Cases with a grade of at least `mrr_min_grade`; MRR@5 is the mean over these.
     pub cases_with_relevant: usize,
     /// The confidence of all intervals.
     pub confidence: f64,
-    /// What the compiled model was trained to do.
+    /// The compiled model's objective.
     pub objective: String,
     /// The compiled model.
     pub ltr: Arm,
-    /// Weighted sum: the score as logged, else from the features as served.
+    /// The legacy weighted sum: the logged score, or else computed from the features as served.
     pub legacy: Arm,
     /// LTR minus legacy, paired by case.
     pub over_legacy: Gain,
-    /// Models that are not published.
+    /// Other models, for comparison; they are not published.
     pub rivals: Vec<Rival>,
-    /// The component in the gateway's sandbox.
+    /// Latency of the component in the gateway's sandbox.
     pub latency: Latency,
 }
 
-/// A paired difference in the served order.
+/// Paired differences in the metrics of the served order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
-    /// Of nDCG@5.
+    /// Difference in nDCG@5.
     pub ndcg5: Interval,
-    /// Of MRR@5.
+    /// Difference in MRR@5.
     pub mrr5: Interval,
-    /// Of debiased nDCG@5.
+    /// Difference in debiased nDCG@5.
     pub debiased: Interval,
 }
 
@@ -129,10 +131,11 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// Judges the model in `dir` on the test part of the matrix at `matrix`; writes `evaluation.json`.
 ///
 /// # Errors
-/// Files that do not belong together, a component the sandbox refuses, a test part without load.
+/// Files that do not belong together, a component that the sandbox rejects, a test part without
+/// load data.
 pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Result<Evaluation> {
-    let trained = Trained::open(dir, &settings.schema())?;
-    let (cases, parts) = cases_of(&trained, matrix, settings)?;
+    let run = TrainingRun::open(dir, &settings.schema())?;
+    let (cases, parts) = cases_of(&run, matrix, settings)?;
     let (train, valid, test) = (&cases[parts.train], &cases[parts.valid], &cases[parts.test]);
     let complete: Vec<(&Case, Vec<Candidate>)> = test
         .iter()
@@ -140,45 +143,40 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
         .collect();
     if complete.is_empty() {
         bail!(
-            "{}: cases_30d and monthly_capacity are null in the whole test part; needed: at least one case with both, because the served order depends on them",
+            "{}: cases_30d and monthly_capacity are null in a row of every test case; needed: at least one case with both in all rows, because the served order depends on them",
             matrix.display()
         );
     }
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine
-        .load(&trained.compile(CANDIDATE)?)
+        .load(&run.compile(CANDIDATE)?)
         .context("loading the compiled model")?;
-    let debiased = Debiased::new(complete.iter().map(|(case, _)| *case), &trained.matrix.examination);
+    let debiased = DebiasedNdcg::new(complete.iter().map(|(case, _)| *case), &run.matrix.examination);
     let judge = Judge::new(&complete, debiased, settings);
     let scores = component_scores(&scorer, &complete)?;
-    if let Some(what) = rivals::ranks_nothing(&scores) {
-        tracing::warn!("the model {what}: it is judged by the order that load and groups give");
+    if let Some(reason) = rivals::ranks_nothing(&scores) {
+        tracing::warn!("the model {reason}; load and groups alone decide its order");
     }
     let ltr = judge.serve_ltr(&scores);
     let legacy = judge.serve_legacy(&legacy_scores(&complete, settings));
-    // Before the rivals, which would compete for the processor.
+    // Before the rivals are trained, because they would compete for the processor.
     let latency = latency::measure(&scorer, &complete, settings)?;
     let gain = |over: &Served| Gain {
         ndcg5: paired(&ltr.ndcg5, &over.ndcg5, settings),
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
-    let grown = rivals::grow(&trained, train, valid, &complete)?;
+    let grown = rivals::grow(&run, train, valid, &complete)?;
     let evaluation = Evaluation {
-        model_sha256: sha256(&trained.model),
-        feature_map_sha256: sha256(&trained.feature_map_json),
-        matrix_sha256: trained.matrix.sha256.clone(),
+        model_sha256: sha256(&run.model),
+        feature_map_sha256: sha256(&run.feature_map_json),
+        matrix_sha256: run.matrix.sha256.clone(),
         test: Part::of(test),
         cases_without_load: test.len() - complete.len(),
         cases_with_positive: ltr.ndcg5.len(),
         cases_with_relevant: ltr.mrr5.len(),
         confidence: settings.evaluate.confidence,
-        objective: trained
-            .training
-            .parameters
-            .get("objective")
-            .cloned()
-            .unwrap_or_default(),
+        objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
         over_legacy: gain(&legacy),
         rivals: grown.into_iter().map(|scored| scored.judged(&judge, gain)).collect(),
         ltr: judge.arm(&ltr),
@@ -189,20 +187,20 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
     Ok(evaluation)
 }
 
-/// The matrix's cases and the parts the training cut them into.
+/// Reads the matrix's cases and splits them as the training did.
 ///
 /// # Errors
-/// Another matrix than the one the model was trained on.
-pub fn cases_of(trained: &Trained, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
+/// A matrix other than the one that the model was trained on.
+pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
     let (matrix, found) = read_matrix(path, settings)?;
-    let facts = &trained.matrix;
+    let facts = &run.matrix;
     ensure!(
         found == facts.sha256,
         "{}: SHA-256 {found}; allowed: {}, the matrix this model was trained on",
         path.display(),
         facts.sha256
     );
-    // The fractions it was trained with, not those configured now: what it has seen is not a test.
+    // The training's fractions, not the configured ones: no training case may be a test case.
     let parts = split(&matrix.cases, facts.valid_fraction, facts.test_fraction)?;
     Ok((matrix.cases, parts))
 }

@@ -1,23 +1,24 @@
-//! The rival that ranks by predicting each lawyer's label alone: the `gbdt` crate.
+//! The pointwise rival: the `gbdt` crate predicts the label of each row on its own.
 
 use gbdt::config::Config;
 use gbdt::decision_tree::{Data, DataVec};
 use gbdt::gradient_boost::GBDT;
 
-/// A model of the usual size for tables of this kind. Five times as many leaves in all (100 trees of depth 5) took three
-/// times as long on the demo and ranked no better.
+/// A usual model size for such data. On the demo, five times as many leaves (100 trees of depth 5)
+/// took three times as long and did not rank better.
 const TREES: usize = 40;
 const DEPTH: u32 = 4;
 const SHRINKAGE: f32 = 0.2;
 const MIN_LEAF: usize = 20;
 
-/// What stands for a missing value: far below every scaled one, so that one split tells it apart.
+/// Replaces a missing value; far below every scaled value, so that one split separates it.
 ///
-/// The crate has a constant of its own for it, `VALUE_TYPE_UNKNOWN`, but cannot train with it: `fit_node` drops the
-/// rows whose split feature is unknown, and `fit` then adds the cache's initial value for them, `f32::MIN`, to what is
-/// predicted so far. Their next target is about 3e37 and every later tree fits nothing else; with a few hundred such
-/// rows all sums overflow and the model predicts one constant. The test `the_crate_loses_rows_with_its_own_unknown`
-/// is the smallest reproduction.
+/// The crate's own constant for missing values, `VALUE_TYPE_UNKNOWN`, cannot be used. In training,
+/// `fit_node` drops the rows whose split feature is unknown. For these rows, `fit` then adds the
+/// cache's initial value, `f32::MIN`, to the prediction so far. Their next target is about 3e37,
+/// and all later trees fit only that. With a few hundred such rows all sums overflow, and the model
+/// predicts a constant. The test `the_crate_loses_rows_with_its_own_unknown` is the smallest
+/// reproduction.
 const MISSING: f32 = -1_000.0;
 
 /// A pointwise regression on the labels.
@@ -27,7 +28,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Fits squared error on row-major `values` (scaled; NaN = missing) and one label a row.
+    /// Fits squared error on row-major `values` (scaled; NaN = missing) and one label per row.
     pub(super) fn fit(values: &[f64], labels: &[f64], width: usize) -> Model {
         let mut rows: DataVec = values
             .chunks_exact(width)
@@ -72,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// A step at 0.5 in one feature, missing in every fourth row, which has a label of its own.
+    /// One feature with a step in the label at 0.5. Every fourth row lacks the feature and has the
+    /// label 0.3.
     fn step() -> (Vec<f64>, Vec<f64>) {
         let row = |i: u32| match i % 4 {
             0 => (f64::NAN, 0.3),
@@ -98,7 +100,8 @@ mod tests {
         );
     }
 
-    /// The reason for [`MISSING`]: should a later version of the crate pass, its own constant can be used.
+    /// The reason for [`MISSING`]. Once this fails with a newer version of the crate, use the
+    /// crate's constant instead.
     #[test]
     fn the_crate_loses_rows_with_its_own_unknown() {
         let (values, labels) = step();

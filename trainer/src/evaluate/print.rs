@@ -1,15 +1,15 @@
-//! An evaluation, for people.
+//! Prints an evaluation as tables.
 
 use ranking::Interval;
 
-use super::{Arm, Evaluation, Gain, Worth, is_worse};
+use super::{Arm, Evaluation, Gain, RivalResult, rival_is_better};
 use crate::console;
 
-/// Prints the arms, the gains and the groups behind the fair gap.
+/// Prints the arms, the gains, the groups behind the fair gap, and the latency.
 pub fn print_evaluation(evaluation: &Evaluation) {
     let part = &evaluation.test;
     println!(
-        "test part: {} cases, {} rows, {} to {} ({} with a positive label, {} left out without load)",
+        "test part: {} cases, {} rows, {} to {} ({} cases with a positive label, {} left out without load)",
         part.cases,
         part.rows,
         part.start.date_naive(),
@@ -31,9 +31,9 @@ pub fn print_evaluation(evaluation: &Evaluation) {
     table.add_row(arm_row(&ltr, &evaluation.ltr));
     table.add_row(arm_row("legacy", &evaluation.legacy));
     for rival in &evaluation.rivals {
-        match &rival.worth {
-            Worth::Judged { arm, .. } => table.add_row(arm_row(&rival.name, arm)),
-            Worth::Failed { reason } => table.add_row(vec![rival.name.clone(), format!("FAILED: {reason}")]),
+        match &rival.result {
+            RivalResult::Judged { arm, .. } => table.add_row(arm_row(&rival.name, arm)),
+            RivalResult::Failed { reason } => table.add_row(vec![rival.name.clone(), format!("FAILED: {reason}")]),
         };
     }
     table.add_row(gain_row("legacy", &evaluation.over_legacy));
@@ -54,16 +54,16 @@ pub fn print_evaluation(evaluation: &Evaluation) {
     );
 }
 
-/// What the table says about the rivals: which failed, which is better than what is published.
+/// One line for each rival that failed or is ahead of the model.
 fn remarks(evaluation: &Evaluation) -> Vec<String> {
     let mut remarks = Vec::new();
     for rival in &evaluation.rivals {
-        let over = match &rival.worth {
-            Worth::Failed { reason } => {
-                remarks.push(format!("{}: failed, it {reason}; not a yardstick", rival.name));
+        let over = match &rival.result {
+            RivalResult::Failed { reason } => {
+                remarks.push(format!("{}: failed, not comparable: {reason}", rival.name));
                 continue;
             }
-            Worth::Judged { over, .. } => over,
+            RivalResult::Judged { over, .. } => over,
         };
         let gains = [
             ("nDCG@5 as shown", over.ndcg5),
@@ -71,10 +71,10 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
             ("debiased nDCG@5", over.debiased),
         ];
         for (metric, gain) in gains {
-            let better = if is_worse(&gain) {
+            let better = if rival_is_better(&gain) {
                 "better than ltr"
             } else if gain.estimate < 0.0 {
-                "ahead of ltr, but not beyond chance"
+                "ahead of ltr, but not significantly,"
             } else {
                 continue;
             };

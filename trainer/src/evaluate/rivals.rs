@@ -1,5 +1,5 @@
-//! What the published model has to be better than, each grown on the same training part, stopped by the same validation
-//! part and judged on the same test part in the same way.
+//! Rival models to compare the published model with. All use the same training, validation and test
+//! part and are judged the same way.
 
 use anyhow::{Context, ensure};
 use ranking::{Candidate, Interval};
@@ -14,79 +14,82 @@ use crate::lightgbm::{Parameters, Predictor};
 use crate::matrix::{self, Case};
 use crate::progress;
 use crate::train::{Parts, Recipe};
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
-/// One yardstick.
+/// A rival model and how it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rival {
-    /// What it is.
+    /// Its name, for people.
     pub name: String,
-    /// What it is worth.
+    /// How it did.
     #[serde(flatten)]
-    pub worth: Worth,
+    pub result: RivalResult,
 }
 
-/// What a yardstick is worth.
+/// How a rival did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Worth {
-    /// It ranks, and can win.
+pub enum RivalResult {
+    /// It ranks, so it can be compared.
     Judged {
-        /// How well it does.
+        /// Its metrics.
         arm: Box<Arm>,
         /// LTR minus this one, paired by case.
         over: Gain,
     },
-    /// It ranks nothing, so its metrics would be those of the tie-break.
+    /// It ranks nothing, so its metrics would measure only the tie-break.
     Failed {
-        /// What it does instead, e.g. `predicts one value for every row`.
+        /// Why, e.g. `predicts one value for every row`.
         reason: String,
     },
 }
 
 impl Rival {
-    /// LTR minus this rival, where it can be told.
+    /// LTR minus this rival; `None`: the rival failed.
     pub fn over(&self) -> Option<&Gain> {
-        match &self.worth {
-            Worth::Judged { over, .. } => Some(over),
-            Worth::Failed { .. } => None,
+        match &self.result {
+            RivalResult::Judged { over, .. } => Some(over),
+            RivalResult::Failed { .. } => None,
         }
     }
 }
 
-/// Whether an interval of "LTR minus a rival" says that the rival is better, and not by chance.
-pub fn is_worse(ltr_minus_rival: &Interval) -> bool {
+/// Whether an interval of "LTR minus a rival" shows that the rival is significantly better.
+pub fn rival_is_better(ltr_minus_rival: &Interval) -> bool {
     ltr_minus_rival.high < 0.0
 }
 
-/// Scores of the test cases, each by a model that is not published.
+/// A rival's scores of the test cases.
 pub(super) struct Scored {
     name: String,
-    /// A score a row, a list a case; the reason where there is none.
+    /// One list per case with one score per row; or why there are none.
     scores: Result<Vec<Vec<f64>>, String>,
 }
 
 impl Scored {
-    /// Judges the scores; `gain` compares the published model with what they serve.
+    /// Judges the scores; `gain` compares the published model with the served order.
     pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> Rival {
-        let worth = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
+        let result = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(scores),
         }) {
             Ok(scores) => {
                 let served = judge.serve_ltr(&scores);
-                Worth::Judged {
+                RivalResult::Judged {
                     over: gain(&served),
                     arm: Box::new(judge.arm(&served)),
                 }
             }
-            Err(reason) => Worth::Failed { reason },
+            Err(reason) => RivalResult::Failed { reason },
         };
-        Rival { name: self.name, worth }
+        Rival {
+            name: self.name,
+            result,
+        }
     }
 }
 
-/// Why scores order no case at all; `None`: they order at least one.
+/// Why the scores order no case; `None`: they order at least one.
 pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
     let mut all = scores.iter().flatten();
     if scores.iter().flatten().any(|score| !score.is_finite()) {
@@ -103,17 +106,17 @@ pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
         .then_some("predicts one value for all lawyers of each case")
 }
 
-/// Grows every yardstick but the one that is published, and scores the test cases with it.
+/// Trains every rival, except one equal to the published model, and scores the test cases with it.
 ///
 /// # Errors
-/// What the published model's own parameters cannot do.
+/// Parameters in `training.json` that cannot be used.
 pub(super) fn grow(
-    trained: &Trained,
+    run: &TrainingRun,
     train: &[Case],
     valid: &[Case],
     test: &[(&Case, Vec<Candidate>)],
 ) -> anyhow::Result<Vec<Scored>> {
-    let map = &trained.feature_map;
+    let map = &run.feature_map;
     let scaled = |cases: &[Case]| {
         let mut values = matrix::values(cases);
         map.scale(&mut values);
@@ -127,10 +130,10 @@ pub(super) fn grow(
         train,
         valid,
         map,
-        examination: &trained.matrix.examination,
+        examination: &run.matrix.examination,
     };
     let spinner = progress::spinner("rivals");
-    // The crate and LightGBM take a thread each.
+    // The gbdt crate and LightGBM use one thread each.
     let rivals = std::thread::scope(|scope| {
         let gbdt = scope.spawn(|| {
             let labels = train.iter().flat_map(|case| &case.rows);
@@ -139,9 +142,9 @@ pub(super) fn grow(
             let scores: Vec<Vec<f64>> = test_rows.iter().map(|rows| model.predict(rows)).collect();
             scores
         });
-        let mut rivals = lightgbm(trained, &parts, &test_rows)?;
-        // A panic of the crate's is the crate's failure, not the evaluation's.
-        let scores = gbdt.join().map_err(|_| "the crate panicked while training".to_owned());
+        let mut rivals = lightgbm(run, &parts, &test_rows)?;
+        // A panic of the crate fails only this rival, not the evaluation.
+        let scores = gbdt.join().map_err(|_| "panicked while training".to_owned());
         rivals.push(Scored {
             name: "gbdt, pointwise".to_owned(),
             scores,
@@ -152,14 +155,14 @@ pub(super) fn grow(
     rivals
 }
 
-fn lightgbm(trained: &Trained, parts: &Parts, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Scored>> {
-    let given = &trained.training.parameters;
+fn lightgbm(run: &TrainingRun, parts: &Parts, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Scored>> {
+    let given = &run.training.parameters;
     let object = given.iter().map(|(key, value)| (key.clone(), value.clone().into()));
     let parameters = Parameters::from_json(&object.collect()).context("the parameters of training.json")?;
     let objective = parameters.get("objective").and_then(Objective::from_name);
     let published = Recipe {
         objective: objective.context("training.json names no objective of a matrix")?,
-        position_bias: trained.matrix.position_bias,
+        position_bias: run.matrix.position_bias,
     };
     let schedule = Schedule::from_parameters(&parameters, 1)?;
     let recipe = |objective, position_bias| Recipe {
@@ -194,7 +197,7 @@ fn predict(model: &str, test_rows: &[Vec<f64>]) -> anyhow::Result<Vec<Vec<f64>>>
         let count = rows.len() / predictor.width().max(1);
         ensure!(
             count <= rest.len(),
-            "LightGBM predicted {} rows too few",
+            "LightGBM returned {} predictions too few",
             count - rest.len()
         );
         let (scores, others) = rest.split_at(count);
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_that_order_no_case_are_told_from_those_that_order_one() {
+    fn scores_that_order_no_case_are_distinguished_from_those_that_order_one() {
         let all = "predicts one value for every row";
         let each = "predicts one value for all lawyers of each case";
         let not = "predicts numbers that are not finite";
@@ -225,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_is_better_only_beyond_chance() {
+    fn a_rival_is_better_only_if_significantly() {
         let interval = |low, high| Interval {
             estimate: (low + high) / 2.0,
             low,
             high,
         };
-        assert!(is_worse(&interval(-0.02, -0.01)));
-        assert!(!is_worse(&interval(-0.02, 0.001)));
-        assert!(!is_worse(&interval(0.01, 0.02)));
+        assert!(rival_is_better(&interval(-0.02, -0.01)));
+        assert!(!rival_is_better(&interval(-0.02, 0.001)));
+        assert!(!rival_is_better(&interval(0.01, 0.02)));
     }
 }

@@ -6,18 +6,18 @@ use crate::matrix::tests::synthetic;
 use crate::matrix::{Matrix, encode};
 use crate::train::train_matrix;
 
-/// Settings for quick runs; nothing about the judging is weakened.
+/// Settings for quick runs, without weaker criteria.
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.evaluate.resamples = 200;
     settings.evaluate.latency_calls = 50;
-    // Tests run side by side; OpenMP's threads would spin against each other.
+    // Tests run in parallel; OpenMP's threads would compete.
     let params = &mut settings.train.params;
     params.insert("num_threads".to_owned(), 1.into());
     settings
 }
 
-/// A model trained on `matrix`, in `{dir}/run`, and the matrix, in `{dir}/matrix.parquet`.
+/// Trains a model on `matrix`. Returns the paths `{dir}/run` and `{dir}/matrix.parquet`.
 pub(crate) fn trained(dir: &TempDir, matrix: &Matrix, settings: &Settings) -> (PathBuf, PathBuf) {
     let (run, path) = (dir.path().join("run"), dir.path().join("matrix.parquet"));
     std::fs::write(&path, encode(matrix).unwrap()).unwrap();
@@ -45,7 +45,7 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
         ]
     );
     for rival in &evaluation.rivals {
-        let Worth::Judged { arm, over } = &rival.worth else {
+        let RivalResult::Judged { arm, over } = &rival.result else {
             panic!("{rival:?}");
         };
         assert!(arm.ndcg5.estimate > evaluation.legacy.ndcg5.estimate + 0.1, "{rival:?}");
@@ -62,7 +62,7 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
         latency: evaluation.latency,
         ..e.clone()
     };
-    assert_eq!(timeless(&again), timeless(&evaluation), "nothing but time varies");
+    assert_eq!(timeless(&again), timeless(&evaluation), "only the latency varies");
 }
 
 #[test]
@@ -94,14 +94,11 @@ fn another_matrix_or_another_model_than_the_trained_one_is_refused() {
     let text = std::fs::read_to_string(&model).unwrap();
     std::fs::write(&model, text.replace("shrinkage=0.05", "shrinkage=0.06")).unwrap();
     let refusal = evaluate(&run, &path, &settings()).unwrap_err().to_string();
-    assert!(
-        refusal.contains("the file that training.json beside it describes"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("as recorded in training.json beside it"), "{refusal}");
     assert!(!run.join(EVALUATION).exists());
 }
 
-/// The published model is the regression then, and LambdaMART one of its rivals.
+/// If another objective is published, LambdaMART becomes a rival.
 #[test]
 fn another_objective_is_published_when_configured_and_lambdamart_is_its_rival() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,7 +120,7 @@ fn another_objective_is_published_when_configured_and_lambdamart_is_its_rival() 
     }
 }
 
-/// Features that say nothing: what the model has to say about them is no ranking, and is not called one.
+/// Models trained on constant features rank nothing.
 #[test]
 fn a_rival_that_predicts_one_value_is_named_as_failed() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,7 +131,7 @@ fn a_rival_that_predicts_one_value_is_named_as_failed() {
     let (run, path) = trained(&dir, &matrix, &settings());
     let evaluation = evaluate(&run, &path, &settings()).unwrap();
     for rival in &evaluation.rivals {
-        let Worth::Failed { reason } = &rival.worth else {
+        let RivalResult::Failed { reason } = &rival.result else {
             panic!("{rival:?}");
         };
         assert_eq!(reason, "predicts one value for every row", "{}", rival.name);
@@ -149,7 +146,7 @@ fn a_rival_that_predicts_one_value_is_named_as_failed() {
     assert_eq!(read, evaluation);
 }
 
-/// Ties go by id: had they kept the order shown, a constant would be worth as much as what the clients were shown.
+/// Ties are broken by id: with the order shown, a constant would score as well as that order.
 #[test]
 fn a_constant_is_not_credited_with_the_order_shown() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use super::*;
 use crate::matrix::tests::{biased, synthetic, uniform};
 
 #[test]
-fn the_shares_of_positions_are_found_though_better_lawyers_stand_higher() {
+fn propensities_are_estimated_although_better_lawyers_are_shown_higher() {
     let matrix = biased(3_000, 1, 0.5);
     let examination = Examination::estimate(&matrix.cases, 11).unwrap();
     for position in 1..=8 {
@@ -18,7 +18,7 @@ fn the_shares_of_positions_are_found_though_better_lawyers_stand_higher() {
     assert_eq!(
         examination.share(9),
         examination.share(8),
-        "never seen: as the last one"
+        "a position without data is treated as the last one with data"
     );
 }
 
@@ -32,7 +32,7 @@ fn positions_that_do_not_matter_have_one_share() {
 }
 
 #[test]
-fn few_cases_and_no_click_at_all_say_nothing_about_positions() {
+fn few_cases_without_clicks_give_equal_propensities() {
     let mut matrix = synthetic(3, 3);
     for row in matrix.cases.iter_mut().flat_map(|case| &mut case.rows) {
         row.grade = Grade::Shown;
@@ -55,27 +55,27 @@ fn the_best_order_is_worth_1_and_clicks_far_down_count_for_more() {
         };
     }
     let shares = Examination(vec![1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25]);
-    let judge = Debiased::new([&case].into_iter(), &shares);
+    let judge = DebiasedNdcg::new([&case].into_iter(), &shares);
     assert_eq!(judge.of_case(0, &[7, 0, 1, 2, 3, 4, 5, 6]), 1.0);
     let first_on_top = judge.of_case(0, &[0, 7, 1, 2, 3, 4, 5, 6]);
     assert!(first_on_top < 1.0 && first_on_top > judge.of_case(0, &[0, 1, 2, 3, 4, 5, 6, 7]));
     assert_eq!(judge.of_scores(&[7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 8.0]), 1.0);
-    let unclicked = Debiased::new(std::iter::empty(), &shares);
+    let unclicked = DebiasedNdcg::new(std::iter::empty(), &shares);
     assert_eq!(unclicked.of_scores(&[]), 0.0);
 }
 
-/// On clicks as shown a ranking by position wins; on debiased ones what clients want does.
+/// On clicks as shown, a ranking by position wins; on debiased clicks, one by what clients want.
 #[test]
 fn a_ranking_by_what_clients_want_beats_the_order_shown_once_debiased() {
     let matrix = biased(3_000, 5, 0.5);
     let rng = &mut ChaCha8Rng::seed_from_u64(6);
     let wanted: Vec<f64> = rows(&matrix).map(|row| row.features[0]).collect();
-    // As the model that learns the display along with the want.
+    // Like a model that learns the position effect along with what clients want.
     let shown: Vec<f64> = rows(&matrix)
         .map(|row| row.features[0] + 0.001 * uniform(rng) - 0.08 * f64::from(row.position))
         .collect();
     let examination = Examination::estimate(&matrix.cases, 11).unwrap();
-    let score = |shares: &Examination, scores: &[f64]| Debiased::new(matrix.cases.iter(), shares).of_scores(scores);
+    let score = |shares: &Examination, scores: &[f64]| DebiasedNdcg::new(matrix.cases.iter(), shares).of_scores(scores);
     let blind = Examination::default();
     assert!(score(&blind, &shown) > score(&blind, &wanted));
     assert!(score(&examination, &wanted) > score(&examination, &shown));

@@ -21,7 +21,7 @@ pub(crate) fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
     }
 }
 
-/// Passes every default threshold, the strict ones barely.
+/// An evaluation that passes all default thresholds, the strict ones barely.
 pub(crate) fn good() -> Evaluation {
     let gain = Gain {
         ndcg5: Interval::point(0.0),

@@ -1,4 +1,4 @@
-//! Boosting and predicting.
+//! LightGBM's boosters, for training and for prediction.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -10,12 +10,12 @@ use super::{Dataset, Error, Parameters, argument, c_int_of, c_string, check, log
 /// One evaluation metric of a booster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metric {
-    /// LightGBM's name for it, e.g. `ndcg@5`.
+    /// LightGBM's name of the metric, e.g. `ndcg@5`.
     pub name: String,
 }
 
 impl Metric {
-    /// Whether a larger value is better; the same rule as Python's `lightgbm.basic`.
+    /// Whether a larger value is better; same rule as Python's `lightgbm.basic`.
     pub fn higher_is_better(&self) -> bool {
         ["auc", "ndcg@", "map@", "average_precision"]
             .iter()
@@ -23,7 +23,7 @@ impl Metric {
     }
 }
 
-/// A model in training. It owns its data sets, because LightGBM keeps pointers into them.
+/// A model in training. It owns its data sets, because LightGBM keeps pointers to them.
 #[derive(Debug)]
 pub struct Booster {
     handle: sys::BoosterHandle,
@@ -33,10 +33,10 @@ pub struct Booster {
 }
 
 impl Booster {
-    /// A booster without trees over `train`.
+    /// Creates a booster without trees for the training set `train`.
     ///
     /// # Errors
-    /// LightGBM's refusal of the parameters or of the data (labels, groups, sizes).
+    /// LightGBM rejects the parameters or the data (labels, groups, sizes).
     pub fn new(train: Dataset, parameters: &Parameters) -> Result<Booster, Error> {
         let text = c_string("parameters", &parameters.to_string())?;
         let mut handle: sys::BoosterHandle = ptr::null_mut();
@@ -55,10 +55,10 @@ impl Booster {
         Ok(booster)
     }
 
-    /// Adds a set to evaluate on; it must have been made with the training set as its reference.
+    /// Adds a validation set, which must have the training set as its reference.
     ///
     /// # Errors
-    /// LightGBM's refusal, e.g. of a set with other bins.
+    /// A failure of LightGBM, e.g. because the set has other bins.
     pub fn add_valid(&mut self, valid: Dataset) -> Result<(), Error> {
         // SAFETY: both handles are live; the data set is owned by the booster from here on.
         let status = unsafe { sys::LGBM_BoosterAddValidData(self.handle, valid.handle()) };
@@ -71,15 +71,15 @@ impl Booster {
         self.train.rows()
     }
 
-    /// What is evaluated on each set, in LightGBM's order.
+    /// The metrics evaluated on each set, in LightGBM's order.
     pub fn metrics(&self) -> &[Metric] {
         &self.metrics
     }
 
-    /// Grows one iteration. `true`: no further split was possible, nothing was added.
+    /// Trains one iteration. `true`: no split was possible, so nothing was added.
     ///
     /// # Errors
-    /// LightGBM's refusal.
+    /// A failure of LightGBM.
     pub fn update(&mut self) -> Result<bool, Error> {
         let mut finished: c_int = 0;
         // SAFETY: the handle is live, and so are the data sets it points into.
@@ -91,15 +91,15 @@ impl Booster {
     /// Values of [`Booster::metrics`] on the `nth` validation set (0-based).
     ///
     /// # Errors
-    /// An unknown set, or LightGBM's refusal.
+    /// An unknown set, or a failure of LightGBM.
     pub fn evaluate(&self, nth: usize) -> Result<Vec<f64>, Error> {
         if nth >= self.valid.len() {
             return Err(argument("validation set", nth, format!("below {}", self.valid.len())));
         }
         let mut values = vec![0.0; self.metrics.len()];
         let mut len: c_int = 0;
-        // SAFETY: LightGBM writes one f64 a metric, and `values` has room for the number of
-        // metrics it reported; data set 0 is the training set, so `nth` is numbered from 1.
+        // SAFETY: LightGBM writes one f64 per metric, and `values` has room for the number of
+        // metrics it reported; data set 0 is the training set, so validation sets start at 1.
         let status = unsafe {
             sys::LGBM_BoosterGetEval(
                 self.handle,
@@ -113,11 +113,11 @@ impl Booster {
         Ok(values)
     }
 
-    /// What the model grown so far predicts for the rows of the `nth` validation set (0-based), in their order. They are
-    /// kept by LightGBM: nothing is predicted anew.
+    /// Predictions of the current model for the `nth` validation set (0-based), in row order.
+    /// LightGBM keeps them during training, so this computes nothing.
     ///
     /// # Errors
-    /// An unknown set, or LightGBM's refusal.
+    /// An unknown set, or a failure of LightGBM.
     pub fn valid_predictions(&self, nth: usize) -> Result<Vec<f64>, Error> {
         if nth >= self.valid.len() {
             return Err(argument("validation set", nth, format!("below {}", self.valid.len())));
@@ -130,17 +130,17 @@ impl Booster {
         check("LGBM_BoosterGetNumPredict", status)?;
         let mut out = vec![0.0_f64; usize::try_from(expected).unwrap_or(0)];
         let mut written: i64 = 0;
-        // SAFETY: `out` has room for the count LightGBM itself gave for the same set.
+        // SAFETY: `out` has room for the count that LightGBM returned for this set.
         let status = unsafe { sys::LGBM_BoosterGetPredict(self.handle, set, &mut written, out.as_mut_ptr()) };
         check("LGBM_BoosterGetPredict", status)?;
         out.truncate(usize::try_from(written).unwrap_or(0));
         Ok(out)
     }
 
-    /// The model as text, its first `iterations` only; 0: all of them.
+    /// The model as text, up to `iterations` (0: all).
     ///
     /// # Errors
-    /// LightGBM's refusal.
+    /// A failure of LightGBM.
     pub fn to_text(&self, iterations: usize) -> Result<String, Error> {
         let iterations = c_int_of("iterations", iterations)?;
         read_text("LGBM_BoosterSaveModelToString", |capacity, needed, buffer| {
@@ -159,13 +159,13 @@ impl Booster {
         })
     }
 
-    /// Total gain of the splits on each feature, over the first `iterations` (0: all).
+    /// Total gain of the splits on each feature, up to `iterations` (0: all).
     ///
     /// # Errors
-    /// LightGBM's refusal.
+    /// A failure of LightGBM.
     pub fn gain_importance(&self, iterations: usize) -> Result<Vec<f64>, Error> {
         let mut gains = vec![0.0; width_of(self.handle)?];
-        // SAFETY: LightGBM writes one f64 a feature, and `gains` has that many.
+        // SAFETY: LightGBM writes one f64 per feature, and `gains` has that many.
         let status = unsafe {
             sys::LGBM_BoosterFeatureImportance(
                 self.handle,
@@ -216,7 +216,7 @@ impl Drop for Booster {
     }
 }
 
-/// A finished model, read from its text, as LightGBM itself predicts with it.
+/// A finished model, read from its text, for prediction by LightGBM itself.
 #[derive(Debug)]
 pub struct Predictor {
     handle: sys::BoosterHandle,
@@ -227,7 +227,7 @@ impl Predictor {
     /// Reads a model in LightGBM's text format.
     ///
     /// # Errors
-    /// LightGBM's refusal of the text.
+    /// LightGBM rejects the text.
     pub fn from_text(model: &str) -> Result<Predictor, Error> {
         let model = c_string("model", model)?;
         let mut handle: sys::BoosterHandle = ptr::null_mut();
@@ -241,32 +241,33 @@ impl Predictor {
         Ok(predictor)
     }
 
-    /// Features the model reads.
+    /// Number of features.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Scores of row-major `rows`, `width()` values each, converted as LightGBM's `predict` does.
+    /// Scores of row-major `rows` of `width()` values, with the objective's output conversion, as
+    /// LightGBM's `predict`.
     ///
     /// # Errors
-    /// A number of values that is not a multiple of the width, or LightGBM's refusal.
+    /// A number of values that is not a multiple of the width, or a failure of LightGBM.
     pub fn predict(&self, rows: &[f64]) -> Result<Vec<f64>, Error> {
         self.predict_as(rows, sys::C_API_PREDICT_NORMAL as c_int)
     }
 
-    /// As [`Predictor::predict`], before the objective's output conversion.
+    /// As [`Predictor::predict`], without the output conversion.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Predictor::predict`].
     pub fn predict_raw(&self, rows: &[f64]) -> Result<Vec<f64>, Error> {
         self.predict_as(rows, sys::C_API_PREDICT_RAW_SCORE as c_int)
     }
 
-    /// What each feature contributed to the raw scores, and the expected value (`pred_contrib`): `width() + 1` numbers
-    /// for each output of each row.
+    /// Each feature's contribution to the raw score, then the expected value (`pred_contrib`):
+    /// `width() + 1` numbers for each output of each row.
     ///
     /// # Errors
-    /// The same, and a model with linear trees.
+    /// As [`Predictor::predict`], and for a model with linear trees.
     pub fn predict_contributions(&self, rows: &[f64]) -> Result<Vec<f64>, Error> {
         self.predict_as(rows, sys::C_API_PREDICT_CONTRIB as c_int)
     }
@@ -290,7 +291,7 @@ impl Predictor {
         let mut out = vec![0.0_f64; usize::try_from(expected).unwrap_or(0)];
         let mut written: i64 = 0;
         // SAFETY: `rows` holds nrow * width f64 values as announced; `out` has room for the count
-        // LightGBM itself computed for the same arguments; one thread, no parameters to parse.
+        // that LightGBM computed for the same arguments; the parameters are NUL-terminated.
         let status = unsafe {
             sys::LGBM_BoosterPredictForMat(
                 self.handle,
@@ -320,7 +321,7 @@ impl Drop for Predictor {
     }
 }
 
-/// Features of the model behind a live handle.
+/// Number of features of the model behind a live handle.
 fn width_of(handle: sys::BoosterHandle) -> Result<usize, Error> {
     let mut width: c_int = 0;
     // SAFETY: both callers pass the live handle of the value they are a method of.

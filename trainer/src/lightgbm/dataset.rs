@@ -1,4 +1,4 @@
-//! Training data inside LightGBM.
+//! LightGBM's data sets.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -7,7 +7,7 @@ use lightgbm3_sys as sys;
 
 use super::{Error, Parameters, argument, c_int_of, c_string, check, log};
 
-/// A binned data set: rows, and the per-row fields learning to rank needs.
+/// A binned data set: rows, and the fields per row that learning to rank needs.
 #[derive(Debug)]
 pub struct Dataset {
     handle: sys::DatasetHandle,
@@ -16,11 +16,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Bins `values` (row-major, `rows * width`, NaN = missing). A validation set names the
-    /// training set as `reference`, so that both share their bins.
+    /// Bins `values` (row-major, `rows * width`, NaN = missing). For a validation set, `reference`
+    /// is the training set, so that both share their bins.
     ///
     /// # Errors
-    /// A shape that does not fit, more than 2^31 - 1 rows or columns, or LightGBM's own refusal.
+    /// A shape that does not fit, more than 2^31 - 1 rows or columns, or a failure of LightGBM.
     pub fn new(
         values: &[f64],
         width: usize,
@@ -68,7 +68,7 @@ impl Dataset {
         self.rows
     }
 
-    /// One label a row; a ranking objective wants integer grades.
+    /// Sets one label per row; a ranking objective needs integer grades.
     ///
     /// # Errors
     /// A length other than the number of rows.
@@ -77,7 +77,7 @@ impl Dataset {
         self.set_field(c"label", labels.as_ptr().cast(), labels.len(), sys::C_API_DTYPE_FLOAT32)
     }
 
-    /// One weight a row.
+    /// Sets one weight per row.
     ///
     /// # Errors
     /// A length other than the number of rows, or a negative weight.
@@ -91,10 +91,12 @@ impl Dataset {
         )
     }
 
-    /// What the trees are to correct: the scores of the first output, row by row, then those of the next.
+    /// Sets the scores that the trees correct: all rows' scores of the first output, then those of
+    /// the next.
     ///
     /// # Errors
-    /// A length that is not a multiple of the number of rows. How many outputs there are, only the booster knows.
+    /// A length that is not a multiple of the number of rows. Only the booster knows the number of
+    /// outputs.
     pub fn set_initial_scores(&mut self, scores: &[f64]) -> Result<(), Error> {
         if scores.is_empty() || !scores.len().is_multiple_of(self.rows) {
             let allowed = format!("a multiple of the rows, {}", self.rows);
@@ -108,7 +110,7 @@ impl Dataset {
         )
     }
 
-    /// Sizes of the queries, in row order; they add up to the number of rows.
+    /// Sets the sizes of the queries, in row order; their sum must be the number of rows.
     ///
     /// # Errors
     /// An empty query, or a sum other than the number of rows.
@@ -129,8 +131,8 @@ impl Dataset {
         self.set_field(c"group", sizes.as_ptr().cast(), sizes.len(), sys::C_API_DTYPE_INT32)
     }
 
-    /// The position at which each row was shown. Setting it makes a ranking objective model and
-    /// remove position bias (LightGBM `rank_objective.hpp`, `UpdatePositionBiasFactors`).
+    /// Sets the position at which each row was shown. `lambdarank` then models position bias and
+    /// removes it from the scores (`rank_objective.hpp`, `UpdatePositionBiasFactors`).
     ///
     /// # Errors
     /// A length other than the number of rows, a position beyond the 32-bit range.
@@ -148,10 +150,11 @@ impl Dataset {
         )
     }
 
-    /// Names of the columns, in order; they are written into the model.
+    /// Sets the names of the columns, in order. The model contains them.
     ///
     /// # Errors
-    /// A number of names other than the width; a name LightGBM refuses (JSON characters, doubled).
+    /// A number of names other than the width, or a name that LightGBM rejects (JSON characters,
+    /// duplicates).
     pub fn set_feature_names(&mut self, names: &[String]) -> Result<(), Error> {
         if names.len() != self.width {
             return Err(argument("number of feature names", names.len(), self.width));
@@ -175,12 +178,12 @@ impl Dataset {
         Err(argument(
             what,
             format!("{len} values"),
-            format!("one a row, {}", self.rows),
+            format!("one per row, {}", self.rows),
         ))
     }
 
-    /// `data` points at `len` values of the C type `dtype` names; every caller passes a slice's
-    /// own pointer and length and the dtype of its element type.
+    /// Sets a field. `data` points at `len` values of the C type that `dtype` names: every caller
+    /// passes the pointer and length of a slice and the dtype of its elements.
     fn set_field(&mut self, field: &std::ffi::CStr, data: *const c_void, len: usize, dtype: u32) -> Result<(), Error> {
         let len = c_int_of("field length", len)?;
         // SAFETY: by the callers above `data` is valid for `len` values of that type for the
@@ -196,8 +199,8 @@ impl Dataset {
 
 impl Drop for Dataset {
     fn drop(&mut self) {
-        // SAFETY: the handle came from LGBM_DatasetCreateFromMat, is freed once, here, and nobody
-        // else keeps it: a `Booster` owns the data sets it refers to and frees itself first.
+        // SAFETY: the handle came from LGBM_DatasetCreateFromMat and is freed only here. No pointer
+        // to it remains: a `Booster` owns its data sets and frees itself first.
         unsafe { sys::LGBM_DatasetFree(self.handle) };
     }
 }

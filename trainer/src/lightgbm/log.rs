@@ -1,23 +1,24 @@
-//! LightGBM's own log lines, sent to `tracing` instead of standard output.
+//! Sends LightGBM's log lines to `tracing` instead of standard output.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char};
 
-/// So many different warnings are remembered, so as not to be said again.
-const MOST_WARNINGS: usize = 100;
+/// How many different warnings are remembered, to log each only once.
+const MAX_WARNINGS: usize = 100;
 
 thread_local! {
     static ROUTED: Cell<bool> = const { Cell::new(false) };
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
-    /// Warnings since a handle was last made: LightGBM repeats some in every round.
-    static SAID: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    /// Warnings since the last handle was created: LightGBM repeats some in every round.
+    static SEEN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// Routes this thread's LightGBM log lines to `tracing`; idempotent. LightGBM keeps its callback
-/// per thread, so whoever makes a handle calls this first.
+/// Routes this thread's LightGBM log lines to `tracing`; idempotent.
+///
+/// LightGBM keeps its log callback per thread, so every constructor of a handle calls this first.
 pub(super) fn route() {
-    SAID.with(|said| said.borrow_mut().clear());
+    SEEN.with(|seen| seen.borrow_mut().clear());
     ROUTED.with(|routed| {
         if !routed.replace(true) {
             // SAFETY: `on_log` is a plain function that lives for ever, has the C signature
@@ -27,7 +28,7 @@ pub(super) fn route() {
     });
 }
 
-/// LightGBM hands over each line in three pieces: level, text, line end.
+/// Receives a log line in three pieces: level, text, line end.
 extern "C" fn on_log(piece: *const c_char) {
     if piece.is_null() {
         return;
@@ -53,11 +54,11 @@ extern "C" fn on_log(piece: *const c_char) {
 }
 
 fn is_new(warning: &str) -> bool {
-    SAID.try_with(|said| {
-        let Ok(mut said) = said.try_borrow_mut() else {
+    SEEN.try_with(|seen| {
+        let Ok(mut seen) = seen.try_borrow_mut() else {
             return true;
         };
-        said.len() >= MOST_WARNINGS || said.insert(warning.to_owned())
+        seen.len() >= MAX_WARNINGS || seen.insert(warning.to_owned())
     })
     .unwrap_or(true)
 }

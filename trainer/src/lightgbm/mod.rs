@@ -1,11 +1,11 @@
-//! A small safe face for the parts of LightGBM's C API that training a ranker needs.
+//! A small safe wrapper around the parts of LightGBM's C API that training a ranker needs.
 //!
-//! `lightgbm3` has no setter for query groups or positions, so this speaks to `lightgbm3-sys`
-//! itself. All of the crate's `unsafe` is in this folder, and each block says why it is sound.
+//! It calls `lightgbm3-sys` directly, because `lightgbm3` cannot set query groups or positions. All
+//! `unsafe` of this crate is in this folder, and each block says why it is sound.
 //!
 //! LightGBM keeps its last error, its log level and its log callback per thread. The handles here
-//! hold raw pointers and are therefore neither `Send` nor `Sync`: a call and the reading of its
-//! error cannot end up on two threads.
+//! hold raw pointers, so they are neither `Send` nor `Sync`. A call and the reading of its error
+//! therefore always happen on the same thread.
 
 mod booster;
 mod dataset;
@@ -18,25 +18,25 @@ pub use parameters::{ParameterError, Parameters};
 
 use std::ffi::{CStr, CString, c_int};
 
-/// A call that LightGBM refused, with LightGBM's own words.
+/// A failed call to LightGBM.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// LightGBM itself reported a failure.
+    /// LightGBM reported a failure.
     #[error("LightGBM: {message} ({call})")]
     Refused {
         /// The C function that failed.
         call: &'static str,
-        /// What `LGBM_GetLastError` said.
+        /// The text of `LGBM_GetLastError`.
         message: String,
     },
-    /// The arguments cannot be handed to LightGBM: caught here, before any pointer crosses over.
+    /// An argument is invalid. This is checked before any pointer is passed to LightGBM.
     #[error("{what}: {value}; allowed: {allowed}")]
     Argument {
-        /// Which argument.
+        /// The argument's name.
         what: &'static str,
-        /// What it was.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         allowed: String,
     },
 }
@@ -49,7 +49,7 @@ fn argument(what: &'static str, value: impl ToString, allowed: impl ToString) ->
     }
 }
 
-/// Turns a C status into a result. To be called on the thread that made the call, at once.
+/// Turns a C status into a result. Must be called right after the C call, on the same thread.
 fn check(call: &'static str, status: c_int) -> Result<(), Error> {
     if status == 0 {
         return Ok(());
@@ -70,9 +70,10 @@ fn c_int_of(what: &'static str, n: usize) -> Result<c_int, Error> {
     c_int::try_from(n).map_err(|_| argument(what, n, format!("at most {}", c_int::MAX)))
 }
 
-/// Reads a text that LightGBM writes into a caller's buffer: once to learn the length, once more
-/// if the first buffer was too small. `fill` gets (capacity, where to write the needed length
-/// including the NUL, buffer).
+/// Reads a text that LightGBM writes into a buffer. Calls `fill` again with a larger buffer if the
+/// first was too small.
+///
+/// `fill` takes the capacity, a place for the needed length (including the NUL), and the buffer.
 fn read_text(call: &'static str, mut fill: impl FnMut(i64, &mut i64, &mut [u8]) -> c_int) -> Result<String, Error> {
     let mut buffer = vec![0_u8; 1 << 16];
     let mut needed = 0_i64;

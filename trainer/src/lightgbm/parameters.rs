@@ -1,4 +1,4 @@
-//! LightGBM parameters, under LightGBM's own main names.
+//! LightGBM parameters, stored under LightGBM's main names.
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
@@ -11,27 +11,27 @@ use super::{Error, read_text};
 
 mod value;
 
-/// Why a set of parameters was refused. The message names key, value and what is allowed.
+/// Why a parameter is not accepted. The message names key, value and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
-    /// A name LightGBM does not know.
+    /// LightGBM does not know the name.
     #[error("{key}: unknown LightGBM parameter (value {value}); allowed: the names and aliases LightGBM documents")]
     Unknown {
-        /// As given.
+        /// The name as given.
         key: String,
-        /// As given.
+        /// The value as given.
         value: String,
     },
-    /// Two names for one parameter, with two values.
+    /// One parameter has two values, under two of its names.
     #[error("{first} = {first_value} and {second} = {second_value} both set {name}; allowed: one of them")]
     Doubled {
         /// LightGBM's main name.
         name: String,
-        /// One name used.
+        /// The first name given.
         first: String,
         /// Its value.
         first_value: String,
-        /// The other name used.
+        /// The second name given.
         second: String,
         /// Its value.
         second_value: String,
@@ -39,39 +39,55 @@ pub enum ParameterError {
     /// A value of the wrong shape or range.
     #[error("{key}: {value}; allowed: {allowed}")]
     Value {
-        /// As given.
+        /// The name as given.
         key: String,
-        /// As given.
+        /// The value as given.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// LightGBM did not give its list of names.
+    /// LightGBM did not return its table of names.
     #[error(transparent)]
     LightGbm(#[from] Error),
 }
 
-/// A set of LightGBM parameters: main name -> text, as the C API wants it.
+/// LightGBM parameters: main name -> value, as the text that the C API parses.
 ///
-/// Aliases (`n_estimators`, `eta`, ...) are resolved by LightGBM's own table, so that a name given
-/// under any alias is found under its main one.
+/// LightGBM's own table resolves aliases (`n_estimators`, `eta`, ...) to main names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 #[serde(transparent)]
 pub struct Parameters(BTreeMap<String, String>);
 
-/// What `train` has other ways for, or none: a model that LightGBM made by them would be another one.
-const REFUSED: &[(&str, &str)] = &[
-    ("label_column", "nothing: the label is the first field of a row"),
-    ("weight_column", "nothing: weights of rows are read from FILE.weight"),
-    ("group_column", "nothing: queries are told by qid:N or FILE.query"),
-    ("ignore_column", "nothing: leave the column out of the file"),
-    ("input_model", "nothing: a training cannot go on from another model"),
-    ("machines", "nothing: training runs on one machine"),
-    ("machine_list_filename", "nothing: training runs on one machine"),
+/// Parameters that would change the model but that `train` does not support, each with what to do
+/// instead.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    (
+        "label_column",
+        "no value, because the label is the first field of a row",
+    ),
+    (
+        "weight_column",
+        "no value, because row weights are read from FILE.weight",
+    ),
+    (
+        "group_column",
+        "no value, because qid:N or FILE.query defines the queries",
+    ),
+    ("ignore_column", "no value; leave the column out of the file instead"),
+    (
+        "input_model",
+        "no value, because training cannot continue from another model",
+    ),
+    ("machines", "no value, because training runs on one machine"),
+    (
+        "machine_list_filename",
+        "no value, because training runs on one machine",
+    ),
 ];
 
-/// What LightGBM's own program reads and writes files by, and predicts by: nothing that a training here would do.
-const WITHOUT_EFFECT: &[&str] = &[
+/// Parameters for file input and output and for prediction by LightGBM's own program. They have no
+/// effect on a training here.
+const INEFFECTIVE: &[&str] = &[
     "config",
     "convert_model",
     "convert_model_language",
@@ -104,12 +120,13 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 impl Parameters {
-    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`. As in Python, null
-    /// counts as not given.
+    /// Parameters from a JSON object, e.g. `{"objective": "lambdarank", "ndcg_eval_at": [5]}`. As
+    /// in Python, null counts as not given.
     ///
     /// # Errors
-    /// An unknown name, one parameter under two names with different values, a value that LightGBM has no way to be
-    /// handed (an object, a text with blanks), a file that cannot be read, or what `train` does in another way.
+    /// An unknown name, two names of one parameter with different values, a value that cannot be
+    /// passed to LightGBM (an object, a text with blanks), a file that cannot be read, or a
+    /// parameter that `train` does not support.
     pub fn from_json(object: &serde_json::Map<String, Value>) -> Result<Parameters, ParameterError> {
         let names = main_names()?;
         let mut given: BTreeMap<&str, (&str, String)> = BTreeMap::new();
@@ -135,10 +152,10 @@ impl Parameters {
                     second_value: text,
                 });
             }
-            refuse_unused(key, name, &text)?;
+            refuse_unsupported(key, name, &text)?;
             given.insert(name, (key, text));
         }
-        warn_of_unused(given.iter().map(|(name, (key, _))| (*name, *key)));
+        warn_of_ineffective(given.iter().map(|(name, (key, _))| (*name, *key)));
         Ok(Parameters(
             given
                 .into_iter()
@@ -147,7 +164,7 @@ impl Parameters {
         ))
     }
 
-    /// Main name -> text.
+    /// The map of main name -> text.
     pub fn into_inner(self) -> BTreeMap<String, String> {
         self.0
     }
@@ -157,17 +174,17 @@ impl Parameters {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets a main name, replacing what was there.
+    /// Sets the value under a main name, replacing any other.
     pub fn set(&mut self, name: &str, value: impl ToString) {
         self.0.insert(name.to_owned(), value.to_string());
     }
 
-    /// Sets a main name if nothing is there yet.
+    /// Sets the value under a main name unless one is given.
     pub fn set_default(&mut self, name: &str, value: impl ToString) {
         self.0.entry(name.to_owned()).or_insert_with(|| value.to_string());
     }
 
-    /// A whole number under a main name, if given.
+    /// The value under a main name as a whole number, if given.
     ///
     /// # Errors
     /// A value that is not a whole number.
@@ -175,7 +192,7 @@ impl Parameters {
         self.parsed(name, "a whole number")
     }
 
-    /// A number under a main name, if given.
+    /// The value under a main name as a number, if given.
     ///
     /// # Errors
     /// A value that is not a number.
@@ -183,10 +200,10 @@ impl Parameters {
         self.parsed(name, "a number")
     }
 
-    /// A switch under a main name; false if not given.
+    /// The value under a main name as a switch; false if not given.
     ///
     /// # Errors
-    /// A value other than true and false (LightGBM also takes + and -).
+    /// A value other than true and false, or + and -, which LightGBM also accepts.
     pub fn switch(&self, name: &str) -> Result<bool, ParameterError> {
         match self.get(name).map(str::to_ascii_lowercase).as_deref() {
             Some("true" | "+") => Ok(true),
@@ -199,11 +216,11 @@ impl Parameters {
         }
     }
 
-    /// Looks at the numbers of columns in `interaction_constraints` and `categorical_feature`: LightGBM passes over
-    /// those that it does not have.
+    /// Checks the column numbers in `interaction_constraints` and `categorical_feature`, because
+    /// LightGBM silently ignores columns that do not exist.
     ///
     /// # Errors
-    /// A number that is not below `width`.
+    /// A column number that is not below `width`.
     pub fn check_width(&self, width: usize) -> Result<(), ParameterError> {
         for key in ["interaction_constraints", "categorical_feature"] {
             let mut numbers = self.get(key).unwrap_or("").split(['[', ']', ',']);
@@ -212,7 +229,7 @@ impl Parameters {
                 return Err(ParameterError::Value {
                     key: key.to_owned(),
                     value: number.to_owned(),
-                    allowed: "numbers of columns that the rows have, from 0",
+                    allowed: "numbers of existing columns, counted from 0",
                 });
             }
         }
@@ -232,7 +249,7 @@ impl Parameters {
 }
 
 impl fmt::Display for Parameters {
-    /// `key=value` pairs separated by blanks: what the C API parses.
+    /// `key=value` pairs separated by blanks, as the C API parses them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (key, value)) in self.0.iter().enumerate() {
             let blank = if at == 0 { "" } else { " " };
@@ -242,7 +259,7 @@ impl fmt::Display for Parameters {
     }
 }
 
-/// Every name LightGBM knows, main names and aliases alike -> main name.
+/// Maps every name that LightGBM knows, main name or alias, to its main name.
 fn main_names() -> Result<BTreeMap<String, String>, Error> {
     let json = read_text("LGBM_DumpParamAliases", |capacity, needed, buffer| {
         // SAFETY: `buffer` has `capacity` bytes; LightGBM writes only if all of it fits.
@@ -250,7 +267,7 @@ fn main_names() -> Result<BTreeMap<String, String>, Error> {
     })?;
     let table: BTreeMap<String, Vec<String>> = serde_json::from_str(&json).map_err(|e| Error::Refused {
         call: "LGBM_DumpParamAliases",
-        message: format!("its table of names is not what was expected: {e}"),
+        message: format!("unexpected format of its table of names: {e}"),
     })?;
     let mut names = BTreeMap::new();
     for (name, aliases) in table {
@@ -262,11 +279,11 @@ fn main_names() -> Result<BTreeMap<String, String>, Error> {
     Ok(names)
 }
 
-fn refuse_unused(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
+fn refuse_unsupported(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
     let allowed = match name {
-        "task" if !matches!(text, "train" | "training") => "train, or nothing",
-        "num_machines" if text != "1" => "1, or nothing: training runs on one machine",
-        _ => match REFUSED.iter().find(|(refused, _)| *refused == name) {
+        "task" if !matches!(text, "train" | "training") => "train, or no value",
+        "num_machines" if text != "1" => "1 or no value, because training runs on one machine",
+        _ => match UNSUPPORTED.iter().find(|(refused, _)| *refused == name) {
             Some((_, allowed)) => allowed,
             None => return Ok(()),
         },
@@ -278,12 +295,15 @@ fn refuse_unused(key: &str, name: &str, text: &str) -> Result<(), ParameterError
     })
 }
 
-fn warn_of_unused<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) {
+fn warn_of_ineffective<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) {
     let unused: Vec<&str> = given
-        .filter(|(name, _)| WITHOUT_EFFECT.contains(name))
+        .filter(|(name, _)| INEFFECTIVE.contains(name))
         .map(|(_, key)| key)
         .collect();
     if !unused.is_empty() {
-        tracing::warn!("parameters without effect on a training here: {}", unused.join(", "));
+        tracing::warn!(
+            "ignored parameters, which have no effect on training: {}",
+            unused.join(", ")
+        );
     }
 }

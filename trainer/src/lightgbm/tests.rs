@@ -35,7 +35,7 @@ fn message(result: Result<impl std::fmt::Debug, Error>) -> String {
 }
 
 #[test]
-fn lightgbms_own_refusals_reach_the_caller_in_its_words() {
+fn lightgbms_own_errors_reach_the_caller_unchanged() {
     let mut unknown = ranker();
     unknown.set("objective", "no_such_objective");
     let refusal = message(Booster::new(dataset(&ranker(), None), &unknown));
@@ -133,7 +133,7 @@ fn positions_change_what_is_learned() {
 }
 
 #[test]
-fn every_alias_ends_under_lightgbms_main_name() {
+fn every_alias_resolves_to_lightgbms_main_name() {
     for alias in [
         "num_iterations",
         "num_iteration",
@@ -204,13 +204,13 @@ fn values_are_written_as_pythons_package_writes_them() {
 }
 
 #[test]
-fn constraints_name_columns_that_are_there() {
+fn constraints_must_name_existing_columns() {
     let constrained = parameters(json!({"interaction_constraints": [[0, 1], [12]]})).unwrap();
     assert!(constrained.check_width(13).is_ok());
     let refusal = constrained.check_width(12).unwrap_err().to_string();
     assert_eq!(
         refusal,
-        "interaction_constraints: 12; allowed: numbers of columns that the rows have, from 0"
+        "interaction_constraints: 12; allowed: numbers of existing columns, counted from 0"
     );
     let categorical = parameters(json!({"categorical_feature": [0, 5]})).unwrap();
     assert!(categorical.check_width(6).is_ok() && categorical.check_width(5).is_err());
@@ -218,7 +218,7 @@ fn constraints_name_columns_that_are_there() {
 }
 
 #[test]
-fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
+fn parameters_that_cannot_be_passed_on_are_rejected_by_name() {
     for (given, expected) in [
         (
             json!({"learning_rat": 0.1}),
@@ -245,15 +245,15 @@ fn parameters_that_cannot_be_handed_over_are_refused_by_name() {
         (json!({"interaction_constraints": "0,1"}), "allowed: a list of lists"),
         (
             json!({"forcedsplits_filename": "/no/such/file.json"}),
-            "forcedsplits_filename: \"/no/such/file.json\"; allowed: the name of a JSON file that can be read",
+            "forcedsplits_filename: \"/no/such/file.json\"; allowed: the name of a readable JSON file",
         ),
         (
             json!({"weight": 0}),
-            "weight: 0; allowed: nothing: weights of rows are read from FILE.weight",
+            "weight: 0; allowed: no value, because row weights are read from FILE.weight",
         ),
         (
             json!({"model_in": "old.txt"}),
-            "model_in: old.txt; allowed: nothing: a training cannot go on",
+            "model_in: old.txt; allowed: no value, because training cannot continue",
         ),
         (json!({"num_machines": 2}), "num_machines: 2; allowed: 1"),
         (json!({"task": "predict"}), "task: predict; allowed: train"),

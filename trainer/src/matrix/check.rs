@@ -1,4 +1,4 @@
-//! What a matrix must be, and what is said when it is not.
+//! The rules for a matrix that span rows, and the errors for a matrix that breaks a rule.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::Case;
 
-/// Why a matrix was refused. Rows are counted from 1.
+/// Why a matrix is invalid. Rows are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
-    /// The bytes are not Parquet, or are damaged.
+    /// The bytes are not Parquet or are damaged.
     #[error("not a readable Parquet file: {0}")]
     Parquet(String),
-    /// A column that has to be there is not.
+    /// A required column is missing.
     #[error("column {column}: missing; needed: {needed}")]
     MissingColumn {
         /// Its name.
@@ -20,7 +20,7 @@ pub enum MatrixError {
         /// All columns a matrix has.
         needed: String,
     },
-    /// A column that a matrix does not have: a feature outside the schema, or something else.
+    /// An unknown column, e.g. a feature that is not in the schema.
     #[error("column {column}: not part of a matrix; allowed: {allowed}")]
     UnknownColumn {
         /// Its name.
@@ -28,36 +28,36 @@ pub enum MatrixError {
         /// All columns a matrix has.
         allowed: String,
     },
-    /// A column of the wrong type.
+    /// A column has the wrong type.
     #[error("column {column}: {found}; allowed: {allowed}")]
     ColumnType {
         /// Its name.
         column: String,
-        /// The type it has.
+        /// Its type.
         found: String,
-        /// The types it may have.
+        /// The allowed types.
         allowed: &'static str,
     },
-    /// One value.
+    /// A value is not allowed.
     #[error("row {row}, column {column}: {value}; allowed: {allowed}")]
     Value {
         /// Counted from 1.
         row: usize,
         /// The column's name.
         column: String,
-        /// What stands there.
+        /// The value.
         value: String,
-        /// What may stand there.
+        /// The allowed values.
         allowed: String,
     },
-    /// The matrix as a whole.
+    /// The matrix as a whole is unusable.
     #[error("column {column}: {problem}; needed: {needed}")]
     Whole {
-        /// The column that shows it.
+        /// The column with the problem.
         column: &'static str,
         /// What is wrong.
         problem: String,
-        /// What a matrix needs.
+        /// What is needed.
         needed: &'static str,
     },
 }
@@ -73,8 +73,10 @@ impl MatrixError {
     }
 }
 
-/// Holds the rules that span rows: cases together and in time order, lawyers once, positions
-/// ascending, at least two rows a case and one positive label in all.
+/// Checks the rules that span rows.
+///
+/// The rows of a case are adjacent, and cases are in time order. A case has at least two rows, each
+/// of another lawyer, with ascending positions. At least one label is above 0.
 pub(super) fn check(cases: &[Case]) -> Result<(), MatrixError> {
     if cases.is_empty() {
         return Err(MatrixError::Whole {
@@ -97,7 +99,7 @@ pub(super) fn check(cases: &[Case]) -> Result<(), MatrixError> {
         return Err(MatrixError::Whole {
             column: "label",
             problem: format!("0 in all {row} rows"),
-            needed: "at least one label above 0: nothing can be learned from shown lawyers alone",
+            needed: "at least one label above 0, because nothing can be learned without one",
         });
     }
     Ok(())
@@ -110,14 +112,14 @@ fn in_order(
     first_row: &mut HashMap<Uuid, usize>,
 ) -> Result<(), MatrixError> {
     if let Some(earlier) = first_row.insert(case.qid, row) {
-        let allowed = format!("the rows of one case together; this case began at row {}", earlier + 1);
+        let allowed = format!("adjacent rows for each case; this case began at row {}", earlier + 1);
         return Err(MatrixError::value(row, "qid", case.qid, allowed));
     }
     let Some(before) = before else {
         return Ok(());
     };
     if case.ts < before.ts {
-        let allowed = format!("not before the case above it, {}", before.ts.to_rfc3339());
+        let allowed = format!("{} (the case before it) or later", before.ts.to_rfc3339());
         return Err(MatrixError::value(row, "ts", case.ts.to_rfc3339(), allowed));
     }
     if case.ts == before.ts && case.qid < before.qid {
@@ -130,14 +132,14 @@ fn in_order(
 fn rows_fit(case: &Case, first: usize) -> Result<(), MatrixError> {
     if case.rows.len() < 2 {
         let value = format!("{} has one row", case.qid);
-        let allowed = "at least two lawyers a case: one alone cannot be ranked";
+        let allowed = "at least two lawyers per case, because one cannot be ranked";
         return Err(MatrixError::value(first, "qid", value, allowed));
     }
     let mut lawyers = HashSet::new();
     let mut position = 0;
     for (at, row) in case.rows.iter().enumerate() {
         if !lawyers.insert(row.lawyer_id.as_str()) {
-            let allowed = "each lawyer once a case";
+            let allowed = "each lawyer only once per case";
             let value = format!("{:?}", row.lawyer_id);
             return Err(MatrixError::value(first + at, "lawyer_id", value, allowed));
         }

@@ -1,21 +1,21 @@
-//! The matrix: what was shown for each case, as served, and what came of it.
+//! The matrix, which is the training data: the lawyers shown for each case, as served, with labels.
 //!
-//! On disk it is one Parquet file, one row a lawyer shown, rows of a case together, cases in the
-//! order of their event time:
+//! On disk it is one Parquet file with one row per lawyer shown. The rows of a case are adjacent,
+//! and cases are in order of event time:
 //!
 //! | column | type | |
 //! |---|---|---|
 //! | `qid` | text | the case's UUID |
 //! | `lawyer_id` | text | |
 //! | `label` | f32 | 0, 0.3, 0.6 or 1 |
-//! | `grade` | i32 | 0 to 3, the integer that belongs to the label |
-//! | one column a feature | f64 | null: missing |
-//! | `position` | i32 | where it was shown, from 1 |
+//! | `grade` | i64 | 0 to 3, the integer form of the label |
+//! | one column per feature | f64 | null: missing |
+//! | `position` | i64 | position shown at, from 1 |
 //! | `legacy_score` | f64 | as logged; null where the impression had none |
 //! | `groups` | text | a JSON object, attribute -> group |
-//! | `cases_30d`, `monthly_capacity` | i32 | as logged, or null |
+//! | `cases_30d`, `monthly_capacity` | i64 | as logged, or null |
 //! | `last_offered_at` | timestamp (us, UTC) | null: never, or not logged |
-//! | `source` | text | `legacy` or `ltr`: who made the ranking that was shown |
+//! | `source` | text | `legacy`, `ltr` or `interleaved`: what ranked the list shown |
 //! | `event_date` | date | of `ts` |
 //! | `ts` | timestamp (us, UTC) | when the ranking was shown |
 
@@ -51,58 +51,58 @@ const AFTER: [&str; 9] = [
 /// Every case of the data set, oldest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
-    /// What the feature columns are, in order.
+    /// The feature columns, in order.
     pub schema: Schema,
     /// Ordered by (`ts`, `qid`).
     pub cases: Vec<Case>,
 }
 
-/// One query of learning to rank: the lawyers shown for one case.
+/// One query, in learning-to-rank terms: the lawyers shown for one case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// The case's id.
     pub qid: Uuid,
     /// When the ranking was shown, to the microsecond.
     pub ts: DateTime<Utc>,
-    /// Who made the ranking.
+    /// What ranked the list shown.
     pub source: Source,
-    /// At least two, in the order shown.
+    /// The lawyers, at least two, in the order shown.
     pub rows: Vec<Shown>,
 }
 
-/// One lawyer, as shown and with what came of it.
+/// One lawyer as shown, with a grade.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown {
-    /// Whom.
+    /// The lawyer's id.
     pub lawyer_id: String,
-    /// How far the client went.
+    /// The client's strongest action.
     pub grade: Grade,
-    /// As served, in schema order; NaN = missing.
+    /// Feature values as served, in schema order; NaN = missing.
     pub features: Vec<f64>,
-    /// 1-based.
+    /// 1-based position.
     pub position: u32,
-    /// The legacy score as served, where it was logged.
+    /// The legacy score as served; `None`: not logged.
     pub legacy_score: Option<f64>,
     /// Attribute -> group.
     pub groups: BTreeMap<String, String>,
-    /// Load, where it was logged.
+    /// Load (cases in the last 30 days); `None`: not logged.
     pub cases_30d: Option<u32>,
-    /// Capacity, where it was logged.
+    /// Capacity; `None`: not logged.
     pub monthly_capacity: Option<u32>,
-    /// `None`: never, or not logged.
+    /// `None`: never offered, or not logged.
     pub last_offered_at: Option<DateTime<Utc>>,
 }
 
 impl Matrix {
-    /// Rows over all cases.
+    /// Number of rows in all cases.
     pub fn rows(&self) -> usize {
         self.cases.iter().map(|case| case.rows.len()).sum()
     }
 }
 
 impl Case {
-    /// The lawyers as the fairness re-rank wants them; `None` where load or capacity was not
-    /// logged, because then the order a user would have seen cannot be known.
+    /// The lawyers as input of the fairness re-rank. `None` if load or capacity was not logged: the
+    /// order that a user would see is then unknown.
     pub fn candidates(&self) -> Option<Vec<Candidate>> {
         self.rows
             .iter()
@@ -125,7 +125,7 @@ impl Case {
     }
 }
 
-/// The features of some cases, row-major, in the order shown.
+/// The features of these cases, row-major, in the order shown.
 pub fn values(cases: &[Case]) -> Vec<f64> {
     cases
         .iter()
@@ -135,7 +135,7 @@ pub fn values(cases: &[Case]) -> Vec<f64> {
         .collect()
 }
 
-/// All column names of a matrix over `schema`, in order.
+/// All column names of a matrix with this schema, in order.
 fn columns(schema: &Schema) -> impl Iterator<Item = &str> {
     let features = schema.names().iter().map(String::as_str);
     BEFORE.into_iter().chain(features).chain(AFTER)

@@ -1,4 +1,4 @@
-//! A matrix from Parquet, checked value by value.
+//! Reads a matrix from Parquet and checks the values (not `event_date`, which follows from `ts`).
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use uuid::Uuid;
 use super::check::check;
 use super::{Case, Matrix, MatrixError, Shown, columns};
 
-/// The matrix inside the bytes of a Parquet file, every rule of this module held.
+/// Reads a matrix from the bytes of a Parquet file and checks all rules.
 ///
 /// # Errors
-/// [`MatrixError`]: names row, column, value and what is allowed.
+/// A [`MatrixError`] that names row, column, value and what is allowed.
 pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
     let batch = one_batch(bytes)?;
     let names: Vec<&str> = columns(schema).collect();
@@ -54,7 +54,7 @@ fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {
     concat_batches(&schema, &batches).map_err(|e| damaged(&e))
 }
 
-/// The columns, by type.
+/// The columns, converted to one type per kind.
 struct Columns {
     qid: StringArray,
     lawyer_id: StringArray,
@@ -95,7 +95,7 @@ impl Columns {
         })
     }
 
-    /// Rows with the same qid, one after the other, are one case.
+    /// Groups adjacent rows with the same qid into cases.
     fn cases(&self) -> Result<Vec<Case>, MatrixError> {
         let mut cases: Vec<Case> = Vec::new();
         for row in 0..self.qid.len() {
@@ -162,7 +162,7 @@ impl Columns {
     fn lawyer_id(&self, row: usize) -> Result<String, MatrixError> {
         let text = some_text(row, "lawyer_id", &self.lawyer_id)?;
         if text.is_empty() {
-            let allowed = "a name of at least one character";
+            let allowed = "an id of at least one character";
             return Err(MatrixError::value(row, "lawyer_id", "\"\"", allowed));
         }
         Ok(text.to_owned())
@@ -222,7 +222,7 @@ fn present(values: &Float64Array, row: usize) -> Option<f64> {
     values.is_valid(row).then(|| values.value(row))
 }
 
-/// A feature: null and NaN are missing, infinities are refused.
+/// A feature value: null and NaN are missing; infinities are an error.
 fn feature(row: usize, name: &str, values: &Float64Array) -> Result<f64, MatrixError> {
     let value = present(values, row).unwrap_or(f64::NAN);
     if value.is_infinite() {
@@ -270,7 +270,7 @@ fn as_type(
         found: array.data_type().to_string(),
         allowed,
     };
-    // A column without any value may come without a type.
+    // Some writers give a column without values the null type.
     if !fits(array.data_type()) && *array.data_type() != DataType::Null {
         return Err(refuse());
     }

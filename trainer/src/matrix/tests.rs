@@ -22,9 +22,9 @@ pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Cases an hour apart, eight lawyers each, whose outcome depends on an interaction that a
+/// Cases an hour apart with eight lawyers each. Their grades depend on an interaction that a
 /// weighted sum cannot express: `area_match` helps where `price_fit` is high and hurts elsewhere.
-/// Groups have nothing to do with it. Some features are missing.
+/// They do not depend on groups. Some features are missing.
 pub(crate) fn synthetic(cases: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let cases = (0..cases).map(|number| synthetic_case(number, &mut rng)).collect();
@@ -71,8 +71,8 @@ fn synthetic_case(number: usize, rng: &mut ChaCha8Rng) -> Case {
     }
 }
 
-/// Cases as [`synthetic`] makes them, but clients want what feature 0 says, those shown first are roughly those, and
-/// a position is looked at with probability `1 / (1 + fall * (position - 1))`.
+/// As [`synthetic`], but clients want lawyers with a high feature 0, these tend to be shown first,
+/// and a position is looked at with probability `1 / (1 + fall * (position - 1))`.
 pub(crate) fn biased(cases: usize, seed: u64, fall: f64) -> Matrix {
     let mut matrix = synthetic(cases, seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);
@@ -109,7 +109,7 @@ fn read_batch(batch: &RecordBatch) -> Result<Matrix, MatrixError> {
     read(bytes, &Schema::default())
 }
 
-/// The batch with one column in place of the one of that name (or added, or, with `None`, removed).
+/// The batch with the column of that name replaced or added; `None` removes it.
 fn with_column(batch: &RecordBatch, name: &str, array: Option<ArrayRef>) -> RecordBatch {
     let schema = batch.schema();
     let mut columns: Vec<(Arc<Field>, ArrayRef)> = schema
@@ -219,11 +219,11 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_text(&batch, "lawyer_id", 0, Some("")),
-            "row 1, column lawyer_id: \"\"; allowed: a name".into(),
+            "row 1, column lawyer_id: \"\"; allowed: an id".into(),
         ),
         (
             with_text(&batch, "lawyer_id", 1, Some("adv_0")),
-            "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer once a case".into(),
+            "row 2, column lawyer_id: \"adv_0\"; allowed: each lawyer only once per case".into(),
         ),
         (
             with_text(&batch, "source", 0, Some("model")),
@@ -243,11 +243,11 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_rows(&batch, &[8, 9, 0, 1]),
-            "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: not before the case above it".into(),
+            "row 3, column ts: 2026-10-01T08:00:00+00:00; allowed: 2026-10-01T09:00:00+00:00 (the case before it) or later".into(),
         ),
         (
             with_rows(&batch, &[0, 1, 8, 9, 2, 3]),
-            format!("row 5, column qid: {qid}; allowed: the rows of one case together; this case began at row 1"),
+            format!("row 5, column qid: {qid}; allowed: adjacent rows for each case; this case began at row 1"),
         ),
         (
             with_rows(&batch, &[]),
@@ -307,6 +307,6 @@ fn a_matrix_without_any_positive_label_teaches_nothing_and_is_refused() {
     let refusal = read(encode(&matrix).unwrap(), &Schema::default()).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "column label: 0 in all 24 rows; needed: at least one label above 0: nothing can be learned from shown lawyers alone"
+        "column label: 0 in all 24 rows; needed: at least one label above 0, because nothing can be learned without one"
     );
 }

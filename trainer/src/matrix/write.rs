@@ -1,4 +1,4 @@
-//! A matrix as Parquet.
+//! Writes a matrix as Parquet.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Case, Matrix, Shown, columns};
 
-/// The matrix as the bytes of a Parquet file; the same matrix gives the same bytes.
+/// Encodes a matrix as a Parquet file. The same matrix gives the same bytes.
 ///
 /// # Errors
 /// A failure of the Parquet writer.
@@ -31,7 +31,7 @@ pub fn encode(matrix: &Matrix) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The columns in order, each with whether it may hold nulls.
+/// The columns in order, each with whether it is nullable.
 fn arrays(matrix: &Matrix) -> Vec<(ArrayRef, bool)> {
     let rows = || {
         matrix

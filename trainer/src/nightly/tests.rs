@@ -13,7 +13,7 @@ use crate::matrix::tests::{start, synthetic};
 use crate::matrix::{self, Case, Matrix};
 use crate::train::TRAINING;
 
-/// The events a gateway would have logged for a case, the actions in the wrong order.
+/// The events that a gateway would log for a case, with the actions in the wrong order.
 fn events(case: &Case) -> Vec<Event> {
     let event = |number: u128, hours: i64, body: Body| {
         Event::new(
@@ -59,7 +59,7 @@ fn events(case: &Case) -> Vec<Event> {
     events
 }
 
-/// A log of what the matrix's cases went through, every event sent twice.
+/// A database with the events of the matrix's cases, every event sent twice.
 async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     let mut settings = crate::evaluate::tests::settings();
     settings.database.url = format!("sqlite://{}", dir.path().join("ltr.db").display()).into();
@@ -103,7 +103,7 @@ fn shadow(case: &Case) -> ShadowRecord {
     }
 }
 
-/// When the longest window of the last case has closed.
+/// The time when the longest window of the last case has closed.
 fn closed(matrix: &Matrix) -> DateTime<Utc> {
     matrix.cases[matrix.cases.len() - 1].ts + Duration::hours(168)
 }
@@ -158,7 +158,7 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
+async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let settings = logged(&dir, &synthetic(30, 13)).await;
     let args = Args {
@@ -171,7 +171,7 @@ async fn a_night_before_any_window_has_closed_says_so_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_salt_that_is_not_the_gateways_is_refused() {
+async fn a_salt_other_than_the_gateways_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let log = synthetic(30, 15);
     let mut settings = logged(&dir, &log).await;
@@ -190,7 +190,7 @@ async fn a_salt_that_is_not_the_gateways_is_refused() {
     build("the gateways'\n").await.unwrap();
 }
 
-/// Rows that no version of the program can use, and some that another one wrote.
+/// Adds rows that no version of the program can read, and rows of another schema.
 async fn spoil(settings: &Settings, matrix: &Matrix) {
     let good = events(&matrix.cases[0]).pop().unwrap();
     let with = |field: &str, value: serde_json::Value| {
@@ -216,7 +216,7 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
         with("features", json!([[1.7e308]])),
         with("ts_utc", json!("yesterday")),
         with("request_id", json!(7)),
-        // Of a day when there were other features.
+        // Logged under another `ranking.features`.
         with("features", json!(narrow)),
         with("weights_used", json!({"a feature of another day": 1.0})),
     ];
@@ -241,7 +241,7 @@ async fn spoil(settings: &Settings, matrix: &Matrix) {
 }
 
 #[tokio::test]
-async fn a_thousand_rows_that_cannot_be_read_are_named_and_change_nothing_of_the_matrix() {
+async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     let dir = tempfile::tempdir().unwrap();
     let log = synthetic(60, 14);
     let settings = logged(&dir, &log).await;

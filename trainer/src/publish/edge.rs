@@ -1,4 +1,4 @@
-//! The way of a filter to running Envoys: a directory that they watch (ECDS from a file).
+//! Delivers the filter to running Envoys through a directory that they watch (file-based ECDS).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,24 @@ use serde_json::Value;
 
 use crate::files;
 
-/// The operator's: a discovery response with everything about the filter but its version and file.
+/// The operator's template: a discovery response, in which only version and file name are replaced.
 pub(super) const TEMPLATE: &str = "ecds.template.json";
-/// What Envoys watch.
+/// The discovery response that Envoys watch.
 pub(super) const DISCOVERY: &str = "ecds.json";
-/// Where the filter's file is named in a discovery response. Its directory is said as Envoy sees it.
+/// JSON pointer to the filter's file name in a discovery response, as a path that Envoy sees.
 const FILENAME: &str = "/resources/0/typed_config/config/vm_config/code/local/filename";
 
-/// A directory that Envoys watch.
+/// The directory that Envoys watch (`publish.edge_dir`).
 pub(super) struct EdgeDir {
     dir: PathBuf,
     template: Value,
 }
 
 impl EdgeDir {
-    /// Reads the template, so that what is wrong with it shows before anything is published.
+    /// Reads and checks the template, so that its errors show before anything is published.
     ///
     /// # Errors
-    /// A template that is not there, or does not name the filter's file.
+    /// A template that is missing or does not name the filter's file.
     pub(super) fn open(dir: &Path) -> anyhow::Result<EdgeDir> {
         let template: Value = files::read_json(&dir.join(TEMPLATE)).context("publish.edge_dir")?;
         let one = template["resources"]
@@ -33,7 +33,7 @@ impl EdgeDir {
             .is_some_and(|resources| resources.len() == 1);
         if !one || template.pointer(FILENAME).is_none_or(|name| !name.is_string()) {
             bail!(
-                "publish.edge_dir: {} has no text at {FILENAME}; allowed: a discovery response with one resource, the filter, whose code is a local file",
+                "publish.edge_dir: {}: not exactly one resource with a text at {FILENAME}; needed: a discovery response with one resource, the filter, whose code is a local file",
                 dir.join(TEMPLATE).display()
             );
         }
@@ -41,14 +41,17 @@ impl EdgeDir {
         Ok(EdgeDir { dir, template })
     }
 
-    /// Lets every Envoy that watches go over to this filter: its file first, then, in one step, what they watch. The file
-    /// of the filter before stays, for an Envoy that is just reading; older ones go.
+    /// Switches all watching Envoys to this filter.
+    ///
+    /// Writes the filter's file first and then replaces the discovery response atomically. Keeps
+    /// the previous filter's file, because an Envoy may be reading it, and removes older ones.
     ///
     /// # Errors
-    /// A file that cannot be written; Envoys stay with the filter they have.
+    /// A file that cannot be written (Envoys keep their current filter), or an old one that cannot
+    /// be removed.
     pub(super) fn offer(&self, version: &str, filter: &[u8]) -> anyhow::Result<()> {
         let name = format!("edge-filter-{version}.wasm");
-        let before = self.offered();
+        let before = self.current_filter();
         files::write(&self.dir.join(&name), filter)?;
         let mut discovery = self.template.clone();
         discovery["version_info"] = version.into();
@@ -58,17 +61,18 @@ impl EdgeDir {
         let seen_by_envoy = Path::new(filename.as_str().unwrap_or_default()).with_file_name(&name);
         *filename = seen_by_envoy.to_string_lossy().into();
         files::write_json(&self.dir.join(DISCOVERY), &discovery)?;
-        self.forget_all_but(&[Some(name), before])
+        self.remove_other_filters(&[Some(name), before])
     }
 
-    /// The file that Envoys are told of now.
-    fn offered(&self) -> Option<String> {
+    /// File name of the filter in the current discovery response.
+    fn current_filter(&self) -> Option<String> {
         let discovery: Value = files::read_json(&self.dir.join(DISCOVERY)).ok()?;
         let filename = Path::new(discovery.pointer(FILENAME)?.as_str()?);
         Some(filename.file_name()?.to_str()?.to_owned())
     }
 
-    fn forget_all_but(&self, kept: &[Option<String>]) -> anyhow::Result<()> {
+    /// Removes all filter files but these.
+    fn remove_other_filters(&self, kept: &[Option<String>]) -> anyhow::Result<()> {
         let listing = || format!("reading {}", self.dir.display());
         for entry in fs::read_dir(&self.dir).with_context(listing)? {
             let name = entry.with_context(listing)?.file_name();

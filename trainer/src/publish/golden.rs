@@ -1,4 +1,4 @@
-//! Golden rows: what a component must score, to the last bit, before anyone believes it.
+//! Golden rows: a gateway uses a component only if it reproduces their scores bit for bit.
 
 use anyhow::{Context, ensure};
 use runtime::artefact::{GOLDEN_TIMEOUT, Golden};
@@ -6,25 +6,25 @@ use runtime::{Output, Scorer};
 
 use crate::lightgbm::Predictor;
 use crate::matrix::Case;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
-/// Real rows, spread over the test part.
+/// At most so many real rows, spread over the test part.
 const REAL_ROWS: usize = 16;
 
-/// Real and hostile rows with the component's scores, each checked against LightGBM's own
-/// prediction on the scaled row.
+/// Scores real and hostile rows with the component, and checks each score against LightGBM's own
+/// prediction for the scaled row.
 ///
 /// # Errors
-/// A score that differs in any bit.
-pub(super) fn golden(scorer: &Scorer, trained: &Trained, test: &[Case]) -> anyhow::Result<Golden> {
-    let rows = rows(trained, test);
+/// A score that differs from LightGBM's in any bit.
+pub(super) fn golden(scorer: &Scorer, run: &TrainingRun, test: &[Case]) -> anyhow::Result<Golden> {
+    let rows = rows(run, test);
     let flat = rows.concat();
     let scores = scorer
         .score(&flat, Output::Converted, GOLDEN_TIMEOUT)
         .context("scoring the golden rows")?;
-    let text = std::str::from_utf8(&trained.model).context("the model is not UTF-8")?;
+    let text = std::str::from_utf8(&run.model).context("the model is not UTF-8")?;
     let mut scaled = flat;
-    trained.feature_map.scale(&mut scaled);
+    run.feature_map.scale(&mut scaled);
     let expected = Predictor::from_text(text)?.predict(&scaled)?;
     ensure!(
         scores.len() == expected.len(),
@@ -47,7 +47,7 @@ pub(super) fn golden(scorer: &Scorer, trained: &Trained, test: &[Case]) -> anyho
     })
 }
 
-fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
+fn rows(run: &TrainingRun, test: &[Case]) -> Vec<Vec<f64>> {
     let all: Vec<&[f64]> = test
         .iter()
         .flat_map(|case| &case.rows)
@@ -55,14 +55,13 @@ fn rows(trained: &Trained, test: &[Case]) -> Vec<Vec<f64>> {
         .collect();
     let step = all.len().div_ceil(REAL_ROWS).max(1);
     let real = all.into_iter().step_by(step).map(<[f64]>::to_vec);
-    real.chain(hostile(trained.feature_map.names().len())).collect()
+    real.chain(hostile(run.feature_map.names().len())).collect()
 }
 
-/// Rows that no client should send and that a wrong evaluator would get wrong: all and every other
-/// feature missing, signed zeros, LightGBM's zero threshold and its neighbours, denormal and huge
-/// values.
+/// Unusual rows that reveal a wrong evaluator: all features or every other one missing, signed
+/// zeros, LightGBM's zero threshold and a neighbour, denormal and huge values.
 fn hostile(width: usize) -> Vec<Vec<f64>> {
-    /// LightGBM's `kZeroThreshold`, the float 1e-35 widened.
+    /// LightGBM's `kZeroThreshold`: the f32 1e-35, as f64.
     const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
     let mut rows: Vec<Vec<f64>> = [
         f64::NAN,

@@ -1,4 +1,4 @@
-//! `ltr-trainer publish`: a model that has passed the gate becomes a signed artefact.
+//! `ltr-trainer publish`: publishes a model that passes the gate as a signed artefact.
 
 mod edge;
 mod golden;
@@ -19,27 +19,30 @@ use crate::evaluate::{Evaluation, cases_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
 use crate::publish::edge::EdgeDir;
-use crate::trained::Trained;
+use crate::training_run::TrainingRun;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
   ltr-trainer publish --model var/runs/today --matrix matrix.parquet --as-of 2026-11-23T02:15:00Z";
 
-/// Compiles, signs and publishes a model, then tells the gateway.
+/// Compiles, signs and publishes a model, then notifies the gateway and Envoys.
 ///
-/// Refuses (exit code 3) a model whose evaluation does not pass the [gate] thresholds. The artefact
-/// appears whole in {models.dir}/ltr/{version}/, {version} being --as-of as 20261123T021500Z. If the
-/// gateway, or the Envoys that watch publish.edge_dir, then cannot be told, the artefact stays and the exit code is 1.
+/// Rejects a model whose evaluation does not pass the [gate] thresholds (exit code 3). The artefact
+/// appears atomically in {models.dir}/ltr/{version}/, where {version} is --as-of in the form
+/// 20261123T021500Z.
+///
+/// If the gateway cannot be notified, or publish.edge_dir cannot be written for Envoys, the
+/// artefact stays and the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The directory `train` and `evaluate` wrote
+    /// Directory written by `train` and `evaluate`
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// The matrix it was trained on; golden rows come from its test part
+    /// Matrix that the model was trained on; golden rows come from its test part
     #[arg(long, value_name = "PARQUET")]
     pub matrix: PathBuf,
-    /// What counts as now (RFC 3339); names the version
+    /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
     /// Print the result as JSON
@@ -47,40 +50,40 @@ pub struct Args {
     pub json: bool,
 }
 
-/// What was published.
+/// A published artefact.
 #[derive(Debug, Clone, Serialize)]
 pub struct Published {
-    /// The artefact's name.
+    /// The artefact's version.
     pub version: String,
-    /// Where it is.
+    /// The artefact's directory.
     pub dir: PathBuf,
     /// Size of `scorer.wasm`.
     pub scorer_bytes: usize,
-    /// Rows a gateway checks before it believes the component.
+    /// Rows whose scores a gateway checks before it uses the component.
     pub golden_rows: usize,
-    /// Whether the gateway was told; `None`: no webhook is configured.
+    /// Whether the gateway was notified; `None`: no webhook is configured.
     pub notified: Option<bool>,
-    /// Whether Envoys were; `None`: they watch no directory (`publish.edge_dir`).
+    /// Whether the filter was written for Envoys; `None`: `publish.edge_dir` is not configured.
     pub offered: Option<bool>,
 }
 
-/// What came of an attempt to publish.
+/// How publishing ended.
 #[derive(Debug)]
-pub enum Attempt {
-    /// The artefact is there.
+pub enum PublishOutcome {
+    /// The artefact was written.
     Published(Published),
-    /// The gate said no; nothing was written.
+    /// The gate rejected the model; nothing was written.
     Refused(GateResult),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// See [`publish`]; also a webhook that failed, with the artefact published.
+/// See [`publish`] and [`check_deliveries`].
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     match publish(&args.model, &args.matrix, as_of, settings).await? {
-        Attempt::Refused(result) => {
+        PublishOutcome::Refused(result) => {
             if args.json {
                 console::json(&result)?;
             } else {
@@ -88,26 +91,26 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
             }
             Ok(Outcome::Refused)
         }
-        Attempt::Published(published) => {
+        PublishOutcome::Published(published) => {
             if args.json {
                 console::json(&published)?;
             } else {
                 print_published(&published);
             }
-            told(&published, settings)?;
+            check_deliveries(&published, settings)?;
             Ok(Outcome::Done)
         }
     }
 }
 
-/// An error if somebody should have been told and was not.
+/// Fails if the gateway or Envoys were to be notified but could not be.
 ///
 /// # Errors
-/// That.
-pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
+/// A failed notification; the artefact is published nevertheless.
+pub fn check_deliveries(published: &Published, settings: &Settings) -> anyhow::Result<()> {
     if published.notified == Some(false) {
         return Err(anyhow!(
-            "{} is published, but the gateway at {} (publish.notify_url) was not told; it finds the version at its next start, or POST {{\"version\": {:?}}} there",
+            "{} is published, but the gateway at {} (publish.notify_url) could not be notified; it will find the version at its next start, or POST {{\"version\": {:?}}} to that URL",
             published.dir.display(),
             settings.publish.notify_url,
             published.version
@@ -115,7 +118,7 @@ pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
     }
     if published.offered == Some(false) {
         return Err(anyhow!(
-            "{} is published, but {} (publish.edge_dir) could not be written; Envoys stay with the filter they have",
+            "{} is published, but {} (publish.edge_dir) could not be written; Envoys keep their current filter",
             published.dir.display(),
             settings.publish.edge_dir.display()
         ));
@@ -123,41 +126,47 @@ pub fn told(published: &Published, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes the model in `dir` as the version of `as_of`, and tells the gateway and Envoys.
+/// Publishes the model in `dir` as the version of `as_of`, and notifies the gateway and Envoys.
 ///
 /// # Errors
-/// Files that do not belong together, an unreadable key, a component whose scores differ from
-/// LightGBM's in any bit, an existing version. Nothing is published then.
-pub async fn publish(dir: &Path, matrix: &Path, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<Attempt> {
-    let trained = Trained::open(dir, &settings.schema())?;
+/// Files that do not belong together, an unusable template in `publish.edge_dir`, an unreadable
+/// key, a component whose scores differ from LightGBM's in any bit, or an existing version. Nothing
+/// is published then.
+pub async fn publish(
+    dir: &Path,
+    matrix: &Path,
+    as_of: DateTime<Utc>,
+    settings: &Settings,
+) -> anyhow::Result<PublishOutcome> {
+    let run = TrainingRun::open(dir, &settings.schema())?;
     let edge_dir = settings.publish.edge_dir();
     let edge_dir = edge_dir.map(EdgeDir::open).transpose()?;
-    let evaluation = evaluation_of(&trained)?;
+    let evaluation = evaluation_of(&run)?;
     let result = judge(&evaluation, &settings.gate);
     if !result.passed {
-        return Ok(Attempt::Refused(result));
+        return Ok(PublishOutcome::Refused(result));
     }
-    let filter = trained.edge_filter(&version_of(as_of))?;
-    let mut published = write_artefact(&trained, &filter, &evaluation, &result, matrix, as_of, settings)?;
+    let filter = run.edge_filter(&version_of(as_of))?;
+    let mut published = write_artefact(&run, &filter, &evaluation, &result, matrix, as_of, settings)?;
     if !settings.publish.notify_url.is_empty() {
-        let told = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
-        if let Err(error) = &told {
-            tracing::error!("telling the gateway: {error:#}");
+        let notified = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
+        if let Err(error) = &notified {
+            tracing::error!("notifying the gateway failed: {error:#}");
         }
-        published.notified = Some(told.is_ok());
+        published.notified = Some(notified.is_ok());
     }
     if let Some(edge_dir) = edge_dir {
         let offered = edge_dir.offer(&published.version, &filter);
         if let Err(error) = &offered {
-            tracing::error!("telling Envoys: {error:#}");
+            tracing::error!("writing the filter for Envoys failed: {error:#}");
         }
         published.offered = Some(offered.is_ok());
     }
-    Ok(Attempt::Published(published))
+    Ok(PublishOutcome::Published(published))
 }
 
 fn write_artefact(
-    trained: &Trained,
+    run: &TrainingRun,
     filter: &[u8],
     evaluation: &Evaluation,
     result: &GateResult,
@@ -167,20 +176,20 @@ fn write_artefact(
 ) -> anyhow::Result<Published> {
     let key = keys::read_signing_key(&settings.publish.signing_key)
         .context("publish.signing_key (make one with `ltr-trainer keygen`)")?;
-    let (cases, parts) = cases_of(trained, matrix, settings)?;
+    let (cases, parts) = cases_of(run, matrix, settings)?;
     let version = version_of(as_of);
-    let component = trained.compile(&version)?;
+    let component = run.compile(&version)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
-    let golden = golden::golden(&scorer, trained, &cases[parts.test])?;
+    let golden = golden::golden(&scorer, run, &cases[parts.test])?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
         manifest_version: artefact::MANIFEST_VERSION,
         version: version.clone(),
         contract_version: CONTRACT_VERSION.to_owned(),
-        feature_names: trained.feature_map.names().to_vec(),
-        training_window: trained.training_window(),
-        data_sha256: trained.matrix.sha256.clone(),
+        feature_names: run.feature_map.names().to_vec(),
+        training_window: run.training_window(),
+        data_sha256: run.matrix.sha256.clone(),
         created_at: as_of.to_rfc3339_opts(SecondsFormat::Secs, true),
         files: Default::default(),
         metrics: serde_json::to_value(evaluation)?,
@@ -188,8 +197,8 @@ fn write_artefact(
         golden,
     };
     let files: [(&str, &[u8]); 4] = [
-        (artefact::MODEL, &trained.model),
-        (artefact::FEATURE_MAP, &trained.feature_map_json),
+        (artefact::MODEL, &run.model),
+        (artefact::FEATURE_MAP, &run.feature_map_json),
         (artefact::SCORER, &component),
         (artefact::EDGE_FILTER, filter),
     ];
@@ -204,17 +213,17 @@ fn write_artefact(
     })
 }
 
-/// The name of a version that is made at this time.
+/// The name of a version made at this time, e.g. `20261123T021500Z`.
 pub fn version_of(as_of: DateTime<Utc>) -> String {
     as_of.format("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Prints where the artefact is and whether the gateway knows.
+/// Prints where the artefact is and whether the gateway and Envoys were notified.
 pub fn print_published(published: &Published) {
     let mut table = console::table(&["published", ""]);
-    let told = match published.notified {
-        Some(true) => "told",
-        Some(false) => "NOT told",
+    let notified = match published.notified {
+        Some(true) => "notified",
+        Some(false) => "NOT notified",
         None => "no webhook configured",
     };
     table.add_row(vec!["version".to_owned(), published.version.clone()]);
@@ -224,10 +233,10 @@ pub fn print_published(published: &Published) {
         format!("{} bytes", published.scorer_bytes),
     ]);
     table.add_row(vec!["golden rows".to_owned(), published.golden_rows.to_string()]);
-    table.add_row(vec!["gateway".to_owned(), told.to_owned()]);
+    table.add_row(vec!["gateway".to_owned(), notified.to_owned()]);
     let offered = match published.offered {
-        Some(true) => "told",
-        Some(false) => "NOT told",
+        Some(true) => "filter written",
+        Some(false) => "filter NOT written",
         None => "no directory configured",
     };
     table.add_row(vec!["Envoys".to_owned(), offered.to_owned()]);

@@ -1,4 +1,4 @@
-//! The publish webhook.
+//! The publish webhook: tells the gateway about a new version.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use settings::Secret;
 
-/// Waits between attempts; one attempt more than there are waits.
+/// Delays between attempts.
 const WAITS: [Duration; 3] = [
     Duration::from_millis(200),
     Duration::from_secs(1),
@@ -14,8 +14,8 @@ const WAITS: [Duration; 3] = [
 ];
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// POSTs `{"version": version}` to `url`, again where the gateway is away or reports a failure of
-/// its own; an answer of 4xx is final.
+/// POSTs `{"version": version}` to `url`. Retries after connection failures and responses other
+/// than 2xx and 4xx; a 4xx response is final.
 pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) -> anyhow::Result<()> {
     let client = client::builder(url, &caller.ca_file)?.timeout(TIMEOUT).build()?;
     let mut waits = WAITS.iter();
@@ -24,19 +24,19 @@ pub(super) async fn notify(url: &str, caller: &settings::Client, version: &str) 
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let wait = waits.next().filter(|_| !error.is::<Refused>());
+        let wait = waits.next().filter(|_| !error.is::<Rejection>());
         let Some(wait) = wait else {
             return Err(error);
         };
-        tracing::warn!("telling the gateway: {error:#}; again in {wait:?}");
+        tracing::warn!("notifying the gateway failed: {error:#}; retrying in {wait:?}");
         tokio::time::sleep(*wait).await;
     }
 }
 
-/// The gateway understood and said no.
+/// A 4xx response.
 #[derive(Debug, thiserror::Error)]
 #[error("{url} answered {status}: {body}")]
-struct Refused {
+struct Rejection {
     url: String,
     status: u16,
     body: String,
@@ -54,7 +54,7 @@ async fn post(client: &reqwest::Client, url: &str, token: &Secret, version: &str
     }
     let body = answer.text().await.unwrap_or_default();
     if status.is_client_error() {
-        return Err(Refused {
+        return Err(Rejection {
             url: url.to_owned(),
             status: status.as_u16(),
             body,

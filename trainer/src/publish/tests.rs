@@ -12,7 +12,7 @@ use crate::matrix::tests::{start, synthetic};
 
 const VERSION: &str = "20261001T080000Z";
 
-/// An evaluated model in a directory of its own, with keys and without a webhook.
+/// An evaluated model in its own directory, with keys and without a webhook.
 fn evaluated(cases: usize, seed: u64) -> (TempDir, Settings, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = crate::evaluate::tests::settings();
@@ -31,10 +31,10 @@ fn nothing_published(settings: &Settings) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_published_is_admitted_by_a_gateway_and_says_where_it_comes_from() {
+async fn a_published_artefact_loads_in_a_gateway_and_describes_its_origin() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Published(published) = attempt else {
+    let PublishOutcome::Published(published) = attempt else {
         panic!("{attempt:?}");
     };
     assert_eq!((published.version.as_str(), published.notified), (VERSION, None));
@@ -64,7 +64,7 @@ async fn a_model_that_fails_the_gate_is_not_published() {
     let (_dir, mut settings, run, matrix) = evaluated(200, 2);
     settings.gate.ndcg5_gain = 0.99;
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Refused(result) = attempt else {
+    let PublishOutcome::Refused(result) = attempt else {
         panic!("{attempt:?}");
     };
     assert!(result.criteria.iter().any(|c| c.name == "ndcg5" && !c.passed));
@@ -91,14 +91,14 @@ async fn files_that_do_not_belong_together_are_refused_by_name() {
         (
             &model,
             text.replace("shrinkage=0.05", "shrinkage=0.06"),
-            "training.json beside it describes",
+            "as recorded in training.json beside it",
         ),
         (&map, map_text.replace("geo", "zodiac"), artefact::FEATURE_MAP),
         (&map, map_text.replace("geo", "similarity"), artefact::FEATURE_MAP),
         (
             &evaluation,
             report.replace(&digest, &"0".repeat(64)),
-            "run evaluate again",
+            "run `ltr-trainer evaluate` again",
         ),
     ];
     for (path, spoiled, expected) in cases {
@@ -127,7 +127,7 @@ async fn a_model_with_other_features_than_the_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
+async fn a_gateway_that_cannot_be_notified_leaves_the_artefact_and_an_error() {
     let (_dir, mut settings, run, matrix) = evaluated(400, 5);
     let answers = |status: &'static str| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -149,7 +149,7 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     settings.publish.notify_url = url;
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
     assert!(
-        matches!(&attempt, Attempt::Published(p) if p.notified == Some(true)),
+        matches!(&attempt, PublishOutcome::Published(p) if p.notified == Some(true)),
         "{attempt:?}"
     );
     let request = asked.await.unwrap();
@@ -162,17 +162,17 @@ async fn a_gateway_that_cannot_be_told_leaves_the_artefact_and_an_error() {
     let (url, asked) = answers("422 Unprocessable Entity").await;
     settings.publish.notify_url = url;
     let later = start() + Duration::from_secs(1);
-    let Attempt::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
+    let PublishOutcome::Published(published) = publish(&run, &matrix, later, &settings).await.unwrap() else {
         panic!("the gate has not changed its mind");
     };
     asked.await.unwrap();
     assert!(published.dir.exists());
-    let error = told(&published, &settings).unwrap_err().to_string();
+    let error = check_deliveries(&published, &settings).unwrap_err().to_string();
     assert!(error.contains("is published, but the gateway"), "{error}");
 }
 
 #[tokio::test]
-async fn a_gateway_is_told_over_https_if_its_certificate_is_of_the_configured_authority() {
+async fn a_gateway_is_notified_over_https_if_the_configured_authority_issued_its_certificate() {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let folder = tempfile::tempdir().unwrap();
     let authority = servers::Authority::new();
@@ -195,28 +195,28 @@ async fn a_gateway_is_told_over_https_if_its_certificate_is_of_the_configured_au
 async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let Attempt::Published(Published { dir, offered, .. }) = attempt else {
+    let PublishOutcome::Published(Published { dir, offered, .. }) = attempt else {
         panic!("{attempt:?}");
     };
     assert_eq!(offered, None);
     let filter = fs::read(dir.join(artefact::EDGE_FILTER)).unwrap();
     let manifest: Manifest = crate::files::read_json(&dir.join(artefact::MANIFEST)).unwrap();
     assert_eq!(manifest.files[artefact::EDGE_FILTER], crate::files::sha256(&filter));
-    let trained = Trained::open(&run, &settings.schema()).unwrap();
+    let trained = TrainingRun::open(&run, &settings.schema()).unwrap();
     let model = forest::Model::parse(&trained.model).unwrap();
     let image = forest::pack(&model, Some(&trained.feature_map.scaler()));
     for file in [artefact::SCORER, artefact::EDGE_FILTER] {
         let module = fs::read(dir.join(file)).unwrap();
         assert!(module.windows(image.len()).any(|bytes| bytes == image), "{file}");
     }
-    // Whatever happens to it on the way is noticed.
+    // A change to the file is detected.
     fs::write(dir.join(artefact::EDGE_FILTER), &filter[..filter.len() - 1]).unwrap();
     let ring = artefact::KeyRing::read(&settings.models.trusted_keys).unwrap();
     let refusal = artefact::open(&settings.models.dir.join("ltr"), VERSION, &ring).unwrap_err();
     assert!(refusal.to_string().contains(artefact::EDGE_FILTER), "{refusal}");
 }
 
-/// A directory as an operator prepares it, and Envoys see it under another name.
+/// A directory as an operator prepares it; Envoys see it under another path.
 fn watched(dir: &TempDir) -> PathBuf {
     let watched = dir.path().join("watched");
     fs::create_dir(&watched).unwrap();
@@ -233,14 +233,14 @@ fn watched(dir: &TempDir) -> PathBuf {
 }
 
 #[tokio::test]
-async fn envoys_that_watch_are_told_of_each_filter_after_its_file_is_there() {
+async fn the_discovery_response_names_each_filter_after_its_file_is_written() {
     let (dir, mut settings, run, matrix) = evaluated(400, 1);
     let watched = watched(&dir);
     settings.publish.edge_dir = watched.clone();
     let versions = [0, 1, 2].map(|day| start() + chrono::Duration::days(day));
     for as_of in versions {
         let attempt = publish(&run, &matrix, as_of, &settings).await.unwrap();
-        let Attempt::Published(Published {
+        let PublishOutcome::Published(Published {
             version, dir, offered, ..
         }) = attempt
         else {

@@ -1,4 +1,4 @@
-//! The demand side: what a lawyer is worth to a client, and what the client then does.
+//! The demand side: how useful a lawyer is to a client, and what the client does.
 
 use chrono::{DateTime, Duration, Utc};
 use clap::ValueEnum;
@@ -11,23 +11,24 @@ use uuid::Uuid;
 use super::chance::{exponential, gumbel, normal, sigmoid, uuid};
 use super::market::Features;
 
-/// How far one client's taste is from the market's.
+/// Scale of a client's random deviation from the market's taste.
 const TASTE: f64 = 0.9;
-/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)): most read most of the list.
+/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)), so most clients read
+/// most of the list.
 const FALL: f64 = 0.05;
 
 /// What clients truly want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truth {
-    /// Interactions and thresholds, which no weighted sum can express
+    /// Interactions and thresholds, which a weighted sum cannot express
     Interactions,
-    /// The legacy weighted sum itself, which nothing can beat
+    /// The legacy weighted sum itself, so that no model can be better
     Legacy,
 }
 
 impl Truth {
-    /// The utility of a lawyer for a case; about 0.4 is where clients become interested.
+    /// The utility of a lawyer for a case. Clients become interested from about 0.4.
     pub fn utility(self, features: &Features, quality: f64, legacy: &Weights) -> f64 {
         match self {
             Truth::Legacy => 9.0 * (legacy.score(features) - 0.5),
@@ -36,8 +37,9 @@ impl Truth {
     }
 }
 
-/// A good price counts only with a lawyer of the field; nearness only when it is urgent; a success rate only near
-/// the field; and a bad review puts off whatever else is true. An unknown price or review is taken for an average one.
+/// A price counts only if the lawyer practises the area, nearness only for urgent cases, and the
+/// success rate only near the area. A bad review always deters. A missing price or review counts as
+/// average.
 fn interactions(features: &Features, quality: f64) -> f64 {
     let [area, _, success, geo, _, urgency, review, _, _, price, _] = *features;
     let known = |value: f64, otherwise: f64| if value.is_nan() { otherwise } else { value };
@@ -47,14 +49,14 @@ fn interactions(features: &Features, quality: f64) -> f64 {
         + 0.25 * quality
 }
 
-/// One lawyer as the client sees them.
+/// One lawyer in the list that a client sees.
 pub struct Shown {
     pub lawyer: usize,
     pub rank_pos: u32,
     pub utility: f64,
 }
 
-/// Something a client does, and when the gateway hears of it.
+/// An action of a client, and when its event reaches the gateway.
 #[derive(Clone, Debug)]
 pub struct Act {
     pub event_id: Uuid,
@@ -63,12 +65,12 @@ pub struct Act {
     pub rank_pos: u32,
     pub ts: DateTime<Utc>,
     pub delivered_at: DateTime<Utc>,
-    /// When the same event is sent once more.
+    /// When the same event is sent a second time, if it is.
     pub repeated_at: Option<DateTime<Utc>>,
 }
 
-/// Looks through the list from the top, opens profiles within minutes, contacts within hours, and within days
-/// signs with at most one of those contacted.
+/// The actions of a client. The client reads the list from the top, opens profiles within minutes,
+/// contacts lawyers within hours, and signs with at most one of these within days.
 pub fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) -> Vec<Act> {
     let mut acts = Vec::new();
     let mut best: Option<(f64, &Shown, DateTime<Utc>)> = None;
@@ -100,7 +102,8 @@ pub fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) 
     acts
 }
 
-/// Most events arrive at once; some late (a phone that was offline), some twice (a retry after a lost answer).
+/// Most events arrive at once, some late (the phone was offline), some twice (a retry after a lost
+/// response).
 fn act(rng: &mut ChaCha8Rng, kind: ActionKind, place: &Shown, ts: DateTime<Utc>) -> Act {
     let late = rng.random_bool(0.04);
     let delivered_at = ts

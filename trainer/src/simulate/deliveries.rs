@@ -1,4 +1,4 @@
-//! What is still to be posted, in the order in which it leaves the clients' phones.
+//! The queue of events to post, in the order in which the clients' phones send them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,13 +11,13 @@ use uuid::Uuid;
 use super::client::Act;
 use super::market::{Case, Market};
 
-/// One event on its way.
+/// One event and the time at which it is sent.
 pub struct Delivery {
     pub at: DateTime<Utc>,
     pub event: Value,
 }
 
-/// A queue by delivery time; the event id orders what leaves in the same instant.
+/// A queue ordered by delivery time, then by event id.
 #[derive(Default)]
 pub struct Deliveries {
     queue: BinaryHeap<Reverse<(DateTime<Utc>, Uuid, bool)>>,
@@ -25,7 +25,7 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Plans an act of a case's client: its event, and the same event again where it is repeated.
+    /// Queues the event of a client's act, and its repetition if there is one.
     pub fn plan(&mut self, market: &Market, case: &Case, act: &Act) {
         let event = json!({
             "event": name(act.kind),
@@ -44,7 +44,7 @@ impl Deliveries {
         }
     }
 
-    /// Takes out the next events that leave before `end` (`None`: whatever is left), at most `limit`, in order.
+    /// Removes the next events sent before `end` (`None`: all), at most `limit`, in order.
     pub fn take(&mut self, end: Option<DateTime<Utc>>, limit: usize) -> Vec<Delivery> {
         let mut batch = Vec::new();
         while batch.len() < limit

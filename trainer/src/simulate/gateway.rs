@@ -1,4 +1,4 @@
-//! The gateway as a front end sees it: rankings asked for, events posted, over HTTP with the time given.
+//! An HTTP client for the gateway that sends the simulated time in a header.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 use settings::Secret;
 use uuid::Uuid;
 
-/// How long an answer may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of an error's body is shown.
-const SHOWN_BODY: usize = 2_000;
+/// Timeout of a call; it ends the run.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Characters of an unexpected body that are shown.
+const MAX_SHOWN: usize = 2_000;
 
 #[derive(Clone)]
 pub struct Gateway {
@@ -27,7 +27,7 @@ pub struct Ranking {
     pub source: String,
     pub fallback: Option<String>,
     pub ranking: Vec<Ranked>,
-    /// Time from the request to the answer, as seen here.
+    /// Time from the request to the response, measured here.
     #[serde(skip)]
     pub took: Duration,
 }
@@ -48,12 +48,12 @@ impl Gateway {
     pub fn new(url: &str, caller: &settings::Client) -> anyhow::Result<Gateway> {
         let url: Url = url
             .parse()
-            .with_context(|| format!("--url {url:?}: not a URL; an example is http://127.0.0.1:8080"))?;
+            .with_context(|| format!("--url {url:?}: not a URL; allowed: e.g. http://127.0.0.1:8080"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            bail!("--url {url}: its scheme must be http or https");
+            bail!("--url {url}: scheme {:?}; allowed: http or https", url.scheme());
         }
         let client = client::builder(url.as_str(), &caller.ca_file)?;
-        let client = client.timeout(PATIENCE).no_proxy().build()?;
+        let client = client.timeout(TIMEOUT).no_proxy().build()?;
         Ok(Gateway {
             client,
             url,
@@ -61,10 +61,10 @@ impl Gateway {
         })
     }
 
-    /// Asks for a ranking.
+    /// Requests a ranking.
     ///
     /// # Errors
-    /// No answer, an answer that is not 200 (with its body), an answer that is not a ranking.
+    /// No response, a status other than 200 (with the body), or a body that is not a ranking.
     pub async fn rank(
         &self,
         request_id: Uuid,
@@ -85,10 +85,10 @@ impl Gateway {
         Ok(Ranking { took, ..ranking })
     }
 
-    /// Posts events: one to a line, or as an array.
+    /// Posts events, as NDJSON (`lines`) or as a JSON array.
     ///
     /// # Errors
-    /// No answer, an answer that is not 200 (with its body), an answer that is not a receipt.
+    /// No response, a status other than 200 (with the body), or a body that is not a receipt.
     pub async fn events(&self, now: DateTime<Utc>, events: &[Value], lines: bool) -> anyhow::Result<Receipt> {
         let (media, body) = if lines {
             let lines: Vec<String> = events.iter().map(Value::to_string).collect();
@@ -101,10 +101,10 @@ impl Gateway {
         serde_json::from_str(&answer).with_context(|| format!("POST /events answered {}", cut(&answer)))
     }
 
-    /// Shadow scorings so far, over all outcomes, by the gateway's own counter.
+    /// Number of shadow scorings so far, over all outcomes, from the gateway's metrics.
     ///
     /// # Errors
-    /// No answer, or one that is not 200.
+    /// No response, or a status other than 200.
     pub async fn shadow_scored(&self) -> anyhow::Result<u64> {
         let page = text("GET /metrics", self.client.get(self.endpoint("metrics"))).await?;
         let counts = page.lines().filter(|line| line.starts_with("ltr_shadow_total"));
@@ -133,12 +133,12 @@ async fn text(what: &str, request: RequestBuilder) -> anyhow::Result<String> {
     let answer = request
         .send()
         .await
-        .with_context(|| format!("{what}: no answer; is the gateway running there?"))?;
+        .with_context(|| format!("{what}: no response; is the gateway running?"))?;
     let status = answer.status();
     let body = answer
         .text()
         .await
-        .with_context(|| format!("{what}: the answer broke off"))?;
+        .with_context(|| format!("{what}: the response was cut off"))?;
     if status != StatusCode::OK {
         bail!("{what} answered {status}: {}", cut(&body));
     }
@@ -146,5 +146,5 @@ async fn text(what: &str, request: RequestBuilder) -> anyhow::Result<String> {
 }
 
 fn cut(body: &str) -> String {
-    body.chars().take(SHOWN_BODY).collect()
+    body.chars().take(MAX_SHOWN).collect()
 }

@@ -1,9 +1,9 @@
-//! The supply side: lawyers, and the cases that retrieval matches them with.
+//! The supply side: lawyers, and the cases that retrieval matches with them.
 //!
-//! Lawyers come in matched sets of six, one for each gender and ethnicity, that share what clients care
-//! about (quality, areas, success, review, price, responsiveness), and every case is offered two of each.
-//! Groups then neither matter to the truth nor differ by chance in what matters, so that a fair gap
-//! measured on this market is the ranking's own.
+//! Lawyers come in matched sets of six, one for each gender and ethnicity. The lawyers of a set
+//! share what clients care about: quality, areas, success, review, price and responsiveness. Every
+//! case offers two lawyers of each group. Groups therefore neither matter to clients nor differ by
+//! chance, so any fair gap measured on this market is caused by the ranking.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,12 @@ use super::chance::{normal, sigmoid, stream, uuid};
 const AREAS: usize = 8;
 const GENDERS: [&str; 2] = ["F", "M"];
 const ETHNICITIES: [&str; 3] = ["black", "brown", "white"];
+/// Lawyers in a matched set.
 const SET: usize = GENDERS.len() * ETHNICITIES.len();
 const SETS: usize = 200;
-/// Clients a case can come from.
+/// Number of different clients.
 const CLIENTS: u64 = 5_000;
-/// A lawyer practises an area from this strength on.
+/// A lawyer practises an area if their strength is above this.
 const PRACTISES: f64 = 0.6;
 
 /// The eleven features of `ranking::features::DEFAULT_FEATURES`, in that order; NaN is missing.
@@ -29,10 +30,10 @@ pub type Features = [f64; 11];
 
 pub struct Lawyer {
     pub id: String,
-    /// What clients notice but no feature says outright; standard normal over the market.
+    /// What clients notice but no feature measures directly; standard normal over the market.
     pub quality: f64,
     pub capacity: u32,
-    /// Cases in the last 30 days that came from elsewhere.
+    /// Cases in the last 30 days from outside this market.
     pub other_cases: u32,
     pub groups: BTreeMap<String, String>,
     areas: [f64; AREAS],
@@ -49,11 +50,11 @@ pub struct Lawyer {
 
 pub struct Market {
     pub lawyers: Vec<Lawyer>,
-    /// Lawyers who practise an area, by area and then by place in the set.
+    /// Lawyers who practise an area, by area and then by index in the set (the group).
     practising: Vec<Vec<Vec<usize>>>,
 }
 
-/// One lawyer as offered for one case.
+/// One lawyer offered for a case.
 #[derive(Clone)]
 pub struct Offer {
     pub lawyer: usize,
@@ -70,7 +71,7 @@ pub struct Case {
 }
 
 impl Market {
-    /// The market of a seed: always the same lawyers.
+    /// The market of a seed; the same seed gives the same lawyers.
     pub fn new(seed: u64) -> Market {
         let rng = &mut stream(seed, "lawyers", "", 0);
         let lawyers: Vec<Lawyer> = (0..SETS).flat_map(|set| matched_set(rng, set)).collect();
@@ -87,12 +88,12 @@ impl Market {
         Market { lawyers, practising }
     }
 
-    /// The `index`-th case of a day, whatever else was drawn before.
+    /// The `index`-th case of a day; independent of earlier draws.
     pub fn case(&self, seed: u64, day: NaiveDate, index: u64) -> Case {
         let rng = &mut stream(seed, "case", &day.to_string(), index);
         let (case_id, request_id) = (uuid(rng), uuid(rng));
         let client = rng.random_range(0..CLIENTS);
-        // The mean of two uniforms: most cases come in the middle of the day.
+        // The mean of two uniform draws, so most cases come in the middle of the day.
         let of_day = (rng.random::<f64>() + rng.random::<f64>()) / 2.0;
         let opened_at =
             day.and_time(chrono::NaiveTime::MIN).and_utc() + Duration::milliseconds((of_day * 86_399_999.0) as i64);
@@ -105,7 +106,7 @@ impl Market {
         }
     }
 
-    /// Two lawyers of each place in the set: one who practises the case's area, one from anywhere.
+    /// Two lawyers of each group: one who practises the case's area, and any other.
     fn offers(&self, rng: &mut ChaCha8Rng) -> Vec<Offer> {
         let need = Need::draw(rng);
         let mut chosen = Vec::with_capacity(2 * SET);
@@ -122,7 +123,7 @@ impl Market {
             }
             chosen.extend([first, second]);
         }
-        // The order of a request says nothing about its lawyers.
+        // Shuffled, so that the order of a request carries no information.
         for i in (1..chosen.len()).rev() {
             chosen.swap(i, rng.random_range(0..=i));
         }
@@ -134,12 +135,12 @@ impl Market {
     }
 }
 
-/// What a case asks for.
+/// What the client of a case needs.
 struct Need {
     area: usize,
     urgent: bool,
     place: [f64; 2],
-    /// Missing where the client named no budget.
+    /// `None`: the client named no budget.
     budget: Option<f64>,
 }
 
@@ -175,7 +176,7 @@ impl Need {
     }
 }
 
-/// Six lawyers alike in what matters to clients, one for each gender and ethnicity.
+/// Six lawyers, one for each gender and ethnicity, alike in what matters to clients.
 fn matched_set(rng: &mut ChaCha8Rng, set: usize) -> Vec<Lawyer> {
     let quality = normal(rng);
     let mut areas: [f64; AREAS] = std::array::from_fn(|_| rng.random::<f64>().powf(2.2));

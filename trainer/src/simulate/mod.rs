@@ -1,19 +1,19 @@
-//! `ltr-trainer simulate`: a marketplace with a known truth, spoken to the gateway over HTTP as a front end would.
+//! `ltr-trainer simulate`: runs a marketplace with known preferences against a gateway over HTTP.
 //!
 //! ```text
 //! market (lawyers, cases) -> /rank -> client (examines, clicks, contacts, signs) -> deliveries -> /events
 //! ```
 //!
-//! A day at a time: its rankings are asked for side by side, then what clients do is posted in the order in
-//! which it leaves their phones: late, twice, days later. What a client does depends on the seed and on the
-//! ranking shown, never on when an answer came, so a seed gives the same events whatever the machine.
-//! Events that leave after the last day are posted at the end.
+//! For each day, the simulator requests all rankings concurrently. It then posts the clients'
+//! actions in the order in which their phones send them, some late or twice. A client's actions
+//! depend on the seed and on the ranking shown, but not on response times, so a seed gives the same
+//! events on every machine. Events sent after the last day are posted at the end.
 
-mod books;
 mod chance;
 mod client;
 mod deliveries;
 mod gateway;
+mod ledger;
 mod market;
 mod summary;
 
@@ -32,44 +32,45 @@ use tokio::task::JoinSet;
 pub use client::Truth;
 
 use crate::progress;
-use books::Books;
 use client::{Shown, respond};
 use deliveries::Deliveries;
 use gateway::{Gateway, Ranking};
+use ledger::Ledger;
 use market::{Case, Market};
 use summary::Summary;
 
-/// `/rank` calls under way at once, and events posted in one call.
+/// Concurrent `/rank` calls.
 const CONCURRENCY: usize = 32;
+/// Events posted in one call.
 const BATCH: usize = 500;
 
-/// Plays a marketplace against a running gateway
+/// Simulates a marketplace against a running gateway
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The gateway must take its time from the calls: LTR_HOST__CLOCK=header ltr-host serve\n\n\
+    after_help = "The gateway must take the time from request headers: LTR_HOST__CLOCK=header ltr-host serve\n\n\
     Examples:\n  ltr-trainer simulate --from 2026-09-01T00:00:00Z --days 30\n  \
     ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json"
 )]
 pub struct Args {
-    /// Where the gateway listens
+    /// URL of the gateway
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub url: String,
-    /// The first midnight (RFC 3339); its date counts
+    /// First day, as an RFC 3339 time of which only the date is used
     #[arg(long)]
     pub from: DateTime<Utc>,
-    /// How many days to play
+    /// Number of days to simulate
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
-    /// Cases opened each day
+    /// Cases opened per day
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cases_per_day: u32,
-    /// The market and all that happens in it; cases differ by seed and date
+    /// Random seed of the market, its cases and its clients; cases differ by seed and date
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
     /// What clients truly want
     #[arg(long, value_enum, default_value_t = Truth::Interactions)]
     pub truth: Truth,
-    /// Have every case scored in shadow, not only the sampled ones
+    /// Request shadow scoring for every case, not only for sampled ones
     #[arg(long)]
     pub force_shadow: bool,
     /// Print the summary as JSON
@@ -77,30 +78,30 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Plays the days asked for and prints what happened.
+/// Runs the command.
 ///
 /// # Errors
-/// Any answer of the gateway but the expected one ends the run and is shown with its body.
+/// Any unexpected response of the gateway ends the run; the error contains its body.
 pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     let schema = settings.schema();
     ensure!(
         schema.names().iter().map(String::as_str).eq(DEFAULT_FEATURES),
-        "ranking.features is {:?}; the simulated marketplace has exactly {DEFAULT_FEATURES:?}",
+        "ranking.features: {:?}; allowed for a simulation: {DEFAULT_FEATURES:?}",
         schema.names()
     );
     let json = args.json;
-    let mut play = Play::new(args, settings.presets().default_weights().clone(), &settings.client)?;
+    let mut simulation = Simulation::new(args, settings.presets().default_weights().clone(), &settings.client)?;
     let started = Instant::now();
-    let scored_before = play.gateway.shadow_scored().await?;
-    play.days().await?;
-    play.deliver(None).await?;
-    play.bar.finish_and_clear();
-    let mut summary = play.summary;
-    summary.shadow_scored = play.gateway.shadow_scored().await?.saturating_sub(scored_before);
+    let scored_before = simulation.gateway.shadow_scored().await?;
+    simulation.days().await?;
+    simulation.deliver(None).await?;
+    simulation.bar.finish_and_clear();
+    let mut summary = simulation.summary;
+    summary.shadow_scored = simulation.gateway.shadow_scored().await?.saturating_sub(scored_before);
     summary.finish(started.elapsed());
     ensure!(
         summary.duplicates == summary.sent_twice,
-        "{} events were sent twice but the gateway called {} duplicates; was this period simulated here before?",
+        "{} events were sent twice, but the gateway reported {} duplicates; was this period simulated before with this database?",
         summary.sent_twice,
         summary.duplicates
     );
@@ -111,24 +112,24 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Play {
+struct Simulation {
     args: Args,
     legacy: Weights,
     gateway: Gateway,
     market: Market,
-    books: Books,
+    ledger: Ledger,
     deliveries: Deliveries,
     summary: Summary,
     bar: ProgressBar,
 }
 
-impl Play {
-    fn new(args: Args, legacy: Weights, caller: &settings::Client) -> anyhow::Result<Play> {
+impl Simulation {
+    fn new(args: Args, legacy: Weights, caller: &settings::Client) -> anyhow::Result<Simulation> {
         let market = Market::new(args.seed);
-        Ok(Play {
+        Ok(Simulation {
             gateway: Gateway::new(&args.url, caller)?,
             legacy,
-            books: Books::new(&market),
+            ledger: Ledger::new(&market),
             market,
             deliveries: Deliveries::default(),
             summary: Summary::new(args.truth, args.seed, args.from, args.days),
@@ -166,7 +167,7 @@ impl Play {
         Ok(())
     }
 
-    /// Ranks a day's cases, some at a time; answers in the order of the cases.
+    /// Ranks a day's cases concurrently; the rankings are in the order of the cases.
     async fn rank(&self, cases: &[Case], midnight: DateTime<Utc>) -> anyhow::Result<Vec<Ranking>> {
         let mut waiting: VecDeque<usize> = (0..cases.len()).collect();
         let mut under_way = JoinSet::new();
@@ -176,7 +177,7 @@ impl Play {
                 && let Some(i) = waiting.pop_front()
             {
                 let case = &cases[i];
-                let body = self.books.request(&self.market, case, midnight);
+                let body = self.ledger.request(&self.market, case, midnight);
                 let (gateway, id, now) = (self.gateway.clone(), case.request_id, case.opened_at);
                 let shadow = self.args.force_shadow;
                 under_way.spawn(async move { (i, gateway.rank(id, now, shadow, body).await) });
@@ -189,7 +190,7 @@ impl Play {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// What the client of a case does with the ranking, planned and booked.
+    /// Plans the client's actions on a ranking, and records offers and contracts in the ledger.
     fn react(&mut self, case: &Case, answer: &Ranking) -> anyhow::Result<()> {
         let mut shown = Vec::with_capacity(case.offers.len());
         for place in &answer.ranking {
@@ -199,7 +200,7 @@ impl Play {
                 .find(|o| self.market.lawyers[o.lawyer].id == place.lawyer_id);
             let Some(offer) = offer else {
                 bail!(
-                    "POST /rank for case {} ranked {:?}, who was not in the request",
+                    "POST /rank for case {} returned lawyer {:?}, who was not in the request",
                     case.case_id,
                     place.lawyer_id
                 );
@@ -210,21 +211,21 @@ impl Play {
                 rank_pos: place.rank_pos,
                 utility: self.args.truth.utility(&offer.features, quality, &self.legacy),
             });
-            self.books.offer(offer.lawyer, case.opened_at);
+            self.ledger.offer(offer.lawyer, case.opened_at);
         }
         let rng = &mut chance::stream(self.args.seed, "client of", &case.case_id.to_string(), 0);
         let acts = respond(rng, case.opened_at, &shown);
         for act in &acts {
             self.deliveries.plan(&self.market, case, act);
             if act.kind == ActionKind::ContractSigned {
-                self.books.sign(act.lawyer, act.ts);
+                self.ledger.sign(act.lawyer, act.ts);
             }
         }
         self.summary.count(answer, &acts);
         Ok(())
     }
 
-    /// Posts what leaves before `end`, in order, as arrays and as lines in turn.
+    /// Posts the events sent before `end`, in order; alternates between JSON arrays and NDJSON.
     async fn deliver(&mut self, end: Option<DateTime<Utc>>) -> anyhow::Result<()> {
         for lines in [false, true].into_iter().cycle() {
             let batch = self.deliveries.take(end, BATCH);

@@ -1,4 +1,4 @@
-//! What a run came to: counted as it goes, printed as a table or as JSON.
+//! The summary of a run: counted during the run, printed as a table or as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,11 +27,11 @@ pub struct Summary {
     pub sent_twice: u64,
     /// Events the gateway stored.
     pub accepted: u64,
-    /// Events the gateway knew already.
+    /// Events the gateway recognised as duplicates.
     pub duplicates: u64,
-    /// Cases by what ranked them.
+    /// Cases by the source of their ranking.
     pub sources: BTreeMap<String, Served>,
-    /// Cases by why the intended source did not rank them.
+    /// Cases by the reason why the intended source did not rank them.
     pub fallbacks: BTreeMap<String, u64>,
     pub shadow_scored: u64,
     pub rank_p50_ms: f64,
@@ -41,12 +41,12 @@ pub struct Summary {
     latencies: Vec<Duration>,
 }
 
-/// What happened to the cases that one source ranked.
+/// The cases that one source ranked.
 #[derive(Default, Serialize)]
 pub struct Served {
     pub cases: u64,
     pub contracts: u64,
-    /// Share of the contracts that went to one of the first three places.
+    /// Share of the contracts with a lawyer at one of the first three positions.
     pub hit3: Option<f64>,
     #[serde(skip)]
     within_3: u64,
@@ -128,7 +128,7 @@ impl Summary {
         );
         row("events late, sent twice", format!("{}, {}", self.late, self.sent_twice));
         row(
-            "events accepted, known already",
+            "events accepted, duplicates",
             format!("{}, {}", self.accepted, self.duplicates),
         );
         for (source, served) in &self.sources {

@@ -31,7 +31,7 @@ proptest! {
         every in 1_usize..5,
     ) {
         let mut cases = synthetic(count, seed).cases;
-        // Several cases at each instant.
+        // Several cases share each timestamp.
         for at in 0..count {
             cases[at].ts = cases[at / every * every].ts;
         }

@@ -1,4 +1,4 @@
-//! Training on a matrix: split by time, scale, grow.
+//! Trains on a matrix: splits it by time, scales the features and grows the trees.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use settings::{Objective, Settings};
 
 use super::limits::{self, Labels};
 use super::{MatrixFacts, Queries, Size, TRAINING, Training, configured, grow, warnings};
-use crate::boosting::{Fit, Judge, Schedule};
-use crate::examination::{Debiased, Examination};
+use crate::boosting::{CustomMetric, Fit, Schedule};
+use crate::examination::{DebiasedNdcg, Examination};
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
 use crate::lightgbm::Parameters;
@@ -19,14 +19,14 @@ use crate::matrix::{self, Case, Matrix};
 use crate::scaling::fit_min_max;
 use crate::split::{Part, split};
 
-/// What the debiased gain is called in `training.json`.
+/// The name of debiased nDCG@5 in `training.json`.
 const DEBIASED: &str = "ndcg@5_debiased";
 
 /// Trains on the matrix at `path` and writes model, feature map and report into `out`.
-/// `parameters` take the place of the configured ones.
+/// `parameters`, if given, replace the configured ones.
 ///
 /// # Errors
-/// A matrix, parameters or a split that cannot be used; nothing is written then.
+/// An unusable matrix, split or parameter; nothing is written then.
 pub fn train_matrix(
     path: &Path,
     parameters: Option<Parameters>,
@@ -56,10 +56,10 @@ pub fn train_matrix(
     Ok(training)
 }
 
-/// The matrix at `path`, checked, and its SHA-256.
+/// Reads and checks the matrix at `path`. Also returns the file's SHA-256.
 ///
 /// # Errors
-/// An unreadable file or a matrix that breaks a rule.
+/// An unreadable file, or a matrix that breaks a rule.
 pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, String)> {
     let bytes = files::read(path)?;
     let hash = sha256(&bytes);
@@ -68,12 +68,12 @@ pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, 
     Ok((matrix, hash))
 }
 
-/// What is grown: the objective, and whether positions are modelled.
+/// What to train: the objective, and whether to model position bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
-    /// What the scores are to achieve.
+    /// The objective.
     pub objective: Objective,
-    /// Whether LightGBM models position bias. Only lambdarank does; the others would ignore positions.
+    /// Whether LightGBM models position bias. Only lambdarank can; others ignore positions.
     pub position_bias: bool,
 }
 
@@ -92,8 +92,8 @@ impl Recipe {
         })
     }
 
-    /// `parameters` for this recipe. A metric of LightGBM's that belongs to another kind of objective gives way to the
-    /// one that belongs to this: nDCG takes grades, squared error takes labels.
+    /// Adapts `parameters` to this recipe. A metric for another kind of objective is replaced: nDCG
+    /// needs grades, squared error needs labels.
     fn apply(self, parameters: &Parameters) -> Parameters {
         let mut parameters = parameters.clone();
         parameters.set("objective", self.objective.name());
@@ -106,22 +106,25 @@ impl Recipe {
     }
 }
 
-/// The parts of a matrix that models are grown on.
+/// The parts of a matrix that models are trained on.
 pub(crate) struct Parts<'a> {
-    /// The trees are grown on these.
+    /// Cases to grow the trees on.
     pub train: &'a [Case],
-    /// These say when to stop.
+    /// Cases for early stopping.
     pub valid: &'a [Case],
     pub map: &'a FeatureMap,
     pub examination: &'a Examination,
 }
 
 impl Parts<'_> {
-    /// Grows a model by `recipe`. Where positions are modelled, debiased nDCG@5 stops it, because the score then leaves
-    /// out what clicks as shown owe to the position; see [`crate::examination`].
+    /// Trains a model by `recipe`.
+    ///
+    /// If position bias is modelled, debiased nDCG@5 decides early stopping: the scores then
+    /// exclude the effect of the position, but clicks as shown include it. See
+    /// [`crate::examination`].
     ///
     /// # Errors
-    /// Parameters that cannot be used.
+    /// Unusable parameters.
     pub(crate) fn grow(
         &self,
         recipe: Recipe,
@@ -144,19 +147,19 @@ impl Parts<'_> {
             train_set.set_positions(&rows.map(|row| row.position).collect::<Vec<u32>>())?;
         }
         let valid_set = valid_queries.dataset(width, &parameters, Some(&train_set))?;
-        let debiased = Debiased::new(self.valid.iter(), self.examination);
-        let judge = Judge {
+        let debiased = DebiasedNdcg::new(self.valid.iter(), self.examination);
+        let metric = CustomMetric {
             name: DEBIASED,
             score: &|scores| debiased.of_scores(scores),
         };
-        let judge = recipe.position_bias.then_some(&judge);
-        let no_order = limits::orders_nothing(&train_queries);
-        let fit = grow(train_set, valid_set, &parameters, schedule, no_order, judge)?;
+        let custom_metric = recipe.position_bias.then_some(&metric);
+        let no_pairs = limits::has_no_preference_pairs(&train_queries);
+        let fit = grow(train_set, valid_set, &parameters, schedule, no_pairs, custom_metric)?;
         Ok((fit, parameters))
     }
 }
 
-/// A model and everything it was made with.
+/// A trained model and what describes it.
 struct Grown {
     model: String,
     map: FeatureMap,
@@ -209,8 +212,8 @@ fn grow_on(matrix: &Matrix, mut parameters: Parameters, settings: &Settings) -> 
     })
 }
 
-/// The same matrix gives the same model on every machine: sums in one order, whatever the number
-/// of cores. Parameters that are given win.
+/// Makes the same matrix give the same model on every machine: one thread sums in one order. Does
+/// not override given parameters.
 fn reproducible(parameters: &mut Parameters) {
     parameters.set_default("deterministic", true);
     parameters.set_default("num_threads", 1);

@@ -1,44 +1,45 @@
-//! What LightGBM's objectives and metrics ask of labels and queries, looked at before it starts: it names the value
-//! alone, and neither the place nor what to do.
+//! Checks labels and query sizes against the rules of LightGBM's objectives and metrics.
+//!
+//! LightGBM checks these as well, but its errors name only the value, not the row or what to do.
 
 use super::Queries;
 use crate::lightgbm::{ParameterError, Parameters};
 
-/// Rows of a query at most, for LambdaMART and for nDCG (`dcg_calculator.cpp`, `kMaxPosition`).
-const MOST_ROWS: u32 = 10_000;
-/// Grades that have a gain unless `label_gain` is given (`DefaultLabelGain`).
+/// Most rows in a query, for LambdaMART and nDCG (`dcg_calculator.cpp`, `kMaxPosition`).
+const MAX_QUERY_ROWS: u32 = 10_000;
+/// Number of gains if `label_gain` is not given (`DefaultLabelGain`).
 const DEFAULT_GAINS: usize = 31;
 
-/// What labels may be.
+/// The labels that an objective or metric allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Labels {
     /// Any number.
     Numbers,
-    /// Integers from 0, each of which has a gain.
+    /// Integers from 0 to `gains - 1`.
     Grades {
         gains: usize,
         /// Whether `label_gain` is given.
         given: bool,
     },
-    /// Numbers of classes.
+    /// Integers below the number of classes.
     Classes(usize),
     NotNegative,
     UnitInterval,
 }
 
-/// A label, or a query, that is not allowed.
+/// A label or query that is not allowed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fault {
-    /// The row, or the query's first one.
+    /// Index of the row, or of the query's first row.
     pub row: usize,
-    /// The query, if it is the one.
+    /// Index of the query; `None`: the label is at fault.
     pub query: Option<usize>,
-    /// What is wrong, and what is allowed.
+    /// What is wrong and what is allowed.
     pub message: String,
 }
 
 impl Labels {
-    /// What the objective asks of the rows that trees are grown on.
+    /// The labels that the objective allows in training rows.
     pub fn of_objective(parameters: &Parameters) -> Result<Labels, ParameterError> {
         Ok(match objective(parameters).as_str() {
             "lambdarank" => grades(parameters),
@@ -49,22 +50,22 @@ impl Labels {
         })
     }
 
-    /// What the metrics ask of the rows that trees are judged on.
+    /// The labels that the metrics allow in validation rows.
     pub fn of_metrics(parameters: &Parameters) -> Result<Labels, ParameterError> {
         let named = parameters.get("metric").map(str::to_ascii_lowercase);
-        // Without a metric, the objective's own is taken.
+        // Without `metric`, LightGBM uses the objective's own.
         let named = named.unwrap_or_else(|| objective(parameters));
         if named.split(',').any(is_ndcg) {
             return Ok(grades(parameters));
         }
         Ok(match Labels::of_objective(parameters)? {
-            // Its metrics look a score up by the label.
+            // Multiclass metrics use the label as an index.
             Labels::Classes(count) => Labels::Classes(count),
             _ => Labels::Numbers,
         })
     }
 
-    /// Looks at every label and at the size of every query.
+    /// Checks every label, and the size of every query if the objective ranks.
     pub fn check(self, queries: &Queries) -> Result<(), Fault> {
         for (row, &label) in queries.labels.iter().enumerate() {
             if let Some(allowed) = self.refused(label) {
@@ -78,12 +79,12 @@ impl Labels {
         let ranked = matches!(self, Labels::Grades { .. });
         let mut row = 0;
         for (query, &size) in queries.groups.iter().enumerate() {
-            if ranked && size > MOST_ROWS {
+            if ranked && size > MAX_QUERY_ROWS {
                 return Err(Fault {
                     row,
                     query: Some(query),
                     message: format!(
-                        "{size} rows in a query; allowed: up to {MOST_ROWS}; leave rows out, or cut the query"
+                        "{size} rows in a query; allowed: up to {MAX_QUERY_ROWS}; drop rows or split the query"
                     ),
                 });
             }
@@ -92,12 +93,12 @@ impl Labels {
         Ok(())
     }
 
-    /// What is allowed in the place of a label that is not.
+    /// The allowed labels, if this one is not allowed.
     fn refused(self, label: f32) -> Option<String> {
         match self {
             Labels::Numbers => (!label.is_finite()).then(|| "a number up to 3.4e38".to_owned()),
             Labels::Grades { .. } if !(label >= 0.0 && label.fract() == 0.0) => {
-                Some("grades, integers from 0; label_gain says what each is worth".to_owned())
+                Some("grades, integers from 0; label_gain gives the gain of each".to_owned())
             }
             Labels::Grades { gains, given } => (label >= gains as f32).then(|| match given {
                 true => format!("below {gains}, the number of gains in label_gain"),
@@ -113,8 +114,8 @@ impl Labels {
     }
 }
 
-/// Whether no query has two labels, so that no order of its rows is better than another.
-pub(super) fn orders_nothing(queries: &Queries) -> bool {
+/// Whether no query has two different labels, so that all orders of its rows are equally good.
+pub(super) fn has_no_preference_pairs(queries: &Queries) -> bool {
     let mut labels = queries.labels.as_slice();
     queries.groups.iter().all(|&size| {
         let (query, rest) = labels.split_at(size as usize);
@@ -123,13 +124,13 @@ pub(super) fn orders_nothing(queries: &Queries) -> bool {
     })
 }
 
-/// LightGBM's name of the objective, or an alias, in lower case as it is read.
+/// The objective's name or alias, in lower case as LightGBM reads it.
 pub(super) fn objective(parameters: &Parameters) -> String {
     let given = parameters.get("objective").unwrap_or("regression");
     given.to_ascii_lowercase()
 }
 
-/// As `config.h`, `ParseMetricAlias`.
+/// Whether LightGBM reads this name as nDCG (`config.h`, `ParseMetricAlias`).
 fn is_ndcg(metric: &str) -> bool {
     matches!(
         metric,
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn ndcg_asks_for_grades_whatever_the_objective() {
+    fn ndcg_needs_grades_for_every_objective() {
         for (given, expected) in [
             (json!({"objective": "rank_xendcg"}), true),
             (json!({"objective": "rank_xendcg", "metric": "auc"}), false),
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_says_what_to_do() {
+    fn a_fault_states_the_remedy() {
         let labels = |given| Labels::of_objective(&parameters(given)).unwrap();
         let of = |given, label| labels(given).check(&queries(&[label], &[1])).unwrap_err().message;
         assert_eq!(
@@ -257,9 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn an_order_needs_two_labels_in_one_query() {
-        assert!(orders_nothing(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
-        assert!(orders_nothing(&queries(&[1.0, 0.0], &[1, 1])));
-        assert!(!orders_nothing(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));
+    fn a_preference_pair_needs_two_labels_in_one_query() {
+        assert!(has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0], &[2, 1])));
+        assert!(has_no_preference_pairs(&queries(&[1.0, 0.0], &[1, 1])));
+        assert!(!has_no_preference_pairs(&queries(&[1.0, 1.0, 0.0, 1.0], &[2, 2])));
     }
 }

@@ -1,4 +1,4 @@
-//! `ltr-trainer train`: a LambdaMART model from a matrix, or from ranking data as published.
+//! `ltr-trainer train`: trains a model on a matrix, or on public ranking data (SVMlight files).
 
 mod from_matrix;
 mod limits;
@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use settings::Settings;
 
-use crate::boosting::{self, Fit, Judge, Schedule};
+use crate::boosting::{self, CustomMetric, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::outcome::Outcome;
 use crate::{console, progress};
@@ -28,15 +28,16 @@ const EXAMPLES: &str = "Examples:
 
 /// Trains a model.
 ///
-/// With --matrix: cuts the cases by time into training, validation and test part, fits the scaler
-/// on the training part alone and writes ltr_model.txt, feature_map.json and training.json.
+/// With --matrix: splits the cases by time into a training, a validation and a test part, fits the
+/// scaler on the training part alone, and writes ltr_model.txt, feature_map.json and training.json.
 ///
-/// With --train and --valid: reads SVMlight/LETOR files, features as they are, with the `.query`, `.weight`,
-/// `.position` and `.init` files beside them, as LightGBM does, and writes ltr_model.txt and training.json.
+/// With --train and --valid: reads SVMlight/LETOR files without scaling. Reads the `.query`,
+/// `.weight`, `.position` and `.init` files beside them, as LightGBM does. Writes ltr_model.txt and
+/// training.json.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The matrix `etl` wrote
+    /// Matrix written by `etl`
     #[arg(long, value_name = "PARQUET", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
     pub matrix: Option<PathBuf>,
     /// Training rows, SVMlight; query sizes in FILE.query or as qid fields
@@ -45,10 +46,10 @@ pub struct Args {
     /// Validation rows for early stopping, SVMlight
     #[arg(long, value_name = "FILE", requires = "train")]
     pub valid: Option<PathBuf>,
-    /// A JSON object of LightGBM parameters, in place of the configuration's [train] params
+    /// JSON file with LightGBM parameters; replaces [train] params of the configuration
     #[arg(long, value_name = "JSON")]
     pub params: Option<PathBuf>,
-    /// Where the results go
+    /// Directory for the results
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Print the report as JSON instead of a table
@@ -59,7 +60,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Data, parameters or a file that cannot be used; nothing is written then.
+/// Unusable data or parameters; nothing is written then.
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let parameters = args.params.as_deref().map(params_file::read).transpose()?;
     let training = match (&args.matrix, &args.train, &args.valid) {
@@ -92,25 +93,26 @@ fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
     if let Some(other) = parameters.get("objective")
         && other != objective
     {
-        bail!("train.params.objective: {other:?}; allowed: {objective:?}, what train.objective says: set that one");
+        bail!(
+            "train.params.objective: {other:?}; allowed: {objective:?}, as in train.objective; set only train.objective"
+        );
     }
     parameters.set("objective", objective);
     Ok(parameters)
 }
 
-/// One part of the data, as LightGBM wants it.
+/// One part of the data, in the layout that LightGBM expects.
 #[derive(Default)]
 struct Queries {
-    /// Row-major.
+    /// Feature values, row-major.
     values: Vec<f64>,
-    /// Grades.
     labels: Vec<f32>,
-    /// Rows of each query, in order.
+    /// Number of rows of each query, in order.
     groups: Vec<u32>,
     weights: Option<Vec<f32>>,
-    /// Where each row was shown.
+    /// Position at which each row was shown.
     positions: Option<Vec<u32>>,
-    /// Of the first output, row by row, then of the next.
+    /// All rows' scores of the first output, then those of the next.
     initial_scores: Option<Vec<f64>>,
 }
 
@@ -139,36 +141,36 @@ impl Queries {
     }
 }
 
-/// Grows a model with a progress bar, stopped by `judge` where there is one. `no_order`: no query of the training rows has
-/// two labels.
+/// Trains a model and shows a progress bar. If `custom_metric` is given, it decides early stopping.
+/// `no_pairs`: no training query has two different labels.
 fn grow(
     train: Dataset,
     valid: Dataset,
     parameters: &Parameters,
     schedule: &Schedule,
-    no_order: bool,
-    judge: Option<&Judge>,
+    no_pairs: bool,
+    custom_metric: Option<&CustomMetric>,
 ) -> anyhow::Result<Fit> {
     let mut booster = Booster::new(train, parameters)?;
     booster.add_valid(valid)?;
-    let own = judge.map(|judge| judge.name.to_owned());
-    let Some(first) = own.or_else(|| booster.metrics().first().map(|m| m.name.clone())) else {
-        bail!("metric: none; allowed: at least one metric, which the validation part is judged by");
+    let custom = custom_metric.map(|metric| metric.name.to_owned());
+    let Some(first) = custom.or_else(|| booster.metrics().first().map(|m| m.name.clone())) else {
+        bail!("metric: none; allowed: at least one metric, to measure the validation part by");
     };
     let bar = progress::bar("train", schedule.rounds);
-    let fit = boosting::fit(&mut booster, schedule, judge, |round| {
+    let fit = boosting::fit(&mut booster, schedule, custom_metric, |round| {
         bar.set_position(round.round as u64);
         bar.set_message(format!("{first} {:.5}", round.scores[0]));
     });
     bar.finish_and_clear();
     let fit = fit?;
-    if let Some(warning) = warnings::of(&fit, schedule, parameters, no_order) {
+    if let Some(warning) = warnings::of(&fit, schedule, parameters, no_pairs) {
         tracing::warn!("{warning}");
     }
     Ok(fit)
 }
 
-/// Prints sizes, rounds, scores and what each feature contributed.
+/// Prints sizes, rounds, scores and the gain of each feature.
 pub fn print_training(training: &Training, out: &Path) {
     let mut table = console::table(&["training", ""]);
     let size = |size: Size| format!("{} rows in {} queries", size.rows, size.queries);

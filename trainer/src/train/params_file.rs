@@ -1,4 +1,4 @@
-//! `--params`: LightGBM parameters as a JSON object.
+//! `--params`: reads LightGBM parameters from a JSON object.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::lightgbm::Parameters;
 /// Reads the parameters in `path`.
 ///
 /// # Errors
-/// A file that is no JSON object, a name that is there twice, and what [`Parameters::from_json`] refuses.
+/// A file that is not a JSON object, a name with two values, or an error of
+/// [`Parameters::from_json`].
 pub(super) fn read(path: &Path) -> anyhow::Result<Parameters> {
     let Pairs(pairs) = files::read_json(path)?;
     let parameters = || format!("parameters in {}", path.display());
@@ -23,7 +24,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Parameters> {
         if let Some(first) = object.insert(name.clone(), value.clone()) {
             ensure!(
                 first == value,
-                "{}: {name} is there twice, as {first} and as {value}; allowed: once",
+                "{}: {name} is given twice, as {first} and as {value}; allowed: one value",
                 parameters()
             );
         }
@@ -31,7 +32,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Parameters> {
     Parameters::from_json(&object).with_context(parameters)
 }
 
-/// The members of a JSON object, all of them: a map would keep the last of a name without a word.
+/// All members of a JSON object, including duplicates: a map would silently keep only the last.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -70,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_there_twice_has_one_value() {
+    fn a_duplicate_name_must_have_one_value() {
         assert_eq!(parameters(r#"{"seed": 1, "seed": 1}"#).unwrap().to_string(), "seed=1");
         let error = parameters(r#"{"seed": 1, "metric": "ndcg", "seed": 2}"#).unwrap_err();
-        assert!(error.contains("seed is there twice, as 1 and as 2"), "{error}");
+        assert!(error.contains("seed is given twice, as 1 and as 2"), "{error}");
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_an_example() {
+    fn a_file_that_is_not_an_object_is_rejected_with_an_example() {
         for text in ["[1]", "3", "\"objective=lambdarank\""] {
             let error = parameters(text).unwrap_err();
             assert!(error.contains("a JSON object of LightGBM parameters"), "{error}");

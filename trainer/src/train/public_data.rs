@@ -1,4 +1,4 @@
-//! Training on SVMlight/LETOR files, so that public ranking data works as it comes.
+//! Trains on SVMlight/LETOR files, so that public ranking data works unchanged.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::boosting::Schedule;
 use crate::files;
 use crate::lightgbm::Parameters;
 
-/// Trains on `train`, stops on `valid`, writes the model and the report into `out`.
+/// Trains on `train` with early stopping on `valid`; writes the model and the report into `out`.
 pub(super) fn train_files(
     train: &Path,
     valid: &Path,
@@ -26,13 +26,15 @@ pub(super) fn train_files(
     let schedule = Schedule::from_parameters(&parameters, settings.train.max_rounds as usize)?;
     parameters.set("num_iterations", schedule.rounds);
     if parameters.get("objective").is_none() {
-        tracing::warn!("no objective is given: LightGBM takes regression; for ranking, give lambdarank");
+        tracing::warn!(
+            "no objective given; LightGBM's default is regression; for ranking, set objective to lambdarank"
+        );
     }
     let (asked, judged) = (Labels::of_objective(&parameters)?, Labels::of_metrics(&parameters)?);
     let (train_queries, width) = read(train, asked)?;
     ensure!(
         width > 0,
-        "{}: no row has a feature; allowed: index:value pairs",
+        "{}: no row has a feature; needed: at least one index:value pair",
         train.display()
     );
     parameters.check_width(width)?;
@@ -52,10 +54,10 @@ pub(super) fn train_files(
         .dataset(width, &parameters, Some(&train_set))
         .with_context(training)?;
     let sizes = (train_queries.size(), valid_queries.size());
-    let no_order = limits::orders_nothing(&train_queries);
-    // LightGBM has its own, binned copy from here on.
+    let no_pairs = limits::has_no_preference_pairs(&train_queries);
+    // LightGBM has its own binned copy.
     drop((train_queries, valid_queries));
-    let fit = grow(train_set, valid_set, &parameters, &schedule, no_order, None).with_context(training)?;
+    let fit = grow(train_set, valid_set, &parameters, &schedule, no_pairs, None).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
 
     let names: Vec<String> = (0..width).map(|at| format!("Column_{at}")).collect();
@@ -65,7 +67,7 @@ pub(super) fn train_files(
     Ok(training)
 }
 
-/// The rows of `path` with everything beside them, and their width.
+/// Reads the rows of `path` and the files beside it. Also returns the number of features.
 fn read(path: &Path, asked: Labels) -> anyhow::Result<(Queries, usize)> {
     let ranking =
         svmlight::read_ranking(path).with_context(|| format!("reading ranking data from {}", path.display()))?;
@@ -97,31 +99,33 @@ fn check_initial_scores(path: &Path, queries: &Queries, asked: Labels) -> anyhow
     let found = scores.map_or(outputs, |scores| scores / queries.labels.len());
     ensure!(
         found == outputs,
-        "{}.init: {found} scores on a line; allowed: {outputs}, one for each output of the objective",
+        "{}.init: {found} scores on a line; allowed: {outputs}, one per output of the objective",
         path.display()
     );
     Ok(())
 }
 
-/// Trees correct initial scores and do not contain them.
+/// Warns that a model trained from initial scores does not contain them.
 fn warn_of_initial_scores((train, train_queries): (&Path, &Queries), (valid, valid_queries): (&Path, &Queries)) {
     let (train, valid) = (train.display(), valid.display());
     if train_queries.initial_scores.is_some() {
-        tracing::warn!("the model corrects the scores in {train}.init and does not contain them: add them to its own");
+        tracing::warn!(
+            "the model corrects the scores in {train}.init but does not contain them; add them to its scores"
+        );
         if valid_queries.initial_scores.is_none() {
-            tracing::warn!("{valid}.init is missing: the metrics of {valid} are those of the corrections alone");
+            tracing::warn!("{valid}.init is missing; the metrics of {valid} measure the corrections alone");
         }
     }
 }
 
-/// Fits rows to the training set's width, as LightGBM does with a validation file: a column the
-/// training set does not have is left out, one that the file never mentions is 0.
+/// Adapts validation rows to the training set's width, as LightGBM does: drops columns that the
+/// training set does not have, and fills missing columns with 0.
 fn to_width(values: Vec<f64>, from: usize, to: usize) -> Vec<f64> {
     if from == to {
         return values;
     }
     if from > to {
-        tracing::warn!("the validation file has {from} columns, the training file {to}: the last ones are left out");
+        tracing::warn!("the validation file has {from} columns, the training file {to}; the extra columns are ignored");
     }
     let mut fitted = Vec::with_capacity(values.len() / from * to);
     for row in values.chunks_exact(from) {

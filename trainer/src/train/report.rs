@@ -1,4 +1,4 @@
-//! `training.json`: how a model came to be.
+//! `training.json`: how a model was trained.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,40 @@ use crate::files::sha256;
 use crate::lightgbm::Parameters;
 use crate::split::Part;
 
-/// File name inside a training's output directory.
+/// Name of the report in a training's output directory.
 pub const TRAINING: &str = "training.json";
 
-/// One training, as reported.
+/// The report of one training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// 1-based; the saved model has this many iterations.
     pub best_iteration: usize,
-    /// Whether early stopping ended the training before its last round.
+    /// Whether the training ended before its last round.
     pub stopped_early: bool,
-    /// Rounds grown.
+    /// Rounds trained.
     pub rounds: usize,
     /// The validation metrics at the best iteration.
     pub best_scores: BTreeMap<String, f64>,
-    /// The validation metrics by round, the first round first.
+    /// The validation metrics of each round, in order.
     pub metrics: BTreeMap<String, Vec<f64>>,
-    /// What LightGBM was given, under its main names.
+    /// The parameters passed to LightGBM, under their main names.
     pub parameters: BTreeMap<String, String>,
-    /// What the trees were grown on.
+    /// Size of the training part.
     pub train: Size,
-    /// What early stopping watched.
+    /// Size of the validation part.
     pub valid: Size,
     /// Total gain of the splits on each feature that was used, largest first.
     pub importance: Vec<Importance>,
     /// Wall-clock time from reading the data to the finished model.
     pub seconds: f64,
-    /// Of `ltr_model.txt`.
+    /// SHA-256 of `ltr_model.txt`.
     pub model_sha256: String,
-    /// Where the data came from, when it was a matrix.
+    /// Facts about the matrix; `None`: trained on SVMlight files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixFacts>,
 }
 
-/// How much data.
+/// Amount of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Queries (cases).
@@ -52,42 +52,41 @@ pub struct Size {
     pub rows: usize,
 }
 
-/// What one feature contributed.
+/// The importance of one feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Importance {
-    /// Its name.
+    /// The feature's name.
     pub feature: String,
     /// Total gain of the splits on it.
     pub gain: f64,
 }
 
-/// Which matrix, and how it was cut.
+/// Identifies the matrix and how it was split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MatrixFacts {
-    /// Of the Parquet file.
+    /// SHA-256 of the Parquet file.
     pub sha256: String,
-    /// Of `feature_map.json`.
+    /// SHA-256 of `feature_map.json`.
     pub feature_map_sha256: String,
     /// Whether LightGBM modelled position bias.
     pub position_bias: bool,
-    /// How often each position is looked at, from the first on, as a share of the first; estimated on the training
-    /// part.
+    /// Examination propensity of each position, from the first on, estimated on the training part.
     #[serde(default)]
     pub examination: Examination,
-    /// The share of cases early stopping watched.
+    /// Share of cases in the validation part.
     pub valid_fraction: f64,
-    /// The share of cases the gate judges.
+    /// Share of cases in the test part.
     pub test_fraction: f64,
-    /// What the trees and the scaler were fit on.
+    /// The trees and the scaler were fit on this part.
     pub train: Part,
-    /// What early stopping watched.
+    /// Early stopping used this part.
     pub valid: Part,
-    /// What nothing has seen yet.
+    /// Held out for the evaluation.
     pub test: Part,
 }
 
 impl Training {
-    /// The report of `fit`; `names` are the feature names, in column order.
+    /// Reports `fit`; `names` are the feature names in column order.
     pub(super) fn new(
         fit: &Fit,
         names: &[String],

@@ -15,15 +15,15 @@ fn gain(ndcg5: (f64, f64), debiased: (f64, f64)) -> Gain {
     }
 }
 
-fn rival(name: &str, worth: Worth) -> Rival {
+fn rival(name: &str, result: RivalResult) -> Rival {
     Rival {
         name: name.to_owned(),
-        worth,
+        result,
     }
 }
 
-fn judged(over: Gain) -> Worth {
-    Worth::Judged {
+fn judged(over: Gain) -> RivalResult {
+    RivalResult::Judged {
         arm: Box::new(arm(0.5, 0.5, 0.0)),
         over,
     }
@@ -37,7 +37,7 @@ fn a_better_rival_and_a_failed_one_are_named() {
             rival("behind", judged(gain((0.01, 0.02), (0.01, 0.02)))),
             rival(
                 "gbdt",
-                Worth::Failed {
+                RivalResult::Failed {
                     reason: "predicts one value for every row".to_owned(),
                 },
             ),
@@ -48,14 +48,14 @@ fn a_better_rival_and_a_failed_one_are_named() {
         remarks(&evaluation),
         [
             "regression: better than ltr on nDCG@5 as shown, by 0.0150",
-            "regression: ahead of ltr, but not beyond chance on debiased nDCG@5, by 0.0050",
-            "gbdt: failed, it predicts one value for every row; not a yardstick",
+            "regression: ahead of ltr, but not significantly, on debiased nDCG@5, by 0.0050",
+            "gbdt: failed, not comparable: predicts one value for every row",
         ]
     );
 }
 
 #[test]
-fn that_no_rival_is_ahead_is_said_too() {
+fn it_is_stated_if_no_rival_is_ahead() {
     let evaluation = Evaluation {
         rivals: vec![rival("behind", judged(gain((0.01, 0.02), (0.01, 0.02))))],
         ..good()

@@ -1,5 +1,5 @@
-//! A parameter's value as the text that LightGBM parses; Python's package writes it the same way (`basic.py`,
-//! `_param_dict_to_str`).
+//! Writes a parameter's value as the text that LightGBM parses, as its Python package does
+//! (`basic.py`, `_param_dict_to_str`).
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::ParameterError;
 
-const PLAIN: &str = "a number, a text without blanks (LightGBM separates parameters by them), true, false, or a list of \
-                     those; null counts as not given";
+const PLAIN: &str = "a number, a text without blanks (which separate LightGBM's parameters), true, false, \
+                     or a list of these; null counts as not given";
 const NESTED: &str = "a list of lists of column numbers, e.g. [[0, 1], [2]]";
-const JSON_FILE: &str = "the name of a JSON file that can be read";
+const JSON_FILE: &str = "the name of a readable JSON file";
 
-/// The text of `value`, given as `key` for the parameter whose main name is `name`.
+/// The text of `value`, which was given under `key` for the parameter with the main name `name`.
 pub(super) fn text(key: &str, name: &str, value: &Value) -> Result<String, ParameterError> {
     let (text, allowed) = match name {
         "interaction_constraints" => (constraints(value), NESTED),
@@ -26,7 +26,7 @@ pub(super) fn text(key: &str, name: &str, value: &Value) -> Result<String, Param
     })
 }
 
-/// Cut to what fits in a message.
+/// Shortens a value for a message.
 pub(super) fn shorten(value: &str) -> String {
     const MOST: usize = 80;
     match value.char_indices().nth(MOST) {
@@ -57,7 +57,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// `[0,1],[2]`, from lists or from that text itself. LightGBM takes anything else for no constraints at all.
+/// The text `[0,1],[2]`, from lists or from such a text. LightGBM silently ignores any other form.
 fn constraints(value: &Value) -> Option<String> {
     let sets: Vec<Vec<u32>> = match value {
         Value::String(text) => serde_json::from_str(&format!("[{text}]")).ok()?,
@@ -71,9 +71,9 @@ fn constraints(value: &Value) -> Option<String> {
     filled.then(|| sets.iter().map(set).collect::<Vec<_>>().join(","))
 }
 
-/// LightGBM goes on without a file that it cannot read, and says nothing.
+/// Whether the file is readable JSON. LightGBM silently ignores a file that it cannot read.
 fn is_json(file: &str) -> bool {
-    const MOST_BYTES: u64 = 1 << 28;
-    let bytes = regular_file::read(Path::new(file), regular_file::Links::Follow, MOST_BYTES);
+    const MAX_BYTES: u64 = 1 << 28;
+    let bytes = regular_file::read(Path::new(file), regular_file::Links::Follow, MAX_BYTES);
     bytes.is_ok_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
 }

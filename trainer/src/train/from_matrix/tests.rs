@@ -83,10 +83,10 @@ fn position_bias_can_be_switched_off() {
     assert_ne!(model(true), model(false));
 }
 
-/// On clicks as shown nDCG falls as the score learns to leave the position out, so that it stopped the training within
-/// a few rounds.
+/// nDCG on clicks as shown falls while the scores learn to exclude the position effect, so it would
+/// stop the training after a few rounds.
 #[test]
-fn debiased_clicks_let_the_training_go_on_where_clicks_as_shown_would_stop_it() {
+fn training_continues_on_debiased_clicks_although_clicks_as_shown_would_stop_it() {
     let matrix = biased(2_500, 5, 1.0);
     let grown = grow_on(&matrix, configured(&settings()).unwrap(), &settings()).unwrap();
     let shown = &grown.training.metrics["ndcg@5"];

@@ -6,11 +6,11 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with `data.train`, `data.valid` and what is written beside them.
+/// A folder with `data.train`, `data.valid` and files beside them.
 struct Files(TempDir);
 
 impl Files {
-    /// Twenty queries of five rows: two features, and grades that follow both, with exceptions.
+    /// Twenty queries of five rows with two features. Grades depend on both, with exceptions.
     fn new() -> Files {
         let column = |i: u32| i * 7919 % 101;
         let row = |i: u32| {
@@ -31,7 +31,7 @@ impl Files {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    /// One line for each of `rows`.
+    /// Writes one line per row.
     fn write_lines(&self, name: &str, rows: usize, line: impl Fn(usize) -> String) {
         let lines: Vec<String> = (0..rows).map(line).collect();
         self.write(name, &lines.join("\n"));
@@ -51,7 +51,7 @@ impl Files {
         train_files(&train, &valid, parameters, &settings, &self.path("out"))
     }
 
-    /// The trees of the model.
+    /// The model's trees as text.
     fn trees(&self) -> String {
         self.train(json!({})).unwrap();
         let model = std::fs::read_to_string(self.path("out/ltr_model.txt")).unwrap();
@@ -79,8 +79,8 @@ impl std::io::Write for Log {
     }
 }
 
-/// What is logged meanwhile.
-fn said(work: impl FnOnce()) -> String {
+/// The log output of `work`.
+fn logged(work: impl FnOnce()) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false);
@@ -91,11 +91,11 @@ fn said(work: impl FnOnce()) -> String {
 }
 
 #[test]
-fn what_is_strange_about_a_training_is_said_and_said_once() {
+fn each_warning_about_a_training_is_logged_only_once() {
     let files = Files::new();
     let rows = |row: usize| format!("1 qid:{} 1:{row} 2:{}", row / 5, row % 7);
     files.write_lines("data.train", 100, rows);
-    let log = said(|| drop(files.train(json!({ "verbose": 0 })).unwrap()));
+    let log = logged(|| drop(files.train(json!({ "verbose": 0 })).unwrap()));
     assert_eq!(log.matches("no tree of the model has a split").count(), 1, "{log}");
     let warnings: Vec<&str> = log.lines().filter_map(|line| line.split("[Warning]").nth(1)).collect();
     assert!(!warnings.is_empty(), "{log}");
@@ -140,7 +140,7 @@ fn weights_and_initial_scores_of_the_validation_rows_change_what_is_measured() {
     };
     assert_ne!(with("weight", |row| (1 + row / 10).to_string()), plain);
     assert_ne!(with("init", |row| (row % 7).to_string()), plain);
-    // Where a row was shown is not looked at in a metric.
+    // Metrics ignore the positions of rows.
     assert_eq!(with("position", |row| (row % 5).to_string()), plain);
 }
 
@@ -226,7 +226,7 @@ fn rows_without_features_are_all_zero_and_nothing_to_grow_on() {
     files.write("data.train", "1 qid:1\n0 qid:1\n");
     assert_eq!(
         files.refusal(json!({})),
-        "data.train: no row has a feature; allowed: index:value pairs"
+        "data.train: no row has a feature; needed: at least one index:value pair"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What the marketplace knows of its lawyers as time goes on: who took how many cases, who was offered when.
+//! The marketplace's records of each lawyer: when they signed contracts and were last offered.
 
 use std::collections::VecDeque;
 
@@ -8,15 +8,16 @@ use serde_json::{Map, Value, json};
 
 use super::market::{Case, Features, Market};
 
-pub struct Books {
-    /// When each lawyer signed, oldest first within a day.
+pub struct Ledger {
+    /// Times at which each lawyer signed a contract.
     signed: Vec<VecDeque<DateTime<Utc>>>,
+    /// Time at which each lawyer was last offered.
     offered: Vec<Option<DateTime<Utc>>>,
 }
 
-impl Books {
-    pub fn new(market: &Market) -> Books {
-        Books {
+impl Ledger {
+    pub fn new(market: &Market) -> Ledger {
+        Ledger {
             signed: vec![VecDeque::new(); market.lawyers.len()],
             offered: vec![None; market.lawyers.len()],
         }
@@ -31,8 +32,8 @@ impl Books {
         *last = (*last).max(Some(at));
     }
 
-    /// The body of a `/rank` call. The lawyers' loads are those of the night before (`midnight`), as a directory that is
-    /// refreshed daily has them.
+    /// The body of a `/rank` call. The loads are as of `midnight`, as in a directory that is
+    /// refreshed daily.
     pub fn request(&self, market: &Market, case: &Case, midnight: DateTime<Utc>) -> String {
         let lawyers: Vec<Value> = case
             .offers
@@ -45,7 +46,7 @@ impl Books {
                     "cases_30d": lawyer.other_cases + self.cases_30d(offer.lawyer, midnight),
                     "monthly_capacity": lawyer.capacity,
                     "groups": lawyer.groups,
-                    // All have agreed before the market opened.
+                    // All lawyers consented before the first case.
                     "groups_consented_at": "2026-01-01T00:00:00Z",
                     "last_offered_at": self.offered[offer.lawyer]
                         .map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
@@ -68,7 +69,7 @@ impl Books {
 }
 
 fn named(features: &Features) -> Value {
-    // JSON has no NaN: serde_json writes one as null, which is how a missing feature is sent.
+    // serde_json writes NaN as null, which is how a missing feature is sent.
     let pairs = DEFAULT_FEATURES.iter().zip(features);
     Value::Object(
         pairs

@@ -1,4 +1,4 @@
-//! A training's output directory, opened and held together.
+//! Opens a training's output directory and checks that its files belong together.
 
 use std::path::{Path, PathBuf};
 
@@ -13,35 +13,34 @@ use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
 use crate::train::{MatrixFacts, TRAINING, Training};
 
-/// A model that was trained on a matrix, with its feature map and report, all of them checked to
-/// belong together.
+/// A model trained on a matrix, with its feature map and report, all checked to belong together.
 #[derive(Debug)]
-pub struct Trained {
-    /// Where it was read from.
+pub struct TrainingRun {
+    /// The directory.
     pub dir: PathBuf,
-    /// `ltr_model.txt`.
+    /// Content of `ltr_model.txt`.
     pub model: Vec<u8>,
-    /// `feature_map.json`, as bytes.
+    /// Content of `feature_map.json`.
     pub feature_map_json: Vec<u8>,
-    /// `feature_map.json`, read.
+    /// `feature_map.json`, parsed.
     pub feature_map: FeatureMap,
     /// `training.json`.
     pub training: Training,
-    /// Its part about the matrix.
+    /// `matrix` in `training.json`.
     pub matrix: MatrixFacts,
 }
 
-impl Trained {
+impl TrainingRun {
     /// Reads `ltr_model.txt`, `feature_map.json` and `training.json` in `dir`.
     ///
     /// # Errors
-    /// A missing, damaged or foreign file; a model with another objective than a ranking one; a
-    /// model or map with other features than `schema`.
-    pub fn open(dir: &Path, schema: &Schema) -> anyhow::Result<Trained> {
+    /// A file that is missing, damaged or not the one that `training.json` describes; an objective
+    /// that a matrix cannot be trained with; features other than `schema`'s.
+    pub fn open(dir: &Path, schema: &Schema) -> anyhow::Result<TrainingRun> {
         let training: Training = files::read_json(&dir.join(TRAINING))?;
         let Some(matrix) = training.matrix.clone() else {
             bail!(
-                "{}: trained on SVMlight files; allowed: a training on a matrix, which has a feature map and a test part",
+                "{}: trained on SVMlight files; allowed: a model trained with --matrix, which has a feature map and a test part",
                 dir.join(TRAINING).display()
             );
         };
@@ -64,11 +63,11 @@ impl Trained {
             let found = sha256(bytes);
             ensure!(
                 found == *expected,
-                "{}: SHA-256 {found}; allowed: {expected}, the file that {TRAINING} beside it describes",
+                "{}: SHA-256 {found}; allowed: {expected}, as recorded in {TRAINING} beside it",
                 dir.join(name).display()
             );
         }
-        Ok(Trained {
+        Ok(TrainingRun {
             dir: dir.to_owned(),
             model,
             feature_map_json,
@@ -78,18 +77,18 @@ impl Trained {
         })
     }
 
-    /// The model and its feature map as a component that calls itself `version`.
+    /// Compiles the model and its feature map into a component named `version`.
     ///
     /// # Errors
-    /// What `compile` refuses.
+    /// As [`compile::compile`].
     pub fn compile(&self, version: &str) -> anyhow::Result<Vec<u8>> {
         self.compile_by(compile::compile, version)
     }
 
-    /// The same as an Envoy filter.
+    /// Compiles the model and its feature map into an Envoy filter named `version`.
     ///
     /// # Errors
-    /// The same.
+    /// As [`compile::edge_filter`].
     pub fn edge_filter(&self, version: &str) -> anyhow::Result<Vec<u8>> {
         self.compile_by(compile::edge_filter, version)
     }
@@ -109,7 +108,7 @@ impl Trained {
         compile(&request).context("compiling the model")
     }
 
-    /// First and last case the trees were grown on, RFC 3339.
+    /// Times of the first and the last case in the training part, RFC 3339.
     pub fn training_window(&self) -> runtime::Window {
         runtime::Window {
             start: self.matrix.train.start.to_rfc3339(),
@@ -122,7 +121,7 @@ fn check_model(text: &[u8], schema: &Schema) -> anyhow::Result<()> {
     let model = Model::parse(text)?;
     let objective = model.objective().split_whitespace().next().unwrap_or("");
     ensure!(
-        // Whose scores order a case; anything else would be ranked by what it is not.
+        // The scores of other objectives do not order the lawyers of a case.
         Objective::from_name(objective).is_some(),
         "objective: {:?}; allowed: lambdarank, rank_xendcg or regression",
         model.objective()

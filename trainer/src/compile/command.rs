@@ -1,5 +1,5 @@
-//! `ltr-trainer compile`: any LightGBM text model as a component, and as an Envoy filter. `ltr-trainer edge-mark`: the
-//! filter that needs none.
+//! `ltr-trainer compile`: compiles a LightGBM text model into a component and an Envoy filter.
+//! `ltr-trainer edge-mark`: writes the Envoy filter that needs no model.
 
 use std::path::{Path, PathBuf};
 
@@ -18,24 +18,24 @@ const EXAMPLES: &str = "Examples:
 
 /// Compiles a LightGBM text model into a WebAssembly component that imports nothing.
 ///
-/// The evaluator is inside this program: neither Rust nor a network is needed. The same inputs give
-/// the same bytes.
+/// Needs neither Rust nor a network: this program contains the compiled evaluator. The same inputs
+/// give the same bytes.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model, as LightGBM saves it
+    /// LightGBM model in text format
     #[arg(value_name = "MODEL.txt")]
     pub model: PathBuf,
-    /// Feature order and scaler, baked in
+    /// Feature order and scaling to embed (feature_map.json)
     #[arg(long, value_name = "JSON")]
     pub feature_map: Option<PathBuf>,
-    /// Where the component goes
+    /// Write the component to this file
     #[arg(short, long, value_name = "WASM")]
     pub output: PathBuf,
-    /// Where the Envoy filter with the same model goes
+    /// Also write the Envoy filter with the same model to this file
     #[arg(long, value_name = "WASM")]
     pub edge_filter: Option<PathBuf>,
-    /// What the component says it is
+    /// Version name to embed
     #[arg(long, value_name = "TEXT", default_value = "unversioned")]
     pub model_version: String,
 }
@@ -43,7 +43,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A model or map that cannot be used; the output is then as it was.
+/// An invalid model or feature map; the output file is then unchanged.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let model = files::read(&args.model)?;
     let feature_map = match &args.feature_map {
@@ -66,14 +66,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Writes the Envoy filter that only marks, for sidecars without scores and copies.
+/// Writes the mark-only Envoy filter, for sidecars that neither score nor copy requests.
 ///
-/// It has no model and does not change with one. Envoy does not call it for the parts of a body, as it calls
-/// edge-filter.wasm, so that marking costs less.
+/// The filter contains no model, so a new model does not change it. Marking costs less than with
+/// edge-filter.wasm, because Envoy does not call this filter for request and response bodies.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  ltr-trainer edge-mark -o edge-mark.wasm")]
 pub struct MarkArgs {
-    /// Where the filter goes
+    /// Write the filter to this file
     #[arg(short, long, value_name = "WASM")]
     pub output: PathBuf,
 }

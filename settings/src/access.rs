@@ -1,4 +1,4 @@
-//! Who may call the gateway: bearer tokens, of which only the hashes are configured.
+//! Who may call the gateway: bearer tokens. The configuration holds only their hashes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,27 +6,27 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The callers. Without any token, `/rank`, `/ltr/score`, `/events` and `/models/notify` are open, on a loopback
-/// address alone, and nobody may change the rollout.
+/// The callers. Without any token, `/rank`, `/ltr/score`, `/events` and `/models/notify` are open on a loopback
+/// address only, and the rollout cannot be changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     pub tokens: Vec<Token>,
-    /// Each as [`Edge`] reads it.
+    /// Each is parsed into an [`Edge`].
     pub edges: Vec<String>,
 }
 
-/// How a configured edge is known.
+/// How the gateway recognises a configured edge (an Envoy).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// By the name of its token.
     Token(String),
-    /// By its address: one of those that begin with the same bits.
+    /// By its address: it shares the first `bits` bits with `address`.
     Network { address: IpAddr, bits: u8 },
 }
 
 impl Edge {
-    /// Whether an address is the edge's.
+    /// Whether `peer` is an address of this edge. A token has none.
     pub fn has(&self, peer: IpAddr) -> bool {
         let Edge::Network { address, bits } = self else {
             return false;
@@ -44,7 +44,7 @@ impl Edge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Whose it is; what logs, errors and the rollout's history say.
+    /// The caller's name in logs, errors and the rollout's history.
     pub name: String,
     pub roles: Vec<Role>,
     /// SHA-256 of the token's bytes, 64 hexadecimal digits.
@@ -64,7 +64,7 @@ pub enum Role {
 }
 
 impl Access {
-    /// The configured edges; `Err` has the first that is none.
+    /// The configured edges; `Err` holds the first text that names no edge.
     pub fn edges(&self) -> Result<Vec<Edge>, &str> {
         self.edges
             .iter()
@@ -86,22 +86,22 @@ impl Access {
         (bits <= width).then_some(Edge::Network { address, bits })
     }
 
-    /// The first thing that is wrong with the tokens. Says nothing that was configured but names: what somebody
-    /// put in the place of a hash may be the token itself.
+    /// The first fault of the tokens. It repeats no configured value: where a hash should be, somebody may have put
+    /// the token itself.
     pub(crate) fn fault(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         self.tokens.iter().enumerate().find_map(|(at, token)| {
             let earlier = &self.tokens[..at];
             let fault = if !(1..=64).contains(&token.name.len()) || !token.name.chars().all(plain) {
-                "the name is not 1 to 64 of A-Z a-z 0-9 . _ -"
+                "the name is not 1 to 64 characters of A-Z a-z 0-9 . _ -"
             } else if earlier.iter().any(|other| other.name == token.name) {
-                "the name is there twice"
+                "an earlier entry has the same name"
             } else if token.roles.is_empty() {
-                "there are no roles"
+                "the list of roles is empty"
             } else if token.hash().is_none() {
                 "sha256 is not 64 hexadecimal digits"
             } else if earlier.iter().any(|other| other.hash() == token.hash()) {
-                "the sha256 is there twice"
+                "an earlier entry has the same sha256"
             } else {
                 return None;
             };
@@ -111,7 +111,7 @@ impl Access {
 }
 
 impl Token {
-    /// The hash as bytes; `None` where it is not 64 hexadecimal digits.
+    /// The hash as bytes; `None` if it is not 64 hexadecimal digits.
     pub fn hash(&self) -> Option<[u8; 32]> {
         let mut hash = [0; 32];
         hex::decode_to_slice(&self.sha256, &mut hash).ok()?;
@@ -119,7 +119,7 @@ impl Token {
     }
 }
 
-/// As an entry of `access.tokens`.
+/// Formats the token as an entry of `access.tokens`.
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = toml::Value::try_from(self).map_err(|_| fmt::Error)?;
@@ -130,7 +130,7 @@ impl fmt::Display for Token {
 impl Role {
     pub const ALL: [Role; 3] = [Role::Ingest, Role::Rank, Role::Admin];
 
-    /// As it is configured.
+    /// The name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Role::Ingest => "ingest",

@@ -9,7 +9,7 @@ use crate::SecretUrl;
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub url: SecretUrl,
-    /// Empty: a PostgreSQL server is not asked who it is.
+    /// Empty: a PostgreSQL server's certificate is not verified.
     pub ca_file: PathBuf,
     pub max_connections: u32,
     pub timeout_ms: u64,
@@ -38,7 +38,7 @@ impl Database {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// The authorities that a PostgreSQL server must have its certificate of, if there are any.
+    /// The certificate authorities that a PostgreSQL server is verified against, if configured.
     pub fn ca_file(&self) -> Option<&Path> {
         let set = !self.ca_file.as_os_str().is_empty();
         set.then_some(&*self.ca_file)

@@ -7,18 +7,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::SecretUrl;
 
-/// The operator's switches, and where the whole fleet's are.
+/// The operator's switches, and the Redis that holds them for the whole fleet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flags {
-    #[serde(deserialize_with = "either")]
+    #[serde(deserialize_with = "switch_value")]
     pub kill_switch: bool,
-    /// Empty: the configuration alone decides.
+    /// Empty: only the configuration decides.
     pub redis_url: SecretUrl,
     pub poll_ms: u64,
     pub kill_switch_key: String,
     pub shadow_fraction_key: String,
-    /// What Redis said last.
+    /// Stores the last values read from Redis.
     pub file: PathBuf,
 }
 
@@ -36,13 +36,13 @@ impl Default for Flags {
 }
 
 impl Flags {
-    /// How often Redis is asked.
+    /// The interval between two reads of Redis.
     pub fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms)
     }
 
-    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`. Parameters and fragments are refused:
-    /// some of them would turn off checks.
+    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`. Parameters and fragments
+    /// are refused: some of them would turn off checks.
     pub(crate) fn has_usable_url(&self) -> bool {
         let url = self.redis_url.expose();
         let Some(("redis" | "rediss", rest)) = url.split_once("://") else {
@@ -63,10 +63,10 @@ impl Flags {
     }
 }
 
-/// What a switch may be called, for errors.
+/// The values that a switch takes, for error messages.
 pub const SWITCH_WORDS: &str = "on, true, yes, 1 or stop, or else off, false, no or 0";
 
-/// Whether a switch is on, by its words: in any case, and with blanks around them. `None`: it is neither.
+/// Parses a switch, ignoring case and surrounding blanks: `Some(true)` is on, `None` is neither on nor off.
 pub fn switch(text: &str) -> Option<bool> {
     let word = text.trim();
     let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
@@ -79,8 +79,8 @@ pub fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// A switch in a file or in the environment, where `1` is a number.
-fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+/// Deserialises a switch from a file or the environment, where `1` arrives as a number.
+fn switch_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct Switch;
 
     impl Visitor<'_> for Switch {
@@ -114,7 +114,7 @@ mod tests {
     use crate::Settings;
 
     #[test]
-    fn the_kill_switch_is_turned_by_its_words_in_the_environment_too() {
+    fn the_environment_takes_the_same_kill_switch_words() {
         let load = |word: &str| {
             let env = [("LTR_FLAGS__KILL_SWITCH".to_owned(), word.to_owned())];
             Settings::load(None, env).map(|settings| settings.flags.kill_switch)

@@ -1,4 +1,4 @@
-//! Every key: what it means and what it takes. Errors, `--print-config` and the range checks all read these tables.
+//! The tables of all keys: meaning and allowed values. Errors, `--print-config` and the range checks read them.
 
 mod gateway;
 mod names;
@@ -8,12 +8,12 @@ mod training;
 pub(crate) use names::*;
 pub(crate) use rule::{Rule, Section};
 
-/// In the order they are printed; a section comes before its sub-sections, as TOML wants it.
+/// All sections in printing order; a section comes before its sub-sections, as TOML requires.
 pub(crate) fn sections() -> impl Iterator<Item = &'static Section> {
     gateway::SECTIONS.iter().chain(training::SECTIONS)
 }
 
-/// The rule of a `section.key`.
+/// The rule of a key, given as `section.key`.
 pub(crate) fn rule(key: &str) -> Option<Rule> {
     let (section, name) = key.rsplit_once('.')?;
     let section = sections().find(|s| s.name == section)?;
@@ -21,7 +21,7 @@ pub(crate) fn rule(key: &str) -> Option<Rule> {
     Some(key.rule)
 }
 
-/// The names that may stand in a section ("" is the whole file): its keys, then its sub-sections.
+/// The names allowed in a section ("" is the whole file): its keys, then its sub-sections.
 pub(crate) fn names_in(section: &str) -> Vec<&'static str> {
     let keys = sections().filter(|s| s.name == section).flat_map(|s| s.keys);
     keys.map(|k| k.name).chain(sub_sections(section)).collect()

@@ -1,7 +1,7 @@
-//! One `ltr.toml` for both programs, every key of which an environment variable may override.
+//! Settings of both programs: one `ltr.toml`, and an environment variable for each key that overrides it.
 //!
-//! [`Settings::load`] takes the file and the environment as arguments, so that nothing deep inside reads either, and
-//! a test needs neither. An unknown key or a wrong value is refused with the key, the value and what is allowed.
+//! [`Settings::load`] takes the file and the environment as arguments. So no other code reads them, and a test needs
+//! neither. An unknown key or a wrong value is refused; the error names the key, the value and what is allowed.
 
 mod access;
 mod database;

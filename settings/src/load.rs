@@ -9,16 +9,16 @@ use crate::keys::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY}
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
-/// No configuration is near this size; what is larger is some other file.
+/// No configuration is near this size; a larger file is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const PREFIX: &str = "LTR_";
 
 impl Settings {
-    /// Reads settings: built-in defaults, over them the file, over it those of `env` whose names start with `LTR_`:
-    /// `LTR_<SECTION>__<KEY>`, deeper sections with `__` between, as `LTR_RANKING__FAIRNESS__TAU=0.25`.
+    /// Reads settings. The file overrides the built-in defaults, and variables of `env` named `LTR_<SECTION>__<KEY>`
+    /// override the file. `__` separates sub-sections too: `LTR_RANKING__FAIRNESS__TAU=0.25`.
     ///
     /// # Errors
-    /// A file that cannot be read or is not TOML; an unknown section or key; a value that its key does not take.
+    /// A file that cannot be read or is not TOML; an unknown section or key; a value that its key does not allow.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -30,36 +30,36 @@ impl Settings {
         };
         let mut figment = Figment::new();
         if let Some((path, values)) = &given.file {
-            only_known("", values, &path.display().to_string())?;
+            reject_unknown("", values, &path.display().to_string())?;
             if find(values, PRESETS).is_some() {
-                // A file's own presets replace the built-in ones: merged key by key, a changed list of features
-                // could never be rid of the old names.
+                // The file's presets replace the built-in ones. If both were merged key by key, the names of features
+                // that the file removed would remain.
                 remove(&mut defaults, PRESETS);
             }
             if !values.is_empty() {
-                keep_as_it_was(values, &mut defaults);
+                apply_old_privacy_defaults(values, &mut defaults);
             }
             figment = figment.merge(Serialized::defaults(values));
         }
         for (name, text) in &given.env {
             figment = figment.merge(Serialized::defaults(variable(name, text, &defaults)?));
         }
-        // `join` keeps what was given and fills in the rest.
+        // `join` keeps the given values and fills in the rest.
         let figment = figment.join(Serialized::defaults(&defaults));
         let settings: Settings = figment
             .extract()
             .map_err(|error| given.refused_type(&error, &figment))?;
-        settings.check().map_err(|wrong| {
-            let origin = given.origin(&wrong.key);
-            wrong.from(origin)
+        settings.check().map_err(|invalid| {
+            let origin = given.origin(&invalid.key);
+            invalid.from(origin)
         })?;
         Ok(settings)
     }
 }
 
-/// What was kept of persons before there was a key for it is kept under a file that does not have the key: what others
-/// ask the tables for, an erasure among it, must not change unasked.
-fn keep_as_it_was(values: &Dict, defaults: &mut Dict) {
+/// Gives the privacy keys that a file lacks their old behaviour. Such a file is older than the keys, and what the
+/// tables store must not change unasked: others query them, for erasures among other things.
+fn apply_old_privacy_defaults(values: &Dict, defaults: &mut Dict) {
     for (key, before) in [(keys::PSEUDONYMISE_EVENTS, false), (keys::GROUPS_WITHOUT_CONSENT, true)] {
         if find(values, &format!("privacy.{key}")).is_none()
             && let Some(Value::Dict(_, privacy)) = defaults.get_mut("privacy")
@@ -69,7 +69,7 @@ fn keep_as_it_was(values: &Dict, defaults: &mut Dict) {
     }
 }
 
-/// Where values came from; kept to name the place in an error.
+/// The given values by origin, so that an error can name the origin.
 struct Given<'a> {
     file: Option<(&'a Path, Dict)>,
     env: Vec<(String, String)>,
@@ -78,7 +78,7 @@ struct Given<'a> {
 impl Given<'_> {
     fn origin(&self, key: &str) -> String {
         let by_env = self.env.iter().rev().find(|(name, _)| {
-            // A wrong entry may lie below the key that the variable sets, or above it.
+            // The wrong key may lie below the key that the variable sets, or above it.
             let set = path(name);
             set == key || key.starts_with(&format!("{set}.")) || set.starts_with(&format!("{key}."))
         });
@@ -91,11 +91,11 @@ impl Given<'_> {
         }
     }
 
-    /// A value of the wrong type, as an error of this crate.
+    /// Converts figment's error about a value of the wrong type.
     fn refused_type(&self, error: &figment::Error, figment: &Figment) -> SettingsError {
         let mut key = error.path.join(".");
         if key.starts_with(ACCESS_TOKENS) {
-            // What is wrong inside may be a token in a wrong place; the rule says it all.
+            // The wrong value may be a token in the wrong place, so the error names only the list and its rule.
             key = ACCESS_TOKENS.to_owned();
         }
         let found = figment.find_value(&key).ok();
@@ -128,8 +128,8 @@ fn read_file(path: &Path) -> Result<Dict, SettingsError> {
     Ok(profiles.remove(&Profile::Default).unwrap_or_default())
 }
 
-/// Refuses names that the table of keys does not have, before any value is looked at.
-fn only_known(section: &str, values: &Dict, origin: &str) -> Result<(), SettingsError> {
+/// Refuses names that are not in the tables of keys. This runs before any value is checked.
+fn reject_unknown(section: &str, values: &Dict, origin: &str) -> Result<(), SettingsError> {
     for (name, value) in values {
         let key = join(section, name);
         let refused = |allowed: String| SettingsError::Refused {
@@ -144,7 +144,7 @@ fn only_known(section: &str, values: &Dict, origin: &str) -> Result<(), Settings
                 return Err(refused(format!("a section [{key}] with {names}")));
             };
             if key != PRESETS && key != PARAMS {
-                only_known(&key, inner, origin)?;
+                reject_unknown(&key, inner, origin)?;
             }
         } else if keys::rule(&key).is_none() {
             let names = keys::names_in(section).join(", ");
@@ -158,8 +158,8 @@ fn only_known(section: &str, values: &Dict, origin: &str) -> Result<(), Settings
     Ok(())
 }
 
-/// One environment variable as a nested table. Text keys take it as it is; others take a number, true or false, or
-/// a list as `[a, b]`.
+/// Converts one environment variable to a nested table. A text key takes the value verbatim; other keys parse it as
+/// a number, `true` or `false`, or a list `[a, b]`.
 fn variable(name: &str, text: &str, defaults: &Dict) -> Result<Dict, SettingsError> {
     let key = path(name);
     let is_text = matches!(find(defaults, &key), Some(Value::String(..)));
@@ -174,7 +174,7 @@ fn variable(name: &str, text: &str, defaults: &Dict) -> Result<Dict, SettingsErr
     let nested = segments.fold(innermost, |inner, segment| {
         Dict::from([(segment.to_owned(), Value::from(inner))])
     });
-    only_known("", &nested, &format!("environment variable {name}"))?;
+    reject_unknown("", &nested, &format!("environment variable {name}"))?;
     Ok(nested)
 }
 
@@ -220,8 +220,8 @@ fn join(section: &str, name: &str) -> String {
     }
 }
 
-/// A value as TOML has it, except a secret. Whatever looks like a URL is shown without a password, under any key: an
-/// unknown one may be a known one misspelt.
+/// Formats a value as TOML and hides secrets. A URL is shown without its password under any key, because an unknown
+/// key may be a known one misspelt.
 fn shown(key: &str, value: &Value) -> String {
     // A DSN under a misspelt key is still a secret.
     let may_be_dsn = key.starts_with(TELEMETRY) && matches!(value, Value::String(_, text) if text.contains('@'));
@@ -229,7 +229,7 @@ fn shown(key: &str, value: &Value) -> String {
         return Secret::HIDDEN.to_owned();
     }
     match value {
-        Value::Dict(_, inner) => format!("a section of {}", inner.len()),
+        Value::Dict(_, inner) => format!("a section ({} keys)", inner.len()),
         Value::String(_, text) => toml::Value::from(without_password(text)).to_string(),
         value => value
             .deserialize::<toml::Value>()

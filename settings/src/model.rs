@@ -43,7 +43,7 @@ impl Settings {
     /// The feature schema.
     ///
     /// # Panics
-    /// Where `validate` would refuse the settings; [`Settings::load`] returns none such.
+    /// If `validate` would refuse the settings; [`Settings::load`] returns only valid ones.
     pub fn schema(&self) -> Schema {
         Schema::new(self.ranking.features.iter().cloned()).expect("validate has accepted the features")
     }
@@ -51,7 +51,7 @@ impl Settings {
     /// The legacy weights by preset.
     ///
     /// # Panics
-    /// As [`Settings::schema`].
+    /// Like [`Settings::schema`].
     pub fn presets(&self) -> Presets {
         Presets::new(&self.schema(), &self.ranking.presets, &self.ranking.default_preset)
             .expect("validate has accepted the presets")
@@ -64,7 +64,7 @@ pub struct Ranking {
     pub features: Vec<String>,
     pub default_preset: String,
     pub fairness: Fairness,
-    /// Preset to feature to weight.
+    /// Weights by feature, by preset.
     pub presets: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
@@ -87,24 +87,24 @@ impl Default for Ranking {
 pub struct Models {
     /// Artefacts lie in `{dir}/ltr/{version}/`.
     pub dir: PathBuf,
-    /// Empty: `dir` alone.
+    /// Empty: models come from `dir` only.
     pub source: String,
     pub max_download_mb: u32,
     pub download_seconds: u32,
-    /// The public keys of who may publish: `{name}.pub` trusted, `{name}.revoked` no longer.
+    /// Directory of the publishers' public keys: `{name}.pub` is trusted, `{name}.revoked` no longer.
     pub trusted_keys: PathBuf,
     pub allow_unsigned: bool,
     pub max_component_mb: u32,
     pub max_memory_mb: u32,
     pub warm_instances: u32,
     pub poll_seconds: u32,
-    /// Empty: machine code is not kept.
+    /// Empty: machine code is not cached.
     pub code_cache_dir: PathBuf,
     pub code_cache_mb: u32,
 }
 
 impl Models {
-    /// Whether `source` is empty, or a URL of S3 or of a directory.
+    /// Whether `source` is empty, an S3 URL or the URL of a directory.
     pub(crate) fn has_usable_source(&self) -> bool {
         let plain = |rest: &str| !rest.contains(['?', '#', '@', ':']);
         match self.source.split_once("://") {
@@ -114,7 +114,7 @@ impl Models {
         }
     }
 
-    /// How often the directory is looked at; `None`: never.
+    /// The interval between two searches of the directory and the source; `None`: never.
     pub fn poll(&self) -> Option<Duration> {
         (self.poll_seconds > 0).then(|| Duration::from_secs(self.poll_seconds.into()))
     }
@@ -196,26 +196,26 @@ impl Default for Host {
 }
 
 impl Host {
-    /// How long `/rank` may take.
+    /// The time within which `/rank` answers.
     pub fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline_ms)
     }
 
-    /// Where operators call, if that is elsewhere.
+    /// The operators' separate address, if configured.
     ///
     /// # Panics
-    /// Where `validate` would refuse the settings.
+    /// If `validate` would refuse the settings.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let set = !self.admin_listen.is_empty();
         set.then(|| self.admin_listen.parse().expect("validate has accepted the address"))
     }
 
-    /// What all request bodies together may hold, in bytes.
+    /// The limit for all request bodies together, in bytes.
     pub fn max_body_total(&self) -> usize {
         self.max_body_total_mb << 20
     }
 
-    /// How long a connection may take to bring the head of its next request.
+    /// How long a connection may take to deliver the head of its next request.
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
     }
@@ -230,17 +230,17 @@ impl Host {
         Duration::from_millis(self.request_timeout_ms)
     }
 
-    /// How long a client may take nothing of its answer.
+    /// How long a client may read nothing of its response.
     pub fn write_timeout(&self) -> Duration {
         Duration::from_millis(self.write_timeout_ms)
     }
 
-    /// How long requests are still taken after the signal to stop, while `/readyz` sends them elsewhere.
+    /// How long requests are still accepted after the signal to stop, while `/readyz` reports draining.
     pub fn drain_delay(&self) -> Duration {
         Duration::from_millis(self.drain_delay_ms)
     }
 
-    /// How long requests may then take to finish.
+    /// How long requests in progress may take to finish after that.
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
     }
@@ -251,7 +251,7 @@ impl Host {
     }
 }
 
-/// The certificates of the gateway; all empty: plain HTTP.
+/// The gateway's certificates; if all are empty it serves plain HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
@@ -271,9 +271,9 @@ impl Tls {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Client {
-    /// Empty: calls go without one.
+    /// Empty: calls carry no token.
     pub token: Secret,
-    /// Empty: the authorities of the system.
+    /// Empty: the system's certificate authorities.
     pub ca_file: PathBuf,
 }
 
@@ -292,7 +292,7 @@ pub enum Clock {
 pub struct Secret(String);
 
 impl Secret {
-    /// What a secret that is set looks like from outside.
+    /// The placeholder that is shown for a secret.
     pub const HIDDEN: &'static str = "<hidden>";
 
     pub fn new(text: impl Into<String>) -> Secret {
@@ -359,7 +359,7 @@ impl Default for Privacy {
     }
 }
 
-/// Bounds on events that come in.
+/// Limits for the times of incoming events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
@@ -377,12 +377,12 @@ impl Default for Events {
 }
 
 impl Events {
-    /// How far an event's time may lie after the gateway's; `None`: as far as it likes.
+    /// How far an event's time may lie after the gateway's; `None`: no limit.
     pub fn max_ahead(&self) -> Option<Duration> {
         (self.max_ahead_seconds > 0).then(|| Duration::from_secs(self.max_ahead_seconds.into()))
     }
 
-    /// How far it may lie before.
+    /// How far an event's time may lie before the gateway's; `None`: no limit.
     pub fn max_age(&self) -> Option<Duration> {
         (self.max_age_hours > 0).then(|| Duration::from_secs(u64::from(self.max_age_hours) * 3600))
     }
@@ -416,7 +416,7 @@ impl Default for Lake {
     }
 }
 
-/// What a model of a matrix is trained to do, by LightGBM's name.
+/// A training objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
@@ -438,7 +438,7 @@ impl Objective {
         }
     }
 
-    /// The objective of LightGBM's name.
+    /// The objective with this LightGBM name.
     pub fn from_name(name: &str) -> Option<Objective> {
         let all = [Objective::Lambdarank, Objective::RankXendcg, Objective::Regression];
         all.into_iter().find(|objective| objective.name() == name)
@@ -448,15 +448,15 @@ impl Objective {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// What the published model is trained to do.
+    /// The objective of the published model.
     pub objective: Objective,
     pub max_rounds: u32,
     /// Shares of the cases, newest last: training, then validation, then test.
     pub valid_fraction: f64,
     pub test_fraction: f64,
-    /// Model examination bias with LightGBM's `position` field.
+    /// Correct for position bias with LightGBM's `position` field.
     pub position_bias: bool,
-    /// LightGBM's parameters, as LightGBM names them.
+    /// LightGBM's parameters by LightGBM's names.
     pub params: toml::Table,
 }
 
@@ -539,12 +539,12 @@ impl Default for Gate {
 pub struct Publish {
     pub signing_key: PathBuf,
     pub notify_url: String,
-    /// Empty: no Envoy watches.
+    /// Empty: no Envoy watches a directory.
     pub edge_dir: PathBuf,
 }
 
 impl Publish {
-    /// Where Envoys watch for the filter, if anywhere.
+    /// The directory where Envoys watch for the filter, if configured.
     pub fn edge_dir(&self) -> Option<&Path> {
         let set = !self.edge_dir.as_os_str().is_empty();
         set.then_some(&self.edge_dir)

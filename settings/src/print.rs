@@ -4,12 +4,13 @@ use crate::Settings;
 use crate::keys::{PARAMS, PRESETS, Section, sections};
 
 impl Settings {
-    /// The settings as commented TOML: for each key what it means, what it takes and its value now. Loading it gives
-    /// the same settings, except that a secret is only shown as set.
+    /// The settings as commented TOML: for each key its meaning, its allowed values and its current value. Loading
+    /// the text gives the same settings, unless a secret is set: secrets are hidden, and loading refuses that.
     pub fn print(&self) -> String {
         let tree = self.tree();
-        let mut out =
-            String::from("# Settings of ltr-host and ltr-trainer. Every key can be set by LTR_<SECTION>__<KEY> too.\n");
+        let mut out = String::from(
+            "# Settings of ltr-host and ltr-trainer. The environment variable LTR_<SECTION>__<KEY> overrides a key.\n",
+        );
         for section in sections() {
             let values = section
                 .name
@@ -53,14 +54,14 @@ fn print_section(out: &mut String, section: &Section, values: &toml::Table) {
     }
 }
 
-/// Keys that the user named.
+/// Prints a section whose key names the user chose.
 fn print_free(out: &mut String, values: Option<&toml::Table>) {
     for (name, value) in values.into_iter().flatten() {
         line_of(out, format_args!("{} = {value}", quoted(name)));
     }
 }
 
-/// A key as TOML wants it: bare where it can be.
+/// A TOML key: bare if possible, else quoted.
 fn quoted(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) {

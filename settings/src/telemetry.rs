@@ -1,4 +1,4 @@
-//! What the gateway says of itself, and to whom.
+//! The gateway's log, traces and error reports.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::Secret;
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
-    /// One line a request.
+    /// One line per request.
     pub requests: bool,
 }
 
@@ -29,7 +29,7 @@ impl Default for Log {
 pub enum LogFormat {
     /// For people; coloured on a terminal.
     Text,
-    /// One object a line.
+    /// One object per line.
     Json,
 }
 
@@ -45,7 +45,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As it is configured.
+    /// The name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             LogLevel::Off => "off",
@@ -58,13 +58,13 @@ impl LogLevel {
     }
 }
 
-/// Where traces and reports of errors go; each to nobody while its address is empty.
+/// Export of traces and error reports; each is off while its address is empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// An OpenTelemetry collector; `/v1/traces` is appended.
     pub otlp_endpoint: String,
-    /// Share of the requests without a caller's trace that are traced.
+    /// Share of the requests that are traced, unless the caller's trace decides.
     pub trace_ratio: f64,
     pub sentry_dsn: Secret,
 }
@@ -80,7 +80,7 @@ impl Default for Telemetry {
 }
 
 impl Telemetry {
-    /// Whether the endpoint is `http[s]://HOST[:PORT][/PATH]`. A password in it would be shown.
+    /// Whether the endpoint is `http[s]://HOST[:PORT][/PATH]`. It must hold no password, because it is shown.
     pub(crate) fn endpoint_is_usable(&self) -> bool {
         let url = &self.otlp_endpoint;
         let server = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));

@@ -16,7 +16,7 @@ fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     Settings::load(Some(&file), env(pairs))
 }
 
-/// Key, value and what is allowed, of a refusal.
+/// Loads settings that must be refused; returns key, value, allowed values and origin.
 fn refused(toml: &str, pairs: &[(&str, &str)]) -> (String, String, String, String) {
     match load(toml, pairs) {
         Err(SettingsError::Refused {
@@ -30,7 +30,7 @@ fn refused(toml: &str, pairs: &[(&str, &str)]) -> (String, String, String, Strin
 }
 
 #[test]
-fn nothing_given_is_the_defaults_and_they_are_allowed() {
+fn without_input_the_defaults_apply_and_are_valid() {
     let settings = Settings::load(None, []).unwrap();
     assert_eq!(settings, Settings::default());
     assert_eq!(settings.schema().len(), 11);
@@ -39,7 +39,7 @@ fn nothing_given_is_the_defaults_and_they_are_allowed() {
 }
 
 #[test]
-fn the_default_parameters_are_the_seeds() {
+fn the_default_training_parameters() {
     let train = Settings::default().train;
     assert_eq!(train.objective, Objective::Lambdarank);
     let text = train.params.to_string();
@@ -347,7 +347,7 @@ fn a_file_that_cannot_be_read_says_so() {
 }
 
 #[test]
-fn what_is_no_file_is_said_to_be_none_and_waited_for_by_nobody() {
+fn anything_but_a_regular_file_is_refused_without_blocking() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("ltr.toml");
     assert!(
@@ -424,7 +424,7 @@ fn settings_made_in_code_can_be_checked_too() {
 }
 
 #[test]
-fn a_file_that_is_older_than_a_key_about_persons_keeps_what_was_kept() {
+fn a_file_without_the_privacy_keys_keeps_the_old_behaviour() {
     let privacy = |text: &str, env: &[(&str, &str)]| {
         let privacy = load(text, env).unwrap().privacy;
         (privacy.pseudonymise_events, privacy.groups_without_consent)

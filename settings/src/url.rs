@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Secret;
 
-/// Where a server is. `Debug` and serialisation hide a password.
+/// The URL of a server. `Debug` and serialisation hide its password.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretUrl(String);
@@ -42,8 +42,7 @@ impl Serialize for SecretUrl {
     }
 }
 
-/// A text as it may be shown if it is a URL, be it a wrong one: what may be a password is hidden, and so are
-/// parameters, which may hold one.
+/// Hides every part of a URL that may be a password, parameters included. The URL may be malformed.
 pub(crate) fn without_password(text: &str) -> String {
     let hidden = Secret::HIDDEN;
     let (scheme, rest) = match text.split_once("://") {
@@ -51,11 +50,11 @@ pub(crate) fn without_password(text: &str) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // Up to the last @ and not up to a slash: a password that was not encoded may have either.
+    // Credentials end at the last `@`, not at a slash: a password that was not percent-encoded may contain both.
     let (credentials, server) = match rest.rsplit_once('@') {
         Some((credentials, server)) => match credentials.split_once(':') {
             Some((user, _)) => (format!("{user}:{hidden}@"), server),
-            // A Redis has passwords without users; what stands alone may be one.
+            // Redis has passwords without users, so credentials without a colon may be a password.
             None if scheme.starts_with("redis") => (format!("{hidden}@"), server),
             None => (format!("{credentials}@"), server),
         },
@@ -70,7 +69,7 @@ pub(crate) fn without_password(text: &str) -> String {
             .next()
             .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
     };
-    // Where the host was forgotten, the password stands in the place of the port.
+    // If the host is missing, the password stands in the place of the port.
     let server = match server.split_once(':') {
         Some((host, port)) if !scheme.is_empty() && !is_port(port) => format!("{host}:{hidden}"),
         _ => server.to_owned(),

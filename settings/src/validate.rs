@@ -10,17 +10,17 @@ use crate::keys::{
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
-/// Said of [`Secret::HIDDEN`].
-const NOT_THE_SECRET: &str = "this is what --print-config writes in its place";
+/// Added to an error about a value that contains [`Secret::HIDDEN`].
+const NOT_THE_SECRET: &str = "set the secret itself, not the placeholder that --print-config shows";
 
-/// A value that its key does not take; where it came from is added by whoever knows.
-pub(crate) struct Wrong {
+/// A value that its key does not allow. The caller adds its origin.
+pub(crate) struct InvalidValue {
     pub key: String,
     value: String,
     allowed: String,
 }
 
-impl Wrong {
+impl InvalidValue {
     pub fn from(self, origin: String) -> SettingsError {
         SettingsError::Refused {
             origin,
@@ -32,15 +32,15 @@ impl Wrong {
 }
 
 impl Settings {
-    /// Checks every value against what its key allows. [`Settings::load`] has done so.
+    /// Checks every value against the rule of its key. [`Settings::load`] already does this.
     ///
     /// # Errors
     /// The first value that is not allowed.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        self.check().map_err(|wrong| wrong.from("settings".to_owned()))
+        self.check().map_err(|invalid| invalid.from("settings".to_owned()))
     }
 
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
+    pub(crate) fn check(&self) -> Result<(), InvalidValue> {
         let tree = self.tree();
         for section in sections() {
             for key in section.keys {
@@ -57,13 +57,13 @@ impl Settings {
         self.check_train()
     }
 
-    /// The settings as TOML; secrets hidden.
+    /// The settings as TOML, with secrets hidden.
     pub(crate) fn tree(&self) -> toml::Table {
         toml::Table::try_from(self).unwrap_or_default()
     }
 
-    fn check_ranking(&self) -> Result<(), Wrong> {
-        let schema = Schema::new(self.ranking.features.iter().cloned()).map_err(|error| Wrong {
+    fn check_ranking(&self) -> Result<(), InvalidValue> {
+        let schema = Schema::new(self.ranking.features.iter().cloned()).map_err(|error| InvalidValue {
             key: "ranking.features".into(),
             value: format!("{:?}", self.ranking.features),
             allowed: format!("a list of different names ({error})"),
@@ -76,13 +76,13 @@ impl Settings {
                 let names: Vec<&str> = self.ranking.presets.keys().map(String::as_str).collect();
                 (PRESETS, format!("presets {}", names.join(", ")))
             };
-            let allowed = format!("one weight of at least 0 a feature ({error})");
-            wrong(key, value, if unknown_default { error.to_string() } else { allowed })
+            let allowed = format!("one weight of at least 0 per feature ({error})");
+            invalid(key, value, if unknown_default { error.to_string() } else { allowed })
         })?;
         Ok(())
     }
 
-    fn check_urls(&self) -> Result<(), Wrong> {
+    fn check_urls(&self) -> Result<(), InvalidValue> {
         let urls = [
             (DATABASE_URL, &self.database.url, self.database.has_usable_url()),
             (REDIS_URL, &self.flags.redis_url, self.flags.has_usable_url()),
@@ -93,7 +93,7 @@ impl Settings {
             }
             if url.expose().contains(Secret::HIDDEN) {
                 let allowed = format!("{}; {NOT_THE_SECRET}", rule_text(key));
-                return Err(wrong(key, format!("{url:?}"), allowed));
+                return Err(invalid(key, format!("{url:?}"), allowed));
             }
         }
         if let Some(file) = self.database.ca_file()
@@ -112,14 +112,14 @@ impl Settings {
         Ok(())
     }
 
-    fn check_host(&self) -> Result<(), Wrong> {
+    fn check_host(&self) -> Result<(), InvalidValue> {
         let host = &self.host;
         if host.ltr_budget_ms < 1 || host.ltr_budget_ms >= host.deadline_ms {
             let allowed = format!(
                 "an integer, 1 to 60000, below host.deadline_ms, which is {}",
                 host.deadline_ms
             );
-            return Err(wrong("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
+            return Err(invalid("host.ltr_budget_ms", host.ltr_budget_ms.to_string(), allowed));
         }
         let total = host.max_body_total_mb;
         if !(2..=1_000_000).contains(&total) || host.max_body_total() / 4 * 3 < host.max_body_bytes {
@@ -127,18 +127,18 @@ impl Settings {
                 "an integer, 2 to 1000000, at least one and a third times host.max_body_bytes, which is {} bytes",
                 host.max_body_bytes
             );
-            return Err(wrong("host.max_body_total_mb", total.to_string(), allowed));
+            return Err(invalid("host.max_body_total_mb", total.to_string(), allowed));
         }
         Ok(())
     }
 
-    fn check_access(&self) -> Result<(), Wrong> {
+    fn check_access(&self) -> Result<(), InvalidValue> {
         if let Some(fault) = self.access.fault() {
             let allowed = format!("{} ({fault})", rule_text(ACCESS_TOKENS));
-            return Err(wrong(ACCESS_TOKENS, Secret::HIDDEN.to_owned(), allowed));
+            return Err(invalid(ACCESS_TOKENS, Secret::HIDDEN.to_owned(), allowed));
         }
-        if let Err(none) = self.access.edges() {
-            return Err(by_rule(ACCESS_EDGES, none));
+        if let Err(text) = self.access.edges() {
+            return Err(by_rule(ACCESS_EDGES, text));
         }
         let open = self.access.tokens.is_empty();
         let listen = self.host.listen;
@@ -160,12 +160,12 @@ impl Settings {
             } else {
                 rule
             };
-            return Err(wrong(CLIENT_TOKEN, Secret::HIDDEN.to_owned(), allowed));
+            return Err(invalid(CLIENT_TOKEN, Secret::HIDDEN.to_owned(), allowed));
         }
         Ok(())
     }
 
-    fn check_tls(&self) -> Result<(), Wrong> {
+    fn check_tls(&self) -> Result<(), InvalidValue> {
         let set = |path: &Path| !path.as_os_str().is_empty();
         let tls = &self.tls;
         let alone = match (set(&tls.cert_file), set(&tls.key_file), set(&tls.client_ca_file)) {
@@ -181,7 +181,7 @@ impl Settings {
         Err(by_rule(alone, &value))
     }
 
-    fn check_telemetry(&self) -> Result<(), Wrong> {
+    fn check_telemetry(&self) -> Result<(), InvalidValue> {
         let telemetry = &self.telemetry;
         if !telemetry.otlp_endpoint.is_empty() && !telemetry.endpoint_is_usable() {
             let url = telemetry.otlp_endpoint.as_str();
@@ -194,19 +194,19 @@ impl Settings {
                 Secret::HIDDEN => format!("{rule}; {NOT_THE_SECRET}"),
                 _ => rule,
             };
-            return Err(wrong(SENTRY_DSN, Secret::HIDDEN.to_owned(), allowed));
+            return Err(invalid(SENTRY_DSN, Secret::HIDDEN.to_owned(), allowed));
         }
         Ok(())
     }
 
-    fn check_train(&self) -> Result<(), Wrong> {
+    fn check_train(&self) -> Result<(), InvalidValue> {
         let train = &self.train;
         if train.valid_fraction + train.test_fraction >= 1.0 {
             let allowed = format!(
-                "a share that leaves cases to train on beside train.valid_fraction, which is {}",
+                "a share that adds up to less than 1 with train.valid_fraction, which is {}",
                 train.valid_fraction
             );
-            return Err(wrong("train.test_fraction", train.test_fraction.to_string(), allowed));
+            return Err(invalid("train.test_fraction", train.test_fraction.to_string(), allowed));
         }
         for (name, value) in &train.params {
             let plain = |v: &toml::Value| {
@@ -215,14 +215,14 @@ impl Settings {
             let list = value.as_array().is_some_and(|list| list.iter().all(plain));
             if !plain(value) && !list {
                 let allowed = "a finite number, text, true or false, or a list of these".to_owned();
-                return Err(wrong(&format!("{PARAMS}.{name}"), value.to_string(), allowed));
+                return Err(invalid(&format!("{PARAMS}.{name}"), value.to_string(), allowed));
             }
         }
         Ok(())
     }
 }
 
-fn check_rule(key: &str, rule: Rule, value: Option<&toml::Value>) -> Result<(), Wrong> {
+fn check_rule(key: &str, rule: Rule, value: Option<&toml::Value>) -> Result<(), InvalidValue> {
     let number = value.and_then(|v| v.as_float().or_else(|| v.as_integer().map(|i| i as f64)));
     let allowed = match rule {
         Rule::Whole(least, most) => value
@@ -231,14 +231,14 @@ fn check_rule(key: &str, rule: Rule, value: Option<&toml::Value>) -> Result<(), 
         Rule::Number(least, most) => number.is_some_and(|x| (least..=most).contains(&x)),
         Rule::Between(above, below) => number.is_some_and(|x| above < x && x < below),
         Rule::Text(_) => value.and_then(toml::Value::as_str).is_some_and(|t| !t.is_empty()),
-        // Types hold these, or code of their own.
+        // Checked by the type of the field, or by one of the functions above.
         Rule::OneOf(_) | Rule::Flag | Rule::Words(_) => true,
     };
     if allowed {
         return Ok(());
     }
     let value = value.map_or_else(|| "nothing".to_owned(), toml::Value::to_string);
-    Err(wrong(key, value, rule.to_string()))
+    Err(invalid(key, value, rule.to_string()))
 }
 
 fn find<'a>(tree: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
@@ -247,16 +247,16 @@ fn find<'a>(tree: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     segments.try_fold(first, |value, segment| value.get(segment))
 }
 
-fn by_rule(key: &str, value: &str) -> Wrong {
-    wrong(key, format!("{value:?}"), rule_text(key))
+fn by_rule(key: &str, value: &str) -> InvalidValue {
+    invalid(key, format!("{value:?}"), rule_text(key))
 }
 
 fn rule_text(key: &str) -> String {
     keys::rule(key).map_or_else(String::new, |rule| rule.to_string())
 }
 
-fn wrong(key: &str, value: String, allowed: String) -> Wrong {
-    Wrong {
+fn invalid(key: &str, value: String, allowed: String) -> InvalidValue {
+    InvalidValue {
         key: key.to_owned(),
         value,
         allowed,

@@ -1,4 +1,4 @@
-//! The sections that the gateway reads, and the trainer in part.
+//! The sections that the gateway reads; the trainer reads some of them too.
 
 use super::names::{GROUPS_WITHOUT_CONSENT, PRESETS, PSEUDONYMISE_EVENTS};
 use super::rule::Rule::{Flag, Number, OneOf, Whole, Words};
@@ -9,23 +9,23 @@ use super::rule::{
 pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "ranking",
-        about: "What a lawyer is ranked by.",
+        about: "Features and presets of the ranking.",
         keys: &[
             key(
                 "features",
-                "Feature names, in the order of every row.",
+                "Feature names; every row holds them in this order.",
                 Words("a list of 1 to 4096 different names"),
             ),
             key(
                 "default_preset",
-                "The preset of a request that names none.",
+                "Preset of a request that names none.",
                 Words("the name of a table under ranking.presets"),
             ),
         ],
     },
     Section {
         name: "ranking.fairness",
-        about: "The fairness re-rank, of legacy and LTR alike.",
+        about: "The fairness re-rank of legacy and LTR rankings alike.",
         keys: &[
             key(
                 "elite_floor",
@@ -40,7 +40,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("score_weight", "Weight of the score inside the elite.", SHARE),
             key("equity_weight", "Weight of free capacity inside the elite.", SHARE),
             key("equity_floor", "Equity of a lawyer at or over capacity.", SHARE),
-            key("lambda", "What a lawyer of an under-represented group gains.", SHARE),
+            key("lambda", "Bonus for a lawyer of an under-represented group.", SHARE),
             key(
                 "tau",
                 "A group with less than this share of the elite is under-represented.",
@@ -50,8 +50,8 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: PRESETS,
-        about: "Legacy weights by preset: one a feature, 0 leaves it out; normalised to sum 1.\n\
-                A file that has any preset replaces them all.",
+        about: "Legacy weights by preset: one per feature, 0 leaves it out; normalised to sum 1.\n\
+                One preset in a file replaces all of these.",
         keys: &[],
     },
     Section {
@@ -65,57 +65,57 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "events",
-        about: "What /events takes.",
+        about: "Limits of /events for the time of an event.",
         keys: &[
             key(
                 "max_ahead_seconds",
-                "How far an event's time may lie after the gateway's; 422 beyond; 0 is no limit, for replays.",
+                "How far an event's time may lie after the gateway's; 422 beyond; 0: no limit, for replays.",
                 Whole(0, 31_536_000),
             ),
             key(
                 "max_age_hours",
-                "How far an event's time may lie before the gateway's; 422 beyond; 0 is no limit, for replays.",
+                "How far an event's time may lie before the gateway's; 422 beyond; 0: no limit, for replays.",
                 Whole(0, 1_000_000),
             ),
         ],
     },
     Section {
         name: "database",
-        about: "Events, shadow log and rollout.",
+        about: "Storage of events, shadow log and rollout.",
         keys: &[
             key(
                 "url",
-                "Where they are stored; a SQLite file is made where it is absent. A password in it is secret.",
+                "URL of the database; a missing SQLite file is created. A password in it is secret.",
                 Words("sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB"),
             ),
             key(
                 "ca_file",
-                "Authorities (PEM) by which a PostgreSQL server must show that it is the host in the URL, beside the system's; the connection is encrypted then. Empty: encrypted if the server offers it, by whoever answers.",
+                "Certificate authorities (PEM), in addition to the system's; a PostgreSQL server must have a certificate from one of them for the host in the URL. Empty: TLS is opportunistic and the server is not verified.",
                 Words("empty, or a path; only with a postgres:// URL"),
             ),
             key(
                 "max_connections",
-                "Most connections that a program keeps open: one writes, one is for the rollout, the others read. 2 counts as 3.",
+                "Maximum number of open connections per program: one writes, one serves the rollout, the others read. 2 counts as 3.",
                 Whole(2, 1000),
             ),
             key(
                 "timeout_ms",
-                "How long a call waits for the database, which then counts as unavailable.",
+                "How long a call waits before the database counts as unavailable.",
                 Whole(100, 600_000),
             ),
             key(
                 "spool_dir",
-                "Where the gateway keeps what it takes while the database is unavailable; its own, on a local disk.",
+                "Directory for the records that the gateway accepts while the database is unavailable; one per gateway, on a local disk.",
                 PATH,
             ),
             key(
                 "spool_mb",
-                "Most that is kept there, in MiB; beyond, /events answers 503.",
+                "Maximum size of the spool, in MiB; /events answers 503 beyond.",
                 Whole(1, 1_000_000),
             ),
             key(
                 "rank_waits",
-                "Whether /rank answers when its records are on disk, as long as its deadline allows, instead of at once: a crash of the machine then takes no impression with it.",
+                "Whether /rank waits until its records are on disk, as long as its deadline allows. A crash of the machine then loses no impression.",
                 Flag,
             ),
         ],
@@ -126,58 +126,62 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "dir",
-                "Artefacts lie in ltr/{version}/ below this directory; a version is named by its time, YYYYMMDDTHHMMSSZ, and any other name counts as older.",
+                "Directory of the models, each in ltr/{version}/. A version is named by its time, YYYYMMDDTHHMMSSZ; any other name counts as older.",
                 PATH,
             ),
             key(
                 "source",
-                "Where else they are published, in ltr/{version}/ below it; a version comes from there to models.dir, this gateway's own then. Credentials, region and endpoint of S3: AWS_* in the environment.",
+                "Remote source of models, each in ltr/{version}/. A version is copied from there to models.dir, which this gateway must then not share. S3 credentials, region and endpoint: AWS_* in the environment.",
                 Words("empty, or s3://BUCKET[/PREFIX], or file:///PATH"),
             ),
             key(
                 "max_download_mb",
-                "Largest version that is taken from there, all its files together, in MiB.",
+                "Maximum size of a version in models.source, all its files together, in MiB.",
                 Whole(1, 65_536),
             ),
-            key("download_seconds", "How long that may take.", Whole(1, 3_600)),
+            key(
+                "download_seconds",
+                "How long the download of a version may take, in seconds.",
+                Whole(1, 3_600),
+            ),
             key(
                 "trusted_keys",
-                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP. A revocation that cannot be read counts for the key of its name.",
+                "Directory of the public keys that may sign models: NAME.pub is trusted, NAME.revoked no longer; read at each load and on SIGHUP. A revocation file that cannot be read revokes the key of its name.",
                 PATH,
             ),
             key(
                 "allow_unsigned",
-                "Development only: load models that nobody signed. Warns at every load; metric ltr_unsigned_models_allowed.",
+                "Development only: load unsigned models. Warns at every load; metric ltr_unsigned_models_allowed.",
                 Flag,
             ),
             key(
                 "max_component_mb",
-                "Largest component that is loaded, in MiB.",
+                "Maximum size of a component, in MiB.",
                 Whole(1, 1024),
             ),
             key(
                 "max_memory_mb",
-                "Most memory an instance of a component may have, in MiB.",
+                "Maximum memory per instance of a component, in MiB.",
                 Whole(1, 4096),
             ),
             key(
                 "warm_instances",
-                "Instances of a component that are ready before it serves; more are made under load.",
+                "Instances of a component that are ready before it serves; more are created under load.",
                 Whole(1, 8),
             ),
             key(
                 "poll_seconds",
-                "How often the directory and the source are searched for a newer model, beside POST /models/notify; 0 never.",
+                "Seconds between two searches of models.dir and models.source for a newer model, in addition to POST /models/notify; 0: never.",
                 Whole(0, 86_400),
             ),
             key(
                 "code_cache_dir",
-                "Compiled models are kept here, for this host alone (mode 700); empty compiles them at every start.",
+                "Directory of compiled models, for this host only (mode 700); empty: models are compiled at every start.",
                 Words("empty, or a path, absolute or from the working directory"),
             ),
             key(
                 "code_cache_mb",
-                "Most that is kept there, in MiB; the oldest goes first.",
+                "Maximum size of the code cache, in MiB; the oldest entry is removed first.",
                 Whole(1, 65_536),
             ),
         ],
@@ -188,124 +192,128 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "listen",
-                "Address it serves on; port 0 takes a free one.",
+                "Address to serve on; port 0 takes a free port.",
                 Words("IP:PORT, as 127.0.0.1:8080; a loopback IP while access.tokens is empty"),
             ),
             key(
                 "admin_listen",
-                "Address of /rollout, /models and /metrics, for operators alone; empty serves them on host.listen. On loopback it speaks plain HTTP, whatever [tls] says.",
+                "Separate address of /rollout, /models and /metrics, for operators; empty: they are served on host.listen. On loopback it speaks plain HTTP, whatever [tls] says.",
                 Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty"),
             ),
             key(
                 "deadline_ms",
-                "Within this /rank answers, whatever the model does.",
+                "/rank answers within this time, whatever the model does.",
                 Whole(1, 60_000),
             ),
             key(
                 "ltr_budget_ms",
-                "How much of the deadline the model may use; then legacy answers.",
+                "Part of the deadline that the model may use; after it, legacy answers.",
                 Words("an integer, 1 to 60000, below host.deadline_ms"),
             ),
             key(
                 "max_connections",
-                "Open connections; one more is answered 429 and closed.",
+                "Maximum number of open connections; one more is answered 429 and closed.",
                 Whole(1, 1_000_000),
             ),
-            key("max_headers", "Headers of a request; 431 beyond.", Whole(8, 100)),
+            key(
+                "max_headers",
+                "Maximum number of headers per request; 431 beyond.",
+                Whole(8, 100),
+            ),
             key(
                 "max_header_bytes",
-                "Names and values of a request's headers together; 431 beyond.",
+                "Maximum size of a request's header names and values together; 431 beyond.",
                 Whole(512, 1 << 18),
             ),
             key(
                 "max_body_bytes",
-                "Largest request body; 413 beyond.",
+                "Maximum size of a request body; 413 beyond.",
                 Whole(1024, 1 << 30),
             ),
             key(
                 "max_body_total_mb",
-                "Most that all request bodies above 64 KiB hold together, in MiB; 503 with Retry-After beyond. Bodies above 256 KiB may hold three quarters of it.",
+                "Maximum memory for all request bodies above 64 KiB together, in MiB; 503 with Retry-After beyond. Bodies above 256 KiB may use three quarters of it.",
                 Words("an integer, 2 to 1000000, at least one and a third times host.max_body_bytes"),
             ),
             key(
                 "max_json_depth",
-                "How deep arrays and objects of a body may nest; 400 beyond.",
+                "Maximum nesting of arrays and objects in a body; 400 beyond.",
                 Whole(8, 126),
             ),
             key(
                 "max_lawyers",
-                "Most lawyers in one /rank; 422 beyond.",
+                "Maximum number of lawyers per /rank; 422 beyond.",
                 Whole(1, 10_000),
             ),
             key(
                 "max_rows",
-                "Most rows in one /ltr/score; 422 beyond.",
+                "Maximum number of rows per /ltr/score; 422 beyond.",
                 Whole(1, 10_000_000),
             ),
             key(
                 "header_timeout_ms",
-                "How long a connection may take to bring the head of its next request; closed then. An idle one is closed by it too.",
+                "How long a connection may take to deliver the head of its next request, idle time included; then it is closed.",
                 TIMEOUT,
             ),
             key(
                 "body_timeout_ms",
-                "How long a request's body may take to arrive; 408 then.",
+                "How long a request's body may take to arrive; then 408.",
                 TIMEOUT,
             ),
             key(
                 "request_timeout_ms",
-                "How long a request may take in all, its body included; 503 then.",
+                "How long a request may take in total, its body included; then 503.",
                 TIMEOUT,
             ),
             key(
                 "write_timeout_ms",
-                "How long a client may take nothing of its answer; closed then.",
+                "How long a client may read nothing of its response; then the connection is closed.",
                 TIMEOUT,
             ),
             key(
                 "drain_delay_ms",
-                "How long after SIGTERM requests are still taken, while /readyz says draining: longer than a load balancer takes to notice, as 5000 in Kubernetes.",
+                "How long after SIGTERM requests are still accepted, while /readyz reports draining. It must be longer than a load balancer takes to notice, e.g. 5000 in Kubernetes.",
                 Whole(0, 600_000),
             ),
             key(
                 "drain_timeout_ms",
-                "How long requests may then take to finish; cut off after it.",
+                "How long requests may then take to finish before they are cut off.",
                 TIMEOUT,
             ),
             key(
                 "rate_per_second",
-                "Requests a second of one client, by token or else by address; 429 beyond; 0 is no limit.",
+                "Maximum requests per second and client (by token, or else by address); 429 beyond; 0: no limit.",
                 Whole(0, 1_000_000),
             ),
             key(
                 "rate_burst",
-                "Requests that a client may send at once before host.rate_per_second counts.",
+                "Requests that a client may send at once before host.rate_per_second applies.",
                 Whole(1, 1_000_000),
             ),
             key(
                 "clock",
-                "Where \"now\" comes from; header (X-LTR-Time) is for simulations and replays only.",
+                "Source of \"now\"; header (X-LTR-Time) is for simulations and replays only.",
                 OneOf(&["system", "header"]),
             ),
         ],
     },
     Section {
         name: "tls",
-        about: "Certificates (PEM); read again on SIGHUP, for new connections. All empty: plain HTTP.",
+        about: "Certificates (PEM); SIGHUP reads them again, for new connections. All empty: plain HTTP.",
         keys: &[
             key(
                 "cert_file",
-                "The gateway's certificate and those between it and the authority.",
+                "The gateway's certificate, followed by the intermediate ones.",
                 Words("empty, or a path; together with tls.key_file"),
             ),
             key(
                 "key_file",
-                "Its private key.",
+                "Private key of that certificate.",
                 Words("empty, or a path; together with tls.cert_file"),
             ),
             key(
                 "client_ca_file",
-                "Authorities of clients; where set, a client without a certificate of theirs is not served.",
+                "Certificate authorities of clients; if set, a client must present a certificate from one of them.",
                 Words("empty, or a path; only with tls.cert_file"),
             ),
         ],
@@ -316,7 +324,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "format",
-                "text is for people, coloured on a terminal; json is one object a line, with timestamp, level, target, message, fields, and request_id while a request is served.",
+                "text is for people, coloured on a terminal; json is one object per line, with timestamp, level, target, message, fields, and request_id while a request is served.",
                 OneOf(&["text", "json"]),
             ),
             key(
@@ -326,48 +334,48 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             key(
                 "requests",
-                "One line for each request: method, route, status, milliseconds.",
+                "One line per request: method, route, status, milliseconds.",
                 Flag,
             ),
         ],
     },
     Section {
         name: "telemetry",
-        about: "Where traces and reports of errors go. What cannot be delivered is dropped (ltr_telemetry_lost_total).",
+        about: "Export of traces and error reports. Undeliverable ones are dropped (ltr_telemetry_lost_total).",
         keys: &[
             key(
                 "otlp_endpoint",
-                "An OpenTelemetry collector that gets the spans of requests by OTLP over HTTP, at /v1/traces below it; empty exports none.",
+                "OpenTelemetry collector for the spans of requests, by OTLP over HTTP; /v1/traces is appended. Empty: no traces.",
                 Words("empty, or http://HOST[:PORT][/PATH] or https://..."),
             ),
             key(
                 "trace_ratio",
-                "Share of the requests that are traced where the caller's traceparent does not decide.",
+                "Share of the requests that are traced, unless the caller's traceparent decides.",
                 SHARE,
             ),
             key(
                 "sentry_dsn",
-                "Where errors and panics are reported, without users, cases, lawyers, bodies, headers and addresses; empty reports none. Secret.",
+                "Sentry project for errors and panics. A report holds no users, cases, lawyers, bodies, headers or addresses. Empty: no reports. Secret.",
                 Words("empty, or http[s]://KEY@HOST[:PORT]/PROJECT"),
             ),
         ],
     },
     Section {
         name: "access",
-        about: "Who may call the gateway, and who of them is an edge. While there is no token, /rank, /ltr/score, /events and /models/notify are\n\
-                open to programs on this machine (host.listen and the Host of a request must be loopback, bodies JSON or Arrow),\n\
-                and changes of the rollout are refused.",
+        about: "Who may call the gateway, and which callers are edges. Without tokens, /rank, /ltr/score, /events and\n\
+                /models/notify are open to programs on this machine only (host.listen and the Host of a request must\n\
+                be loopback, bodies JSON or Arrow), and changes of the rollout are refused.",
         keys: &[
             key(
                 "tokens",
-                "Bearer tokens by their hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (/rollout's changes, /models/notify).",
+                "Bearer tokens, stored as hashes; `ltr-host token` makes a token and its entry. Roles: ingest (/events), rank (/rank, /ltr/score), admin (changes of /rollout, /models/notify).",
                 Words(
                     "a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once",
                 ),
             ),
             key(
                 "edges",
-                "The Envoys that mark and copy requests: comparisons that they ask for are told from those that strangers ask for.",
+                "The Envoys that mark and copy requests. A comparison records whether one of them or another caller asked for it.",
                 Words("a list of names of access.tokens, of IP addresses and of networks, as 10.0.0.0/8"),
             ),
         ],
@@ -378,19 +386,19 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "token",
-                "The bearer token they show: simulate needs the roles ingest and rank, the others admin. Secret.",
+                "Bearer token for these calls: simulate needs the roles ingest and rank, the others admin. Secret.",
                 Words("empty, or 16 to 256 printable ASCII characters without spaces"),
             ),
             key(
                 "ca_file",
-                "Authorities (PEM) that they trust a gateway by which speaks https; empty: the system's.",
+                "Certificate authorities (PEM) for an https:// gateway; empty: the system's.",
                 Words("empty, or a path"),
             ),
         ],
     },
     Section {
         name: "shadow",
-        about: "Which requests the challenger scores unseen.",
+        about: "Which requests the challenger scores in shadow, without serving.",
         keys: &[
             key("fraction", "Share of the requests.", SHARE),
             key("salt", "Salt of the sampling hash.", SALT),
@@ -398,11 +406,11 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "flags",
-        about: "The operator's switches. In a Redis they are the whole fleet's: `ltr-host flags`. While it is away, its last word counts.",
+        about: "The operator's switches. With a Redis they apply to the whole fleet (`ltr-host flags`). While it is down, its last values apply.",
         keys: &[
             key(
                 "kill_switch",
-                "Legacy alone answers: no model serves or is compared, whatever Redis says.",
+                "If on, only legacy answers: no model serves or is compared, whatever Redis says.",
                 Words(crate::flags::SWITCH_WORDS),
             ),
             key(
@@ -410,41 +418,45 @@ pub(super) const SECTIONS: &[Section] = &[
                 "The Redis that holds the fleet's kill switch and shadow fraction; empty: none. A password in it is secret.",
                 Words("empty, or redis://[USER:PASSWORD@]HOST[:PORT][/NUMBER], with TLS rediss://"),
             ),
-            key("poll_ms", "How often it is asked.", Whole(50, 60_000)),
+            key(
+                "poll_ms",
+                "Interval between two reads of Redis, in milliseconds.",
+                Whole(50, 60_000),
+            ),
             key(
                 "kill_switch_key",
-                "Key of on (or true, yes, 1, stop) or off (or false, no, 0), in any case. It is off until it is turned on, and on until it is turned off, even if its value is lost. Any other value counts as on.",
+                "Redis key of the kill switch: on (or true, yes, 1, stop) or off (or false, no, 0), in any case. Without a value it is off at first, and later keeps its last state. Any other value counts as on.",
                 REDIS_KEY,
             ),
             key(
                 "shadow_fraction_key",
-                "Key of a number, 0 to 1; without a value shadow.fraction counts. Of another value the last number stays, and without one nothing is compared.",
+                "Redis key of the shadow fraction, a number from 0 to 1. Without a value shadow.fraction applies. After an invalid value the last number stays, or 0 if there was none.",
                 REDIS_KEY,
             ),
             key(
                 "file",
-                "Keeps Redis's last word for a start while it is away; this gateway's own.",
+                "Stores the last values of Redis for a start while it is down; one per gateway.",
                 PATH,
             ),
         ],
     },
     Section {
         name: "privacy",
-        about: "What is kept of persons.",
+        about: "Which personal data is stored.",
         keys: &[
             key(
                 "salt_file",
-                "The secret salt of pseudonyms; made at the first start. All programs on one database have the same.",
+                "File of the secret salt of pseudonyms; created at the first start. All programs on one database must have the same salt.",
                 PATH,
             ),
             key(
                 PSEUDONYMISE_EVENTS,
-                "Whether match_events and the spool have users' pseudonyms instead of their ids, as the shadow log has. A file that does not say it is taken for an older one: false.",
+                "Whether match_events and the spool hold users' pseudonyms instead of their ids, as the shadow log does. A file without this key counts as an older one, with false.",
                 Flag,
             ),
             key(
                 GROUPS_WITHOUT_CONSENT,
-                "Whether a lawyer's groups are kept, for the fair gap, where groups_consented_at does not say when the lawyer agreed. The re-rank uses them in any case. A file that does not say it is taken for an older one: true.",
+                "Whether a lawyer's groups are stored, for the fair gap, without groups_consented_at, the time of the lawyer's consent. The re-rank uses them in any case. A file without this key counts as an older one, with true.",
                 Flag,
             ),
         ],
@@ -456,28 +468,32 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "rollout.criteria",
-        about: "What the shadow evidence must show before a promotion.",
+        about: "Shadow evidence required for a promotion.",
         keys: &[
             key(
                 "min_days",
-                "Days between the first and the last case; this or min_cases is enough.",
+                "Minimum days between the first and the last case; this or min_cases is enough.",
                 Number(0.0, 3650.0),
             ),
-            key("min_cases", "Cases compared.", Whole(1, 1_000_000_000)),
+            key(
+                "min_cases",
+                "Minimum number of compared cases.",
+                Whole(1, 1_000_000_000),
+            ),
             key(
                 "hit3_gain",
-                "Least gain in Hit@3 over legacy, as a share.",
+                "Minimum gain in Hit@3 over legacy, as a share.",
                 Number(-1.0, 1.0),
             ),
-            key("confidence", "Level of the intervals.", CONFIDENCE),
+            key("confidence", "Confidence level of the intervals.", CONFIDENCE),
             key(
                 "fair_gap_worsening",
-                "Most that the fair gap may exceed legacy's.",
+                "Maximum excess of the fair gap over legacy's.",
                 SHARE,
             ),
             key(
                 "latency_p95_ms",
-                "The 95th percentile of scoring lies below this.",
+                "The 95th percentile of the scoring time must be below this.",
                 MILLISECONDS,
             ),
             key("resamples", "Bootstrap draws.", RESAMPLES),

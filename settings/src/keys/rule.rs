@@ -1,23 +1,23 @@
-//! What a key is, and the rules that several keys have.
+//! The types of the key tables, and the rules that several keys share.
 
 use std::fmt;
 
 use Rule::{Between, Number, Text, Whole};
 
-/// What a key takes.
+/// The values that a key takes.
 #[derive(Clone, Copy)]
 pub(crate) enum Rule {
-    /// An integer from the first to the second, both included.
+    /// An integer between two bounds, both included.
     Whole(i64, i64),
-    /// A number from the first to the second, both included.
+    /// A number between two bounds, both included.
     Number(f64, f64),
-    /// A number between the two, neither included.
+    /// A number between two bounds, both excluded.
     Between(f64, f64),
     OneOf(&'static [&'static str]),
     Flag,
-    /// Text that is not empty.
+    /// Non-empty text, described for the user.
     Text(&'static str),
-    /// Said in words; `validate` has the code.
+    /// A rule described in words; `validate` holds its code.
     Words(&'static str),
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Key {
 }
 
 pub(crate) struct Section {
-    /// As in `[name]`.
+    /// The `name` in the header `[name]`.
     pub name: &'static str,
     pub about: &'static str,
     pub keys: &'static [Key],
@@ -60,7 +60,7 @@ pub(super) const CONFIDENCE: Rule = Between(0.5, 1.0);
 pub(super) const SEED: Rule = Whole(0, i64::MAX);
 pub(super) const ROWS: Rule = Whole(1, 1_000_000_000);
 pub(super) const MILLISECONDS: Rule = Between(0.0, 60_000.0);
-/// In milliseconds; one that is too short would cut off honest clients.
+/// A timeout in milliseconds; a shorter one would cut off well-behaved clients.
 pub(super) const TIMEOUT: Rule = Whole(100, 3_600_000);
 pub(super) const PATH: Rule = Text("a path, absolute or from the working directory");
 pub(super) const SALT: Rule = Text("text that no other sampler uses");

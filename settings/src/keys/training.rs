@@ -1,4 +1,4 @@
-//! The sections that the trainer alone reads.
+//! The sections that only the trainer reads.
 
 use super::names::PARAMS;
 use super::rule::Rule::{Between, Flag, Number, OneOf, Whole, Words};
@@ -12,37 +12,37 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "train",
-        about: "Training; the cases are split by time.",
+        about: "Training. The cases are split by time: training, validation, test.",
         keys: &[
             key(
                 "objective",
-                "What the published model is trained to do: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole\n\
-                 cases) or regression (the label of each lawyer alone). evaluate judges the others beside it.",
+                "Objective of the published model: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole\n\
+                 cases) or regression (the label of each lawyer alone). evaluate compares it with the other two.",
                 OneOf(&["lambdarank", "rank_xendcg", "regression"]),
             ),
-            key("max_rounds", "Most boosting rounds.", Whole(1, 100_000)),
+            key("max_rounds", "Maximum number of boosting rounds.", Whole(1, 100_000)),
             key(
                 "valid_fraction",
-                "Share of the cases, after training's, that early stopping watches.",
+                "Share of the cases for early stopping; they follow the training cases in time.",
                 Between(0.0, 1.0),
             ),
             key(
                 "test_fraction",
-                "Share of the newest cases, that only evaluation sees.",
+                "Share of the cases held out for evaluation: the newest ones.",
                 Between(0.0, 1.0),
             ),
             key(
                 "position_bias",
-                "Model examination bias with LightGBM's position field (lambdarank only), and stop the training by clicks\n\
-                 that are weighted by how often their position is looked at.",
+                "Correct for position bias (lambdarank only): train with LightGBM's position field, and stop early\n\
+                 on clicks weighted by the inverse of how often their position is looked at.",
                 Flag,
             ),
         ],
     },
     Section {
         name: PARAMS,
-        about: "LightGBM's parameters, under LightGBM's names: numbers, text, true or false, or lists of these.\n\
-                A file adds to these and overrides them one by one.",
+        about: "LightGBM's parameters by LightGBM's names: numbers, text, true or false, or lists of these.\n\
+                A file adds parameters and overrides these one by one.",
         keys: &[],
     },
     Section {
@@ -50,11 +50,11 @@ pub(super) const SECTIONS: &[Section] = &[
         about: "Offline evaluation.",
         keys: &[
             key("resamples", "Bootstrap draws.", RESAMPLES),
-            key("confidence", "Level of the intervals.", CONFIDENCE),
+            key("confidence", "Confidence level of the intervals.", CONFIDENCE),
             key("seed", "Seed of the bootstrap.", SEED),
             key(
                 "mrr_min_grade",
-                "Least grade that MRR counts: 1 click, 2 contact, 3 contract.",
+                "Minimum grade that MRR counts: 1 click, 2 contact, 3 contract.",
                 Whole(1, 3),
             ),
             key(
@@ -64,7 +64,7 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             key(
                 "latency_calls",
-                "Scorer calls that latency is taken over.",
+                "Number of scorer calls that latency is measured over.",
                 Whole(20, 1_000_000),
             ),
             key("latency_rows", "Lawyers in each of those calls.", Whole(1, 10_000)),
@@ -72,22 +72,22 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "gate",
-        about: "What a model must reach offline to be published.",
+        about: "Offline gate: a model is published only if it passes.",
         keys: &[
             key(
                 "ndcg5_gain",
-                "Least gain in nDCG@5 over legacy, as a share.",
+                "Minimum gain in nDCG@5 over legacy, as a share.",
                 Number(-1.0, 1.0),
             ),
             key(
                 "mrr5_gain",
-                "The gain in MRR@5 over legacy lies above this.",
+                "The gain in MRR@5 over legacy must exceed this.",
                 Number(-1.0, 1.0),
             ),
-            key("fair_gap", "Largest fair gap.", SHARE),
+            key("fair_gap", "Maximum fair gap.", SHARE),
             key(
                 "latency_p95_ms",
-                "The 95th percentile of scoring lies below this.",
+                "The 95th percentile of the scoring time must be below this.",
                 MILLISECONDS,
             ),
         ],
@@ -103,12 +103,12 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             key(
                 "notify_url",
-                "Called after a publication; empty calls nobody.",
+                "URL that publish calls to tell the gateway of a new model; empty: none.",
                 Words("empty, or http[s]://HOST[:PORT]/PATH"),
             ),
             key(
                 "edge_dir",
-                "Directory that Envoys watch: a publication writes the filter and ecds.json there, made of ecds.template.json; empty: none.",
+                "Directory that Envoys watch: publish writes the filter and ecds.json there, from ecds.template.json; empty: none.",
                 Words("a path, or empty"),
             ),
         ],

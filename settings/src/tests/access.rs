@@ -1,4 +1,4 @@
-//! Secrets, tokens, addresses and who may call.
+//! Secrets, tokens, addresses and edges.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn a_secret_is_never_shown() {
     assert_eq!(settings.client.token.expose(), token);
     assert!(!settings.print().contains(token) && !format!("{settings:?}").contains(token));
     assert!(settings.print().contains("token = \"<hidden>\""));
-    // What is printed must not become the token.
+    // The printed placeholder must not become the token.
     let (key, ..) = refused(&settings.print(), &[]);
     assert_eq!(key, "client.token");
     for wrong in ["short-secret", "has a space in it, and is long"] {
@@ -72,7 +72,7 @@ fn an_endpoint_of_traces_is_a_url_of_http() {
     }
 }
 
-/// An entry of `access.tokens` whose hash is this digit over and over.
+/// An entry of `access.tokens` whose hash repeats this digit.
 fn entry(name: &str, digit: char) -> String {
     let sha256 = digit.to_string().repeat(64);
     format!("{{ name = \"{name}\", roles = [\"rank\", \"admin\"], sha256 = \"{sha256}\" }}")
@@ -110,16 +110,16 @@ fn a_wrong_token_is_refused_without_being_shown() {
         ),
         (
             format!("[{good}, {}]", entry("shop", 'b')),
-            "entry 2: the name is there twice",
+            "entry 2: an earlier entry has the same name",
         ),
         (
             format!("[{good}, {}]", entry("ops", 'a')),
-            "entry 2: the sha256 is there twice",
+            "entry 2: an earlier entry has the same sha256",
         ),
         (format!("[{}]", entry("", 'a')), "entry 1: the name"),
         (
             "[{ name = \"shop\", roles = [], sha256 = \"\" }]".into(),
-            "entry 1: there are no roles",
+            "entry 1: the list of roles is empty",
         ),
         (format!("[{}]", good.replace("rank", secret)), "a list of"),
         (format!("[{}]", good.replace("sha256", "token")), "a list of"),
@@ -151,7 +151,7 @@ fn an_address_beyond_this_machine_needs_tokens() {
 }
 
 #[test]
-fn the_address_of_operators_is_another_and_within_this_machine_while_there_are_no_tokens() {
+fn the_admin_address_differs_from_listen_and_is_loopback_without_tokens() {
     for admin in ["127.0.0.1:8080", "0.0.0.0:9000", "localhost:9000", "9000"] {
         let (key, value, allowed, _) = refused(&format!("[host]\nadmin_listen = \"{admin}\""), &[]);
         assert_eq!((key.as_str(), value), ("host.admin_listen", format!("\"{admin}\"")));
@@ -190,7 +190,7 @@ fn a_password_in_a_url_is_never_shown() {
             shown.contains("://ltr:<hidden>@db") && !shown.contains("ss-word"),
             "{shown}"
         );
-        // What is printed must not become the password.
+        // The printed placeholder must not become the password.
         let (key, value, allowed, _) = refused(&settings.print(), &[]);
         assert_eq!(key, "database.url");
         assert!(
@@ -216,7 +216,7 @@ fn a_password_in_a_url_is_never_shown() {
 }
 
 #[test]
-fn a_redis_is_named_with_or_without_a_password_which_is_never_shown() {
+fn a_redis_password_is_optional_and_never_shown() {
     for url in [
         "redis://db",
         "redis://db:6380/2",

@@ -1,4 +1,4 @@
-//! Scores as text, and a file that is written whole or not at all.
+//! Writes scores as text, and a file atomically.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Adds one line a row: `outputs` scores with commas between.
+/// Appends one line per row: `outputs` scores separated by commas.
 pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
     for row in scores.chunks(outputs.max(1)) {
         for (class, score) in row.iter().enumerate() {
@@ -19,7 +19,7 @@ pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
     }
 }
 
-/// The fewest digits that read back to the same bits; `nan`, `inf` and `-inf` for what has no digits.
+/// Appends the fewest digits that read back to the same bits, or `nan`, `inf` or `-inf`.
 pub(super) fn push_number(text: &mut String, number: f64) {
     if number.is_nan() {
         text.push_str("nan");
@@ -29,16 +29,16 @@ pub(super) fn push_number(text: &mut String, number: f64) {
     }
 }
 
-/// What writing to standard output came to: whoever reads it may have seen enough, as `head` does.
-pub(super) fn until_enough(written: anyhow::Result<()>) -> anyhow::Result<()> {
+/// Treats a closed pipe as success: a reader such as `head` closes standard output early.
+pub(super) fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
     written.or_else(|error| match error.downcast_ref::<io::Error>() {
         Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
     })
 }
 
-/// A new file that takes its name only when it is complete; before that it is a hidden sibling, so that the rename stays
-/// within one file system. Dropped before [`Destination::commit`], it leaves nothing.
+/// A new file that gets its name only when it is complete. Until then it is a hidden file in the same directory, so that
+/// the rename stays within one file system. Dropped before [`Destination::commit`], it leaves nothing behind.
 pub(super) struct Destination {
     file: Option<BufWriter<File>>,
     hidden: PathBuf,
@@ -63,7 +63,7 @@ impl Destination {
         })
     }
 
-    /// Puts the file in its place, on disk.
+    /// Syncs the file to disk and renames it.
     pub fn commit(mut self) -> io::Result<()> {
         if let Some(file) = self.file.take() {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -89,7 +89,7 @@ impl Write for Destination {
 
 impl Drop for Destination {
     fn drop(&mut self) {
-        // After a commit the name is gone, and this finds nothing.
+        // After a commit the hidden name no longer exists, and this does nothing.
         let _ = fs::remove_file(&self.hidden);
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_a_line_and_classes_have_commas_between() {
+    fn a_row_is_a_line_with_commas_between_classes() {
         let mut text = String::new();
         push_lines(&mut text, &[0.1, -0.0, 1e300, f64::INFINITY, f64::NAN, 5e-324], 3);
         assert_eq!(text, "0.1,-0.0,1e300\ninf,nan,5e-324\n");

@@ -144,7 +144,7 @@ async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
 async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
     let unknown = vec![None; events.len()];
     let database = gateway.writer.health();
-    if database.is_away() || database.spooled() > 0 {
+    if database.is_unavailable() || database.spooled() > 0 {
         return unknown;
     }
     let acted: Vec<(usize, Acted)> = events

@@ -35,7 +35,7 @@ pub fn ready(gateway: &Gateway) -> Response {
         return response::text(StatusCode::OK, said);
     }
     // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
-    let said = match (database.is_away(), database.spooled()) {
+    let said = match (database.is_unavailable(), database.spooled()) {
         (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
         (false, 0) => "ready\n".to_owned(),
         (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),

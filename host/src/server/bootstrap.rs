@@ -91,13 +91,13 @@ pub async fn restore(gateway: &Gateway) -> Result<(), StoreError> {
     gateway.store.hold_to_salt(gateway.pseudonyms.salt_id).await?;
     gateway.release.restore().await?;
     gateway.models().set_unknown(false);
-    gateway.writer.health().found();
+    gateway.writer.health().mark_available();
     gateway.readiness.set_ready();
     Ok(())
 }
 
 fn serve_legacy_meanwhile(gateway: &Gateway, error: &StoreError) {
-    gateway.writer.health().lost(error);
+    gateway.writer.health().mark_unavailable(error);
     if !gateway.models().set_unknown(true) {
         tracing::error!("database.url: what serves is not known until the database is back; legacy answers");
     }

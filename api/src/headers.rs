@@ -4,7 +4,8 @@
 pub const SHADOW: &str = "x-shadow-ltr";
 /// `1`: this request is a copy. It may leave no trace except the comparison.
 pub const EDGE_COPY: &str = "x-ltr-edge-copy";
-/// The id of a copy's original request. Proxies on the way may rewrite `x-request-id`, but not this header.
+/// The id of a copy's original request. Proxies on the way may rewrite `x-request-id`, but not this
+/// header.
 pub const REQUEST_ID: &str = "x-ltr-request-id";
 /// Set if a copy's user is already a pseudonym; holds the [`ranking::salt_id`] of its salt.
 pub const USER_UNDER: &str = "x-ltr-user-pseudonym";

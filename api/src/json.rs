@@ -1,8 +1,8 @@
-//! A parser for untrusted JSON: it limits depth and size, refuses duplicate names, and gives each field separately, so
-//! that an error can name its place.
+//! A parser for untrusted JSON: it limits depth and size, refuses duplicate names, and gives each
+//! field separately, so that an error can name its place.
 //!
-//! A parsed body is one flat list of its values and names, in the order of the text. A request with a hundred lawyers
-//! has two thousand of them; a tree would need hundreds of allocations.
+//! A parsed body is one flat list of its values and names, in the order of the text. A request with
+//! a hundred lawyers has two thousand of them; a tree would need hundreds of allocations.
 
 mod reason;
 
@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use crate::refusal::{Invalid, Malformed, shortened};
 
-/// Maximum number of values in one body, names included. A body of 8 MiB can hold four million, which take half a
-/// gigabyte as a tree. The largest well-formed request (10,000 lawyers with eleven features) has less than 300,000.
+/// Maximum number of values in one body, names included. A body of 8 MiB can hold four million,
+/// which take half a gigabyte as a tree. The largest well-formed request (10,000 lawyers with
+/// eleven features) has less than 300,000.
 const MAX_VALUES: usize = 1_000_000;
 /// Up to this many names, comparing them with each other is faster than hashing them.
 const FEW: usize = 24;
@@ -68,8 +69,9 @@ impl<'a> Document<'a> {
     /// Parses a body of exactly one value.
     ///
     /// # Errors
-    /// 400 for a body that is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), has more
-    /// than `MAX_VALUES` values, or has a name twice in an object.
+    /// 400 for a body that is not UTF-8 or not JSON, nests deeper than `max_depth`
+    /// (`host.max_json_depth`), has more than `MAX_VALUES` values, or has a name twice in an
+    /// object.
     pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = sonic_rs::Deserializer::from_str(text);
@@ -305,7 +307,8 @@ impl<'d> Field<'d> {
     }
 }
 
-/// The index of `name` in `names`. Most senders keep the documented order, so the name at `expected` is compared first.
+/// The index of `name` in `names`. Most senders keep the documented order, so the name at
+/// `expected` is compared first.
 pub fn position(names: &[impl AsRef<str>], expected: usize, name: &str) -> Option<usize> {
     if names.get(expected).is_some_and(|known| known.as_ref() == name) {
         return Some(expected);
@@ -377,8 +380,9 @@ impl<'a> Node<'_, 'a> {
         }
     }
 
-    /// Reserves the entry of an array or an object and returns its index. Both parsers also have depth limits of their
-    /// own, 127 and 255: above the largest configurable depth, and far below a stack overflow.
+    /// Reserves the entry of an array or an object and returns its index. Both parsers also have
+    /// depth limits of their own, 127 and 255: above the largest configurable depth, and far below
+    /// a stack overflow.
     fn open<E: Error>(&mut self) -> Result<usize, E> {
         let max_depth = self.reader.max_depth;
         if self.depth == max_depth {

@@ -1,5 +1,5 @@
-//! Request and response bodies of the HTTP interface. The gateway and the Envoy filter share them, so both refuse the
-//! same bodies with the same words.
+//! Request and response bodies of the HTTP interface. The gateway and the Envoy filter share them,
+//! so both refuse the same bodies with the same words.
 
 pub mod headers;
 pub mod json;

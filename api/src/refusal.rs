@@ -47,7 +47,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`; absent values are `null`.
+    /// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`; absent values
+    /// are `null`.
     pub fn body(self, request_id: Option<&str>) -> Value {
         json!({"error": {
             "code": self.code,
@@ -73,8 +74,8 @@ impl From<Malformed> for Refusal {
     }
 }
 
-/// A value of the body that is not allowed. The code that reads the value creates it; each caller on the way up adds
-/// its part of the place with [`Invalid::under`].
+/// A value of the body that is not allowed. The code that reads the value creates it; each caller
+/// on the way up adds its part of the place with [`Invalid::under`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invalid {
     pub field: String,
@@ -102,7 +103,8 @@ impl Invalid {
         }
     }
 
-    /// Puts a name, or an index in brackets, before the place. The name may come from an untrusted body, so it is cut.
+    /// Puts a name, or an index in brackets, before the place. The name may come from an untrusted
+    /// body, so it is cut.
     pub fn under(mut self, outer: impl Display) -> Invalid {
         let outer = shortened(&outer.to_string());
         let dot = if self.field.is_empty() || self.field.starts_with('[') {

@@ -25,7 +25,8 @@ pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<
     }
 }
 
-/// One value per feature, in the schema's order. `null` is a missing value (NaN); an absent name is an error.
+/// One value per feature, in the schema's order. `null` is a missing value (NaN); an absent name is
+/// an error.
 pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     let names = schema.names();
     let mut row = vec![f64::NAN; names.len()];

@@ -17,8 +17,9 @@ pub struct AuthoritiesError {
     reason: String,
 }
 
-/// Builds a client for calls to `url`. Over HTTPS it trusts only the authorities in `ca_file` (PEM), or the system's if
-/// the path is empty. It follows no redirects, because they could send the token to another server.
+/// Builds a client for calls to `url`. Over HTTPS it trusts only the authorities in `ca_file`
+/// (PEM), or the system's if the path is empty. It follows no redirects, because they could send
+/// the token to another server.
 ///
 /// # Errors
 /// A file that cannot be read, or holds no certificate.
@@ -35,7 +36,8 @@ pub fn builder(url: &str, ca_file: &Path) -> Result<ClientBuilder, AuthoritiesEr
     })
 }
 
-/// Makes `ring` the default of every TLS client in this process. The libraries that create one choose no provider.
+/// Makes `ring` the default of every TLS client in this process. The libraries that create one
+/// choose no provider.
 pub fn use_ring() {
     // An error means that a provider is already installed.
     let _ = ring::default_provider().install_default();

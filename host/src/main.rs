@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use ltr_host::cli::Cli;
 
-/// A request with a hundred lawyers makes a thousand small allocations. With glibc they took a quarter of its time.
+/// A request with a hundred lawyers makes a thousand small allocations. With glibc they took a
+/// quarter of its time.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// jemalloc's options. Unused memory returns to the system within about a second, so that the process shrinks again
-/// after a flood of requests or an outage. Threads cache freed blocks of up to 256 KiB: this covers the body and the
-/// values of a request with a hundred lawyers, which would otherwise spend five per cent of its time in the arenas.
+/// jemalloc's options. Unused memory returns to the system within about a second, so that the
+/// process shrinks again after a flood of requests or an outage. Threads cache freed blocks of up
+/// to 256 KiB: this covers the body and the values of a request with a hundred lawyers, which would
+/// otherwise spend five per cent of its time in the arenas.
 // Sound: jemalloc declares this name with this type, a pointer to a zero-terminated string.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static MALLOC_CONF: Option<&'static std::ffi::c_char> = Some(unsafe { &*ALLOCATION.as_ptr() });

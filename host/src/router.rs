@@ -65,8 +65,8 @@ impl Router {
         }
     }
 
-    /// Checks a request and runs its route, with a time limit. Refuses a head or a rate beyond its limit, and a caller
-    /// without permission.
+    /// Checks a request and runs its route, with a time limit. Refuses a head or a rate beyond its
+    /// limit, and a caller without permission.
     async fn admit(
         &self,
         peer: Option<IpAddr>,
@@ -114,8 +114,8 @@ fn edge_copy_refused() -> ApiError {
     )
 }
 
-/// Runs `answer` with an id and a trace, records its time, and puts the id on the response. `route` is the path's label
-/// in metrics.
+/// Runs `answer` with an id and a trace, records its time, and puts the id on the response. `route`
+/// is the path's label in metrics.
 async fn follow<F: Future<Output = Response>>(
     gateway: &Gateway,
     request: Request,

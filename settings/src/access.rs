@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The callers. Without any token, `/rank`, `/ltr/score`, `/events` and `/models/notify` are open on a loopback
-/// address only, and the rollout cannot be changed.
+/// The callers. Without any token, `/rank`, `/ltr/score`, `/events` and `/models/notify` are open
+/// on a loopback address only, and the rollout cannot be changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
@@ -86,8 +86,8 @@ impl Access {
         (bits <= width).then_some(Edge::Network { address, bits })
     }
 
-    /// The first fault of the tokens. It repeats no configured value: where a hash should be, somebody may have put
-    /// the token itself.
+    /// The first fault of the tokens. It repeats no configured value: where a hash should be,
+    /// somebody may have put the token itself.
     pub(crate) fn fault(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         self.tokens.iter().enumerate().find_map(|(at, token)| {

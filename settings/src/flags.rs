@@ -41,8 +41,8 @@ impl Flags {
         Duration::from_millis(self.poll_ms)
     }
 
-    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`. Parameters and fragments
-    /// are refused: some of them would turn off checks.
+    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`.
+    /// Parameters and fragments are refused: some of them would turn off checks.
     pub(crate) fn has_usable_url(&self) -> bool {
         let url = self.redis_url.expose();
         let Some(("redis" | "rediss", rest)) = url.split_once("://") else {
@@ -66,7 +66,8 @@ impl Flags {
 /// The values that a switch takes, for error messages.
 pub const SWITCH_WORDS: &str = "on, true, yes, 1 or stop, or else off, false, no or 0";
 
-/// Parses a switch, ignoring case and surrounding blanks: `Some(true)` is on, `None` is neither on nor off.
+/// Parses a switch, ignoring case and surrounding blanks: `Some(true)` is on, `None` is neither on
+/// nor off.
 pub fn switch(text: &str) -> Option<bool> {
     let word = text.trim();
     let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));

@@ -1,4 +1,5 @@
-//! The tables of all keys: meaning and allowed values. Errors, `--print-config` and the range checks read them.
+//! The tables of all keys: meaning and allowed values. Errors, `--print-config` and the range
+//! checks read them.
 
 mod gateway;
 mod names;

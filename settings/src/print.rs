@@ -4,8 +4,9 @@ use crate::Settings;
 use crate::keys::{PARAMS, PRESETS, Section, sections};
 
 impl Settings {
-    /// The settings as commented TOML: for each key its meaning, its allowed values and its current value. Loading
-    /// the text gives the same settings, unless a secret is set: secrets are hidden, and loading refuses that.
+    /// The settings as commented TOML: for each key its meaning, its allowed values and its current
+    /// value. Loading the text gives the same settings, unless a secret is set: secrets are hidden,
+    /// and loading refuses that.
     pub fn print(&self) -> String {
         let tree = self.tree();
         let mut out = String::from(

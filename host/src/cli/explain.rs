@@ -105,7 +105,8 @@ fn value_as_json<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
 /// Runs `ltr-host explain`. Blocks until all rows are explained.
 ///
 /// # Errors
-/// A component that is refused or fails, invalid rows, a `--row` beyond the last one, a model that cannot be explained.
+/// A component that is refused or fails, invalid rows, a `--row` beyond the last one, a model that
+/// cannot be explained.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let loaded = component_file::load(&args.component)?;
     let table = args.rows.read(&loaded)?;

@@ -35,7 +35,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Set a flag: kill_switch to on or off (also stop, true, yes, 1, false, no, 0), shadow_fraction to 0 to 1
+    /// Set a flag: kill_switch to on or off (also stop, true, yes, 1, false, no, 0),
+    /// shadow_fraction to 0 to 1
     Set { flag: Flag, value: String },
     /// Remove the shadow fraction, so that each gateway's configuration decides
     Unset {
@@ -47,7 +48,8 @@ enum Action {
 /// Runs the command.
 ///
 /// # Errors
-/// No Redis in the configuration, or one that does not answer. An invalid value is an exit code, not an error.
+/// No Redis in the configuration, or one that does not answer. An invalid value is an exit code,
+/// not an error.
 pub fn run(args: Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     ensure!(
         !settings.flags.redis_url.is_empty(),

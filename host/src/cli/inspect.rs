@@ -53,7 +53,8 @@ struct Refused {
 /// Runs `ltr-host inspect`.
 ///
 /// # Errors
-/// A file that is not a component; and, after the report, a component that the gateway would refuse.
+/// A file that is not a component; and, after the report, a component that the gateway would
+/// refuse.
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let component = component_file::read(&args.component)?;
     let refusal = || format!("{} is refused", args.component.display());

@@ -1,4 +1,5 @@
-//! The program's commands: run a gateway, query or change a running one, and use components offline.
+//! The program's commands: run a gateway, query or change a running one, and use components
+//! offline.
 
 pub mod bench;
 mod component_file;
@@ -22,7 +23,8 @@ use crate::{server, telemetry};
 /// The exit code of a usage or configuration error, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Ranks lawyers for cases: with a learned model once it is promoted, otherwise with the legacy weights.
+/// Ranks lawyers for cases: with a learned model once it is promoted, otherwise with the legacy
+/// weights.
 #[derive(Parser)]
 #[command(
     name = "ltr-host",
@@ -71,7 +73,8 @@ impl Cli {
         let settings = match &command {
             Command::Serve { config, .. } => load(config.as_deref()),
             Command::Flags(args) => load(args.config.as_deref()),
-            // The other commands take everything from their arguments, and log with the default settings.
+            // The other commands take everything from their arguments, and log with the default
+            // settings.
             _ => Ok(Settings::default()),
         };
         let settings = match settings {

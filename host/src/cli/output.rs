@@ -37,8 +37,9 @@ pub(super) fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<
     })
 }
 
-/// A new file that gets its name only when it is complete. Until then it is a hidden file in the same directory, so that
-/// the rename stays within one file system. Dropped before [`Destination::commit`], it leaves nothing behind.
+/// A new file that gets its name only when it is complete. Until then it is a hidden file in the
+/// same directory, so that the rename stays within one file system. Dropped before
+/// [`Destination::commit`], it leaves nothing behind.
 pub(super) struct Destination {
     file: Option<BufWriter<File>>,
     hidden: PathBuf,

@@ -38,7 +38,8 @@ pub struct Args {
         default_value = ""
     )]
     token: String,
-    /// Certificate authorities (PEM) for an https:// gateway, instead of the system's (client.ca_file)
+    /// Certificate authorities (PEM) for an https:// gateway, instead of the system's
+    /// (client.ca_file)
     #[arg(
         long,
         global = true,
@@ -74,7 +75,8 @@ enum Action {
 /// Runs the command.
 ///
 /// # Errors
-/// A gateway that cannot be reached, or does not answer in JSON. A refusal is an exit code, not an error.
+/// A gateway that cannot be reached, or does not answer in JSON. A refusal is an exit code, not an
+/// error.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

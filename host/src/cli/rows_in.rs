@@ -10,7 +10,8 @@ use rows::{Expect, Format, Header, Options, RowsError, Table};
 
 use super::component_file::Loaded;
 
-/// Time limit of a batch. It takes milliseconds to seconds, so a slower component is in an endless loop.
+/// Time limit of a batch. It takes milliseconds to seconds, so a slower component is in an endless
+/// loop.
 pub(super) const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An input file, and how to read it.
@@ -81,8 +82,8 @@ impl ReadingArgs {
     }
 }
 
-/// Runs `call` on batches of up to `batch` values, in parallel on all processors. Passes each batch and its result to
-/// `take`, in the order of the rows.
+/// Runs `call` on batches of up to `batch` values, in parallel on all processors. Passes each batch
+/// and its result to `take`, in the order of the rows.
 pub(super) fn batch_by_batch<T: Send>(
     values: &[f64],
     batch: usize,

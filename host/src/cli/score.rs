@@ -57,8 +57,8 @@ pub struct ScoreArgs {
 /// Runs `ltr-host score`. Blocks until all rows are scored.
 ///
 /// # Errors
-/// A component that is refused or fails, invalid rows, an output that cannot be written. The file named by `--output` is
-/// then unchanged.
+/// A component that is refused or fails, invalid rows, an output that cannot be written. The file
+/// named by `--output` is then unchanged.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     let loaded = component_file::load(&args.component)?;
     let table = args.rows.read(&loaded)?;

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 pub struct Args {
     /// Name of the token's owner in logs, errors and the rollout's history
     name: String,
-    /// Role of the token: ingest (/events), rank (/rank, /ltr/score) or admin (every change); can be repeated
+    /// Role of the token: ingest (/events), rank (/rank, /ltr/score) or admin (every change); can
+    /// be repeated
     #[arg(long = "role", required = true, value_name = "ROLE")]
     roles: Vec<Role>,
 }

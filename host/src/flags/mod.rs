@@ -1,7 +1,8 @@
-//! The operator's switches: the kill switch, and the share of the requests that are compared in shadow.
+//! The operator's switches: the kill switch, and the share of the requests that are compared in
+//! shadow.
 //!
-//! Their values come from the configuration, or from a Redis that the whole fleet shares. A background task polls
-//! Redis; requests read the values in force from memory.
+//! Their values come from the configuration, or from a Redis that the whole fleet shares. A
+//! background task polls Redis; requests read the values in force from memory.
 
 pub mod redis;
 mod snapshot;
@@ -48,8 +49,8 @@ struct FleetFlags {
 }
 
 impl Flags {
-    /// Reads the switches from Redis, or the last values from `flags.file` if Redis is down. A task then polls Redis
-    /// until the switches are dropped.
+    /// Reads the switches from Redis, or the last values from `flags.file` if Redis is down. A task
+    /// then polls Redis until the switches are dropped.
     ///
     /// # Errors
     /// The folder of `flags.file` cannot be created, or `flags.redis_url` is not a valid URL.
@@ -124,7 +125,8 @@ impl Flags {
         json!({ "kill_switch": kill_switch, "shadow_fraction": shadow_fraction, "redis": redis })
     }
 
-    /// Puts the values from Redis in force, over the configuration. A kill switch in either of them stops LTR.
+    /// Puts the values from Redis in force, over the configuration. A kill switch in either of them
+    /// stops LTR.
     fn apply(&self, snapshot: Option<&FlagSnapshot>) {
         let killed = self.kill_switch || snapshot.and_then(|snapshot| snapshot.kill_switch).unwrap_or(false);
         let fraction = snapshot.and_then(|snapshot| snapshot.shadow_fraction);
@@ -195,10 +197,10 @@ impl Poller {
     /// Applies the values read from Redis, with these rules for bad ones:
     ///
     /// - An invalid kill switch counts as on, because somebody set it for a reason.
-    /// - A kill switch that is on stays on if its value disappears. Only an operator may start LTR again, not a Redis
-    ///   that has lost its data.
-    /// - An invalid shadow fraction leaves the last valid one in force, or else 0. So never are more requests compared
-    ///   than an operator asked for.
+    /// - A kill switch that is on stays on if its value disappears. Only an operator may start LTR
+    ///   again, not a Redis that has lost its data.
+    /// - An invalid shadow fraction leaves the last valid one in force, or else 0. So never are
+    ///   more requests compared than an operator asked for.
     async fn update(&mut self, flags: &Flags, raw: RawFlags, read_at: DateTime<Utc>) {
         let last = flags.last();
         let is_new = self.raw != raw;

@@ -96,8 +96,8 @@ impl Redis {
     }
 }
 
-/// Reads the text under `key`. A longer text is cut and marked with `...`. A value of another type becomes a text that
-/// no flag accepts, so parsing rejects it. An empty text is a value too.
+/// Reads the text under `key`. A longer text is cut and marked with `...`. A value of another type
+/// becomes a text that no flag accepts, so parsing rejects it. An empty text is a value too.
 async fn text(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<Option<String>> {
     let range = cmd("GETRANGE").arg(key).arg(0).arg(MAX_VALUE_BYTES).to_owned();
     let bytes: Result<Vec<u8>, RedisError> = range.query_async(connection).await;

@@ -1,5 +1,5 @@
-//! The last values from Redis, stored on this gateway's disk. So a stopped fleet stays stopped if a gateway restarts
-//! while Redis is down.
+//! The last values from Redis, stored on this gateway's disk. So a stopped fleet stays stopped if a
+//! gateway restarts while Redis is down.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

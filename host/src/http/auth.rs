@@ -39,7 +39,8 @@ pub enum Caller {
 #[derive(Clone, Copy)]
 pub struct Permission {
     pub role: Role,
-    /// Whether everybody has it while no token is configured. The gateway then listens on loopback only.
+    /// Whether everybody has it while no token is configured. The gateway then listens on loopback
+    /// only.
     pub open_without_tokens: bool,
 }
 
@@ -72,8 +73,8 @@ impl Access {
         self.tokens.is_empty()
     }
 
-    /// Identifies the caller by the bearer token. Compares with every hash, each in constant time, so that the time
-    /// taken reveals nothing.
+    /// Identifies the caller by the bearer token. Compares with every hash, each in constant time,
+    /// so that the time taken reveals nothing.
     pub fn identify(&self, headers: &HeaderMap) -> Caller {
         let Some(sent) = bearer(headers) else {
             return Caller::Anonymous;

@@ -33,8 +33,8 @@ pub fn may_be_large(body: &impl HttpBody) -> bool {
 /// Reads the request bodies of a gateway.
 pub struct Bodies {
     budget: Budget,
-    /// Limits how many large bodies are decoded at once: one per processor. More would only slow each other down, and
-    /// each takes several times the memory of its text.
+    /// Limits how many large bodies are decoded at once: one per processor. More would only slow
+    /// each other down, and each takes several times the memory of its text.
     decoding: Semaphore,
     max_bytes: usize,
     timeout: Duration,
@@ -79,7 +79,8 @@ impl Bodies {
     /// Reads a body that is a JSON object with the single field `name`.
     ///
     /// # Errors
-    /// Those of [`Bodies::read`]; 400 if the body is not JSON; 422 for any other object, or if `read` refuses the value.
+    /// Those of [`Bodies::read`]; 400 if the body is not JSON; 422 for any other object, or if
+    /// `read` refuses the value.
     pub async fn member<T>(
         &self,
         body: Body,
@@ -128,8 +129,8 @@ impl Bodies {
                 return Err(self.too_large());
             }
             if length > whole.capacity() {
-                // The buffer grows with the received data, not to the announced size at once. So a client that stops
-                // sending holds little memory.
+                // The buffer grows with the received data, not to the announced size at once. So a
+                // client that stops sending holds little memory.
                 let most = if announced == 0 { self.max_bytes } else { announced };
                 let capacity = length.max((2 * whole.capacity()).max(UNCOUNTED).min(most));
                 claim.resize(capacity)?;
@@ -186,8 +187,8 @@ pub struct Content<'b> {
 }
 
 impl<'b> Content<'b> {
-    /// Decodes the text with `read`. A large text waits for a permit, and is decoded in blocking mode, so that another
-    /// thread takes over this thread's other tasks.
+    /// Decodes the text with `read`. A large text waits for a permit, and is decoded in blocking
+    /// mode, so that another thread takes over this thread's other tasks.
     pub async fn decode<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.bytes.len() <= LARGE {
             return read(&self.bytes);
@@ -228,8 +229,8 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-/// Reads and drops the rest of a refused body. Closing the connection with unread data could reset it before the client
-/// has read the response.
+/// Reads and drops the rest of a refused body. Closing the connection with unread data could reset
+/// it before the client has read the response.
 fn linger(mut body: Body) {
     tokio::spawn(async move {
         let rest = async { while let Ok(Some(_)) = next(&mut body).await {} };

@@ -38,7 +38,8 @@ impl Clock {
         }
     }
 
-    /// The current time for calls that may lack the header: the system's time if the header is not usable.
+    /// The current time for calls that may lack the header: the system's time if the header is not
+    /// usable.
     pub fn now_or_system(self, headers: &HeaderMap) -> DateTime<Utc> {
         self.now(headers).unwrap_or_else(|_| Utc::now())
     }

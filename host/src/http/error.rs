@@ -10,8 +10,8 @@ use super::request_id::{self, RequestId};
 use super::response::{self, Response};
 use crate::telemetry::scrub;
 
-/// A refused call. The body is
-/// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`; absent values are `null`.
+/// A refused call. The body is `{"error": {"code", "message", "field", "value", "allowed",
+/// "request_id"}}`; absent values are `null`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
     pub status: StatusCode,
@@ -24,7 +24,8 @@ pub struct ApiError {
     pub allowed: Option<String>,
     /// Seconds after which a retry may succeed.
     pub retry_after: Option<u32>,
-    /// Whether the connection closes after the response, because the rest of the request was not read.
+    /// Whether the connection closes after the response, because the rest of the request was not
+    /// read.
     pub closes: bool,
     /// Fields that explain the refusal; they stand beside `error` in the body.
     pub detail: Option<serde_json::Value>,

@@ -1,8 +1,9 @@
-//! Checks the header `Host`: every request has exactly one, and without tokens it must name this machine.
+//! Checks the header `Host`: every request has exactly one, and without tokens it must name this
+//! machine.
 //!
-//! Without tokens every caller is trusted. But any web page that a user of this machine opens can reach the gateway: by
-//! the loopback address, or by a name of its own that resolves to it (DNS rebinding). The headers that a browser adds
-//! reveal such a request.
+//! Without tokens every caller is trusted. But any web page that a user of this machine opens can
+//! reach the gateway: by the loopback address, or by a name of its own that resolves to it (DNS
+//! rebinding). The headers that a browser adds reveal such a request.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,8 +16,8 @@ use super::error::ApiError;
 
 /// A browser's header: how the page that sends the request is related to the gateway.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// The content types of the routes. A web page can send them to another site only after a CORS preflight, which the
-/// gateway never approves.
+/// The content types of the routes. A web page can send them to another site only after a CORS
+/// preflight, which the gateway never approves.
 const CONTENT_TYPES: [&str; 5] = [
     "application/json",
     "application/x-ndjson",

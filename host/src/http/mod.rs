@@ -1,4 +1,5 @@
-//! The HTTP layer of all routes: a request's id, body, caller and limits, and the form of responses.
+//! The HTTP layer of all routes: a request's id, body, caller and limits, and the form of
+//! responses.
 
 pub mod auth;
 pub mod body;

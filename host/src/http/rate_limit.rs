@@ -27,8 +27,8 @@ enum Client {
 }
 
 impl Client {
-    /// The client by its configured token, else by its address. An IPv6 client is its /64 network, because one customer
-    /// has 2^64 addresses.
+    /// The client by its configured token, else by its address. An IPv6 client is its /64 network,
+    /// because one customer has 2^64 addresses.
     fn of(caller: &Caller, peer: Option<IpAddr>) -> Client {
         if let Caller::ApiToken(token) = caller {
             return Client::Token(token.name.clone());

@@ -1,4 +1,5 @@
-//! The id of a request: in the header `x-request-id` of request and response, in errors and in the log.
+//! The id of a request: in the header `x-request-id` of request and response, in errors and in the
+//! log.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -15,7 +16,8 @@ pub const MAX_ID_BYTES: usize = 128;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The caller's id if it is valid, else a new UUID of version 7. An edge copy has the id of its original.
+    /// The caller's id if it is valid, else a new UUID of version 7. An edge copy has the id of its
+    /// original.
     pub fn of(headers: &HeaderMap) -> RequestId {
         let is_valid = |id: &&HeaderValue| {
             (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)

@@ -11,7 +11,8 @@ pub enum NotKept {
     Full,
     /// The database is unavailable, and the spool or its disk is full. No record was stored.
     SpoolFull,
-    /// The database rejected an invalid record, which could not be moved to refused.ndjson; the log says why.
+    /// The database rejected an invalid record, which could not be moved to refused.ndjson; the log
+    /// says why.
     Failed,
 }
 
@@ -25,7 +26,8 @@ pub(super) struct Job {
     pub is_awaited: bool,
 }
 
-/// Sends the outcome to the submitter. If it does not wait, as for most rankings, a loss is counted here instead.
+/// Sends the outcome to the submitter. If it does not wait, as for most rankings, a loss is counted
+/// here instead.
 pub(super) fn report(done: oneshot::Sender<Kept>, outcome: Kept) {
     if let Err(Err(_)) = done.send(outcome) {
         counter!("ltr_log_dropped_total").increment(1);

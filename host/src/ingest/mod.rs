@@ -1,8 +1,8 @@
-//! Stores impressions, events and comparisons: one task writes them to the database in order, or to the spool while the
-//! database is unavailable.
+//! Stores impressions, events and comparisons: one task writes them to the database in order, or to
+//! the spool while the database is unavailable.
 //!
-//! This is our own code, because no library has a queue on disk that is bounded, checksummed per record, and replayed in
-//! order beside new records.
+//! This is our own code, because no library has a queue on disk that is bounded, checksummed per
+//! record, and replayed in order beside new records.
 
 mod health;
 mod job;

@@ -10,8 +10,8 @@ use super::health::DatabaseHealth;
 use super::job::NotKept;
 use crate::telemetry::scrub;
 
-/// Maximum number of records of a spool file that are left for later while the others are written. If more fail, the
-/// database itself is at fault.
+/// Maximum number of records of a spool file that are left for later while the others are written.
+/// If more fail, the database itself is at fault.
 const MOST_STUCK: usize = 16;
 
 /// The result of a write to the database.
@@ -33,11 +33,13 @@ pub(super) struct Persister {
 }
 
 impl Persister {
-    /// Writes all records that the database accepts. If it rejects an invalid record, the batch is halved until that
-    /// record is alone. The same is done for up to `most_stuck` valid records on which the database fails.
+    /// Writes all records that the database accepts. If it rejects an invalid record, the batch is
+    /// halved until that record is alone. The same is done for up to `most_stuck` valid records on
+    /// which the database fails.
     ///
     /// # Errors
-    /// A failure that no record causes. Some records may have been written; writing them again changes nothing.
+    /// A failure that no record causes. Some records may have been written; writing them again
+    /// changes nothing.
     pub(super) async fn write(&self, records: &[Record], most_stuck: usize) -> Result<Written, StoreError> {
         let mut outcomes = vec![Appended::Refused; records.len()];
         let (mut refused, mut stuck) = (Vec::new(), Vec::new());
@@ -76,7 +78,8 @@ impl Persister {
         outcomes
     }
 
-    /// Moves invalid records to refused.ndjson, where an operator finds them. Returns whether that succeeded.
+    /// Moves invalid records to refused.ndjson, where an operator finds them. Returns whether that
+    /// succeeded.
     pub(super) async fn set_aside(&self, refused: Vec<Refused>) -> bool {
         if refused.is_empty() {
             return true;
@@ -110,7 +113,8 @@ impl Persister {
         }
     }
 
-    /// Like [`Persister::write`], but if the database fails on a few records, leaves them out and writes the others.
+    /// Like [`Persister::write`], but if the database fails on a few records, leaves them out and
+    /// writes the others.
     pub(super) async fn write_most(&self, records: &[Record]) -> Result<Written, StoreError> {
         let error = match self.write(records, 0).await {
             Err(error) if error.was_answered() => error,
@@ -123,8 +127,8 @@ impl Persister {
         }
     }
 
-    /// Runs `work` on the spool, on a thread that may block. The number of spooled records is updated under the lock, so
-    /// that the last update is the true one.
+    /// Runs `work` on the spool, on a thread that may block. The number of spooled records is
+    /// updated under the lock, so that the last update is the true one.
     pub(super) async fn with_spool<T: Send + 'static>(&self, work: impl FnOnce(&mut Spool) -> T + Send + 'static) -> T {
         let (spool, health) = (self.spool.clone(), self.health.clone());
         let done = tokio::task::spawn_blocking(move || {

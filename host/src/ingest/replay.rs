@@ -31,8 +31,9 @@ impl Persister {
         })
     }
 
-    /// Writes the oldest file of the spool to the database. After a crash it is written again; the ids of the records
-    /// prevent duplicates. Invalid records are set aside, so that they do not block the others.
+    /// Writes the oldest file of the spool to the database. After a crash it is written again; the
+    /// ids of the records prevent duplicates. Invalid records are set aside, so that they do not
+    /// block the others.
     pub(super) async fn replay(&self) -> Replayed {
         let Some(batch) = self.with_spool(Spool::oldest).await else {
             return Replayed::Left(0);
@@ -40,7 +41,8 @@ impl Persister {
         let written = match self.write_most(&batch.records).await {
             Ok(written) => written,
             Err(error) => {
-                // A file that was deferred before says nothing new about a database that accepts other files.
+                // A file that was deferred before says nothing new about a database that accepts
+                // other files.
                 if !batch.is_deferred || self.health.is_unavailable() {
                     self.note_failure(&error);
                 }
@@ -64,7 +66,8 @@ impl Persister {
         }
         let refused = written.refused.iter();
         let refused = refused.map(|(at, reason)| Refused::new(&batch.records[*at], reason.to_string()));
-        // Only after all else succeeded, so that a file that is retried sets its invalid records aside only once.
+        // Only after all else succeeded, so that a file that is retried sets its invalid records
+        // aside only once.
         if !self.set_aside(refused.chain(batch.refused).collect()).await {
             self.with_spool(Spool::defer_oldest).await;
             return Replayed::Later;

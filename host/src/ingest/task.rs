@@ -1,5 +1,5 @@
-//! The writer's task. Records of requests that arrive together share a transaction. While the database is unavailable
-//! they go to the spool, which is replayed in order afterwards.
+//! The writer's task. Records of requests that arrive together share a transaction. While the
+//! database is unavailable they go to the spool, which is replayed in order afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use super::replay::{LONGEST_PAUSE, PAUSE, Replayed, ended};
 
 /// Maximum number of requests per transaction.
 const BATCH: usize = 512;
-/// Minimum time between two transactions, unless a sender waits. More records then share the cost of a transaction: a
-/// write to disk and four thread switches. In return a crash of the machine loses up to this much more of the records
-/// that were not acknowledged.
+/// Minimum time between two transactions, unless a sender waits. More records then share the cost
+/// of a transaction: a write to disk and four thread switches. In return a crash of the machine
+/// loses up to this much more of the records that were not acknowledged.
 const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How often the task checks whether the database is available again, and whether the spool has files to retry.
+/// How often the task checks whether the database is available again, and whether the spool has
+/// files to retry.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The task that writes records.
@@ -62,8 +63,8 @@ impl WriterTask {
                 }
                 replayed = ended(&mut replaying) => {
                     let replayed = match replayed {
-                        // The last file is replayed while the queue waits. Otherwise new requests would keep starting
-                        // another file, and the replay would never end.
+                        // The last file is replayed while the queue waits. Otherwise new requests
+                        // would keep starting another file, and the replay would never end.
                         Replayed::Left(1) => self.persister.replay().await,
                         replayed => replayed,
                     };
@@ -87,7 +88,8 @@ impl WriterTask {
         }
     }
 
-    /// Checks whether an unavailable database is available again. With records in the spool, the replay shows that.
+    /// Checks whether an unavailable database is available again. With records in the spool, the
+    /// replay shows that.
     async fn check_idle_database(&self) {
         let Persister { store, health, .. } = &self.persister;
         if health.is_unavailable() && health.spooled() == 0 && store.rollout().await.is_ok() {
@@ -95,7 +97,8 @@ impl WriterTask {
         }
     }
 
-    /// Waits for more jobs until `until`, or until a sender waits for its outcome, and adds them to the batch.
+    /// Waits for more jobs until `until`, or until a sender waits for its outcome, and adds them to
+    /// the batch.
     async fn fill_batch(&self, jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>, until: Instant) {
         if jobs.iter().any(|job| job.is_awaited) {
             return;
@@ -131,8 +134,9 @@ impl WriterTask {
         }
     }
 
-    /// Writes records to the database. They go to the spool instead if it is not empty, to keep the order, and if the
-    /// database fails for a reason other than the records. The result has one entry per record.
+    /// Writes records to the database. They go to the spool instead if it is not empty, to keep the
+    /// order, and if the database fails for a reason other than the records. The result has one
+    /// entry per record.
     async fn store(
         &self,
         records: Arc<Vec<Record>>,

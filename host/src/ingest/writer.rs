@@ -12,29 +12,33 @@ use super::job::{Job, Kept, NotKept};
 use super::persist::Persister;
 use super::task::WriterTask;
 
-/// Maximum number of waiting requests. Beyond it the database cannot keep up, and a longer queue would not help.
+/// Maximum number of waiting requests. Beyond it the database cannot keep up, and a longer queue
+/// would not help.
 const QUEUE: usize = 8_192;
-/// Number of waiting requests above which the writer is behind: the database is slower than the requests arrive. Each of
-/// them may hold a hundred lawyers in memory.
+/// Number of waiting requests above which the writer is behind: the database is slower than the
+/// requests arrive. Each of them may hold a hundred lawyers in memory.
 const BEHIND: usize = 256;
 
 /// The future outcome of submitted records.
 pub struct Receipt(oneshot::Receiver<Kept>);
 
 impl Receipt {
-    /// Waits until the records are on disk: in the database, or in the spool, where each counts as new. A record that
-    /// the database rejects as invalid is set aside; the others of the call are stored.
+    /// Waits until the records are on disk: in the database, or in the spool, where each counts as
+    /// new. A record that the database rejects as invalid is set aside; the others of the call are
+    /// stored.
     pub async fn committed(self) -> Kept {
         self.0.await.unwrap_or(Err(NotKept::Failed))
     }
 
-    /// Like [`Receipt::committed`], but stops waiting after `patience` and returns `None`. The records are still written.
+    /// Like [`Receipt::committed`], but stops waiting after `patience` and returns `None`. The
+    /// records are still written.
     pub async fn committed_within(self, patience: Duration) -> Option<Kept> {
         tokio::time::timeout(patience, self.committed()).await.ok()
     }
 }
 
-/// Submits records to the writer's task. Clones share the queue; the task ends when the last one is dropped.
+/// Submits records to the writer's task. Clones share the queue; the task ends when the last one is
+/// dropped.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Job>,
@@ -62,7 +66,8 @@ impl Writer {
         (writer, tokio::spawn(task.run(receiver)))
     }
 
-    /// Submits records to be written together, without delay, and after all records submitted before.
+    /// Submits records to be written together, without delay, and after all records submitted
+    /// before.
     ///
     /// # Errors
     /// [`NotKept::Full`].
@@ -72,7 +77,8 @@ impl Writer {
         Ok(receipt)
     }
 
-    /// Submits records without waiting for their outcome. They are written soon, together with others.
+    /// Submits records without waiting for their outcome. They are written soon, together with
+    /// others.
     ///
     /// # Errors
     /// [`NotKept::Full`].
@@ -91,7 +97,8 @@ impl Writer {
         Ok(Receipt(receipt))
     }
 
-    /// Whether the queue is so long that a sender should wait for its own records, before the queue is full.
+    /// Whether the queue is so long that a sender should wait for its own records, before the queue
+    /// is full.
     pub fn is_behind(&self) -> bool {
         self.queue.max_capacity() - self.queue.capacity() > BEHIND
     }

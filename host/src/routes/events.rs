@@ -1,4 +1,5 @@
-//! `POST /events`: accepts one event, an array of events, or NDJSON. Acknowledges them when they are on disk.
+//! `POST /events`: accepts one event, an array of events, or NDJSON. Acknowledges them when they
+//! are on disk.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ const MAX_SEARCHED: usize = 256;
 /// Stores all events of a body, or none.
 ///
 /// # Errors
-/// 422 for the first invalid event, 503 if the events could not be written; no event is stored then.
+/// 422 for the first invalid event, 503 if the events could not be written; no event is stored
+/// then.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let max_depth = gateway.settings.host.max_json_depth;
@@ -67,7 +69,8 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
     })))
 }
 
-/// Refuses an event whose time is implausible: the sender's clock is wrong, or the time is invented.
+/// Refuses an event whose time is implausible: the sender's clock is wrong, or the time is
+/// invented.
 fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) -> Result<(), Invalid> {
     // A bound beyond the range of times is no bound.
     let delta = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
@@ -116,16 +119,17 @@ pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<
     events.collect()
 }
 
-/// Marks each action as bound or unbound, and returns the number of unbound ones. An action is bound if
-/// the user was shown its lawyer at its position before.
+/// Marks each action as bound or unbound, and returns the number of unbound ones. An action is
+/// bound if the user was shown its lawyer at its position before.
 ///
-/// Unbound actions are accepted: the impression may still come from another gateway, and the nightly run decides by the
-/// whole log. Actions stay unmarked if the database cannot answer, or lacks records that are still in the spool.
+/// Unbound actions are accepted: the impression may still come from another gateway, and the
+/// nightly run decides by the whole log. Actions stay unmarked if the database cannot answer, or
+/// lacks records that are still in the spool.
 async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
     let mut shown = was_shown(gateway, events).await;
     if shown.contains(&Some(false)) {
-        // The impression may still wait in the writer's queue. The queue is ordered, so an empty submission waits until
-        // all earlier records are on disk.
+        // The impression may still wait in the writer's queue. The queue is ordered, so an empty
+        // submission waits until all earlier records are on disk.
         if let Ok(receipt) = gateway.writer.submit(Vec::new()) {
             // An empty submission cannot fail to be written.
             let _ = receipt.committed_within(PATIENCE).await;
@@ -143,8 +147,8 @@ async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
     unbound
 }
 
-/// For each event: whether it is an action on something that was shown, in the database or earlier in this body. `None`
-/// if that is unknown, or the event is not an action.
+/// For each event: whether it is an action on something that was shown, in the database or earlier
+/// in this body. `None` if that is unknown, or the event is not an action.
 async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
     let unknown = vec![None; events.len()];
     let database = gateway.writer.health();
@@ -189,8 +193,8 @@ fn acted<'e>(gateway: &Gateway, event: &Event, action: &'e Action) -> Acted<'e> 
     }
 }
 
-/// The impressions in this body by case and user, each with its index. At most [`MAX_SEARCHED`] for each case and user,
-/// so that the search takes linear and not quadratic time.
+/// The impressions in this body by case and user, each with its index. At most [`MAX_SEARCHED`] for
+/// each case and user, so that the search takes linear and not quadratic time.
 fn impressions_here(events: &[Event]) -> HashMap<(Uuid, Uuid), Vec<(usize, &Impression)>> {
     let mut here: HashMap<_, Vec<_>> = HashMap::new();
     for (at, event) in events.iter().enumerate() {
@@ -204,8 +208,8 @@ fn impressions_here(events: &[Event]) -> HashMap<(Uuid, Uuid), Vec<(usize, &Impr
     here
 }
 
-/// Whether one of these impressions precedes the action at index `at` and shows its lawyer; `None` if there may be more
-/// impressions than these.
+/// Whether one of these impressions precedes the action at index `at` and shows its lawyer; `None`
+/// if there may be more impressions than these.
 fn shown_before(here: &[(usize, &Impression)], at: usize, action: &Action) -> Option<bool> {
     let before = here.iter().take_while(|(place, _)| *place < at);
     let shows = before

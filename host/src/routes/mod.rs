@@ -1,4 +1,5 @@
-//! The routes, with the permission and the address of each. Each file answers one route, or a few of a kind.
+//! The routes, with the permission and the address of each. Each file answers one route, or a few
+//! of a kind.
 
 pub mod events;
 mod health;
@@ -102,7 +103,8 @@ static ROUTES: [Route; 12] = {
         route(Method::GET, "/healthz", Both, None, Health),
         route(Method::GET, "/readyz", Both, None, Ready),
         route(Method::GET, "/models", Admin, None, Models),
-        // Open without tokens: it loads only models that the key ring trusts, and does not let them serve.
+        // Open without tokens: it loads only models that the key ring trusts, and does not let them
+        // serve.
         route(Method::POST, "/models/notify", Admin, open(Role::Admin), Notify),
         route(Method::GET, "/rollout", Admin, None, Rollout),
         route(Method::POST, "/rollout/promote", Admin, ADMIN, Promote),
@@ -112,7 +114,8 @@ static ROUTES: [Route; 12] = {
 };
 
 impl Endpoint {
-    /// Boxes the future of each route by itself. As one future, every request would move the size of the largest.
+    /// Boxes the future of each route by itself. As one future, every request would move the size
+    /// of the largest.
     fn answer(self, gateway: &Arc<Gateway>, call: Call) -> Answering<'_> {
         match self {
             Endpoint::Rank => Box::pin(rank::rank(gateway, call)),

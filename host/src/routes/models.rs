@@ -28,7 +28,8 @@ pub fn show(gateway: &Gateway) -> Response {
     }))
 }
 
-/// `POST /models/notify`: a version was published. Loads it in the background; `?wait=1` answers after the load.
+/// `POST /models/notify`: a version was published. Loads it in the background; `?wait=1` answers
+/// after the load.
 pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
     let version = gateway
         .bodies

@@ -38,7 +38,8 @@ pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 /// `POST /rollout/promote`: lets the challenger answer all requests, if the evidence allows it.
 pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    // Months of evidence are read before the lock is taken, so that a rollback never waits for them.
+    // Months of evidence are read before the lock is taken, so that a rollback never waits for
+    // them.
     let judged_state = gateway.store.rollout().await?;
     let judged = judge(gateway, &judged_state, now).await?;
     let mut answer = None;

@@ -30,8 +30,8 @@ const RESTORE_PAUSE: Duration = Duration::from_millis(500);
 /// No salt is near this size; a larger file is something else.
 const MAX_SALT_BYTES: u64 = 4 << 10;
 
-/// Opens the database, the spool and the secrets, and creates the gateway's state. The handle ends when the gateway is
-/// dropped and all records are written.
+/// Opens the database, the spool and the secrets, and creates the gateway's state. The handle ends
+/// when the gateway is dropped and all records are written.
 ///
 /// # Errors
 /// A database, a folder or a file that cannot be used.
@@ -63,11 +63,12 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
     Ok((Arc::new(gateway), written))
 }
 
-/// Restores the models, retrying while the database is unavailable. Until then legacy answers, and records go to the
-/// spool. Returns early if the gateway is dropped.
+/// Restores the models, retrying while the database is unavailable. Until then legacy answers, and
+/// records go to the spool. Returns early if the gateway is dropped.
 ///
 /// # Errors
-/// Those of [`Controller::restore`], except an unavailable database; and a database with another salt.
+/// Those of [`Controller::restore`], except an unavailable database; and a database with another
+/// salt.
 pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), StoreError> {
     loop {
         let Some(gateway) = gateway.upgrade() else {
@@ -120,8 +121,8 @@ async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
     Store::open_later(address, limits).await
 }
 
-/// Checks that the database belongs to this gateway's salt, or claims a new one. An unavailable database passes here,
-/// and is checked again before anything is written.
+/// Checks that the database belongs to this gateway's salt, or claims a new one. An unavailable
+/// database passes here, and is checked again before anything is written.
 ///
 /// # Errors
 /// The database belongs to another salt.

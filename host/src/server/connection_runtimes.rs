@@ -1,8 +1,9 @@
-//! The threads that serve connections. Each runs its own single-threaded runtime, and serves the connections assigned
-//! to it.
+//! The threads that serve connections. Each runs its own single-threaded runtime, and serves the
+//! connections assigned to it.
 //!
-//! The threads of a work-stealing runtime wake each other for every request, to look for work to share. That takes
-//! longer than scoring a row. Work that would keep a thread busy for long runs on the main runtime instead.
+//! The threads of a work-stealing runtime wake each other for every request, to look for work to
+//! share. That takes longer than scoring a row. Work that would keep a thread busy for long runs on
+//! the main runtime instead.
 
 use std::io;
 use std::sync::Arc;

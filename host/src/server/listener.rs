@@ -29,11 +29,13 @@ use crate::router::Router;
 
 /// Pause after a failed accept, before the next one. The usual reason is too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How many connections beyond the limit are answered 429 at a time. Others are closed without a response.
+/// How many connections beyond the limit are answered 429 at a time. Others are closed without a
+/// response.
 const MAX_REJECTIONS: usize = 64;
 /// Time limit for sending such a 429.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Read buffer of a connection, in bytes: a request with a hundred lawyers fits. hyper's own limit is seven times larger.
+/// Read buffer of a connection, in bytes: a request with a hundred lawyers fits. hyper's own limit
+/// is seven times larger.
 const READ_AHEAD: usize = 64 << 10;
 
 /// The connections of one listener, and their limits.
@@ -125,7 +127,8 @@ impl Connections {
         });
     }
 
-    /// Adds the write timeout: a client that does not read its response must not keep it in memory for ever.
+    /// Adds the write timeout: a client that does not read its response must not keep it in memory
+    /// for ever.
     fn with_write_timeout(&self, stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
@@ -194,7 +197,8 @@ impl Connections {
                 );
                 stream.write_all(answer.as_bytes()).await?;
                 stream.shutdown().await?;
-                // Closing with an unread request could reset the connection before the client reads the response.
+                // Closing with an unread request could reset the connection before the client reads
+                // the response.
                 tokio::io::copy(&mut stream.take(1 << 20), &mut tokio::io::sink()).await
             };
             let _ = tokio::time::timeout(REJECTION_TIMEOUT, sent).await;

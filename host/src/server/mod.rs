@@ -116,9 +116,9 @@ async fn refused_by_database(restoring: JoinHandle<Result<(), StoreError>>) -> S
     }
 }
 
-/// Serves on `host.listen`, and on `host.admin_listen` if configured. Each address has its own limit of connections, so
-/// that a flood on one does not lock operators out of the other. An admin address on loopback has no TLS, so that
-/// local tools can call it.
+/// Serves on `host.listen`, and on `host.admin_listen` if configured. Each address has its own
+/// limit of connections, so that a flood on one does not lock operators out of the other. An admin
+/// address on loopback has no TLS, so that local tools can call it.
 async fn listen(
     gateway: &Arc<Gateway>,
     runtimes: &ConnectionRuntimes,
@@ -159,7 +159,8 @@ async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>, tls: Opti
         gateway.release.reload_keys().await;
         tracing::info!("SIGHUP: models.trusted_keys was read again");
         let Some(tls) = tls.clone() else { continue };
-        // On a blocking thread and with a time limit: a hanging file system must not block later signals.
+        // On a blocking thread and with a time limit: a hanging file system must not block later
+        // signals.
         let reloading = tokio::task::spawn_blocking(move || tls.reload());
         match tokio::time::timeout(RELOADING, reloading).await {
             Ok(Ok(Ok(()))) => tracing::info!("SIGHUP: new connections get the new certificates"),

@@ -24,8 +24,9 @@ impl Stops {
         })
     }
 
-    /// Returns when the listeners must close: on ctrl-c at once; on SIGTERM after `host.drain_delay_ms`, or at a second
-    /// signal. During the delay load balancers see `/readyz` and send requests elsewhere.
+    /// Returns when the listeners must close: on ctrl-c at once; on SIGTERM after
+    /// `host.drain_delay_ms`, or at a second signal. During the delay load balancers see `/readyz`
+    /// and send requests elsewhere.
     pub async fn wait(mut self, gateway: &Gateway) {
         let terminated = tokio::select! {
             _ = self.terminate.recv() => true,

@@ -8,13 +8,15 @@ use metrics::counter;
 
 use crate::http::error::ApiError;
 
-/// Bodies above this size, in bytes, are large: their decoding takes longer than other requests should wait.
+/// Bodies above this size, in bytes, are large: their decoding takes longer than other requests
+/// should wait.
 pub const LARGE: usize = 256 << 10;
-/// Bodies up to this size, in bytes, are not counted and never refused. The limit of connections bounds their number,
-/// and each connection reads as much ahead anyway.
+/// Bodies up to this size, in bytes, are not counted and never refused. The limit of connections
+/// bounds their number, and each connection reads as much ahead anyway.
 pub const UNCOUNTED: usize = 64 << 10;
 
-/// The budget. A quarter of it is reserved for bodies that are not large, so that bulk loads do not block rankings.
+/// The budget. A quarter of it is reserved for bodies that are not large, so that bulk loads do not
+/// block rankings.
 pub struct Budget {
     total: usize,
     held: AtomicUsize,

@@ -15,7 +15,8 @@ use crate::http::error::{ApiError, Invalid};
 /// The media type of an Arrow IPC stream.
 pub(super) const ARROW: &str = "application/vnd.apache.arrow.stream";
 
-/// The rows of an Arrow IPC stream, one value per feature in the schema's order. A null is a missing value (NaN).
+/// The rows of an Arrow IPC stream, one value per feature in the schema's order. A null is a
+/// missing value (NaN).
 ///
 /// # Errors
 /// Those of [`ipc::check`], and 400 for faults that only reading the data reveals.

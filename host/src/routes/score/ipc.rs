@@ -1,8 +1,9 @@
 //! Checks the metadata of untrusted Arrow IPC streams before the reader builds anything from them.
 //!
-//! Metadata are flatbuffers, whose parts can be shared. A few kilobytes can describe a million fields, one long name a
-//! thousand times, or one buffer as every column; a trusting reader would copy each of them. So a stream may have only
-//! one column per feature, and its buffers may not claim more bytes than its body has.
+//! Metadata are flatbuffers, whose parts can be shared. A few kilobytes can describe a million
+//! fields, one long name a thousand times, or one buffer as every column; a trusting reader would
+//! copy each of them. So a stream may have only one column per feature, and its buffers may not
+//! claim more bytes than its body has.
 
 use arrow::ipc::{Message, MessageHeader, Precision, RecordBatch, Schema, Type, root_as_message_with_opts};
 use flatbuffers::VerifierOptions;
@@ -12,15 +13,16 @@ use crate::http::error::{ApiError, Invalid};
 
 /// The marker before a message's length; older writers omit it.
 const CONTINUATION: &[u8] = &[0xff; 4];
-/// Maximum size of one message's metadata, in bytes, with shared parts counted each time. 4,096 features with names of
-/// 256 bytes need a quarter of it.
+/// Maximum size of one message's metadata, in bytes, with shared parts counted each time. 4,096
+/// features with names of 256 bytes need a quarter of it.
 const MAX_METADATA: usize = 4 << 20;
 
-/// Checks the messages of a stream: a schema with the features' columns in any order, then batches with at most
-/// `max_rows` rows in total.
+/// Checks the messages of a stream: a schema with the features' columns in any order, then batches
+/// with at most `max_rows` rows in total.
 ///
 /// # Errors
-/// 400 for any other stream; 422 for an absent or unknown column, a column of another type, and too many rows.
+/// 400 for any other stream; 422 for an absent or unknown column, a column of another type, and too
+/// many rows.
 pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), ApiError> {
     let mut left = stream;
     let mut rows = 0_usize;

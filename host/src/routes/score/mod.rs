@@ -22,7 +22,8 @@ use crate::telemetry::part;
 /// Scores rows with the champion, or with the challenger if no model was promoted.
 ///
 /// # Errors
-/// 422 for a missing or unknown feature; 503 without a model, if the model fails, or while the kill switch is on.
+/// 422 for a missing or unknown feature; 503 without a model, if the model fails, or while the kill
+/// switch is on.
 pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let Call { head, body, .. } = call;
     let content = gateway.bodies.read(body).await?;

@@ -410,7 +410,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "kill_switch",
-                "If on, only legacy answers: no model serves or is compared, whatever Redis says.",
+                "If on, only legacy answers: no model serves or is compared, whatever Redis holds.",
                 Words(crate::flags::SWITCH_WORDS),
             ),
             key(

@@ -1,3 +1,5 @@
+//! The section `database`.
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

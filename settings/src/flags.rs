@@ -1,3 +1,5 @@
+//! The section `flags`, and the words of a switch.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;

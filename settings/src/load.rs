@@ -1,3 +1,5 @@
+//! Loads settings from the defaults, a file and the environment.
+
 use std::path::Path;
 
 use figment::providers::{Format, Serialized, Toml};

@@ -1,3 +1,5 @@
+//! Prints settings as commented TOML.
+
 use std::fmt::Write;
 
 use crate::Settings;

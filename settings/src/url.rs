@@ -1,3 +1,5 @@
+//! URLs whose passwords must not be shown.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};

@@ -26,8 +26,8 @@ const MAX_SEARCHED: usize = 256;
 /// Stores all events of a body, or none.
 ///
 /// # Errors
-/// 422 for the first invalid event, 503 if the events could not be written; no event is stored
-/// then.
+/// 422 for the first invalid event, 503 if the events could not be written; no event is stored then.
+/// Only after a 503 `slow_database` they may still be written.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let max_depth = gateway.settings.host.max_json_depth;

@@ -1,14 +1,15 @@
-//! What hops say to each other about a request, beside HTTP's own headers. In lower case.
+//! Names of the project's own request headers, in lower case.
 
-/// `1` asks the gateway for a comparison in shadow.
+/// `1`: the gateway compares this request in shadow.
 pub const SHADOW: &str = "x-shadow-ltr";
-/// `1`: this is a copy, of which nothing may be left but the comparison.
+/// `1`: this request is a copy. It may leave no trace except the comparison.
 pub const EDGE_COPY: &str = "x-ltr-edge-copy";
-/// The id of a copy's original. Proxies on the way may rewrite `x-request-id`, but not this.
+/// The id of a copy's original request. Proxies on the way may rewrite `x-request-id`, but not this
+/// header.
 pub const REQUEST_ID: &str = "x-ltr-request-id";
-/// Says that a copy's user is a pseudonym already, and by [`ranking::salt_id`] under which salt.
+/// Set if a copy's user is already a pseudonym; holds the [`ranking::salt_id`] of its salt.
 pub const USER_UNDER: &str = "x-ltr-user-pseudonym";
-/// With any value: this request is in no sample.
+/// With any value: this request is never sampled.
 pub const OPT_OUT: &str = "x-ltr-opt-out";
-/// From a peer that the Envoy filter trusts: the sampled share, for this request alone.
+/// The sampled share for this request only. The Envoy filter accepts it from trusted peers.
 pub const FRACTION: &str = "x-ltr-shadow-fraction";

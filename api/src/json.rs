@@ -1,8 +1,8 @@
-//! JSON from strangers: bounded, with no name twice in an object, and read field by field so that an error
-//! can say where it is.
+//! A parser for untrusted JSON: it limits depth and size, refuses duplicate names, and gives each
+//! field separately, so that an error can name its place.
 //!
-//! A body is one list of its values in the order they come, names among them. A case of a hundred lawyers has two
-//! thousand: as a tree they would be hundreds of allocations.
+//! A parsed body is one flat list of its values and names, in the order of the text. A request with
+//! a hundred lawyers has two thousand of them; a tree would need hundreds of allocations.
 
 mod reason;
 
@@ -15,18 +15,19 @@ use serde_json::Value;
 
 use crate::refusal::{Invalid, Malformed, shortened};
 
-/// Values in one body, names included. A body of 8 MiB can hold four million, which as a tree would take half a
-/// gigabyte; the largest honest one (10,000 lawyers with eleven features each) has less than 300,000.
+/// Maximum number of values in one body, names included. A body of 8 MiB can hold four million,
+/// which take half a gigabyte as a tree. The largest well-formed request (10,000 lawyers with
+/// eleven features) has less than 300,000.
 const MAX_VALUES: usize = 1_000_000;
-/// Below this many names, comparing them with each other is faster than hashing them.
+/// Up to this many names, comparing them with each other is faster than hashing them.
 const FEW: usize = 24;
 
-/// The values of a body, which borrow its text.
+/// A parsed body. Its values borrow the text.
 pub struct Document<'a> {
     entries: Vec<Entry<'a>>,
 }
 
-/// One value. What an array or an object holds follows it.
+/// One value. The contents of an array or an object follow it in the list.
 #[derive(Clone, Debug)]
 enum Entry<'a> {
     Null,
@@ -35,12 +36,12 @@ enum Entry<'a> {
     Signed(i64),
     Float(f64),
     Text(Cow<'a, str>),
-    /// How many elements, and how many entries they and this one are.
+    /// `len` counts the elements, `span` the entries of the whole array, this one included.
     Array {
         len: u32,
         span: u32,
     },
-    /// How many names, each of which is followed by its value; and as of an array.
+    /// `len` counts the names, each followed by its value; `span` is as for an array.
     Object {
         len: u32,
         span: u32,
@@ -48,7 +49,7 @@ enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// This entry, and what it holds.
+    /// The number of entries of this value, contents included.
     fn span(&self) -> usize {
         match self {
             Entry::Array { span, .. } | Entry::Object { span, .. } => *span as usize,
@@ -60,16 +61,17 @@ impl Entry<'_> {
 /// A value of a [`Document`].
 #[derive(Clone, Copy)]
 pub struct Json<'d> {
-    /// This value, and all after it.
+    /// This value and all entries after it.
     entries: &'d [Entry<'d>],
 }
 
 impl<'a> Document<'a> {
-    /// Reads one value that fills the body.
+    /// Parses a body of exactly one value.
     ///
     /// # Errors
-    /// 400 for what is not UTF-8 or not JSON, nests deeper than `max_depth` (`host.max_json_depth`), or names
-    /// something twice.
+    /// 400 for a body that is not UTF-8 or not JSON, nests deeper than `max_depth`
+    /// (`host.max_json_depth`), has more than `MAX_VALUES` values, or has a name twice in an
+    /// object.
     pub fn parse(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = sonic_rs::Deserializer::from_str(text);
@@ -78,14 +80,14 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Reads any number of values, one after the other with white space between them (NDJSON among others).
+    /// Parses any number of values separated by white space, such as NDJSON.
     ///
     /// # Errors
-    /// As [`Document::parse`].
+    /// Like [`Document::parse`].
     pub fn parse_many(body: &'a [u8], max_depth: usize) -> Result<Document<'a>, Malformed> {
         Document::read(body, max_depth, |text, reader| {
             let mut deserializer = serde_json::Deserializer::from_str(text);
-            // The only thing that `end` can miss is the end.
+            // `end` fails only if more than white space follows.
             while deserializer.end().is_err() {
                 let read = reader.value(&mut deserializer);
                 read.map_err(|error| (error.line(), error.column()))?;
@@ -94,7 +96,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Where `read` fails, it says in which line and column.
+    /// Parses `body` with `read`, whose error is a line and a column.
     fn read(
         body: &'a [u8],
         max_depth: usize,
@@ -107,7 +109,7 @@ impl<'a> Document<'a> {
             )
         })?;
         let mut reader = Reader {
-            // Names and numbers mostly take more text than that.
+            // An estimate: most names and numbers take more than 8 bytes of text.
             entries: Vec::with_capacity((body.len() / 8).min(MAX_VALUES)),
             max_depth,
             refused: None,
@@ -128,12 +130,12 @@ impl<'a> Document<'a> {
     /// The first value.
     ///
     /// # Panics
-    /// If there is none, which [`Document::parse`] does not let through.
+    /// If there is none; a document from [`Document::parse`] has one.
     pub fn root(&self) -> Json<'_> {
         self.roots().next().expect("a document has a value")
     }
 
-    /// The values one after the other.
+    /// All top-level values, in order.
     pub fn roots(&self) -> impl Iterator<Item = Json<'_>> {
         let mut next = Json { entries: &self.entries };
         std::iter::from_fn(move || {
@@ -151,21 +153,21 @@ impl<'d> Json<'d> {
         &self.entries[0]
     }
 
-    /// What follows this value, and what it holds.
+    /// The entries after this value and its contents.
     fn next(self) -> Json<'d> {
         Json {
             entries: &self.entries[self.entry().span()..],
         }
     }
 
-    /// What follows the entry, which is what it holds if it holds anything.
+    /// The entries after this one, beginning with its contents if it has any.
     fn inner(self) -> Json<'d> {
         Json {
             entries: &self.entries[1..],
         }
     }
 
-    /// The same value as the tree that the domain reads.
+    /// Converts the value to a tree.
     pub fn to_value(self) -> Value {
         match self.entry() {
             Entry::Null => Value::Null,
@@ -196,7 +198,7 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// Names and values in the order they came.
+    /// Names and values, in the order of the text.
     pub fn object(self) -> Result<impl ExactSizeIterator<Item = (&'d str, Json<'d>)>, Invalid> {
         match self.entry() {
             Entry::Object { len, .. } => Ok(fields(self.inner(), *len)),
@@ -204,10 +206,10 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// The values of an object by the names that it may have, in their order; `null` is as good as absent.
+    /// The fields of an object, in the order of `names`, which lists all allowed names.
     ///
     /// # Errors
-    /// For a value that is no object, and for a name that is not among `names`.
+    /// For a value that is not an object, and for a name that is not among `names`.
     pub fn fields<const N: usize>(self, names: &[&'static str; N]) -> Result<[Field<'d>; N], Invalid> {
         let mut found = names.map(|name| Field { name, json: None });
         for (at, (name, json)) in self.object()?.enumerate() {
@@ -227,7 +229,7 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// A number as the grammar has it, or `NaN` for `null`.
+    /// A number that `grammar::is_number` allows, or `NaN` for `null`.
     pub fn number_or_missing(self) -> Result<f64, Invalid> {
         let number = match self.entry() {
             Entry::Null => return Ok(f64::NAN),
@@ -250,7 +252,7 @@ impl<'d> Json<'d> {
     }
 }
 
-/// As much of a value as an error message can hold.
+/// Formats a value for an error message: text is cut, arrays and objects show only their length.
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.entry() {
@@ -274,26 +276,28 @@ pub struct Field<'d> {
 }
 
 impl<'d> Field<'d> {
+    /// The value, which may be `null`.
+    ///
     /// # Errors
-    /// The object does not have it.
+    /// The object does not have the field.
     pub fn required(self) -> Result<Json<'d>, Invalid> {
         self.json.ok_or_else(|| Invalid::missing().under(self.name))
     }
 
-    /// Unless it is absent or `null`.
+    /// The value; `None` if it is absent or `null`.
     pub fn optional(self) -> Option<Json<'d>> {
         self.json.filter(|json| !json.is_null())
     }
 
-    /// What `read` makes of it. Its errors are told where they are.
+    /// Converts the value with `read`, and adds the field's name to an error of `read`.
     ///
     /// # Errors
-    /// The object does not have it, or `read` refuses it.
+    /// The object does not have the field, or `read` refuses it.
     pub fn read<T>(self, read: impl FnOnce(Json<'d>) -> Result<T, Invalid>) -> Result<T, Invalid> {
         read(self.required()?).map_err(|invalid| invalid.under(self.name))
     }
 
-    /// As [`Field::read`], unless it is absent or `null`.
+    /// Like [`Field::read`]; `None` if the field is absent or `null`.
     ///
     /// # Errors
     /// `read` refuses it.
@@ -303,7 +307,7 @@ impl<'d> Field<'d> {
     }
 }
 
-/// Where `name` is among `names`. Senders keep to an order, as a rule that of the documentation, so that the one at
+/// The index of `name` in `names`. Most senders keep the documented order, so the name at
 /// `expected` is compared first.
 pub fn position(names: &[impl AsRef<str>], expected: usize, name: &str) -> Option<usize> {
     if names.get(expected).is_some_and(|known| known.as_ref() == name) {
@@ -329,11 +333,11 @@ fn fields(mut next: Json<'_>, len: u32) -> impl ExactSizeIterator<Item = (&str, 
     })
 }
 
-/// What is being read.
+/// The state of parsing.
 struct Reader<'a> {
     entries: Vec<Entry<'a>>,
     max_depth: usize,
-    /// Where a rule is broken that JSON has not: what it says.
+    /// The broken rule, if it is one beyond JSON's grammar.
     refused: Option<Malformed>,
 }
 
@@ -344,7 +348,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The place of a value that is being read.
+/// The place of the value that is read next.
 struct Node<'r, 'a> {
     reader: &'r mut Reader<'a>,
     /// Arrays and objects around this value.
@@ -352,7 +356,7 @@ struct Node<'r, 'a> {
 }
 
 impl<'a> Node<'_, 'a> {
-    // Left alone, the compiler makes it a call for each value, which takes a tenth of the time of reading.
+    // Without this, the compiler emits a call per value, which takes a tenth of the parsing time.
     #[inline(always)]
     fn push<E: Error>(self, entry: Entry<'a>) -> Result<(), E> {
         if self.reader.entries.len() == MAX_VALUES {
@@ -376,8 +380,9 @@ impl<'a> Node<'_, 'a> {
         }
     }
 
-    /// Keeps a place for an array or an object, and gives it. Both readers have a limit of their own for the depth, 127
-    /// and 255, beyond the most that can be configured and long before the end of the stack.
+    /// Reserves the entry of an array or an object and returns its index. Both parsers also have
+    /// depth limits of their own, 127 and 255: above the largest configurable depth, and far below
+    /// a stack overflow.
     fn open<E: Error>(&mut self) -> Result<usize, E> {
         let max_depth = self.reader.max_depth;
         if self.depth == max_depth {
@@ -389,6 +394,7 @@ impl<'a> Node<'_, 'a> {
         Ok(at)
     }
 
+    /// Fills the entry that [`Node::open`] reserved.
     fn close(self, at: usize, whole: impl FnOnce(u32) -> Entry<'a>) {
         let entries = &mut self.reader.entries;
         let span = u32::try_from(entries.len() - at).expect("there are at most MAX_VALUES");
@@ -461,9 +467,9 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
             if entries.next_key_seed(self.inner())?.is_none() {
                 break;
             }
-            if names.is_double(&self.reader.entries, name) {
+            if names.is_duplicate(&self.reader.entries, name) {
                 let name = shortened(self::name(&self.reader.entries[name]));
-                let message = format!("doubled name {name:?}; allowed: each name once in an object");
+                let message = format!("duplicate name {name:?}; allowed: each name once in an object");
                 return self.inner().refuse("doubled_name", message);
             }
             entries.next_value_seed(self.inner())?;
@@ -474,14 +480,14 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
     }
 }
 
-/// The names of an object that is being read.
+/// The names of the object that is being read, to find duplicates.
 struct Names<'a> {
-    /// Where the first one is.
+    /// The index of the first name.
     first: usize,
     count: usize,
-    /// A bit for each kind of name that was met, see [`kind`].
-    kinds: u64,
-    /// All of them, once they are many.
+    /// A bit for the [`hash6`] of each name so far: a new bit proves a new name.
+    hashes: u64,
+    /// All names, once there are more than [`FEW`].
     many: HashSet<Cow<'a, str>>,
 }
 
@@ -490,17 +496,17 @@ impl<'a> Names<'a> {
         Names {
             first,
             count: 0,
-            kinds: 0,
+            hashes: 0,
             many: HashSet::new(),
         }
     }
 
-    /// Whether the name at `at`, the last of the entries, was met before. Remembers it.
+    /// Whether the name at `at`, the last entry, is a duplicate. Adds it to the names.
     #[inline]
-    fn is_double(&mut self, entries: &[Entry<'a>], at: usize) -> bool {
-        let kind = 1 << kind(name(&entries[at]));
-        let new = self.kinds & kind == 0;
-        self.kinds |= kind;
+    fn is_duplicate(&mut self, entries: &[Entry<'a>], at: usize) -> bool {
+        let bit = 1 << hash6(name(&entries[at]));
+        let new = self.hashes & bit == 0;
+        self.hashes |= bit;
         self.count += 1;
         match self.count <= FEW {
             true => !new && self.is_among_few(entries, at),
@@ -527,7 +533,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The text of an entry that is a name.
+/// The text of an entry that holds a name.
 fn name<'e, 'a>(entry: &'e Entry<'a>) -> &'e Cow<'a, str> {
     match entry {
         Entry::Text(name) => name,
@@ -535,15 +541,15 @@ fn name<'e, 'a>(entry: &'e Entry<'a>) -> &'e Cow<'a, str> {
     }
 }
 
-/// A number below 64 that differs for most names, of which only those with the same one need be compared.
-fn kind(name: &str) -> u32 {
+/// A cheap 6-bit hash of a name. Only names with the same hash need comparing.
+fn hash6(name: &str) -> u32 {
     let (first, last) = match name.as_bytes() {
         [] => return 0,
         &[only] => (only, only),
         &[first, .., last] => (first, last),
     };
     let mixed = u32::from(first) | u32::from(last) << 8 | (name.len() as u32) << 16;
-    // Fibonacci hashing: the upper bits depend on all of them.
+    // Fibonacci hashing: the upper bits depend on all bits.
     mixed.wrapping_mul(0x9E37_79B9) >> 26
 }
 

@@ -1,5 +1,5 @@
-//! Bodies of the HTTP interface, as the gateway and the Envoy filter read and write them: what one of them refuses, the
-//! other refuses in the same words.
+//! Request and response bodies of the HTTP interface. The gateway and the Envoy filter share them,
+//! so both refuse the same bodies with the same words.
 
 pub mod headers;
 pub mod json;

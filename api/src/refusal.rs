@@ -1,13 +1,13 @@
-//! Why a body is refused: one JSON form for all of it.
+//! Refusals of a body, with one JSON form for all of them.
 
 use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-/// Most that is repeated of what somebody sent, in characters.
+/// Maximum length of a sent text that an error repeats, in characters.
 const SHOWN: usize = 80;
 
-/// As much of a text as an error may repeat.
+/// Cuts a text to the length that an error may repeat.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
@@ -15,7 +15,7 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// A body that cannot be read at all: 400.
+/// A body that cannot be parsed: 400.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Malformed {
     /// Short, snake_case, stays the same across versions.
@@ -32,22 +32,23 @@ impl Malformed {
     }
 }
 
-/// A refused call, as its caller is told.
+/// A refused call, as reported to its caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// Of HTTP.
+    /// The HTTP status.
     pub status: u16,
     /// Short, snake_case, stays the same across versions.
     pub code: &'static str,
     pub message: String,
-    /// Where in the body, for example `lawyers[3].features.geo`.
+    /// The place in the body, for example `lawyers[3].features.geo`.
     pub field: Option<String>,
     pub value: Option<String>,
     pub allowed: Option<String>,
 }
 
 impl Refusal {
-    /// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`, `null` where there is none.
+    /// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`; absent values
+    /// are `null`.
     pub fn body(self, request_id: Option<&str>) -> Value {
         json!({"error": {
             "code": self.code,
@@ -73,7 +74,8 @@ impl From<Malformed> for Refusal {
     }
 }
 
-/// A value of the body that is not allowed. Built where the value is read, and told its place on the way up.
+/// A value of the body that is not allowed. The code that reads the value creates it; each caller
+/// on the way up adds its part of the place with [`Invalid::under`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invalid {
     pub field: String,
@@ -101,7 +103,8 @@ impl Invalid {
         }
     }
 
-    /// Puts a name, or an index in brackets, before the place. The name may be a stranger's.
+    /// Puts a name, or an index in brackets, before the place. The name may come from an untrusted
+    /// body, so it is cut.
     pub fn under(mut self, outer: impl Display) -> Invalid {
         let outer = shortened(&outer.to_string());
         let dot = if self.field.is_empty() || self.field.starts_with('[') {
@@ -122,7 +125,7 @@ impl From<Invalid> for Refusal {
             allowed,
             code,
         } = invalid;
-        // Few names are a stranger's in one place, and each was cut; only what was never cut is longer.
+        // A place holds few names from the body, each cut by `under`. A longer place was never cut.
         let field = if field.len() > 8 * SHOWN {
             shortened(&field)
         } else {
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_somebody_sent_is_repeated_up_to_a_length() {
+    fn an_error_repeats_sent_texts_up_to_a_length() {
         let long = "é".repeat(10_000);
         let invalid = Invalid::new(&long, "short").under(&long).under("[3]").under("rows");
         let refusal = Refusal::from(invalid);

@@ -1,4 +1,4 @@
-//! `POST /ltr/score` in JSON.
+//! JSON bodies of `POST /ltr/score`.
 
 use ranking::Schema;
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde::Serialize;
 use crate::json::{Document, Json, position};
 use crate::refusal::{Invalid, Refusal};
 
-/// The rows of a JSON body, and whether it is one without a list around it.
+/// The rows of a JSON body, and whether it is a single row (`features` instead of `rows`).
 ///
 /// # Errors
-/// 400 for what is no JSON, 422 for the first value that is not allowed, by its place.
+/// 400 for a body that is not JSON; 422 for the first value that is not allowed, with its place.
 pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<(Vec<Vec<f64>>, bool), Refusal> {
     let document = Document::parse(body, max_json_depth)?;
     let json = document.root();
@@ -25,7 +25,8 @@ pub fn json_rows(body: &[u8], schema: &Schema, max_json_depth: usize) -> Result<
     }
 }
 
-/// One value a feature of the schema, in its order; `null` is missing (NaN), an absent name is an error.
+/// One value per feature, in the schema's order. `null` is a missing value (NaN); an absent name is
+/// an error.
 pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     let names = schema.names();
     let mut row = vec![f64::NAN; names.len()];
@@ -38,7 +39,7 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
         };
         row[at] = value.number_or_missing().map_err(|e| e.under(name))?;
     }
-    // No name comes twice.
+    // Names are unique in a parsed object, so fewer fields than features mean an absent feature.
     if found < names.len() {
         let has = |name: &String| {
             json.object()
@@ -50,7 +51,7 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     Ok(row)
 }
 
-/// What is said of one row that came without a list around it, or of a list of rows, in JSON.
+/// The JSON response: `score` for a single row, `scores` for a list of rows.
 pub fn answer(scores: &[f64], one: bool) -> Vec<u8> {
     let answer = match (one, scores) {
         (true, &[score]) => Answer::Score(score),

@@ -1,4 +1,4 @@
-//! How the programs call a gateway: over HTTP, or over HTTPS with the authorities that are configured.
+//! HTTP client for calls to a gateway. Over HTTPS it trusts the configured certificate authorities.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use regular_file::Links;
 use reqwest::{Certificate, ClientBuilder};
 use rustls::crypto::ring;
 
-/// A dozen times the authorities of a whole system.
+/// A dozen times the size of a system's whole bundle of authorities.
 const MAX_PEM_BYTES: u64 = 4 << 20;
 
-/// Authorities that cannot be used.
+/// A file of certificate authorities that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("client.ca_file: {}: {reason}", file.display())]
 pub struct AuthoritiesError {
@@ -17,8 +17,9 @@ pub struct AuthoritiesError {
     reason: String,
 }
 
-/// A client for calls of `url`. Over HTTPS it trusts the authorities in `ca_file` (PEM) and no others, or those of the
-/// system where the path is empty. It refuses to follow a redirection, which could take a token elsewhere.
+/// Builds a client for calls to `url`. Over HTTPS it trusts only the authorities in `ca_file`
+/// (PEM), or the system's if the path is empty. It follows no redirects, because they could send
+/// the token to another server.
 ///
 /// # Errors
 /// A file that cannot be read, or holds no certificate.
@@ -30,14 +31,15 @@ pub fn builder(url: &str, ca_file: &Path) -> Result<ClientBuilder, AuthoritiesEr
     }
     Ok(match url.starts_with("https://") {
         true => builder,
-        // A system without any authorities can do without.
+        // Plain HTTP needs no authorities, so it must work on a system that has none.
         false => builder.tls_certs_only([]),
     })
 }
 
-/// Lets every TLS client of this process take `ring`: of the libraries that make one, none says which.
+/// Makes `ring` the default of every TLS client in this process. The libraries that create one
+/// choose no provider.
 pub fn use_ring() {
-    // An error says that another call was first.
+    // An error means that a provider is already installed.
     let _ = ring::default_provider().install_default();
 }
 
@@ -49,7 +51,9 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, AuthoritiesError> {
     let text = regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| refused(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&text).map_err(|error| refused(error.to_string()))?;
     match found.is_empty() {
-        true => Err(refused("there is no certificate in it (PEM)".to_owned())),
+        true => Err(refused(
+            "it holds no certificate; allowed: PEM with at least one".to_owned(),
+        )),
         false => Ok(found),
     }
 }

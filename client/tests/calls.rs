@@ -1,4 +1,4 @@
-//! Whom the programs trust when they call a gateway.
+//! Which servers the client trusts.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ async fn get(url: &str, ca_file: &Path) -> reqwest::Result<u16> {
 }
 
 #[tokio::test]
-async fn only_a_gateway_with_a_certificate_of_the_authority_for_its_host_is_called() {
+async fn only_a_gateway_with_a_trusted_certificate_for_its_host_is_called() {
     let authority = Authority::new();
     let (trusted, _trusted) = file(&authority);
     let (other, _other) = file(&Authority::new());

@@ -1,9 +1,11 @@
-//! The gateway: ranks cases, compares a challenger in shadow, keeps events, loads models under traffic.
+//! The gateway: ranks cases, compares a challenger in shadow, stores events, loads models under
+//! traffic.
 //!
-//! Arrows go one way: [`server`] accepts connections and hands requests to the [`router`], which admits them to one of
-//! the [`routes`]. A route works on the [`state`]: the [`models`] that serve, the [`release`] controller that changes
-//! them, the [`flags`] that stop them, and the writer in [`ingest`] that keeps what must be kept. [`http`] and
-//! [`telemetry`] are leaves that all of them use; [`cli`] has the commands of the program.
+//! Dependencies go one way. [`server`] accepts connections and passes requests to the [`router`],
+//! which admits them to one of the [`routes`]. A route works on the [`state`]: the [`models`] that
+//! serve, the [`release`] controller that changes them, the [`flags`] that stop them, and the
+//! writer in [`ingest`] that stores records. All of them use [`http`] and [`telemetry`], which use
+//! none of them; [`cli`] holds the program's commands.
 
 pub mod cli;
 pub mod flags;

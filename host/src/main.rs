@@ -1,18 +1,20 @@
-//! `ltr-host`: the gateway, and the tools that use its runtime offline.
+//! `ltr-host`: the gateway, and offline tools on the same runtime.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use ltr_host::cli::Cli;
 
-/// A case of a hundred lawyers is a thousand small allocations, of which glibc's were a quarter of its time.
+/// A request with a hundred lawyers makes a thousand small allocations. With glibc they took a
+/// quarter of its time.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What is not used goes back to the system within a second or so: a process that has been through a flood or an outage
-/// is then nearly as small as before. Threads keep what is freed up to 256 KiB, a case of a hundred lawyers and the list
-/// of its values, which otherwise each request asks of the arenas anew: five per cent of its time.
-// Sound: the name and the type are those that jemalloc declares, a pointer to a string that ends with a zero byte.
+/// jemalloc's options. Unused memory returns to the system within about a second, so that the
+/// process shrinks again after a flood of requests or an outage. Threads cache freed blocks of up
+/// to 256 KiB: this covers the body and the values of a request with a hundred lawyers, which would
+/// otherwise spend five per cent of its time in the arenas.
+// Sound: jemalloc declares this name with this type, a pointer to a zero-terminated string.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static MALLOC_CONF: Option<&'static std::ffi::c_char> = Some(unsafe { &*ALLOCATION.as_ptr() });
 const ALLOCATION: &std::ffi::CStr =

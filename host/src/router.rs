@@ -1,4 +1,4 @@
-//! The way of every request to its route: it gets a name and a span, is checked and admitted, and is timed.
+//! Routes each request: gives it an id and a span, checks and admits it, and measures its time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::routes::{self, Route, Side};
 use crate::state::Gateway;
 use crate::telemetry::{self, REQUESTS, Trace, metrics};
 
-/// Answers requests on one address.
+/// Answers the requests of one address.
 #[derive(Clone)]
 pub struct Router {
     gateway: Arc<Gateway>,
@@ -24,17 +24,17 @@ pub struct Router {
 }
 
 impl Router {
-    /// All routes, for one address.
+    /// All routes, on a single address.
     pub fn whole(gateway: &Arc<Gateway>) -> Router {
         Router::of(gateway, Side::Both)
     }
 
-    /// What front ends call, where operators call another address.
+    /// The routes for front ends, if operators have a separate address.
     pub fn data(gateway: &Arc<Gateway>) -> Router {
         Router::of(gateway, Side::Data)
     }
 
-    /// What operators call, on that address.
+    /// The routes for operators, on their separate address.
     pub fn admin(gateway: &Arc<Gateway>) -> Router {
         Router::of(gateway, Side::Admin)
     }
@@ -46,27 +46,27 @@ impl Router {
         }
     }
 
-    /// Answers a request from `peer`, whatever it asks for.
+    /// Answers any request from `peer`; a refused one gets an error response.
     pub async fn answer(&self, peer: Option<IpAddr>, request: Request) -> Response {
         let path = request.uri().path();
         let known = routes::find(path);
         let name = known.map_or("unmatched", |route| route.path);
-        // Metrics know the paths of the other side, too.
+        // Metrics name the path even if this address does not have the route.
         let route = known.filter(|route| route.is_on(self.side));
         let answer = follow(&self.gateway, request, name, async |id, request| {
             let answer = self.admit(peer, route, id, request).await;
             answer.unwrap_or_else(ApiError::into_response)
         })
         .await;
-        // The client's next request goes where there is a future.
+        // While draining, the client's next request must go to another gateway.
         match self.gateway.readiness.is_draining() {
             true => response::closing(answer),
             false => answer,
         }
     }
 
-    /// Refuses a head beyond its limits, a client beyond its rate and a caller who may not, and gives up on what takes
-    /// too long.
+    /// Checks a request and runs its route, with a time limit. Refuses a head or a rate beyond its
+    /// limit, and a caller without permission.
     async fn admit(
         &self,
         peer: Option<IpAddr>,
@@ -85,12 +85,12 @@ impl Router {
         let caller = gateway.access.identify(&head.headers);
         gateway.rate.admit(&caller, peer)?;
         if !edge_copy::is_allowed(&head.headers, &head.method, head.uri.path()) {
-            return Err(copy_refused());
+            return Err(edge_copy_refused());
         }
         let route = route.ok_or_else(|| routes::no_such_path(head.uri.path()))?;
         route.check_method(&head.method)?;
-        if let Some(need) = route.need {
-            gateway.access.check(&caller, need)?;
+        if let Some(permission) = route.permission {
+            gateway.access.check(&caller, permission)?;
         }
         if is_open {
             host_check::check_content_type(&head)?;
@@ -106,7 +106,7 @@ impl Router {
     }
 }
 
-fn copy_refused() -> ApiError {
+fn edge_copy_refused() -> ApiError {
     ApiError::new(
         StatusCode::FORBIDDEN,
         "edge_copy",
@@ -114,7 +114,8 @@ fn copy_refused() -> ApiError {
     )
 }
 
-/// Sees a request through: names it, times it, and gives its answer the name. `route` is what metrics call its path.
+/// Runs `answer` with an id and a trace, records its time, and puts the id on the response. `route`
+/// is the path's label in metrics.
 async fn follow<F: Future<Output = Response>>(
     gateway: &Gateway,
     request: Request,
@@ -123,7 +124,7 @@ async fn follow<F: Future<Output = Response>>(
 ) -> Response {
     let start = Instant::now();
     let id = RequestId::of(request.headers());
-    // Strangers can invent methods; each would be a series of its own.
+    // A client can send any method, and each label value becomes a time series.
     let method = match *request.method() {
         Method::GET => "GET",
         Method::POST => "POST",

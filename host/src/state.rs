@@ -1,4 +1,4 @@
-//! What a request can use.
+//! The shared state of the gateway, which every request can use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::models::Models;
 use crate::release::Controller;
 use crate::telemetry::Traces;
 
-/// The parts of a gateway. [`crate::server::bootstrap::open`] puts them together.
+/// The parts of a gateway. [`crate::server::bootstrap::open`] creates it.
 pub struct Gateway {
     pub settings: Settings,
     pub schema: Schema,
@@ -38,24 +38,24 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The models that are loaded.
+    /// The loaded models.
     pub fn models(&self) -> &Models {
         &self.release.models
     }
 }
 
-/// How users become pseudonyms.
+/// How user ids become pseudonyms.
 pub struct Pseudonyms {
     /// The key of the pseudonyms (HMAC-SHA-256).
     pub salt: Vec<u8>,
-    /// The salt's own id, which is stored beside each pseudonym.
+    /// The salt's id, stored beside each pseudonym.
     pub salt_id: Uuid,
-    /// Whether events have pseudonyms, too (`privacy.pseudonymise_events`); comparisons always have.
+    /// Whether events hold pseudonyms (`privacy.pseudonymise_events`). Comparisons always do.
     pub in_events: bool,
 }
 
 impl Pseudonyms {
-    /// Replaces the user's id by their pseudonym, where events have pseudonyms.
+    /// Replaces the user's id by the pseudonym, if events hold pseudonyms.
     pub fn apply(&self, event: &mut Event) {
         if self.in_events {
             event.user_id = ranking::pseudonym(&self.salt, event.user_id);
@@ -64,7 +64,7 @@ impl Pseudonyms {
     }
 }
 
-/// Whether requests should be sent to this gateway.
+/// Whether a load balancer should send requests here.
 #[derive(Default)]
 pub struct Readiness {
     ready: AtomicBool,
@@ -72,12 +72,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// From here on `/readyz` says that requests are answered.
+    /// Makes `/readyz` report ready.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// From here on `/readyz` sends requests elsewhere; those that come all the same are answered.
+    /// Makes `/readyz` report draining. Requests that still arrive are answered.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }

@@ -1,3 +1,5 @@
+//! The error of refused settings.
+
 use std::path::PathBuf;
 
 use thiserror::Error;

@@ -1,7 +1,9 @@
-//! Settings of both programs: one `ltr.toml`, and an environment variable for each key that overrides it.
+//! Settings of both programs: one `ltr.toml`, and an environment variable for each key that
+//! overrides it.
 //!
-//! [`Settings::load`] takes the file and the environment as arguments. So no other code reads them, and a test needs
-//! neither. An unknown key or a wrong value is refused; the error names the key, the value and what is allowed.
+//! [`Settings::load`] takes the file and the environment as arguments. So no other code reads them,
+//! and a test needs neither. An unknown key or a wrong value is refused; the error names the key,
+//! the value and what is allowed.
 
 mod error;
 mod load;

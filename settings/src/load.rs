@@ -1,3 +1,5 @@
+//! Loads settings from the defaults, a file and the environment.
+
 use std::path::Path;
 
 use figment::providers::{Format, Serialized, Toml};
@@ -14,11 +16,13 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const PREFIX: &str = "LTR_";
 
 impl Settings {
-    /// Reads settings. The file overrides the built-in defaults, and variables of `env` named `LTR_<SECTION>__<KEY>`
-    /// override the file. `__` separates sub-sections too: `LTR_RANKING__FAIRNESS__TAU=0.25`.
+    /// Reads settings. The file overrides the built-in defaults, and variables of `env` named
+    /// `LTR_<SECTION>__<KEY>` override the file. `__` separates sub-sections too:
+    /// `LTR_RANKING__FAIRNESS__TAU=0.25`.
     ///
     /// # Errors
-    /// A file that cannot be read or is not TOML; an unknown section or key; a value that its key does not allow.
+    /// A file that cannot be read or is not TOML; an unknown section or key; a value that its key
+    /// does not allow.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -32,8 +36,8 @@ impl Settings {
         if let Some((path, values)) = &given.file {
             reject_unknown("", values, &path.display().to_string())?;
             if find(values, PRESETS).is_some() {
-                // The file's presets replace the built-in ones. If both were merged key by key, the names of features
-                // that the file removed would remain.
+                // The file's presets replace the built-in ones. If both were merged key by key, the
+                // names of features that the file removed would remain.
                 remove(&mut defaults, PRESETS);
             }
             if !values.is_empty() {
@@ -98,7 +102,8 @@ impl Given<'_> {
     fn refused_type(&self, error: &figment::Error, figment: &Figment) -> SettingsError {
         let mut key = error.path.join(".");
         if key.starts_with(ACCESS_TOKENS) {
-            // The wrong value may be a token in the wrong place, so the error names only the list and its rule.
+            // The wrong value may be a token in the wrong place, so the error names only the list
+            // and its rule.
             key = ACCESS_TOKENS.to_owned();
         }
         let found = figment.find_value(&key).ok();
@@ -161,8 +166,8 @@ fn reject_unknown(section: &str, values: &Dict, origin: &str) -> Result<(), Sett
     Ok(())
 }
 
-/// Converts one environment variable to a nested table. A text key takes the value verbatim; other keys parse it as
-/// a number, `true` or `false`, or a list `[a, b]`.
+/// Converts one environment variable to a nested table. A text key takes the value verbatim; other
+/// keys parse it as a number, `true` or `false`, or a list `[a, b]`.
 fn variable(name: &str, text: &str, defaults: &Dict) -> Result<Dict, SettingsError> {
     let key = path(name);
     let is_text = matches!(find(defaults, &key), Some(Value::String(..)));
@@ -223,8 +228,8 @@ fn join(section: &str, name: &str) -> String {
     }
 }
 
-/// Formats a value as TOML and hides secrets. A URL is shown without its password under any key, because an unknown
-/// key may be a known one misspelt.
+/// Formats a value as TOML and hides secrets. A URL is shown without its password under any key,
+/// because an unknown key may be a known one misspelt.
 fn shown(key: &str, value: &Value) -> String {
     // A DSN under a misspelt key is still a secret.
     let may_be_dsn = key.starts_with(TELEMETRY) && matches!(value, Value::String(_, text) if text.contains('@'));

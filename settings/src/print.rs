@@ -1,3 +1,5 @@
+//! Prints settings as commented TOML.
+
 use std::fmt::Write;
 
 use crate::Settings;
@@ -5,8 +7,9 @@ use crate::section::Section;
 use crate::sections::{PARAMS, PRESETS, sections};
 
 impl Settings {
-    /// The settings as commented TOML: for each key its meaning, its allowed values and its current value. Loading
-    /// the text gives the same settings, unless a secret is set: secrets are hidden, and loading refuses that.
+    /// The settings as commented TOML: for each key its meaning, its allowed values and its current
+    /// value. Loading the text gives the same settings, unless a secret is set: secrets are hidden,
+    /// and loading refuses that.
     pub fn print(&self) -> String {
         let tree = self.tree();
         let mut out = String::from(

@@ -1,3 +1,5 @@
+//! URLs whose passwords must not be shown.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -50,7 +52,8 @@ pub(crate) fn without_password(text: &str) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // Credentials end at the last `@`, not at a slash: a password that was not percent-encoded may contain both.
+    // Credentials end at the last `@`, not at a slash: a password that was not percent-encoded may
+    // contain both.
     let (credentials, server) = match rest.rsplit_once('@') {
         Some((credentials, server)) => match credentials.split_once(':') {
             Some((user, _)) => (format!("{user}:{hidden}@"), server),

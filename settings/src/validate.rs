@@ -1,3 +1,5 @@
+//! Checks every value against the rule of its key, and values that depend on each other.
+
 use std::net::SocketAddr;
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a text that is not JSON, in words that repeat nothing of it.
+//! Error messages for a text that is not JSON. They repeat nothing of the text.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::refusal::Malformed;
 
 pub(super) const TOO_LARGE: &str = "a number is too large for a double";
 
-/// Reads the text once more, as slowly as it takes to know.
+/// Parses the text again with serde_json, which is slower but reports the reason.
 pub(super) fn malformed(text: &str) -> Malformed {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Checked>();
     let message = match values.next() {
         None => "the body is empty".to_owned(),
         Some(Ok(_)) => match values.find_map(Result::err) {
-            None => "there is more after the first value".to_owned(),
+            None => "the body goes on after the first value".to_owned(),
             Some(error) => words(&error),
         },
         Some(Err(error)) => words(&error),
@@ -23,20 +23,20 @@ pub(super) fn malformed(text: &str) -> Malformed {
     Malformed::new("invalid_json", message)
 }
 
-/// serde_json's words, but for what they leave to be guessed.
+/// serde_json's message, reworded where it is unclear.
 fn words(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let what = if said.starts_with("number out of range") {
         TOO_LARGE
     } else if said.starts_with("lone leading surrogate") || said.starts_with("unexpected end of hex escape") {
-        "a string has half a surrogate pair (\\ud800 to \\udfff), which is no character"
+        "a string has an unpaired surrogate (\\ud800 to \\udfff), which is not a character"
     } else {
         return said;
     };
     format!("{what} at line {} column {}", error.line(), error.column())
 }
 
-/// Reads a value completely and keeps nothing of it.
+/// A value that is parsed completely and discarded.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {

@@ -8,7 +8,7 @@ fn code(body: &[u8]) -> &'static str {
 }
 
 #[test]
-fn what_is_not_one_json_value_is_refused_with_its_own_code() {
+fn each_malformed_body_is_refused_with_its_own_code() {
     assert_eq!(code(b"{\"a\": \"\xff\"}"), "invalid_utf8");
     assert_eq!(code(b"{\"a\": 1"), "invalid_json");
     assert_eq!(code(b""), "invalid_json");
@@ -37,9 +37,9 @@ fn what_is_not_one_json_value_is_refused_with_its_own_code() {
 }
 
 #[test]
-fn a_number_beyond_a_double_and_half_a_surrogate_pair_are_called_what_they_are() {
+fn a_too_large_number_and_an_unpaired_surrogate_are_named_in_the_error() {
     let number = "a number is too large for a double at line 1 column ";
-    let surrogate = "half a surrogate pair";
+    let surrogate = "unpaired surrogate";
     for (body, says) in [
         (r#"{"a": 1e400}"#, number),
         (r#"{"a": [-1e400]}"#, number),
@@ -53,7 +53,7 @@ fn a_number_beyond_a_double_and_half_a_surrogate_pair_are_called_what_they_are()
         for read in [Document::parse, Document::parse_many] {
             let error = read(body.as_bytes(), 32)
                 .err()
-                .unwrap_or_else(|| panic!("{body} is taken"));
+                .unwrap_or_else(|| panic!("{body} is accepted"));
             assert_eq!(error.code, "invalid_json", "{body}");
             assert!(error.message.contains(says), "{body}: {}", error.message);
         }
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn a_text_that_is_spoilt_somewhere_is_refused_where_serde_json_refuses_it(
+    fn a_mutated_text_is_refused_if_serde_json_refuses_it(
         value in value(), place: prop::sample::Index, by in "[\\[\\]{}:,\"\\\\0-9eE.+\\- a-z\u{1}\n\u{e9}]{0,3}",
     ) {
         let text = value.to_string();

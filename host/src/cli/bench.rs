@@ -1,4 +1,4 @@
-//! `ltr-host bench`: how long a component takes for a row.
+//! `ltr-host bench`: measures a component's scoring time per row.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -10,43 +10,43 @@ use comfy_table::{CellAlignment, Table};
 use runtime::{Output, Scorer};
 use serde::Serialize;
 
-use super::component;
+use super::component_file;
 use super::output;
 use super::rows_in::{self, ReadingArgs};
 
-/// Rows that are drawn, and used in turn.
-const DRAWN_ROWS: usize = 4096;
-/// Least time a round takes, so that the clock's grain does not matter.
+/// Number of random rows, which the calls use in turn.
+const RANDOM_ROWS: usize = 4096;
+/// Minimum time of a round, so that the clock's resolution does not matter.
 const ROUND_NANOSECONDS: f64 = 5e6;
 
 const EXAMPLES: &str = "\
-One thread, everything from the slice of rows in this process to the scores in this process: copies into
-the sandbox and out of it, the call, the instance from the pool. Each call gets other rows than the one before.
-The median of the rounds is reported.
+Measures one thread, from the slice of rows to the scores in this process: copies into and out of the
+sandbox, the call, the instance from the pool. Each call gets different rows. The result is the median of
+the rounds.
 
-Rows are those of --input, or drawn: uniform between 0 and 1.
+Rows come from --input, or are random: uniform between 0 and 1.
 
 Examples:
   ltr-host bench scorer.wasm
   ltr-host bench scorer.wasm --input rows.csv --batch 1,100
   ltr-host bench scorer.wasm --json | jq '.results[] | select(.batch == 100).ns_per_row'";
 
-/// Measure how long a component takes for a row.
+/// Measure a component's scoring time per row.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// Component, as `ltr-trainer compile` writes it
     pub component: PathBuf,
-    /// File with one row of features a line (or a Parquet row) [default: rows are drawn]
+    /// File with one row of features per line (or Parquet row) [default: random rows]
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Rows in a call
+    /// Rows per call
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,10,100,1000",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: Vec<u32>,
-    /// Rounds for each batch
+    /// Rounds per batch size
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// JSON for programs instead of a table: {"results": [{"batch", "ns_per_row"}]}
@@ -64,7 +64,7 @@ struct Measured {
     batch: u32,
     /// Nanoseconds, the median of the rounds.
     ns_per_row: f64,
-    /// Of the quickest and the slowest round.
+    /// Nanoseconds per row in the fastest and the slowest round.
     fastest: f64,
     slowest: f64,
 }
@@ -72,20 +72,20 @@ struct Measured {
 /// Runs `ltr-host bench`. Takes some seconds.
 ///
 /// # Errors
-/// A component that is refused or fails, rows that break a rule, a closed standard output.
+/// A component that is refused or fails, invalid rows, a standard output that cannot be written.
 pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let loaded = component::load(&args.component)?;
+    let loaded = component_file::load(&args.component)?;
     let scorer = &loaded.scorer;
     let values = match &args.input {
         Some(input) => args.reading.read(input, &loaded)?.values,
-        None => drawn(DRAWN_ROWS * scorer.width()),
+        None => random(RANDOM_ROWS * scorer.width()),
     };
     ensure!(!values.is_empty(), "the input has no rows; allowed: 1 or more");
     let mut results = Vec::new();
     for &batch in &args.batch {
         results.push(measure(scorer, &values, batch, args.rounds)?);
     }
-    output::until_enough(print(&Report { results }, args.json))
+    output::ignore_broken_pipe(print(&Report { results }, args.json))
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
@@ -97,7 +97,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)
-        .set_header(["rows in a call", "ns a row", "fastest", "slowest"]);
+        .set_header(["rows per call", "ns per row", "fastest", "slowest"]);
     for measured in &report.results {
         let numbers = [measured.ns_per_row, measured.fastest, measured.slowest].map(|ns| format!("{ns:.0}"));
         table.add_row([vec![measured.batch.to_string()], numbers.to_vec()].concat());
@@ -118,15 +118,15 @@ fn measure(scorer: &Scorer, values: &[f64], batch: u32, rounds: u32) -> anyhow::
         }
         Ok(start.elapsed().as_nanos() as f64)
     };
-    // Warms up, and finds how many calls make a round.
+    // Warm up, and find the number of calls that make a round.
     let mut calls = 1;
     while round(calls)? < ROUND_NANOSECONDS && calls < 1 << 20 {
         calls *= 2;
     }
-    let rows_a_round = f64::from(calls) * f64::from(batch);
+    let rows_per_round = f64::from(calls) * f64::from(batch);
     let mut times = Vec::with_capacity(rounds as usize);
     for _ in 0..rounds {
-        times.push(round(calls)? / rows_a_round);
+        times.push(round(calls)? / rows_per_round);
     }
     times.sort_by(f64::total_cmp);
     Ok(Measured {
@@ -137,22 +137,22 @@ fn measure(scorer: &Scorer, values: &[f64], batch: u32, rounds: u32) -> anyhow::
     })
 }
 
-/// Goes round and round through some rows, a batch at a time.
+/// Cycles through some rows, one batch at a time.
 struct Rows {
-    /// The rows, and behind the last one again as many as complete a batch.
+    /// The rows, followed by the first rows again so that every batch is contiguous.
     values: Vec<f64>,
     width: usize,
     count: usize,
     batch: usize,
-    /// The row that comes next.
+    /// The next row.
     at: usize,
 }
 
 impl Rows {
     fn new(values: &[f64], width: usize, batch: usize) -> Rows {
-        let round_and_round = values.iter().copied().cycle();
+        let cycled = values.iter().copied().cycle();
         Rows {
-            values: round_and_round.take(values.len() + batch * width).collect(),
+            values: cycled.take(values.len() + batch * width).collect(),
             width,
             count: values.len() / width,
             batch,
@@ -168,7 +168,7 @@ impl Rows {
 }
 
 /// Uniform numbers in [0, 1), the same in every run (SplitMix64).
-fn drawn(count: usize) -> Vec<f64> {
+fn random(count: usize) -> Vec<f64> {
     let mut state = 0_u64;
     let mut next = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_go_round_through_all_rows() {
+    fn batches_cycle_through_all_rows() {
         let values = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5];
         let mut rows = Rows::new(&values, 2, 2);
         assert_eq!(rows.next(), [0.0, 0.5, 1.0, 1.5]);
@@ -195,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn drawn_numbers_are_in_range_and_differ() {
-        let mut numbers = drawn(1000);
+    fn random_numbers_are_in_range_and_differ() {
+        let mut numbers = random(1000);
         assert!(numbers.iter().all(|x| (0.0..1.0).contains(x)));
         numbers.sort_by(f64::total_cmp);
         numbers.dedup();

@@ -1,4 +1,4 @@
-//! `ltr-host explain`: what each feature contributed to the scores of rows.
+//! `ltr-host explain`: shows what each feature contributed to the scores of rows.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -11,27 +11,26 @@ use comfy_table::{CellAlignment, Table};
 use runtime::{Output, ScoreError, Scorer};
 use serde::{Serialize, Serializer};
 
-use super::component;
+use super::component_file;
 use super::output;
 use super::rows_in::{self, RowsArgs};
 
-/// Most rows a component explains at a time: a row takes as long as a few hundred to score.
+/// Maximum rows per call. Explaining one row takes as long as scoring a few hundred.
 const BATCH_ROWS: usize = 64;
-/// Most numbers of a batch's answer; one row may exceed it.
+/// Maximum numbers in a batch's result; a single row may exceed it.
 const BATCH_VALUES: usize = 1 << 20;
-/// Half a bar's length, in characters: the greatest contribution of a row.
+/// Half the width of a bar, in characters. The largest contribution of a row has this length.
 const BAR: usize = 12;
 
 const EXAMPLES: &str = "\
-A score without the objective's conversion is the expected value, which is the mean over the
-training rows, and what each feature added to it or took away: Shapley values, as LightGBM's
-pred_contrib. The greatest come first, with a bar to the right for what raised the score and to
-the left for what lowered it.
+A raw score is the expected value (the mean over the training rows) plus one contribution per
+feature: Shapley values, as LightGBM's pred_contrib. The largest contributions come first. A bar
+to the right raised the score, a bar to the left lowered it.
 
---json writes one object a line for each row: {row, outputs: [{output, raw_score, expected_value,
+--json writes one object per line and row: {row, outputs: [{output, raw_score, expected_value,
 sum, contributions: [{feature, value, contribution}], others: {features, contribution}}]}. A
-missing value is null, an infinite one \"inf\" or \"-inf\". `sum` is what contributions, others and
-expected value add up to: the raw score but for rounding.
+missing value is null, an infinite one \"inf\" or \"-inf\". `sum` adds contributions, others and
+expected value; it equals the raw score except for rounding.
 
 Rows are read as by `ltr-host score`.
 
@@ -40,7 +39,7 @@ Examples:
   ltr-host explain scorer.wasm --input rank.test --format svm --row 17 --top 5
   ltr-host explain scorer.wasm --input matrix.parquet --json | jq -c '.outputs[0].contributions[0]'";
 
-/// Say what each feature contributed to the scores of rows.
+/// Show what each feature contributed to the scores of rows.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
@@ -48,32 +47,32 @@ pub struct ExplainArgs {
     pub component: PathBuf,
     #[command(flatten)]
     pub rows: RowsArgs,
-    /// The one row to explain, counted from 1 [default: all]
+    /// Explain only this row, counted from 1 [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub row: Option<u64>,
-    /// Show the K greatest contributions and sum up the others [default: all]
+    /// Show the K largest contributions and the sum of the others [default: all]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub top: Option<u64>,
-    /// JSON for programs instead of tables, one object a line
+    /// JSON for programs instead of tables, one object per line
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Serialize)]
 struct RowReport<'a> {
-    /// From 1.
+    /// Counted from 1.
     row: usize,
     outputs: Vec<OutputReport<'a>>,
 }
 
 #[derive(Serialize)]
 struct OutputReport<'a> {
-    /// The class, from 0.
+    /// The class, counted from 0.
     output: usize,
     raw_score: f64,
     expected_value: f64,
     sum: f64,
-    /// The greatest first.
+    /// Largest first.
     contributions: Vec<Contribution<'a>>,
     others: Others,
 }
@@ -86,14 +85,14 @@ struct Contribution<'a> {
     contribution: f64,
 }
 
-/// What is not shown by itself.
+/// The contributions beyond `--top`, summed.
 #[derive(Serialize)]
 struct Others {
     features: usize,
     contribution: f64,
 }
 
-/// JSON has no number for what is missing or infinite.
+/// JSON has no number for a missing or infinite value.
 fn value_as_json<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     match *value {
         x if x.is_nan() => to.serialize_none(),
@@ -106,10 +105,10 @@ fn value_as_json<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
 /// Runs `ltr-host explain`. Blocks until all rows are explained.
 ///
 /// # Errors
-/// A component that is refused, rows that break a rule, a row that is not there, a model that cannot be explained, a
-/// component that fails.
+/// A component that is refused or fails, invalid rows, a `--row` beyond the last one, a model that
+/// cannot be explained.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let loaded = component::load(&args.component)?;
+    let loaded = component_file::load(&args.component)?;
     let table = args.rows.read(&loaded)?;
     let scorer = &loaded.scorer;
     let wanted = wanted(args, table.rows())?;
@@ -141,10 +140,10 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
             Ok(())
         },
     );
-    output::until_enough(written.and_then(|()| Ok(to.flush()?)))
+    output::ignore_broken_pipe(written.and_then(|()| Ok(to.flush()?)))
 }
 
-/// The rows asked for, from 0.
+/// The rows to explain, counted from 0.
 fn wanted(args: &ExplainArgs, rows: usize) -> anyhow::Result<Range<usize>> {
     let Some(row) = args.row else { return Ok(0..rows) };
     ensure!(
@@ -200,7 +199,7 @@ fn output_report<'a>(
             contribution: *contribution,
         })
         .collect();
-    // Stable: equal ones stay in the model's order.
+    // The sort is stable: equal contributions stay in the model's order.
     contributions.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
     let others = contributions.split_off(top.min(contributions.len()));
     OutputReport {
@@ -211,13 +210,13 @@ fn output_report<'a>(
         contributions,
         others: Others {
             features: others.len(),
-            // From +0.0: `sum` would give -0.0 for none.
+            // Starts from +0.0, because `sum` of nothing is -0.0.
             contribution: others.iter().fold(0.0, |sum, other| sum + other.contribution),
         },
     }
 }
 
-/// What people read of a row: a table an output.
+/// The report of a row as text: one table per output.
 fn page(report: &RowReport) -> String {
     let mut page = String::new();
     for output in &report.outputs {
@@ -276,7 +275,7 @@ fn value_for_people(value: f64) -> String {
     text
 }
 
-/// With six decimals, or an exponent where these would not do.
+/// With sign and six decimals; very small and very large numbers get an exponent.
 fn signed(number: f64) -> String {
     match number.abs() {
         size if size == 0.0 || (1e-3..1e9).contains(&size) => format!("{number:+.6}"),
@@ -284,12 +283,12 @@ fn signed(number: f64) -> String {
     }
 }
 
-/// To the right of a line in the middle for what is positive, to the left for what is negative.
+/// A bar beside a line in the middle: to the right if positive, to the left if negative.
 fn bar(contribution: f64, greatest: f64) -> String {
     if greatest == 0.0 {
         return format!("{:BAR$}│", "");
     }
-    // At most BAR; a contribution that is not zero is seen.
+    // At most BAR. Rounding up keeps every non-zero contribution visible.
     let length = (contribution.abs() / greatest * BAR as f64).ceil() as usize;
     let blocks = "█".repeat(length);
     match contribution < 0.0 {
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_come_first_and_the_others_are_summed_up() {
+    fn the_largest_come_first_and_the_others_are_summed() {
         let (names, values) = (names(), [0.5, f64::NAN, f64::INFINITY]);
         let all = serde_json::to_value(output_report(&names, &values, 0, 0.5, &GROUP, usize::MAX)).unwrap();
         assert_eq!(
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_values_signs_and_bars() {
+    fn the_table_shows_values_signs_and_bars() {
         let names = names();
         let page = page(&RowReport {
             row: 7,

@@ -1,4 +1,4 @@
-//! `ltr-host flags`: shows and turns the fleet's switches, in the Redis of the configuration.
+//! `ltr-host flags`: shows and sets the fleet's switches in the configured Redis.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,10 +11,10 @@ use settings::Settings;
 use crate::flags::redis::{PATIENCE, Redis};
 use crate::flags::value::{self, Flag, KillSwitch};
 
-/// A usage error, as clap's own.
+/// The exit code of a usage error, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Show or turn the fleet's switches, which a Redis holds
+/// Show or set the fleet's switches, which Redis holds
 #[derive(Parser)]
 #[command(
     after_help = "Examples:\n  ltr-host flags get\n  ltr-host flags set kill_switch on\n  ltr-host flags set shadow_fraction 0.05\n  ltr-host flags unset shadow_fraction\n\nThe Redis is flags.redis_url. Exit codes: 0 done, 1 failed, 2 usage or configuration."
@@ -29,15 +29,16 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show what Redis holds
+    /// Show the values in Redis
     Get {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Give a flag a value: kill_switch on or off (also stop, true, yes, 1, false, no, 0), shadow_fraction 0 to 1
+    /// Set a flag: kill_switch to on or off (also stop, true, yes, 1, false, no, 0),
+    /// shadow_fraction to 0 to 1
     Set { flag: Flag, value: String },
-    /// Take the shadow fraction away, so that each gateway's configuration decides
+    /// Remove the shadow fraction, so that each gateway's configuration decides
     Unset {
         #[arg(value_parser = ["shadow_fraction"])]
         flag: String,
@@ -47,11 +48,12 @@ enum Action {
 /// Runs the command.
 ///
 /// # Errors
-/// No Redis in the configuration, or one that does not answer. A value that a flag cannot have is an exit code.
+/// No Redis in the configuration, or one that does not answer. An invalid value is an exit code,
+/// not an error.
 pub fn run(args: Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     ensure!(
         !settings.flags.redis_url.is_empty(),
-        "flags.redis_url is empty, so that each gateway has its own configuration's flags; set it to a Redis"
+        "flags.redis_url is empty, so each gateway uses its own configuration; set the key to the fleet's Redis"
     );
     if let Action::Set { flag, value } = &args.action
         && let Err(refused) = flag.check(value)
@@ -70,7 +72,7 @@ async fn act(action: Action, settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut redis = Redis::open(&settings.flags)?;
     let (flag, value) = match action {
         Action::Get { json } => return show(&mut redis, json).await,
-        Action::Set { flag, value } => (flag, Some(plain(flag, value))),
+        Action::Set { flag, value } => (flag, Some(canonical(flag, value))),
         Action::Unset { .. } => (Flag::ShadowFraction, None),
     };
     redis.write(flag, value.as_deref()).await.context("flags.redis_url")?;
@@ -83,8 +85,8 @@ async fn act(action: Action, settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The value as gateways of every version understand it.
-fn plain(flag: Flag, value: String) -> String {
+/// The spelling of the value that gateways of every version understand.
+fn canonical(flag: Flag, value: String) -> String {
     match settings::switch(&value).filter(|_| flag == Flag::KillSwitch) {
         Some(true) => "on".to_owned(),
         Some(false) => "off".to_owned(),
@@ -93,9 +95,9 @@ fn plain(flag: Flag, value: String) -> String {
 }
 
 async fn show(redis: &mut Redis, json: bool) -> anyhow::Result<ExitCode> {
-    let said = redis.read().await.context("flags.redis_url")?;
-    let kill_switch = KillSwitch::read(said.kill_switch.as_deref());
-    let shadow_fraction = value::shadow_fraction(said.shadow_fraction.as_deref());
+    let raw = redis.read().await.context("flags.redis_url")?;
+    let kill_switch = KillSwitch::read(raw.kill_switch.as_deref());
+    let shadow_fraction = value::shadow_fraction(raw.shadow_fraction.as_deref());
     if json {
         let on = kill_switch.as_ref().map(KillSwitch::stops);
         let flags = json!({ "kill_switch": on, "shadow_fraction": shadow_fraction? });
@@ -109,7 +111,7 @@ async fn show(redis: &mut Redis, json: bool) -> anyhow::Result<ExitCode> {
     });
     let share = match shadow_fraction {
         Ok(share) => share.map(|share| share.to_string()),
-        Err(refused) => Some(format!("as before, because {refused}")),
+        Err(refused) => Some(format!("unchanged, because {refused}")),
     };
     for (flag, value) in [(Flag::KillSwitch, on), (Flag::ShadowFraction, share)] {
         let value = value.as_deref().unwrap_or("not set");

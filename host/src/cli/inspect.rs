@@ -1,4 +1,4 @@
-//! `ltr-host inspect`: what a component is.
+//! `ltr-host inspect`: shows the contents of a component.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use rows::Categories;
 use runtime::{ComponentFacts, Description};
 use serde::Serialize;
 
-use super::component;
+use super::component_file;
 
 const EXAMPLES: &str = "\
-The component is validated, compiled and asked to describe itself in the sandbox that serves it. One that would be
-refused is shown as far as it can be, with the reason, and the exit code is 1.
+The component is validated, compiled, and describes itself in the sandbox that the gateway uses. For a component
+that the gateway would refuse, the report holds the reason and what could be read, and the exit code is 1.
 
 Examples:
   ltr-host inspect scorer.wasm
   ltr-host inspect scorer.wasm --json | jq -r '.feature_names[]'";
 
-/// Say what a component holds: contract, features, trees, imports, size, sha256.
+/// Show what a component holds: contract, features, trees, imports, size, sha256.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct InspectArgs {
@@ -31,14 +31,14 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// What is known of a component, inside and out. The two parts are one flat object in JSON.
+/// Everything known about a component. In JSON, facts and description form one flat object.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     facts: &'a ComponentFacts,
     #[serde(flatten)]
     description: Option<&'a Description>,
-    /// Features whose values in files stand for codes.
+    /// The pandas category columns, whose values in files are converted to codes.
     categories: Option<&'a Categories>,
     /// Why the gateway would not load it.
     refused: Option<Refused>,
@@ -53,17 +53,18 @@ struct Refused {
 /// Runs `ltr-host inspect`.
 ///
 /// # Errors
-/// What is not a component, and, after the report, a component that the gateway would refuse.
+/// A file that is not a component; and, after the report, a component that the gateway would
+/// refuse.
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
-    let component = component::read_component(&args.component)?;
+    let component = component_file::read(&args.component)?;
     let refusal = || format!("{} is refused", args.component.display());
     let facts = runtime::inspect(&component).with_context(refusal)?;
-    let loaded = component::engine()?.load(&component);
+    let loaded = component_file::engine()?.load(&component);
     let refused = loaded.as_ref().err().map(|error| Refused {
         code: error.code(),
         message: error.to_string(),
     });
-    let categories = component::categories(&component).with_context(refusal)?;
+    let categories = component_file::categories(&component).with_context(refusal)?;
     let report = Report {
         facts: &facts,
         categories: categories.as_ref(),
@@ -87,7 +88,7 @@ fn table(report: &Report) -> Table {
     table
         .load_style(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    // Into a pipe there is no terminal whose width bounds a long list of features.
+    // A pipe has no terminal width to wrap a long list of features.
     if table.width().is_none() {
         table.set_width(100);
     }
@@ -120,7 +121,7 @@ fn add_description(table: &mut Table, description: &Description) {
     table.add_row(["model version", &description.model_version]);
     table.add_row(["objective", or_none(&description.objective)]);
     table.add_row(["trees", &description.trees.to_string()]);
-    table.add_row(["outputs a row", &description.outputs.to_string()]);
+    table.add_row(["outputs per row", &description.outputs.to_string()]);
     table.add_row(["training window", &window]);
     table.add_row(["features", &format!("{}: {}", features.len(), listed(features))]);
 }
@@ -142,7 +143,7 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
 }
 
-/// Names in one cell; a table is for people, and `--json` has them all.
+/// Names in one cell. The table cuts a long list; `--json` has all names.
 fn listed(names: &[String]) -> String {
     const MOST: usize = 40;
     let shown = names
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_gets_every_field_in_one_flat_object() {
+    fn the_json_report_is_one_flat_object_with_every_field() {
         let (facts, description) = (facts(), description());
         let report = Report {
             facts: &facts,
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_what_it_is_and_why_it_would_be_refused() {
+    fn the_table_shows_the_facts_and_the_refusal() {
         let (facts, description) = (facts(), description());
         let fine = table(&Report {
             facts: &facts,

@@ -1,7 +1,8 @@
-//! The program's commands: run the gateway, ask or change a running one, and work on components without one.
+//! The program's commands: run a gateway, query or change a running one, and use components
+//! offline.
 
 pub mod bench;
-mod component;
+mod component_file;
 pub mod explain;
 pub mod flags;
 pub mod inspect;
@@ -19,10 +20,11 @@ use settings::{Settings, SettingsError};
 
 use crate::{server, telemetry};
 
-/// A usage or configuration error, as clap's own.
+/// The exit code of a usage or configuration error, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Ranks lawyers for cases, with a learned model where it has earned it and the legacy weights otherwise.
+/// Ranks lawyers for cases: with a learned model once it is promoted, otherwise with the legacy
+/// weights.
 #[derive(Parser)]
 #[command(
     name = "ltr-host",
@@ -36,42 +38,43 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until it is told to stop
+    /// Run the gateway until a signal stops it
     #[command(
-        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=127.0.0.1:9090 ltr-host serve --config ltr.toml\n\nSIGTERM: /readyz says draining, and after host.drain_delay_ms as ctrl-c: no new connections, running requests are answered, everything is written, then exit 0."
+        after_help = "Examples:\n  ltr-host serve\n  ltr-host serve --print-config > ltr.toml\n  LTR_HOST__LISTEN=127.0.0.1:9090 ltr-host serve --config ltr.toml\n\nCtrl-c: no new connections; running requests are answered, all records are written, then exit 0.\nSIGTERM: first /readyz reports draining for host.drain_delay_ms, then as ctrl-c."
     )]
     Serve {
         /// Configuration file (TOML); every key can be overridden by LTR_<SECTION>__<KEY>
         #[arg(long)]
         config: Option<PathBuf>,
-        /// Print the configuration in force, with what each key means, and exit
+        /// Print the effective configuration, with the meaning of each key, and exit
         #[arg(long)]
         print_config: bool,
     },
-    /// Score rows of a file with a component
+    /// Score the rows of a file with a component
     Score(score::ScoreArgs),
-    /// Say what each feature contributed to the scores of rows
+    /// Show what each feature contributed to the scores of rows
     Explain(explain::ExplainArgs),
-    /// Measure how long a component takes for a row
+    /// Measure a component's scoring time per row
     Bench(bench::BenchArgs),
-    /// Say what a component is
+    /// Show a component's contract, features, size and hash
     Inspect(inspect::InspectArgs),
-    /// Ask or change a running gateway's rollout
+    /// Show or change a running gateway's rollout
     Rollout(rollout::Args),
-    /// Show or turn the fleet's switches, which a Redis holds
+    /// Show or set the fleet's switches, which Redis holds
     Flags(flags::Args),
     /// Make a bearer token
     Token(token::Args),
 }
 
 impl Cli {
-    /// Runs the command. Errors are on standard error, and in the exit code.
+    /// Runs the command. Errors go to standard error and set the exit code.
     pub fn run(self) -> ExitCode {
         let command = self.command;
         let settings = match &command {
             Command::Serve { config, .. } => load(config.as_deref()),
             Command::Flags(args) => load(args.config.as_deref()),
-            // The other tools are told by arguments; they log as the defaults say.
+            // The other commands take everything from their arguments, and log with the default
+            // settings.
             _ => Ok(Settings::default()),
         };
         let settings = match settings {

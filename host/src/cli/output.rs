@@ -1,9 +1,9 @@
-//! Scores as text.
+//! Writes scores as text.
 
 use std::fmt::Write as _;
 use std::io;
 
-/// Adds one line a row: `outputs` scores with commas between.
+/// Appends one line per row: `outputs` scores separated by commas.
 pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
     for row in scores.chunks(outputs.max(1)) {
         for (class, score) in row.iter().enumerate() {
@@ -16,7 +16,7 @@ pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
     }
 }
 
-/// The fewest digits that read back to the same bits; `nan`, `inf` and `-inf` for what has no digits.
+/// Appends the fewest digits that read back to the same bits, or `nan`, `inf` or `-inf`.
 pub(super) fn push_number(text: &mut String, number: f64) {
     if number.is_nan() {
         text.push_str("nan");
@@ -26,8 +26,8 @@ pub(super) fn push_number(text: &mut String, number: f64) {
     }
 }
 
-/// What writing to standard output came to: whoever reads it may have seen enough, as `head` does.
-pub(super) fn until_enough(written: anyhow::Result<()>) -> anyhow::Result<()> {
+/// Treats a closed pipe as success: a reader such as `head` closes standard output early.
+pub(super) fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
     written.or_else(|error| match error.downcast_ref::<io::Error>() {
         Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_a_line_and_classes_have_commas_between() {
+    fn a_row_is_a_line_with_commas_between_classes() {
         let mut text = String::new();
         push_lines(&mut text, &[0.1, -0.0, 1e300, f64::INFINITY, f64::NAN, 5e-324], 3);
         assert_eq!(text, "0.1,-0.0,1e300\ninf,nan,5e-324\n");

@@ -1,4 +1,4 @@
-//! `ltr-host rollout`: asks a running gateway, and shows its verdict as a table.
+//! `ltr-host rollout`: shows or changes the rollout of a running gateway.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use crate::http::clock::TIME_HEADER;
 
-/// The exit code of a change that a rule refused.
+/// The exit code of a promotion that the evidence does not allow.
 const REFUSED: u8 = 3;
-/// A verdict over months of evidence takes seconds.
+/// Time limit of a call. A verdict over months of evidence takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ask or change a running gateway's rollout
+/// Show or change a running gateway's rollout
 #[derive(Parser)]
 #[command(
     after_help = "Examples:\n  ltr-host rollout status\n  ltr-host rollout promote --token \"$TOKEN\"\n  ltr-host rollout weight 25 --token \"$TOKEN\"\n\nExit codes: 0 done, 1 failed, 2 usage, 3 the evidence does not allow it."
@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Args {
     #[command(subcommand)]
     action: Action,
-    /// The gateway
+    /// URL of the gateway
     #[arg(long, global = true, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// A token with the role admin (client.token)
+    /// Token with the role admin (client.token)
     #[arg(
         long,
         global = true,
@@ -38,7 +38,8 @@ pub struct Args {
         default_value = ""
     )]
     token: String,
-    /// For an https gateway: the authorities it is trusted by (PEM) instead of the system's (client.ca_file)
+    /// Certificate authorities (PEM) for an https:// gateway, instead of the system's
+    /// (client.ca_file)
     #[arg(
         long,
         global = true,
@@ -47,23 +48,23 @@ pub struct Args {
         value_name = "FILE"
     )]
     ca_file: String,
-    /// The time of the call, RFC 3339, for a gateway with host.clock = "header"
+    /// Time of the call, RFC 3339, for a gateway with host.clock = "header"
     #[arg(long, global = true, value_name = "TIME")]
     as_of: Option<DateTime<Utc>>,
-    /// Print the gateway's answer as it is
+    /// Print the gateway's JSON response
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show what serves, the evidence, and each criterion
+    /// Show the serving models, the evidence and each criterion
     Status,
-    /// Make the challenger answer everything, if the evidence allows it
+    /// Let the challenger answer all requests, if the evidence allows it
     Promote,
-    /// Make legacy answer everything, now
+    /// Let legacy answer all requests, at once
     Rollback,
-    /// Set the per cent of requests that LTR answers, without a verdict
+    /// Set the percentage of requests that LTR answers, without a verdict
     Weight {
         /// 0 to 100
         #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -74,7 +75,8 @@ enum Action {
 /// Runs the command.
 ///
 /// # Errors
-/// A gateway that cannot be reached, or that does not answer in JSON. A refusal is an exit code.
+/// A gateway that cannot be reached, or does not answer in JSON. A refusal is an exit code, not an
+/// error.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,7 +85,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn call(args: Args) -> anyhow::Result<ExitCode> {
-    // No proxy: the token is for this gateway alone.
+    // No proxy: only this gateway may see the token.
     let client = client::builder(&args.url, Path::new(&args.ca_file))?;
     let client = client.timeout(PATIENCE).no_proxy().build()?;
     let url = |path: &str| format!("{}/rollout{path}", args.url.trim_end_matches('/'));
@@ -102,12 +104,12 @@ async fn call(args: Args) -> anyhow::Result<ExitCode> {
     let response = request
         .send()
         .await
-        .with_context(|| format!("asking {}; is the gateway running there?", args.url))?;
+        .with_context(|| format!("cannot call {}; is the gateway running there?", args.url))?;
     let status = response.status();
     let answer: Value = response
         .json()
         .await
-        .with_context(|| format!("{} answered {status}, and no JSON", args.url))?;
+        .with_context(|| format!("{} answered {status}, but not in JSON", args.url))?;
     if args.json {
         println!("{answer:#}");
     } else {
@@ -171,7 +173,7 @@ fn show_flags(flags: &Value) {
     }
     if flags["redis"]["up"] == false {
         let at = flags["redis"]["read_at"].as_str().unwrap_or("never");
-        println!("Redis is away; read last: {at}");
+        println!("Redis is down; last read: {at}");
     }
 }
 

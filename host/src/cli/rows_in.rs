@@ -1,4 +1,4 @@
-//! The rows that a component is given: where they come from, and their way through it.
+//! Reads the rows for a component from a file, and runs them through it in batches.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -8,37 +8,38 @@ use anyhow::anyhow;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rows::{Expect, Format, Header, Options, RowsError, Table};
 
-use super::component::Loaded;
+use super::component_file::Loaded;
 
-/// A batch takes milliseconds to seconds; a component that needs this long for one spins.
+/// Time limit of a batch. It takes milliseconds to seconds, so a slower component is in an endless
+/// loop.
 pub(super) const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A file of rows, and how to read it.
+/// An input file, and how to read it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RowsArgs {
-    /// File with one row of features a line (or a Parquet row), or - for standard input
+    /// File with one row of features per line (or Parquet row), or - for standard input
     #[arg(short, long, value_name = "FILE")]
     pub input: PathBuf,
     #[command(flatten)]
     pub reading: ReadingArgs,
 }
 
-/// How a file of rows is read.
+/// How to read an input file.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ReadingArgs {
-    /// Format of the input [default: by its first bytes and its ending]
+    /// Format of the input [default: detected from its first bytes and file extension]
     #[arg(long, value_name = "FORMAT", value_parser = format_parser(), requires = "input")]
     pub format: Option<Format>,
-    /// Take columns in the model's order, whatever their names
+    /// Take the columns in the model's order and ignore their names
     #[arg(long, requires = "input")]
     pub by_position: bool,
-    /// The first line of a CSV file names the columns [default: told from the line]
+    /// The first line of a CSV file names the columns [default: detected]
     #[arg(long, requires = "input")]
     pub header: bool,
     /// The first line of a CSV file is a row
     #[arg(long, requires = "input", conflicts_with = "header")]
     pub no_header: bool,
-    /// Columns of pandas' categories hold codes (places in the model's lists) and not values
+    /// Columns of pandas categories hold codes (indices into the model's lists), not values
     #[arg(long, requires = "input")]
     pub category_codes: bool,
 }
@@ -49,7 +50,7 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 }
 
 impl RowsArgs {
-    /// The file's rows, with the columns of this scorer in its order.
+    /// Reads the rows, with the scorer's columns in its order.
     pub(super) fn read(&self, loaded: &Loaded) -> anyhow::Result<Table> {
         self.reading.read(&self.input, loaded)
     }
@@ -81,8 +82,8 @@ impl ReadingArgs {
     }
 }
 
-/// Calls for batches of up to `batch` values, as many at a time as there are processors, and hands the answers on in the
-/// order of the rows, each with its batch.
+/// Runs `call` on batches of up to `batch` values, in parallel on all processors. Passes each batch
+/// and its result to `take`, in the order of the rows.
 pub(super) fn batch_by_batch<T: Send>(
     values: &[f64],
     batch: usize,
@@ -92,14 +93,14 @@ pub(super) fn batch_by_batch<T: Send>(
     let batches: Vec<&[f64]> = values.chunks(batch).collect();
     let at_once = thread::available_parallelism().map_or(1, usize::from);
     for wave in batches.chunks(at_once) {
-        for (batch, answer) in wave.iter().zip(together(wave, &call)) {
+        for (batch, answer) in wave.iter().zip(in_parallel(wave, &call)) {
             take(batch, answer)?;
         }
     }
     Ok(())
 }
 
-fn together<T: Send>(wave: &[&[f64]], call: &(impl Fn(&[f64]) -> T + Sync)) -> Vec<T> {
+fn in_parallel<T: Send>(wave: &[&[f64]], call: &(impl Fn(&[f64]) -> T + Sync)) -> Vec<T> {
     if let [batch] = wave {
         return vec![call(batch)];
     }

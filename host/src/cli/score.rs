@@ -1,4 +1,4 @@
-//! `ltr-host score`: rows in, scores out.
+//! `ltr-host score`: scores the rows of a file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,26 +7,31 @@ use anyhow::Context;
 use regular_file::Draft;
 use runtime::{Output, Scorer};
 
-use super::component;
+use super::component_file;
 use super::output;
 use super::rows_in::{self, RowsArgs};
 
-/// Rows a component gets at a time.
+/// Rows per call of the component.
 const BATCH_ROWS: usize = 4096;
 
 const EXAMPLES: &str = "\
-Reads CSV (commas or tabs, with or without a header), SVMlight/LETOR or Parquet, from a file or, but for
-Parquet, a pipe. Missing is an empty field, na, nan or null (in any case); true and false are 1 and 0.
-CSV with a header and Parquet are matched by feature name (a blank in a name is LightGBM's _), further columns
-are ignored; CSV without a header needs exactly the model's columns. A first line that may be either is refused:
---header or --no-header says which. Empty lines are skipped, but in a file of one column each is a missing value.
-SVMlight indices are columns as written, from 0; absent ones are 0, and one beyond the model's is refused.
+Reads CSV (commas or tabs, with or without a header), SVMlight/LETOR or Parquet from a file. Standard
+input works too, except for Parquet.
 
-Columns that had pandas' category type hold their values, as for LightGBM's Python package: new ones are missing.
-With --category-codes they hold codes, as requests to the gateway and the Envoy filter do.
+Values: an empty field, na, nan or null (in any case) is missing; true and false are 1 and 0.
 
-Writes one line a row: the score in the fewest digits that read back to the same number; the scores of
-several classes with commas between.
+CSV with a header and Parquet are matched by feature name (a blank in a name equals LightGBM's _); extra
+columns are ignored. CSV without a header needs exactly the model's columns. If the first line may be a
+header or a row, it is refused; use --header or --no-header. Empty lines are skipped, but in a file with one
+column each is a missing value.
+
+SVMlight indices are column numbers from 0. Absent ones are 0; an index beyond the model's columns is refused.
+
+Columns of pandas' category type hold values, as for LightGBM's Python package; unknown values are missing.
+With --category-codes they hold codes, like requests to the gateway and the Envoy filter.
+
+Writes one line per row: the score in the fewest digits that read back to the same number. The scores of
+several classes are separated by commas.
 
 Examples:
   ltr-host score scorer.wasm --input rows.csv
@@ -42,10 +47,10 @@ pub struct ScoreArgs {
     pub component: PathBuf,
     #[command(flatten)]
     pub rows: RowsArgs,
-    /// Write here, all or nothing, instead of to standard output
+    /// Write to this file, atomically, instead of to standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Sum of the trees, without the objective's conversion
+    /// Write raw scores: the sum of the trees, without the objective's conversion
     #[arg(long)]
     pub raw: bool,
 }
@@ -53,16 +58,16 @@ pub struct ScoreArgs {
 /// Runs `ltr-host score`. Blocks until all rows are scored.
 ///
 /// # Errors
-/// A component that is refused, rows that break a rule, a component that fails, an output that cannot be written. A file
-/// named by `--output` is then as it was.
+/// A component that is refused or fails, invalid rows, an output that cannot be written. The file
+/// named by `--output` is then unchanged.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
-    let loaded = component::load(&args.component)?;
+    let loaded = component_file::load(&args.component)?;
     let table = args.rows.read(&loaded)?;
     let scorer = &loaded.scorer;
     let which = if args.raw { Output::Raw } else { Output::Converted };
     match &args.output {
         Some(path) => write_file(path, scorer, &table.values, which),
-        None => output::until_enough(write_scores(&mut io::stdout().lock(), scorer, &table.values, which)),
+        None => output::ignore_broken_pipe(write_scores(&mut io::stdout().lock(), scorer, &table.values, which)),
     }
 }
 
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_formats_are_named_when_another_is_asked_for() {
+    fn an_unknown_format_is_refused_with_the_known_ones() {
         let args = parse(&["s.wasm", "--input", "f", "--format", "svm"]).unwrap();
         assert_eq!(
             (args.rows.reading.format, args.raw, args.rows.reading.by_position),
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_refused_by_name_and_the_output_stays() {
+    fn a_file_that_is_not_a_component_is_refused_and_the_output_is_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("model.txt"), "tree\n").unwrap();

@@ -1,19 +1,20 @@
-//! `ltr-host token`: a new bearer token, and what the configuration must know of it.
+//! `ltr-host token`: makes a bearer token and its entry for the configuration.
 
 use anyhow::anyhow;
 use clap::Parser;
 use settings::{Role, Token};
 use sha2::{Digest, Sha256};
 
-/// Make a bearer token, and the entry for access.tokens that lets it in
+/// Make a bearer token and its entry for access.tokens
 #[derive(Parser)]
 #[command(
-    after_help = "Examples:\n  ltr-host token webshop --role rank --role ingest\n  ltr-host token ops --role admin\n\nPrints two lines: the token, which is shown only now, and its entry for access.tokens, which holds only its hash."
+    after_help = "Examples:\n  ltr-host token webshop --role rank --role ingest\n  ltr-host token ops --role admin\n\nPrints two lines: the token, which is shown only this once, and its entry for access.tokens, which holds only the hash."
 )]
 pub struct Args {
-    /// Whose token it is; logs, errors and the rollout's history say so
+    /// Name of the token's owner in logs, errors and the rollout's history
     name: String,
-    /// What the token allows: ingest (/events), rank (/rank, /ltr/score) or admin (every change); can be repeated
+    /// Role of the token: ingest (/events), rank (/rank, /ltr/score) or admin (every change); can
+    /// be repeated
     #[arg(long = "role", required = true, value_name = "ROLE")]
     roles: Vec<Role>,
 }
@@ -21,10 +22,10 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// No randomness from the operating system.
+/// The operating system provides no randomness.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| anyhow!("no randomness from the operating system: {error}"))?;
+    getrandom::fill(&mut secret).map_err(|error| anyhow!("the operating system provides no randomness: {error}"))?;
     let token = format!("ltr_{}", hex::encode(secret));
     let entry = Token {
         name: args.name,

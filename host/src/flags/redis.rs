@@ -1,4 +1,4 @@
-//! The Redis that holds the fleet's switches.
+//! The client of the Redis that holds the fleet's switches.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, cmd};
 
 use super::value::Flag;
 
-/// Within this Redis answers, or it is away.
+/// Redis counts as down if it does not answer within this time.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// No value of a flag is longer; what is there beyond is not read.
-const LONGEST: usize = 64;
+/// Maximum length of a value that is read, in bytes. Valid values are shorter.
+const MAX_VALUE_BYTES: usize = 64;
 
-/// What stands under the two keys; `None`: nothing.
+/// The texts under the two keys, not yet parsed; `None`: no value.
 #[derive(Debug, Default, PartialEq)]
 pub struct RawFlags {
     pub kill_switch: Option<String>,
@@ -23,17 +23,17 @@ pub struct RawFlags {
 
 pub struct Redis {
     client: Client,
-    /// One that failed is not used again.
+    /// The open connection. After a failure it is dropped, and the next call connects again.
     connection: Option<MultiplexedConnection>,
     kill_switch_key: String,
     shadow_fraction_key: String,
 }
 
 impl Redis {
-    /// Connects to nobody yet.
+    /// Does not connect yet.
     ///
     /// # Errors
-    /// A URL that is none.
+    /// `flags.redis_url` is not a valid URL.
     pub fn open(flags: &settings::Flags) -> anyhow::Result<Redis> {
         client::use_ring();
         Ok(Redis {
@@ -44,22 +44,24 @@ impl Redis {
         })
     }
 
+    /// Reads both flags.
+    ///
     /// # Errors
-    /// A server that is away, does not answer in time, or refuses.
+    /// The server is down, does not answer in time, or refuses the command.
     pub async fn read(&mut self) -> RedisResult<RawFlags> {
         let mut connection = self.connect().await?;
-        let said = RawFlags {
+        let raw = RawFlags {
             kill_switch: text(&mut connection, &self.kill_switch_key).await?,
             shadow_fraction: text(&mut connection, &self.shadow_fraction_key).await?,
         };
         self.connection = Some(connection);
-        Ok(said)
+        Ok(raw)
     }
 
-    /// Writes a flag, or with `None` removes it.
+    /// Writes a flag; `None` removes it.
     ///
     /// # Errors
-    /// As [`Redis::read`].
+    /// Like [`Redis::read`].
     pub async fn write(&mut self, flag: Flag, value: Option<&str>) -> RedisResult<()> {
         let mut connection = self.connect().await?;
         let key = self.key(flag);
@@ -78,8 +80,8 @@ impl Redis {
         }
     }
 
-    /// The next call connects anew.
-    pub fn hang_up(&mut self) {
+    /// Drops the connection; the next call connects again.
+    pub fn disconnect(&mut self) {
         self.connection = None;
     }
 
@@ -94,19 +96,22 @@ impl Redis {
     }
 }
 
-/// What stands under `key`, or its beginning with a mark that there is more. What is no text cannot be a flag, and is
-/// returned as a text that is none either. An empty text is a value as well.
+/// Reads the text under `key`. A longer text is cut and marked with `...`. A value of another type
+/// becomes a text that no flag accepts, so parsing rejects it. An empty text is a value too.
 async fn text(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<Option<String>> {
-    let range = cmd("GETRANGE").arg(key).arg(0).arg(LONGEST).to_owned();
+    let range = cmd("GETRANGE").arg(key).arg(0).arg(MAX_VALUE_BYTES).to_owned();
     let bytes: Result<Vec<u8>, RedisError> = range.query_async(connection).await;
     match bytes {
         Ok(bytes) if bytes.is_empty() => {
             let exists: bool = cmd("EXISTS").arg(key).query_async(connection).await?;
             Ok(exists.then(String::new))
         }
-        Ok(bytes) if bytes.len() > LONGEST => Ok(Some(format!("{}...", String::from_utf8_lossy(&bytes[..LONGEST])))),
+        Ok(bytes) if bytes.len() > MAX_VALUE_BYTES => Ok(Some(format!(
+            "{}...",
+            String::from_utf8_lossy(&bytes[..MAX_VALUE_BYTES])
+        ))),
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some("no string, but another type".to_owned())),
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some("a Redis type other than string".to_owned())),
         Err(error) => Err(error),
     }
 }

@@ -1,10 +1,10 @@
-//! What a flag may be, as text.
+//! Parses the texts that the flags have in Redis.
 
 use std::fmt;
 
 use clap::ValueEnum;
 
-/// A switch that a Redis holds for the fleet.
+/// A switch that Redis holds for the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Flag {
@@ -34,8 +34,10 @@ impl Flag {
         }
     }
 
+    /// Checks that `text` is a valid value of this flag.
+    ///
     /// # Errors
-    /// A text that this flag cannot be.
+    /// An invalid value.
     pub fn check(self, text: &str) -> Result<(), Refused> {
         match self {
             Flag::KillSwitch => match settings::switch(text) {
@@ -47,7 +49,7 @@ impl Flag {
     }
 }
 
-/// A value that a flag cannot have.
+/// An invalid value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
     pub flag: Flag,
@@ -66,17 +68,17 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What is said of the kill switch.
+/// The state of the kill switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KillSwitch {
     Off,
     On,
-    /// It is set, to what is neither word. Somebody wanted something: it counts as on.
+    /// The value means neither on nor off. It counts as on, because somebody set it for a reason.
     Unclear(Refused),
 }
 
 impl KillSwitch {
-    /// `None` where nobody said.
+    /// Parses a value; `None` if there is none.
     pub fn read(text: Option<&str>) -> Option<KillSwitch> {
         let text = text?;
         Some(match settings::switch(text) {
@@ -86,12 +88,13 @@ impl KillSwitch {
         })
     }
 
+    /// Whether this state stops LTR.
     pub fn stops(&self) -> bool {
         *self != KillSwitch::Off
     }
 }
 
-/// The share of the requests that are compared in shadow; `None` where nobody said.
+/// Parses the share of the requests that are compared in shadow; `None` if there is no value.
 pub fn shadow_fraction(text: Option<&str>) -> Result<Option<f64>, Refused> {
     let Some(text) = text.map(str::trim) else {
         return Ok(None);
@@ -109,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_a_switch_are_known_in_any_case_and_no_others_turn_it_off() {
+    fn only_the_words_for_off_turn_the_switch_off_in_any_case() {
         for on in ["on", "ON", " On\n", "true", "TRUE", "yes", "Yes", "1", "stop", "STOP"] {
             assert_eq!(KillSwitch::read(Some(on)), Some(KillSwitch::On), "{on:?}");
         }
@@ -136,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_set_stops_unless_it_is_a_word_for_off(text in ".{0,12}") {
+        fn every_value_except_a_word_for_off_stops(text in ".{0,12}") {
             let off = ["off", "false", "no", "0"].contains(&text.trim().to_ascii_lowercase().as_str());
             prop_assert_eq!(KillSwitch::read(Some(&text)).unwrap().stops(), !off);
         }

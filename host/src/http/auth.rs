@@ -1,4 +1,4 @@
-//! Who calls, and what they may do: bearer tokens with roles.
+//! Authentication and authorisation of callers: bearer tokens with roles.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
 
-/// The configured tokens, by their hashes.
+/// The configured tokens and edges.
 pub struct Access {
-    tokens: Vec<Arc<Known>>,
+    tokens: Vec<Arc<ApiToken>>,
     edges: Vec<Edge>,
 }
 
-/// A configured token.
+/// A configured token. Only its hash is known.
 #[derive(Debug)]
-pub struct Known {
+pub struct ApiToken {
     pub name: String,
     roles: Vec<Role>,
     hash: [u8; 32],
@@ -27,40 +27,42 @@ pub struct Known {
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// It carries no token.
+    /// The request carries no token.
     Anonymous,
-    /// It carries a token that is not configured.
-    Stranger,
-    Known(Arc<Known>),
+    /// The request carries a token that is not configured.
+    UnknownToken,
+    /// The request carries a configured token.
+    ApiToken(Arc<ApiToken>),
 }
 
-/// What a route asks of its caller.
+/// The permission that a route requires.
 #[derive(Clone, Copy)]
-pub struct Need {
+pub struct Permission {
     pub role: Role,
-    /// Whether anybody may while no token is configured at all. The gateway then listens on loopback alone.
-    pub open_by_default: bool,
+    /// Whether everybody has it while no token is configured. The gateway then listens on loopback
+    /// only.
+    pub open_without_tokens: bool,
 }
 
 impl Access {
     /// # Panics
-    /// Where `validate` would refuse the settings.
+    /// If `validate` would refuse the settings.
     pub fn new(settings: &settings::Access) -> Access {
-        let known = |token: &settings::Token| Known {
+        let api_token = |token: &settings::Token| ApiToken {
             name: token.name.clone(),
             roles: token.roles.clone(),
             hash: token.hash().expect("validate has accepted the tokens"),
         };
         Access {
-            tokens: settings.tokens.iter().map(|token| Arc::new(known(token))).collect(),
+            tokens: settings.tokens.iter().map(|token| Arc::new(api_token(token))).collect(),
             edges: settings.edges().expect("validate has accepted the edges"),
         }
     }
 
-    /// Whether a configured edge calls, by its token or by its address.
+    /// Whether the caller is a configured edge, by its token or by its address.
     pub fn is_edge(&self, caller: &Caller, peer: Option<IpAddr>) -> bool {
         self.edges.iter().any(|edge| match (edge, caller) {
-            (Edge::Token(name), Caller::Known(known)) => *name == known.name,
+            (Edge::Token(name), Caller::ApiToken(token)) => *name == token.name,
             (Edge::Token(_), _) => false,
             (Edge::Network { .. }, _) => peer.is_some_and(|peer| edge.has(peer)),
         })
@@ -71,35 +73,36 @@ impl Access {
         self.tokens.is_empty()
     }
 
-    /// Compares hashes, every one of them and in constant time, so that the time taken says nothing.
+    /// Identifies the caller by the bearer token. Compares with every hash, each in constant time,
+    /// so that the time taken reveals nothing.
     pub fn identify(&self, headers: &HeaderMap) -> Caller {
-        let Some(token) = bearer(headers) else {
+        let Some(sent) = bearer(headers) else {
             return Caller::Anonymous;
         };
-        let hash = Sha256::digest(token);
-        let mut caller = Caller::Stranger;
-        for known in &self.tokens {
-            if known.hash.ct_eq(&hash).into() {
-                caller = Caller::Known(known.clone());
+        let hash = Sha256::digest(sent);
+        let mut caller = Caller::UnknownToken;
+        for token in &self.tokens {
+            if token.hash.ct_eq(&hash).into() {
+                caller = Caller::ApiToken(token.clone());
             }
         }
         caller
     }
 
-    /// Lets a caller through who may.
+    /// Checks that the caller has the permission.
     ///
     /// # Errors
-    /// 401 without a token that is known, 403 where its roles do not suffice.
-    pub fn check(&self, caller: &Caller, need: Need) -> Result<(), ApiError> {
-        let role = need.role.name();
+    /// 401 without a configured token, 403 if the token lacks the role.
+    pub fn check(&self, caller: &Caller, permission: Permission) -> Result<(), ApiError> {
+        let role = permission.role.name();
         if self.is_open() {
-            return match need.open_by_default {
+            return match permission.open_without_tokens {
                 true => Ok(()),
                 false => Err(refused(
                     StatusCode::FORBIDDEN,
                     "no_tokens",
                     format!(
-                        "no token is configured (access.tokens), so nobody may do this; `ltr-host token NAME --role {role}` makes one"
+                        "no token is configured (access.tokens), and this call needs one; make it with `ltr-host token NAME --role {role}`"
                     ),
                 )),
             };
@@ -110,19 +113,19 @@ impl Access {
                 "no_token",
                 format!("this call needs a token with the role {role}, in the header Authorization: Bearer TOKEN"),
             )),
-            Caller::Stranger => Err(refused(
+            Caller::UnknownToken => Err(refused(
                 StatusCode::UNAUTHORIZED,
                 "unknown_token",
-                "the token in the header Authorization is not known here: no entry of access.tokens has its SHA-256",
+                "the token in the header Authorization is unknown: no entry of access.tokens has its SHA-256",
             )),
-            Caller::Known(known) if known.roles.contains(&need.role) => Ok(()),
-            Caller::Known(known) => Err(refused(
+            Caller::ApiToken(token) if token.roles.contains(&permission.role) => Ok(()),
+            Caller::ApiToken(token) => Err(refused(
                 StatusCode::FORBIDDEN,
                 "wrong_role",
                 format!(
                     "the token of {} has the role {}; this call needs {role} (access.tokens)",
-                    known.name,
-                    known
+                    token.name,
+                    token
                         .roles
                         .iter()
                         .map(|role| role.name())
@@ -135,11 +138,11 @@ impl Access {
 }
 
 impl Caller {
-    /// Who is said to have done it.
+    /// The caller's name in the rollout's history.
     pub fn name(&self) -> &str {
         match self {
-            Caller::Known(known) => &known.name,
-            Caller::Anonymous | Caller::Stranger => "anonymous",
+            Caller::ApiToken(token) => &token.name,
+            Caller::Anonymous | Caller::UnknownToken => "anonymous",
         }
     }
 }
@@ -148,7 +151,7 @@ fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -
     ApiError::new(status, code, message)
 }
 
-/// What stands behind `Bearer` in the header Authorization.
+/// The token after `Bearer` in the header `Authorization`.
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edge_is_known_by_its_address_where_that_is_configured() {
+    fn an_edge_is_recognised_by_its_address() {
         let access = Access::new(&settings::Access {
             edges: vec!["10.1.0.0/16".into(), "::1".into()],
             ..settings::Access::default()

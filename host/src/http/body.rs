@@ -1,4 +1,4 @@
-//! Reading request bodies within their limits: of one, and of all of them together.
+//! Reads request bodies within two limits: one per body, and one for all bodies together.
 
 mod budget;
 
@@ -19,22 +19,22 @@ use budget::{Budget, LARGE, UNCOUNTED};
 
 pub use budget::Claim;
 
-/// What a request carries: it is on its way, or it is here.
+/// A request body: still arriving, or complete.
 pub type Body = Either<Incoming, Full<Bytes>>;
 
-/// How long a client that still sends a refused body is listened to.
+/// How long the rest of a refused body is read and dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Whether a body may be one that keeps a thread busy.
+/// Whether decoding a body may block a thread for long: it is large, or its size is unknown.
 pub fn may_be_large(body: &impl HttpBody) -> bool {
     body.size_hint().upper().is_none_or(|bytes| bytes > LARGE as u64)
 }
 
-/// The request bodies of a gateway.
+/// Reads the request bodies of a gateway.
 pub struct Bodies {
     budget: Budget,
-    /// Large bodies that are decoded at once. More than the processors would only slow each other, and each takes
-    /// several times its text while it lasts.
+    /// Limits how many large bodies are decoded at once: one per processor. More would only slow
+    /// each other down, and each takes several times the memory of its text.
     decoding: Semaphore,
     max_bytes: usize,
     timeout: Duration,
@@ -51,15 +51,17 @@ impl Bodies {
         }
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// 413 beyond `host.max_body_bytes`, at once where the request announces it; 503 while other bodies fill
-    /// `host.max_body_total_mb`; 408 when it takes longer than `host.body_timeout_ms`; 400 when it breaks off.
+    /// - 413 beyond `host.max_body_bytes`, at once if the request announces the size
+    /// - 503 while other bodies fill `host.max_body_total_mb`
+    /// - 408 after `host.body_timeout_ms`
+    /// - 400 if the body breaks off
     pub async fn read(&self, mut body: Body) -> Result<Content<'_>, ApiError> {
         let read = match tokio::time::timeout(self.timeout, self.collect(&mut body)).await {
             Ok(read) => read,
-            Err(_) => return Err(self.slow()),
+            Err(_) => return Err(self.timed_out()),
         };
         match read {
             Ok((bytes, claim)) => Ok(Content {
@@ -74,10 +76,11 @@ impl Bodies {
         }
     }
 
-    /// The one member of a body that is a JSON object of one.
+    /// Reads a body that is a JSON object with the single field `name`.
     ///
     /// # Errors
-    /// As [`Bodies::read`], 400 for what is no JSON, 422 for another object and for what `read` refuses.
+    /// Those of [`Bodies::read`]; 400 if the body is not JSON; 422 for any other object, or if
+    /// `read` refuses the value.
     pub async fn member<T>(
         &self,
         body: Body,
@@ -94,12 +97,12 @@ impl Bodies {
         content.decode(read).await
     }
 
-    /// Bytes that bodies hold at the moment.
+    /// Bytes that bodies hold now.
     pub fn held(&self) -> usize {
         self.budget.held()
     }
 
-    /// Shows them.
+    /// Updates the metric of the bytes held.
     pub fn show(&self) {
         gauge!("ltr_body_bytes").set(self.held() as f64);
     }
@@ -126,7 +129,8 @@ impl Bodies {
                 return Err(self.too_large());
             }
             if length > whole.capacity() {
-                // What is announced is only believed as it comes: a client that stops sending holds little.
+                // The buffer grows with the received data, not to the announced size at once. So a
+                // client that stops sending holds little memory.
                 let most = if announced == 0 { self.max_bytes } else { announced };
                 let capacity = length.max((2 * whole.capacity()).max(UNCOUNTED).min(most));
                 claim.resize(capacity)?;
@@ -140,7 +144,7 @@ impl Bodies {
         }
     }
 
-    /// A body that came in one piece needs no copy.
+    /// A body that arrived in one piece needs no copy.
     fn whole<'b>(&self, bytes: Bytes, mut claim: Claim<'b>) -> Result<(Bytes, Claim<'b>), ApiError> {
         if bytes.len() > self.max_bytes {
             return Err(self.too_large());
@@ -162,7 +166,7 @@ impl Bodies {
         }
     }
 
-    fn slow(&self) -> ApiError {
+    fn timed_out(&self) -> ApiError {
         let milliseconds = self.timeout.as_millis();
         ApiError {
             closes: true,
@@ -175,7 +179,7 @@ impl Bodies {
     }
 }
 
-/// A body that is here. What it holds of the budget is given back with it.
+/// A complete body. Its part of the budget is released when it is dropped.
 pub struct Content<'b> {
     bytes: Bytes,
     decoding: &'b Semaphore,
@@ -183,23 +187,23 @@ pub struct Content<'b> {
 }
 
 impl<'b> Content<'b> {
-    /// What `read` makes of the text. A large one waits for its turn, and while it is read this thread's other requests
-    /// are served by another.
+    /// Decodes the text with `read`. A large text waits for a permit, and is decoded in blocking
+    /// mode, so that another thread takes over this thread's other tasks.
     pub async fn decode<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.bytes.len() <= LARGE {
             return read(&self.bytes);
         }
-        let _turn = self.decoding.acquire().await.expect("it is never closed");
+        let _permit = self.decoding.acquire().await.expect("the semaphore is never closed");
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| read(&self.bytes)),
             _ => read(&self.bytes),
         }
     }
 
-    /// Gives the text back, and holds as many bytes of the budget for what was made of it instead.
+    /// Drops the text, and claims `bytes` of the budget for the data decoded from it instead.
     ///
     /// # Errors
-    /// 503 where there is no room for it.
+    /// 503 if the budget has no room.
     pub fn replaced_by(self, bytes: usize) -> Result<Claim<'b>, ApiError> {
         let Content {
             bytes: text, mut claim, ..
@@ -210,14 +214,14 @@ impl<'b> Content<'b> {
     }
 }
 
-/// The next piece of data.
+/// The next chunk of the body; `None` at its end.
 async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError {
             closes: true,
             ..ApiError::malformed("broken_body", format!("the body broke off: {error}"))
         })?;
-        // Trailers say nothing here.
+        // Trailers are ignored.
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
@@ -225,8 +229,8 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-/// Drops what still comes of a body that was refused. Closing the connection over it could take the answer back before
-/// the client has read it.
+/// Reads and drops the rest of a refused body. Closing the connection with unread data could reset
+/// it before the client has read the response.
 fn linger(mut body: Body) {
     tokio::spawn(async move {
         let rest = async { while let Ok(Some(_)) = next(&mut body).await {} };

@@ -1,4 +1,4 @@
-//! A request on its way in, and one that was admitted.
+//! The types of a request: as it arrives, and once admitted.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub type Request = hyper::Request<Body>;
 pub struct Call {
     pub id: RequestId,
     pub caller: Caller,
-    /// `None`: the call came from this process.
+    /// `None`: the call comes from this process.
     pub peer: Option<IpAddr>,
     pub head: Parts,
     pub body: Body,

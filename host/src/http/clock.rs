@@ -1,4 +1,4 @@
-//! What time it is. Injected, so that a replay and a test can say.
+//! The source of the current time, so that replays and tests can set it.
 
 use api::shortened;
 use chrono::{DateTime, Utc};
@@ -6,14 +6,14 @@ use hyper::HeaderMap;
 
 use super::error::ApiError;
 
-/// In header mode, the request header that carries the time.
+/// The request header that carries the time in header mode.
 pub const TIME_HEADER: &str = "x-ltr-time";
 
-/// Where "now" comes from (`host.clock`).
+/// The source of "now" (`host.clock`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     System,
-    /// Each request says, in `X-LTR-Time`: for simulations and replays.
+    /// The header `X-LTR-Time` of each request: for simulations and replays.
     Header,
 }
 
@@ -27,8 +27,10 @@ impl From<settings::Clock> for Clock {
 }
 
 impl Clock {
+    /// The current time.
+    ///
     /// # Errors
-    /// In header mode, 400 when the header is absent or not RFC 3339.
+    /// In header mode, 400 if the header is absent or not RFC 3339.
     pub fn now(self, headers: &HeaderMap) -> Result<DateTime<Utc>, ApiError> {
         match self {
             Clock::System => Ok(Utc::now()),
@@ -36,7 +38,8 @@ impl Clock {
         }
     }
 
-    /// For calls that may come without a time: the header's where it is usable, else the system's.
+    /// The current time for calls that may lack the header: the system's time if the header is not
+    /// usable.
     pub fn now_or_system(self, headers: &HeaderMap) -> DateTime<Utc> {
         self.now(headers).unwrap_or_else(|_| Utc::now())
     }

@@ -1,4 +1,4 @@
-//! What a caller is told when a call is refused: one JSON form for all of them.
+//! The error response: one JSON form for all refused calls.
 
 pub use api::Invalid;
 use api::{Malformed, Refusal};
@@ -10,23 +10,24 @@ use super::request_id::{self, RequestId};
 use super::response::{self, Response};
 use crate::telemetry::scrub;
 
-/// A refused call. The body is
-/// `{"error": {"code", "message", "field", "value", "allowed", "request_id"}}`, `null` where there is none.
+/// A refused call. The body is `{"error": {"code", "message", "field", "value", "allowed",
+/// "request_id"}}`; absent values are `null`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
     pub status: StatusCode,
     /// Short, snake_case, stays the same across versions.
     pub code: &'static str,
     pub message: String,
-    /// Where in the body, for example `lawyers[3].features.geo`.
+    /// The place in the body, for example `lawyers[3].features.geo`.
     pub field: Option<String>,
     pub value: Option<String>,
     pub allowed: Option<String>,
-    /// Seconds after which the same call may succeed.
+    /// Seconds after which a retry may succeed.
     pub retry_after: Option<u32>,
-    /// Whether the connection ends with the answer, because the rest of the request was not read.
+    /// Whether the connection closes after the response, because the rest of the request was not
+    /// read.
     pub closes: bool,
-    /// Numbers that explain the refusal, merged beside `error`.
+    /// Fields that explain the refusal; they stand beside `error` in the body.
     pub detail: Option<serde_json::Value>,
 }
 
@@ -45,12 +46,12 @@ impl ApiError {
         }
     }
 
-    /// 400: the body cannot be read at all.
+    /// 400: the body cannot be parsed.
     pub fn malformed(code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// 503: nothing was acknowledged, and sending the same again later is safe.
+    /// 503: nothing was acknowledged, so a retry is safe.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
             retry_after: Some(1),
@@ -68,7 +69,7 @@ impl ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
-        let status = StatusCode::from_u16(refusal.status).expect("a refusal has a status of HTTP");
+        let status = StatusCode::from_u16(refusal.status).expect("a refusal has a valid HTTP status");
         ApiError {
             field: refusal.field,
             value: refusal.value,

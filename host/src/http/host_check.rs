@@ -1,8 +1,9 @@
-//! For which host a request is: exactly one, and while no token is configured this machine.
+//! Checks the header `Host`: every request has exactly one, and without tokens it must name this
+//! machine.
 //!
-//! Without tokens everybody who reaches the gateway is trusted, and any web page that a user of this machine opens
-//! reaches it: by its loopback address, or by a name of its own that it lets stand for that address (DNS rebinding). What
-//! a browser says of such a request gives it away.
+//! Without tokens every caller is trusted. But any web page that a user of this machine opens can
+//! reach the gateway: by the loopback address, or by a name of its own that resolves to it (DNS
+//! rebinding). The headers that a browser adds reveal such a request.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -13,10 +14,10 @@ use hyper::{Method, StatusCode, Version};
 
 use super::error::ApiError;
 
-/// How the page that a request comes from is related to the gateway.
+/// A browser's header: how the page that sends the request is related to the gateway.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// What bodies come as. A page can send none of these to another site without asking first, and here nobody answers that
-/// it may.
+/// The content types of the routes. A web page can send them to another site only after a CORS
+/// preflight, which the gateway never approves.
 const CONTENT_TYPES: [&str; 5] = [
     "application/json",
     "application/x-ndjson",
@@ -28,7 +29,7 @@ const CONTENT_TYPES: [&str; 5] = [
 /// Checks that a request has one valid `Host` (RFC 9112, 3.2).
 ///
 /// # Errors
-/// 400 for none in HTTP/1.1, for several, and for one that is no host with an optional port.
+/// 400 for none in HTTP/1.1, for several, and for one that is not a host with an optional port.
 pub fn check_host(head: &Parts) -> Result<(), ApiError> {
     let refused = |message: String| ApiError::malformed("invalid_host", message);
     let mut hosts = head.headers.get_all(header::HOST).iter();
@@ -52,10 +53,10 @@ pub fn check_host(head: &Parts) -> Result<(), ApiError> {
     }
 }
 
-/// Lets through what a program on this machine sends, and nothing that a page of a browser does.
+/// Admits requests of programs on this machine, and refuses those of web pages.
 ///
 /// # Errors
-/// 403 for another host than this machine and for a page of another site.
+/// 403 for a host other than this machine, and for a page of another site.
 pub fn check_local(head: &Parts) -> Result<(), ApiError> {
     const REMEDY: &str = "access.tokens is empty, so only programs on this machine may call";
     let refused = |code, header: &HeaderName, value: &[u8], allowed: &str| {
@@ -66,7 +67,7 @@ pub fn check_local(head: &Parts) -> Result<(), ApiError> {
             ..ApiError::new(
                 StatusCode::FORBIDDEN,
                 code,
-                format!("the header {header} is {value:?}; allowed: {allowed}; {REMEDY}, configure a token for others"),
+                format!("the header {header} is {value:?}; allowed: {allowed}; {REMEDY}; configure a token for others"),
             )
         }
     };
@@ -103,10 +104,10 @@ pub fn check_local(head: &Parts) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Lets no body through that a page could send to another site without being asked.
+/// Refuses bodies that a web page could send to another site without a CORS preflight.
 ///
 /// # Errors
-/// 415 for a POST that is not said to be what the routes take.
+/// 415 for a POST whose content type is not one of the routes'.
 pub fn check_content_type(head: &Parts) -> Result<(), ApiError> {
     if head.method != Method::POST {
         return Ok(());
@@ -139,7 +140,7 @@ pub fn check_content_type(head: &Parts) -> Result<(), ApiError> {
     })
 }
 
-/// The host of `HOST` or `HOST:PORT`, where both are valid.
+/// The host of `HOST` or `HOST:PORT`, if both parts are valid.
 fn name(authority: &[u8]) -> Option<&str> {
     let authority = std::str::from_utf8(authority).ok()?;
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -159,7 +160,7 @@ fn name(authority: &[u8]) -> Option<&str> {
         }
         None => port.is_empty(),
     };
-    // What a registered name is made of (RFC 3986, 3.2.2).
+    // The characters of a registered name (RFC 3986, 3.2.2).
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:".contains(&b);
     (port_is_valid && !host.is_empty() && host.bytes().all(plain)).then_some(host)
 }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_for_one_valid_host() {
+    fn a_request_has_one_valid_host() {
         let check = |headers: &[(&str, &str)]| check_host(&head("GET", "/", headers)).map_err(|e| e.status.as_u16());
         for host in [
             "x",
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_a_browser_is_refused_whatever_it_does_and_programs_are_not() {
+    fn requests_of_web_pages_are_refused_and_those_of_programs_are_not() {
         const JSON: (&str, &str) = ("content-type", "application/json");
         let check = |method: &str, headers: &[(&str, &str)]| {
             let head = head(method, "/rank", headers);

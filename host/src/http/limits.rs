@@ -1,27 +1,29 @@
-//! Bounds of a single request: the size of its head and the time to its answer.
+//! Limits of a single request: the size of its head and the time to its response.
 
 use hyper::{HeaderMap, StatusCode};
 use settings::Host;
 
 use super::error::ApiError;
 
-/// Gives up on what takes too long.
+/// Runs `answer` with the time limit `host.request_timeout_ms`.
 ///
 /// # Errors
-/// 503 with the limit and its key, and what `answer` itself refuses.
+/// 503 after the limit, with its key; and the errors of `answer`.
 pub async fn in_time<T>(host: &Host, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     let answer = tokio::time::timeout(host.request_timeout(), answer).await;
     answer.unwrap_or_else(|_| {
         let message = format!(
-            "the answer was not there within {} ms (host.request_timeout_ms)",
+            "no response within {} ms (host.request_timeout_ms)",
             host.request_timeout_ms
         );
         Err(ApiError::unavailable("request_timeout", message))
     })
 }
 
+/// Checks the number and the size of the headers.
+///
 /// # Errors
-/// 431 for a head beyond its limits, with the limit and its key.
+/// 431 beyond a limit, with the limit and its key.
 pub fn check_head(headers: &HeaderMap, host: &Host) -> Result<(), ApiError> {
     let refused = |found: usize, what: &str, allowed: usize, key: &str| ApiError {
         value: Some(found.to_string()),

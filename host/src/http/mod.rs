@@ -1,4 +1,5 @@
-//! HTTP as every route meets it: a request's id, body and caller, and the form of its answer.
+//! The HTTP layer of all routes: a request's id, body, caller and limits, and the form of
+//! responses.
 
 pub mod auth;
 pub mod body;

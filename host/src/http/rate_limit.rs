@@ -1,4 +1,4 @@
-//! The rate limit: how many requests a client may send.
+//! The rate limit per client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -15,22 +15,23 @@ use settings::Host;
 use super::auth::Caller;
 use super::error::ApiError;
 
-/// After so many requests, clients whose buckets are full again are forgotten.
+/// Number of requests after which clients with full buckets are forgotten.
 const SWEEP: u32 = 10_000;
 
-/// Whose requests are counted together.
+/// The unit of the rate limit: all requests of a client share one bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Client {
-    /// The owner of a token, from wherever.
+    /// The owner of a token, from any address.
     Token(String),
     Peer(IpAddr),
 }
 
 impl Client {
-    /// By the token if it is known, else by the address. Of IPv6 the network counts: a customer has 2^64 addresses.
+    /// The client by its configured token, else by its address. An IPv6 client is its /64 network,
+    /// because one customer has 2^64 addresses.
     fn of(caller: &Caller, peer: Option<IpAddr>) -> Client {
-        if let Caller::Known(known) = caller {
-            return Client::Token(known.name.clone());
+        if let Caller::ApiToken(token) = caller {
+            return Client::Token(token.name.clone());
         }
         Client::Peer(match peer.map(|ip| ip.to_canonical()) {
             Some(IpAddr::V6(ip)) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
@@ -42,7 +43,7 @@ impl Client {
 
 type Buckets<C> = RateLimiter<Client, DashMapStateStore<Client>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// A token bucket for each client (`host.rate_per_second`, `host.rate_burst`).
+/// One token bucket per client (`host.rate_per_second`, `host.rate_burst`).
 pub struct Rate<C: Clock = MonotonicClock> {
     /// `None`: no limit.
     limiter: Option<Buckets<C>>,
@@ -73,7 +74,7 @@ impl<C: Clock + Clone> Rate<C> {
         }
     }
 
-    /// Counts a request from `peer`. Whose it is depends on the caller.
+    /// Counts a request against the limit of its client.
     ///
     /// # Errors
     /// 429 beyond the client's rate, with the limit and its key.
@@ -92,7 +93,7 @@ impl<C: Clock + Clone> Rate<C> {
         }
         limiter.check_key(&client).map_err(|refused| {
             let wait = refused.wait_time_from(self.clock.now());
-            let whose = match client {
+            let sender = match client {
                 Client::Token(name) => format!("the token of {name}"),
                 Client::Peer(_) => "this address".to_owned(),
             };
@@ -102,7 +103,7 @@ impl<C: Clock + Clone> Rate<C> {
                     StatusCode::TOO_MANY_REQUESTS,
                     "rate_limited",
                     format!(
-                        "{whose} sends more than {} requests a second (host.rate_per_second), beyond a burst of {} (host.rate_burst)",
+                        "{sender} sent more than {} requests per second (host.rate_per_second) after a burst of {} (host.rate_burst)",
                         self.per_second, self.burst
                     ),
                 )
@@ -111,7 +112,7 @@ impl<C: Clock + Clone> Rate<C> {
     }
 }
 
-/// Rounded up, and at least one: what Retry-After can say.
+/// The value of Retry-After: rounded up, and at least one.
 fn whole_seconds(wait: Duration) -> u32 {
     wait.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u32
 }
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_has_its_burst_then_its_rate_and_takes_nothing_from_others() {
+    fn each_client_has_its_own_burst_and_rate() {
         let (rate, clock) = rate(2, 3);
         let admitted = |client: &Client| (0..10).filter(|_| rate.count(|| client.clone()).is_ok()).count();
         let (one, other) = (peer("10.0.0.1"), peer("10.0.0.2"));
@@ -149,7 +150,7 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(admitted(&one), 2);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(admitted(&one), 3, "what is not used does not add up beyond the burst");
+        assert_eq!(admitted(&one), 3, "unused requests do not add up beyond the burst");
     }
 
     #[test]
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_are_silent_are_forgotten() {
+    fn idle_clients_are_forgotten() {
         let (rate, clock) = rate(1, 1);
         for client in 0..SWEEP - 1 {
             clock.advance(Duration::from_millis(1));

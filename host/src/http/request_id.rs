@@ -1,4 +1,5 @@
-//! A request's id: in the header `x-request-id` of the call and of the answer, in errors and in the log.
+//! The id of a request: in the header `x-request-id` of request and response, in errors and in the
+//! log.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -7,7 +8,7 @@ use super::edge_copy;
 
 /// The header with the id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that is taken from a caller, in bytes.
+/// Maximum length of a caller's id, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
 
 /// The id of a request: 1 to 128 bytes of visible ASCII.
@@ -15,7 +16,8 @@ pub const MAX_ID_BYTES: usize = 128;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The caller's id, where it is valid, else a fresh UUID of version 7. An edge copy has its original's id.
+    /// The caller's id if it is valid, else a new UUID of version 7. An edge copy has the id of its
+    /// original.
     pub fn of(headers: &HeaderMap) -> RequestId {
         let is_valid = |id: &&HeaderValue| {
             (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -35,7 +37,7 @@ impl RequestId {
         self.0.to_str().expect("`of` takes visible ASCII only")
     }
 
-    /// The id as a UUID, where it is one.
+    /// The id as a UUID, if it is one.
     pub fn uuid(&self) -> Option<Uuid> {
         Uuid::try_parse_ascii(self.0.as_bytes()).ok()
     }
@@ -50,12 +52,12 @@ tokio::task_local! {
     static CURRENT: RequestId;
 }
 
-/// Runs `answering` as the task of the request `id`: errors and log lines from inside it carry the id.
+/// Runs `answering` under the request id: its errors and log lines carry the id.
 pub async fn scope<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
     CURRENT.scope(id, answering).await
 }
 
-/// Applies `look` to the id of the request that this task answers; `None` outside of requests.
+/// Applies `look` to the id of the current task's request; `None` outside of requests.
 pub fn with_current<T>(look: impl FnOnce(&RequestId) -> T) -> Option<T> {
     CURRENT.try_with(look).ok()
 }

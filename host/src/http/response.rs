@@ -1,4 +1,4 @@
-//! Answers: each is whole before its first byte is sent.
+//! Responses. Each is complete before its first byte is sent.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,10 +10,12 @@ pub type Response = hyper::Response<Full<Bytes>>;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// A JSON response.
+///
 /// # Panics
-/// For what has no JSON, such as a map whose keys are no texts: nothing that is answered here.
+/// For a value without a JSON form, such as a map whose keys are not strings. No response is one.
 pub fn json(body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("answers are made of what JSON has");
+    let body = serde_json::to_vec(body).expect("every response has a JSON form");
     with_type(JSON, body)
 }
 
@@ -33,7 +35,7 @@ pub fn with_status(status: StatusCode, mut answer: Response) -> Response {
     answer
 }
 
-/// Ends the connection with this answer.
+/// Closes the connection after this response.
 pub fn closing(mut answer: Response) -> Response {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);

@@ -1,4 +1,4 @@
-//! How the database and the spool are, as writing to them has shown.
+//! The health of the database and the spool, as observed by the writer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,67 +7,72 @@ use store::{Spool, SpoolError, StoreError};
 
 use crate::telemetry::scrub;
 
-/// What writing has shown of the database, for those who read from it or ask how it is.
+/// The observed health of the database, for readers of the database and for `/readyz`.
 #[derive(Default)]
 pub struct DatabaseHealth {
-    away: AtomicBool,
+    unavailable: AtomicBool,
     spooled: AtomicU64,
-    /// Whether the spool takes nothing either.
+    /// Whether the last append to the spool failed.
     spool_fails: AtomicBool,
-    /// Whether refused records cannot be set aside.
+    /// Whether the last attempt to set refused records aside failed.
     pub(super) aside_fails: AtomicBool,
 }
 
 impl DatabaseHealth {
-    /// Whether the last attempt to write met a database that was away.
-    pub fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+    /// Whether the database was unavailable at the last call.
+    pub fn is_unavailable(&self) -> bool {
+        self.unavailable.load(Ordering::Relaxed)
     }
 
-    /// Records that were acknowledged and are not in the database yet.
+    /// Number of records in the spool: acknowledged, but not yet in the database.
     pub fn spooled(&self) -> u64 {
         self.spooled.load(Ordering::Relaxed)
     }
 
-    /// Notes a call that met a database that was away.
-    pub fn lost(&self, error: &StoreError) {
+    /// Records a call that found the database unavailable.
+    pub fn mark_unavailable(&self, error: &StoreError) {
         gauge!("ltr_database_up").set(0.0);
-        if !self.away.swap(true, Ordering::Relaxed) {
+        if !self.unavailable.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 error = scrub(&error.to_string()),
-                "the database is unavailable; what is to be kept goes to the spool"
+                "the database is unavailable; records go to the spool"
             );
         }
     }
 
-    /// Notes a call that the database answered.
-    pub fn found(&self) {
+    /// Records a call that the database answered.
+    pub fn mark_available(&self) {
         gauge!("ltr_database_up").set(1.0);
-        if self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!(spooled = self.spooled(), "the database is back; the spool is replayed");
+        if self.unavailable.swap(false, Ordering::Relaxed) {
+            tracing::info!(
+                spooled = self.spooled(),
+                "the database is available again; the spool is replayed"
+            );
         }
     }
 
-    /// Notes how the spool took what was to be kept.
-    pub(super) fn spool_said(&self, said: &Result<(), SpoolError>) {
-        let failed = self.spool_fails.swap(said.is_err(), Ordering::Relaxed);
-        match said {
+    /// Records the result of an append to the spool.
+    pub(super) fn note_spooling(&self, appended: &Result<(), SpoolError>) {
+        let failed = self.spool_fails.swap(appended.is_err(), Ordering::Relaxed);
+        match appended {
             Err(error) if !failed => {
-                tracing::error!(%error, "the spool takes nothing; what is to be kept is refused until it does");
+                tracing::error!(%error, "the spool cannot be written; new records are refused meanwhile");
             }
-            Ok(()) if failed => tracing::info!("the spool takes records again"),
+            Ok(()) if failed => tracing::info!("the spool can be written again"),
             _ => {}
         }
     }
 
-    pub(super) fn damaged(&self, spool: &Spool) {
+    /// Updates the metric of damaged records.
+    pub(super) fn count_damaged(&self, spool: &Spool) {
         counter!("ltr_spool_damaged_total").absolute(spool.damaged());
     }
 
-    pub(super) fn waiting(&self, records: u64) {
+    /// Sets the number of records in the spool.
+    pub(super) fn set_spooled(&self, records: u64) {
         gauge!("ltr_spool_records").set(records as f64);
         if self.spooled.swap(records, Ordering::Relaxed) > 0 && records == 0 {
-            tracing::info!("everything that was spooled is in the database");
+            tracing::info!("all spooled records are in the database");
         }
     }
 }

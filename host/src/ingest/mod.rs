@@ -1,6 +1,8 @@
-//! What must be kept: impressions, events and comparisons go to the database by one ordered writer, or to the spool while
-//! the database is away. Written here because no library has a queue on disk that is bounded, checksummed per record
-//! and replayed in order beside new records.
+//! Stores impressions, events and comparisons: one task writes them to the database in order, or to
+//! the spool while the database is unavailable.
+//!
+//! This is our own code, because no library has a queue on disk that is bounded, checksummed per
+//! record, and replayed in order beside new records.
 
 mod health;
 mod job;

@@ -1,4 +1,4 @@
-//! Writing records to the database, with those set aside that it refuses, and the spool beside it.
+//! Writes records to the database and to the spool, and sets invalid records aside.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,16 +11,17 @@ use super::health::DatabaseHealth;
 use super::job::NotKept;
 use crate::telemetry::scrub;
 
-/// Records of a file that may be left for later while the others are written; beyond, it is the database that fails.
+/// Maximum number of records of a spool file that are left for later while the others are written.
+/// If more fail, the database itself is at fault.
 const MOST_STUCK: usize = 16;
 
-/// What the database made of records.
+/// The result of a write to the database.
 pub(super) struct Written {
-    /// One a record.
+    /// One per record.
     pub outcomes: Vec<Appended>,
-    /// Invalid records, and why the database rejects each.
+    /// Indices of invalid records, with the database's reason.
     pub refused: Vec<(usize, StoreError)>,
-    /// Which of them it does not take, for a reason of its own, while it takes others.
+    /// Indices of valid records on which the database fails, while it accepts others.
     pub stuck: Vec<usize>,
 }
 
@@ -33,11 +34,13 @@ pub(super) struct Persister {
 }
 
 impl Persister {
-    /// Writes all records that the database takes. If it rejects an invalid record, halves are tried until that record is
-    /// alone. The same is done for up to `most_stuck` records that the database fails on for a reason of its own.
+    /// Writes all records that the database accepts. If it rejects an invalid record, the batch is
+    /// halved until that record is alone. The same is done for up to `most_stuck` valid records on
+    /// which the database fails.
     ///
     /// # Errors
-    /// Whatever is not to blame on a record. Some records may be written then; to write them again changes nothing.
+    /// A failure that no record causes. Some records may have been written; writing them again
+    /// changes nothing.
     pub(super) async fn write(&self, records: &[Record], most_stuck: usize) -> Result<Written, StoreError> {
         let mut outcomes = vec![Appended::Refused; records.len()];
         let (mut refused, mut stuck) = (Vec::new(), Vec::new());
@@ -63,7 +66,7 @@ impl Persister {
         })
     }
 
-    /// Sets aside what was refused, and says what became of each record.
+    /// Sets the refused records aside, and returns the outcome of each record.
     pub(super) async fn settle(&self, records: &[Record], written: Written) -> Vec<Result<Appended, NotKept>> {
         let mut outcomes: Vec<_> = written.outcomes.into_iter().map(Ok).collect();
         let refused = written.refused.iter();
@@ -76,7 +79,8 @@ impl Persister {
         outcomes
     }
 
-    /// Keeps where an operator finds it what no database will take; whether that is done.
+    /// Moves invalid records to refused.ndjson, where an operator finds them. Returns whether that
+    /// succeeded.
     pub(super) async fn set_aside(&self, refused: Vec<Refused>) -> bool {
         if refused.is_empty() {
             return true;
@@ -94,21 +98,24 @@ impl Persister {
                     "database rejected invalid records; moved to refused.ndjson in database.spool_dir"
                 );
             }
-            Err(error) if !failed => tracing::error!(%error, records, "refused records cannot be set aside"),
+            Err(error) if !failed => {
+                tracing::error!(%error, records, "invalid records could not be moved to refused.ndjson");
+            }
             Err(_) => {}
         }
         kept.is_ok()
     }
 
-    /// Notes why the database did not take what it should have.
-    pub(super) fn failed(&self, error: &StoreError) {
-        // Calls of this program that wait for each other say nothing of the database.
+    /// Records a failed write in the health.
+    pub(super) fn note_failure(&self, error: &StoreError) {
+        // "Busy" means that this program's calls wait for each other; the database may be well.
         if !error.is_busy() {
-            self.health.lost(error);
+            self.health.mark_unavailable(error);
         }
     }
 
-    /// As [`Persister::write`]; where the database fails, without the few records that it fails on, if others are taken.
+    /// Like [`Persister::write`], but if the database fails on a few records, leaves them out and
+    /// writes the others.
     pub(super) async fn write_most(&self, records: &[Record]) -> Result<Written, StoreError> {
         let error = match self.write(records, 0).await {
             Err(error) if error.was_answered() => error,
@@ -121,18 +128,18 @@ impl Persister {
         }
     }
 
-    /// On a thread that may wait for the disk. How much waits is said before anybody else has the spool, so that
-    /// the last word on it is true.
+    /// Runs `work` on the spool, on a thread that may block. The number of spooled records is
+    /// updated under the lock, so that the last update is the true one.
     pub(super) async fn with_spool<T: Send + 'static>(&self, work: impl FnOnce(&mut Spool) -> T + Send + 'static) -> T {
-        let (spool, outage) = (self.spool.clone(), self.health.clone());
+        let (spool, health) = (self.spool.clone(), self.health.clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut spool = spool.lock();
             let done = work(&mut spool);
-            outage.waiting(spool.records());
-            outage.damaged(&spool);
+            health.set_spooled(spool.records());
+            health.count_damaged(&spool);
             done
         });
         done.await
-            .expect("the spool does not panic, and is used only while the runtime lives")
+            .expect("the spool does not panic, and is used only while the runtime runs")
     }
 }

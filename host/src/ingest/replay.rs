@@ -1,4 +1,4 @@
-//! The way back: what was spooled while the database was away is written to it, in order.
+//! Replay: writes the spooled records to the database, in order, when it is available again.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use tokio::task::JoinHandle;
 
 use super::persist::Persister;
 
-/// Before the first attempt after one that failed; twice as long before each further one, up to [`LONGEST_PAUSE`].
+/// Pause before the first retry. It doubles with each further retry, up to [`LONGEST_PAUSE`].
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// What came of replaying a file of the spool.
+
+/// The result of replaying one file of the spool.
 pub(super) enum Replayed {
-    /// It is in the database, and this many files wait.
+    /// The file is in the database; this many files are left.
     Left(usize),
-    /// It waits for a later attempt.
+    /// The file must be tried again later.
     Later,
 }
 
 impl Persister {
-    /// The replay of the oldest file, after a pause; `None` when nothing waits.
+    /// Starts the replay of the oldest file after a pause; `None` if the spool is empty.
     pub(super) fn replaying_after(&self, pause: Duration) -> Option<JoinHandle<Replayed>> {
         let task = self.clone();
         (self.health.spooled() > 0).then(|| {
@@ -30,8 +31,9 @@ impl Persister {
         })
     }
 
-    /// Writes the oldest file of the spool to the database. A crash on the way is made good by ids: what is there
-    /// already is not written again. What no database will take holds up nothing.
+    /// Writes the oldest file of the spool to the database. After a crash it is written again; the
+    /// ids of the records prevent duplicates. Invalid records are set aside, so that they do not
+    /// block the others.
     pub(super) async fn replay(&self) -> Replayed {
         let Some(batch) = self.with_spool(Spool::oldest).await else {
             return Replayed::Left(0);
@@ -39,9 +41,10 @@ impl Persister {
         let written = match self.write_most(&batch.records).await {
             Ok(written) => written,
             Err(error) => {
-                // A file that was passed over says nothing new of a database that takes others.
-                if !batch.is_deferred || self.health.is_away() {
-                    self.failed(&error);
+                // A file that was deferred before says nothing new about a database that accepts
+                // other files.
+                if !batch.is_deferred || self.health.is_unavailable() {
+                    self.note_failure(&error);
                 }
                 if error.was_answered() {
                     self.with_spool(Spool::defer_oldest).await;
@@ -50,20 +53,21 @@ impl Persister {
             }
         };
         if !batch.records.is_empty() {
-            self.health.found();
+            self.health.mark_available();
         }
         if !written.stuck.is_empty() {
             let stuck: Vec<Record> = written.stuck.iter().map(|at| batch.records[*at].clone()).collect();
-            // Into another file, so that this one is done with.
+            // Move them to another file, so that this one is finished.
             if let Err(error) = self.with_spool(move |spool| spool.append(&stuck)).await {
-                self.health.spool_said(&Err(error));
+                self.health.note_spooling(&Err(error));
                 self.with_spool(Spool::defer_oldest).await;
                 return Replayed::Later;
             }
         }
         let refused = written.refused.iter();
         let refused = refused.map(|(at, reason)| Refused::new(&batch.records[*at], reason.to_string()));
-        // Only now, so that a file that is tried again and again is not set aside as often.
+        // Only after all else succeeded, so that a file that is retried sets its invalid records
+        // aside only once.
         if !self.set_aside(refused.chain(batch.refused).collect()).await {
             self.with_spool(Spool::defer_oldest).await;
             return Replayed::Later;
@@ -76,10 +80,10 @@ impl Persister {
     }
 }
 
-/// What came of a replay, once it has ended; never without one.
+/// Waits for the result of a running replay; waits for ever if none is running.
 pub(super) async fn ended(replaying: &mut Option<JoinHandle<Replayed>>) -> Replayed {
     match replaying {
-        // A panic is in the log by now.
+        // A panic is already in the log.
         Some(replay) => replay.await.unwrap_or(Replayed::Later),
         None => std::future::pending().await,
     }

@@ -1,5 +1,5 @@
-//! The one task that writes: requests that arrive together share a transaction. While the database is away they go to the
-//! spool together instead, which is replayed in order once it is back.
+//! The writer's task. Records of requests that arrive together share a transaction. While the
+//! database is unavailable they go to the spool, which is replayed in order afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,27 +8,29 @@ use store::{Appended, Record, Spool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::job::{Job, NotKept, tell};
+use super::job::{Job, NotKept, report};
 use super::persist::Persister;
 use super::replay::{LONGEST_PAUSE, PAUSE, Replayed, ended};
 
-/// Requests that share a transaction.
+/// Maximum number of requests per transaction.
 const BATCH: usize = 512;
-/// From one transaction to the next, unless somebody waits for it: the disk and four switches of threads are for many
-/// records then. So much more is lost, of what was not acknowledged, if the machine fails.
-const GATHERING: Duration = Duration::from_millis(10);
+/// Minimum time between two transactions, unless a sender waits. More records then share the cost
+/// of a transaction: a write to disk and four thread switches. In return a crash of the machine
+/// loses up to this much more of the records that were not acknowledged.
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// From one look at what may have come back, the database or files of the spool, to the next.
-const ANOTHER_LOOK: Duration = Duration::from_secs(10);
+/// How often the task checks whether the database is available again, and whether the spool has
+/// files to retry.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The task that writes.
+/// The task that writes records.
 pub(super) struct WriterTask {
     persister: Persister,
     hurry: Arc<Notify>,
 }
 
 impl WriterTask {
-    /// `hurry` is told when somebody waits.
+    /// `hurry` is notified when a sender waits.
     pub fn new(persister: Persister, hurry: Arc<Notify>) -> WriterTask {
         WriterTask { persister, hurry }
     }
@@ -38,31 +40,31 @@ impl WriterTask {
         let mut last = Instant::now();
         let mut replaying = self.persister.replaying_after(Duration::ZERO);
         let mut pause = PAUSE;
-        let mut look = tokio::time::interval(ANOTHER_LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = queue.recv_many(&mut jobs, BATCH) => {
                     if received == 0 {
                         break;
                     }
-                    self.gather(&mut jobs, &mut queue, last + GATHERING).await;
+                    self.fill_batch(&mut jobs, &mut queue, last + BATCH_INTERVAL).await;
                     last = Instant::now();
-                    self.keep_all(&mut jobs, replaying.is_some()).await;
+                    self.store_jobs(&mut jobs, replaying.is_some()).await;
                     if replaying.is_none() {
                         replaying = self.persister.replaying_after(pause);
                     }
                 }
-                _ = look.tick() => {
-                    self.look_after_idle().await;
+                _ = check.tick() => {
+                    self.check_idle_database().await;
                     if self.persister.with_spool(Spool::take_up_others).await && replaying.is_none() {
                         replaying = self.persister.replaying_after(Duration::ZERO);
                     }
                 }
                 replayed = ended(&mut replaying) => {
                     let replayed = match replayed {
-                        // The last file is replayed with the queue held up. Beside it, requests that keep coming would
-                        // begin one file after the other for ever.
+                        // The last file is replayed while the queue waits. Otherwise new requests
+                        // would keep starting another file, and the replay would never end.
                         Replayed::Left(1) => self.persister.replay().await,
                         replayed => replayed,
                     };
@@ -80,26 +82,28 @@ impl WriterTask {
                 }
             }
         }
-        // What is left in the spool is for the next start.
+        // The next start replays the rest of the spool.
         if let Some(replaying) = replaying {
             replaying.abort();
         }
     }
 
-    /// Asks a database that was away whether it is back, where nothing waits that would tell.
-    async fn look_after_idle(&self) {
+    /// Checks whether an unavailable database is available again. With records in the spool, the
+    /// replay shows that.
+    async fn check_idle_database(&self) {
         let Persister { store, health, .. } = &self.persister;
-        if health.is_away() && health.spooled() == 0 && store.rollout().await.is_ok() {
-            health.found();
+        if health.is_unavailable() && health.spooled() == 0 && store.rollout().await.is_ok() {
+            health.mark_available();
         }
     }
 
-    /// Lets more jobs come until then, unless somebody waits for one of those that are there.
-    async fn gather(&self, jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>, until: Instant) {
+    /// Waits for more jobs until `until`, or until a sender waits for its outcome, and adds them to
+    /// the batch.
+    async fn fill_batch(&self, jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>, until: Instant) {
         if jobs.iter().any(|job| job.is_awaited) {
             return;
         }
-        // Until the next batch, a caller who waits notifies `hurry`.
+        // A sender that waits notifies `hurry`.
         let _ = tokio::time::timeout_at(until, self.hurry.notified()).await;
         while jobs.len() < BATCH
             && let Ok(job) = queue.try_recv()
@@ -108,15 +112,15 @@ impl WriterTask {
         }
     }
 
-    /// Writes what jobs hand over, and tells each what became of it.
-    async fn keep_all(&self, jobs: &mut Vec<Job>, spooling: bool) {
+    /// Stores the records of all jobs, and reports the outcome to each sender.
+    async fn store_jobs(&self, jobs: &mut Vec<Job>, spooling: bool) {
         let mut records = Vec::new();
         let mut waiting = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
             waiting.push((job.records.len(), job.done));
             records.extend(job.records);
         }
-        let kept = self.keep(Arc::new(records), spooling).await;
+        let kept = self.store(Arc::new(records), spooling).await;
         let mut outcomes = kept.map(Vec::into_iter);
         for (count, done) in waiting {
             let outcome = match &mut outcomes {
@@ -126,29 +130,34 @@ impl WriterTask {
                 }
                 Err(error) => Err(*error),
             };
-            tell(done, outcome);
+            report(done, outcome);
         }
     }
 
-    /// Writes to the database; to the spool while something waits there, so that the order stays, and whenever the
-    /// database does not take records for a reason that is not in them. One entry a record.
-    async fn keep(&self, records: Arc<Vec<Record>>, spooling: bool) -> Result<Vec<Result<Appended, NotKept>>, NotKept> {
+    /// Writes records to the database. They go to the spool instead if it is not empty, to keep the
+    /// order, and if the database fails for a reason other than the records. The result has one
+    /// entry per record.
+    async fn store(
+        &self,
+        records: Arc<Vec<Record>>,
+        spooling: bool,
+    ) -> Result<Vec<Result<Appended, NotKept>>, NotKept> {
         if records.is_empty() {
-            // Somebody waits for what was handed over before.
+            // The sender only waits for earlier records.
             return Ok(Vec::new());
         }
         if !spooling {
             match self.persister.write(&records, 0).await {
                 Ok(written) => {
-                    self.persister.health.found();
+                    self.persister.health.mark_available();
                     return Ok(self.persister.settle(&records, written).await);
                 }
-                Err(error) => self.persister.failed(&error),
+                Err(error) => self.persister.note_failure(&error),
             }
         }
         let outcomes = vec![Ok(Appended::Stored); records.len()];
         let spooled = self.persister.with_spool(move |spool| spool.append(&records)).await;
-        self.persister.health.spool_said(&spooled);
+        self.persister.health.note_spooling(&spooled);
         spooled.map(|()| outcomes).map_err(|_| NotKept::SpoolFull)
     }
 }

@@ -1,4 +1,4 @@
-//! Where records are handed over to the one task that writes them.
+//! The handle by which requests submit records to the writer's task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,43 +13,49 @@ use super::job::{Job, Kept, NotKept};
 use super::persist::Persister;
 use super::task::WriterTask;
 
-/// Requests that may wait; beyond, the database cannot keep up and more waiting would not help.
+/// Maximum number of waiting requests. Beyond it the database cannot keep up, and a longer queue
+/// would not help.
 const QUEUE: usize = 8_192;
-/// Requests that wait only when the database is slower than they come; each may have a hundred lawyers in memory.
+/// Number of waiting requests above which the writer is behind: the database is slower than the
+/// requests arrive. Each of them may hold a hundred lawyers in memory.
 const BEHIND: usize = 256;
-/// What will become of records that were handed over.
+
+/// The future outcome of submitted records.
 pub struct Receipt(oneshot::Receiver<Kept>);
 
 impl Receipt {
-    /// Waits until the records are on disk: in the database, or in the spool, where each of them counts as new. A record
-    /// that the database rejects as invalid is set aside, and the others of the same call are kept.
+    /// Waits until the records are on disk: in the database, or in the spool, where each counts as
+    /// new. A record that the database rejects as invalid is set aside; the others of the call are
+    /// stored.
     pub async fn committed(self) -> Kept {
         self.0.await.unwrap_or(Err(NotKept::Failed))
     }
 
-    /// As [`Receipt::committed`], but gives up waiting (not writing) after `patience`: `None`.
+    /// Like [`Receipt::committed`], but stops waiting after `patience` and returns `None`. The
+    /// records are still written.
     pub async fn committed_within(self, patience: Duration) -> Option<Kept> {
         tokio::time::timeout(patience, self.committed()).await.ok()
     }
 }
 
-/// Where records are handed over. Clones share the queue; the task ends when the last one is dropped.
+/// Submits records to the writer's task. Clones share the queue; the task ends when the last one is
+/// dropped.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Job>,
-    /// Told when somebody waits.
+    /// Notified when a sender waits for its outcome.
     hurry: Arc<Notify>,
     health: Arc<DatabaseHealth>,
 }
 
 impl Writer {
-    /// Starts the task. Its handle ends after everything handed over is on disk.
+    /// Starts the task. Its handle ends after all submitted records are on disk.
     pub fn start(store: Store, spool: Spool) -> (Writer, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(DatabaseHealth::default());
-        health.found();
-        health.waiting(spool.records());
-        health.damaged(&spool);
+        health.mark_available();
+        health.set_spooled(spool.records());
+        health.count_damaged(&spool);
         let hurry: Arc<Notify> = Arc::default();
         let persister = Persister {
             store,
@@ -61,7 +67,8 @@ impl Writer {
         (writer, tokio::spawn(task.run(receiver)))
     }
 
-    /// Hands records over, to be written together, at once, and after everything handed over before.
+    /// Submits records to be written together, without delay, and after all records submitted
+    /// before.
     ///
     /// # Errors
     /// [`NotKept::Full`].
@@ -71,7 +78,8 @@ impl Writer {
         Ok(receipt)
     }
 
-    /// Hands over records whose writing nobody waits for, as [`Writer::submit`] but soon instead of at once.
+    /// Submits records without waiting for their outcome. They are written soon, together with
+    /// others.
     ///
     /// # Errors
     /// [`NotKept::Full`].
@@ -90,12 +98,13 @@ impl Writer {
         Ok(Receipt(receipt))
     }
 
-    /// Whether so much waits to be written that whoever adds to it should wait, too, lest the queue be full.
+    /// Whether the queue is so long that a sender should wait for its own records, before the queue
+    /// is full.
     pub fn is_behind(&self) -> bool {
         self.queue.max_capacity() - self.queue.capacity() > BEHIND
     }
 
-    /// How the database is.
+    /// The health of the database.
     pub fn health(&self) -> &DatabaseHealth {
         &self.health
     }

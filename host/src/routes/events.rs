@@ -1,4 +1,5 @@
-//! `POST /events`: one event, an array of them, or NDJSON. Acknowledged when they are on disk.
+//! `POST /events`: accepts one event, an array of events, or NDJSON. Acknowledges them when they
+//! are on disk.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,15 +18,16 @@ use crate::http::response::{self, Response};
 use crate::ingest::NotKept;
 use crate::state::Gateway;
 
-/// How long a sender waits for the disk.
+/// How long a call waits until its events are on disk.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Impressions of one case to one user in a body that are looked through.
-const MOST_HERE: usize = 256;
+/// Maximum number of impressions in one body that are searched per case and user.
+const MAX_SEARCHED: usize = 256;
 
-/// Takes events: all of them, or none.
+/// Stores all events of a body, or none.
 ///
 /// # Errors
-/// 422 for the first event that breaks a rule, 503 when it could not be written; nothing is kept then.
+/// 422 for the first invalid event, 503 if the events could not be written; no event is stored then.
+/// Only after a 503 `slow_database` they may still be written.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let max_depth = gateway.settings.host.max_json_depth;
@@ -40,19 +42,21 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
         gateway.pseudonyms.apply(event);
     }
     let kept = match gateway.writer.submit(events.into_iter().map(Record::Event).collect()) {
-        Ok(receipt) => receipt
-            .committed_within(PATIENCE)
-            .await
-            .ok_or_else(|| ApiError::unavailable("slow_database", "not written yet; sending the same again is safe"))?,
+        Ok(receipt) => receipt.committed_within(PATIENCE).await.ok_or_else(|| {
+            ApiError::unavailable(
+                "slow_database",
+                "not written yet; sending the same events again is safe",
+            )
+        })?,
         Err(full) => Err(full),
     };
     let outcomes = kept.map_err(|error| match error {
         NotKept::SpoolFull => ApiError::unavailable(
             "spool_full",
-            "the database is unavailable and the spool is full; nothing was kept",
+            "the database is unavailable, and the spool or its disk is full (database.spool_dir); nothing was stored",
         ),
-        NotKept::Full => ApiError::unavailable("busy", "too much is waiting to be written; nothing was kept"),
-        NotKept::Failed => ApiError::unavailable("database", "the database cannot write; nothing was kept"),
+        NotKept::Full => ApiError::unavailable("busy", "too many records wait to be written; nothing was stored"),
+        NotKept::Failed => ApiError::unavailable("database", "the database cannot write; nothing was stored"),
     })?;
     let duplicates = outcomes
         .iter()
@@ -65,12 +69,13 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
     })))
 }
 
-/// Refuses an event of a time that cannot be true: a clock that is wrong, or a client that invents.
+/// Refuses an event whose time is implausible: the sender's clock is wrong, or the time is
+/// invented.
 fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) -> Result<(), Invalid> {
-    // A bound that leads out of what a time can be bounds nothing.
-    let far = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
-    let latest = far(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));
-    let earliest = far(bounds.max_age()).and_then(|age| now.checked_sub_signed(age));
+    // A bound beyond the range of times is no bound.
+    let delta = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
+    let latest = delta(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));
+    let earliest = delta(bounds.max_age()).and_then(|age| now.checked_sub_signed(age));
     for (at, event) in events.iter().enumerate() {
         let allowed = if latest.is_some_and(|latest| event.ts_utc > latest) {
             format!(
@@ -88,10 +93,10 @@ fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) 
     Ok(())
 }
 
-/// Reads a body: one event, an array of them, or NDJSON.
+/// Reads a body: one event, an array of events, or NDJSON.
 ///
 /// # Errors
-/// 400 for what is no JSON, 422 for the first event that breaks a rule, or where there is none.
+/// 400 for a body that is not JSON; 422 for the first invalid event, and for a body without events.
 pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<Event>, ApiError> {
     let mut values = Vec::new();
     let document = Document::parse_many(bytes, max_json_depth)?;
@@ -114,16 +119,19 @@ pub fn read(bytes: &[u8], schema: &Schema, max_json_depth: usize) -> Result<Vec<
     events.collect()
 }
 
-/// Says of each action whether it is on something that was shown, and returns how many are not. None is refused for it:
-/// its impression may be on its way from another gateway, and the nightly run decides by the whole log. Where the
-/// database cannot tell, or does not have everything, nothing is said.
+/// Marks each action as bound or unbound, and returns the number of unbound ones. An action is
+/// bound if the user was shown its lawyer at its position before.
+///
+/// Unbound actions are accepted: the impression may still come from another gateway, and the
+/// nightly run decides by the whole log. Actions stay unmarked if the database cannot answer, or
+/// lacks records that are still in the spool.
 async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
     let mut shown = was_shown(gateway, events).await;
     if shown.contains(&Some(false)) {
-        // The impression may still be waiting to be written: what was handed over before is on disk once something that
-        // is handed over now is.
+        // The impression may still wait in the writer's queue. The queue is ordered, so an empty
+        // submission waits until all earlier records are on disk.
         if let Ok(receipt) = gateway.writer.submit(Vec::new()) {
-            // Nothing was to be written, so nothing can have failed.
+            // An empty submission cannot fail to be written.
             let _ = receipt.committed_within(PATIENCE).await;
         }
         shown = was_shown(gateway, events).await;
@@ -139,12 +147,12 @@ async fn bind(gateway: &Gateway, events: &mut [Event]) -> usize {
     unbound
 }
 
-/// Of each event whether it is an action on something that was shown, in the database or earlier in this body; `None`
-/// where that cannot be told.
+/// For each event: whether it is an action on something that was shown, in the database or earlier
+/// in this body. `None` if that is unknown, or the event is not an action.
 async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
     let unknown = vec![None; events.len()];
     let database = gateway.writer.health();
-    if database.is_away() || database.spooled() > 0 {
+    if database.is_unavailable() || database.spooled() > 0 {
         return unknown;
     }
     let acted: Vec<(usize, Acted)> = events
@@ -159,7 +167,7 @@ async fn was_shown(gateway: &Gateway, events: &[Event]) -> Vec<Option<bool>> {
         return unknown;
     }
     let asked: Vec<Acted> = acted.iter().map(|(_, acted)| acted.clone()).collect();
-    // Whatever keeps it from answering is no fault of the events.
+    // A database that cannot answer is no reason to refuse the events.
     let Ok(found) = gateway.store.was_shown(&asked).await else {
         return unknown;
     };
@@ -185,14 +193,14 @@ fn acted<'e>(gateway: &Gateway, event: &Event, action: &'e Action) -> Acted<'e> 
     }
 }
 
-/// The impressions in this body, by case and user, each with its place: [`MOST_HERE`] at most of each, so that a body costs
-/// what it has events, and not the square of that.
+/// The impressions in this body by case and user, each with its index. At most [`MAX_SEARCHED`] for
+/// each case and user, so that the search takes linear and not quadratic time.
 fn impressions_here(events: &[Event]) -> HashMap<(Uuid, Uuid), Vec<(usize, &Impression)>> {
     let mut here: HashMap<_, Vec<_>> = HashMap::new();
     for (at, event) in events.iter().enumerate() {
         if let EventBody::Impression(impression) = &event.body {
             let of_user = here.entry((event.case_id, event.user_id)).or_default();
-            if of_user.len() < MOST_HERE {
+            if of_user.len() < MAX_SEARCHED {
                 of_user.push((at, impression));
             }
         }
@@ -200,12 +208,12 @@ fn impressions_here(events: &[Event]) -> HashMap<(Uuid, Uuid), Vec<(usize, &Impr
     here
 }
 
-/// Whether one of these impressions comes before the action at this place and shows what it is on; `None` where there may
-/// be more of them.
+/// Whether one of these impressions precedes the action at index `at` and shows its lawyer; `None`
+/// if there may be more impressions than these.
 fn shown_before(here: &[(usize, &Impression)], at: usize, action: &Action) -> Option<bool> {
     let before = here.iter().take_while(|(place, _)| *place < at);
     let shows = before
         .map(|(_, impression)| impression)
         .any(|impression| impression.shows(action));
-    (shows || here.len() < MOST_HERE).then_some(shows)
+    (shows || here.len() < MAX_SEARCHED).then_some(shows)
 }

@@ -1,4 +1,4 @@
-//! What orchestrators and the monitoring ask.
+//! Routes for orchestrators and monitoring.
 
 use hyper::StatusCode;
 
@@ -18,7 +18,7 @@ pub fn health() -> Response {
     response::text(StatusCode::OK, "ok\n")
 }
 
-/// `GET /readyz`: whether requests are to be sent here.
+/// `GET /readyz`: whether a load balancer should send requests here.
 pub fn ready(gateway: &Gateway) -> Response {
     if gateway.readiness.is_draining() {
         return response::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
@@ -29,16 +29,16 @@ pub fn ready(gateway: &Gateway) -> Response {
     let database = gateway.writer.health();
     if gateway.models().is_unknown() {
         let spooled = database.spooled();
-        let said = format!(
+        let text = format!(
             "ready; the database has been unavailable since the start, legacy answers, {spooled} records are spooled\n"
         );
-        return response::text(StatusCode::OK, said);
+        return response::text(StatusCode::OK, text);
     }
-    // Rankings do without the database, so that an outage is no reason to send requests elsewhere.
-    let said = match (database.is_away(), database.spooled()) {
+    // Rankings do not need the database, so a gateway stays ready during an outage.
+    let text = match (database.is_unavailable(), database.spooled()) {
         (true, spooled) => format!("ready; the database is unavailable, {spooled} records are spooled\n"),
         (false, 0) => "ready\n".to_owned(),
         (false, spooled) => format!("ready; {spooled} spooled records are being replayed\n"),
     };
-    response::text(StatusCode::OK, said)
+    response::text(StatusCode::OK, text)
 }

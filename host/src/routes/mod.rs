@@ -1,4 +1,5 @@
-//! The routes: what can be called, by whom and on which address. Each file answers one of them, or a few of a kind.
+//! The routes, with the permission and the address of each. Each file answers one route, or a few
+//! of a kind.
 
 pub mod events;
 mod health;
@@ -15,7 +16,7 @@ use api::shortened;
 use hyper::{Method, StatusCode};
 use settings::Role;
 
-use crate::http::auth::Need;
+use crate::http::auth::Permission;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::response::Response;
@@ -37,10 +38,10 @@ enum Endpoint {
     Weight,
 }
 
-/// An answer on its way.
+/// A response that is being computed.
 pub type Answering<'g> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'g>>;
 
-/// Who calls a route, where operators have an address of their own (`host.admin_listen`).
+/// The callers of a route, if operators have a separate address (`host.admin_listen`).
 #[derive(Clone, Copy, PartialEq)]
 pub enum Side {
     /// Front ends.
@@ -50,40 +51,47 @@ pub enum Side {
     Both,
 }
 
-/// A path and who may call it.
+/// A path, its method and its callers.
 pub struct Route {
     pub path: &'static str,
     method: Method,
     side: Side,
-    pub need: Option<Need>,
+    /// `None`: everybody may call it.
+    pub permission: Option<Permission>,
     endpoint: Endpoint,
 }
 
-const fn route(method: Method, path: &'static str, side: Side, need: Option<Need>, endpoint: Endpoint) -> Route {
+const fn route(
+    method: Method,
+    path: &'static str,
+    side: Side,
+    permission: Option<Permission>,
+    endpoint: Endpoint,
+) -> Route {
     Route {
         path,
         method,
         side,
-        need,
+        permission,
         endpoint,
     }
 }
 
-/// Open to all as long as no token is configured.
-const fn open(role: Role) -> Option<Need> {
-    Some(Need {
+/// Open to everybody while no token is configured.
+const fn open(role: Role) -> Option<Permission> {
+    Some(Permission {
         role,
-        open_by_default: true,
+        open_without_tokens: true,
     })
 }
 
-/// Closed to all as long as no token is configured.
-const ADMIN: Option<Need> = Some(Need {
+/// Closed to everybody while no token is configured.
+const ADMIN: Option<Permission> = Some(Permission {
     role: Role::Admin,
-    open_by_default: false,
+    open_without_tokens: false,
 });
 
-/// The paths that are called most come first.
+/// The most frequent paths come first.
 static ROUTES: [Route; 12] = {
     use Endpoint::*;
     use Side::*;
@@ -95,7 +103,8 @@ static ROUTES: [Route; 12] = {
         route(Method::GET, "/healthz", Both, None, Health),
         route(Method::GET, "/readyz", Both, None, Ready),
         route(Method::GET, "/models", Admin, None, Models),
-        // It can only load what the key ring trusts, and never lets it serve.
+        // Open without tokens: it loads only models that the key ring trusts, and does not let them
+        // serve.
         route(Method::POST, "/models/notify", Admin, open(Role::Admin), Notify),
         route(Method::GET, "/rollout", Admin, None, Rollout),
         route(Method::POST, "/rollout/promote", Admin, ADMIN, Promote),
@@ -105,7 +114,8 @@ static ROUTES: [Route; 12] = {
 };
 
 impl Endpoint {
-    /// In a box of its own size each: the largest would be moved with every request.
+    /// Boxes the future of each route by itself. As one future, every request would move the size
+    /// of the largest.
     fn answer(self, gateway: &Arc<Gateway>, call: Call) -> Answering<'_> {
         match self {
             Endpoint::Rank => Box::pin(rank::rank(gateway, call)),
@@ -130,37 +140,33 @@ pub fn find(path: &str) -> Option<&'static Route> {
 }
 
 impl Route {
-    /// Whether an address of this side has the route.
+    /// Whether an address of this side serves the route.
     pub fn is_on(&self, side: Side) -> bool {
         side == Side::Both || [side, Side::Both].contains(&self.side)
     }
 
-    /// Answers a call that was admitted.
+    /// Answers an admitted call.
     pub fn answer<'g>(&self, gateway: &'g Arc<Gateway>, call: Call) -> Answering<'g> {
         self.endpoint.answer(gateway, call)
     }
 }
 
-/// 404, with the paths there are.
+/// 404, with the existing paths.
 pub fn no_such_path(path: &str) -> ApiError {
     let path = shortened(path);
     let paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
     ApiError {
         value: Some(path),
         allowed: Some(paths.join(", ")),
-        ..ApiError::new(
-            StatusCode::NOT_FOUND,
-            "no_such_path",
-            "nothing answers at this path on this address",
-        )
+        ..ApiError::new(StatusCode::NOT_FOUND, "no_such_path", "this address has no such path")
     }
 }
 
 impl Route {
-    /// HEAD is as good as GET; nobody is sent a body then.
+    /// Checks the method. HEAD counts as GET; its response has no body.
     ///
     /// # Errors
-    /// 405 for another method, with those that are allowed.
+    /// 405 for another method, with the allowed ones.
     pub fn check_method(&self, method: &Method) -> Result<(), ApiError> {
         if *method == self.method || (*method == Method::HEAD && self.method == Method::GET) {
             return Ok(());
@@ -175,7 +181,11 @@ impl Route {
             ..ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "wrong_method",
-                format!("{} is called with {allowed}", self.path),
+                format!(
+                    "the method of {} is {}; allowed: {allowed}",
+                    self.path,
+                    shortened(method.as_str())
+                ),
             )
         })
     }

@@ -1,4 +1,4 @@
-//! `/models`: what is loaded, and word of a publication.
+//! `/models`: shows the loaded models, and accepts notice of a publication.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::http::response::{self, Response};
 use crate::models::{Refusal, Trigger};
 use crate::state::Gateway;
 
-/// `GET /models`.
+/// `GET /models`: the loaded models, the refused versions and the key ring.
 pub fn show(gateway: &Gateway) -> Response {
     let refused = gateway.models().refused().into_iter().map(|(refusal, ts_utc)| {
         json!({ "version": refusal.version, "code": refusal.code, "message": refusal.message, "ts_utc": ts_utc })
@@ -28,7 +28,8 @@ pub fn show(gateway: &Gateway) -> Response {
     }))
 }
 
-/// `POST /models/notify`: a version was published. Loads it off the serving path; `?wait=1` answers afterwards.
+/// `POST /models/notify`: a version was published. Loads it in the background; `?wait=1` answers
+/// after the load.
 pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
     let version = gateway
         .bodies
@@ -36,7 +37,7 @@ pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiE
             json.string().map(str::to_owned)
         })
         .await?;
-    // No other name is remembered, or looked for.
+    // An invalid name is neither searched for nor remembered.
     if !artefact::is_version(&version) {
         return Err(bad_version(&version));
     }
@@ -69,7 +70,7 @@ pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiE
 fn bad_version(version: &str) -> ApiError {
     let (version, allowed) = (
         shortened(version),
-        "1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot",
+        "1 to 64 characters of A-Z a-z 0-9 . _ -, not starting with a dot",
     );
     ApiError {
         field: Some("version".into()),

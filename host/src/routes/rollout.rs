@@ -1,4 +1,4 @@
-//! `/rollout`: state, evidence and verdict for everyone, changes for the admin.
+//! `/rollout`: everybody can read state, evidence and verdict; an admin can change the rollout.
 
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
@@ -16,10 +16,10 @@ use crate::release::{Change, Record};
 use crate::state::Gateway;
 use crate::telemetry::metrics;
 
-/// Entries of the history that are shown.
+/// Maximum number of history entries shown.
 const HISTORY: u32 = 50;
 
-/// `GET /rollout`: what serves, the evidence so far, each criterion, and what was done before.
+/// `GET /rollout`: the serving models, the evidence so far, each criterion, and the history.
 pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let state = gateway.store.rollout().await?;
@@ -36,10 +36,11 @@ pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
     })))
 }
 
-/// `POST /rollout/promote`: the challenger answers everything, if the evidence says so.
+/// `POST /rollout/promote`: lets the challenger answer all requests, if the evidence allows it.
 pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    // Months of evidence are read before the lock is taken: a rollback waits for nothing.
+    // Months of evidence are read before the lock is taken, so that a rollback never waits for
+    // them.
     let judged_state = gateway.store.rollout().await?;
     let judged = judge(gateway, &judged_state, now).await?;
     let mut answer = None;
@@ -47,7 +48,7 @@ pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError
         if before != judged_state {
             return Err(conflict(
                 "changed",
-                "the rollout was changed while the evidence was read; look at it and ask again",
+                "the rollout was changed while the evidence was read; check it and retry",
             ));
         }
         let (Some(challenger), Some((version, evidence, verdict))) = (&serving.challenger, judged) else {
@@ -56,7 +57,7 @@ pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError
         let detail = json!({ "version": version, "evidence": evidence, "verdict": verdict });
         if !verdict.promote {
             let message = format!(
-                "the evidence does not allow it: {}",
+                "the evidence does not allow a promotion; failed: {}",
                 failed(&verdict.criteria).join(", ")
             );
             return Err(conflict("verdict", message).with_detail(detail));
@@ -84,12 +85,12 @@ pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError
     Ok(response::json(&answer))
 }
 
-/// `POST /rollout/rollback`: legacy answers everything, at once. The models stay loaded.
+/// `POST /rollout/rollback`: lets legacy answer all requests, at once. The models stay loaded.
 pub async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     set_weight(gateway, 0, "rollback", &call.caller).await
 }
 
-/// `POST /rollout/weight`: an operator's override, without a verdict.
+/// `POST /rollout/weight`: sets the percentage of requests that LTR answers, without a verdict.
 pub async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let weight = gateway
         .bodies
@@ -128,7 +129,7 @@ async fn set_weight(
     Ok(response::json(&answer))
 }
 
-/// The verdict on the challenger, or on the champion where there is none, from the cases that are closed.
+/// The verdict on the challenger, or else on the champion, from the closed cases.
 async fn judge(
     gateway: &Gateway,
     state: &RolloutState,

@@ -1,4 +1,4 @@
-//! The start of a gateway: from settings to a state that requests can use, and on to the models that serve.
+//! Starts a gateway: opens its parts from the settings, and restores the serving models.
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,13 +25,13 @@ use crate::release::Controller;
 use crate::state::{Gateway, Pseudonyms, Readiness};
 use crate::telemetry::{Traces, metrics};
 
-/// Between two attempts to restore the models from a database that is away.
-const RESTORING: Duration = Duration::from_millis(500);
-/// No salt is near this size; what is larger is some other file.
+/// Pause between two attempts to restore the models while the database is unavailable.
+const RESTORE_PAUSE: Duration = Duration::from_millis(500);
+/// No salt is near this size; a larger file is something else.
 const MAX_SALT_BYTES: u64 = 4 << 10;
 
-/// Opens the database, the spool and the secrets, and puts the state together. The handle ends when the gateway is gone
-/// and everything is written.
+/// Opens the database, the spool and the secrets, and creates the gateway's state. The handle ends
+/// when the gateway is dropped and all records are written.
 ///
 /// # Errors
 /// A database, a folder or a file that cannot be used.
@@ -39,11 +39,11 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
     metrics::recorder();
     let store = Store::open_later(settings.database.address(), settings.database.limits()).await?;
     let pseudonyms = pseudonyms(&settings.privacy)?;
-    hold_to_salt(&store, &pseudonyms).await?;
+    check_salt(&store, &pseudonyms).await?;
     let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
     let (writer, written) = Writer::start(store.clone(), spool);
     let loader = loader(&settings)?;
-    warn_of_choices(&settings);
+    warn_of_unsafe_settings(&settings);
     let gateway = Gateway {
         schema: settings.schema(),
         presets: settings.presets(),
@@ -63,51 +63,58 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
     Ok((Arc::new(gateway), written))
 }
 
-/// Restores the models, as soon as the database can say which; until then legacy answers, and nothing is lost that is
-/// to be kept. Ends early with the gateway.
+/// Restores the models, retrying while the database is unavailable. Until then legacy answers, and
+/// records go to the spool. Returns early if the gateway is dropped.
 ///
 /// # Errors
-/// As [`Controller::restore`], but not for a database that is unavailable; and another salt on record.
+/// Those of [`Controller::restore`], except an unavailable database; and a database with another
+/// salt.
 pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), StoreError> {
     loop {
         let Some(gateway) = gateway.upgrade() else {
             return Ok(());
         };
         match restore(&gateway).await {
-            Err(error) if error.is_unavailable() => serve_legacy_meanwhile(&gateway, &error),
+            Err(error) if error.is_unavailable() => serve_legacy(&gateway, &error),
             Err(error) if error.is_busy() => {}
             restored => return restored,
         }
         drop(gateway);
-        tokio::time::sleep(RESTORING).await;
+        tokio::time::sleep(RESTORE_PAUSE).await;
     }
 }
 
 /// Restores the models once.
 ///
 /// # Errors
-/// As [`restore_when_possible`], and a database that is unavailable.
+/// Those of [`restore_when_possible`], and an unavailable database.
 pub async fn restore(gateway: &Gateway) -> Result<(), StoreError> {
     gateway.store.hold_to_salt(gateway.pseudonyms.salt_id).await?;
     gateway.release.restore().await?;
     gateway.models().set_unknown(false);
-    gateway.writer.health().found();
+    gateway.writer.health().mark_available();
     gateway.readiness.set_ready();
     Ok(())
 }
 
-fn serve_legacy_meanwhile(gateway: &Gateway, error: &StoreError) {
-    gateway.writer.health().lost(error);
+/// Serves legacy rankings while it is not known which models serve.
+fn serve_legacy(gateway: &Gateway, error: &StoreError) {
+    gateway.writer.health().mark_unavailable(error);
     if !gateway.models().set_unknown(true) {
-        tracing::error!("database.url: what serves is not known until the database is back; legacy answers");
+        tracing::error!(
+            "database.url: the serving models are unknown while the database is unavailable; legacy answers"
+        );
     }
-    // Rankings do without.
+    // Rankings do not need the database.
     gateway.readiness.set_ready();
 }
 
+/// Checks that the database belongs to this gateway's salt, or claims a new one. An unavailable
+/// database passes here, and is checked again before anything is written.
+///
 /// # Errors
-/// Another salt on record. A database that is away is asked again before anything is written.
-async fn hold_to_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreError> {
+/// The database belongs to another salt.
+async fn check_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreError> {
     match store.hold_to_salt(pseudonyms.salt_id).await {
         Err(error) if error.is_unavailable() || error.is_busy() => Ok(()),
         held => held,
@@ -131,7 +138,7 @@ fn loader(settings: &Settings) -> anyhow::Result<Loader> {
     })
 }
 
-/// Where machine code outlives this process, if anywhere.
+/// The cache of machine code across restarts, if configured.
 fn code_cache(models: &settings::Models) -> anyhow::Result<Option<CodeCache>> {
     if models.code_cache_dir.as_os_str().is_empty() {
         return Ok(None);
@@ -141,17 +148,17 @@ fn code_cache(models: &settings::Models) -> anyhow::Result<Option<CodeCache>> {
     Ok(Some(cache))
 }
 
-/// Names the choices that are not for production.
-fn warn_of_choices(settings: &Settings) {
+/// Warns of settings that are unsafe in production.
+fn warn_of_unsafe_settings(settings: &Settings) {
     metrics::unsigned_models_allowed(settings.models.allow_unsigned);
     if settings.models.allow_unsigned {
         tracing::warn!(
-            "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never in production"
+            "models that NOBODY SIGNED are loaded, because models.allow_unsigned is true; never use this in production"
         );
     }
     if !settings.privacy.pseudonymise_events {
         tracing::warn!(
-            "match_events and the spool have users' ids, by which pseudonyms can be found out: privacy.pseudonymise_events is false"
+            "match_events and the spool store users' ids, from which pseudonyms can be derived, because privacy.pseudonymise_events is false"
         );
     }
 }
@@ -165,7 +172,7 @@ fn pseudonyms(privacy: &settings::Privacy) -> anyhow::Result<Pseudonyms> {
     })
 }
 
-/// The salt of the pseudonyms, made at the first start and readable by its owner alone.
+/// Reads the salt of the pseudonyms. The first start creates it, readable only by its owner.
 fn salt(path: &Path) -> anyhow::Result<Vec<u8>> {
     let place = || format!("privacy.salt_file: {}", path.display());
     let made = match path.symlink_metadata() {
@@ -194,7 +201,7 @@ fn make_salt(path: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(path);
     let mut file = match made {
-        // Another gateway was first.
+        // Another gateway created it first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         file => file?,
     };

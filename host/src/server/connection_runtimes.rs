@@ -1,8 +1,9 @@
-//! The threads that serve connections: each has a reactor of its own, and the connections that were given to it.
+//! The threads that serve connections. Each runs its own single-threaded runtime, and serves the
+//! connections assigned to it.
 //!
-//! ConnectionRuntimes that share their work wake each other for every request, to look whether there is any to share: that takes
-//! longer than the score of a row. What keeps a thread busy for long is not done here, but by the threads of the
-//! runtime that the gateway was started in.
+//! The threads of a work-stealing runtime wake each other for every request, to look for work to
+//! share. That takes longer than scoring a row. Work that would keep a thread busy for long runs on
+//! the main runtime instead.
 
 use std::io;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// Clones are the same threads, which end when the last one is dropped.
+/// A set of threads. Clones share it; the threads end when the last clone is dropped.
 #[derive(Clone)]
-pub struct ConnectionRuntimes(Arc<Turns>);
+pub struct ConnectionRuntimes(Arc<RoundRobin>);
 
-struct Turns {
+struct RoundRobin {
     threads: Vec<Thread>,
     turn: AtomicUsize,
 }
@@ -27,22 +28,22 @@ struct Thread {
 }
 
 impl ConnectionRuntimes {
-    /// One for each processor.
+    /// Starts one thread per processor.
     ///
     /// # Errors
-    /// The system does not give as many threads or descriptors.
+    /// The system does not allow that many threads or descriptors.
     pub fn start() -> io::Result<ConnectionRuntimes> {
         let count = thread::available_parallelism()?.get();
         let threads = (0..count).map(|_| Thread::start()).collect::<io::Result<_>>()?;
-        Ok(ConnectionRuntimes(Arc::new(Turns {
+        Ok(ConnectionRuntimes(Arc::new(RoundRobin {
             threads,
             turn: AtomicUsize::new(0),
         })))
     }
 
-    /// The one whose turn it is to be given a connection.
+    /// The runtime for the next connection, in turn.
     pub fn next(&self) -> &Handle {
-        let Turns { threads, turn } = &*self.0;
+        let RoundRobin { threads, turn } = &*self.0;
         &threads[turn.fetch_add(1, Ordering::Relaxed) % threads.len()].handle
     }
 }
@@ -53,7 +54,7 @@ impl Thread {
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel();
         thread::Builder::new().name("connections".into()).spawn(move || {
-            // Nothing is ever sent: it ends with its sender.
+            // Nothing is ever sent: the receiver ends when its sender is dropped.
             let _ = runtime.block_on(ended);
             runtime.shutdown_background();
         })?;

@@ -1,4 +1,4 @@
-//! Connections: how many there may be, and how slow.
+//! Accepts and serves connections, within limits of their number and of their slowness.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -27,27 +27,29 @@ use crate::http::call::Request;
 use crate::http::response::Response;
 use crate::router::Router;
 
-/// How long after an accept that failed (too many open files, as a rule) the next is tried.
-const BREATH: Duration = Duration::from_millis(100);
-/// Connections beyond the limit that are told so at a time; more are closed without a word.
-const TURNED_AWAY: usize = 64;
-/// Room for a case of a hundred lawyers at once, in bytes; hyper's own limit is seven times as much for each connection.
+/// Pause after a failed accept, before the next one. The usual reason is too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many connections beyond the limit are answered 429 at a time. Others are closed without a
+/// response.
+const MAX_REJECTIONS: usize = 64;
+/// Time limit for sending such a 429.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Read buffer of a connection, in bytes: a request with a hundred lawyers fits. hyper's own limit
+/// is seven times larger.
 const READ_AHEAD: usize = 64 << 10;
-/// How long one of them may take to hear it.
-const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What all listeners of a gateway share.
+/// The connections of one listener, and their limits.
 #[derive(Clone)]
 pub struct Connections {
     threads: ConnectionRuntimes,
-    /// Where requests go that would keep one of `threads` busy.
-    elsewhere: Handle,
+    /// The main runtime, for requests that would keep one of `threads` busy.
+    main_runtime: Handle,
     slots: Arc<Semaphore>,
-    farewells: Arc<Semaphore>,
+    rejections: Arc<Semaphore>,
     max: usize,
     header_timeout: Duration,
     write_timeout: Duration,
-    /// What is read ahead of a body, in bytes; a head must fit.
+    /// Size of the read buffer, in bytes; a request's head must fit.
     buffer: usize,
     /// `None`: plain HTTP.
     tls: Option<Arc<Tls>>,
@@ -55,13 +57,13 @@ pub struct Connections {
 
 impl Connections {
     /// # Panics
-    /// Outside of a runtime.
+    /// Outside of a Tokio runtime.
     pub fn new(host: &Host, threads: ConnectionRuntimes) -> Connections {
         Connections {
             threads,
-            elsewhere: Handle::current(),
+            main_runtime: Handle::current(),
             slots: Arc::new(Semaphore::new(host.max_connections)),
-            farewells: Arc::new(Semaphore::new(TURNED_AWAY)),
+            rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             max: host.max_connections,
             header_timeout: host.header_timeout(),
             write_timeout: host.write_timeout(),
@@ -74,7 +76,7 @@ impl Connections {
         Connections { tls, ..self }
     }
 
-    /// Serves until `stop` says so, then waits for the requests that are being answered.
+    /// Serves until `stop` is true, then waits for the requests in progress.
     pub async fn serve(self, listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
         loop {
@@ -83,10 +85,10 @@ impl Connections {
                 _ = stop.wait_for(|&stop| stop) => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.take(stream, peer, &router, graceful.watcher()),
+                Ok((stream, peer)) => self.start(stream, peer, &router, graceful.watcher()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(BREATH).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -94,54 +96,56 @@ impl Connections {
         graceful.shutdown().await;
     }
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr, router: &Router, watcher: Watcher) {
+    /// Serves a new connection on one of the threads, or rejects it if there are too many.
+    fn start(&self, stream: TcpStream, peer: SocketAddr, router: &Router, watcher: Watcher) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             counter!("ltr_connections_refused_total").increment(1);
-            return self.turn_away(stream);
+            return self.reject(stream);
         };
-        // Answers are small and complete; waiting for more of them gains nothing.
+        // Responses are complete when they are sent, so waiting for more data gains nothing.
         let _ = stream.set_nodelay(true);
         let stream = match stream.into_std() {
             Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "a connection could not be handed over"),
+            Err(error) => return tracing::warn!(%error, "a connection could not be passed to its thread"),
         };
         let (connections, router) = (self.clone(), router.clone());
         self.threads.next().spawn(async move {
             let _slot = slot;
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => connections.with_write_timeout(stream),
-                Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
+                Err(error) => return tracing::warn!(%error, "a connection could not be registered on its thread"),
             };
             let Some(tls) = &connections.tls else {
-                return connections.converse(stream, peer, router, watcher).await;
+                return connections.serve_stream(stream, peer, router, watcher).await;
             };
             let handshake = tls.acceptor().accept(stream);
             match tokio::time::timeout(connections.header_timeout, handshake).await {
-                Ok(Ok(stream)) => connections.converse(stream, peer, router, watcher).await,
-                Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
-                Err(_) => tracing::debug!("a client was too slow for TLS"),
+                Ok(Ok(stream)) => connections.serve_stream(stream, peer, router, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake timed out"),
             }
         });
     }
 
-    /// A client that does not read its answer must not hold it in memory for ever.
+    /// Adds the write timeout: a client that does not read its response must not keep it in memory
+    /// for ever.
     fn with_write_timeout(&self, stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
         Box::pin(stream)
     }
 
-    async fn converse<S>(&self, stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
+    async fn serve_stream<S>(&self, stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = &router;
         let service = service_fn(async |request: hyper::Request<Incoming>| {
-            let is_heavy = body::may_be_large(request.body());
+            let may_block = body::may_be_large(request.body());
             let request = request.map(Either::Left);
-            match is_heavy {
+            match may_block {
                 false => Ok(router.answer(Some(peer.ip()), request).await),
-                true => self.answer_elsewhere(router, peer, request).await,
+                true => self.answer_on_main_runtime(router, peer, request).await,
             }
         });
         let connection = http1::Builder::new()
@@ -150,13 +154,13 @@ impl Connections {
             .max_buf_size(self.buffer)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
-            // A client that went away or was too slow; nothing here is wrong.
+            // The client disconnected or was too slow, which is not a fault of the gateway.
             tracing::debug!(%error, "a connection ended early");
         }
     }
 
-    /// Ends with the connection.
-    async fn answer_elsewhere(
+    /// Answers a request on the main runtime. If the connection ends first, so does the answer.
+    async fn answer_on_main_runtime(
         &self,
         router: &Router,
         peer: SocketAddr,
@@ -166,17 +170,18 @@ impl Connections {
         let mut answer = JoinSet::new();
         answer.spawn_on(
             async move { router.answer(Some(peer.ip()), request).await },
-            &self.elsewhere,
+            &self.main_runtime,
         );
         answer.join_next().await.expect("one was spawned")
     }
 
-    fn turn_away(&self, mut stream: TcpStream) {
+    /// Answers 429 and closes the connection.
+    fn reject(&self, mut stream: TcpStream) {
         if self.tls.is_some() {
-            // What it could be told it could not read.
+            // Without a handshake the client cannot read a response.
             return;
         }
-        let Ok(farewell) = self.farewells.clone().try_acquire_owned() else {
+        let Ok(permit) = self.rejections.clone().try_acquire_owned() else {
             return;
         };
         let body = format!(
@@ -184,18 +189,19 @@ impl Connections {
             self.max, self.max
         );
         tokio::spawn(async move {
-            let _farewell = farewell;
-            let said = async {
+            let _permit = permit;
+            let sent = async {
                 let answer = format!(
                     "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
                     body.len()
                 );
                 stream.write_all(answer.as_bytes()).await?;
                 stream.shutdown().await?;
-                // Closing over a request that was not read would take the answer back.
+                // Closing with an unread request could reset the connection before the client reads
+                // the response.
                 tokio::io::copy(&mut stream.take(1 << 20), &mut tokio::io::sink()).await
             };
-            let _ = tokio::time::timeout(FAREWELL, said).await;
+            let _ = tokio::time::timeout(REJECTION_TIMEOUT, sent).await;
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The life of the gateway: open, listen, restore, serve, drain.
+//! Runs the gateway: open its parts, listen, restore the models, serve, drain.
 
 pub mod bootstrap;
 pub mod connection_runtimes;
@@ -27,17 +27,17 @@ use crate::router::Router;
 use crate::state::Gateway;
 use crate::telemetry::metrics;
 
-/// How long the writer may then take for what was handed over.
+/// Time limit for the writer to finish after the requests have ended.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
-/// How long a reading of the certificates may take.
+/// Time limit for reading the certificates again.
 const RELOADING: Duration = Duration::from_secs(30);
-/// How long the end waits for the last spans to be exported.
+/// Time limit for exporting the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or ctrl-c.
 ///
 /// # Errors
-/// An address that is taken, a database or a file that cannot be used.
+/// An address in use, a database or a file that cannot be used.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(settings));
@@ -46,7 +46,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Before anybody can know of this process: until then a signal would end it.
+    // First of all, because until then a signal ends the process.
     let hangups = signal(SignalKind::hangup())?;
     let stops = Stops::listen()?;
     let tls = match settings.tls.is_on() {
@@ -55,7 +55,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let (gateway, written) = bootstrap::open(settings).await?;
     let (stop, stopped) = watched::channel(false);
-    // Held to the end: connections to the database may belong to them.
+    // Kept to the end, because connections to the database may belong to these runtimes.
     let runtimes = ConnectionRuntimes::start()?;
     let mut servers = listen(&gateway, &runtimes, tls.as_ref(), &stopped).await?;
     let restoring = tokio::spawn(restore(Arc::downgrade(&gateway)));
@@ -63,7 +63,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
     let ended = tokio::select! {
         () = stops.wait(&gateway) => Ok(()),
-        error = refused(restoring) => Err(error.into()),
+        error = refused_by_database(restoring) => Err(error.into()),
     };
     let (store, traces, patience) = (
         gateway.store.clone(),
@@ -81,7 +81,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             patience.as_millis()
         );
     }
-    // The writer ends when the last request has let go of it.
+    // The writer ends when the last request has dropped its handle.
     let _ = tokio::time::timeout(LAST_RECORDS, written).await;
     store.close().await;
     if let Some(traces) = traces {
@@ -90,10 +90,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-/// Brings the models back, and looks for newer ones from then on.
+/// Restores the models, and then starts the search for newer ones.
 ///
 /// # Errors
-/// A database that is not for this gateway: it has another salt.
+/// The database belongs to another salt, so this gateway must not use it.
 async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
     match bootstrap::restore_when_possible(&gateway).await {
         Err(error @ StoreError::OtherSalt { .. }) => return Err(error),
@@ -108,17 +108,17 @@ async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends when the database refuses this gateway, and never where it does not.
-async fn refused(restoring: JoinHandle<Result<(), StoreError>>) -> StoreError {
+/// Returns when the database refuses this gateway; otherwise never.
+async fn refused_by_database(restoring: JoinHandle<Result<(), StoreError>>) -> StoreError {
     match restoring.await {
         Ok(Err(error)) => error,
         _ => std::future::pending().await,
     }
 }
 
-/// Serves on `host.listen`, and on `host.admin_listen` where that is another address. Each has connections of its
-/// own: a flood on one does not lock operators out of the other. Where operators call from this machine alone,
-/// they do so without TLS, as the tools at hand can.
+/// Serves on `host.listen`, and on `host.admin_listen` if configured. Each address has its own
+/// limit of connections, so that a flood on one does not lock operators out of the other. An admin
+/// address on loopback has no TLS, so that local tools can call it.
 async fn listen(
     gateway: &Arc<Gateway>,
     runtimes: &ConnectionRuntimes,
@@ -152,22 +152,26 @@ async fn listen(
     Ok(servers)
 }
 
-/// SIGHUP: keys and certificates are read again.
+/// Reads the trusted keys and the certificates again on each SIGHUP.
 async fn reload_on_hangup(mut hangups: Signal, gateway: Weak<Gateway>, tls: Option<Arc<Tls>>) {
     while hangups.recv().await.is_some() {
         let Some(gateway) = gateway.upgrade() else { return };
         gateway.release.reload_keys().await;
-        tracing::info!("SIGHUP: models.trusted_keys is read again");
+        tracing::info!("SIGHUP: models.trusted_keys was read again");
         let Some(tls) = tls.clone() else { continue };
-        // Off this thread, and not for ever: a file system that hangs must not keep later signals from being heard.
+        // On a blocking thread and with a time limit: a hanging file system must not block later
+        // signals.
         let reloading = tokio::task::spawn_blocking(move || tls.reload());
         match tokio::time::timeout(RELOADING, reloading).await {
-            Ok(Ok(Ok(()))) => tracing::info!("SIGHUP: new connections get the certificates as they are now"),
+            Ok(Ok(Ok(()))) => tracing::info!("SIGHUP: new connections get the new certificates"),
             Ok(Ok(Err(error))) => {
-                tracing::error!("SIGHUP: the certificates stay as they were, because {error}");
+                tracing::error!("SIGHUP: the old certificates stay in use: {error}");
             }
-            Ok(Err(error)) => tracing::error!("SIGHUP: the certificates stay as they were: {error}"),
-            Err(_) => tracing::error!("SIGHUP: the certificates are not read after {} s", RELOADING.as_secs()),
+            Ok(Err(error)) => tracing::error!("SIGHUP: the old certificates stay in use: {error}"),
+            Err(_) => tracing::error!(
+                "SIGHUP: the old certificates stay in use: reading takes longer than {} s",
+                RELOADING.as_secs()
+            ),
         }
     }
 }

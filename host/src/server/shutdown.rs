@@ -1,22 +1,22 @@
-//! The signals that end a gateway, and the time it takes to drain.
+//! Shutdown: the signals that stop the gateway, and the drain delay.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::state::Gateway;
 
-/// The signals that end the gateway.
+/// The signals that stop the gateway.
 pub struct Stops {
-    /// What an orchestrator sends.
+    /// SIGTERM, which orchestrators send.
     terminate: Signal,
     /// Ctrl-c.
     interrupt: Signal,
 }
 
 impl Stops {
-    /// Listens from here on: a signal does not end the process any more.
+    /// Installs the handlers. From here on a signal no longer ends the process.
     ///
     /// # Errors
-    /// The system takes no handler.
+    /// The system refuses a handler.
     pub fn listen() -> std::io::Result<Stops> {
         Ok(Stops {
             terminate: signal(SignalKind::terminate())?,
@@ -24,8 +24,9 @@ impl Stops {
         })
     }
 
-    /// Returns when the listeners are to close: on ctrl-c at once; on SIGTERM after `host.drain_delay_ms`, in which
-    /// those who send requests here find out that they should not, or at a second signal.
+    /// Returns when the listeners must close: on ctrl-c at once; on SIGTERM after
+    /// `host.drain_delay_ms`, or at a second signal. During the delay load balancers see `/readyz`
+    /// and send requests elsewhere.
     pub async fn wait(mut self, gateway: &Gateway) {
         let terminated = tokio::select! {
             _ = self.terminate.recv() => true,
@@ -37,7 +38,7 @@ impl Stops {
             return;
         }
         tracing::info!(
-            "draining: /readyz says so, and requests are taken for {} ms more",
+            "draining: /readyz reports it, and requests are accepted for another {} ms",
             delay.as_millis()
         );
         tokio::select! {

@@ -1,4 +1,4 @@
-//! TLS, with certificates that are replaced under traffic.
+//! TLS, with certificates that can be replaced under traffic.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-/// A dozen times the authorities of a whole system.
+/// A dozen times the size of a system's whole bundle of authorities.
 const MAX_PEM_BYTES: u64 = 4 << 20;
 
-/// Certificates that cannot be used. Never holds key material.
+/// Certificates or a key that cannot be used. The error never holds key material.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {}: {reason}", file.display())]
 pub struct TlsError {
@@ -24,15 +24,17 @@ pub struct TlsError {
     reason: String,
 }
 
-/// The certificates of a gateway, read again at [`Tls::reload`].
+/// The certificates of a gateway. [`Tls::reload`] reads them again.
 pub struct Tls {
     files: settings::Tls,
     config: ArcSwap<ServerConfig>,
 }
 
 impl Tls {
+    /// Reads the certificates and the key.
+    ///
     /// # Errors
-    /// Files that cannot be read, hold nothing of use, or do not belong together.
+    /// Files that cannot be read, lack a certificate or a key, or do not belong together.
     pub fn open(files: &settings::Tls) -> Result<Tls, TlsError> {
         Ok(Tls {
             config: ArcSwap::from_pointee(config(files)?),
@@ -40,16 +42,16 @@ impl Tls {
         })
     }
 
-    /// New connections get what the files hold now; open ones go on with what they have.
+    /// Reads the files again, for new connections. Open connections keep the old certificates.
     ///
     /// # Errors
-    /// As [`Tls::open`]; then everything stays as it was.
+    /// Like [`Tls::open`]; the old certificates then stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.config.store(Arc::new(config(&self.files)?));
         Ok(())
     }
 
-    /// For one connection.
+    /// The acceptor for one connection.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.config.load_full().into()
     }
@@ -64,7 +66,7 @@ fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
     let builder = if ca_file.as_os_str().is_empty() {
         builder.with_no_client_auth()
     } else {
-        let refused = |reason: String| wrong("tls.client_ca_file", ca_file, reason);
+        let refused = |reason: String| unusable("tls.client_ca_file", ca_file, reason);
         let mut roots = RootCertStore::empty();
         for certificate in certificates("tls.client_ca_file", ca_file)? {
             roots.add(certificate).map_err(|error| refused(error.to_string()))?;
@@ -73,7 +75,7 @@ fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
         builder.with_client_cert_verifier(verifier.map_err(|error| refused(error.to_string()))?)
     };
     let chain = certificates("tls.cert_file", &files.cert_file)?;
-    let refused = |reason: String| wrong("tls.key_file", &files.key_file, reason);
+    let refused = |reason: String| unusable("tls.key_file", &files.key_file, reason);
     let key = PrivateKeyDer::from_pem_slice(&read("tls.key_file", &files.key_file)?)
         .map_err(|error| refused(error.to_string()))?;
     let mut config = builder
@@ -83,23 +85,25 @@ fn config(files: &settings::Tls) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-/// The certificates of a PEM file; at least one.
+/// Reads the certificates of a PEM file, at least one.
 fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refused = |reason: String| wrong(key, file, reason);
+    let refused = |reason: String| unusable(key, file, reason);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(key, file)?).collect();
     let found = found.map_err(|error| refused(error.to_string()))?;
     match found.is_empty() {
-        true => Err(refused("there is no certificate in it (PEM)".into())),
+        true => Err(refused(
+            "it holds no certificate; allowed: PEM with at least one".into(),
+        )),
         false => Ok(found),
     }
 }
 
-/// Kubernetes mounts certificates as links.
+/// Reads a file. It may be a link, because Kubernetes mounts certificates as links.
 fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
-    regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| wrong(key, file, error.to_string()))
+    regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| unusable(key, file, error.to_string()))
 }
 
-fn wrong(key: &'static str, file: &Path, reason: String) -> TlsError {
+fn unusable(key: &'static str, file: &Path, reason: String) -> TlsError {
     TlsError {
         key,
         file: file.to_owned(),

@@ -319,8 +319,8 @@ async fn a_number_beyond_a_double_and_half_a_character_are_told_so() {
         for (from, to, says) in [
             ("0.9", "1e400", "too large for a double"),
             ("0.9", "-1e999", "too large for a double"),
-            ("adv_1", "\\ud800", "half a surrogate pair"),
-            ("adv_1", "\\udc00x", "half a surrogate pair"),
+            ("adv_1", "\\ud800", "unpaired surrogate"),
+            ("adv_1", "\\udc00x", "unpaired surrogate"),
         ] {
             let body = good.replacen(from, to, 1);
             assert_ne!(body, good);

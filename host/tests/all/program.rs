@@ -155,7 +155,7 @@ fn bench_measures_each_batch_and_says_what_it_cannot_measure() {
         }
     }
     let (code, page, _) = bench(&["--batch", "2"]);
-    assert!(code == 0 && page.contains("ns a row"), "{page}");
+    assert!(code == 0 && page.contains("ns per row"), "{page}");
     assert_eq!(bench(&["--batch", "0"]).0, 2);
     assert_eq!(bench(&["--by-position"]).0, 2);
 

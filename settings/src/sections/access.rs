@@ -93,8 +93,8 @@ impl Access {
         (bits <= width).then_some(Edge::Network { address, bits })
     }
 
-    /// The first fault of the tokens. It repeats no configured value: where a hash should be, somebody may have put
-    /// the token itself.
+    /// The first fault of the tokens. It repeats no configured value: where a hash should be,
+    /// somebody may have put the token itself.
     pub(crate) fn fault(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         self.tokens.iter().enumerate().find_map(|(at, token)| {

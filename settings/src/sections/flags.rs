@@ -1,4 +1,4 @@
-//! The operator's switches.
+//! The section `flags`, and the words of a switch.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ section! {
     /// The operator's switches. With a Redis they apply to the whole fleet (`ltr-host flags`). While it is
     /// down, its last values apply.
     ["flags"] Flags {
-        /// If on, only legacy answers: no model serves or is compared, whatever Redis says.
+        /// If on, only legacy answers: no model serves or is compared, whatever Redis holds.
         #[serde(deserialize_with = "switch_value")]
         kill_switch: bool = false, Words(SWITCH_WORDS);
         /// The Redis that holds the fleet's kill switch and shadow fraction; empty: none. A password in it
@@ -41,8 +41,8 @@ impl Flags {
         Duration::from_millis(self.poll_ms)
     }
 
-    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`. Parameters and fragments
-    /// are refused: some of them would turn off checks.
+    /// Whether `redis_url` is empty or `redis[s]://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`.
+    /// Parameters and fragments are refused: some of them would turn off checks.
     pub(crate) fn has_usable_url(&self) -> bool {
         let url = self.redis_url.expose();
         let Some(("redis" | "rediss", rest)) = url.split_once("://") else {
@@ -66,7 +66,8 @@ impl Flags {
 /// The values that a switch takes, for error messages.
 pub const SWITCH_WORDS: &str = "on, true, yes, 1 or stop, or else off, false, no or 0";
 
-/// Parses a switch, ignoring case and surrounding blanks: `Some(true)` is on, `None` is neither on nor off.
+/// Parses a switch, ignoring case and surrounding blanks: `Some(true)` is on, `None` is neither on
+/// nor off.
 pub fn switch(text: &str) -> Option<bool> {
     let word = text.trim();
     let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));

@@ -69,7 +69,8 @@ section! {
 }
 
 impl Telemetry {
-    /// Whether the endpoint is `http[s]://HOST[:PORT][/PATH]`. It must hold no password, because it is shown.
+    /// Whether the endpoint is `http[s]://HOST[:PORT][/PATH]`. It must hold no password, because it
+    /// is shown.
     pub(crate) fn endpoint_is_usable(&self) -> bool {
         let url = &self.otlp_endpoint;
         let server = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));

@@ -1,4 +1,4 @@
-//! The bytes that all request bodies together may hold.
+//! The memory budget of all request bodies together.
 
 use std::cmp::Ordering;
 use std::sync::atomic::AtomicUsize;
@@ -8,13 +8,15 @@ use metrics::counter;
 
 use crate::http::error::ApiError;
 
-/// A body whose decoding takes longer than other requests should wait for, in bytes.
+/// Bodies above this size, in bytes, are large: their decoding takes longer than other requests
+/// should wait.
 pub const LARGE: usize = 256 << 10;
-/// A body up to this size is not counted and never refused: the connections bound how many there are, and as much is
-/// read ahead for each of them anyway.
+/// Bodies up to this size, in bytes, are not counted and never refused. The limit of connections
+/// bounds their number, and each connection reads as much ahead anyway.
 pub const UNCOUNTED: usize = 64 << 10;
 
-/// Room for bodies. A quarter of it is kept for those that are not large, so that bulk loads leave cases to be ranked.
+/// The budget. A quarter of it is reserved for bodies that are not large, so that bulk loads do not
+/// block rankings.
 pub struct Budget {
     total: usize,
     held: AtomicUsize,
@@ -32,7 +34,7 @@ impl Budget {
         self.held.load(Relaxed)
     }
 
-    /// What may be held when a body of `bytes` has come to it.
+    /// The maximum of held bytes after a body of `bytes` is added.
     fn limit(&self, bytes: usize) -> usize {
         match bytes > LARGE {
             true => self.total - self.total / 4,
@@ -50,7 +52,7 @@ impl Budget {
     }
 }
 
-/// What one body holds. Given back on drop, however its request ends.
+/// The part of the budget that one body holds. Released on drop, however its request ends.
 pub struct Claim<'b> {
     budget: &'b Budget,
     bytes: usize,
@@ -61,22 +63,22 @@ impl<'b> Claim<'b> {
         Claim { budget, bytes: 0 }
     }
 
-    /// Whether a body of `bytes` would have room now. Takes none.
+    /// Checks that a body of `bytes` has room now. Claims nothing.
     ///
     /// # Errors
-    /// 503 where it has not.
+    /// 503 if it has no room.
     pub fn check(&self, bytes: usize) -> Result<(), ApiError> {
         let fits = bytes <= UNCOUNTED || self.budget.held().saturating_add(bytes) <= self.budget.limit(bytes);
         if fits { Ok(()) } else { Err(self.refuse()) }
     }
 
-    /// Holds `bytes` in all from now on, more or fewer than before.
+    /// Changes the claim to `bytes` in total.
     ///
     /// # Errors
-    /// 503 where there is no room for more; it holds what it held.
+    /// 503 if there is no room; the claim is then unchanged.
     pub fn resize(&mut self, bytes: usize) -> Result<(), ApiError> {
         let limit = self.budget.limit(bytes);
-        // What would never fit beside another takes all there is, and passes alone.
+        // A body larger than its limit claims all of it, so it passes only alone.
         let counted = if bytes <= UNCOUNTED { 0 } else { bytes.min(limit) };
         match counted.cmp(&self.bytes) {
             Ordering::Equal => {}
@@ -97,7 +99,7 @@ impl<'b> Claim<'b> {
             ..ApiError::unavailable(
                 "bodies_full",
                 format!(
-                    "other request bodies fill the {total} MiB that all of them may hold together (host.max_body_total_mb); send it again later"
+                    "no room for this body within the {total} MiB of all request bodies (host.max_body_total_mb); retry later"
                 ),
             )
         }
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn large_bodies_leave_a_quarter_to_the_others_and_small_ones_always_pass() {
+    fn large_bodies_leave_a_quarter_free_and_small_ones_always_pass() {
         let budget = Budget::new(8 * MIB);
         let large: Vec<Claim> = (0..20).map_while(|_| claim(&budget, MIB)).collect();
         assert_eq!((large.len(), budget.held()), (6, 6 * MIB));
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_key_and_says_when_to_come_again() {
+    fn a_refusal_names_the_key_and_when_to_retry() {
         let budget = Budget::new(MIB);
         let _other = claim(&budget, MIB / 2);
         let mut claim = Claim::new(&budget);
@@ -155,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_is_held_than_the_total_and_nothing_is_left_behind(
+        fn claims_never_exceed_the_total_and_are_all_released(
             sizes in prop::collection::vec((0..8_usize, 0..4 * MIB), 1..200)
         ) {
             let budget = Budget::new(8 * MIB);

@@ -1,4 +1,4 @@
-//! Arrow IPC streams as rows, and scores as such a stream.
+//! Reads rows from Arrow IPC streams, and writes scores as one.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use ranking::Schema;
 use super::ipc;
 use crate::http::error::{ApiError, Invalid};
 
-/// The media type of a stream.
+/// The media type of an Arrow IPC stream.
 pub(super) const ARROW: &str = "application/vnd.apache.arrow.stream";
 
-/// The rows of an Arrow IPC stream, one value a feature in the schema's order; a null is missing (NaN).
+/// The rows of an Arrow IPC stream, one value per feature in the schema's order. A null is a
+/// missing value (NaN).
 ///
 /// # Errors
-/// As [`ipc::check`], and 400 for what only shows when it is read.
+/// Those of [`ipc::check`], and 400 for faults that only reading the data reveals.
 pub fn arrow_rows(bytes: &[u8], schema: &Schema, max_rows: usize) -> Result<Vec<Vec<f64>>, ApiError> {
     ipc::check(bytes, schema, max_rows)?;
     let malformed = |e: ArrowError| ApiError::malformed("invalid_arrow", e.to_string());
@@ -52,7 +53,7 @@ fn arrow_columns<'a>(batch: &'a RecordBatch, schema: &Schema) -> Result<Vec<&'a 
     columns.collect()
 }
 
-/// The scores as a stream of one column, `score`.
+/// The scores as a stream with one column, `score`.
 pub(super) fn arrow_stream(scores: Vec<f64>) -> Result<Vec<u8>, ArrowError> {
     let column: ArrayRef = Arc::new(Float64Array::from(scores));
     let batch = RecordBatch::try_from_iter([("score", column)])?;

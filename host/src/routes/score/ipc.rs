@@ -1,8 +1,9 @@
-//! Arrow IPC streams from strangers: what their metadata claims is checked before anything is built from it.
+//! Checks the metadata of untrusted Arrow IPC streams before the reader builds anything from them.
 //!
-//! Metadata are flatbuffers, in which parts can be shared: a few kilobytes can describe a million fields, one long
-//! name a thousand times, or one buffer as every column, and a reader that takes it at its word copies each. Here a
-//! stream has one column a feature and nothing else, and no byte of a body is claimed twice.
+//! Metadata are flatbuffers, whose parts can be shared. A few kilobytes can describe a million
+//! fields, one long name a thousand times, or one buffer as every column; a trusting reader would
+//! copy each of them. So a stream may have only one column per feature, and its buffers may not
+//! claim more bytes than its body has.
 
 use arrow::ipc::{Message, MessageHeader, Precision, RecordBatch, Schema, Type, root_as_message_with_opts};
 use flatbuffers::VerifierOptions;
@@ -10,17 +11,18 @@ use ranking::Schema as Features;
 
 use crate::http::error::{ApiError, Invalid};
 
-/// Before a message's length; older writers leave it out.
+/// The marker before a message's length; older writers omit it.
 const CONTINUATION: &[u8] = &[0xff; 4];
-/// Most that one message's metadata may come to with what is shared counted each time, in bytes: 4,096 features with
-/// names of 256 bytes need a fourth of it.
+/// Maximum size of one message's metadata, in bytes, with shared parts counted each time. 4,096
+/// features with names of 256 bytes need a quarter of it.
 const MAX_METADATA: usize = 4 << 20;
 
-/// Checks the messages of a stream: a schema with the features' columns, in any order, and batches of at most
-/// `max_rows` rows in all.
+/// Checks the messages of a stream: a schema with the features' columns in any order, then batches
+/// with at most `max_rows` rows in total.
 ///
 /// # Errors
-/// 400 for what is no such stream, 422 for a column that is absent, unknown or of another type, and for more rows.
+/// 400 for any other stream; 422 for an absent or unknown column, a column of another type, and too
+/// many rows.
 pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), ApiError> {
     let mut left = stream;
     let mut rows = 0_usize;
@@ -30,7 +32,7 @@ pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), 
             MessageHeader::Schema if first => {
                 let schema = message
                     .header_as_schema()
-                    .ok_or_else(|| malformed("a schema is empty"))?;
+                    .ok_or_else(|| malformed("the schema is empty"))?;
                 check_schema(&schema, features)?;
             }
             MessageHeader::RecordBatch if !first => {
@@ -54,14 +56,14 @@ pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), 
         left = rest;
     }
     match first {
-        true => Err(malformed("there is no schema")),
+        true => Err(malformed("the stream has no schema")),
         false => Ok(()),
     }
 }
 
 type Part<'a> = (Message<'a>, &'a [u8], &'a [u8]);
 
-/// The next message, its body, and what follows; `None` at the end.
+/// The next message, its body and the rest of the stream; `None` at the end.
 fn next(stream: &[u8]) -> Result<Option<Part<'_>>, ApiError> {
     if stream.is_empty() {
         return Ok(None);
@@ -95,7 +97,7 @@ fn check_schema(schema: &Schema<'_>, features: &Features) -> Result<(), ApiError
             return Err(refused("a column", format!("no such feature; the features are {known}")).into());
         };
         if std::mem::replace(&mut seen[at], true) {
-            return Err(refused("there twice", "each feature once".into()).into());
+            return Err(refused("a duplicate column", "one column per feature".into()).into());
         }
         let double = field
             .type_as_floating_point()
@@ -114,7 +116,7 @@ fn check_schema(schema: &Schema<'_>, features: &Features) -> Result<(), ApiError
     }
 }
 
-/// The batch's rows.
+/// Checks a batch, and returns its number of rows.
 fn check_batch(batch: &RecordBatch<'_>, body: usize) -> Result<usize, ApiError> {
     if batch.compression().is_some() {
         return Err(malformed("a batch is compressed; allowed: no compression"));

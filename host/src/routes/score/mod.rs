@@ -1,4 +1,4 @@
-//! `POST /ltr/score`: the model's own scores, as JSON or as an Arrow IPC stream.
+//! `POST /ltr/score`: the model's scores without the re-rank, as JSON or as an Arrow IPC stream.
 
 pub mod arrow;
 mod ipc;
@@ -20,16 +20,20 @@ use crate::models::{BatchError, Model};
 use crate::state::Gateway;
 use crate::telemetry::part;
 
-/// Scores rows with the champion, or the challenger where nothing was promoted.
+/// Scores rows with the champion, or with the challenger if no model was promoted.
 ///
 /// # Errors
-/// 422 for a missing or unknown feature, 503 without a model, when it fails, or while the kill switch is on.
+/// 422 for a missing or unknown feature; 503 without a model, if the model fails, or while the kill
+/// switch is on.
 pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let Call { head, body, .. } = call;
     let content = gateway.bodies.read(body).await?;
     if gateway.flags.in_force().killed {
         let code = Fallback::KillSwitch.as_str();
-        return Err(ApiError::unavailable(code, "an operator has stopped the models"));
+        return Err(ApiError::unavailable(
+            code,
+            "an operator has stopped the models (kill switch)",
+        ));
     }
     let serving = gateway.models().serving();
     let Some(model) = serving.serves() else {
@@ -56,7 +60,7 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
     Ok(response::with_type(response::JSON, api::score::answer(&scores, one)))
 }
 
-/// The scores of `rows`, which take the place of the `content` that they came in.
+/// Scores `rows`, which were decoded from `content` and replace it in the memory budget.
 async fn scores(
     gateway: &Gateway,
     model: &Arc<Model>,
@@ -70,24 +74,25 @@ async fn scores(
             .under("rows")
             .into());
     }
-    // As they were read, and once more as the component takes them.
-    let a_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
-    let _held = content.replaced_by(rows.len() * a_row)?;
+    // Twice: the decoded rows, and their copy for the component.
+    let bytes_per_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
+    let _claim = content.replaced_by(rows.len() * bytes_per_row)?;
     let scoring = gateway.models().score_batch(model, &rows, host.deadline());
     match part("score", scoring).await {
         Ok(scored) => Ok(scored.scores),
-        Err(BatchError::Unscored(reason)) => {
-            Err(ApiError::unavailable(reason.as_str(), "the model did not give scores"))
-        }
+        Err(BatchError::Unscored(reason)) => Err(ApiError::unavailable(
+            reason.as_str(),
+            "the model failed to score the rows",
+        )),
         Err(BatchError::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
     }
 }
 
 fn too_many_rows(rows: usize, fit: usize, a_row: Duration, deadline_ms: u64) -> ApiError {
     let allowed = format!(
-        "at most {fit} rows in one call, which is what the model scores in {deadline_ms} ms (host.deadline_ms) at {a_row:.1?} a row"
+        "at most {fit} rows per call: the model needs {a_row:.1?} per row, within {deadline_ms} ms (host.deadline_ms)"
     );
-    let message = format!("rows is {rows}; allowed: {allowed}; send them in several calls");
+    let message = format!("rows is {rows}; allowed: {allowed}; split them over several calls");
     ApiError {
         allowed: Some(allowed),
         field: Some("rows".to_owned()),

@@ -1,4 +1,4 @@
-//! A component from a file, for the commands that need no gateway.
+//! Loads a component from a file, for the commands that need no gateway.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow, ensure};
 use rows::Categories;
 use runtime::{Engine, Limits, Scorer};
 
-/// A component's bytes, read no further than an engine would take.
-pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Reads a component's bytes, up to the size that the engine accepts.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let most = Limits::default().max_component_bytes as u64;
     let mut bytes = Vec::new();
     File::open(path)
@@ -27,22 +27,22 @@ pub(super) fn engine() -> anyhow::Result<Engine> {
     Ok(Engine::new(Limits::default())?)
 }
 
-/// A component that scores.
+/// A loaded component.
 pub(super) struct Loaded {
     pub scorer: Scorer,
-    /// Features whose values in files stand for codes.
+    /// The pandas category columns, whose values in files are converted to codes.
     pub categories: Option<Categories>,
 }
 
 pub(super) fn load(path: &Path) -> anyhow::Result<Loaded> {
-    let component = read_component(path)?;
+    let component = read(path)?;
     let refused = || format!("{} is refused", path.display());
     let scorer = engine()?.load(&component).with_context(refused)?;
     let categories = categories(&component).with_context(refused)?;
     Ok(Loaded { scorer, categories })
 }
 
-/// What a component says of pandas' categories.
+/// The pandas categories that a component's custom section lists.
 ///
 /// # Errors
 /// A section that `ltr-trainer compile` did not write.

@@ -3,6 +3,10 @@
 //!
 //! A parsed body is one flat list of its values and names, in the order of the text. A request with
 //! a hundred lawyers has two thousand of them; a tree would need hundreds of allocations.
+//!
+//! The text is read by sonic-rs; the list is our own. The libraries fill types or build trees. None
+//! of them limits depth by a setting, counts values before they are allocated, and refuses a
+//! duplicate name wherever it is.
 
 mod reason;
 

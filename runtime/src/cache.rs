@@ -4,6 +4,8 @@
 //! process. So an entry carries an HMAC-SHA-256 under a secret that the first host to use the directory made there,
 //! over what it is for and every byte that is then deserialised. Directory and secret are their owner's alone; who can
 //! read them could as well change this program.
+//!
+//! This is our own code: Wasmtime's own cache believes every entry in its directory.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};

@@ -31,8 +31,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
-use sqlx::SqlSafeStr;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use uuid::Uuid;
 
 use backend::Backend;
@@ -293,12 +291,4 @@ fn wrong_url(problem: impl Into<String>) -> StoreError {
     StoreError::Url {
         problem: problem.into(),
     }
-}
-
-/// The migrations of a database, oldest first, numbered from 1.
-fn migrator(scripts: &[(&'static str, &'static str)]) -> Migrator {
-    let migrations = (1..).zip(scripts).map(|(version, &(name, sql))| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.collect())
 }

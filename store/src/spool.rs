@@ -4,6 +4,9 @@
 //! Each record has its own frame, with its length and its checksum, so that damage to a file loses the records that it
 //! touches and no other. Whatever of a file is no record is kept: once the others are in the database, the file is
 //! renamed, and an operator finds it.
+//!
+//! This is our own code: queues on disk (yaque, queue-file) have no checksum per record, so that damage is not told from
+//! a record, and does not end with it.
 
 mod folder;
 mod frame;

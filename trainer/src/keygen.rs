@@ -1,9 +1,8 @@
 //! `ltr-trainer keygen`: makes the key pair that signs models and lets gateways verify them.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Parser;
 use runtime::artefact::{KeyId, REVOKED, TRUSTED, keys};
 use settings::Settings;
@@ -58,10 +57,11 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let key = keys::generate_key()?;
     // The public key comes first: gateways must trust it before anything is signed with it.
     keys::write_verifying_key(&public, &key.verifying_key())?;
-    if private.exists() {
-        fs::remove_file(private).with_context(|| format!("replacing {}", private.display()))?;
+    if args.rotate {
+        keys::replace_signing_key(private, &key)?;
+    } else {
+        keys::write_signing_key(private, &key)?;
     }
-    keys::write_signing_key(private, &key)?;
     println!("key id        {}", KeyId::of(&key.verifying_key()));
     println!("signing key   {} (private, keep it secret)", private.display());
     println!("public key    {} (for every gateway)", public.display());
@@ -90,6 +90,8 @@ fn public_file(args: &Args, settings: &Settings) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use runtime::artefact::KeyRing;
 

@@ -1,4 +1,7 @@
 //! Stops asking a component that keeps failing, so that it does not slow everybody else.
+//!
+//! This is our own code: answers name the reason of the last failure, and a probe that never reached the component gives
+//! its turn to the next call. Breakers of libraries (failsafe, recloser) do neither.
 
 use std::time::{Duration, Instant};
 

@@ -1,13 +1,12 @@
 //! Starts a gateway: opens its parts from the settings, and restores the serving models.
 
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use regular_file::Links;
+use regular_file::{Draft, Links};
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
 use store::{Spool, Store, StoreError};
@@ -195,16 +194,11 @@ fn make_salt(path: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)?;
     }
     let fresh = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    let made = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = match made {
+    let mut draft = Draft::create(path, 0o600)?;
+    draft.write_all(fresh.as_bytes())?;
+    match draft.commit_new() {
         // Another gateway created it first.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        file => file?,
-    };
-    file.write_all(fresh.as_bytes())?;
-    file.sync_all()
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }

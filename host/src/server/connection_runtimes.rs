@@ -4,6 +4,9 @@
 //! The threads of a work-stealing runtime wake each other for every request, to look for work to
 //! share. That takes longer than scoring a row. Work that would keep a thread busy for long runs on
 //! the main runtime instead.
+//!
+//! This is our own code: Tokio has no runtime of several threads that does not steal, and
+//! tokio-util's pool of pinned threads offers no handle to a thread, which an accepted socket needs.
 
 use std::io;
 use std::sync::Arc;

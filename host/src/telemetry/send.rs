@@ -51,8 +51,9 @@ impl Sender {
     /// # Errors
     /// No answer in time, or none that is complete.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let call = self.client.execute(request.try_into()?);
-        self.runtime.spawn(async move { bounded(call.await?).await }).await?
+        let (client, request) = (self.client.clone(), request.try_into()?);
+        let exchange = async move { bounded(client.execute(request).await?).await };
+        self.runtime.spawn(exchange).await?
     }
 
     /// Counts what did not arrive, and says so in the log, but not each time.

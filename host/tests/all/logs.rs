@@ -131,7 +131,12 @@ async fn a_spool_that_takes_nothing_is_logged_once_and_not_for_every_call() {
     }
     assert!(refused > 10, "{refused}");
     let lines = lines(&site);
-    let message = |line: &&Value| line["message"].as_str().unwrap().starts_with("the spool takes nothing");
+    let message = |line: &&Value| {
+        line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the spool cannot be written")
+    };
     assert_eq!(lines.iter().filter(message).count(), 1, "{lines:?}");
 }
 

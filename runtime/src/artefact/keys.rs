@@ -1,11 +1,11 @@
 //! Ed25519 keys in files: 32 bytes as 64 hexadecimal digits and a line end.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use regular_file::Links;
+use regular_file::{Draft, Links};
 
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 
@@ -40,7 +40,19 @@ pub fn generate_key() -> Result<SigningKey, KeyError> {
 /// # Errors
 /// `Io`.
 pub fn write_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
-    write(path, &key.to_bytes(), 0o600)
+    draft(path, &key.to_bytes(), 0o600)
+        .and_then(Draft::commit_new)
+        .map_err(|source| io_error(path, source))
+}
+
+/// As [`write_signing_key`], in one step in place of a file that is there.
+///
+/// # Errors
+/// `Io`; the former key is then still there.
+pub fn replace_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
+    draft(path, &key.to_bytes(), 0o600)
+        .and_then(Draft::commit)
+        .map_err(|source| io_error(path, source))
 }
 
 /// Writes a public key (mode 644). An existing file is never overwritten.
@@ -48,7 +60,9 @@ pub fn write_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyError> 
 /// # Errors
 /// `Io`.
 pub fn write_verifying_key(path: &Path, key: &VerifyingKey) -> Result<(), KeyError> {
-    write(path, key.as_bytes(), 0o644)
+    draft(path, key.as_bytes(), 0o644)
+        .and_then(Draft::commit_new)
+        .map_err(|source| io_error(path, source))
 }
 
 /// Reads a private key; refuses one that other users of the machine can read.
@@ -92,16 +106,11 @@ pub(super) fn read_verifying_keys(path: &Path) -> Result<Vec<VerifyingKey>, KeyE
     keys.and_then(|keys| if keys.is_empty() { Err(malformed()) } else { Ok(keys) })
 }
 
-fn write(path: &Path, bytes: &[u8; 32], mode: u32) -> Result<(), KeyError> {
-    let written = path
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(mode).open(path))
-        .and_then(|mut file| {
-            file.write_all((hex::encode(bytes) + "\n").as_bytes())?;
-            file.sync_all()
-        });
-    written.map_err(|source| io_error(path, source))
+fn draft(path: &Path, bytes: &[u8; 32], mode: u32) -> io::Result<Draft> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let mut draft = Draft::create(path, mode)?;
+    draft.write_all((hex::encode(bytes) + "\n").as_bytes())?;
+    Ok(draft)
 }
 
 /// An operator's path: Kubernetes mounts keys as links.

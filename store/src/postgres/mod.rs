@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
@@ -30,17 +30,7 @@ use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
 use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
 
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("initial", include_str!("../../migrations/postgres/0001_initial.sql")),
-    (
-        "fewer_indexes",
-        include_str!("../../migrations/postgres/0002_fewer_indexes.sql"),
-    ),
-    (
-        "lasting_form",
-        include_str!("../../migrations/postgres/0003_lasting_form.sql"),
-    ),
-];
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Lawyers that any server writes within the shortest timeout that is of use.
 const LAWYERS_A_TIMEOUT: usize = 5_000;
@@ -159,8 +149,7 @@ impl Postgres {
         }
         // Programs that start at once take turns by a lock of the migrator's.
         // Not `run`, whose future a trait object cannot hold.
-        let migrator = crate::migrator(MIGRATIONS);
-        let migrating = migrator.run_direct(None, &mut connection, false);
+        let migrating = MIGRATIONS.run_direct(None, &mut connection, false);
         match timeout(MIGRATING, migrating).await {
             Err(_) => return Err(failed(late())),
             Ok(Err(MigrateError::Execute(source))) if passes(&source) => return Err(failed(source)),

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
@@ -30,21 +30,7 @@ use crate::error::passes;
 use crate::shown::Search;
 use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
 
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
-    (
-        "fewer_indexes",
-        include_str!("../../migrations/sqlite/0002_fewer_indexes.sql"),
-    ),
-    (
-        "comparisons",
-        include_str!("../../migrations/sqlite/0003_comparisons.sql"),
-    ),
-    (
-        "lasting_form",
-        include_str!("../../migrations/sqlite/0004_lasting_form.sql"),
-    ),
-];
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Further attempts at what another program is in the way of, where SQLite itself does not wait.
 const ATTEMPTS: u32 = 3;
@@ -421,13 +407,12 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqliteConnection, sqlx
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    let migrator = crate::migrator(MIGRATIONS);
     // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
     // first's tables, and finds them in place when it looks again.
     let mut attempts = 0;
     loop {
         // Not `run`, whose future a trait object cannot hold.
-        match migrator.run_direct(None, connection, false).await {
+        match MIGRATIONS.run_direct(None, connection, false).await {
             Err(_) if attempts < ATTEMPTS => {
                 attempts += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -449,7 +434,8 @@ mod tests {
     async fn older(path: &str, migrations: usize) {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
-        crate::migrator(&MIGRATIONS[..migrations]).run(&pool).await.unwrap();
+        let former = MIGRATIONS.migrations[..migrations].to_vec();
+        Migrator::with_migrations(former).run(&pool).await.unwrap();
         let rows = match migrations {
             1 | 2 => {
                 "INSERT INTO ltr_shadow_request VALUES

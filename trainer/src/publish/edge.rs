@@ -47,8 +47,7 @@ impl EdgeDir {
     /// the previous filter's file, because an Envoy may be reading it, and removes older ones.
     ///
     /// # Errors
-    /// A file that cannot be written (Envoys keep their current filter), or an old one that cannot
-    /// be removed.
+    /// A file that cannot be written; Envoys then keep their current filter.
     pub(super) fn offer(&self, version: &str, filter: &[u8]) -> anyhow::Result<()> {
         let name = format!("edge-filter-{version}.wasm");
         let before = self.current_filter();
@@ -61,7 +60,11 @@ impl EdgeDir {
         let seen_by_envoy = Path::new(filename.as_str().unwrap_or_default()).with_file_name(&name);
         *filename = seen_by_envoy.to_string_lossy().into();
         files::write_json(&self.dir.join(DISCOVERY), &discovery)?;
-        self.remove_other_filters(&[Some(name), before])
+        // The filter is offered, whatever becomes of the former ones.
+        if let Err(error) = self.remove_other_filters(&[Some(name), before]) {
+            tracing::warn!("publish.edge_dir: {error:#}; a former filter is left there");
+        }
+        Ok(())
     }
 
     /// File name of the filter in the current discovery response.

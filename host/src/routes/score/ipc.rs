@@ -4,6 +4,9 @@
 //! fields, one long name a thousand times, or one buffer as every column; a trusting reader would
 //! copy each of them. So a stream may have only one column per feature, and its buffers may not
 //! claim more bytes than its body has.
+//!
+//! This is our own code: arrow's reader verifies that a message is a valid flatbuffer, and limits
+//! nothing that the message describes.
 
 use arrow::ipc::{Message, MessageHeader, Precision, RecordBatch, Schema, Type, root_as_message_with_opts};
 use flatbuffers::VerifierOptions;

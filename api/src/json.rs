@@ -242,12 +242,13 @@ impl<'d> Json<'d> {
             Entry::Signed(value) => *value as f64,
             _ => return Err(Invalid::new(self, "a number, or null where it is missing")),
         };
-        match grammar::is_number(number) {
-            true => Ok(number),
-            false => Err(Invalid::new(
+        if grammar::is_number(number) {
+            Ok(number)
+        } else {
+            Err(Invalid::new(
                 self,
                 format!("{}, or null where it is missing", grammar::NUMBER),
-            )),
+            ))
         }
     }
 
@@ -512,9 +513,10 @@ impl<'a> Names<'a> {
         let new = self.hashes & bit == 0;
         self.hashes |= bit;
         self.count += 1;
-        match self.count <= FEW {
-            true => !new && self.is_among_few(entries, at),
-            false => self.is_among_many(entries, at),
+        if self.count <= FEW {
+            !new && self.is_among_few(entries, at)
+        } else {
+            self.is_among_many(entries, at)
         }
     }
 

@@ -33,7 +33,7 @@ enum Subject {
 }
 
 /// Who can score with one model.
-pub struct Contest {
+pub(crate) struct Contest {
     pub component: Scorer,
     pub lightgbm: Booster,
     pub gbdt: Option<GBDT>,
@@ -48,7 +48,7 @@ type Scored = (f64, Vec<f64>);
 
 impl Contest {
     /// Measures every batch size in `batches`; `progress` is called after each round.
-    pub fn measure(
+    pub(crate) fn measure(
         &mut self,
         source: &Source,
         rng: &mut ChaCha8Rng,

@@ -19,7 +19,7 @@ use crate::report::Costs;
 const TIMES: usize = 3;
 
 /// Compiles `text` as `name`: the component, and the milliseconds it took.
-pub fn component(name: &str, text: &str) -> Result<(Vec<u8>, f64)> {
+pub(crate) fn component(name: &str, text: &str) -> Result<(Vec<u8>, f64)> {
     let request = compile::Request {
         model: text.as_bytes(),
         feature_map: None,
@@ -40,7 +40,7 @@ struct Loading {
 }
 
 /// Measures the component in the file `path`; `other` is a component that warms the engine up.
-pub fn measure(case: &str, text: &str, path: &Path, other: &Path) -> Result<Costs> {
+pub(crate) fn measure(case: &str, text: &str, path: &Path, other: &Path) -> Result<Costs> {
     let mut compile_ms = Vec::new();
     let mut loadings = Vec::new();
     for _ in 0..TIMES {
@@ -72,7 +72,7 @@ pub fn measure(case: &str, text: &str, path: &Path, other: &Path) -> Result<Cost
 
 /// The measuring process: loads a component and scores a row with it, the engine being warm.
 #[derive(Debug, clap::Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Component that is measured
     component: PathBuf,
     /// Component that is loaded before
@@ -80,7 +80,7 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         let engine = Engine::new(Limits::default())?;
         let other = engine.load(&fs::read(&self.other)?)?;
         other.score(&vec![0.5; other.width()], Output::Converted, Duration::from_secs(10))?;
@@ -110,7 +110,7 @@ fn resident_bytes() -> Result<f64> {
 }
 
 /// Bytes, from the text of /proc/PID/status.
-pub fn resident(status: &str) -> Option<f64> {
+pub(crate) fn resident(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? * 1024.0)
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// How the values of a column are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Uniform in [0, 1), hardly ever the same value twice
     Uniform,
     /// Lognormal, two significant digits: skewed, with heavy ties
@@ -15,7 +15,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Shape::Uniform => "uniform",
             Shape::Lognormal => "lognormal with ties",
@@ -25,7 +25,7 @@ impl Shape {
 
 /// Where rows come from.
 #[derive(Debug)]
-pub enum Source {
+pub(crate) enum Source {
     Synthetic(Columns),
     /// Rows of a file, two of them crossed: each value is either's, at the toss of a coin.
     Crossed {
@@ -36,7 +36,7 @@ pub enum Source {
 
 /// Independent columns.
 #[derive(Clone, Debug)]
-pub struct Columns {
+pub(crate) struct Columns {
     pub width: usize,
     pub shape: Shape,
     /// The first columns are categories, 0 to one below this each.
@@ -46,7 +46,7 @@ pub struct Columns {
 }
 
 impl Source {
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Source::Synthetic(columns) => columns.width,
             Source::Crossed { width, .. } => *width,
@@ -54,7 +54,7 @@ impl Source {
     }
 
     /// `n` rows, row-major.
-    pub fn draw(&self, rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
+    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
         match self {
             Source::Synthetic(columns) => (0..n * columns.width)
                 .map(|i| columns.value(rng, i % columns.width))
@@ -84,7 +84,7 @@ impl Columns {
     }
 
     /// A target with thresholds and interactions on every column, so that the trees use all of them.
-    pub fn target(&self, row: &[f64], rng: &mut ChaCha8Rng) -> f32 {
+    pub(crate) fn target(&self, row: &[f64], rng: &mut ChaCha8Rng) -> f32 {
         let effect = |(column, &x): (usize, &f64)| {
             if x.is_nan() {
                 0.3
@@ -104,7 +104,7 @@ impl Columns {
 }
 
 /// A generator of its own for each purpose, so that what one draws does not shift the others.
-pub fn generator(seed: u64, case: &str, purpose: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, case: &str, purpose: u64) -> ChaCha8Rng {
     let name = case
         .bytes()
         .fold(seed, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));

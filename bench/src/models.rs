@@ -21,7 +21,7 @@ const GBDT_TRAINING_ROWS: usize = 500;
 const CATEGORIES: [u32; 5] = [5, 12, 30, 80, 200];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Name {
+pub(crate) enum Name {
     /// 200 trees, 48 leaves, 11 features
     #[value(name = "200x48x11")]
     Small,
@@ -39,7 +39,7 @@ pub enum Name {
 
 /// One model and the rows it is for.
 #[derive(Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// As the report names it.
     pub name: String,
     pub trees: usize,
@@ -59,7 +59,7 @@ enum Training {
 }
 
 impl Case {
-    pub fn synthetic(name: Name, shape: Shape) -> Case {
+    pub(crate) fn synthetic(name: Name, shape: Shape) -> Case {
         let (title, trees, leaves, width) = match name {
             Name::Small => ("200x48x11", 200, 48, 11),
             Name::Wide => ("500x64x136", 500, 64, 136),
@@ -83,7 +83,7 @@ impl Case {
     }
 
     /// LightGBM's example: `rank.train` and `rank.train.query` in `folder`.
-    pub fn lambdarank(folder: &Path) -> Result<Case> {
+    pub(crate) fn lambdarank(folder: &Path) -> Result<Case> {
         let path = folder.join("rank.train");
         let ranking = rows::svmlight::read_ranking(&path)
             .with_context(|| format!("reading LightGBM's example from {}", path.display()))?;
@@ -104,7 +104,7 @@ impl Case {
     }
 
     /// The model's text. The same seed gives the same text.
-    pub fn train(&self, seed: u64) -> Result<String> {
+    pub(crate) fn train(&self, seed: u64) -> Result<String> {
         let mut parameters = json!({
             "num_leaves": self.leaves, "verbosity": -1, "num_threads": 2,
             "deterministic": true, "force_row_wise": true,
@@ -136,7 +136,7 @@ impl Case {
     }
 
     /// A model of `gbdt`'s own, with as many trees and the depth that holds as many leaves: it does not read LightGBM's.
-    pub fn train_gbdt(&self, seed: u64) -> GBDT {
+    pub(crate) fn train_gbdt(&self, seed: u64) -> GBDT {
         let width = self.source.width();
         let (values, labels) = self.training_rows(seed, GBDT_TRAINING_ROWS);
         let mut rows: DataVec = values
@@ -176,7 +176,7 @@ impl Case {
 }
 
 /// LightGBM's text in the hands of its C API.
-pub fn booster(text: &str) -> Result<Booster> {
+pub(crate) fn booster(text: &str) -> Result<Booster> {
     let mut booster = Booster::from_string(text)?;
     booster.single_row_fast_init::<f64>(Some(&json!({ "num_threads": 1 })))?;
     Ok(booster)
@@ -184,12 +184,12 @@ pub fn booster(text: &str) -> Result<Booster> {
 
 /// `gbdt` works in f32. It has a mark for missing values, but its trees hardly grow beside them: a number that no other
 /// value has stands for them.
-pub fn gbdt_row(row: &[f64]) -> Vec<f32> {
+pub(crate) fn gbdt_row(row: &[f64]) -> Vec<f32> {
     row.iter().map(|&x| if x.is_nan() { -1.0 } else { x as f32 }).collect()
 }
 
 /// Leaves of all trees together, from a model's text.
-pub fn leaves(text: &str) -> usize {
+pub(crate) fn leaves(text: &str) -> usize {
     text.lines()
         .filter_map(|line| line.strip_prefix("num_leaves=")?.parse::<usize>().ok())
         .sum()

@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("../peers.py");
 
 /// Where Python is and where its files go.
 #[derive(Debug)]
-pub struct Python {
+pub(crate) struct Python {
     program: PathBuf,
     script: PathBuf,
     /// Machine code of the peers that compile models, kept from run to run.
@@ -25,7 +25,7 @@ pub struct Python {
 
 /// What the process says of one scorer after loading a model.
 #[derive(Debug, Deserialize)]
-pub struct Facts {
+pub(crate) struct Facts {
     pub name: String,
     pub version: String,
     /// Whether its scores are LightGBM's to the last bit.
@@ -35,7 +35,7 @@ pub struct Facts {
 }
 
 impl Python {
-    pub fn new(program: &Path, work: &Path, output: &Path) -> Result<Python> {
+    pub(crate) fn new(program: &Path, work: &Path, output: &Path) -> Result<Python> {
         let script = work.join("peers.py");
         fs::write(&script, SCRIPT).with_context(|| format!("writing {}", script.display()))?;
         let folder = output.parent().unwrap_or(Path::new(""));
@@ -53,7 +53,7 @@ impl Python {
 
     /// Has the peers that compile models do so, as many at a time as there are processors; `finished` is called after
     /// each job. What takes longer than `seconds` is given up.
-    pub fn compile(&self, models: &[PathBuf], seconds: f64, mut finished: impl FnMut()) -> Result<()> {
+    pub(crate) fn compile(&self, models: &[PathBuf], seconds: f64, mut finished: impl FnMut()) -> Result<()> {
         let seconds = seconds.to_string();
         let mut process = self.start(["compile".as_ref(), self.cache.as_os_str(), seconds.as_ref()])?;
         for model in models {
@@ -81,7 +81,7 @@ impl Python {
     }
 
     /// A process that scores with the model in the file `model`.
-    pub fn serve(&self, model: &Path, work: &Path) -> Result<Peers> {
+    pub(crate) fn serve(&self, model: &Path, work: &Path) -> Result<Peers> {
         let (rows, scores) = (work.join("rows.f64"), work.join("scores.f64"));
         let arguments = [
             "serve".as_ref(),
@@ -159,7 +159,7 @@ impl Drop for Reaped {
 }
 
 /// The scorers of one model.
-pub struct Peers {
+pub(crate) struct Peers {
     process: Process,
     facts: Vec<Facts>,
     rows: PathBuf,
@@ -167,19 +167,19 @@ pub struct Peers {
 }
 
 impl Peers {
-    pub fn facts(&self) -> &[Facts] {
+    pub(crate) fn facts(&self) -> &[Facts] {
         &self.facts
     }
 
     /// Hands over the rows that the next calls of [`Peers::score`] are about.
-    pub fn take_rows(&mut self, rows: &[f64], width: usize) -> Result<()> {
+    pub(crate) fn take_rows(&mut self, rows: &[f64], width: usize) -> Result<()> {
         let bytes: Vec<u8> = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
         fs::write(&self.rows, bytes).with_context(|| format!("writing {}", self.rows.display()))?;
         self.ask(&json!({ "op": "rows", "width": width })).map(|_: Value| ())
     }
 
     /// Scores all rows with the `nth` peer, `batch` a call: the nanoseconds of all calls, and the scores.
-    pub fn score(&mut self, nth: usize, batch: usize) -> Result<(f64, Vec<f64>)> {
+    pub(crate) fn score(&mut self, nth: usize, batch: usize) -> Result<(f64, Vec<f64>)> {
         #[derive(Deserialize)]
         struct Timed {
             ns: f64,

@@ -13,7 +13,7 @@ const RIVALS: [&str; 4] = ["LightGBM", "LightGBM single-row fast", "lleaves (C)"
 
 /// How a subject's scores relate to LightGBM's.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// Equal to the last bit, or the benchmark fails.
     Forbidden,
     /// The largest seen.
@@ -23,7 +23,7 @@ pub enum Difference {
 }
 
 impl Difference {
-    pub fn observe(&mut self, scores: &[f64], expected: &[f64]) -> Result<()> {
+    pub(crate) fn observe(&mut self, scores: &[f64], expected: &[f64]) -> Result<()> {
         ensure!(
             scores.len() == expected.len(),
             "{} scores instead of {}",
@@ -52,7 +52,7 @@ impl Difference {
 
 /// One subject's figures for one case.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     pub subject: String,
     pub difference: Difference,
     /// Nanoseconds a row, for each batch; `None` where the subject does not take that many.
@@ -61,7 +61,7 @@ pub struct Line {
 
 /// One model and data shape.
 #[derive(Clone, Debug)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     pub case: String,
     pub batches: Vec<usize>,
     /// The component first.
@@ -79,7 +79,7 @@ impl Comparison {
 
 /// Before the first score.
 #[derive(Clone, Debug)]
-pub struct Costs {
+pub(crate) struct Costs {
     pub case: String,
     pub text_bytes: f64,
     pub component_bytes: f64,
@@ -91,7 +91,7 @@ pub struct Costs {
 }
 
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub machine: String,
     /// Name -> version.
     pub versions: BTreeMap<String, String>,
@@ -101,11 +101,11 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         write_json(path, &self.to_json())
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (mut rows, mut ratios) = (Vec::new(), Vec::new());
         for comparison in &self.comparisons {
             for line in &comparison.lines {
@@ -148,7 +148,7 @@ impl Report {
         })
     }
 
-    pub fn print(&self, path: &Path) {
+    pub(crate) fn print(&self, path: &Path) {
         for comparison in &self.comparisons {
             println!(
                 "\n{}: ns a row (times the component's)\n{}",
@@ -265,7 +265,7 @@ fn figures(comparison: &Comparison) -> Table {
 
 /// A table whose columns from the `numbers`th on are numbers.
 /// Writes a report where programs look for it.
-pub fn write_json(path: &Path, report: &Value) -> Result<()> {
+pub(crate) fn write_json(path: &Path, report: &Value) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
@@ -273,7 +273,7 @@ pub fn write_json(path: &Path, report: &Value) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-pub fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table {
+pub(crate) fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(header);
@@ -283,12 +283,12 @@ pub fn table(header: impl IntoIterator<Item = String>, numbers: usize) -> Table 
     table
 }
 
-pub fn row(subject: &str, case: &str, metric: &str, value: f64, unit: &str) -> Value {
+pub(crate) fn row(subject: &str, case: &str, metric: &str, value: f64, unit: &str) -> Value {
     json!({ "subject": subject, "case": case, "metric": metric, "value": value, "unit": unit })
 }
 
 /// The processor's name and the number of threads, as the report's reader needs them.
-pub fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()

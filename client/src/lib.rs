@@ -29,10 +29,11 @@ pub fn builder(url: &str, ca_file: &Path) -> Result<ClientBuilder, AuthoritiesEr
     if !ca_file.as_os_str().is_empty() {
         return Ok(builder.tls_certs_only(authorities(ca_file)?));
     }
-    Ok(match url.starts_with("https://") {
-        true => builder,
+    Ok(if url.starts_with("https://") {
+        builder
+    } else {
         // Plain HTTP needs no authorities, so it must work on a system that has none.
-        false => builder.tls_certs_only([]),
+        builder.tls_certs_only([])
     })
 }
 
@@ -50,10 +51,11 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, AuthoritiesError> {
     };
     let text = regular_file::read(file, Links::Follow, MAX_PEM_BYTES).map_err(|error| refused(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&text).map_err(|error| refused(error.to_string()))?;
-    match found.is_empty() {
-        true => Err(refused(
+    if found.is_empty() {
+        Err(refused(
             "it holds no certificate; allowed: PEM with at least one".to_owned(),
-        )),
-        false => Ok(found),
+        ))
+    } else {
+        Ok(found)
     }
 }

@@ -48,12 +48,12 @@ pub(crate) const CATEGORY_NODE: u32 = 1 << 31;
 
 /// What a column holds of its feature.
 pub(crate) mod kind {
-    pub const PLAIN: u32 = 0;
-    pub const ZERO_LEFT: u32 = 1;
-    pub const ZERO_RIGHT: u32 = 2;
-    pub const NAN_LEFT: u32 = 3;
-    pub const NAN_RIGHT: u32 = 4;
-    pub const CATEGORY: u32 = 5;
+    pub(crate) const PLAIN: u32 = 0;
+    pub(crate) const ZERO_LEFT: u32 = 1;
+    pub(crate) const ZERO_RIGHT: u32 = 2;
+    pub(crate) const NAN_LEFT: u32 = 3;
+    pub(crate) const NAN_RIGHT: u32 = 4;
+    pub(crate) const CATEGORY: u32 = 5;
 }
 
 /// Why bytes are not an image (or a bundle).

@@ -82,7 +82,7 @@ impl Conversion {
     /// # Errors
     /// An objective LightGBM does not know, or a parameter that the conversion needs and the line does not have: what
     /// is allowed instead.
-    pub fn from_objective(line: &str, outputs: usize) -> Result<Conversion, String> {
+    pub(crate) fn from_objective(line: &str, outputs: usize) -> Result<Conversion, String> {
         let tokens = || line.split(' ').filter(|token| !token.is_empty());
         let name = tokens().next().unwrap_or("");
         let known = OBJECTIVES
@@ -132,7 +132,7 @@ impl Conversion {
     }
 
     /// Converts one row's scores in place.
-    pub fn apply(self, scores: &mut [f64]) {
+    pub(crate) fn apply(self, scores: &mut [f64]) {
         match self {
             Conversion::Identity => {}
             Conversion::Sigmoid(sigma) => scores[0] = sigmoid(sigma, scores[0]),

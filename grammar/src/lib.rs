@@ -49,9 +49,10 @@ pub fn instant(text: &str) -> Option<DateTime<Utc>> {
 /// A leap second is the end of the second before it: no table has the sixty-first.
 fn without_leap_second(instant: DateTime<Utc>) -> DateTime<Utc> {
     const LAST: u32 = 999_999_999;
-    match instant.nanosecond() > LAST {
-        true => instant.with_nanosecond(LAST).unwrap_or(instant),
-        false => instant,
+    if instant.nanosecond() > LAST {
+        instant.with_nanosecond(LAST).unwrap_or(instant)
+    } else {
+        instant
     }
 }
 

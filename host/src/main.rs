@@ -14,9 +14,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// process shrinks again after a flood of requests or an outage. Threads cache freed blocks of up
 /// to 256 KiB: this covers the body and the values of a request with a hundred lawyers, which would
 /// otherwise spend five per cent of its time in the arenas.
-// Sound: jemalloc declares this name with this type, a pointer to a zero-terminated string.
+// SAFETY: jemalloc declares this name with this type, a pointer to a zero-terminated string.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static MALLOC_CONF: Option<&'static std::ffi::c_char> = Some(unsafe { &*ALLOCATION.as_ptr() });
+pub static MALLOC_CONF: Option<&'static std::ffi::c_char> =
+    // SAFETY: the pointer of a constant C string is valid for ever.
+    Some(unsafe { &*ALLOCATION.as_ptr() });
 const ALLOCATION: &std::ffi::CStr =
     c"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:2,tcache_max:262144";
 

@@ -59,9 +59,10 @@ impl Router {
         })
         .await;
         // While draining, the client's next request must go to another gateway.
-        match self.gateway.readiness.is_draining() {
-            true => response::closing(answer),
-            false => answer,
+        if self.gateway.readiness.is_draining() {
+            response::closing(answer)
+        } else {
+            answer
         }
     }
 

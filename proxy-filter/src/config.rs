@@ -388,9 +388,10 @@ fn score(raw: RawScore) -> Result<score::Settings, ConfigError> {
 }
 
 fn within<T: PartialOrd + Display>(key: &str, number: T, least: T, most: T) -> Result<T, ConfigError> {
-    match (&least..=&most).contains(&&number) {
-        true => Ok(number),
-        false => Err(value(key, number, format!("{least} to {most}"))),
+    if (&least..=&most).contains(&&number) {
+        Ok(number)
+    } else {
+        Err(value(key, number, format!("{least} to {most}")))
     }
 }
 
@@ -409,15 +410,14 @@ const OWN: [&str; 9] = [
 
 fn header_name(key: &str, name: String) -> Result<String, ConfigError> {
     let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
-    match !name.is_empty() && name.bytes().all(token) && !OWN.contains(&name.as_str()) && !name.starts_with("x-ltr-") {
-        true => Ok(name),
-        false => {
-            let allowed = format!(
-                "a header name in lower case, except {} and names that begin with x-ltr-",
-                OWN.join(", ")
-            );
-            Err(value(key, format!("{name:?}"), allowed))
-        }
+    if !name.is_empty() && name.bytes().all(token) && !OWN.contains(&name.as_str()) && !name.starts_with("x-ltr-") {
+        Ok(name)
+    } else {
+        let allowed = format!(
+            "a header name in lower case, except {} and names that begin with x-ltr-",
+            OWN.join(", ")
+        );
+        Err(value(key, format!("{name:?}"), allowed))
     }
 }
 

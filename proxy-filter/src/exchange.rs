@@ -210,9 +210,10 @@ impl Exchange {
             0 => Some(Vec::new()),
             _ => proxy.body(bytes),
         };
-        match body.is_some_and(|body| held.answer(proxy, &body, model, settings)) {
-            true => Next::Hold,
-            false => self.pass(proxy),
+        if body.is_some_and(|body| held.answer(proxy, &body, model, settings)) {
+            Next::Hold
+        } else {
+            self.pass(proxy)
         }
     }
 

@@ -76,9 +76,10 @@ impl FromStr for Network {
         let base = base.parse::<IpAddr>().map_err(|_| ())?;
         let all = if base.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Ok(all), str::parse).map_err(|_| ())?;
-        match prefix <= all {
-            true => Ok(Network { base, prefix }),
-            false => Err(()),
+        if prefix <= all {
+            Ok(Network { base, prefix })
+        } else {
+            Err(())
         }
     }
 }

@@ -399,9 +399,10 @@ impl Event {
             return None;
         };
         Some(impression.origin.unwrap_or({
-            match self.event_id == former_impression_id(impression.request_id) {
-                true => Origin::Gateway,
-                false => Origin::Client,
+            if self.event_id == former_impression_id(impression.request_id) {
+                Origin::Gateway
+            } else {
+                Origin::Client
             }
         }))
     }

@@ -111,9 +111,10 @@ pub fn read_all(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     // It may have grown since, so the size alone bounds nothing.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > max_bytes {
-        true => Err(too_large(max_bytes)),
-        false => Ok(bytes),
+    if bytes.len() as u64 > max_bytes {
+        Err(too_large(max_bytes))
+    } else {
+        Ok(bytes)
     }
 }
 

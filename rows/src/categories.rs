@@ -60,15 +60,16 @@ pub(crate) enum Number {
 impl From<f64> for Number {
     fn from(number: f64) -> Number {
         // Beyond 2^100 no integer column reaches, and the bits tell numbers apart just as well.
-        match number.fract() == 0.0 && number.abs() < 2f64.powi(100) {
-            true => Number::Integer(number as i128),
-            false => Number::Other(number.to_bits()),
+        if number.fract() == 0.0 && number.abs() < 2f64.powi(100) {
+            Number::Integer(number as i128)
+        } else {
+            Number::Other(number.to_bits())
         }
     }
 }
 
 impl Number {
-    pub fn parse(text: &str) -> Option<Number> {
+    pub(crate) fn parse(text: &str) -> Option<Number> {
         let integer = text.parse().ok().map(Number::Integer);
         let number = || text.parse::<f64>().ok().filter(|number| !number.is_nan());
         integer.or_else(|| number().map(Number::from))
@@ -80,7 +81,7 @@ impl Codes {
     ///
     /// # Errors
     /// Categories that cannot be looked up.
-    pub fn of(expect: &Expect) -> Result<Vec<Option<Codes>>, Trouble> {
+    pub(crate) fn of(expect: &Expect) -> Result<Vec<Option<Codes>>, Trouble> {
         let lists = match expect.categories {
             None => return Ok(expect.names.iter().map(|_| None).collect()),
             Some(Categories::Unclear(why)) => return Err(Trouble::Categories(why.clone())),
@@ -95,7 +96,7 @@ impl Codes {
 
     /// # Errors
     /// A list that mixes kinds, or holds a value twice.
-    pub fn new(list: &[Category]) -> Result<Codes, String> {
+    pub(crate) fn new(list: &[Category]) -> Result<Codes, String> {
         let shown: Vec<String> = list.iter().take(11).map(Category::to_string).collect();
         let kind =
             Kind::of(list).ok_or_else(|| format!("categories of several kinds, or one twice: {}", few(&shown)))?;
@@ -105,7 +106,7 @@ impl Codes {
         })
     }
 
-    pub fn allowed(&self) -> String {
+    pub(crate) fn allowed(&self) -> String {
         format!(
             "one of the model's categories ({}) or a value of their kind, empty where it is missing; or codes in all such columns, with --category-codes",
             self.shown
@@ -113,13 +114,13 @@ impl Codes {
     }
 
     /// Whether a field of a text file is in the list, or missing.
-    pub fn knows(&self, field: &[u8]) -> bool {
+    pub(crate) fn knows(&self, field: &[u8]) -> bool {
         let missing = number::parse(field).is_some_and(f64::is_nan);
         self.field(field).is_ok_and(|code| missing || !code.is_nan())
     }
 
     /// Whether one of the categories is empty or nothing but blanks, so that a line without text may mean it.
-    pub fn have_a_blank(&self) -> bool {
+    pub(crate) fn have_a_blank(&self) -> bool {
         match &self.kind {
             Kind::Texts(texts) => texts.keys().any(|text| text.trim_ascii().is_empty()),
             Kind::Nothing | Kind::Bools(_) | Kind::Numbers(_) => false,
@@ -127,15 +128,16 @@ impl Codes {
     }
 
     /// Of a field of a text file.
-    pub fn field(&self, field: &[u8]) -> Result<f64, NoCode> {
+    pub(crate) fn field(&self, field: &[u8]) -> Result<f64, NoCode> {
         let text = std::str::from_utf8(field).map_err(|_| NoCode)?;
         let trimmed = text.trim_ascii();
         match &self.kind {
             // Neither missing nor the empty category: a text file does not say which.
             Kind::Texts(texts) if text.is_empty() || trimmed.is_empty() && !texts.contains_key(text) => {
-                match texts.contains_key("") {
-                    true => Err(NoCode),
-                    false => Ok(f64::NAN),
+                if texts.contains_key("") {
+                    Err(NoCode)
+                } else {
+                    Ok(f64::NAN)
                 }
             }
             Kind::Texts(texts) if text != trimmed && !texts.contains_key(text) && texts.contains_key(trimmed) => {
@@ -155,7 +157,7 @@ impl Codes {
         }
     }
 
-    pub fn text(&self, text: &str) -> Result<f64, NoCode> {
+    pub(crate) fn text(&self, text: &str) -> Result<f64, NoCode> {
         let texts = match &self.kind {
             Kind::Texts(texts) => texts,
             Kind::Nothing => return Ok(f64::NAN),
@@ -166,13 +168,14 @@ impl Codes {
         };
         // A number among words is a code, and 10.0 beside "10" is a category that went through a column of floats.
         let mut numbers = texts.keys().filter_map(|text| Number::parse(text)).peekable();
-        match numbers.peek().is_none() || numbers.any(|other| other == number) {
-            true => Err(NoCode),
-            false => Ok(f64::NAN),
+        if numbers.peek().is_none() || numbers.any(|other| other == number) {
+            Err(NoCode)
+        } else {
+            Ok(f64::NAN)
         }
     }
 
-    pub fn number(&self, number: Number) -> Result<f64, NoCode> {
+    pub(crate) fn number(&self, number: Number) -> Result<f64, NoCode> {
         match &self.kind {
             Kind::Numbers(numbers) => Ok(code(numbers.get(&number).copied())),
             Kind::Nothing => Ok(f64::NAN),
@@ -180,7 +183,7 @@ impl Codes {
         }
     }
 
-    pub fn boolean(&self, truth: bool) -> Result<f64, NoCode> {
+    pub(crate) fn boolean(&self, truth: bool) -> Result<f64, NoCode> {
         match &self.kind {
             Kind::Bools(codes) => Ok(code(codes[usize::from(truth)])),
             Kind::Nothing => Ok(f64::NAN),

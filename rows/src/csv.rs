@@ -149,9 +149,10 @@ impl Reading<'_> {
             return Ok(());
         };
         let row = &self.table.values[self.table.values.len() - self.table.width..];
-        match row.iter().any(|value| value.fract() != 0.0 && value.is_finite()) {
-            true => Err(first::either(*line, texts)),
-            false => Ok(()),
+        if row.iter().any(|value| value.fract() != 0.0 && value.is_finite()) {
+            Err(first::either(*line, texts))
+        } else {
+            Ok(())
         }
     }
 

@@ -88,7 +88,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub fn refused(line: u64, column: Option<String>, value: &str, allowed: impl Into<String>) -> Trouble {
+    pub(crate) fn refused(line: u64, column: Option<String>, value: &str, allowed: impl Into<String>) -> Trouble {
         let line = Some(line).filter(|line| *line > 0);
         Trouble::Refused {
             place: Place { line, column },
@@ -97,10 +97,11 @@ impl Trouble {
         }
     }
 
-    pub fn in_file(self, file: &Path) -> RowsError {
-        let file = match file.as_os_str() == "-" {
-            true => PathBuf::from("standard input"),
-            false => file.to_owned(),
+    pub(crate) fn in_file(self, file: &Path) -> RowsError {
+        let file = if file.as_os_str() == "-" {
+            PathBuf::from("standard input")
+        } else {
+            file.to_owned()
         };
         match self {
             Trouble::Io(cause) => RowsError::Io { file, cause },

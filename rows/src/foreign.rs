@@ -77,7 +77,7 @@ const MARKUP: &[(&str, &str)] = &[
 ];
 
 impl Kind {
-    pub fn is_parquet(&self) -> bool {
+    pub(crate) fn is_parquet(&self) -> bool {
         self.what == PARQUET
     }
 }
@@ -106,9 +106,10 @@ pub(crate) fn kind(head: &[u8]) -> Option<Kind> {
         return of("a tar archive", UNPACK);
     }
     if head.contains(&0) {
-        return match wide(head) {
-            true => of("text in UTF-16", UTF8),
-            false => of("binary data, with zero bytes", EXPORT),
+        return if wide(head) {
+            of("text in UTF-16", UTF8)
+        } else {
+            of("binary data, with zero bytes", EXPORT)
         };
     }
     let start = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();

@@ -92,9 +92,10 @@ fn by_lines(head: &[u8]) -> Format {
         (first || !others.is_empty()) && others.iter().all(|pair| *pair)
     };
     let mut lines = head.split(|byte| *byte == b'\n').take(100);
-    match lines.any(|line| !line.contains(&b',') && sparse(line)) {
-        true => Format::SvmLight,
-        false => Format::Csv,
+    if lines.any(|line| !line.contains(&b',') && sparse(line)) {
+        Format::SvmLight
+    } else {
+        Format::Csv
     }
 }
 

@@ -22,10 +22,11 @@ pub(crate) struct Input {
 pub(crate) type Text = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
 impl Input {
-    pub fn open(path: &Path) -> Result<Input, Trouble> {
-        let rest = match path.as_os_str() == "-" {
-            true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
-            false => File::open(path)?,
+    pub(crate) fn open(path: &Path) -> Result<Input, Trouble> {
+        let rest = if path.as_os_str() == "-" {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            File::open(path)?
         };
         if rest.metadata()?.is_dir() {
             return Err(Trouble::OtherKind(Kind {
@@ -38,15 +39,16 @@ impl Input {
         Ok(Input { head, rest })
     }
 
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 
     /// Without the mark that some programs put before UTF-8.
-    pub fn into_text(self) -> Text {
-        let start = match self.head.starts_with(UTF8_MARK) {
-            true => UTF8_MARK.len() as u64,
-            false => 0,
+    pub(crate) fn into_text(self) -> Text {
+        let start = if self.head.starts_with(UTF8_MARK) {
+            UTF8_MARK.len() as u64
+        } else {
+            0
         };
         let mut head = Cursor::new(self.head);
         head.set_position(start);
@@ -54,7 +56,7 @@ impl Input {
     }
 
     /// For what is not read from its first byte to its last.
-    pub fn into_file(self) -> Result<File, Trouble> {
+    pub(crate) fn into_file(self) -> Result<File, Trouble> {
         if self.rest.metadata()?.is_file() {
             return Ok(self.rest);
         }

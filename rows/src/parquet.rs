@@ -52,9 +52,10 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
         .collect();
     // Texts stay where they are decoded: a long one in a dictionary is not copied for every row that has it.
     let viewed = viewed(metadata.schema(), &cells);
-    let metadata = match cells.iter().any(|cell| cell.kind == Kind::Text) {
-        true => ArrowReaderMetadata::try_new(metadata.metadata().clone(), options().with_schema(viewed)),
-        false => Ok(metadata),
+    let metadata = if cells.iter().any(|cell| cell.kind == Kind::Text) {
+        ArrowReaderMetadata::try_new(metadata.metadata().clone(), options().with_schema(viewed))
+    } else {
+        Ok(metadata)
     };
     let mut table = Table {
         width: cells.len(),
@@ -67,12 +68,13 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
     for batch in batches {
         append(&mut table, &batch.map_err(unreadable)?, &cells, &order)?;
     }
-    match table.rows == declared {
-        true => Ok(table),
-        false => Err(Trouble::Parquet(format!(
+    if table.rows == declared {
+        Ok(table)
+    } else {
+        Err(Trouble::Parquet(format!(
             "it has {} rows, and says that it has {declared}",
             table.rows
-        ))),
+        )))
     }
 }
 
@@ -142,9 +144,12 @@ struct Cell<'a> {
 
 fn viewed(schema: &Schema, cells: &[Cell]) -> Arc<Schema> {
     let texts = |at: usize| cells.iter().any(|cell| cell.column.at == at && cell.kind == Kind::Text);
-    let field = |(at, field): (usize, &Arc<Field>)| match texts(at) {
-        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
-        false => field.clone(),
+    let field = |(at, field): (usize, &Arc<Field>)| {
+        if texts(at) {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+        } else {
+            field.clone()
+        }
     };
     let fields: Vec<Arc<Field>> = schema.fields().iter().enumerate().map(field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
@@ -157,9 +162,10 @@ fn batches(
 ) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, Trouble> {
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let mask = ProjectionMask::roots(builder.parquet_schema(), cells.iter().map(|cell| cell.column.at));
-    let rows = match cells.iter().any(|cell| cell.kind == Kind::Text) {
-        true => TEXT_BATCH_ROWS,
-        false => BATCH_ROWS,
+    let rows = if cells.iter().any(|cell| cell.kind == Kind::Text) {
+        TEXT_BATCH_ROWS
+    } else {
+        BATCH_ROWS
     };
     builder
         .with_projection(mask)
@@ -246,9 +252,12 @@ fn coded(column: &ArrayRef, kind: Kind, codes: &Codes) -> Result<Vec<f64>, Coded
         };
         values.enumerate().map(code).collect()
     }
-    let float = |number: f64| match number.is_nan() {
-        true => Ok(number),
-        false => codes.number(Number::from(number)),
+    let float = |number: f64| {
+        if number.is_nan() {
+            Ok(number)
+        } else {
+            codes.number(Number::from(number))
+        }
     };
     match kind {
         Kind::Nothing => Ok(vec![f64::NAN; column.len()]),

@@ -58,9 +58,10 @@ pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, Trouble> 
 
 /// `None`: the list has no numbers, and SVMlight has nothing else.
 fn code(value: f64, codes: &Codes) -> Option<f64> {
-    match value.is_nan() {
-        true => Some(value),
-        false => codes.number(Number::from(value)).ok(),
+    if value.is_nan() {
+        Some(value)
+    } else {
+        codes.number(Number::from(value)).ok()
     }
 }
 

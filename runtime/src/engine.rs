@@ -166,12 +166,13 @@ fn require(instructions: &[(&str, bool)]) -> Result<(), EngineError> {
         .filter(|(_, has)| !has)
         .map(|(name, _)| *name)
         .collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(EngineError(format!(
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(EngineError(format!(
             "this machine's processor has no {}; scorers need WebAssembly SIMD (x86-64 with SSE4.1, or AArch64)",
             missing.join(" and no ")
-        ))),
+        )))
     }
 }
 
@@ -225,9 +226,10 @@ impl CompilerSlot {
     fn take(slot: &Arc<CompilerSlot>, deadline: Instant) -> Option<Turn> {
         let mut taken = slot.taken.lock();
         slot.freed.wait_while_until(&mut taken, |taken| *taken, deadline);
-        match std::mem::replace(&mut *taken, true) {
-            true => None,
-            false => Some(Turn(slot.clone())),
+        if std::mem::replace(&mut *taken, true) {
+            None
+        } else {
+            Some(Turn(slot.clone()))
         }
     }
 }

@@ -46,9 +46,10 @@ pub(crate) fn inspect_within(component: &[u8], limits: &Limits) -> Result<Compon
         });
     }
     if !Parser::is_component(component) {
-        return Err(LoadError::NotAComponent(match Parser::is_core_wasm(component) {
-            true => "it is a core module; wrap it with `ltr-trainer compile`".into(),
-            false => "it does not start with the component header".into(),
+        return Err(LoadError::NotAComponent(if Parser::is_core_wasm(component) {
+            "it is a core module; wrap it with `ltr-trainer compile`".into()
+        } else {
+            "it does not start with the component header".into()
         }));
     }
     let mut facts = outside(component)?;

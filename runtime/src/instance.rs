@@ -100,9 +100,12 @@ impl Instance {
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| state);
         // Asked at every tick: the instant decides, not the number of ticks, which a busy machine may be late with.
-        store.epoch_deadline_callback(|context| match Instant::now() < context.data().deadline {
-            true => Ok(UpdateDeadline::Continue(1)),
-            false => Ok(UpdateDeadline::Interrupt),
+        store.epoch_deadline_callback(|context| {
+            if Instant::now() < context.data().deadline {
+                Ok(UpdateDeadline::Continue(1))
+            } else {
+                Ok(UpdateDeadline::Interrupt)
+            }
         });
         store.set_epoch_deadline(1);
         let started = pre.instance_pre().instantiate(&mut store).map_err(Failure::of)?;

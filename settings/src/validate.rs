@@ -24,7 +24,7 @@ pub(crate) struct InvalidValue {
 }
 
 impl InvalidValue {
-    pub fn from(self, origin: String) -> SettingsError {
+    pub(crate) fn from(self, origin: String) -> SettingsError {
         SettingsError::Refused {
             origin,
             key: self.key,

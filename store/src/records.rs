@@ -67,9 +67,10 @@ impl Columns {
             rank_pos: Option<u32>,
         }
         let common = Common::deserialize(payload)?;
-        let of_action = match common.event == EVENT_TYPES[0] {
-            true => OfAction::default(),
-            false => OfAction::deserialize(payload)?,
+        let of_action = if common.event == EVENT_TYPES[0] {
+            OfAction::default()
+        } else {
+            OfAction::deserialize(payload)?
         };
         Ok(Columns {
             event: common.event,
@@ -193,7 +194,7 @@ impl<'a> EventRow<'a> {
     }
 
     /// What a repetition of this event has as well.
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity {
             event: self.event.to_owned(),
             case_id: self.case_id,
@@ -206,10 +207,11 @@ impl<'a> EventRow<'a> {
     }
 
     /// The same event under a key that nothing but its repetitions has, or that nothing has.
-    pub fn rekeyed(mut self, at_random: bool) -> EventRow<'a> {
-        self.key = match at_random {
-            true => Uuid::new_v4(),
-            false => Uuid::new_v5(&self.key, format!("{:?}", self.identity()).as_bytes()),
+    pub(crate) fn rekeyed(mut self, at_random: bool) -> EventRow<'a> {
+        self.key = if at_random {
+            Uuid::new_v4()
+        } else {
+            Uuid::new_v5(&self.key, format!("{:?}", self.identity()).as_bytes())
         };
         self
     }

@@ -18,7 +18,7 @@ const MOST_KEYS: usize = 8;
 
 /// What a repetition of an event has in common with it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub event: String,
     pub case_id: Uuid,
     pub user_id: Uuid,
@@ -32,13 +32,13 @@ pub struct Identity {
 
 impl Identity {
     /// The time of an event of this kind, as far as it tells events apart.
-    pub fn time(event: &str, ts_utc: DateTime<Utc>) -> Option<i64> {
+    pub(crate) fn time(event: &str, ts_utc: DateTime<Utc>) -> Option<i64> {
         (event != EVENT_TYPES[0]).then(|| ts_utc.timestamp_micros())
     }
 }
 
 /// `match_events` in a transaction.
-pub trait EventTable {
+pub(crate) trait EventTable {
     /// Inserts those of `rows` whose key is not there, and gives their keys.
     fn insert(&mut self, rows: &[EventRow<'_>]) -> impl Future<Output = Result<HashSet<Uuid>, StoreError>> + Send;
 
@@ -50,7 +50,7 @@ pub trait EventTable {
 ///
 /// # Errors
 /// Those of the table, and a row that it neither took nor has: somebody else's trigger or rule lost it.
-pub async fn insert(table: &mut impl EventTable, records: &[Record]) -> Result<Vec<bool>, StoreError> {
+pub(crate) async fn insert(table: &mut impl EventTable, records: &[Record]) -> Result<Vec<bool>, StoreError> {
     let rows: Vec<EventRow<'_>> = records.iter().filter_map(Record::event_row).collect();
     let mut is_new = vec![false; rows.len()];
     let mut waiting: Vec<(usize, EventRow<'_>)> = rows.into_iter().enumerate().collect();

@@ -30,7 +30,7 @@ pub(crate) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(acted: &'a [Acted<'a>]) -> Search<'a> {
+    pub(crate) fn new(acted: &'a [Acted<'a>]) -> Search<'a> {
         let mut by_user: HashMap<(Uuid, Uuid), Vec<usize>> = HashMap::new();
         let mut asked = Vec::new();
         for (at, acted) in acted.iter().enumerate() {
@@ -57,12 +57,12 @@ impl<'a> Search<'a> {
     }
 
     /// Case and user of each impression that is wanted; of each at most one more than [`MOST_IMPRESSIONS`].
-    pub fn asked(&self) -> &[(Uuid, Uuid)] {
+    pub(crate) fn asked(&self) -> &[(Uuid, Uuid)] {
         &self.asked
     }
 
     /// Takes an impression. `false`: no more is wanted.
-    pub fn take(&mut self, case_id: Uuid, user_id: Uuid, payload: &str) -> bool {
+    pub(crate) fn take(&mut self, case_id: Uuid, user_id: Uuid, payload: &str) -> bool {
         self.bytes += payload.len();
         let key = (case_id, user_id);
         let (seen, bytes) = self.seen.entry(key).or_default();
@@ -92,7 +92,7 @@ impl<'a> Search<'a> {
     }
 
     /// For each action whether it was shown; `None`: not in what was looked through, and that was not all.
-    pub fn found(self) -> Vec<Option<bool>> {
+    pub(crate) fn found(self) -> Vec<Option<bool>> {
         let each = self.acted.iter().zip(&self.found);
         each.map(|(acted, found)| match found {
             true => Some(true),

@@ -231,10 +231,7 @@ impl Spool {
         file.bytes += frames.len() as u64;
         file.records += records;
         let is_there = is_at(open, &file.path);
-        match is_there {
-            true => Ok(()),
-            false => self.rescue(),
-        }
+        if is_there { Ok(()) } else { self.rescue() }
     }
 
     /// Writes what the last file holds into a new one: the file was deleted or moved away while it was written, and nobody

@@ -19,13 +19,13 @@ use tokio::net::TcpListener;
 use crate::gateway::sites::{Site, free_address};
 
 #[derive(Debug, clap::Args)]
-pub struct AnswerArgs {
+pub(crate) struct AnswerArgs {
     /// Where to listen
     listen: SocketAddr,
 }
 
 /// Starts one in a process of its own.
-pub fn start(dir: &Path) -> Result<Site> {
+pub(super) fn start(dir: &Path) -> Result<Site> {
     let address = free_address()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["answer", &address.to_string()]);
@@ -33,7 +33,7 @@ pub fn start(dir: &Path) -> Result<Site> {
 }
 
 impl AnswerArgs {
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let listener = TcpListener::bind(self.listen).await?;

@@ -16,7 +16,7 @@ use crate::gateway::sites::{Site, free_address};
 const TYPES: &str = "type.googleapis.com/envoy";
 
 /// The servers behind an Envoy.
-pub struct Behind {
+pub(super) struct Behind {
     /// Whom it asks.
     pub app: SocketAddr,
     /// Who gets copies.
@@ -26,7 +26,7 @@ pub struct Behind {
 
 /// What an Envoy does besides passing requests on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
+pub(super) enum Edge {
     Plain,
     /// The filter marks; requests that it would not change skip it.
     Mark,
@@ -42,7 +42,7 @@ pub enum Edge {
 
 impl Edge {
     /// Starts one, with a worker a processor.
-    pub fn start(self, program: &Path, dir: &Path, filters: &Filters, behind: &Behind) -> Result<Site> {
+    pub(super) fn start(self, program: &Path, dir: &Path, filters: &Filters, behind: &Behind) -> Result<Site> {
         ensure!(
             program.exists(),
             "{} is missing: `make setup-servers` installs Envoy",
@@ -173,7 +173,7 @@ impl Edge {
 }
 
 /// The filters, as they are published.
-pub struct Filters {
+pub(super) struct Filters {
     /// With a model.
     whole: PathBuf,
     /// For those who only mark.
@@ -182,7 +182,7 @@ pub struct Filters {
 
 impl Filters {
     /// Writes all; `text` is the model.
-    pub fn write(dir: &Path, text: &str) -> Result<Filters> {
+    pub(super) fn write(dir: &Path, text: &str) -> Result<Filters> {
         let filters = Filters {
             whole: dir.join("edge-filter.wasm"),
             mark: dir.join("edge-mark.wasm"),

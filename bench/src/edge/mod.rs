@@ -13,7 +13,7 @@ mod envoys;
 use std::fs;
 use std::path::PathBuf;
 
-pub use answerer::AnswerArgs;
+pub(crate) use answerer::AnswerArgs;
 use anyhow::{Context, Result};
 use envoys::{Behind, Edge, Filters};
 use ranking::statistics::median;
@@ -28,7 +28,7 @@ const OURS: [&str; 4] = ["mark", "mark without bypass", "mirror 10 %", "score"];
 
 /// Measure Envoy with the filter, without it, and with its own mirroring
 #[derive(Debug, clap::Args)]
-pub struct EdgeArgs {
+pub(crate) struct EdgeArgs {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 1)]
     seconds: u32,
@@ -83,7 +83,7 @@ struct Rounds {
 }
 
 impl EdgeArgs {
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         let work = tempfile::tempdir()?;
         let (text, features) = model()?;
         let home = work.path().join("home");
@@ -114,9 +114,10 @@ impl EdgeArgs {
             report.measured.extend(bench.measure(subjects, request, &body)?);
         }
         report.write(&self.output)?;
-        match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&report.to_json())?),
-            false => report.print(&self.output),
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report.to_json())?)
+        } else {
+            report.print(&self.output)
         }
         Ok(())
     }

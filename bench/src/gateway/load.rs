@@ -9,17 +9,17 @@ use anyhow::{Context, Result, ensure};
 use ranking::statistics::{median, quantile};
 
 /// Connections that send at once, each waiting for its answer.
-pub const CLIENTS: usize = 16;
+pub(crate) const CLIENTS: usize = 16;
 
 /// Before anything is counted, at the same pace.
-pub const WARM_UP_SECONDS: u32 = 1;
+pub(crate) const WARM_UP_SECONDS: u32 = 1;
 
 /// One request in so many may go unanswered, and is not counted: uvicorn now and then closes a connection that was just
 /// used.
 const FEW: usize = 1_000;
 
 /// What is sent to whom.
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub url: String,
     /// Posted as JSON.
     pub body: PathBuf,
@@ -29,7 +29,7 @@ pub struct Target<'a> {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     pub per_second: f64,
     /// Milliseconds.
     pub p50: f64,
@@ -39,7 +39,7 @@ pub struct Load {
 
 impl Load {
     /// The median of each figure: at a pace, throughput would tell no load from another.
-    pub fn median(loads: &[Load]) -> Option<Load> {
+    pub(crate) fn median(loads: &[Load]) -> Option<Load> {
         let of = |figure: fn(&Load) -> f64| median(loads.iter().map(figure).collect());
         Some(Load {
             per_second: of(|load| load.per_second)?,
@@ -57,7 +57,7 @@ impl Load {
 ///
 /// # Errors
 /// There is no h2load, or an answer is not 2xx.
-pub fn run(target: &Target<'_>, seconds: u32, rate: Option<f64>, work: &Path) -> Result<Load> {
+pub(crate) fn run(target: &Target<'_>, seconds: u32, rate: Option<f64>, work: &Path) -> Result<Load> {
     let per_second = match rate {
         None => Some(throughput(&h2load(target, seconds, &[])?).with_context(|| target.url.clone())?),
         Some(_) => None,

@@ -5,9 +5,9 @@
 //! round, medians over the rounds are reported.
 
 mod ingest;
-pub mod load;
-pub mod report;
-pub mod sites;
+pub(crate) mod load;
+pub(crate) mod report;
+pub(crate) mod sites;
 mod swaps;
 
 use std::fs;
@@ -27,7 +27,7 @@ const LAWYERS: usize = 100;
 
 /// Measure the gateway beside FastAPI with LightGBM's Python package, and nginx
 #[derive(Debug, clap::Args)]
-pub struct GatewayArgs {
+pub(crate) struct GatewayArgs {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 5)]
     seconds: u32,
@@ -69,22 +69,22 @@ impl Part {
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     OneRow,
     Case,
 }
 
 impl Request {
-    pub const ALL: [Request; 2] = [Request::OneRow, Request::Case];
+    pub(crate) const ALL: [Request; 2] = [Request::OneRow, Request::Case];
 
-    pub fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Request::OneRow => "/ltr/score",
             Request::Case => "/rank",
         }
     }
 
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Request::OneRow => "POST /ltr/score, one row".to_owned(),
             Request::Case => format!("POST /rank, {LAWYERS} lawyers"),
@@ -93,7 +93,7 @@ impl Request {
 }
 
 impl GatewayArgs {
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         let work = tempfile::tempdir()?;
         let bench = Bench::new(self, work.path())?;
         let mut report = Report::new("gateway", &["gateway"]);
@@ -106,9 +106,10 @@ impl GatewayArgs {
             }
         }
         report.write(&self.output)?;
-        match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&report.to_json())?),
-            false => report.print(&self.output),
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report.to_json())?)
+        } else {
+            report.print(&self.output)
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl<'a> Bench<'a> {
 }
 
 /// The model of all subjects as LightGBM's text, and the names of its features.
-pub fn model() -> Result<(String, Vec<String>)> {
+pub(crate) fn model() -> Result<(String, Vec<String>)> {
     eprintln!("training ...");
     let features = ranking::features::DEFAULT_FEATURES.map(str::to_owned).to_vec();
     let case = Case::synthetic(Name::Small, Shape::Uniform);
@@ -229,7 +230,7 @@ pub fn model() -> Result<(String, Vec<String>)> {
 }
 
 /// What is asked: the same rows at every run.
-pub fn body(request: Request, features: &[String]) -> Value {
+pub(crate) fn body(request: Request, features: &[String]) -> Value {
     let case = Case::synthetic(Name::Small, Shape::Uniform);
     let values = case.source.draw(&mut generator(7, "gateway", 1), LAWYERS);
     let mut rows = values.chunks(features.len()).map(|row| {

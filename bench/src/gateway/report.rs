@@ -12,7 +12,7 @@ use crate::report::{machine, row, table, write_json};
 const PROCESSOR: &str = "processor time a request";
 
 /// One subject under one load.
-pub struct Measured {
+pub(crate) struct Measured {
     pub subject: String,
     pub case: String,
     pub load: Load,
@@ -24,7 +24,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    pub fn new(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
+    pub(crate) fn new(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
         Measured {
             subject: subject.to_owned(),
             case: case.to_owned(),
@@ -36,7 +36,7 @@ impl Measured {
     }
 
     /// As [`Measured::new`], of a load that counts events.
-    pub fn of_events(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
+    pub(crate) fn of_events(subject: &str, case: &str, load: Load, resident_bytes: f64) -> Measured {
         Measured {
             unit: "events a second",
             ..Measured::new(subject, case, load, resident_bytes)
@@ -57,7 +57,7 @@ impl Measured {
     }
 }
 
-pub struct Report {
+pub(crate) struct Report {
     name: &'static str,
     /// The subjects that are compared with all others.
     ours: &'static [&'static str],
@@ -66,7 +66,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(name: &'static str, ours: &'static [&'static str]) -> Report {
+    pub(crate) fn new(name: &'static str, ours: &'static [&'static str]) -> Report {
         Report {
             name,
             ours,
@@ -76,15 +76,15 @@ impl Report {
     }
 
     /// Notes how long a subject took until its first answer.
-    pub fn start(&mut self, subject: &str, took: Duration) {
+    pub(crate) fn start(&mut self, subject: &str, took: Duration) {
         self.starts.push((subject.to_owned(), took));
     }
 
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         write_json(path, &self.to_json())
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut rows = Vec::new();
         for measured in &self.measured {
             let figures = measured.figures();
@@ -132,7 +132,7 @@ impl Report {
         })
     }
 
-    pub fn print(&self, path: &Path) {
+    pub(crate) fn print(&self, path: &Path) {
         let header = [
             "case",
             "subject",

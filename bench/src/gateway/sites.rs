@@ -20,7 +20,7 @@ const SERVE: &str = include_str!("../../serve.py");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that answers; stopped on drop, with what it started.
-pub struct Site {
+pub(crate) struct Site {
     pub address: SocketAddr,
     /// Until the first answer.
     pub started: Duration,
@@ -32,7 +32,7 @@ impl Site {
     ///
     /// # Errors
     /// It cannot be started, ends (with what it last said), or does not answer.
-    pub fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
+    pub(crate) fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Site> {
         let output = File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let begun = Instant::now();
@@ -54,7 +54,7 @@ impl Site {
         })
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -62,7 +62,7 @@ impl Site {
     ///
     /// # Errors
     /// Nobody answers, or with another status.
-    pub fn post(&self, path: &str, token: &str, body: &Value) -> Result<()> {
+    pub(crate) fn post(&self, path: &str, token: &str, body: &Value) -> Result<()> {
         let body = body.to_string();
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -80,14 +80,14 @@ impl Site {
     }
 
     /// Processor time that the process itself has taken until now, in seconds.
-    pub fn processor_seconds(&self) -> Result<f64> {
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
             .context("processor time is read from /proc, on Linux")?;
         processor_seconds(&stat).with_context(|| format!("the processor time in {stat:?}"))
     }
 
     /// Resident memory of the process and its children, in bytes.
-    pub fn resident_bytes(&self) -> Result<f64> {
+    pub(crate) fn resident_bytes(&self) -> Result<f64> {
         let mut bytes = 0.0;
         let mut pids = vec![self.child.id()];
         while let Some(pid) = pids.pop() {
@@ -136,12 +136,12 @@ fn end_of(log: &[u8]) -> String {
 
 /// One that nobody has taken yet. Nobody takes it until its server does, either: connections are made from 127.0.0.1, and
 /// there are thousands of them while others are measured.
-pub fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
 }
 
 /// A directory with a published model, that gateways start in.
-pub struct Home {
+pub(crate) struct Home {
     dir: PathBuf,
     program: PathBuf,
     key: SigningKey,
@@ -153,7 +153,7 @@ pub struct Home {
 impl Home {
     /// Publishes `component`, which has these features, as the only model. `program` is the gateway's, which lies beside
     /// this one unless it is said.
-    pub fn new(dir: PathBuf, program: Option<&Path>, component: &[u8], features: &[String]) -> Result<Home> {
+    pub(crate) fn new(dir: PathBuf, program: Option<&Path>, component: &[u8], features: &[String]) -> Result<Home> {
         let key: SigningKey = keys::generate_key()?;
         keys::write_verifying_key(&dir.join("var/keys/trusted/benchmark.pub"), &key.verifying_key())?;
         let program = match program {
@@ -187,7 +187,7 @@ impl Home {
     }
 
     /// Publishes one more.
-    pub fn publish(&self, version: &str, component: &[u8], features: &[String]) -> Result<()> {
+    pub(crate) fn publish(&self, version: &str, component: &[u8], features: &[String]) -> Result<()> {
         let row = vec![0.5; features.len()];
         let scorer = Engine::new(Limits::default())?.load(component)?;
         let manifest = Manifest {
@@ -215,7 +215,7 @@ impl Home {
     }
 
     /// A gateway with these settings, as environment variables.
-    pub fn start(&self, settings: &[(&str, String)]) -> Result<Site> {
+    pub(crate) fn start(&self, settings: &[(&str, String)]) -> Result<Site> {
         let address = free_address()?;
         let mut command = self.program();
         command
@@ -227,7 +227,7 @@ impl Home {
     }
 
     /// A gateway whose model ranks every request, and so many of them in shadow, too.
-    pub fn gateway(&self, shadow: f64) -> Result<Site> {
+    pub(crate) fn gateway(&self, shadow: f64) -> Result<Site> {
         let site = self.start(&[("LTR_SHADOW__FRACTION", shadow.to_string())])?;
         let mut weight = self.program();
         weight.args(["rollout", "weight", "100", "--url", &site.url("")]);
@@ -248,7 +248,7 @@ impl Home {
 }
 
 /// The service in Python, one worker a processor.
-pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> Result<Site> {
+pub(crate) fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> Result<Site> {
     fs::write(dir.join("service.py"), SERVICE)?;
     fs::write(dir.join("serve.py"), SERVE)?;
     let address = free_address()?;
@@ -262,7 +262,7 @@ pub fn service(python: &Path, dir: &Path, model: &Path, features: &[String]) -> 
 }
 
 /// nginx that answers 200 and nothing else: what is left of a request when there is nothing to do.
-pub fn nginx(dir: &Path) -> Result<Site> {
+pub(crate) fn nginx(dir: &Path) -> Result<Site> {
     let address = free_address()?;
     let dir = std::path::absolute(dir)?;
     let at = dir.display();

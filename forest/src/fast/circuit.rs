@@ -74,7 +74,7 @@ const ALWAYS: Literal = Literal {
 
 impl Circuit {
     /// `first` is the slot after the last answer.
-    pub fn new(first: Slot) -> Circuit {
+    pub(super) fn new(first: Slot) -> Circuit {
         Circuit {
             first,
             muxes: Vec::new(),
@@ -107,7 +107,7 @@ impl Circuit {
     }
 
     /// Adds a tree whose split `n` asks question `questions[n]`; gives its parts, one for most trees.
-    pub fn tree(&mut self, tree: &Tree, questions: &[u32]) -> Vec<Part> {
+    pub(super) fn tree(&mut self, tree: &Tree, questions: &[u32]) -> Vec<Part> {
         if tree.splits.is_empty() {
             return alloc::vec![Part {
                 planes: Vec::new(),
@@ -129,7 +129,7 @@ impl Circuit {
 
     /// Orders the multiplexers by their depth, so that neighbours do not wait for each other, and renames
     /// the planes of the parts to match.
-    pub fn finish<'a>(self, parts: impl Iterator<Item = &'a mut Part>) -> Vec<Mux> {
+    pub(super) fn finish<'a>(self, parts: impl Iterator<Item = &'a mut Part>) -> Vec<Mux> {
         let first = self.first;
         let mut depths: Vec<u32> = Vec::with_capacity(self.muxes.len());
         for mux in &self.muxes {
@@ -275,9 +275,10 @@ impl<'a> Plan<'a> {
         while let Child::Split(node) = at {
             let split = &self.tree.splits[node as usize];
             nodes.push(node);
-            let (light, heavy) = match self.goes_left(node) {
-                true => (split.right, split.left),
-                false => (split.left, split.right),
+            let (light, heavy) = if self.goes_left(node) {
+                (split.right, split.left)
+            } else {
+                (split.left, split.right)
             };
             ends.push(light);
             at = heavy;
@@ -470,9 +471,10 @@ impl Emitter<'_> {
         let beyond = self.conjunction(path, (low, split), conjunctions);
         let near = self.interval(path, (low, split - 1), choice.left.into(), conjunctions, reached);
         let far = self.interval(path, (split, high), choice.right.into(), conjunctions, reached);
-        match beyond.inverted {
-            false => self.choose(beyond.slot, far, near),
-            true => self.choose(beyond.slot, near, far),
+        if !beyond.inverted {
+            self.choose(beyond.slot, far, near)
+        } else {
+            self.choose(beyond.slot, near, far)
         }
     }
 
@@ -492,9 +494,10 @@ impl Emitter<'_> {
         match plan.paths[path].items[at] {
             Item::Leaf(number) => leaf(number),
             Item::Path(inner) => {
-                let reached = match plan.paths[inner].cut {
-                    true => self.arrives(path, at, conjunctions, reached),
-                    false => ALWAYS,
+                let reached = if plan.paths[inner].cut {
+                    self.arrives(path, at, conjunctions, reached)
+                } else {
+                    ALWAYS
                 };
                 self.path(inner, bits, reached)
             }
@@ -502,9 +505,10 @@ impl Emitter<'_> {
                 let reached = self.arrives(path, at, conjunctions, reached);
                 let bits = cheapest(plan.paths[inner].whole(), MAX_BITS - 1);
                 let code = self.path(inner, bits, reached);
-                let code = match reached.inverted {
-                    false => self.choose(reached.slot, code, leaf(ELSEWHERE)),
-                    true => self.choose(reached.slot, leaf(ELSEWHERE), code),
+                let code = if !reached.inverted {
+                    self.choose(reached.slot, code, leaf(ELSEWHERE))
+                } else {
+                    self.choose(reached.slot, leaf(ELSEWHERE), code)
                 };
                 let part = self.part(code);
                 self.parts.push(part);

@@ -56,7 +56,7 @@ pub(crate) struct CategoryColumn {
 
 impl Conditions {
     /// `None` if a category set reaches beyond what tables are made for, or its table would be much larger than the text.
-    pub fn new(model: &Model, scaler: Option<&Scaler>) -> Option<Conditions> {
+    pub(super) fn new(model: &Model, scaler: Option<&Scaler>) -> Option<Conditions> {
         let mut thresholds: BTreeMap<(u32, u32), Vec<f64>> = BTreeMap::new();
         let mut sets: BTreeMap<u32, BTreeMap<Vec<u32>, u32>> = BTreeMap::new();
         for tree in &model.trees {
@@ -96,7 +96,7 @@ impl Conditions {
     }
 
     /// The number of the question that a split of the model asks.
-    pub fn number(&self, tree: &Tree, split: &Split) -> u32 {
+    pub(super) fn number(&self, tree: &Tree, split: &Split) -> u32 {
         match split.rule {
             Rule::Numerical { threshold, .. } => {
                 let key = (split.feature, column_kind(split));
@@ -170,9 +170,10 @@ fn raw_edge(threshold: f64, (offset, scale): (f64, f64)) -> f64 {
     // -inf is at most every threshold.
     while right - left > 1 {
         let middle = left + (right - left) / 2;
-        match at_most(from_ordered(middle)) {
-            true => left = middle,
-            false => right = middle,
+        if at_most(from_ordered(middle)) {
+            left = middle
+        } else {
+            right = middle
         }
     }
     from_ordered(left)

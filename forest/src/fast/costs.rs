@@ -27,7 +27,7 @@ pub(crate) struct Costs {
 
 impl Costs {
     /// Rows from which on the kernel with a byte a row is the fastest, and from which on the bit-sliced one.
-    pub fn borders(&self) -> (usize, usize) {
+    pub(super) fn borders(&self) -> (usize, usize) {
         let fastest = |rows: usize| self.sliced(rows) <= self.row_by_row(rows).min(self.bytes(rows));
         let many = (1..sliced::ROWS).find(|&rows| fastest(rows)).unwrap_or(sliced::ROWS);
         let dozen = (1..many).find(|&rows| self.bytes(rows) < self.row_by_row(rows));

@@ -71,53 +71,53 @@ mod vector {
     pub(crate) struct Lanes([u64; 2]);
 
     impl Lanes {
-        pub const fn new(low: u64, high: u64) -> Lanes {
+        pub(crate) const fn new(low: u64, high: u64) -> Lanes {
             Lanes([low, high])
         }
 
-        pub fn splat(half: u64) -> Lanes {
+        pub(crate) fn splat(half: u64) -> Lanes {
             Lanes([half; 2])
         }
 
         #[inline(always)]
-        pub fn halves(self) -> [u64; 2] {
+        pub(crate) fn halves(self) -> [u64; 2] {
             self.0
         }
 
         #[inline(always)]
-        pub fn and(self, other: Lanes) -> Lanes {
+        pub(crate) fn and(self, other: Lanes) -> Lanes {
             Lanes([self.0[0] & other.0[0], self.0[1] & other.0[1]])
         }
 
         #[inline(always)]
-        pub fn and_not(self, other: Lanes) -> Lanes {
+        pub(crate) fn and_not(self, other: Lanes) -> Lanes {
             Lanes([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
         }
 
         #[inline(always)]
-        pub fn or(self, other: Lanes) -> Lanes {
+        pub(crate) fn or(self, other: Lanes) -> Lanes {
             Lanes([self.0[0] | other.0[0], self.0[1] | other.0[1]])
         }
 
         #[inline(always)]
-        pub fn xor(self, other: Lanes) -> Lanes {
+        pub(crate) fn xor(self, other: Lanes) -> Lanes {
             Lanes([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
         }
 
         /// `on` where this is set, `off` elsewhere.
         #[inline(always)]
-        pub fn select(self, on: Lanes, off: Lanes) -> Lanes {
+        pub(crate) fn select(self, on: Lanes, off: Lanes) -> Lanes {
             on.and(self).or(off.and_not(self))
         }
 
         /// Both halves shifted towards higher bits.
         #[inline(always)]
-        pub fn up(self, bits: u32) -> Lanes {
+        pub(crate) fn up(self, bits: u32) -> Lanes {
             Lanes([self.0[0] << bits, self.0[1] << bits])
         }
 
         #[inline(always)]
-        pub fn down(self, bits: u32) -> Lanes {
+        pub(crate) fn down(self, bits: u32) -> Lanes {
             Lanes([self.0[0] >> bits, self.0[1] >> bits])
         }
     }
@@ -190,23 +190,23 @@ mod bytes {
 
     impl Bytes {
         #[inline(always)]
-        pub const fn splat(byte: u8) -> Bytes {
+        pub(crate) const fn splat(byte: u8) -> Bytes {
             Bytes([byte; 16])
         }
 
         #[inline(always)]
-        pub fn load(bytes: &[u8; 16]) -> Bytes {
+        pub(crate) fn load(bytes: &[u8; 16]) -> Bytes {
             Bytes(*bytes)
         }
 
         #[inline(always)]
-        pub fn bytes(self) -> [u8; 16] {
+        pub(crate) fn bytes(self) -> [u8; 16] {
             self.0
         }
 
         /// Ones where this, signed, is greater; else zeros.
         #[inline(always)]
-        pub fn above(self, other: Bytes) -> Bytes {
+        pub(crate) fn above(self, other: Bytes) -> Bytes {
             Bytes(from_fn(|at| {
                 0_u8.wrapping_sub(u8::from(self.0[at] as i8 > other.0[at] as i8))
             }))
@@ -214,17 +214,17 @@ mod bytes {
 
         /// `on` where this is set, `off` elsewhere.
         #[inline(always)]
-        pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
+        pub(crate) fn select(self, on: Bytes, off: Bytes) -> Bytes {
             Bytes(from_fn(|at| on.0[at] & self.0[at] | off.0[at] & !self.0[at]))
         }
 
         #[inline(always)]
-        pub fn minus(self, other: Bytes) -> Bytes {
+        pub(crate) fn minus(self, other: Bytes) -> Bytes {
             Bytes(from_fn(|at| self.0[at].wrapping_sub(other.0[at])))
         }
 
         #[inline(always)]
-        pub fn xor(self, other: Bytes) -> Bytes {
+        pub(crate) fn xor(self, other: Bytes) -> Bytes {
             Bytes(from_fn(|at| self.0[at] ^ other.0[at]))
         }
     }
@@ -234,17 +234,17 @@ pub(crate) use bytes::Bytes;
 pub(crate) use vector::Lanes;
 
 impl Lanes {
-    pub const ZEROS: Lanes = Lanes::new(0, 0);
-    pub const ONES: Lanes = Lanes::new(u64::MAX, u64::MAX);
+    pub(crate) const ZEROS: Lanes = Lanes::new(0, 0);
+    pub(crate) const ONES: Lanes = Lanes::new(u64::MAX, u64::MAX);
 
     #[inline(always)]
-    pub fn load(bytes: &[u8; 16]) -> Lanes {
+    pub(crate) fn load(bytes: &[u8; 16]) -> Lanes {
         let [low, high] = halves(bytes);
         Lanes::new(low, high)
     }
 
     #[inline(always)]
-    pub fn bytes(self) -> [u8; 16] {
+    pub(crate) fn bytes(self) -> [u8; 16] {
         let [low, high] = self.halves();
         (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
     }

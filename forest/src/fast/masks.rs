@@ -109,9 +109,10 @@ impl Leaves {
             order: Vec::new(),
             left: alloc::vec![0; tree.splits.len()],
         };
-        match tree.splits.is_empty() {
-            true => leaves.order.push(0),
-            false => leaves.visit(tree, Child::Split(0)),
+        if tree.splits.is_empty() {
+            leaves.order.push(0)
+        } else {
+            leaves.visit(tree, Child::Split(0))
         }
         leaves
     }
@@ -211,6 +212,7 @@ fn and_lines(tables: &Tables, lines: &[usize; TOGETHER], left: &mut [u64], join:
     let mut masks = lines.map(|line| unsafe { tables.masks.as_ptr().add(line) });
     for left in left.as_chunks_mut::<TREES>().0 {
         for (at, left) in left.iter_mut().enumerate() {
+            // SAFETY: as above; `at` stays below the masks of this turn.
             let [a, b, c, d, e, f] = masks.map(|masks| u64::from_le_bytes(unsafe { masks.add(at).read() }));
             *left = join(*left, (a & b & c) & (d & e & f));
         }

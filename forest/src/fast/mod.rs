@@ -28,7 +28,7 @@ pub(crate) use view::Tables;
 
 impl Tables<'_> {
     /// Adds up the trees for each row, raw.
-    pub fn sum(&self, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
+    pub(crate) fn sum(&self, rows: &[f64], width: usize, outputs: usize, scratch: &mut Scratch, out: &mut [f64]) {
         let blocks = rows
             .chunks(sizes::sliced::ROWS.saturating_mul(width))
             .zip(out.chunks_mut(sizes::sliced::ROWS * outputs));

@@ -174,10 +174,7 @@ impl Sections {
         let mut muxes = circuit.finish(parts.iter_mut().map(|(part, _)| part));
         self.made = self.made.max(muxes.len() as u32);
         for group in parts.chunks(GROUP) {
-            let needed = |(part, _): &(Part, u32)| match direct {
-                true => part.leaves.len(),
-                false => part.values.len(),
-            };
+            let needed = |(part, _): &(Part, u32)| if direct { part.leaves.len() } else { part.values.len() };
             let size = table_size(group.iter().map(needed).max().unwrap_or(1));
             let first_value = (self.values.len() / 8) as u32;
             put(&mut self.groups, &[muxes.len() as u32, first_value, size.ilog2(), 0]);
@@ -204,9 +201,10 @@ impl Sections {
         planes[..part.planes.len()].copy_from_slice(&part.planes);
         put(&mut self.parts, &planes.map(|slot| slot * 16));
         put(&mut self.parts, &[output, 0, 0, 0]);
-        let mut values: Vec<f64> = match direct {
-            true => part.leaves.iter().map(|&leaf| part.values[usize::from(leaf)]).collect(),
-            false => part.values.clone(),
+        let mut values: Vec<f64> = if direct {
+            part.leaves.iter().map(|&leaf| part.values[usize::from(leaf)]).collect()
+        } else {
+            part.values.clone()
         };
         values.resize(size, 0.0);
         put_floats(&mut self.values, &values);

@@ -87,10 +87,7 @@ fn even_addend(edges: &[f64]) -> f64 {
     // The power of two at or above the span: one more in the exponent, unless there is no mantissa.
     let power = f64::from_bits(span.to_bits().wrapping_add((1 << 52) - 1) & !((1 << 52) - 1));
     let addend = power - least;
-    match span > 0.0 && addend.is_finite() {
-        true => addend,
-        false => 0.0,
-    }
+    if span > 0.0 && addend.is_finite() { addend } else { 0.0 }
 }
 
 /// How many buckets there would be, one beyond the last edge's included, and the most edges in one.
@@ -129,7 +126,7 @@ pub(crate) struct Desk {
 pub(crate) struct Aligned<T>(pub T);
 
 impl Desk {
-    pub const EMPTY: Desk = Desk {
+    pub(crate) const EMPTY: Desk = Desk {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         passes: simd::Passes::EMPTY,
         low: Aligned([0; ROWS]),
@@ -178,9 +175,10 @@ fn rank_of_one(tables: &Tables, column: &Column, x: f64) -> u16 {
     let start = start(tables, column, x);
     // SAFETY: a start is not beyond the column's edges, behind which there is one more.
     let edge = unsafe { tables.edges.get_unchecked(column.first_edge + usize::from(start)) };
-    match x.is_nan() {
-        true => column.nan_rank as u16,
-        false => start + u16::from(f64::from_le_bytes(*edge) < x),
+    if x.is_nan() {
+        column.nan_rank as u16
+    } else {
+        start + u16::from(f64::from_le_bytes(*edge) < x)
     }
 }
 

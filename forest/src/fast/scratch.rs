@@ -141,7 +141,7 @@ mod memory {
     }
 
     impl Memory {
-        pub fn parts(&mut self, planes: usize, answers: usize) -> Parts<'_> {
+        pub(super) fn parts(&mut self, planes: usize, answers: usize) -> Parts<'_> {
             if self.planes.len() < planes {
                 self.planes.resize(planes, Lanes::ZEROS);
             }

@@ -62,9 +62,10 @@ fn answer(tables: &Tables, rows: &[f64], width: usize, scratch: &mut Scratch) {
         quantise::ranks(tables, &column, rows, width, desk);
         let answers = &mut planes[2 + column.first..][..column.edges];
         let low = transposed(&desk.low.0);
-        match column.narrow() {
-            true => compare_byte(&low, answers),
-            false => compare_word(&low, &transposed(&desk.high.0), answers),
+        if column.narrow() {
+            compare_byte(&low, answers)
+        } else {
+            compare_word(&low, &transposed(&desk.high.0), answers)
         }
     }
     let count = rows.len() / width;

@@ -112,17 +112,17 @@ pub(crate) fn column(record: &[u8; 72]) -> Column {
 
 impl Column {
     /// Whether ranks fit a byte.
-    pub fn narrow(&self) -> bool {
+    pub(super) fn narrow(&self) -> bool {
         self.edges <= 255
     }
 
     /// The number of the last bucket, when the first one's is `base`.
     #[inline(always)]
-    pub fn last_bucket(&self) -> i32 {
+    pub(super) fn last_bucket(&self) -> i32 {
         self.base + (self.buckets as i32 - 1)
     }
 
-    pub fn asks_for_zero(&self) -> bool {
+    pub(super) fn asks_for_zero(&self) -> bool {
         matches!(self.kind, kind::ZERO_LEFT | kind::ZERO_RIGHT)
     }
 }
@@ -206,7 +206,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub fn turns(&self) -> usize {
+    pub(super) fn turns(&self) -> usize {
         self.trees.div_ceil(walk::TURN)
     }
 }
@@ -290,7 +290,7 @@ impl<'a> Tables<'a> {
     ///
     /// # Errors
     /// Anything in them lies out of range.
-    pub fn new(bytes: &'a [u8], width: usize, outputs: usize) -> Result<Tables<'a>, ImageError> {
+    pub(crate) fn new(bytes: &'a [u8], width: usize, outputs: usize) -> Result<Tables<'a>, ImageError> {
         let (header, rest) = bytes
             .split_first_chunk::<HEADER_BYTES>()
             .ok_or(ImageError("tables are shorter than their header"))?;
@@ -399,9 +399,10 @@ impl<'a> Tables<'a> {
             }
             next += column.sets;
         }
-        match next == self.questions {
-            true => Ok(()),
-            false => Err(ImageError("questions of the tables do not add up")),
+        if next == self.questions {
+            Ok(())
+        } else {
+            Err(ImageError("questions of the tables do not add up"))
         }
     }
 
@@ -482,9 +483,10 @@ impl<'a> Tables<'a> {
             values = &values[window.values..];
             idle = idle.max(window.values);
         }
-        match nodes.is_empty() && roots.is_empty() && values.is_empty() {
-            true => Ok(idle),
-            false => Err(ImageError("windows of the tables do not add up")),
+        if nodes.is_empty() && roots.is_empty() && values.is_empty() {
+            Ok(idle)
+        } else {
+            Err(ImageError("windows of the tables do not add up"))
         }
     }
 
@@ -538,9 +540,10 @@ impl<'a> Tables<'a> {
                 return Err(ImageError("turn of the tables out of range"));
             }
         }
-        match turns.is_empty() && values.is_empty() {
-            true => Ok(()),
-            false => Err(ImageError("turns of the tables do not add up")),
+        if turns.is_empty() && values.is_empty() {
+            Ok(())
+        } else {
+            Err(ImageError("turns of the tables do not add up"))
         }
     }
 
@@ -566,9 +569,10 @@ impl<'a> Tables<'a> {
                 .mask_splits
                 .iter()
                 .all(|split| (words::<1>(split)[0] as usize) < self.mask_trees);
-        match fine {
-            true => Ok(()),
-            false => Err(ImageError("masks of the tables out of range")),
+        if fine {
+            Ok(())
+        } else {
+            Err(ImageError("masks of the tables out of range"))
         }
     }
 }

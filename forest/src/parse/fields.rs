@@ -24,7 +24,7 @@ pub(super) struct Field<'t> {
 }
 
 impl<'t> Fields<'t> {
-    pub fn new(keys: &'static [&'static str], first_line: usize) -> Fields<'t> {
+    pub(super) fn new(keys: &'static [&'static str], first_line: usize) -> Fields<'t> {
         Fields {
             keys,
             found: keys.iter().map(|_| None).collect(),
@@ -33,7 +33,7 @@ impl<'t> Fields<'t> {
     }
 
     /// Takes one line in; keys that are not known are passed over.
-    pub fn add(&mut self, line: &'t [u8], number: usize) -> Result<(), ParseError> {
+    pub(super) fn add(&mut self, line: &'t [u8], number: usize) -> Result<(), ParseError> {
         let split = line.iter().position(|&byte| byte == b'=').unwrap_or(line.len());
         let key = line[..split].trim_ascii_end();
         let value = line.get(split + 1..).unwrap_or(b"").trim_ascii_start();
@@ -53,12 +53,12 @@ impl<'t> Fields<'t> {
         Ok(())
     }
 
-    pub fn get(&self, key: &str) -> Option<Field<'t>> {
+    pub(super) fn get(&self, key: &str) -> Option<Field<'t>> {
         let index = self.keys.iter().position(|known| *known == key);
         index.and_then(|index| self.found[index])
     }
 
-    pub fn require(&self, key: &str) -> Result<Field<'t>, ParseError> {
+    pub(super) fn require(&self, key: &str) -> Result<Field<'t>, ParseError> {
         self.get(key).ok_or_else(|| {
             let problem = format!("missing in the section that begins on line {}", self.first_line);
             ParseError::new(self.first_line, key, problem)
@@ -67,16 +67,16 @@ impl<'t> Fields<'t> {
 }
 
 impl<'t> Field<'t> {
-    pub fn error(&self, problem: impl Into<String>) -> ParseError {
+    pub(super) fn error(&self, problem: impl Into<String>) -> ParseError {
         ParseError::new(self.line, self.key, problem)
     }
 
     /// An error that shows the value.
-    pub fn expected(&self, what: &str) -> ParseError {
+    pub(super) fn expected(&self, what: &str) -> ParseError {
         self.error(format!("`{}`: expected {what}", excerpt(self.value)))
     }
 
-    pub fn text(&self) -> Result<&'t str, ParseError> {
+    pub(super) fn text(&self) -> Result<&'t str, ParseError> {
         core::str::from_utf8(self.value).map_err(|wrong| {
             let at = wrong.valid_up_to();
             let token = self.value[..at]
@@ -99,12 +99,12 @@ impl<'t> Field<'t> {
     }
 
     /// The value as one number; `what` names it in the error.
-    pub fn number<T: FromStr>(&self, what: &str) -> Result<T, ParseError> {
+    pub(super) fn number<T: FromStr>(&self, what: &str) -> Result<T, ParseError> {
         self.parse(self.value.trim_ascii(), what)
     }
 
     /// The value as numbers parted by spaces, exactly `count` of them if given.
-    pub fn numbers<T: FromStr>(&self, count: Option<usize>, what: &str) -> Result<Vec<T>, ParseError> {
+    pub(super) fn numbers<T: FromStr>(&self, count: Option<usize>, what: &str) -> Result<Vec<T>, ParseError> {
         let tokens = self.value.split(|&byte| byte == b' ').filter(|token| !token.is_empty());
         // A number and its space take two bytes: the value's length bounds what is reserved.
         let mut numbers = Vec::with_capacity(count.unwrap_or(0).min(self.value.len() / 2 + 1));

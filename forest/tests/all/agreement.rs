@@ -7,7 +7,7 @@ use crate::generator::{Random, model_text, rows};
 use crate::shapes::shapes;
 
 /// Bits, with every NaN as one: its payload means nothing.
-pub fn bits(scores: &[f64]) -> Vec<u64> {
+pub(crate) fn bits(scores: &[f64]) -> Vec<u64> {
     scores
         .iter()
         .map(|x| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() })

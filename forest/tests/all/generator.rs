@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 /// SplitMix64: small, seeded, the same everywhere.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -14,25 +14,25 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    pub fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
 /// Numbers at which some rule changes its mind.
-pub fn edges() -> Vec<f64> {
+pub(crate) fn edges() -> Vec<f64> {
     let zero = f64::from(1e-35_f32);
     let mut edges = vec![
         0.0,
@@ -65,7 +65,7 @@ pub fn edges() -> Vec<f64> {
 
 /// Which leaf splits next.
 #[derive(Clone, Copy, Debug)]
-pub enum Growth {
+pub(crate) enum Growth {
     /// Any.
     Random,
     /// The oldest: level after level.
@@ -81,7 +81,7 @@ pub enum Growth {
 
 /// What the thresholds of a model are drawn from.
 #[derive(Clone, Copy, Debug)]
-pub enum Pool {
+pub(crate) enum Pool {
     /// What is finite of [`edges`], and some ordinary numbers: many splits share one.
     Special,
     /// So many numbers of every magnitude and sign, those of [`edges`] and the infinities among them.
@@ -93,7 +93,7 @@ pub enum Pool {
 }
 
 /// Where thresholds crowd.
-pub const CROWDS: [f64; 9] = [
+pub(crate) const CROWDS: [f64; 9] = [
     1.0,
     -1.0,
     0.1,
@@ -106,7 +106,7 @@ pub const CROWDS: [f64; 9] = [
 ];
 
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub seed: u64,
     pub features: usize,
     pub iterations: usize,
@@ -146,7 +146,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    pub fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         let classes = self
             .objective
             .split_once("num_class:")
@@ -185,7 +185,7 @@ impl Shape {
 }
 
 /// A model of this shape as text, and the thresholds it asks.
-pub fn model_text(shape: &Shape) -> (String, Vec<f64>) {
+pub(crate) fn model_text(shape: &Shape) -> (String, Vec<f64>) {
     let mut random = Random(shape.seed);
     let thresholds = shape.thresholds(&mut random);
     let outputs = shape.outputs();
@@ -354,13 +354,14 @@ fn grow(leaves: usize, growth: Growth, random: &mut Random) -> (Vec<i64>, Vec<i6
 }
 
 /// Rows of values at, and one ulp beside, thresholds and edges, and of categories.
-pub fn rows(count: usize, width: usize, thresholds: &[f64], random: &mut Random) -> Vec<f64> {
+pub(crate) fn rows(count: usize, width: usize, thresholds: &[f64], random: &mut Random) -> Vec<f64> {
     let mut special = edges();
     special.push(-f64::NAN);
     let mut value = || {
-        let x = match random.chance(40) || thresholds.is_empty() {
-            true => random.pick(&special),
-            false => random.pick(thresholds),
+        let x = if random.chance(40) || thresholds.is_empty() {
+            random.pick(&special)
+        } else {
+            random.pick(thresholds)
         };
         match random.below(7) {
             0 => x.next_up(),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::generator::Shape;
 
-pub fn objectives() -> impl Strategy<Value = &'static str> {
+pub(crate) fn objectives() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "",
         "regression",
@@ -23,7 +23,7 @@ pub fn objectives() -> impl Strategy<Value = &'static str> {
 }
 
 /// Small models of every kind.
-pub fn shapes() -> impl Strategy<Value = Shape> {
+pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
     let sizes = (1..6_usize, 0..20_usize, 1..24_usize);
     (any::<u64>(), sizes, objectives(), any::<[bool; 2]>()).prop_map(
         |(seed, (features, iterations, leaves), objective, [average, explained])| Shape {

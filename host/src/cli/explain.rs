@@ -268,9 +268,10 @@ fn table(output: &OutputReport) -> Table {
 
 fn value_for_people(value: f64) -> String {
     let mut text = String::new();
-    match value.is_nan() {
-        true => text.push_str("missing"),
-        false => output::push_number(&mut text, value),
+    if value.is_nan() {
+        text.push_str("missing")
+    } else {
+        output::push_number(&mut text, value)
     }
     text
 }
@@ -291,9 +292,10 @@ fn bar(contribution: f64, greatest: f64) -> String {
     // At most BAR. Rounding up keeps every non-zero contribution visible.
     let length = (contribution.abs() / greatest * BAR as f64).ceil() as usize;
     let blocks = "█".repeat(length);
-    match contribution < 0.0 {
-        true => format!("{blocks:>BAR$}│"),
-        false => format!("{:BAR$}│{blocks}", ""),
+    if contribution < 0.0 {
+        format!("{blocks:>BAR$}│")
+    } else {
+        format!("{:BAR$}│{blocks}", "")
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 4 << 10;
 /// The values of the flags in Redis; `None` where it held no value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FlagSnapshot {
+pub(super) struct FlagSnapshot {
     pub kill_switch: Option<bool>,
     pub shadow_fraction: Option<f64>,
     pub read_at: DateTime<Utc>,
@@ -27,14 +27,14 @@ pub struct FlagSnapshot {
 
 impl FlagSnapshot {
     /// Whether both have the same values, read at whatever time.
-    pub fn has_same_values(&self, other: &FlagSnapshot) -> bool {
+    pub(super) fn has_same_values(&self, other: &FlagSnapshot) -> bool {
         self.kill_switch == other.kill_switch && self.shadow_fraction == other.shadow_fraction
     }
 }
 
 /// The file of the snapshot (`flags.file`).
 #[derive(Clone)]
-pub struct SnapshotFile {
+pub(super) struct SnapshotFile {
     path: PathBuf,
 }
 
@@ -43,7 +43,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// The folder cannot be created.
-    pub fn open(path: &Path) -> anyhow::Result<SnapshotFile> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<SnapshotFile> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("flags.file: creating {}", dir.display()))?;
         }
@@ -54,7 +54,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// A file that cannot be read or parsed. The kill switch may have been on in it.
-    pub fn read(&self) -> anyhow::Result<Option<FlagSnapshot>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<FlagSnapshot>> {
         let place = || format!("flags.file: {}", self.path.display());
         let text = match regular_file::read(&self.path, Links::Follow, MAX_BYTES) {
             // A dangling link is an error, not an absent file: it may have led to a snapshot.
@@ -73,7 +73,7 @@ impl SnapshotFile {
     }
 
     /// Replaces the file atomically; it is on disk when this returns.
-    pub async fn write(&self, snapshot: &FlagSnapshot) -> anyhow::Result<()> {
+    pub(super) async fn write(&self, snapshot: &FlagSnapshot) -> anyhow::Result<()> {
         let (path, text) = (self.path.clone(), serde_json::to_vec_pretty(snapshot)?);
         let written = tokio::task::spawn_blocking(move || regular_file::replace(&path, &text, 0o666));
         Ok(written.await??)

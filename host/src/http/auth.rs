@@ -96,15 +96,16 @@ impl Access {
     pub fn check(&self, caller: &Caller, permission: Permission) -> Result<(), ApiError> {
         let role = permission.role.name();
         if self.is_open() {
-            return match permission.open_without_tokens {
-                true => Ok(()),
-                false => Err(refused(
+            return if permission.open_without_tokens {
+                Ok(())
+            } else {
+                Err(refused(
                     StatusCode::FORBIDDEN,
                     "no_tokens",
                     format!(
                         "no token is configured (access.tokens), and this call needs one; make it with `ltr-host token NAME --role {role}`"
                     ),
-                )),
+                ))
             };
         }
         match caller {

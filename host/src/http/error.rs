@@ -134,9 +134,10 @@ impl ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        match self.closes {
-            true => response::closing(response),
-            false => response,
+        if self.closes {
+            response::closing(response)
+        } else {
+            response
         }
     }
 }

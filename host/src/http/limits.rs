@@ -41,13 +41,14 @@ pub fn check_head(headers: &HeaderMap, host: &Host) -> Result<(), ApiError> {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    match bytes > host.max_header_bytes {
-        true => Err(refused(
+    if bytes > host.max_header_bytes {
+        Err(refused(
             bytes,
             "bytes of headers",
             host.max_header_bytes,
             "host.max_header_bytes",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

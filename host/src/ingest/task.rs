@@ -31,11 +31,11 @@ pub(super) struct WriterTask {
 
 impl WriterTask {
     /// `hurry` is notified when a sender waits.
-    pub fn new(persister: Persister, hurry: Arc<Notify>) -> WriterTask {
+    pub(super) fn new(persister: Persister, hurry: Arc<Notify>) -> WriterTask {
         WriterTask { persister, hurry }
     }
 
-    pub async fn run(self, mut queue: mpsc::Receiver<Job>) {
+    pub(super) async fn run(self, mut queue: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH);
         let mut last = Instant::now();
         let mut replaying = self.persister.replaying_after(Duration::ZERO);

@@ -102,10 +102,11 @@ impl Model {
                 && a_row.saturating_mul(u32::try_from(count - done).unwrap_or(u32::MAX)) > time.left()
             {
                 let fit = rows_in(time.whole, a_row);
-                return Err(match count > fit {
-                    true => Interrupted::TooMany { fit, a_row },
+                return Err(if count > fit {
+                    Interrupted::TooMany { fit, a_row }
+                } else {
                     // It would have been in time, had it not waited for others.
-                    false => Interrupted::By(Failure::Busy),
+                    Interrupted::By(Failure::Busy)
                 });
             }
             let rows = pace.a_row().map_or(FIRST_PIECE, |a_row| rows_in(PIECE, a_row));

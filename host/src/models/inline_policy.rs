@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What a call in place may be expected to take.
 const QUICK: Duration = Duration::from_micros(300);
 /// When a call in place is cut off, to go on elsewhere from its beginning.
-pub const CUT_OFF: Duration = Duration::from_millis(5);
+pub(super) const CUT_OFF: Duration = Duration::from_millis(5);
 /// Good calls elsewhere that a new component needs before it is called in place.
 const PROBATION: u32 = 16;
 /// Those that it needs after a call that failed, so that the time it can waste here is little whatever it does; and
@@ -26,7 +26,7 @@ const OVERHEAD: Duration = Duration::from_millis(2);
 
 /// What calls of one component took.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Nanoseconds a row: what a good recent call took. A call that was slow because the machine was busy raises it
     /// little.
     a_row: AtomicU32,
@@ -51,19 +51,19 @@ impl Default for Pace {
 
 impl Pace {
     /// Whether a call for so many rows may be made in place.
-    pub fn is_quick(&self, rows: usize) -> bool {
+    pub(super) fn is_quick(&self, rows: usize) -> bool {
         let expected = u128::from(self.a_row.load(Ordering::Relaxed)) * rows as u128;
         self.probation.load(Ordering::Relaxed) == 0 && expected <= QUICK.as_nanos()
     }
 
     /// What a row takes now; `None` before the first call.
-    pub fn a_row(&self) -> Option<Duration> {
+    pub(super) fn a_row(&self) -> Option<Duration> {
         let a_row = self.a_row.load(Ordering::Relaxed);
         (a_row != UNKNOWN).then(|| Duration::from_nanos(a_row.into()))
     }
 
     /// What a call for so many rows may take before it is the component's fault, where its caller has `whole` to wait.
-    pub fn may_take(&self, rows: usize, whole: Duration) -> Duration {
+    pub(super) fn may_take(&self, rows: usize, whole: Duration) -> Duration {
         let best = Duration::from_nanos(self.best.load(Ordering::Relaxed).into());
         let a_row = (best * SLACK).min(whole / 2 / USUAL_ROWS);
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -71,7 +71,7 @@ impl Pace {
     }
 
     /// Notes a call that gave scores.
-    pub fn took(&self, rows: usize, took: Duration) {
+    pub(super) fn took(&self, rows: usize, took: Duration) {
         let a_row = u32::try_from(took.as_nanos() / rows.max(1) as u128).unwrap_or(UNKNOWN - 1);
         // Whoever comes second between load and store is forgotten, which these numbers can bear.
         let known = self.a_row.load(Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Pace {
     }
 
     /// Notes a call that gave none, or was cut off.
-    pub fn failed(&self) {
+    pub(super) fn failed(&self) {
         self.probation.store(PENALTY, Ordering::Relaxed);
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub fn reason(self) -> Unscored {
+    pub(super) fn reason(self) -> Unscored {
         match self {
             Failure::Busy => Unscored::Busy,
             Failure::Hurried => Unscored::Timeout,
@@ -60,20 +60,20 @@ pub(super) struct Time {
 }
 
 impl Time {
-    pub fn left(self) -> Duration {
+    pub(super) fn left(self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 }
 
 impl Lane {
     /// For `/rank`: as many turns as there are processors, more would only slow each other.
-    pub fn of_rank(processors: usize) -> Lane {
+    pub(super) fn of_rank(processors: usize) -> Lane {
         Lane::new(processors, true)
     }
 
     /// For `/ltr/score`: a quarter of the processors, so that `/rank` finds one. Calls that are quick enough for the
     /// thread that serves take no turn; there are as many such threads as processors.
-    pub fn of_score(processors: usize) -> Lane {
+    pub(super) fn of_score(processors: usize) -> Lane {
         Lane::new((processors / 4).max(1), false)
     }
 
@@ -88,7 +88,7 @@ impl Lane {
 
     /// Scores `values`, row-major: in place where the component is known to be quick, else on a thread that may be kept
     /// busy.
-    pub async fn call<V>(&self, scorer: &Scorer, values: V, time: Time) -> Result<Scored, Failure>
+    pub(super) async fn call<V>(&self, scorer: &Scorer, values: V, time: Time) -> Result<Scored, Failure>
     where
         V: AsRef<[f64]> + Send + 'static,
     {
@@ -117,9 +117,10 @@ impl Lane {
         if !self.pace.is_quick(rows) {
             return None;
         }
-        let _turn = match self.counts_in_place {
-            true => Some(self.turns.try_acquire().ok()?),
-            false => None,
+        let _turn = if self.counts_in_place {
+            Some(self.turns.try_acquire().ok()?)
+        } else {
+            None
         };
         // A call that is cut off here goes on elsewhere; only there it may fail by the time it takes.
         let outcome = ask(scorer, values, CUT_OFF.min(time.left()), Duration::MAX);

@@ -278,12 +278,13 @@ impl Loader {
         let Some(source) = source else {
             return Ok(self.open_in(&self.dir, version, ring, load)?);
         };
-        let bad = match self.dir.join(version).is_dir() {
-            false => None,
-            true => match self.open_in(&self.dir, version, ring, load) {
+        let bad = if !self.dir.join(version).is_dir() {
+            None
+        } else {
+            match self.open_in(&self.dir, version, ring, load) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => Some(error),
-            },
+            }
         };
         let download = Download::new(&self.dir, version);
         let fetched = load.stage("fetch", || reactor.block_on(source.download(version, &download.beside)));

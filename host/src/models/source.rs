@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use bucket::Bucket;
-pub use fault::Published;
+pub(super) use fault::Published;
 use fault::{Fault, PATIENCE};
 
 /// Files of a version beside the manifest and its signature.
@@ -270,7 +270,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
 }
 
 /// The regular files of a folder, of very many those that are listed first: name, size, and when it changed.
-pub fn files_of(folder: &Path) -> Vec<Published> {
+pub(super) fn files_of(folder: &Path) -> Vec<Published> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| {
         let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
@@ -306,8 +306,5 @@ fn copy(from: &Path, to: &Path, most: u64) -> Result<u64, Fault> {
     let mut copy = File::create_new(to).map_err(disk)?;
     let bytes = io::copy(&mut file.take(most.saturating_add(1)), &mut copy).map_err(disk)?;
     copy.sync_all().map_err(disk)?;
-    match bytes > most {
-        true => Err(Fault::TooLarge),
-        false => Ok(bytes),
-    }
+    if bytes > most { Err(Fault::TooLarge) } else { Ok(bytes) }
 }

@@ -7,19 +7,19 @@ use crate::state::Gateway;
 use crate::telemetry::metrics;
 
 /// `GET /metrics`.
-pub fn metrics(gateway: &Gateway) -> Response {
+pub(super) fn metrics(gateway: &Gateway) -> Response {
     gateway.models().show_breakers();
     gateway.bodies.show();
     response::text(StatusCode::OK, metrics::recorder().render())
 }
 
 /// `GET /healthz`: the process answers.
-pub fn health() -> Response {
+pub(super) fn health() -> Response {
     response::text(StatusCode::OK, "ok\n")
 }
 
 /// `GET /readyz`: whether a load balancer should send requests here.
-pub fn ready(gateway: &Gateway) -> Response {
+pub(super) fn ready(gateway: &Gateway) -> Response {
     if gateway.readiness.is_draining() {
         return response::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }

@@ -14,7 +14,7 @@ use crate::models::{Refusal, Trigger};
 use crate::state::Gateway;
 
 /// `GET /models`: the loaded models, the refused versions and the key ring.
-pub fn show(gateway: &Gateway) -> Response {
+pub(super) fn show(gateway: &Gateway) -> Response {
     let refused = gateway.models().refused().into_iter().map(|(refusal, ts_utc)| {
         json!({ "version": refusal.version, "code": refusal.code, "message": refusal.message, "ts_utc": ts_utc })
     });
@@ -30,7 +30,7 @@ pub fn show(gateway: &Gateway) -> Response {
 
 /// `POST /models/notify`: a version was published. Loads it in the background; `?wait=1` answers
 /// after the load.
-pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
+pub(super) async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiError> {
     let version = gateway
         .bodies
         .member(call.body, gateway.settings.host.max_json_depth, "version", |json| {
@@ -46,9 +46,10 @@ pub async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Response, ApiE
     let gateway = gateway.clone();
     let loading = tokio::spawn(async move {
         let _notice = notice;
-        let loaded = match gateway.access.is_open() {
-            true => gateway.release.challenge_newer(&version, Trigger::Notify).await,
-            false => gateway.release.challenge(&version, Trigger::Notify).await,
+        let loaded = if gateway.access.is_open() {
+            gateway.release.challenge_newer(&version, Trigger::Notify).await
+        } else {
+            gateway.release.challenge(&version, Trigger::Notify).await
         };
         (loaded, version)
     });

@@ -20,7 +20,7 @@ use crate::telemetry::metrics;
 const HISTORY: u32 = 50;
 
 /// `GET /rollout`: the serving models, the evidence so far, each criterion, and the history.
-pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+pub(super) async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let state = gateway.store.rollout().await?;
     let judged = judge(gateway, &state, now).await?;
@@ -37,7 +37,7 @@ pub async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 }
 
 /// `POST /rollout/promote`: lets the challenger answer all requests, if the evidence allows it.
-pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     // Months of evidence are read before the lock is taken, so that a rollback never waits for
     // them.
@@ -86,12 +86,12 @@ pub async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError
 }
 
 /// `POST /rollout/rollback`: lets legacy answer all requests, at once. The models stay loaded.
-pub async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     set_weight(gateway, 0, "rollback", &call.caller).await
 }
 
 /// `POST /rollout/weight`: sets the percentage of requests that LTR answers, without a verdict.
-pub async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let weight = gateway
         .bodies
         .member(call.body, gateway.settings.host.max_json_depth, "weight", |json| {

@@ -143,9 +143,10 @@ impl Connections {
         let service = service_fn(async |request: hyper::Request<Incoming>| {
             let may_block = body::may_be_large(request.body());
             let request = request.map(Either::Left);
-            match may_block {
-                false => Ok(router.answer(Some(peer.ip()), request).await),
-                true => self.answer_on_main_runtime(router, peer, request).await,
+            if !may_block {
+                Ok(router.answer(Some(peer.ip()), request).await)
+            } else {
+                self.answer_on_main_runtime(router, peer, request).await
             }
         });
         let connection = http1::Builder::new()

@@ -49,9 +49,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // First of all, because until then a signal ends the process.
     let hangups = signal(SignalKind::hangup())?;
     let stops = Stops::listen()?;
-    let tls = match settings.tls.is_on() {
-        true => Some(Arc::new(Tls::open(&settings.tls)?)),
-        false => None,
+    let tls = if settings.tls.is_on() {
+        Some(Arc::new(Tls::open(&settings.tls)?))
+    } else {
+        None
     };
     let (gateway, written) = bootstrap::open(settings).await?;
     let (stop, stopped) = watched::channel(false);

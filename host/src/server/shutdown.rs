@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::state::Gateway;
 
 /// The signals that stop the gateway.
-pub struct Stops {
+pub(super) struct Stops {
     /// SIGTERM, which orchestrators send.
     terminate: Signal,
     /// Ctrl-c.
@@ -17,7 +17,7 @@ impl Stops {
     ///
     /// # Errors
     /// The system refuses a handler.
-    pub fn listen() -> std::io::Result<Stops> {
+    pub(super) fn listen() -> std::io::Result<Stops> {
         Ok(Stops {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -27,7 +27,7 @@ impl Stops {
     /// Returns when the listeners must close: on ctrl-c at once; on SIGTERM after
     /// `host.drain_delay_ms`, or at a second signal. During the delay load balancers see `/readyz`
     /// and send requests elsewhere.
-    pub async fn wait(mut self, gateway: &Gateway) {
+    pub(super) async fn wait(mut self, gateway: &Gateway) {
         let terminated = tokio::select! {
             _ = self.terminate.recv() => true,
             _ = self.interrupt.recv() => false,

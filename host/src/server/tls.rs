@@ -90,11 +90,12 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
     let refused = |reason: String| unusable(key, file, reason);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(key, file)?).collect();
     let found = found.map_err(|error| refused(error.to_string()))?;
-    match found.is_empty() {
-        true => Err(refused(
+    if found.is_empty() {
+        Err(refused(
             "it holds no certificate; allowed: PEM with at least one".into(),
-        )),
-        false => Ok(found),
+        ))
+    } else {
+        Ok(found)
     }
 }
 

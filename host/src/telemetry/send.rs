@@ -36,7 +36,7 @@ impl Sender {
     ///
     /// # Errors
     /// HTTPS without any certificate of an authority on this machine.
-    pub fn new(to: &'static str, endpoint: &str) -> anyhow::Result<Sender> {
+    pub(super) fn new(to: &'static str, endpoint: &str) -> anyhow::Result<Sender> {
         let the_systems = Path::new("");
         let builder = client::builder(endpoint, the_systems)?;
         Ok(Sender {
@@ -50,14 +50,14 @@ impl Sender {
     ///
     /// # Errors
     /// No answer in time, or none that is complete.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, request) = (self.client.clone(), request.try_into()?);
         let exchange = async move { bounded(client.execute(request).await?).await };
         self.runtime.spawn(exchange).await?
     }
 
     /// Counts what did not arrive, and says so in the log, but not each time.
-    pub fn lost(&self, items: usize, why: &dyn fmt::Display) {
+    pub(super) fn lost(&self, items: usize, why: &dyn fmt::Display) {
         self.losses.add(items, why);
     }
 }

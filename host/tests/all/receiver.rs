@@ -17,20 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came with one call.
 #[derive(Clone)]
-pub struct Call {
+pub(crate) struct Call {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
 /// Listens on a free port, and says yes to everything.
-pub struct Receiver {
+pub(crate) struct Receiver {
     pub address: String,
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Receiver {
-    pub async fn start() -> Receiver {
+    pub(crate) async fn start() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let calls = Arc::new(Mutex::new(Vec::new()));
@@ -58,12 +58,12 @@ impl Receiver {
         Receiver { address, calls }
     }
 
-    pub fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
     }
 
     /// What `find` finds among the calls, as soon as it does.
-    pub async fn wait_for<T>(&self, find: impl Fn(&[Call]) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(&self, find: impl Fn(&[Call]) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             let calls = self.calls();

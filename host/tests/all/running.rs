@@ -17,19 +17,19 @@ use crate::{Site, TOKEN, VERSION, case};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the program's log goes.
-pub fn log(site: &Site) -> PathBuf {
+pub(crate) fn log(site: &Site) -> PathBuf {
     site.settings.models.dir.with_file_name("gateway.log")
 }
 
 /// `ltr-host serve` on a site; killed when it is dropped.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     pub address: String,
 }
 
 impl Program {
     /// Starts it with the site's settings, these among them.
-    pub fn start(site: &Site, more: &[(&str, &Path)]) -> Program {
+    pub(crate) fn start(site: &Site, more: &[(&str, &Path)]) -> Program {
         let settings = &site.settings;
         let mut child = Command::new(env!("CARGO_BIN_EXE_ltr-host"))
             .arg("serve")
@@ -58,23 +58,23 @@ impl Program {
     }
 
     /// `kill -HUP`.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.signal("-HUP");
     }
 
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// `kill -TERM`, and how it ended.
-    pub async fn terminate(self) -> ExitStatus {
+    pub(crate) async fn terminate(self) -> ExitStatus {
         self.signal("-TERM");
         self.ended().await
     }
 
     /// Waits for its end.
-    pub async fn ended(mut self) -> ExitStatus {
+    pub(crate) async fn ended(mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -85,12 +85,12 @@ impl Program {
         }
     }
 
-    pub async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(crate) async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
         self.send(path, &[], body).await
     }
 
     /// With these headers.
-    pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Value) {
+    pub(crate) async fn send(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Value) {
         let client = crate::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let mut request = match body {
@@ -104,12 +104,12 @@ impl Program {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    pub async fn notify(&self, version: &str) -> (u16, Value) {
+    pub(crate) async fn notify(&self, version: &str) -> (u16, Value) {
         self.call("/models/notify?wait=1", Some(&json!({ "version": version })))
             .await
     }
 
-    pub async fn source(&self) -> Value {
+    pub(crate) async fn source(&self) -> Value {
         self.call("/rank", Some(&case(1))).await.1["source"].clone()
     }
 }

@@ -57,9 +57,10 @@ impl Mirror {
 
     /// Starts a copy of the current request, unless there are too many copies.
     pub(crate) fn begin(&self, proxy: &impl Proxy) -> Option<Draft> {
-        let draft = match self.in_flight.get() < self.settings.max_in_flight {
-            true => Draft::of(proxy, &self.settings),
-            false => Err(Counter::MirrorBusy),
+        let draft = if self.in_flight.get() < self.settings.max_in_flight {
+            Draft::of(proxy, &self.settings)
+        } else {
+            Err(Counter::MirrorBusy)
         };
         match draft {
             Ok(draft) => {
@@ -119,12 +120,11 @@ impl Mirror {
             body: &copy.body,
             timeout: self.settings.timeout,
         };
-        match proxy.send(&call) {
-            true => {
-                self.sent.set(self.sent.get().saturating_add(1));
-                proxy.count(Counter::MirrorSent);
-            }
-            false => self.end(proxy, Counter::MirrorUnsent),
+        if proxy.send(&call) {
+            self.sent.set(self.sent.get().saturating_add(1));
+            proxy.count(Counter::MirrorSent);
+        } else {
+            self.end(proxy, Counter::MirrorUnsent)
         }
     }
 

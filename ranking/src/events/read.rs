@@ -55,9 +55,10 @@ pub(super) fn event(value: &Value, schema: &Schema) -> Result<Event, EventError>
         None => SCHEMA_VERSION,
     };
     // What a newer client says that this program does not know is kept, and not refused.
-    let unknown = match schema_version > SCHEMA_VERSION {
-        true => fields.unknown(kind.is_some())?,
-        false => fields.only(&COMMON, own).map(|()| Map::new())?,
+    let unknown = if schema_version > SCHEMA_VERSION {
+        fields.unknown(kind.is_some())?
+    } else {
+        fields.only(&COMMON, own).map(|()| Map::new())?
     };
     Ok(Event {
         event_id: uuid("event_id", fields.required("event_id")?)?,
@@ -300,9 +301,12 @@ impl<'a> Fields<'a> {
         }
         let unknown = self.0.iter().filter(|(name, _)| !is_known(name, is_action));
         unknown
-            .map(|(name, value)| match grammar::is_text(name) && has_no_nul(value) {
-                true => Ok((name.clone(), value.clone())),
-                false => Err(refuse(&grammar::shorten(name), value, "names and texts without NUL")),
+            .map(|(name, value)| {
+                if grammar::is_text(name) && has_no_nul(value) {
+                    Ok((name.clone(), value.clone()))
+                } else {
+                    Err(refuse(&grammar::shorten(name), value, "names and texts without NUL"))
+                }
             })
             .collect()
     }

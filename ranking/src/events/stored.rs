@@ -171,8 +171,9 @@ fn check(impression: &Impression) -> Result<(), UnreadableEvent> {
         }
     }
     let width = impression.features[0].len();
-    match impression.features.iter().all(|row| row.len() == width) {
-        true => Ok(()),
-        false => Err(UnreadableEvent("features: rows of different lengths".to_owned())),
+    if impression.features.iter().all(|row| row.len() == width) {
+        Ok(())
+    } else {
+        Err(UnreadableEvent("features: rows of different lengths".to_owned()))
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn is_header(
         (false, None) => Ok(false),
         (false, Some(_)) if !(0..texts.len()).any(like_value) => Ok(true),
         (false, Some(at)) => {
-            let header = match expect.by_position {
-                true => "--header if this is the header",
-                false => "every feature of the model in a header",
+            let header = if expect.by_position {
+                "--header if this is the header"
+            } else {
+                "every feature of the model in a header"
             };
             let allowed = format!("{}; {header}", super::allowed(records.field(at), code(at)));
             Err(Trouble::refused(

@@ -38,7 +38,7 @@ impl Error {
     }
 
     /// With the column's name for its number.
-    pub fn named(self, name: impl FnOnce(usize) -> String) -> Trouble {
+    pub(super) fn named(self, name: impl FnOnce(usize) -> String) -> Trouble {
         match self {
             Error::Io(error) => Trouble::Io(error),
             Error::Refused {
@@ -80,7 +80,7 @@ pub(super) struct Records<R> {
 }
 
 impl<R: BufRead> Records<R> {
-    pub fn new(input: R) -> Records<R> {
+    pub(super) fn new(input: R) -> Records<R> {
         Records {
             input,
             line: 0,
@@ -93,7 +93,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The next line, which stays the next one. Empty at the end.
-    pub fn peek_line(&mut self) -> Result<&[u8], Error> {
+    pub(super) fn peek_line(&mut self) -> Result<&[u8], Error> {
         if !self.peeked {
             self.peeked = self.read_line()?;
             if self.peeked {
@@ -103,14 +103,14 @@ impl<R: BufRead> Records<R> {
         Ok(&self.raw)
     }
 
-    pub fn next_line_is_blank(&mut self) -> Result<bool, Error> {
+    pub(super) fn next_line_is_blank(&mut self) -> Result<bool, Error> {
         let blank = self.peek_line()?.trim_ascii().is_empty();
         // A line of tabs is a record of missing values where tabs stand between fields.
         Ok(blank && self.peeked && !self.raw.contains(&b'\t'))
     }
 
     /// Leaves a line out, and says which.
-    pub fn skip_line(&mut self) -> Result<u64, Error> {
+    pub(super) fn skip_line(&mut self) -> Result<u64, Error> {
         self.peek_line()?;
         self.peeked = false;
         self.lines += 1;
@@ -119,7 +119,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// Reads a record into the buffer.
-    pub fn next(&mut self, separator: u8) -> Result<Next, Error> {
+    pub(super) fn next(&mut self, separator: u8) -> Result<Next, Error> {
         self.text.clear();
         self.fields.clear();
         self.peek_line()?;
@@ -140,29 +140,29 @@ impl<R: BufRead> Records<R> {
     }
 
     /// Line of the record in the buffer, or of the line that was last left out.
-    pub fn line(&self) -> u64 {
+    pub(super) fn line(&self) -> u64 {
         self.line
     }
 
     /// How many fields the record has.
-    pub fn fields(&self) -> usize {
+    pub(super) fn fields(&self) -> usize {
         self.fields.len()
     }
 
     /// # Panics
     /// If the record has fewer fields.
-    pub fn field(&self, at: usize) -> &[u8] {
+    pub(super) fn field(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).map_or(0, |before| self.fields[before].end);
         &self.text[start..self.fields[at].end]
     }
 
     /// The line that a field begins in.
-    pub fn line_of(&self, at: usize) -> u64 {
+    pub(super) fn line_of(&self, at: usize) -> u64 {
         self.fields[at].line
     }
 
     /// The fields as texts; what is not UTF-8 becomes a replacement character, which no feature's name has.
-    pub fn texts(&self) -> Vec<String> {
+    pub(super) fn texts(&self) -> Vec<String> {
         let text = |at| String::from_utf8_lossy(self.field(at)).into_owned();
         (0..self.fields()).map(text).collect()
     }
@@ -290,9 +290,10 @@ impl<R: BufRead> Records<R> {
                         .next()
                         .unwrap_or_default();
                     let behind = String::from_utf8_lossy(behind);
-                    let value = match opened == self.lines {
-                        true => format!("\"{field}\"{behind}"),
-                        false => format!("{behind} behind the quotes that open in line {opened}"),
+                    let value = if opened == self.lines {
+                        format!("\"{field}\"{behind}")
+                    } else {
+                        format!("{behind} behind the quotes that open in line {opened}")
                     };
                     return Err(self.stray_quote(self.lines, &value));
                 }

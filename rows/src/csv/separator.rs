@@ -64,10 +64,7 @@ impl Fit {
         if has_all(&names, expect.names) || (width && of_numbers(line, separator)) {
             return Fit::Exact;
         }
-        match width {
-            true => Fit::Width,
-            false => Fit::None,
-        }
+        if width { Fit::Width } else { Fit::None }
     }
 }
 

@@ -251,9 +251,10 @@ impl<R: Read> Thrift<R> {
     fn pass(&mut self, bytes: u64) -> Result<(), Error> {
         let passed = io::copy(&mut (&mut self.input).take(bytes), &mut io::sink())?;
         self.taken += passed;
-        match passed == bytes {
-            true => Ok(()),
-            false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        if passed == bytes {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn name(data: &Path, ending: &str) -> PathBuf {
 
 impl<'d> Beside<'d> {
     /// Reads `data` with `ending` put to its name; `None` where there is no such file.
-    pub fn read(data: &'d Path, ending: &str) -> Result<Option<Beside<'d>>, RowsError> {
+    pub(super) fn read(data: &'d Path, ending: &str) -> Result<Option<Beside<'d>>, RowsError> {
         let path = name(data, ending);
         match regular_file::read(&path, Links::Follow, MAX_BYTES) {
             Ok(bytes) => Ok(Some(Beside { path, data, bytes })),
@@ -71,7 +71,7 @@ impl<'d> Beside<'d> {
     }
 
     /// Sizes of the queries, each with its line; they sum to `rows`.
-    pub fn queries(&self, rows: usize) -> Result<Vec<(u64, u32)>, RowsError> {
+    pub(super) fn queries(&self, rows: usize) -> Result<Vec<(u64, u32)>, RowsError> {
         let mut sizes = Vec::new();
         let mut sum = 0;
         for (number, line) in self.lines() {
@@ -89,7 +89,7 @@ impl<'d> Beside<'d> {
     }
 
     /// A weight for each of `rows`.
-    pub fn weights(&self, rows: usize) -> Result<Vec<f32>, RowsError> {
+    pub(super) fn weights(&self, rows: usize) -> Result<Vec<f32>, RowsError> {
         self.each(rows, "a weight, a number of at least 0", |line| {
             let weight = number_in::<f64>(line)? as f32;
             (weight >= 0.0 && weight.is_finite()).then_some(weight)
@@ -98,7 +98,7 @@ impl<'d> Beside<'d> {
 
     /// A position for each of `rows`. Any text names a position, and equal ones the same: they are numbered as they
     /// come.
-    pub fn positions(&self, rows: usize) -> Result<Vec<u32>, RowsError> {
+    pub(super) fn positions(&self, rows: usize) -> Result<Vec<u32>, RowsError> {
         let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
         // LightGBM would take "1" and "1 " for two positions.
         let allowed = "a position without blanks around it";
@@ -109,7 +109,7 @@ impl<'d> Beside<'d> {
     }
 
     /// Initial scores for each of `rows`: those of the first output, row by row, then those of the next.
-    pub fn initial_scores(&self, rows: usize) -> Result<Vec<f64>, RowsError> {
+    pub(super) fn initial_scores(&self, rows: usize) -> Result<Vec<f64>, RowsError> {
         let outputs = self.lines().next().map_or(1, |(_, line)| fields(line).count());
         let allowed = match outputs {
             1 => "an initial score, a finite number".to_owned(),
@@ -124,7 +124,7 @@ impl<'d> Beside<'d> {
             .collect())
     }
 
-    pub fn refused(&self, line: u64, value: &str, allowed: impl Into<String>) -> RowsError {
+    pub(super) fn refused(&self, line: u64, value: &str, allowed: impl Into<String>) -> RowsError {
         Trouble::refused(line, None, value, allowed).in_file(&self.path)
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Bad {
 }
 
 impl Bad {
-    pub fn at(self, line: u64) -> Trouble {
+    pub(super) fn at(self, line: u64) -> Trouble {
         Trouble::refused(line, self.column, &self.value, self.allowed)
     }
 }

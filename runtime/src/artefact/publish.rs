@@ -80,12 +80,13 @@ fn to_json(manifest: &Manifest) -> Result<Vec<u8>, ArtefactError> {
     }
     let mut bytes = serde_json::to_vec_pretty(manifest).map_err(|e| ArtefactError::BadManifest(e.to_string()))?;
     bytes.push(b'\n');
-    match bytes.len() as u64 > read::MAX_MANIFEST_BYTES {
-        true => Err(ArtefactError::BadManifest(format!(
+    if bytes.len() as u64 > read::MAX_MANIFEST_BYTES {
+        Err(ArtefactError::BadManifest(format!(
             "more than {} bytes",
             read::MAX_MANIFEST_BYTES
-        ))),
-        false => Ok(bytes),
+        )))
+    } else {
+        Ok(bytes)
     }
 }
 

@@ -168,9 +168,10 @@ impl Kind<'_> {
             let whose = &name[..at];
             // As where the ending was added instead of changed.
             let whose = whose.strip_suffix(".pub").unwrap_or(whose);
-            return match lower.ends_with(&ending) {
-                true => Kind::Revoked(whose),
-                false => Kind::RevokedCopy(whose),
+            return if lower.ends_with(&ending) {
+                Kind::Revoked(whose)
+            } else {
+                Kind::RevokedCopy(whose)
             };
         }
         match name.strip_suffix(TRUSTED).and_then(|rest| rest.strip_suffix('.')) {
@@ -385,9 +386,10 @@ impl KeyRing {
     fn known(&self) -> String {
         let trusted = self.facts().trusted;
         let names: Vec<String> = trusted.iter().map(|key| format!("{} ({})", key.id, key.file)).collect();
-        match names.is_empty() {
-            true => "none".to_owned(),
-            false => names.join(", "),
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
         }
     }
 }

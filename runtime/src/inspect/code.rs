@@ -78,10 +78,11 @@ fn branches_of(operator: &Operator) -> u64 {
 }
 
 fn check_cost(cost: u64, limit: u64, whose: &str) -> Result<(), LoadError> {
-    match cost > limit {
-        true => Err(LoadError::TooComplex(format!(
+    if cost > limit {
+        Err(LoadError::TooComplex(format!(
             "{whose} {cost} values times branches; allowed: at most {limit}"
-        ))),
-        false => Ok(()),
+        )))
+    } else {
+        Ok(())
     }
 }

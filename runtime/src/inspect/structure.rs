@@ -317,9 +317,10 @@ impl Survey<'_> {
             },
             _ => return Err(needless("a type of a component, an instance or a resource")),
         };
-        match size > MAX_TYPE_SIZE {
-            true => Err(excess(format!("a type of {size} parts"), MAX_TYPE_SIZE)),
-            false => Ok(size),
+        if size > MAX_TYPE_SIZE {
+            Err(excess(format!("a type of {size} parts"), MAX_TYPE_SIZE))
+        } else {
+            Ok(size)
         }
     }
 }
@@ -339,17 +340,19 @@ fn check_core_types<'a>(types: impl ExactSizeIterator<Item = &'a wasmparser::Sub
 
 fn check_function_type(function: &FuncType) -> Result<(), LoadError> {
     let parameters = function.params().len() as u64;
-    match parameters > MAX_PARAMETERS {
-        true => Err(excess(format!("a function of {parameters} parameters"), MAX_PARAMETERS)),
-        false => Ok(()),
+    if parameters > MAX_PARAMETERS {
+        Err(excess(format!("a function of {parameters} parameters"), MAX_PARAMETERS))
+    } else {
+        Ok(())
     }
 }
 
 fn count(total: &mut u64, more: u32, limit: u64, what: &str) -> Result<(), LoadError> {
     *total = total.saturating_add(more.into());
-    match *total > limit {
-        true => Err(excess(format!("{total} {what}"), limit)),
-        false => Ok(()),
+    if *total > limit {
+        Err(excess(format!("{total} {what}"), limit))
+    } else {
+        Ok(())
     }
 }
 

@@ -10,9 +10,9 @@ use runtime::{Window, artefact::Artefact};
 
 use crate::{NAMES, engine};
 
-pub const VERSION: &str = "20261123T021500Z";
+pub(crate) const VERSION: &str = "20261123T021500Z";
 
-pub fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
@@ -52,7 +52,7 @@ fn publish_into(dir: &Path, manifest: Manifest, behaviour: Behaviour) -> Result<
     publish(dir, files, manifest, &key()).map(|path| assert_eq!(path, dir.join(VERSION)))
 }
 
-pub fn published() -> tempfile::TempDir {
+pub(crate) fn published() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     publish_into(dir.path(), manifest(), Behaviour::Honest).unwrap();
     dir

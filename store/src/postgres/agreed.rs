@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::StoreError;
 
 /// The salt on record, which is the given one if there was none.
-pub async fn salt_id(connection: &mut PgConnection, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
+pub(super) async fn salt_id(connection: &mut PgConnection, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
     let found = on_record(connection).await?;
     let (None, Some(given)) = (found, given) else {
         return Ok(found);

@@ -7,24 +7,29 @@ use sqlx::postgres::PgRow;
 use crate::StoreError;
 
 /// To the microsecond below, which is what the tables hold.
-pub fn to_the_microsecond(ts: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn to_the_microsecond(ts: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(ts.timestamp_micros()).unwrap_or(ts)
 }
 
 /// An instant as one end of a range, within what a `TIMESTAMPTZ` holds; all that the table has lies within the years 1 to
 /// 9999.
-pub fn bound(ts: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn bound(ts: DateTime<Utc>) -> DateTime<Utc> {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_10_000: i64 = 253_402_300_800;
     let seconds = ts.timestamp().clamp(YEAR_0, YEAR_10_000);
-    match seconds == ts.timestamp() {
-        true => to_the_microsecond(ts),
-        false => DateTime::from_timestamp(seconds, 0).unwrap_or(ts),
+    if seconds == ts.timestamp() {
+        to_the_microsecond(ts)
+    } else {
+        DateTime::from_timestamp(seconds, 0).unwrap_or(ts)
     }
 }
 
 /// A `BIGINT` that is never negative: PostgreSQL has no integers without a sign.
-pub fn read_unsigned<T: TryFrom<i64>>(row: &PgRow, column: &str, table: &'static str) -> Result<Option<T>, StoreError> {
+pub(super) fn read_unsigned<T: TryFrom<i64>>(
+    row: &PgRow,
+    column: &str,
+    table: &'static str,
+) -> Result<Option<T>, StoreError> {
     let value: Option<i64> = row.try_get(column)?;
     value
         .map(|value| T::try_from(value).map_err(|_| foreign(table, column, value, "out of range")))
@@ -32,7 +37,7 @@ pub fn read_unsigned<T: TryFrom<i64>>(row: &PgRow, column: &str, table: &'static
 }
 
 /// A `JSON` that was selected as text.
-pub fn read_json<T: serde::de::DeserializeOwned>(
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     row: &PgRow,
     column: &str,
     table: &'static str,

@@ -114,7 +114,7 @@ impl EventTable for PgConnection {
     }
 }
 
-pub async fn impressions(
+pub(super) async fn impressions(
     connection: &mut PgConnection,
     asked: &[(Uuid, Uuid)],
     search: &mut Search<'_>,
@@ -139,7 +139,11 @@ pub async fn impressions(
     Ok(())
 }
 
-pub async fn between(pool: &PgPool, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
+pub(super) async fn between(
+    pool: &PgPool,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Readable<Event>, StoreError> {
     let rows = sqlx::query(
         "SELECT event_id, payload::text FROM match_events WHERE ts_utc BETWEEN $1 AND $2 ORDER BY ts_utc, event_id",
     )

@@ -90,14 +90,14 @@ impl DerefMut for Leased<'_> {
 }
 
 impl Postgres {
-    pub async fn open(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+    pub(crate) async fn open(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
         let postgres = Postgres::unopened(address, limits)?;
         postgres.reach().await?;
         Ok(postgres)
     }
 
     /// As [`Postgres::open`], but where the server is away, the first call that finds it does the rest.
-    pub async fn open_later(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
+    pub(crate) async fn open_later(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
         let postgres = Postgres::unopened(address, limits)?;
         match postgres.reach().await {
             Err(StoreError::Open { source, .. }) if passes(&source) && !is_distrust(&source) => {}
@@ -349,9 +349,10 @@ fn options_of(address: Address<'_>) -> Result<PgConnectOptions, StoreError> {
         return Err(wrong_url("it names no database"));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| wrong_url(error.to_string()))?;
-    let options = match server.contains(':') {
-        true => options,
-        false => options.port(5432),
+    let options = if server.contains(':') {
+        options
+    } else {
+        options.port(5432)
     };
     let Some(file) = address.ca_file else {
         return Ok(options.ssl_mode(PgSslMode::Prefer));

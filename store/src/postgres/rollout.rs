@@ -6,7 +6,7 @@ use sqlx::{Connection, Row};
 use super::columns::{read_json, read_unsigned, to_the_microsecond};
 use crate::{HistoryEntry, RolloutState, StoreError};
 
-pub async fn state(connection: &mut PgConnection) -> Result<RolloutState, StoreError> {
+pub(super) async fn state(connection: &mut PgConnection) -> Result<RolloutState, StoreError> {
     let row = sqlx::query("SELECT weight::bigint, champion, challenger FROM ltr_rollout WHERE id = 1")
         .fetch_one(connection)
         .await?;
@@ -18,7 +18,11 @@ pub async fn state(connection: &mut PgConnection) -> Result<RolloutState, StoreE
     })
 }
 
-pub async fn save(connection: &mut PgConnection, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
+pub(super) async fn save(
+    connection: &mut PgConnection,
+    state: &RolloutState,
+    entry: &HistoryEntry,
+) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await?;
     sqlx::query("UPDATE ltr_rollout SET weight = $1, champion = $2, challenger = $3 WHERE id = 1")
         .bind(i16::from(state.weight))
@@ -37,7 +41,7 @@ pub async fn save(connection: &mut PgConnection, state: &RolloutState, entry: &H
     Ok(())
 }
 
-pub async fn history(connection: &mut PgConnection, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
+pub(super) async fn history(connection: &mut PgConnection, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
     sqlx::query("SELECT ts_utc, action, actor, detail::text FROM ltr_rollout_history ORDER BY id DESC LIMIT $1")
         .bind(i64::from(limit))
         .fetch_all(connection)

@@ -23,7 +23,7 @@ fn key(shadow: &ShadowRecord) -> Key {
 }
 
 /// Writes the shadow records among `records`, and returns the keys of those that were not there.
-pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Key>, StoreError> {
+pub(super) async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Key>, StoreError> {
     let shadows = records.iter().filter_map(Record::shadow);
     let mut seen = HashSet::new();
     let shadows: Vec<&ShadowRecord> = shadows.filter(|shadow| seen.insert(key(shadow))).collect();
@@ -153,7 +153,7 @@ fn small(field: &'static str, rank: u16) -> Result<i16, StoreError> {
     })
 }
 
-pub async fn cases(
+pub(super) async fn cases(
     pool: &PgPool,
     model_version: &str,
     closed_before: DateTime<Utc>,
@@ -175,7 +175,7 @@ pub async fn cases(
     comparisons(&rows, key, shadow_case, shadow_row)
 }
 
-pub async fn label(
+pub(super) async fn label(
     pool: &PgPool,
     labels: &[(Uuid, String, f32)],
     closed_before: DateTime<Utc>,

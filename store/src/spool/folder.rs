@@ -6,20 +6,20 @@ use std::path::Path;
 
 const EXTENSION: &str = "spool";
 /// Of a file with damage, once its records are in the database.
-pub const DAMAGED: &str = "damaged";
+pub(super) const DAMAGED: &str = "damaged";
 /// Of version 0.1: what a crash had left behind a file's last whole line.
 const TORN: &str = "torn";
 /// Digits of a file's number, which is its name.
 const DIGITS: usize = 20;
-pub const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// Where records go that the database rejects as invalid.
-pub const REFUSED: &str = "refused.ndjson";
+pub(super) const REFUSED: &str = "refused.ndjson";
 
 /// Damaged parts of a file that are named in the log, and other files of the folder.
-pub const MOST_NAMED: usize = 10;
+pub(super) const MOST_NAMED: usize = 10;
 
 /// What a folder holds besides the lock.
-pub struct Folder {
+pub(super) struct Folder {
     /// The numbers of the files with records, oldest first.
     pub spooled: Vec<u64>,
     /// Larger than the number of any file, also of those that are done with.
@@ -29,7 +29,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    pub fn read(dir: &Path) -> io::Result<Folder> {
+    pub(super) fn read(dir: &Path) -> io::Result<Folder> {
         let (mut spooled, mut next, mut others) = (Vec::new(), 0, Vec::new());
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
@@ -46,7 +46,7 @@ impl Folder {
         Ok(Folder { spooled, next, others })
     }
 
-    pub fn name_others(&self, dir: &Path) {
+    pub(super) fn name_others(&self, dir: &Path) {
         if !self.others.is_empty() {
             let (count, names) = (self.others.len(), &self.others[..self.others.len().min(MOST_NAMED)]);
             tracing::warn!(dir = %dir.display(), count, ?names, "files that are not the spool's are left alone");
@@ -65,6 +65,6 @@ fn number(name: &str) -> Option<(u64, &str)> {
 }
 
 /// The name of a file with records.
-pub fn name(number: u64) -> String {
+pub(super) fn name(number: u64) -> String {
     format!("{number:0DIGITS$}.{EXTENSION}")
 }

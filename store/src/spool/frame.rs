@@ -16,7 +16,7 @@ const HEADER: usize = 1 + LENGTH + 1 + CHECKSUM + 1;
 
 /// A stretch of a file.
 #[derive(Debug, PartialEq)]
-pub enum Part<'a> {
+pub(super) enum Part<'a> {
     /// The JSON of a record.
     Record(&'a [u8]),
     /// The JSON of a list of so many records: a line of version 0.1.
@@ -26,7 +26,7 @@ pub enum Part<'a> {
 }
 
 /// Appends the frame of a record.
-pub fn write(file: &mut Vec<u8>, json: &[u8]) {
+pub(super) fn write(file: &mut Vec<u8>, json: &[u8]) {
     file.extend_from_slice(header(json).as_bytes());
     file.extend_from_slice(json);
     file.push(b'\n');
@@ -37,7 +37,7 @@ fn header(json: &[u8]) -> String {
 }
 
 /// The parts of a file, of which every byte is looked at a few times at most.
-pub fn parts(file: &[u8]) -> impl Iterator<Item = Part<'_>> {
+pub(super) fn parts(file: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at;

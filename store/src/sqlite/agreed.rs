@@ -8,7 +8,7 @@ use uuid::fmt::Hyphenated;
 use crate::StoreError;
 
 /// The salt on record.
-pub async fn salt_id(reader: impl SqliteExecutor<'_>) -> Result<Option<Uuid>, StoreError> {
+pub(super) async fn salt_id(reader: impl SqliteExecutor<'_>) -> Result<Option<Uuid>, StoreError> {
     let on_record: Option<Hyphenated> = sqlx::query_scalar("SELECT value FROM ltr_agreed WHERE name = 'salt_id'")
         .fetch_optional(reader)
         .await?;
@@ -16,7 +16,7 @@ pub async fn salt_id(reader: impl SqliteExecutor<'_>) -> Result<Option<Uuid>, St
 }
 
 /// Puts a salt on record, unless there is one.
-pub async fn set_salt_id(connection: &mut SqliteConnection, salt_id: Uuid) -> Result<(), StoreError> {
+pub(super) async fn set_salt_id(connection: &mut SqliteConnection, salt_id: Uuid) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO ltr_agreed (name, value) VALUES ('salt_id', ?) ON CONFLICT DO NOTHING")
         .bind(salt_id.hyphenated())
         .execute(connection)

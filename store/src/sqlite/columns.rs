@@ -8,13 +8,13 @@ use uuid::Uuid;
 use crate::StoreError;
 
 /// An instant as text of fixed width, so that text order is time order.
-pub fn instant(ts: DateTime<Utc>) -> String {
+pub(super) fn instant(ts: DateTime<Utc>) -> String {
     ts.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
 /// An instant as one end of a range. Text order is time order for years of four digits alone, and those are all that the
 /// table has; what lies outside of them lies before or after all of it.
-pub fn bound(ts: DateTime<Utc>) -> String {
+pub(super) fn bound(ts: DateTime<Utc>) -> String {
     match ts.year() {
         1..=9999 => instant(ts),
         ..1 => String::new(),
@@ -22,19 +22,19 @@ pub fn bound(ts: DateTime<Utc>) -> String {
     }
 }
 
-pub fn read_instant(row: &SqliteRow, column: &str, table: &'static str) -> Result<DateTime<Utc>, StoreError> {
+pub(super) fn read_instant(row: &SqliteRow, column: &str, table: &'static str) -> Result<DateTime<Utc>, StoreError> {
     let text: &str = row.try_get(column)?;
     DateTime::parse_from_rfc3339(text)
         .map(|ts| ts.with_timezone(&Utc))
         .map_err(|error| foreign(table, text, column, error))
 }
 
-pub fn read_uuid(row: &SqliteRow, column: &str, table: &'static str) -> Result<Uuid, StoreError> {
+pub(super) fn read_uuid(row: &SqliteRow, column: &str, table: &'static str) -> Result<Uuid, StoreError> {
     let text: &str = row.try_get(column)?;
     Uuid::try_parse(text).map_err(|error| foreign(table, text, column, error))
 }
 
-pub fn read_json<T: serde::de::DeserializeOwned>(
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     row: &SqliteRow,
     column: &str,
     table: &'static str,

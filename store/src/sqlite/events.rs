@@ -40,9 +40,10 @@ impl EventTable for SqliteConnection {
                     .bind(&row.payload)
             });
             let done = bound.execute(&mut *self).await?;
-            match done.rows_affected() == rows.len() as u64 {
-                true => stored.extend(rows.iter().map(|row| row.key)),
-                false => stored.extend(inserted(self, &done).await?),
+            if done.rows_affected() == rows.len() as u64 {
+                stored.extend(rows.iter().map(|row| row.key))
+            } else {
+                stored.extend(inserted(self, &done).await?)
             }
         }
         Ok(stored)
@@ -101,7 +102,7 @@ async fn inserted(connection: &mut SqliteConnection, done: &SqliteQueryResult) -
     Ok(ids.into_iter().map(Uuid::from).collect())
 }
 
-pub async fn impressions(
+pub(super) async fn impressions(
     readers: &SqlitePool,
     asked: &[(Uuid, Uuid)],
     search: &mut Search<'_>,
@@ -123,7 +124,7 @@ pub async fn impressions(
     Ok(())
 }
 
-pub async fn between(
+pub(super) async fn between(
     readers: &SqlitePool,
     from: DateTime<Utc>,
     to: DateTime<Utc>,

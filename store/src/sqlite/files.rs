@@ -14,28 +14,28 @@ const WAL: usize = 1;
 /// it open, and found by nobody else. They are not opened to tell: closing any file of the database would let go of
 /// SQLite's own locks on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Files([Option<Id>; SUFFIXES.len()]);
+pub(super) struct Files([Option<Id>; SUFFIXES.len()]);
 
 /// Device and inode: never those of another file while this one is open.
 type Id = (u64, u64);
 
 impl Files {
-    pub fn at(database: &str) -> Files {
+    pub(super) fn at(database: &str) -> Files {
         Files(SUFFIXES.map(|suffix| id(&beside(Path::new(database), suffix))))
     }
 
     /// Whether both are of one database; its log comes and goes with those who use it.
-    pub fn are_of(&self, other: &Files) -> bool {
+    pub(super) fn are_of(&self, other: &Files) -> bool {
         self.0[0].is_some() && self.0[0] == other.0[0]
     }
 
     /// Whether log and index are there as well, as they are while a connection is open.
-    pub fn are_all_there(&self) -> bool {
+    pub(super) fn are_all_there(&self) -> bool {
         self.0.iter().all(Option::is_some)
     }
 
     /// Takes the log of the database that was here away from the one that is: its pages are the former's.
-    pub fn disown_wal(&self, database: &str) {
+    pub(super) fn disown_wal(&self, database: &str) {
         let now = Files::at(database);
         if now.0[0].is_none() || now.are_of(self) || now.0[WAL].is_none() || now.0[WAL] != self.0[WAL] {
             return;
@@ -50,13 +50,13 @@ impl Files {
 }
 
 /// Whether what is at the path of a database may be one: a file that is not empty.
-pub fn may_be_a_database(path: &Path) -> bool {
+pub(super) fn may_be_a_database(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
 /// Lets the owner alone read and write the database. A new one is made here, because SQLite would make it readable to
 /// others; what SQLite adds later has the mode of the database.
-pub fn make_private(database: &Path) -> io::Result<()> {
+pub(super) fn make_private(database: &Path) -> io::Result<()> {
     if !database.exists() {
         let made = fs::File::options()
             .write(true)

@@ -7,7 +7,7 @@ const MOST_ROWS: usize = 7;
 
 /// Statements for 1, 2, 4, ... rows, so that whatever the number of rows, each is prepared once. Parameters have no
 /// numbers: SQLite looks numbers up in a list, each time from its beginning.
-pub struct Insert {
+pub(super) struct Insert {
     /// The table, and in parentheses its columns.
     into: &'static str,
     /// A row's parameters in parentheses.
@@ -18,7 +18,7 @@ pub struct Insert {
 }
 
 impl Insert {
-    pub const fn new(into: &'static str, row: &'static str, then: &'static str) -> Insert {
+    pub(super) const fn new(into: &'static str, row: &'static str, then: &'static str) -> Insert {
         Insert {
             into,
             row,
@@ -28,7 +28,7 @@ impl Insert {
     }
 
     /// The statements that insert `rows` one after the other, each with those that are its own.
-    pub fn statements<'r, T>(&'static self, mut rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
+    pub(super) fn statements<'r, T>(&'static self, mut rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
         let statements = self.statements.get_or_init(|| {
             std::array::from_fn(|power| {
                 let more = format!(", {}", self.row).repeat((1 << power) - 1);

@@ -87,9 +87,10 @@ impl Writing<'_> {
         sqlx::query("COMMIT").execute(self.connection()).await?;
         // Also where it went into files that nobody will find again: the next call saves what is in them.
         let writer = self.turn.insert(self.writer.take().expect("only this gives it back"));
-        match writer.files == Files::at(self.path) {
-            true => Ok(()),
-            false => Err(gone(self.path)),
+        if writer.files == Files::at(self.path) {
+            Ok(())
+        } else {
+            Err(gone(self.path))
         }
     }
 }
@@ -109,7 +110,7 @@ impl Drop for Writing<'_> {
 }
 
 impl Sqlite {
-    pub async fn open(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
+    pub(crate) async fn open(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
         let sqlite = Sqlite::unopened(path, limits)?;
         *sqlite.writer.lock().await = Some(sqlite.open_writer().await?);
         Ok(sqlite)
@@ -117,7 +118,7 @@ impl Sqlite {
 
     /// As [`Sqlite::open`], but where there is no room or another program is in the way, the first call that finds it
     /// otherwise does the rest.
-    pub async fn open_later(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
+    pub(crate) async fn open_later(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
         let sqlite = Sqlite::unopened(path, limits)?;
         match sqlite.open_writer().await {
             Ok(writer) => *sqlite.writer.lock().await = Some(writer),

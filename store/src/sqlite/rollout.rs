@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use super::columns::{instant, read_instant, read_json};
 use crate::{HistoryEntry, RolloutState, StoreError};
 
-pub async fn state(readers: &SqlitePool) -> Result<RolloutState, StoreError> {
+pub(super) async fn state(readers: &SqlitePool) -> Result<RolloutState, StoreError> {
     let row = sqlx::query("SELECT weight, champion, challenger FROM ltr_rollout WHERE id = 1")
         .fetch_one(readers)
         .await?;
@@ -16,7 +16,7 @@ pub async fn state(readers: &SqlitePool) -> Result<RolloutState, StoreError> {
     })
 }
 
-pub async fn save(
+pub(super) async fn save(
     connection: &mut SqliteConnection,
     state: &RolloutState,
     entry: &HistoryEntry,
@@ -37,7 +37,7 @@ pub async fn save(
     Ok(())
 }
 
-pub async fn history(readers: &SqlitePool, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
+pub(super) async fn history(readers: &SqlitePool, limit: u32) -> Result<Vec<HistoryEntry>, StoreError> {
     const TABLE: &str = "ltr_rollout_history";
     sqlx::query("SELECT ts_utc, action, actor, detail FROM ltr_rollout_history ORDER BY id DESC LIMIT ?")
         .bind(limit)

@@ -19,7 +19,7 @@ static INSERT_ROWS: Insert = Insert::new(
 );
 
 /// Inserts a comparison. Whether it was not there yet.
-pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<bool, StoreError> {
+pub(super) async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<bool, StoreError> {
     let inserted = sqlx::query(
         "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id, \
              comparison_id, \"trigger\", salt_id, details) \
@@ -57,7 +57,7 @@ pub async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) ->
     Ok(true)
 }
 
-pub async fn cases(
+pub(super) async fn cases(
     readers: &SqlitePool,
     model_version: &str,
     closed_before: DateTime<Utc>,
@@ -77,7 +77,7 @@ pub async fn cases(
     comparisons(&rows, |row| Ok(row.try_get::<i64, _>("id")?), shadow_case, shadow_row)
 }
 
-pub async fn label(
+pub(super) async fn label(
     connection: &mut SqliteConnection,
     labels: &[(Uuid, String, f32)],
     closed_before: DateTime<Utc>,

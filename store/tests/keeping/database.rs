@@ -11,21 +11,21 @@ use sqlx::{Connection, Executor};
 use store::{ShadowRecord, Store};
 use uuid::Uuid;
 
-pub const USER: Uuid = Uuid::from_u128(9);
-pub const VERSION: &str = "20261001T021500Z";
+pub(crate) const USER: Uuid = Uuid::from_u128(9);
+pub(crate) const VERSION: &str = "20261001T021500Z";
 
-pub fn day(day: i64) -> DateTime<Utc> {
+pub(crate) fn day(day: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + Duration::days(20_000 + day)
 }
 
 /// A new database, and what it lives in.
-pub struct Database {
+pub(crate) struct Database {
     pub url: String,
     _home: Box<dyn Any>,
 }
 
 impl Database {
-    pub fn sqlite() -> Database {
+    pub(crate) fn sqlite() -> Database {
         let folder = tempfile::tempdir().unwrap();
         Database {
             url: format!("sqlite://{}/new/ltr.db", folder.path().display()),
@@ -33,7 +33,7 @@ impl Database {
         }
     }
 
-    pub fn postgres() -> Database {
+    pub(crate) fn postgres() -> Database {
         let server = Postgres::shared();
         Database {
             url: server.database(),
@@ -42,46 +42,40 @@ impl Database {
     }
 
     /// The keys of the events in SQLite.
-    pub async fn event_ids(&self) -> Vec<Uuid> {
+    pub(crate) async fn event_ids(&self) -> Vec<Uuid> {
         const ALL: &str = "SELECT event_id FROM match_events";
         let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
         let ids: Vec<String> = sqlx::query_scalar(ALL).fetch_all(&mut connection).await.unwrap();
         ids.iter().map(|id| id.parse().unwrap()).collect()
     }
 
-    pub async fn open(&self) -> Store {
+    pub(crate) async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }
 
-    pub async fn execute(&self, statement: String) {
-        match self.url.starts_with("sqlite") {
-            true => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-            }
-            false => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-            }
+    pub(crate) async fn execute(&self, statement: String) {
+        if self.url.starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
         }
     }
 
     /// The one text that a query gives.
-    pub async fn read(&self, query: &'static str) -> String {
-        match self.url.starts_with("sqlite") {
-            true => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
-            }
-            false => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
-            }
+    pub(crate) async fn read(&self, query: &'static str) -> String {
+        if self.url.starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
         }
     }
 
     /// Puts an impression in case 5 there that no program of ours would write.
-    pub async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
+    pub(crate) async fn insert_raw(&self, event_id: Uuid, ts: DateTime<Utc>, payload: &str) {
         let (case_id, ts) = (
             Uuid::from_u128(5),
             ts.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
@@ -93,11 +87,11 @@ impl Database {
     }
 }
 
-pub fn event(id: u128, case: u128, ts: DateTime<Utc>, body: Body) -> Event {
+pub(crate) fn event(id: u128, case: u128, ts: DateTime<Utc>, body: Body) -> Event {
     Event::new(Uuid::from_u128(id), ts, Uuid::from_u128(case), USER, body)
 }
 
-pub fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
+pub(crate) fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> Event {
     let impression = Impression {
         weights_used: BTreeMap::from([("geo".into(), 0.25), ("similarity".into(), 0.75)]),
         legacy_scores: Some(vec![Some(0.1); lawyers.len()]),
@@ -110,12 +104,12 @@ pub fn impression(id: u128, case: u128, ts: DateTime<Utc>, lawyers: &[&str]) -> 
     event(id, case, ts, Body::Impression(impression))
 }
 
-pub fn click(id: u128, case: u128, ts: DateTime<Utc>, lawyer: &str) -> Event {
+pub(crate) fn click(id: u128, case: u128, ts: DateTime<Utc>, lawyer: &str) -> Event {
     let click = Action::new(ActionKind::ClickProfile, lawyer, 1);
     event(id, case, ts, Body::Action(click))
 }
 
-pub fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
+pub(crate) fn shadow(request: u128, case: u128, ts: DateTime<Utc>) -> ShadowRecord {
     let row = |lawyer: &str, rank| ShadowRow {
         lawyer_id: lawyer.into(),
         rank_legacy: rank,

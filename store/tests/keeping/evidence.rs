@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::database::*;
 
-pub async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
+pub(crate) async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
     let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
     cases
         .records
@@ -15,7 +15,7 @@ pub async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
         .collect()
 }
 
-pub async fn two_cases_under_one_request_are_two_comparisons(database: Database) {
+pub(crate) async fn two_cases_under_one_request_are_two_comparisons(database: Database) {
     let store = database.open().await;
     let records = [shadow(1, 5, day(0)), shadow(1, 6, day(0)), shadow(1, 5, day(0))];
     use Appended::{Duplicate, Stored};
@@ -33,7 +33,7 @@ pub async fn two_cases_under_one_request_are_two_comparisons(database: Database)
     assert!(cases.iter().all(|case| case.rows.len() == 2));
 }
 
-pub async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
+pub(crate) async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
     let store = database.open().await;
     let records = [
         shadow(1, 1, day(0)),
@@ -62,7 +62,7 @@ pub async fn only_closed_and_labelled_cases_are_evidence(database: Database) {
     );
 }
 
-pub async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {
+pub(crate) async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {
     let store = database.open().await;
     store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let case = Uuid::from_u128(1);
@@ -91,7 +91,7 @@ pub async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) 
     );
 }
 
-pub async fn the_rollout_starts_at_nothing_and_remembers_every_change(database: Database) {
+pub(crate) async fn the_rollout_starts_at_nothing_and_remembers_every_change(database: Database) {
     let store = database.open().await;
     assert_eq!(store.rollout().await.unwrap(), RolloutState::default());
     for weight in [10, 0] {

@@ -156,16 +156,17 @@ async fn a_row_that_somebody_elses_index_or_trigger_keeps_out_is_no_repetition(d
         .await
         .unwrap();
     let index = "CREATE UNIQUE INDEX once ON match_events (case_id, lawyer_id, event)";
-    let (trigger, drop_trigger) = match database.url.starts_with("sqlite") {
-        true => (
+    let (trigger, drop_trigger) = if database.url.starts_with("sqlite") {
+        (
             "CREATE TRIGGER swallows BEFORE INSERT ON match_events BEGIN SELECT RAISE(IGNORE); END",
             "DROP TRIGGER swallows",
-        ),
-        false => (
+        )
+    } else {
+        (
             "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
-             CREATE TRIGGER swallows BEFORE INSERT ON match_events FOR EACH ROW EXECUTE FUNCTION swallow()",
+         CREATE TRIGGER swallows BEFORE INSERT ON match_events FOR EACH ROW EXECUTE FUNCTION swallow()",
             "DROP TRIGGER swallows ON match_events",
-        ),
+        )
     };
     for (id, fault, mend) in [(2, index, "DROP INDEX once"), (3, trigger, drop_trigger)] {
         database.execute(fault.to_owned()).await;

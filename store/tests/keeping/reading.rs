@@ -11,11 +11,11 @@ use uuid::Uuid;
 use crate::database::*;
 use crate::shown::was_shown;
 
-pub fn always() -> std::ops::Range<DateTime<Utc>> {
+pub(crate) fn always() -> std::ops::Range<DateTime<Utc>> {
     DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC
 }
 
-pub fn any_text() -> impl Strategy<Value = String> {
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
     let text = proptest::string::string_regex("\\PC{1,40}").unwrap();
     const ODD: [&str; 11] = [
         "\u{feff}",
@@ -34,7 +34,7 @@ pub fn any_text() -> impl Strategy<Value = String> {
         .prop_filter("of the grammar", |text| grammar::is_text(text))
 }
 
-pub fn any_number() -> impl Strategy<Value = f64> {
+pub(crate) fn any_number() -> impl Strategy<Value = f64> {
     prop_oneof![
         -1e100..=1e100f64,
         Just(-0.0),
@@ -44,7 +44,7 @@ pub fn any_number() -> impl Strategy<Value = f64> {
     ]
 }
 
-pub fn any_time() -> impl Strategy<Value = String> {
+pub(crate) fn any_time() -> impl Strategy<Value = String> {
     (-62_135_596_800i64..253_402_300_800, 0u32..1_000_000_000).prop_map(|(seconds, nanos)| {
         let at = DateTime::from_timestamp(seconds, nanos).unwrap();
         at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
@@ -52,7 +52,7 @@ pub fn any_time() -> impl Strategy<Value = String> {
 }
 
 /// An event as a client may send it.
-pub fn any_event() -> impl Strategy<Value = Value> {
+pub(crate) fn any_event() -> impl Strategy<Value = Value> {
     let lawyer = (
         any_text(),
         [any_number(), any_number()],
@@ -69,24 +69,25 @@ pub fn any_event() -> impl Strategy<Value = Value> {
         let mut seen = std::collections::HashSet::new();
         lawyers.retain(|lawyer| seen.insert(lawyer.0.clone()));
         let each = |field: fn(&Lawyer) -> Value| lawyers.iter().map(field).collect::<Vec<_>>();
-        match shown {
-            false => json!({"event": "contract_signed", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
-                "user_id": user_id, "lawyer_id": lawyers[0].0, "rank_pos": rank, "request_id": request_id}),
-            true => json!({"event": "impression", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
-                "user_id": user_id, "request_id": request_id, "source": "ltr", "model_version": lawyers[0].3,
-                "weights_used": {"geo": lawyers[0].2.abs()},
-                "lawyer_ids": each(|l| json!(l.0)), "features": each(|l| json!([l.1[0], l.1[1], null])),
-                "legacy_scores": each(|l| json!(l.2)), "groups": each(|l| json!({l.3.as_str(): l.4})),
-                "cases_30d": each(|l| json!(l.5)), "monthly_capacity": each(|l| json!(u32::MAX - l.5)),
-                "last_offered_at": each(|l| json!(l.6)), "groups_consented_at": each(|l| json!(l.6)),
-                "ltr_scores": each(|l| json!(l.2))}),
+        if !shown {
+            json!({"event": "contract_signed", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
+        "user_id": user_id, "lawyer_id": lawyers[0].0, "rank_pos": rank, "request_id": request_id})
+        } else {
+            json!({"event": "impression", "event_id": event_id, "ts_utc": ts, "case_id": case_id,
+        "user_id": user_id, "request_id": request_id, "source": "ltr", "model_version": lawyers[0].3,
+        "weights_used": {"geo": lawyers[0].2.abs()},
+        "lawyer_ids": each(|l| json!(l.0)), "features": each(|l| json!([l.1[0], l.1[1], null])),
+        "legacy_scores": each(|l| json!(l.2)), "groups": each(|l| json!({l.3.as_str(): l.4})),
+        "cases_30d": each(|l| json!(l.5)), "monthly_capacity": each(|l| json!(u32::MAX - l.5)),
+        "last_offered_at": each(|l| json!(l.6)), "groups_consented_at": each(|l| json!(l.6)),
+        "ltr_scores": each(|l| json!(l.2))})
         }
     })
 }
 
 type Lawyer = (String, [f64; 2], f64, String, String, u32, Option<String>);
 
-pub async fn whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool(database: Database) {
+pub(crate) async fn whatever_the_grammar_takes_is_read_back_equal_also_through_the_spool(database: Database) {
     let store = database.open().await;
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path(), 1 << 30).unwrap();
@@ -114,7 +115,7 @@ pub async fn whatever_the_grammar_takes_is_read_back_equal_also_through_the_spoo
     assert_eq!(found.collect::<std::collections::BTreeMap<_, _>>(), sent);
 }
 
-pub async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: Database) {
+pub(crate) async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: Database) {
     let store = database.open().await;
     let good = impression(1, 5, day(0), &["adv_1"]);
     store.append(&[Record::Event(good.clone())]).await.unwrap();
@@ -159,15 +160,16 @@ pub async fn rows_that_cannot_be_read_are_set_aside_and_stop_no_other(database: 
     assert_eq!(shown, [Some(true), Some(false)]);
 }
 
-pub async fn a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_other(database: Database) {
+pub(crate) async fn a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_other(database: Database) {
     let store = database.open().await;
     let records = [1, 2, 3].map(|id| Record::Shadow(shadow(id, id, day(0))));
     store.append(&records).await.unwrap();
     store.label_shadow(&[], day(1000)).await.unwrap();
     let second = Uuid::from_u128(2);
-    let of_second = match database.url.starts_with("sqlite") {
-        true => format!("ltr_shadow_row SET \"groups\" = '[7]' WHERE request = 2 AND lawyer_id = 'adv_2' -- {second}"),
-        false => format!("ltr_shadow_log SET \"groups\" = '[7]' WHERE case_id = '{second}' AND lawyer_id = 'adv_2'"),
+    let of_second = if database.url.starts_with("sqlite") {
+        format!("ltr_shadow_row SET \"groups\" = '[7]' WHERE request = 2 AND lawyer_id = 'adv_2' -- {second}")
+    } else {
+        format!("ltr_shadow_log SET \"groups\" = '[7]' WHERE case_id = '{second}' AND lawyer_id = 'adv_2'")
     };
     database.execute(format!("UPDATE {of_second}")).await;
     let found = store.shadow_cases(VERSION, day(1000)).await.unwrap();
@@ -177,7 +179,7 @@ pub async fn a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_other(da
     assert!(!found.unreadable[0].reason.is_empty());
 }
 
-pub async fn what_a_newer_program_says_of_a_comparison_is_kept(database: Database) {
+pub(crate) async fn what_a_newer_program_says_of_a_comparison_is_kept(database: Database) {
     let store = database.open().await;
     let mut comparison = shadow(1, 1, day(0));
     comparison.unknown.insert("mood".into(), json!(["calm", 7]));
@@ -191,37 +193,34 @@ pub async fn what_a_newer_program_says_of_a_comparison_is_kept(database: Databas
     );
 }
 
-pub async fn what_the_version_before_writes_beside_this_one_is_evidence_as_well(database: Database) {
+pub(crate) async fn what_the_version_before_writes_beside_this_one_is_evidence_as_well(database: Database) {
     let store = database.open().await;
     store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let (request, case, ts) = (Uuid::from_u128(2), Uuid::from_u128(2), "2024-10-04T00:00:00.000000000Z");
     let common = format!("'{request}', '{ts}', '{case}', '{VERSION}', 'ok', 250");
     let columns = "request_id, ts_utc, case_id, model_version, outcome, score_us";
-    match database.url.starts_with("sqlite") {
-        true => {
-            let insert = format!("INSERT INTO ltr_shadow_request ({columns}, user_id) VALUES ({common}, '{USER}')");
-            database.execute(insert).await;
-            let columns = "request, rank_legacy, rank_ltr, lawyer_id, fair_legacy, fair_ltr, \"groups\"";
-            let rows = "(2, 1, 2, 'adv_1', 0.5, 0.25, '{}'), (2, 2, 1, 'adv_2', 0.25, 0.5, '{}')";
-            database
-                .execute(format!("INSERT INTO ltr_shadow_row ({columns}) VALUES {rows}"))
-                .await;
-        }
-        false => {
-            let insert = format!("INSERT INTO ltr_shadow_request ({columns}) VALUES ({common})");
-            database.execute(insert).await;
-            let columns = "shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, request_id, \
-                           model_version, fair_legacy, fair_ltr, \"groups\"";
-            let row = |rank: u128| {
-                let id = Uuid::from_u128(rank);
-                let (lawyer, other) = (format!("adv_{rank}"), 3 - rank);
-                format!(
-                    "('{id}', '{ts}', '{case}', '{USER}', '{lawyer}', {rank}, {other}, '{request}', '{VERSION}', 0.5, 0.5, '{{}}')"
-                )
-            };
-            let insert = format!("INSERT INTO ltr_shadow_log ({columns}) VALUES {}, {}", row(1), row(2));
-            database.execute(insert).await;
-        }
+    if database.url.starts_with("sqlite") {
+        let insert = format!("INSERT INTO ltr_shadow_request ({columns}, user_id) VALUES ({common}, '{USER}')");
+        database.execute(insert).await;
+        let columns = "request, rank_legacy, rank_ltr, lawyer_id, fair_legacy, fair_ltr, \"groups\"";
+        let rows = "(2, 1, 2, 'adv_1', 0.5, 0.25, '{}'), (2, 2, 1, 'adv_2', 0.25, 0.5, '{}')";
+        database
+            .execute(format!("INSERT INTO ltr_shadow_row ({columns}) VALUES {rows}"))
+            .await;
+    } else {
+        let insert = format!("INSERT INTO ltr_shadow_request ({columns}) VALUES ({common})");
+        database.execute(insert).await;
+        let columns = "shadow_id, ts_utc, case_id, user_id, lawyer_id, rank_legacy, rank_ltr, request_id, \
+                       model_version, fair_legacy, fair_ltr, \"groups\"";
+        let row = |rank: u128| {
+            let id = Uuid::from_u128(rank);
+            let (lawyer, other) = (format!("adv_{rank}"), 3 - rank);
+            format!(
+                "('{id}', '{ts}', '{case}', '{USER}', '{lawyer}', {rank}, {other}, '{request}', '{VERSION}', 0.5, 0.5, '{{}}')"
+            )
+        };
+        let insert = format!("INSERT INTO ltr_shadow_log ({columns}) VALUES {}, {}", row(1), row(2));
+        database.execute(insert).await;
     }
     // The same comparison by this version, from a client who sent it again.
     let again = shadow(2, 2, day(0));

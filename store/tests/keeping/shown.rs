@@ -7,7 +7,12 @@ use uuid::Uuid;
 use crate::database::*;
 
 /// Whether these lawyers at these places were shown in the case, to either of the users.
-pub async fn was_shown(store: &Store, case: u128, users: [Uuid; 2], places: &[(&str, u32)]) -> Vec<Option<bool>> {
+pub(crate) async fn was_shown(
+    store: &Store,
+    case: u128,
+    users: [Uuid; 2],
+    places: &[(&str, u32)],
+) -> Vec<Option<bool>> {
     let actions: Vec<Action> = places
         .iter()
         .map(|(lawyer, rank)| Action::new(ActionKind::ClickProfile, *lawyer, *rank))
@@ -20,7 +25,7 @@ pub async fn was_shown(store: &Store, case: u128, users: [Uuid; 2], places: &[(&
     store.was_shown(&acted.collect::<Vec<_>>()).await.unwrap()
 }
 
-pub async fn an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_nothing_else(database: Database) {
+pub(crate) async fn an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_nothing_else(database: Database) {
     let store = database.open().await;
     let events = [
         impression(1, 5, day(0), &["adv_1", "adv_2"]),
@@ -58,7 +63,7 @@ pub async fn an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_noth
     }
 }
 
-pub async fn a_case_that_was_ranked_very_often_is_looked_through_in_part(database: Database) {
+pub(crate) async fn a_case_that_was_ranked_very_often_is_looked_through_in_part(database: Database) {
     let store = database.open().await;
     let mut records: Vec<Record> = (0..1_000)
         .map(|id| Record::Event(impression(id, 5, day(0), &["adv_1"])))

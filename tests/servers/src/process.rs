@@ -5,22 +5,22 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Only against a server that hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Attempts to find a port that nobody takes between our look and the server's.
-pub const PORTS: usize = 5;
+pub(crate) const PORTS: usize = 5;
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub fn signal(name: &str, processes: &[u32]) {
+pub(crate) fn signal(name: &str, processes: &[u32]) {
     let ids = processes.iter().map(u32::to_string);
     // One that has just ended is as good as one that was signalled.
     let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
 }
 
 /// Prints a server's log where a test fails, before the folder that has it goes.
-pub fn keep_log(server: &str, log: &str) {
+pub(crate) fn keep_log(server: &str, log: &str) {
     if std::thread::panicking() {
         eprintln!("--- {server}:\n{log}");
     }

@@ -103,9 +103,10 @@ impl Redis {
     fn try_go_on(&mut self) -> bool {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let port = self.port.to_string();
-        let listening = match self.tls {
-            false => vec!["--port", &port],
-            true => vec![
+        let listening = if !self.tls {
+            vec!["--port", &port]
+        } else {
+            vec![
                 "--port",
                 "0",
                 "--tls-port",
@@ -116,7 +117,7 @@ impl Redis {
                 "server.key",
                 "--tls-auth-clients",
                 "no",
-            ],
+            ]
         };
         let mut server = Command::new("redis-server")
             .args(listening)

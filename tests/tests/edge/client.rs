@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 
 use crate::origin::{PIECE, pairs};
 
-pub type Sent = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Sent = UnsyncBoxBody<Bytes, Infallible>;
 /// Names, and values that need not be UTF-8.
-pub type Headers<'a> = &'a [(&'a str, &'a [u8])];
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
 /// An answer in full.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body_bytes: usize,
@@ -33,12 +33,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let mut headers = self.headers.iter();
         headers.find(|(found, _)| found == name).map(|(_, value)| &value[..])
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
@@ -76,19 +76,19 @@ impl Answer {
 
 /// How a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     Http1,
     Http2,
 }
 
 /// A connection.
-pub enum Connection {
+pub(crate) enum Connection {
     Http1(http1::SendRequest<Sent>),
     Http2(http2::SendRequest<Sent>),
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr, protocol: Protocol) -> Connection {
+    pub(crate) async fn open(address: SocketAddr, protocol: Protocol) -> Connection {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let io = TokioIo::new(stream);
@@ -107,7 +107,7 @@ impl Connection {
     }
 
     /// Sends it, and reads the answer to its end.
-    pub async fn send(&mut self, request: Request<Sent>) -> Result<Answer, hyper::Error> {
+    pub(crate) async fn send(&mut self, request: Request<Sent>) -> Result<Answer, hyper::Error> {
         let response = match self {
             Connection::Http1(sender) => {
                 sender.ready().await?;
@@ -123,12 +123,18 @@ impl Connection {
 }
 
 /// Sends one request on a connection of its own.
-pub async fn send(address: SocketAddr, protocol: Protocol, request: Request<Sent>) -> Answer {
+pub(crate) async fn send(address: SocketAddr, protocol: Protocol, request: Request<Sent>) -> Answer {
     Connection::open(address, protocol).await.send(request).await.unwrap()
 }
 
 /// A request to `path`; over HTTP/1.1 the target is `path` and over HTTP/2 the authority comes with it, as clients do.
-pub fn request(method: Method, path: &str, protocol: Protocol, headers: Headers<'_>, body: Sent) -> Request<Sent> {
+pub(crate) fn request(
+    method: Method,
+    path: &str,
+    protocol: Protocol,
+    headers: Headers<'_>,
+    body: Sent,
+) -> Request<Sent> {
     let mut request = Request::builder().method(method);
     request = match protocol {
         Protocol::Http1 => request.uri(path).header("host", "edge.test"),
@@ -140,18 +146,18 @@ pub fn request(method: Method, path: &str, protocol: Protocol, headers: Headers<
     request.body(body).unwrap()
 }
 
-pub fn get(path: &str, headers: Headers<'_>) -> Request<Sent> {
+pub(crate) fn get(path: &str, headers: Headers<'_>) -> Request<Sent> {
     request(Method::GET, path, Protocol::Http1, headers, nothing())
 }
 
-pub fn post(path: &str, headers: Headers<'_>, body: impl Into<Bytes>) -> Request<Sent> {
+pub(crate) fn post(path: &str, headers: Headers<'_>, body: impl Into<Bytes>) -> Request<Sent> {
     request(Method::POST, path, Protocol::Http1, headers, whole(body))
 }
 
-pub fn nothing() -> Sent {
+pub(crate) fn nothing() -> Sent {
     Empty::new().boxed_unsync()
 }
 
-pub fn whole(body: impl Into<Bytes>) -> Sent {
+pub(crate) fn whole(body: impl Into<Bytes>) -> Sent {
     Full::new(body.into()).boxed_unsync()
 }

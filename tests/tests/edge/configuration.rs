@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 const TYPES: &str = "type.googleapis.com/envoy";
 
 /// Where nobody answers.
-pub const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
+pub(crate) const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 
 /// What users are pseudonyms under.
-pub const SALT: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SALT: &str = "0123456789abcdef0123456789abcdef";
 
 /// An Envoy with an admin port; listeners and clusters are added.
-pub struct Configuration {
+pub(crate) struct Configuration {
     inline_headers: Vec<Value>,
     listeners: Vec<Value>,
     clusters: Vec<Value>,
 }
 
 impl Configuration {
-    pub fn new() -> Configuration {
+    pub(crate) fn new() -> Configuration {
         Configuration {
             inline_headers: Vec::new(),
             listeners: Vec::new(),
@@ -31,19 +31,19 @@ impl Configuration {
     }
 
     /// As in deploy/envoy, Envoy knows the internal headers by a pointer, and joins those that come twice.
-    pub fn inline_headers(mut self) -> Configuration {
+    pub(crate) fn inline_headers(mut self) -> Configuration {
         let inline = |name| json!({ "inline_header_name": name, "inline_header_type": "REQUEST_HEADER" });
         self.inline_headers = INTERNAL_HEADERS.map(inline).into();
         self
     }
 
     /// A listener that leads every request through `filters` to `route`, Envoy's RouteAction.
-    pub fn listener(self, name: &str, filters: &[Value], route: Value) -> Configuration {
+    pub(crate) fn listener(self, name: &str, filters: &[Value], route: Value) -> Configuration {
         self.listener_with(name, filters, route, json!({}))
     }
 
     /// As [`Configuration::listener`], with more fields of the connection manager.
-    pub fn listener_with(mut self, name: &str, filters: &[Value], route: Value, more: Value) -> Configuration {
+    pub(crate) fn listener_with(mut self, name: &str, filters: &[Value], route: Value, more: Value) -> Configuration {
         let mut filters = filters.to_vec();
         filters.push(typed(
             "envoy.filters.http.router",
@@ -79,7 +79,7 @@ impl Configuration {
     }
 
     /// A cluster of one server that speaks HTTP/1.1.
-    pub fn cluster(self, name: &str, server: SocketAddr) -> Configuration {
+    pub(crate) fn cluster(self, name: &str, server: SocketAddr) -> Configuration {
         self.cluster_with(
             name,
             server,
@@ -88,7 +88,7 @@ impl Configuration {
     }
 
     /// A cluster of one server that speaks HTTP/2.
-    pub fn http2_cluster(self, name: &str, server: SocketAddr) -> Configuration {
+    pub(crate) fn http2_cluster(self, name: &str, server: SocketAddr) -> Configuration {
         self.cluster_with(name, server, json!({ "http2_protocol_options": {} }))
     }
 
@@ -117,7 +117,7 @@ impl Configuration {
         self
     }
 
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         json!({
             "node": { "id": "edge", "cluster": "edge" },
             "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
@@ -129,13 +129,13 @@ impl Configuration {
 }
 
 /// A route to one cluster, which may take its time.
-pub fn to(cluster: &str) -> Value {
+pub(crate) fn to(cluster: &str) -> Value {
     json!({ "cluster": cluster, "timeout": "60s" })
 }
 
 /// For [`Configuration::listener_with`]: as in deploy/envoy, requests that the filter would not
 /// change skip it. `own` is the filter's configuration.
-pub fn past(own: &Value, route: &Value) -> Value {
+pub(crate) fn past(own: &Value, route: &Value) -> Value {
     let through = json!({ "match": { "prefix": "/" }, "route": route });
     let mut past = through.clone();
     past["typed_per_filter_config"] = json!({ "ltr": {
@@ -152,26 +152,26 @@ pub fn past(own: &Value, route: &Value) -> Value {
 }
 
 /// Marks this share of all requests.
-pub fn mark(fraction: f64) -> Value {
+pub(crate) fn mark(fraction: f64) -> Value {
     sampled(fraction, &["mark"])
 }
 
 /// Marks all requests, and copies them to the cluster `shadow`.
-pub fn mark_and_mirror() -> Value {
+pub(crate) fn mark_and_mirror() -> Value {
     let mut own = sampled(1.0, &["mark", "mirror"]);
     own["mirror"] = mirror();
     own
 }
 
 /// Copies all requests to the cluster `shadow`.
-pub fn mirror_all() -> Value {
+pub(crate) fn mirror_all() -> Value {
     let mut own = sampled(1.0, &["mirror"]);
     own["mirror"] = mirror();
     own
 }
 
 /// Scores for those who have the token with this hash.
-pub fn score(token_sha256: &str) -> Value {
+pub(crate) fn score(token_sha256: &str) -> Value {
     json!({
         "routes": [{ "path_prefix": "/ltr/score", "method": "POST", "modes": ["score"] }],
         "score": {
@@ -196,14 +196,14 @@ fn mirror() -> Value {
 }
 
 /// The filter, from a file, with this configuration of its own.
-pub fn filter(file: &Path, own: &Value) -> Value {
+pub(crate) fn filter(file: &Path, own: &Value) -> Value {
     let mut wasm = plugin(file, own);
     wasm["@type"] = format!("{TYPES}.extensions.filters.http.wasm.v3.Wasm").into();
     json!({ "name": "ltr", "typed_config": wasm })
 }
 
 /// The filter as what the ECDS file in `folder` says.
-pub fn discovered_filter(folder: &Path) -> Value {
+pub(crate) fn discovered_filter(folder: &Path) -> Value {
     json!({
         "name": "ltr",
         "config_discovery": {
@@ -217,14 +217,14 @@ pub fn discovered_filter(folder: &Path) -> Value {
 }
 
 /// Makes `file` with `own` what [`discovered_filter`] is, at one stroke.
-pub fn discover(folder: &Path, version: &str, file: &Path, own: &Value) {
+pub(crate) fn discover(folder: &Path, version: &str, file: &Path, own: &Value) {
     let new = folder.join("new");
     std::fs::write(&new, discovery(version, file, own).to_string()).unwrap();
     std::fs::rename(&new, folder.join("ecds.json")).unwrap();
 }
 
 /// What a file says to Envoy about the filter.
-pub fn discovery(version: &str, file: &Path, own: &Value) -> Value {
+pub(crate) fn discovery(version: &str, file: &Path, own: &Value) -> Value {
     let mut wasm = plugin(file, own);
     wasm["@type"] = format!("{TYPES}.extensions.filters.http.wasm.v3.Wasm").into();
     let resource = json!({
@@ -250,7 +250,7 @@ fn plugin(file: &Path, own: &Value) -> Value {
 }
 
 /// Traces of this share of the requests (in percent), to a collector that is not there.
-pub fn traced(percent: f64) -> Value {
+pub(crate) fn traced(percent: f64) -> Value {
     let provider = json!({
         "@type": format!("{TYPES}.config.trace.v3.OpenTelemetryConfig"),
         "grpc_service": { "envoy_grpc": { "cluster_name": "collector" } },

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// Passes requests on, and breaks the connection in place of an answer when it is told to. It ends with the value.
-pub struct Losing {
+pub(crate) struct Losing {
     address: SocketAddr,
     state: Arc<State>,
     accepting: JoinHandle<()>,
@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Losing {
-    pub async fn start(server: SocketAddr) -> Losing {
+    pub(crate) async fn start(server: SocketAddr) -> Losing {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -39,17 +39,17 @@ impl Losing {
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Loses so many of the answers to come.
-    pub fn lose(&self, answers: usize) {
+    pub(crate) fn lose(&self, answers: usize) {
         self.state.to_lose.store(answers, Ordering::SeqCst);
     }
 
     /// Requests that the server has answered.
-    pub fn passed(&self) -> usize {
+    pub(crate) fn passed(&self) -> usize {
         self.state.passed.load(Ordering::SeqCst)
     }
 }

@@ -10,13 +10,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// Values of a row.
-pub const WIDTH: usize = DEFAULT_FEATURES.len();
+pub(crate) const WIDTH: usize = DEFAULT_FEATURES.len();
 const CASES: usize = 200;
 /// Lawyers of a case.
 const LAWYERS: usize = 20;
 
 /// A sequence of numbers in [0, 1), the same at every run: van der Corput's in the base of a prime.
-pub fn spread(mut at: usize, base: usize) -> f64 {
+pub(crate) fn spread(mut at: usize, base: usize) -> f64 {
     let (mut x, mut digit) = (0.0, 1.0 / base as f64);
     while at > 0 {
         x += (at % base) as f64 * digit;
@@ -27,7 +27,7 @@ pub fn spread(mut at: usize, base: usize) -> f64 {
 }
 
 /// Rows that fill the unit cube evenly, with values missing here and there.
-pub fn rows(count: usize) -> Vec<[Option<f64>; WIDTH]> {
+pub(crate) fn rows(count: usize) -> Vec<[Option<f64>; WIDTH]> {
     const PRIMES: [usize; WIDTH] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31];
     let value =
         |row: usize, column: usize| (!(row + 7 * column).is_multiple_of(41)).then(|| spread(row, PRIMES[column]));
@@ -74,25 +74,25 @@ fn request(version: &str) -> Request<'_> {
 }
 
 /// The component that a gateway loads.
-pub fn component(version: &str) -> Vec<u8> {
+pub(crate) fn component(version: &str) -> Vec<u8> {
     compile::compile(&request(version)).unwrap()
 }
 
 /// Writes the filter with the model in it to a file of this name in `folder`.
-pub fn write_filter(folder: &Path, version: &str) -> PathBuf {
+pub(crate) fn write_filter(folder: &Path, version: &str) -> PathBuf {
     let path = folder.join(format!("edge-filter-{version}.wasm"));
     std::fs::write(&path, compile::edge_filter(&request(version)).unwrap()).unwrap();
     path
 }
 
 /// The filter that tests share which do not change it.
-pub fn filter_file() -> PathBuf {
+pub(crate) fn filter_file() -> PathBuf {
     static FILTER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     shared(&FILTER, |folder| write_filter(folder, "1"))
 }
 
 /// The filter that only marks, which is the same for every model.
-pub fn mark_file() -> PathBuf {
+pub(crate) fn mark_file() -> PathBuf {
     static FILTER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     shared(&FILTER, |folder| {
         let path = folder.join("edge-mark.wasm");

@@ -26,11 +26,11 @@ use crate::PATIENCE;
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Bodies go out in pieces of so many bytes, and that much of what came in is kept.
-pub const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// A request as it came out of Envoy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub method: String,
     pub path: String,
     /// Sorted; the bytes of a value need not be UTF-8.
@@ -46,7 +46,7 @@ pub struct Seen {
 
 impl Seen {
     /// The value of a header, where there is exactly one.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.headers.iter().filter(|(found, _)| found == name);
         let value = values.next()?;
         values.next().is_none().then_some(&value.1)
@@ -54,18 +54,18 @@ impl Seen {
 
     /// The id under which it came.
     #[track_caller]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let id = self.header("x-request-id").expect("one x-request-id");
         String::from_utf8(id.to_vec()).unwrap()
     }
 
-    pub fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.header("x-shadow-ltr") == Some(b"1")
     }
 }
 
 /// A running one; it ends with the value.
-pub struct Origin {
+pub(crate) struct Origin {
     address: SocketAddr,
     state: Arc<State>,
     accepting: JoinHandle<()>,
@@ -82,7 +82,7 @@ struct State {
 
 impl Origin {
     /// Over HTTP/1.1 and HTTP/2, whichever the other side speaks.
-    pub async fn start() -> Origin {
+    pub(crate) async fn start() -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -99,18 +99,18 @@ impl Origin {
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// What came in until now, in the order in which it was complete; it is forgotten here.
-    pub fn take(&self) -> Vec<Seen> {
+    pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.seen.lock().unwrap())
     }
 
     /// As [`Origin::take`], as soon as there are so many.
     #[track_caller]
-    pub fn wait_for(&self, requests: usize) -> impl Future<Output = Vec<Seen>> {
+    pub(crate) fn wait_for(&self, requests: usize) -> impl Future<Output = Vec<Seen>> {
         let state = self.state.clone();
         let start = Instant::now();
         async move {
@@ -126,17 +126,17 @@ impl Origin {
     }
 
     /// How many requests to `/hold` wait.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.state.held.load(Ordering::SeqCst)
     }
 
     /// Answers all who wait.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.state.released.notify_waiters();
     }
 
     /// Takes requests from now on, and answers none.
-    pub fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         self.state.silent.store(true, Ordering::SeqCst);
     }
 }
@@ -272,12 +272,12 @@ fn long(bytes: usize) -> UnsyncBoxBody<Bytes, Infallible> {
 }
 
 /// A body of these frames.
-pub fn frames_of(frames: impl IntoIterator<Item = Frame<Bytes>>) -> impl Body<Data = Bytes, Error = Infallible> {
+pub(crate) fn frames_of(frames: impl IntoIterator<Item = Frame<Bytes>>) -> impl Body<Data = Bytes, Error = Infallible> {
     StreamBody::new(futures_util::stream::iter(frames.into_iter().map(Ok)))
 }
 
 /// Sorted, as bytes.
-pub fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let pairs = headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));

@@ -51,9 +51,10 @@ async fn bodies_of_a_hundred_megabytes_pass_whole_and_are_not_kept() {
         let piece = Bytes::from(vec![b'.'; MEGABYTE]);
         let body = frames_of((0..SIZE / MEGABYTE).map(move |_| Frame::data(piece.clone()))).boxed_unsync();
         let length = SIZE.to_string();
-        let headers: &[(&str, &[u8])] = match announced {
-            true => &[("content-length", length.as_bytes())],
-            false => &[],
+        let headers: &[(&str, &[u8])] = if announced {
+            &[("content-length", length.as_bytes())]
+        } else {
+            &[]
         };
         request(Method::POST, "/a", Protocol::Http1, headers, body)
     };

@@ -20,27 +20,27 @@ use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-pub const TOKEN: &str = "token-of-the-gateway-tests";
+pub(crate) const TOKEN: &str = "token-of-the-gateway-tests";
 /// What the gateway knows of it.
-pub const TOKEN_SHA256: &str = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc";
+pub(crate) const TOKEN_SHA256: &str = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc";
 /// Only against a test that hangs; nothing here is expected to take that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Lawyers of a case on which a component with `When::ValuesOver(SMALL_VALUES)` misbehaves.
-pub const LARGE: usize = 12;
+pub(crate) const LARGE: usize = 12;
 /// Lawyers of a case on which it behaves.
-pub const SMALL: usize = 2;
+pub(crate) const SMALL: usize = 2;
 /// Values that a small case has, and the golden rows too.
-pub const SMALL_VALUES: u32 = (SMALL * DEFAULT_FEATURES.len()) as u32;
+pub(crate) const SMALL_VALUES: u32 = (SMALL * DEFAULT_FEATURES.len()) as u32;
 
 /// What outlives a gateway: its working directory, its configuration and the key of its publisher.
-pub struct Site {
+pub(crate) struct Site {
     dir: TempDir,
     env: Vec<(&'static str, String)>,
     key: SigningKey,
 }
 
 impl Site {
-    pub fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let dir = TempDir::new().unwrap();
         let key = keys::generate_key().unwrap();
         keys::write_verifying_key(&dir.path().join("var/keys/trusted/publish.pub"), &key.verifying_key()).unwrap();
@@ -53,24 +53,24 @@ impl Site {
 
     /// A site where nothing but the test's subject can be late: neither a slow disk nor a busy processor makes
     /// an answer leave without its scores or its commit.
-    pub fn patient() -> Site {
+    pub(crate) fn patient() -> Site {
         Site::new()
             .with("LTR_HOST__DEADLINE_MS", "5000")
             .with("LTR_HOST__LTR_BUDGET_MS", "4000")
     }
 
     /// This site with one more setting.
-    pub fn with(mut self, name: &'static str, value: &str) -> Site {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Site {
         self.env.push((name, value.to_owned()));
         self
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// `ltr-host serve` in this directory, with no environment but this site's.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().parent().unwrap().join("ltr-host");
         assert!(
@@ -94,7 +94,7 @@ impl Site {
     }
 
     /// A gateway that is ready.
-    pub async fn start(&self) -> Gateway {
+    pub(crate) async fn start(&self) -> Gateway {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
@@ -136,12 +136,12 @@ impl Site {
     }
 
     /// Publishes a component under `version`, with golden rows that its honest part passes.
-    pub fn publish(&self, version: &str, behaviour: Behaviour) -> PathBuf {
+    pub(crate) fn publish(&self, version: &str, behaviour: Behaviour) -> PathBuf {
         self.publish_bytes(version, &evil::component(&DEFAULT_FEATURES, behaviour))
     }
 
     /// As [`Site::publish`], whatever the bytes are.
-    pub fn publish_bytes(&self, version: &str, wasm: &[u8]) -> PathBuf {
+    pub(crate) fn publish_bytes(&self, version: &str, wasm: &[u8]) -> PathBuf {
         let rows: Vec<Vec<Option<f64>>> = (0..SMALL)
             .map(|row| {
                 (0..DEFAULT_FEATURES.len())
@@ -155,7 +155,7 @@ impl Site {
     }
 
     /// Publishes a component that gives these scores.
-    pub fn publish_golden(&self, version: &str, wasm: &[u8], golden: Golden) -> PathBuf {
+    pub(crate) fn publish_golden(&self, version: &str, wasm: &[u8], golden: Golden) -> PathBuf {
         let manifest = Manifest {
             manifest_version: artefact::MANIFEST_VERSION,
             version: version.to_owned(),
@@ -177,7 +177,7 @@ impl Site {
     }
 
     /// Puts on record, before the gateway starts, that `version` was promoted.
-    pub async fn promoted(&self, version: &str) {
+    pub(crate) async fn promoted(&self, version: &str) {
         let store = Store::open(&self.database_url()).await.unwrap();
         let state = RolloutState {
             weight: 100,
@@ -194,12 +194,12 @@ impl Site {
         store.close().await;
     }
 
-    pub fn database_url(&self) -> String {
+    pub(crate) fn database_url(&self) -> String {
         format!("sqlite://{}", self.path().join("var/ltr.db").display())
     }
 
     /// The gateway's database, to read.
-    pub async fn database(&self) -> SqliteConnection {
+    pub(crate) async fn database(&self) -> SqliteConnection {
         let path = self.path().join("var/ltr.db");
         SqliteConnectOptions::new()
             .filename(path)
@@ -210,7 +210,7 @@ impl Site {
     }
 
     /// The one number that `query` gives.
-    pub async fn number(&self, query: &'static str) -> i64 {
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
         let mut database = self.database().await;
         sqlx::query_scalar(query.into_sql_str())
             .fetch_one(&mut database)
@@ -219,7 +219,7 @@ impl Site {
     }
 
     /// The texts that `query` gives.
-    pub async fn texts(&self, query: &'static str) -> Vec<String> {
+    pub(crate) async fn texts(&self, query: &'static str) -> Vec<String> {
         let mut database = self.database().await;
         sqlx::query_scalar(query.into_sql_str())
             .fetch_all(&mut database)
@@ -231,33 +231,33 @@ impl Site {
         self.path().join("gateway.log")
     }
 
-    pub fn logged(&self) -> String {
+    pub(crate) fn logged(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 }
 
 /// A running gateway; SIGKILL is its only end.
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     pub client: Client,
 }
 
 impl Gateway {
     /// `kill -9`, and waits until the process is gone.
-    pub fn kill(self) {}
+    pub(crate) fn kill(self) {}
 
     /// The most memory that the process ever had resident, in bytes.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
     /// The process's resident memory, in bytes.
-    pub fn resident_memory(&self) -> u64 {
+    pub(crate) fn resident_memory(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
     /// The addresses that the process has reserved, in bytes.
-    pub fn virtual_memory(&self) -> u64 {
+    pub(crate) fn virtual_memory(&self) -> u64 {
         self.memory("VmSize:")
     }
 
@@ -286,14 +286,14 @@ impl std::ops::Deref for Gateway {
 
 /// Speaks to a gateway.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     address: String,
 }
 
 /// An answer in full.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     /// The header `x-ltr-logged`, empty where there is none.
     pub logged: String,
@@ -302,30 +302,30 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn text(&self, field: &str) -> Option<&str> {
+    pub(crate) fn text(&self, field: &str) -> Option<&str> {
         self.body[field].as_str()
     }
 }
 
 impl Client {
     /// Where the gateway listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let response = self.http.get(format!("{}{path}", self.address)).send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         let (status, text) = self.get(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
     /// `Err`: the connection broke, so nothing was acknowledged.
-    pub async fn try_post(
+    pub(crate) async fn try_post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -352,15 +352,15 @@ impl Client {
         })
     }
 
-    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         self.try_post(path, headers, body).await.unwrap()
     }
 
-    pub async fn rank(&self, case: &Value) -> Answer {
+    pub(crate) async fn rank(&self, case: &Value) -> Answer {
         self.post("/rank", &[], case.to_string().into()).await
     }
 
-    pub async fn notify(&self, version: &str) -> Answer {
+    pub(crate) async fn notify(&self, version: &str) -> Answer {
         self.post(
             "/models/notify?wait=1",
             &[],
@@ -369,19 +369,19 @@ impl Client {
         .await
     }
 
-    pub async fn set_weight(&self, weight: u8) {
+    pub(crate) async fn set_weight(&self, weight: u8) {
         let body = json!({ "weight": weight }).to_string().into();
         let answer = self.post("/rollout/weight", &[], body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// `ltr_fallback_total{reason}`.
-    pub async fn fallbacks(&self, reason: &str) -> u64 {
+    pub(crate) async fn fallbacks(&self, reason: &str) -> u64 {
         self.metric(&format!("ltr_fallback_total{{reason=\"{reason}\"}}")).await as u64
     }
 
     /// The value of one series, 0 while there is none.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let (_, metrics) = self.get("/metrics").await;
         metrics
             .lines()
@@ -401,7 +401,7 @@ fn feature(lawyer: usize, column: usize) -> f64 {
 }
 
 /// The lawyer `adv_{at}` as `/rank` takes it.
-pub fn lawyer(at: usize) -> Value {
+pub(crate) fn lawyer(at: usize) -> Value {
     let features: serde_json::Map<String, Value> = DEFAULT_FEATURES
         .iter()
         .enumerate()
@@ -418,7 +418,7 @@ pub fn lawyer(at: usize) -> Value {
 }
 
 /// A case named by `name`, with this many lawyers.
-pub fn case(name: &str, lawyers: usize) -> Value {
+pub(crate) fn case(name: &str, lawyers: usize) -> Value {
     json!({
         "case": { "case_id": id(&format!("case {name}")), "user_id": id("user") },
         "lawyers": (0..lawyers).map(lawyer).collect::<Vec<_>>(),
@@ -426,12 +426,12 @@ pub fn case(name: &str, lawyers: usize) -> Value {
 }
 
 /// The UUID that stands for `name`.
-pub fn id(name: &str) -> Uuid {
+pub(crate) fn id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
 /// A click on a lawyer of a case.
-pub fn click(event_id: Uuid, case: &Value, lawyer_id: &Value, rank_pos: u64) -> Value {
+pub(crate) fn click(event_id: Uuid, case: &Value, lawyer_id: &Value, rank_pos: u64) -> Value {
     json!({
         "event_id": event_id,
         "ts_utc": chrono::Utc::now().to_rfc3339(),

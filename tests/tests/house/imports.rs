@@ -21,7 +21,7 @@ struct Crate {
 }
 
 /// The circles of imports between the files of a crate: each as its files, in the order in which they import each other.
-pub fn circles(src: &Path) -> Vec<String> {
+pub(crate) fn circles(src: &Path) -> Vec<String> {
     let source = Crate::read(src);
     let imports: BTreeMap<&Module, BTreeSet<Module>> = source
         .parsed

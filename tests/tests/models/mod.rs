@@ -7,15 +7,15 @@ use ltr_trainer::lightgbm;
 use serde_json::{Value, json};
 
 const ROWS: usize = 600;
-pub const WIDTH: usize = 8;
+pub(crate) const WIDTH: usize = 8;
 /// The column of whole numbers that categorical models take as categories.
-pub const CATEGORY: usize = 4;
+pub(crate) const CATEGORY: usize = 4;
 /// Rows a query, for the ranking objectives.
 const QUERY: usize = 12;
 /// Parameters that act when the data is binned, which `lightgbm3` cannot hand to a data set.
 const BINNING: [&str; 4] = ["categorical_feature", "linear_tree", "use_missing", "zero_as_missing"];
 /// LightGBM's kZeroThreshold: the float 1e-35, widened.
-pub const ZERO: f64 = 1e-35_f32 as f64;
+pub(crate) const ZERO: f64 = 1e-35_f32 as f64;
 
 /// What no training row looks like, up to the sign: what is not finite, around zero, beyond 32 bits,
 /// and, for categorical splits, fractional, at the edges of the words of a bit set, beyond them.
@@ -28,7 +28,7 @@ const HOSTILE: [f64; 26] = [
 ];
 
 /// SplitMix64: the same data on every machine.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -40,11 +40,11 @@ impl Random {
     }
 
     /// Below 1.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
@@ -56,14 +56,14 @@ impl Random {
 }
 
 /// Training rows, row-major, and what their labels are made of: about -3 to 3.
-pub struct Data {
+pub(crate) struct Data {
     values: Vec<f64>,
     latent: Vec<f64>,
 }
 
 impl Data {
     /// `missing`: whether some values are NaN.
-    pub fn new(missing: bool) -> Data {
+    pub(crate) fn new(missing: bool) -> Data {
         let mut random = Random(20_261_123);
         let (mut values, mut latent) = (Vec::new(), Vec::new());
         for _ in 0..ROWS {
@@ -106,40 +106,40 @@ impl Data {
     }
 }
 
-pub fn real(y: f64) -> f32 {
+pub(crate) fn real(y: f64) -> f32 {
     y as f32
 }
 
-pub fn positive(y: f64) -> f32 {
+pub(crate) fn positive(y: f64) -> f32 {
     (y / 2.0).exp() as f32
 }
 
-pub fn count(y: f64) -> f32 {
+pub(crate) fn count(y: f64) -> f32 {
     y.exp().floor() as f32
 }
 
-pub fn yes(y: f64) -> f32 {
+pub(crate) fn yes(y: f64) -> f32 {
     f32::from(y > 0.0)
 }
 
-pub fn share(y: f64) -> f32 {
+pub(crate) fn share(y: f64) -> f32 {
     (1.0 / (1.0 + (-y).exp())) as f32
 }
 
-pub fn class(y: f64) -> f32 {
+pub(crate) fn class(y: f64) -> f32 {
     (y + 1.8).div_euclid(1.2).clamp(0.0, 2.0) as f32
 }
 
-pub fn grade(y: f64) -> f32 {
+pub(crate) fn grade(y: f64) -> f32 {
     (y + 1.0).floor().clamp(0.0, 3.0) as f32
 }
 
-pub fn constant(_: f64) -> f32 {
+pub(crate) fn constant(_: f64) -> f32 {
     4.25
 }
 
 /// Trains, and gives the model as text and inside LightGBM.
-pub fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm3::Booster) {
+pub(crate) fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm3::Booster) {
     let mut parameters = json!({
         "num_iterations": 20, "num_leaves": 15, "min_data_in_leaf": 5, "learning_rate": 0.1,
         "min_data_per_group": 5, "cat_smooth": 1.0, "cat_l2": 1.0,
@@ -163,7 +163,7 @@ pub fn grow(data: &Data, own: Value, label: fn(f64) -> f32) -> (String, lightgbm
 }
 
 /// Trains with parameters for the data set, too, and gives the model as text.
-pub fn train(
+pub(crate) fn train(
     values: &[f64],
     width: usize,
     labels: &[f32],
@@ -188,7 +188,7 @@ pub fn train(
 
 /// Every threshold of the model and its two neighbours, and [`HOSTILE`] with both signs, for every feature: first
 /// all features of a row hostile at once, then one hostile value in an ordinary row.
-pub fn hostile_rows(data: &Data, text: &str) -> Vec<f64> {
+pub(crate) fn hostile_rows(data: &Data, text: &str) -> Vec<f64> {
     let mut random = Random(42);
     let mut values = vec![HOSTILE.iter().flat_map(|&x| [x, -x]).collect::<Vec<f64>>(); WIDTH];
     for (feature, threshold) in thresholds(text) {
@@ -215,7 +215,7 @@ pub fn hostile_rows(data: &Data, text: &str) -> Vec<f64> {
 }
 
 /// Feature and threshold of every split; of a categorical one the number of its bit set.
-pub fn thresholds(text: &str) -> Vec<(usize, f64)> {
+pub(crate) fn thresholds(text: &str) -> Vec<(usize, f64)> {
     let numbers = |list: &str| -> Vec<f64> {
         let parsed = list.split_ascii_whitespace().map(|x| x.parse().unwrap());
         parsed.collect()
@@ -234,23 +234,23 @@ pub fn thresholds(text: &str) -> Vec<(usize, f64)> {
 }
 
 /// The values of `decision_type` that occur in the model.
-pub fn decision_types(text: &str) -> BTreeSet<u8> {
+pub(crate) fn decision_types(text: &str) -> BTreeSet<u8> {
     text.lines()
         .filter_map(|line| line.strip_prefix("decision_type="))
         .flat_map(|list| list.split_ascii_whitespace().map(|x| x.parse().unwrap()))
         .collect()
 }
 
-pub fn categorical(decision_type: u8) -> bool {
+pub(crate) fn categorical(decision_type: u8) -> bool {
     decision_type & 1 == 1
 }
 
 /// 0: none, 1: zero, 2: NaN.
-pub fn missing_type(decision_type: u8) -> u8 {
+pub(crate) fn missing_type(decision_type: u8) -> u8 {
     decision_type >> 2 & 3
 }
 
-pub fn compiled(text: &str) -> Vec<u8> {
+pub(crate) fn compiled(text: &str) -> Vec<u8> {
     compile(&Request {
         model: text.as_bytes(),
         feature_map: None,
@@ -260,26 +260,26 @@ pub fn compiled(text: &str) -> Vec<u8> {
     .unwrap()
 }
 
-pub fn in_batches(rows: &[f64], batch: usize, score: impl FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
+pub(crate) fn in_batches(rows: &[f64], batch: usize, score: impl FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
     rows.chunks(batch * WIDTH).flat_map(score).collect()
 }
 
 /// Every NaN is one: its sign and payload are the processor's choice.
-pub fn bits(x: f64) -> u64 {
+pub(crate) fn bits(x: f64) -> u64 {
     if x.is_nan() { f64::NAN } else { x }.to_bits()
 }
 
-pub fn forest_of(objective: &str) -> Value {
+pub(crate) fn forest_of(objective: &str) -> Value {
     json!({
         "objective": objective, "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.7,
         "feature_fraction": 0.8,
     })
 }
 
-pub fn linear(objective: &str) -> Value {
+pub(crate) fn linear(objective: &str) -> Value {
     json!({"objective": objective, "linear_tree": true, "linear_lambda": 0.01})
 }
 
-pub fn with_categories(objective: &str) -> Value {
+pub(crate) fn with_categories(objective: &str) -> Value {
     json!({"objective": objective, "categorical_feature": CATEGORY.to_string()})
 }

@@ -57,9 +57,10 @@ fn keep_exports(module: &[u8], exports: &[(&str, &str)]) -> Result<Vec<u8>, Comp
     let mut out = Module::new();
     for (id, range) in sections(module)? {
         let content = &module[range];
-        match id == SectionId::Export as u8 {
-            true => out.section(&select(content, exports)?),
-            false => out.section(&RawSection { id, data: content }),
+        if id == SectionId::Export as u8 {
+            out.section(&select(content, exports)?)
+        } else {
+            out.section(&RawSection { id, data: content })
         };
     }
     Ok(out.finish())
@@ -79,8 +80,9 @@ fn select(content: &[u8], exports: &[(&str, &str)]) -> Result<ExportSection, Com
             selected.export(name, kind, export.index);
         }
     }
-    match selected.len() as usize == exports.len() {
-        true => Ok(selected),
-        false => Err(damaged("it does not export what Envoy calls")),
+    if selected.len() as usize == exports.len() {
+        Ok(selected)
+    } else {
+        Err(damaged("it does not export what Envoy calls"))
     }
 }

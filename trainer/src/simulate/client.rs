@@ -50,7 +50,7 @@ fn interactions(features: &Features, quality: f64) -> f64 {
 }
 
 /// One lawyer in the list that a client sees.
-pub struct Shown {
+pub(super) struct Shown {
     pub lawyer: usize,
     pub rank_pos: u32,
     pub utility: f64,
@@ -58,7 +58,7 @@ pub struct Shown {
 
 /// An action of a client, and when its event reaches the gateway.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub(super) struct Act {
     pub event_id: Uuid,
     pub kind: ActionKind,
     pub lawyer: usize,
@@ -71,7 +71,7 @@ pub struct Act {
 
 /// The actions of a client. The client reads the list from the top, opens profiles within minutes,
 /// contacts lawyers within hours, and signs with at most one of these within days.
-pub fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) -> Vec<Act> {
+pub(super) fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) -> Vec<Act> {
     let mut acts = Vec::new();
     let mut best: Option<(f64, &Shown, DateTime<Utc>)> = None;
     for place in shown {

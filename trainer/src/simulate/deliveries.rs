@@ -12,21 +12,21 @@ use super::client::Act;
 use super::market::{Case, Market};
 
 /// One event and the time at which it is sent.
-pub struct Delivery {
+pub(super) struct Delivery {
     pub at: DateTime<Utc>,
     pub event: Value,
 }
 
 /// A queue ordered by delivery time, then by event id.
 #[derive(Default)]
-pub struct Deliveries {
+pub(super) struct Deliveries {
     queue: BinaryHeap<Reverse<(DateTime<Utc>, Uuid, bool)>>,
     events: std::collections::HashMap<Uuid, Value>,
 }
 
 impl Deliveries {
     /// Queues the event of a client's act, and its repetition if there is one.
-    pub fn plan(&mut self, market: &Market, case: &Case, act: &Act) {
+    pub(super) fn plan(&mut self, market: &Market, case: &Case, act: &Act) {
         let event = json!({
             "event": name(act.kind),
             "event_id": act.event_id,
@@ -45,7 +45,7 @@ impl Deliveries {
     }
 
     /// Removes the next events sent before `end` (`None`: all), at most `limit`, in order.
-    pub fn take(&mut self, end: Option<DateTime<Utc>>, limit: usize) -> Vec<Delivery> {
+    pub(super) fn take(&mut self, end: Option<DateTime<Utc>>, limit: usize) -> Vec<Delivery> {
         let mut batch = Vec::new();
         while batch.len() < limit
             && let Some(Reverse((at, id, last))) = self.queue.peek().copied()
@@ -64,7 +64,7 @@ impl Deliveries {
 }
 
 /// The event's name on the wire.
-pub fn name(kind: ActionKind) -> &'static str {
+pub(super) fn name(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::ClickProfile => "click_profile",
         ActionKind::ContactMade => "contact_made",

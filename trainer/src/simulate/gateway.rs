@@ -16,14 +16,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_SHOWN: usize = 2_000;
 
 #[derive(Clone)]
-pub struct Gateway {
+pub(super) struct Gateway {
     client: reqwest::Client,
     url: Url,
     token: Secret,
 }
 
 #[derive(Deserialize)]
-pub struct Ranking {
+pub(super) struct Ranking {
     pub source: String,
     pub fallback: Option<String>,
     pub ranking: Vec<Ranked>,
@@ -33,19 +33,19 @@ pub struct Ranking {
 }
 
 #[derive(Deserialize)]
-pub struct Ranked {
+pub(super) struct Ranked {
     pub lawyer_id: String,
     pub rank_pos: u32,
 }
 
 #[derive(Deserialize)]
-pub struct Receipt {
+pub(super) struct Receipt {
     pub accepted: u64,
     pub duplicates: u64,
 }
 
 impl Gateway {
-    pub fn new(url: &str, caller: &settings::Client) -> anyhow::Result<Gateway> {
+    pub(super) fn new(url: &str, caller: &settings::Client) -> anyhow::Result<Gateway> {
         let url: Url = url
             .parse()
             .with_context(|| format!("--url {url:?}: not a URL; allowed: e.g. http://127.0.0.1:8080"))?;
@@ -65,7 +65,7 @@ impl Gateway {
     ///
     /// # Errors
     /// No response, a status other than 200 (with the body), or a body that is not a ranking.
-    pub async fn rank(
+    pub(super) async fn rank(
         &self,
         request_id: Uuid,
         now: DateTime<Utc>,
@@ -89,7 +89,7 @@ impl Gateway {
     ///
     /// # Errors
     /// No response, a status other than 200 (with the body), or a body that is not a receipt.
-    pub async fn events(&self, now: DateTime<Utc>, events: &[Value], lines: bool) -> anyhow::Result<Receipt> {
+    pub(super) async fn events(&self, now: DateTime<Utc>, events: &[Value], lines: bool) -> anyhow::Result<Receipt> {
         let (media, body) = if lines {
             let lines: Vec<String> = events.iter().map(Value::to_string).collect();
             ("application/x-ndjson", lines.join("\n"))
@@ -105,7 +105,7 @@ impl Gateway {
     ///
     /// # Errors
     /// No response, or a status other than 200.
-    pub async fn shadow_scored(&self) -> anyhow::Result<u64> {
+    pub(super) async fn shadow_scored(&self) -> anyhow::Result<u64> {
         let page = text("GET /metrics", self.client.get(self.endpoint("metrics"))).await?;
         let counts = page.lines().filter(|line| line.starts_with("ltr_shadow_total"));
         Ok(counts
@@ -118,9 +118,10 @@ impl Gateway {
             .client
             .post(self.endpoint(path))
             .header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true));
-        match self.token.is_empty() {
-            true => request,
-            false => request.bearer_auth(self.token.expose()),
+        if self.token.is_empty() {
+            request
+        } else {
+            request.bearer_auth(self.token.expose())
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::market::{Case, Features, Market};
 
-pub struct Ledger {
+pub(super) struct Ledger {
     /// Times at which each lawyer signed a contract.
     signed: Vec<VecDeque<DateTime<Utc>>>,
     /// Time at which each lawyer was last offered.
@@ -16,25 +16,25 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(market: &Market) -> Ledger {
+    pub(super) fn new(market: &Market) -> Ledger {
         Ledger {
             signed: vec![VecDeque::new(); market.lawyers.len()],
             offered: vec![None; market.lawyers.len()],
         }
     }
 
-    pub fn sign(&mut self, lawyer: usize, at: DateTime<Utc>) {
+    pub(super) fn sign(&mut self, lawyer: usize, at: DateTime<Utc>) {
         self.signed[lawyer].push_back(at);
     }
 
-    pub fn offer(&mut self, lawyer: usize, at: DateTime<Utc>) {
+    pub(super) fn offer(&mut self, lawyer: usize, at: DateTime<Utc>) {
         let last = &mut self.offered[lawyer];
         *last = (*last).max(Some(at));
     }
 
     /// The body of a `/rank` call. The loads are as of `midnight`, as in a directory that is
     /// refreshed daily.
-    pub fn request(&self, market: &Market, case: &Case, midnight: DateTime<Utc>) -> String {
+    pub(super) fn request(&self, market: &Market, case: &Case, midnight: DateTime<Utc>) -> String {
         let lawyers: Vec<Value> = case
             .offers
             .iter()

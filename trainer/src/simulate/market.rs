@@ -26,9 +26,9 @@ const CLIENTS: u64 = 5_000;
 const PRACTISES: f64 = 0.6;
 
 /// The eleven features of `ranking::features::DEFAULT_FEATURES`, in that order; NaN is missing.
-pub type Features = [f64; 11];
+pub(super) type Features = [f64; 11];
 
-pub struct Lawyer {
+pub(super) struct Lawyer {
     pub id: String,
     /// What clients notice but no feature measures directly; standard normal over the market.
     pub quality: f64,
@@ -48,7 +48,7 @@ pub struct Lawyer {
     maturity: f64,
 }
 
-pub struct Market {
+pub(super) struct Market {
     pub lawyers: Vec<Lawyer>,
     /// Lawyers who practise an area, by area and then by index in the set (the group).
     practising: Vec<Vec<Vec<usize>>>,
@@ -56,13 +56,13 @@ pub struct Market {
 
 /// One lawyer offered for a case.
 #[derive(Clone)]
-pub struct Offer {
+pub(super) struct Offer {
     pub lawyer: usize,
     pub features: Features,
 }
 
 #[derive(Clone)]
-pub struct Case {
+pub(super) struct Case {
     pub case_id: Uuid,
     pub user_id: Uuid,
     pub request_id: Uuid,
@@ -72,7 +72,7 @@ pub struct Case {
 
 impl Market {
     /// The market of a seed; the same seed gives the same lawyers.
-    pub fn new(seed: u64) -> Market {
+    pub(super) fn new(seed: u64) -> Market {
         let rng = &mut stream(seed, "lawyers", "", 0);
         let lawyers: Vec<Lawyer> = (0..SETS).flat_map(|set| matched_set(rng, set)).collect();
         let practising = (0..AREAS)
@@ -89,7 +89,7 @@ impl Market {
     }
 
     /// The `index`-th case of a day; independent of earlier draws.
-    pub fn case(&self, seed: u64, day: NaiveDate, index: u64) -> Case {
+    pub(super) fn case(&self, seed: u64, day: NaiveDate, index: u64) -> Case {
         let rng = &mut stream(seed, "case", &day.to_string(), index);
         let (case_id, request_id) = (uuid(rng), uuid(rng));
         let client = rng.random_range(0..CLIENTS);

@@ -13,7 +13,7 @@ use super::gateway::{Ranking, Receipt};
 use crate::console;
 
 #[derive(Serialize)]
-pub struct Summary {
+pub(super) struct Summary {
     pub truth: Truth,
     pub seed: u64,
     pub from: DateTime<Utc>,
@@ -43,7 +43,7 @@ pub struct Summary {
 
 /// The cases that one source ranked.
 #[derive(Default, Serialize)]
-pub struct Served {
+pub(super) struct Served {
     pub cases: u64,
     pub contracts: u64,
     /// Share of the contracts with a lawyer at one of the first three positions.
@@ -53,7 +53,7 @@ pub struct Served {
 }
 
 impl Summary {
-    pub fn new(truth: Truth, seed: u64, from: DateTime<Utc>, days: u32) -> Summary {
+    pub(super) fn new(truth: Truth, seed: u64, from: DateTime<Utc>, days: u32) -> Summary {
         Summary {
             truth,
             seed,
@@ -77,7 +77,7 @@ impl Summary {
         }
     }
 
-    pub fn count(&mut self, answer: &Ranking, acts: &[Act]) {
+    pub(super) fn count(&mut self, answer: &Ranking, acts: &[Act]) {
         self.cases += 1;
         self.latencies.push(answer.took);
         if let Some(reason) = &answer.fallback {
@@ -100,12 +100,12 @@ impl Summary {
         }
     }
 
-    pub fn receive(&mut self, receipt: &Receipt) {
+    pub(super) fn receive(&mut self, receipt: &Receipt) {
         self.accepted += receipt.accepted;
         self.duplicates += receipt.duplicates;
     }
 
-    pub fn finish(&mut self, elapsed: Duration) {
+    pub(super) fn finish(&mut self, elapsed: Duration) {
         let mut ms: Vec<f64> = self.latencies.iter().map(|took| took.as_secs_f64() * 1e3).collect();
         ms.sort_by(f64::total_cmp);
         self.rank_p50_ms = quantile(&ms, 0.50).unwrap_or_default();
@@ -116,7 +116,7 @@ impl Summary {
         }
     }
 
-    pub fn print(&self) {
+    pub(super) fn print(&self) {
         let mut table = console::table(&["simulated", ""]);
         let mut row = |name: &str, value: String| {
             table.add_row([name.to_owned(), value]);

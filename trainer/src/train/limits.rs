@@ -40,7 +40,7 @@ pub(super) struct Fault {
 
 impl Labels {
     /// The labels that the objective allows in training rows.
-    pub fn of_objective(parameters: &Parameters) -> Result<Labels, ParameterError> {
+    pub(super) fn of_objective(parameters: &Parameters) -> Result<Labels, ParameterError> {
         Ok(match objective(parameters).as_str() {
             "lambdarank" => grades(parameters),
             "multiclass" | "softmax" | "multiclassova" | "multiclass_ova" | "ova" | "ovr" => classes(parameters)?,
@@ -51,7 +51,7 @@ impl Labels {
     }
 
     /// The labels that the metrics allow in validation rows.
-    pub fn of_metrics(parameters: &Parameters) -> Result<Labels, ParameterError> {
+    pub(super) fn of_metrics(parameters: &Parameters) -> Result<Labels, ParameterError> {
         let named = parameters.get("metric").map(str::to_ascii_lowercase);
         // Without `metric`, LightGBM uses the objective's own.
         let named = named.unwrap_or_else(|| objective(parameters));
@@ -66,7 +66,7 @@ impl Labels {
     }
 
     /// Checks every label, and the size of every query if the objective ranks.
-    pub fn check(self, queries: &Queries) -> Result<(), Fault> {
+    pub(super) fn check(self, queries: &Queries) -> Result<(), Fault> {
         for (row, &label) in queries.labels.iter().enumerate() {
             if let Some(allowed) = self.refused(label) {
                 return Err(Fault {
@@ -100,9 +100,12 @@ impl Labels {
             Labels::Grades { .. } if !(label >= 0.0 && label.fract() == 0.0) => {
                 Some("grades, integers from 0; label_gain gives the gain of each".to_owned())
             }
-            Labels::Grades { gains, given } => (label >= gains as f32).then(|| match given {
-                true => format!("below {gains}, the number of gains in label_gain"),
-                false => format!("below {gains}, or label_gain with a gain for each grade up to {label}"),
+            Labels::Grades { gains, given } => (label >= gains as f32).then(|| {
+                if given {
+                    format!("below {gains}, the number of gains in label_gain")
+                } else {
+                    format!("below {gains}, or label_gain with a gain for each grade up to {label}")
+                }
             }),
             Labels::Classes(count) if label >= 0.0 && label.fract() == 0.0 && label < count as f32 => None,
             Labels::Classes(count) => Some(format!(

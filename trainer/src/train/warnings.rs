@@ -19,9 +19,10 @@ pub(super) fn of(fit: &Fit, schedule: &Schedule, parameters: &Parameters, no_pai
     const TOO_LITTLE: &str =
         "the features or the labels are constant, or min_data_in_leaf is too large for so few rows";
     if fit.gains.iter().all(|gain| *gain == 0.0) {
-        return Some(match no_pairs && limits::objective(parameters) == "lambdarank" {
-            true => format!("{NO_SPLIT} every score is 0: all labels of each query are equal"),
-            false => format!("{NO_SPLIT} every row gets the same score: {TOO_LITTLE}"),
+        return Some(if no_pairs && limits::objective(parameters) == "lambdarank" {
+            format!("{NO_SPLIT} every score is 0: all labels of each query are equal")
+        } else {
+            format!("{NO_SPLIT} every row gets the same score: {TOO_LITTLE}")
         });
     }
     let rounds = schedule.rounds;
@@ -37,9 +38,10 @@ fn ends_on_its_best_round(fit: &Fit, schedule: &Schedule) -> bool {
     let (Some(name), true) = (fit.metrics.first(), fit.rounds.len() == schedule.rounds) else {
         return false;
     };
-    let sign = match (Metric { name: name.clone() }).higher_is_better() {
-        true => 1.0,
-        false => -1.0,
+    let sign = if (Metric { name: name.clone() }).higher_is_better() {
+        1.0
+    } else {
+        -1.0
     };
     let scores: Vec<f64> = fit.rounds.iter().map(|round| sign * round.scores[0]).collect();
     scores

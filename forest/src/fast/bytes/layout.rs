@@ -103,9 +103,10 @@ impl Turns {
 /// The answer that is yes for rows that go left, or right: left where the rank is at most `last`. Complements lie behind
 /// the ranks.
 fn answer((ranks, last): (u32, u32), left: bool) -> Answer {
-    match left {
-        true => (2 * ranks, (last as i32 - 127) as i8),
-        false => (2 * ranks + 1, (127 - last as i32) as i8),
+    if left {
+        (2 * ranks, (last as i32 - 127) as i8)
+    } else {
+        (2 * ranks + 1, (127 - last as i32) as i8)
     }
 }
 
@@ -207,9 +208,10 @@ impl Strand {
 
     /// Lists a tree. Gives the place of its result.
     fn tree(&mut self, plan: &Plan, answer: &impl Fn(u32, bool) -> Answer) -> u32 {
-        match plan.tree.splits.is_empty() {
-            true => self.put(ALWAYS, 0),
-            false => self.path(plan, answer, 0),
+        if plan.tree.splits.is_empty() {
+            self.put(ALWAYS, 0)
+        } else {
+            self.path(plan, answer, 0)
         }
     }
 

@@ -105,9 +105,10 @@ impl Laid<'_> {
             put(split.left, at);
             put(split.right, at + 1);
         }
-        let root = match tree.splits.is_empty() {
-            true => put(Child::Leaf(0), places[0]),
-            false => node(question(0), children[0]),
+        let root = if tree.splits.is_empty() {
+            put(Child::Leaf(0), places[0])
+        } else {
+            node(question(0), children[0])
         };
         self.roots.push(root);
         true

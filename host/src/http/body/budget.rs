@@ -10,10 +10,10 @@ use crate::http::error::ApiError;
 
 /// Bodies above this size, in bytes, are large: their decoding takes longer than other requests
 /// should wait.
-pub const LARGE: usize = 256 << 10;
+pub(super) const LARGE: usize = 256 << 10;
 /// Bodies up to this size, in bytes, are not counted and never refused. The limit of connections
 /// bounds their number, and each connection reads as much ahead anyway.
-pub const UNCOUNTED: usize = 64 << 10;
+pub(super) const UNCOUNTED: usize = 64 << 10;
 
 /// The budget. A quarter of it is reserved for bodies that are not large, so that bulk loads do not
 /// block rankings.
@@ -36,9 +36,10 @@ impl Budget {
 
     /// The maximum of held bytes after a body of `bytes` is added.
     fn limit(&self, bytes: usize) -> usize {
-        match bytes > LARGE {
-            true => self.total - self.total / 4,
-            false => self.total,
+        if bytes > LARGE {
+            self.total - self.total / 4
+        } else {
+            self.total
         }
     }
 

@@ -188,10 +188,7 @@ fn client_of(bucket: &str, patience: Duration) -> Result<AmazonS3, Error> {
     let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
     let endpoint = endpoints.iter().find_map(|key| builder.get_config_value(key));
     let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let builder = match plain {
-        true => builder.with_allow_http(true),
-        false => builder,
-    };
+    let builder = if plain { builder.with_allow_http(true) } else { builder };
     let setting = |seconds: u64| format!("{seconds}s");
     let builder = builder
         .with_config(

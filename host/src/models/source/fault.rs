@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An object of a version: its name, its size, and what changes when it does.
-pub type Published = (String, u64, String);
+pub(crate) type Published = (String, u64, String);
 
 /// Why a place did not give what it was asked for.
 pub(super) enum Fault {
@@ -24,7 +24,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub fn away(error: io::Error) -> Fault {
+    pub(super) fn away(error: io::Error) -> Fault {
         Fault::Away(error.to_string())
     }
 }

@@ -72,7 +72,7 @@ pub(super) enum Logged {
 
 impl Logged {
     /// As the answer's header spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Logged::Nothing => "nothing",
             Logged::Queued => "queued",
@@ -168,9 +168,10 @@ impl Ranking<'_> {
     /// The groups of a candidate that may be kept.
     fn groups(&self, candidate: usize) -> BTreeMap<String, String> {
         let agreed = self.request.consents[candidate].is_some();
-        match agreed || self.gateway.settings.privacy.groups_without_consent {
-            true => self.request.candidates[candidate].groups.clone(),
-            false => BTreeMap::new(),
+        if agreed || self.gateway.settings.privacy.groups_without_consent {
+            self.request.candidates[candidate].groups.clone()
+        } else {
+            BTreeMap::new()
         }
     }
 

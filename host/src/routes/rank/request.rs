@@ -98,9 +98,10 @@ fn lawyer<'d>(json: Json<'d>, schema: &Schema, seen: &mut HashSet<&'d str>) -> R
     let count = |json: Json| Ok(json.unsigned(u64::from(u32::MAX))? as u32);
     let new = |json: Json<'d>| {
         let id = text(json)?;
-        match seen.insert(id) {
-            true => Ok(id.to_owned()),
-            false => Err(Invalid::new(json, "each lawyer once")),
+        if seen.insert(id) {
+            Ok(id.to_owned())
+        } else {
+            Err(Invalid::new(json, "each lawyer once"))
         }
     };
     let candidate = Candidate {
@@ -140,9 +141,10 @@ fn groups(json: Json) -> Result<BTreeMap<String, String>, Invalid> {
 
 fn text(json: Json<'_>) -> Result<&str, Invalid> {
     let text = json.string()?;
-    match grammar::is_text(text) {
-        true => Ok(text),
-        false => Err(Invalid::new(json, grammar::TEXT)),
+    if grammar::is_text(text) {
+        Ok(text)
+    } else {
+        Err(Invalid::new(json, grammar::TEXT))
     }
 }
 

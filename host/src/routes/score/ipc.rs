@@ -26,7 +26,7 @@ const MAX_METADATA: usize = 4 << 20;
 /// # Errors
 /// 400 for any other stream; 422 for an absent or unknown column, a column of another type, and too
 /// many rows.
-pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), ApiError> {
+pub(super) fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), ApiError> {
     let mut left = stream;
     let mut rows = 0_usize;
     let mut first = true;
@@ -58,9 +58,10 @@ pub fn check(stream: &[u8], features: &Features, max_rows: usize) -> Result<(), 
         first = false;
         left = rest;
     }
-    match first {
-        true => Err(malformed("the stream has no schema")),
-        false => Ok(()),
+    if first {
+        Err(malformed("the stream has no schema"))
+    } else {
+        Ok(())
     }
 }
 

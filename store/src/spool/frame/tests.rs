@@ -98,10 +98,9 @@ proptest! {
     ) {
         let (mut bytes, ranges) = file(&written);
         let touched = damage.strike(&mut bytes, place.index(ranges.last().unwrap().end + 1));
-        let is_intact = |own: &std::ops::Range<usize>| match touched.is_empty() {
-            true => touched.start <= own.start || touched.start >= own.end,
-            false => touched.end <= own.start || touched.start >= own.end,
-        };
+        // An insertion is a place between two bytes.
+        let last = if touched.is_empty() { touched.start } else { touched.end };
+        let is_intact = |own: &std::ops::Range<usize>| last <= own.start || touched.start >= own.end;
         let intact = written.iter().zip(&ranges).filter(|(_, own)| is_intact(own));
         let intact: Vec<String> = intact.map(|(record, _)| record.clone()).collect();
         let read = records(&bytes);

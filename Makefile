@@ -181,10 +181,11 @@ publish: programs ## Sign and publish a model that passed the gate, then notify 
 train-daily: programs ## etl, train, evaluate, gate and publish in order
 	$(BIN)/ltr-trainer train-daily $(ARGS)
 
-lint: setup ## Formatting and clippy, warnings refused; the fuzz targets, too
+lint: setup ## Formatting, clippy and the documentation, warnings refused; the fuzz targets, too
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --exclude plugin-scorer --all-targets -- -D warnings
 	cargo clippy --release --locked --package edge-filter --target wasm32-wasip1 -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(BUILD) --no-deps
 	for crate in forest host; do (cd $$crate/fuzz && cargo fmt --check && cargo clippy --release --locked --all-targets -- -D warnings); done
 
 fmt: ## Format the sources

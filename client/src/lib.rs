@@ -23,6 +23,7 @@ pub struct AuthoritiesError {
 ///
 /// # Errors
 /// A file that cannot be read, or holds no certificate.
+#[expect(clippy::disallowed_methods, reason = "the one place that makes a client")]
 pub fn builder(url: &str, ca_file: &Path) -> Result<ClientBuilder, AuthoritiesError> {
     use_ring();
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());

@@ -1,5 +1,11 @@
 //! Which servers the client trusts.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::path::{Path, PathBuf};
 
 use servers::Authority;

@@ -7,6 +7,15 @@
 //! writer in [`ingest`] that stores records. All of them use [`http`] and [`telemetry`], which use
 //! none of them; [`cli`] holds the program's commands.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests make, read and time what they like"
+    )
+)]
+
 pub mod cli;
 pub mod flags;
 pub mod http;

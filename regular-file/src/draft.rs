@@ -50,7 +50,7 @@ impl Draft {
     pub fn commit(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
-        File::open(folder(&self.path))?.sync_all()
+        sync_folder(folder(&self.path))
     }
 
     /// As [`Draft::commit`], where no file is there: of programs that do so together, one succeeds.
@@ -60,7 +60,7 @@ impl Draft {
     pub fn commit_new(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist_noclobber(&self.path)?;
-        File::open(folder(&self.path))?.sync_all()
+        sync_folder(folder(&self.path))
     }
 }
 
@@ -82,6 +82,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut draft = Draft::create(path, mode)?;
     draft.write_all(bytes)?;
     draft.commit()
+}
+
+/// Waits until the names of a folder's files are on disk.
+///
+/// # Errors
+/// What the system says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "with a slash at its end, the name is a folder's or an error"
+)]
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.join(""))?.sync_all()
 }
 
 fn folder(path: &Path) -> &Path {

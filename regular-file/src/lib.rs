@@ -5,6 +5,15 @@
 //! a writer that never comes, a device never ends, and a sparse file claims to be terabytes. Each of these would hold
 //! up whoever reads it; here each is an error that says what the file is.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests make, read and time what they like"
+    )
+)]
+
 mod draft;
 
 use std::fs::{File, FileType, OpenOptions};
@@ -12,7 +21,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub use draft::{Draft, replace};
+pub use draft::{Draft, replace, sync_folder};
 
 /// What a symbolic link in the last place of a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ pub(crate) struct Input {
 pub(crate) type Text = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
 impl Input {
+    #[expect(clippy::disallowed_methods, reason = "a pipe is welcome here: `<(zcat FILE)`")]
     pub(crate) fn open(path: &Path) -> Result<Input, Trouble> {
         let rest = if path.as_os_str() == "-" {
             File::from(io::stdin().as_fd().try_clone_to_owned()?)

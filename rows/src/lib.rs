@@ -117,6 +117,7 @@ pub fn read(path: &Path, options: &Options, expect: &Expect) -> Result<Table, Ro
     read().map_err(|trouble| trouble.in_file(path))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a pipe is welcome here: `<(zcat FILE)`")]
 fn open(path: &Path) -> Result<File, RowsError> {
     File::open(path).map_err(|e| Trouble::from(e).in_file(path))
 }

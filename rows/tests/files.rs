@@ -1,5 +1,11 @@
 //! Reading real files of each format.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,5 +1,11 @@
 //! Ranking data with the files beside it.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

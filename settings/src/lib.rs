@@ -5,6 +5,15 @@
 //! and a test needs neither. An unknown key or a wrong value is refused; the error names the key,
 //! the value and what is allowed.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests make, read and time what they like"
+    )
+)]
+
 mod error;
 mod load;
 mod print;

@@ -13,6 +13,15 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests make, read and time what they like"
+    )
+)]
+
 mod backend;
 mod error;
 mod postgres;

@@ -359,7 +359,7 @@ impl Spool {
             }
             file.write_all(lines.as_bytes())?;
             file.sync_all()?;
-            File::open(&self.dir)?.sync_all()
+            regular_file::sync_folder(&self.dir)
         };
         write().map_err(|source| {
             // Nothing of it counts; if this fails, too, a line is there twice one day.
@@ -377,7 +377,7 @@ impl Spool {
             self.next += 1;
         }
         // Without the folder on disk, a crash could take the file's name, and its records with it.
-        let synced = begun.and_then(|file| match File::open(&self.dir).and_then(|dir| dir.sync_all()) {
+        let synced = begun.and_then(|file| match regular_file::sync_folder(&self.dir) {
             Ok(()) => Ok(file),
             Err(error) => {
                 let _ = std::fs::remove_file(&path);

@@ -1,6 +1,12 @@
 //! A SQLite file on a disk that is full, fails or turns read-only, and one that somebody deletes: nothing that was
 //! acknowledged from then on is lost, and all is well again when the cause is gone, without a restart.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};

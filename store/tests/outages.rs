@@ -1,5 +1,11 @@
 //! A PostgreSQL server that is away, does not answer, or refuses: told apart, in time, and without the password.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};

@@ -1,5 +1,11 @@
 //! What was spooled comes back in order, whole and once, whatever happened to the program in between.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::ffi::CString;
 use std::fs::File;
 use std::fs::Permissions;

@@ -1,5 +1,11 @@
 //! A PostgreSQL server that speaks TLS: used when it shows who it is, and not when another answers in its place.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -123,6 +123,7 @@ impl Unreadables {
 /// # Errors
 /// See [`build`].
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let path = args.output.clone().unwrap_or_else(|| {
         let date = args.day.unwrap_or_else(|| as_of.date_naive());

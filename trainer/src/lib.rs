@@ -9,6 +9,15 @@
 //! order. The steps use [`attribution`] (events to labels), [`matrix`] (the data set), [`split`]
 //! and [`boosting`]. Only [`lightgbm`] calls LightGBM's C API.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests make, read and time what they like"
+    )
+)]
+
 pub mod attribution;
 pub mod boosting;
 pub mod bypass;

@@ -85,6 +85,7 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
     let settings = Settings::load(cli.config.as_deref(), std::env::vars())?;
     if cli.print_config {
         print!("{}", settings.print());

@@ -51,6 +51,7 @@ struct Report {
 /// # Errors
 /// The error of the first step that failed.
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let version = version_of(as_of);
     let dir = settings.lake.dir.join("ltr").join("runs").join(&version);

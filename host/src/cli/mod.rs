@@ -85,6 +85,7 @@ impl Cli {
             print!("{}", settings.print());
             return ExitCode::SUCCESS;
         }
+        #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
         let _telemetry = match telemetry::start(&settings, std::env::var("RUST_LOG").ok().as_deref()) {
             Ok(telemetry) => telemetry,
             Err(error) => return usage(&format!("{error:#}")),
@@ -112,6 +113,7 @@ impl Command {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
 fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
     Settings::load(config, std::env::vars())
 }

@@ -19,6 +19,7 @@ use ranking::Sampler;
 use serde_json::{Value, json};
 use settings::Settings;
 
+use crate::http::clock::wall;
 use api::shortened;
 use redis::{PATIENCE, RawFlags, Redis};
 use snapshot::{FlagSnapshot, SnapshotFile};
@@ -81,7 +82,7 @@ impl Flags {
             Some(FlagSnapshot {
                 kill_switch: Some(true),
                 shadow_fraction: None,
-                read_at: Utc::now(),
+                read_at: wall(),
                 unclear: Some(shortened(&format!("{error:#}"))),
             })
         });
@@ -120,7 +121,7 @@ impl Flags {
         let shadow_fraction = json!({ "value": in_force.shadow.fraction(), "source": source(by_redis) });
         let redis = fleet.as_ref().map(|(up, _)| {
             let read_at = last.map(|last| last.read_at);
-            let age = read_at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0));
+            let age = read_at.map(|at| (wall() - at).as_seconds_f64().max(0.0));
             json!({ "up": up, "read_at": read_at, "age_seconds": age })
         });
         json!({ "kill_switch": kill_switch, "shadow_fraction": shadow_fraction, "redis": redis })
@@ -178,7 +179,7 @@ impl Poller {
     async fn poll(&mut self, flags: &Flags) {
         let read = tokio::time::timeout(PATIENCE, self.redis.read()).await;
         let problem = match read {
-            Ok(Ok(raw)) => return self.update(flags, raw, Utc::now()).await,
+            Ok(Ok(raw)) => return self.update(flags, raw, wall()).await,
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
                 self.redis.disconnect();

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::model::Model;
 use super::source::{Published, Source, SourceError, files_of};
+use crate::http::clock::wall;
 
 /// How long a load may hold up the next one. Each of its stages is bounded far below that, but for a file system that
 /// does not answer.
@@ -109,7 +110,7 @@ impl Load {
         Load {
             version: version.to_owned(),
             trigger,
-            started_at: Utc::now(),
+            started_at: wall(),
             stages: Vec::new(),
             code: None,
             outcome: "refused",
@@ -341,7 +342,7 @@ impl Loader {
 
     /// Which of two versions is the newer one, now.
     pub fn order(&self) -> Order {
-        let tomorrow = (Utc::now() + TimeDelta::days(1)).format("%Y%m%dT%H%M%SZ");
+        let tomorrow = (wall() + TimeDelta::days(1)).format("%Y%m%dT%H%M%SZ");
         Order::until((!self.any_time).then(|| tomorrow.to_string()))
     }
 
@@ -463,7 +464,7 @@ impl Download {
             beside: dir.join(format!(
                 "{DOWNLOAD}{}.{}.{}",
                 std::process::id(),
-                Utc::now().timestamp_micros(),
+                wall().timestamp_micros(),
                 NEXT.fetch_add(1, Ordering::Relaxed)
             )),
         }
@@ -473,7 +474,7 @@ impl Download {
     fn keep(&self) -> Result<(), ArtefactError> {
         let target = self.dir.join(&self.version);
         let moved = fs::rename(self.beside.join(&self.version), &target);
-        let synced = moved.and_then(|()| fs::File::open(&self.dir)?.sync_all());
+        let synced = moved.and_then(|()| regular_file::sync_folder(&self.dir));
         synced.map_err(|source| ArtefactError::Io { path: target, source })
     }
 }

@@ -1,10 +1,10 @@
 //! The key ring and the models that serve already: what it no longer vouches for is unloaded.
 
-use chrono::Utc;
 use runtime::artefact::KeyRing;
 
 use super::loader::Refusal;
 use super::registry::Models;
+use crate::http::clock::wall;
 
 impl Models {
     /// Unloads every model whose key `ring` revokes or does not have. Requests that are being answered keep theirs; then
@@ -35,7 +35,7 @@ impl Models {
         }
         self.swap(serving);
         for refusal in unloaded {
-            self.refuse(refusal, Utc::now());
+            self.refuse(refusal, wall());
         }
     }
 }

@@ -167,14 +167,15 @@ impl Source {
                 url: self.url.clone(),
             });
         }
-        let manifest = fs::read(folder.join(artefact::MANIFEST)).map_err(failed)?;
+        let manifest = folder.join(artefact::MANIFEST);
+        let manifest = regular_file::read(&manifest, Links::Refuse, self.max_bytes).map_err(failed)?;
         for name in [artefact::SIGNATURE, artefact::SCORER] {
             self.download_one(version, name, &folder, &mut left).await?;
         }
         for name in self.named(&manifest)? {
             self.download_one(version, &name, &folder, &mut left).await?;
         }
-        File::open(&folder).and_then(|dir| dir.sync_all()).map_err(failed)
+        regular_file::sync_folder(&folder).map_err(failed)
     }
 
     /// The other files that a manifest names; none where it is no manifest, as its verification will say.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use store::{HistoryEntry, RolloutState, Store, StoreError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use crate::http::clock::wall;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Tried, Trigger};
 
 /// How long a start tries newer models.
@@ -82,7 +82,7 @@ impl Controller {
         let Change { record, serving } = decide(before, &self.models.serving())?;
         if let Some(record) = record {
             let entry = HistoryEntry {
-                ts_utc: Utc::now(),
+                ts_utc: wall(),
                 action: record.action.to_owned(),
                 actor: record.actor,
                 detail: record.detail,
@@ -272,7 +272,7 @@ impl Controller {
         self.models.tell(load);
         result
             .map(Arc::new)
-            .inspect_err(|refusal| self.models.refuse(refusal.clone(), Utc::now()))
+            .inspect_err(|refusal| self.models.refuse(refusal.clone(), wall()))
     }
 
     /// A place among the publications that wait to be loaded; `None` where there are too many.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use anyhow::anyhow;
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use settings::{Log, LogFormat};
@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::traces::{self, Trace};
+use crate::http::clock::wall;
 use crate::http::request_id;
 
 /// Target of the line that each request leaves if `log.requests` says so. Switched off by the filter, it costs a
@@ -93,7 +94,7 @@ fn json(event: &Event<'_>) -> String {
     let mut fields = Fields::default();
     event.record(&mut fields);
     let line = JsonLine {
-        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+        timestamp: wall().to_rfc3339_opts(SecondsFormat::Micros, true),
         level: match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",

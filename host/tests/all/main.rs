@@ -1,5 +1,11 @@
 //! What must hold for whoever calls the gateway, whatever the model or the database does.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 mod access;
 mod bad_input;
 mod cold_start;

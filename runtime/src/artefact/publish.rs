@@ -136,7 +136,5 @@ impl Drop for Draft {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), ArtefactError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(ArtefactError::io(dir))
+    regular_file::sync_folder(dir).map_err(ArtefactError::io(dir))
 }

@@ -1,5 +1,11 @@
 //! What a host relies on, whatever component it is given.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make, read and time what they like"
+)]
+
 mod artefacts;
 mod cache;
 mod hostile;

@@ -81,6 +81,7 @@ pub enum PublishOutcome {
 /// # Errors
 /// See [`publish`] and [`check_deliveries`].
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     match publish(&args.model, &args.matrix, as_of, settings).await? {
         PublishOutcome::Refused(result) => {

@@ -1,6 +1,6 @@
 //! One model in the hands of every subject, and the rounds in which they take turns.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use gbdt::decision_tree::{Data, DataVec};
@@ -13,11 +13,10 @@ use crate::data::Source;
 use crate::models::gbdt_row;
 use crate::peers::Peers;
 use ranking::statistics::median;
+use testkit::PATIENCE;
 
 use crate::report::{Difference, Line};
 
-/// Long enough for any batch here: the benchmark measures time, it does not bound it.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Trees walked in a round, whatever the batch: enough that neither the clock's grain matters nor what a subject finds
 /// in the caches from the one before, which is gone after the first of its calls.
 const TREES_A_ROUND: usize = 2_000_000;

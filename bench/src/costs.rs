@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ltr_trainer::compile::{self, compile};
+use ranking::statistics::median;
 use runtime::{Engine, Limits, Output};
 use serde::{Deserialize, Serialize};
-
-use ranking::statistics::median;
 
 use crate::report::Costs;
 

@@ -3,17 +3,14 @@
 
 mod models;
 
-use std::time::Duration;
-
 use forest::{ExplainError, Forest, Model, Output, pack};
 use ltr_trainer::lightgbm::Predictor;
 use runtime::{Engine, Limits, ScoreError, Scorer};
 use serde_json::{Value, json};
 
 use models::*;
+use testkit::PATIENCE;
 
-/// A minute: the tests are about values, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Of LightGBM's value, and beyond it.
 const TOLERANCE: f64 = 1e-9;
 

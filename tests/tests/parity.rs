@@ -133,15 +133,8 @@ fn parameters() -> Value {
 /// Writes `queries` queries as SVMlight with a `.query` file beside it: 10 to 25 rows each, sparse
 /// features with two decimals, grades 0 to 3 that follow a few of the features.
 fn write_queries(file: &Path, queries: usize, seed: u64) {
-    let mut state = seed;
-    // SplitMix64: the same files on every machine.
-    let mut unit = move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    };
+    let mut random = testkit::Random(seed);
+    let mut unit = || random.unit();
     let (mut rows, mut sizes) = (String::new(), String::new());
     for _ in 0..queries {
         let size = 10 + (unit() * 16.0) as usize;

@@ -9,15 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use runtime::artefact::keys::{self, SigningKey};
-use runtime::artefact::{self, Golden, Manifest};
-use runtime::{CONTRACT_VERSION, Engine, Limits, Output, Window};
-use serde_json::{Value, json};
+use runtime::artefact::Golden;
+use runtime::{Engine, Limits, Output};
+use serde_json::Value;
+use testkit::{PATIENCE, Publisher};
 
 /// Carried inside the program, so that it runs from anywhere.
 const SERVICE: &str = include_str!("../../service.py");
 const SERVE: &str = include_str!("../../serve.py");
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that answers; stopped on drop, with what it started.
 pub(crate) struct Site {
@@ -144,7 +143,7 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 pub(crate) struct Home {
     dir: PathBuf,
     program: PathBuf,
-    key: SigningKey,
+    publisher: Publisher,
     /// What callers show, and the entry that lets them in.
     pub token: String,
     entry: String,
@@ -154,8 +153,6 @@ impl Home {
     /// Publishes `component`, which has these features, as the only model. `program` is the gateway's, which lies beside
     /// this one unless it is said.
     pub(crate) fn new(dir: PathBuf, program: Option<&Path>, component: &[u8], features: &[String]) -> Result<Home> {
-        let key: SigningKey = keys::generate_key()?;
-        keys::write_verifying_key(&dir.join("var/keys/trusted/benchmark.pub"), &key.verifying_key())?;
         let program = match program {
             Some(program) => std::path::absolute(program)?,
             None => std::env::current_exe()?.with_file_name("ltr-host"),
@@ -176,9 +173,9 @@ impl Home {
             .split_once('\n')
             .context("`ltr-host token` gave no entry")?;
         let home = Home {
+            publisher: Publisher::new(&dir.join("var/models"), &dir.join("var/keys/trusted")),
             dir,
             program,
-            key,
             token: token.to_owned(),
             entry: entry.to_owned(),
         };
@@ -190,27 +187,12 @@ impl Home {
     pub(crate) fn publish(&self, version: &str, component: &[u8], features: &[String]) -> Result<()> {
         let row = vec![0.5; features.len()];
         let scorer = Engine::new(Limits::default())?.load(component)?;
-        let manifest = Manifest {
-            manifest_version: artefact::MANIFEST_VERSION,
-            version: version.into(),
-            contract_version: CONTRACT_VERSION.into(),
-            feature_names: features.to_vec(),
-            training_window: Window {
-                start: "2026-09-01T00:00:00Z".into(),
-                end: "2026-10-01T00:00:00Z".into(),
-            },
-            data_sha256: "00".repeat(32),
-            created_at: "2026-10-01T02:15:00Z".into(),
-            files: Default::default(),
-            metrics: json!({}),
-            gate: json!([]),
-            golden: Golden {
-                scores: scorer.score(&row, Output::Converted, PATIENCE)?,
-                rows: vec![row.into_iter().map(Some).collect()],
-            },
+        let golden = Golden {
+            scores: scorer.score(&row, Output::Converted, PATIENCE)?,
+            rows: vec![row.into_iter().map(Some).collect()],
         };
-        let files: &[(&str, &[u8])] = &[(artefact::SCORER, component)];
-        artefact::publish(&self.dir.join("var/models/ltr"), files, manifest, &self.key)?;
+        let features: Vec<&str> = features.iter().map(String::as_str).collect();
+        self.publisher.publish(version, &features, component, &[], golden)?;
         Ok(())
     }
 

@@ -1,38 +1,13 @@
-//! Random numbers, trees and models for the tests of the kernels' pieces.
+//! Trees and models for the tests of the kernels' pieces.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub(crate) use testkit::Random;
+
 use crate::Model;
 use crate::model::{Child, Missing, Rule, Split, Tree};
 use crate::objective::Conversion;
-
-/// SplitMix64: small, seeded, the same everywhere.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// A number of any magnitude, not NaN.
-    pub(super) fn wild(&mut self) -> f64 {
-        let x = f64::from_bits(self.next());
-        if x.is_nan() { f64::INFINITY } else { x }
-    }
-
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
 
 /// A tree of so many splits on feature 0: `grow` picks the leaf that splits next of so many. Leaf `n` is worth `n + 1`.
 pub(crate) fn tree(splits: usize, mut grow: impl FnMut(usize) -> usize) -> Tree {

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use runtime::{Output, Scorer};
 use serde::Serialize;
 
@@ -167,17 +169,11 @@ impl Rows {
     }
 }
 
-/// Uniform numbers in [0, 1), the same in every run (SplitMix64).
+/// Uniform numbers in [0, 1), the same in every run.
 fn random(count: usize) -> Vec<f64> {
-    let mut state = 0_u64;
-    let mut next = || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    (0..count).map(|_| next()).collect()
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut unit = || (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    (0..count).map(|_| unit()).collect()
 }
 
 #[cfg(test)]

@@ -14,9 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::{Running, Site, TOKEN, VERSION, case, token};
-
-/// Only against a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+use testkit::PATIENCE;
 
 /// A gateway with a port, as long as it is held.
 struct Listening {

@@ -45,14 +45,12 @@ use ltr_host::router::Router;
 use ltr_host::server::bootstrap;
 use ltr_host::state::Gateway;
 use ranking::features::DEFAULT_FEATURES;
-use runtime::Window;
-use runtime::artefact::keys::{self, SigningKey};
-use runtime::artefact::{self, Golden, Manifest};
 use serde_json::{Value, json};
 use settings::{Role, Settings, Token};
 use sha2::{Digest, Sha256};
 use store::HistoryEntry;
 use tempfile::TempDir;
+use testkit::{Publisher, golden_of_first_feature};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -63,7 +61,7 @@ const VERSION: &str = "20261001T021500Z";
 struct Site {
     _folder: TempDir,
     settings: Settings,
-    key: SigningKey,
+    publisher: Publisher,
 }
 
 /// A running gateway without a port.
@@ -101,12 +99,10 @@ impl Site {
         // Far beyond what an honest component takes on a machine that is busy with other tests.
         settings.host.deadline_ms = 60_000;
         settings.host.ltr_budget_ms = 20_000;
-        let key = SigningKey::from_bytes(&[7; 32]);
-        keys::write_verifying_key(&path("trusted/publish.pub"), &key.verifying_key()).unwrap();
         Site {
+            publisher: Publisher::new(&settings.models.dir, &settings.models.trusted_keys),
             _folder: folder,
             settings,
-            key,
         }
     }
 
@@ -121,28 +117,9 @@ impl Site {
 
     /// With these files beside the component.
     fn publish_files(&self, version: &str, names: &[&str], files: &[(&str, &[u8])], behaviour: Behaviour) {
+        let golden = golden_of_first_feature(vec![vec![Some(0.25); names.len()]]);
         let wasm = evil::component(names, behaviour);
-        let manifest = Manifest {
-            manifest_version: artefact::MANIFEST_VERSION,
-            version: version.into(),
-            contract_version: "1.1.0".into(),
-            feature_names: names.iter().map(|name| name.to_string()).collect(),
-            training_window: Window {
-                start: "2026-09-01T00:00:00Z".into(),
-                end: "2026-10-01T00:00:00Z".into(),
-            },
-            data_sha256: "00".repeat(32),
-            created_at: "2026-10-01T02:15:00Z".into(),
-            files: Default::default(),
-            metrics: json!({}),
-            gate: json!([]),
-            golden: Golden {
-                rows: vec![vec![Some(0.25); names.len()]],
-                scores: vec![0.25],
-            },
-        };
-        let files = [files, &[(artefact::SCORER, wasm.as_slice())]].concat();
-        artefact::publish(&self.settings.models.dir.join("ltr"), &files, manifest, &self.key).unwrap();
+        self.publisher.publish(version, names, &wasm, files, golden).unwrap();
     }
 
     async fn start(&self) -> Running {
@@ -259,12 +236,6 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()["error"].clone()
     }
-}
-
-/// For calls of a gateway that runs as a program.
-fn http() -> reqwest::ClientBuilder {
-    client::use_ring();
-    reqwest::Client::builder().no_proxy()
 }
 
 /// A configured token.

@@ -10,10 +10,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
+use testkit::PATIENCE;
 use tokio::net::TcpListener;
-
-/// Only against a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came with one call.
 #[derive(Clone)]

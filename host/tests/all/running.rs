@@ -1,20 +1,17 @@
 //! Trust through the program itself: what was tampered with, keys that change, certificates that change.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
 
 use evil::Behaviour;
 use ranking::features::DEFAULT_FEATURES;
+use reqwest::Response;
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, KeyId};
 use serde_json::{Value, json};
+use testkit::{PATIENCE, Serving};
 
 use crate::{Site, TOKEN, VERSION, case};
-
-/// Only against a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the program's log goes.
 pub(crate) fn log(site: &Site) -> PathBuf {
@@ -23,7 +20,7 @@ pub(crate) fn log(site: &Site) -> PathBuf {
 
 /// `ltr-host serve` on a site; killed when it is dropped.
 pub(crate) struct Program {
-    child: Child,
+    serving: Serving,
     pub address: String,
 }
 
@@ -31,7 +28,8 @@ impl Program {
     /// Starts it with the site's settings, these among them.
     pub(crate) fn start(site: &Site, more: &[(&str, &Path)]) -> Program {
         let settings = &site.settings;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ltr-host"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ltr-host"));
+        command
             .arg("serve")
             .env_clear()
             .env("LTR_HOST__LISTEN", "127.0.0.1:0")
@@ -45,16 +43,12 @@ impl Program {
             .env("LTR_HOST__DEADLINE_MS", "5000")
             .env("LTR_HOST__LTR_BUDGET_MS", "4000")
             .env("LTR_ACCESS__TOKENS", format!("[{}]", settings.access.tokens[0]))
-            .envs(more.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(log(site)).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().rsplit('/').next().unwrap().to_owned();
-        Program { child, address }
+            .envs(more.iter().copied());
+        let serving = Serving::start(command, &log(site));
+        Program {
+            address: serving.address().to_owned(),
+            serving,
+        }
     }
 
     /// `kill -HUP`.
@@ -63,8 +57,7 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        self.serving.signal(signal);
     }
 
     /// `kill -TERM`, and how it ended.
@@ -74,15 +67,8 @@ impl Program {
     }
 
     /// Waits for its end.
-    pub(crate) async fn ended(mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    pub(crate) async fn ended(self) -> ExitStatus {
+        self.serving.ended().await
     }
 
     pub(crate) async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
@@ -91,7 +77,13 @@ impl Program {
 
     /// With these headers.
     pub(crate) async fn send(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Value) {
-        let client = crate::http().timeout(PATIENCE).build().unwrap();
+        let answer = self.request(path, headers, body).await;
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// The answer, not read yet.
+    pub(crate) async fn request(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response {
+        let client = testkit::http().build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let mut request = match body {
             None => client.get(url),
@@ -100,8 +92,7 @@ impl Program {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        request.send().await.unwrap()
     }
 
     pub(crate) async fn notify(&self, version: &str) -> (u16, Value) {
@@ -111,14 +102,6 @@ impl Program {
 
     pub(crate) async fn source(&self) -> Value {
         self.call("/rank", Some(&case(1))).await.1["source"].clone()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -173,12 +156,12 @@ async fn a_key_is_added_without_a_signal_and_revoked_by_one() {
     );
     assert_eq!(program.source().await, "ltr");
 
-    let first = KeyId::of(&site.key.verifying_key()).to_string();
-    site.key = SigningKey::from_bytes(&[9; 32]);
+    let first = KeyId::of(&site.publisher.key.verifying_key()).to_string();
+    site.publisher.key = SigningKey::from_bytes(&[9; 32]);
     site.publish("v2", Behaviour::Honest);
     assert_eq!(program.notify("v2").await.0, 422);
     let keys = &site.settings.models.trusted_keys;
-    keys::write_verifying_key(&keys.join("second.pub"), &site.key.verifying_key()).unwrap();
+    keys::write_verifying_key(&keys.join("second.pub"), &site.publisher.key.verifying_key()).unwrap();
     std::fs::rename(keys.join("publish.pub"), keys.join("publish.revoked")).unwrap();
     program.hang_up();
     let gone = async { while program.source().await == "ltr" {} };
@@ -214,17 +197,7 @@ async fn models_that_nobody_signed_are_loud_in_the_log_and_in_the_metrics() {
     for (allowed, status) in [("false", 422), ("true", 200)] {
         let program = Program::start(&site, &[("LTR_MODELS__ALLOW_UNSIGNED", Path::new(allowed))]);
         assert_eq!(program.notify(VERSION).await.0, status);
-        let url = format!("http://{}/metrics", program.address);
-        let page = crate::http()
-            .build()
-            .unwrap()
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let page = program.request("/metrics", &[], None).await.text().await.unwrap();
         let metric = format!("\nltr_unsigned_models_allowed {}\n", u8::from(allowed == "true"));
         assert!(page.contains(&metric), "{page}");
         let text = std::fs::read_to_string(log(&site)).unwrap();

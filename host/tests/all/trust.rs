@@ -23,7 +23,7 @@ impl Site {
     }
 
     fn id(&self) -> String {
-        KeyId::of(&self.key.verifying_key()).to_string()
+        KeyId::of(&self.publisher.key.verifying_key()).to_string()
     }
 }
 
@@ -48,7 +48,7 @@ async fn without_the_publishers_key_no_model_is_trusted_until_it_is_there() {
     assert!(refused["message"].as_str().unwrap().contains(&site.id()), "{refused}");
     assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], "model_refused");
 
-    keys::write_verifying_key(&site.key_file("publish.pub"), &site.key.verifying_key()).unwrap();
+    keys::write_verifying_key(&site.key_file("publish.pub"), &site.publisher.key.verifying_key()).unwrap();
     notify(&running, VERSION).await.ok();
     assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], json!(null));
     assert_eq!(running.get("/models").await.ok()["loaded"][0]["signed_by"], site.id());
@@ -60,10 +60,10 @@ async fn a_key_is_rotated_without_a_restart_and_the_old_ones_model_serves_on_unt
     let running = site.start_with(Behaviour::Honest).await;
     running.ltr_serves().await;
     let old = site.id();
-    site.key = SigningKey::from_bytes(&[8; 32]);
+    site.publisher.key = SigningKey::from_bytes(&[8; 32]);
     site.publish(NEWER, Behaviour::Honest);
     assert_eq!(notify(&running, NEWER).await.refused(422)["code"], "unknown_key");
-    keys::write_verifying_key(&site.key_file("second.pub"), &site.key.verifying_key()).unwrap();
+    keys::write_verifying_key(&site.key_file("second.pub"), &site.publisher.key.verifying_key()).unwrap();
     notify(&running, NEWER).await.ok();
     assert_eq!(source(&running).await, "ltr");
 
@@ -184,7 +184,7 @@ async fn a_revocation_that_cannot_be_read_ends_the_service_of_the_key_of_its_nam
     running.stop().await;
 
     // A new process never saw that key, so that any could be meant: nothing is believed until the file is mended.
-    keys::write_verifying_key(&site.key_file("publish-2027.pub"), &site.key.verifying_key()).unwrap();
+    keys::write_verifying_key(&site.key_file("publish-2027.pub"), &site.publisher.key.verifying_key()).unwrap();
     let running = site.start().await;
     let models = running.get("/models").await.ok();
     assert_eq!(models["refused"][0]["code"], "unreadable_keys");

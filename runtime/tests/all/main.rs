@@ -14,14 +14,12 @@ mod pool;
 mod strangers;
 mod zoo;
 
-use std::time::Duration;
 
 use evil::Behaviour;
 use runtime::{Engine, Limits, LoadError, Scorer};
+use testkit::PATIENCE;
 
 const NAMES: &[&str] = &["area_match", "similarity", "geo"];
-/// Far beyond what an honest call takes on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn engine() -> Engine {
     Engine::new(Limits::default()).unwrap()

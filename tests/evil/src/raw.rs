@@ -41,16 +41,9 @@ pub fn core_module() -> Vec<u8> {
     MODULE_HEADER.to_vec()
 }
 
-/// Bytes without meaning, the same for the same seed (xorshift64).
+/// Bytes without meaning, the same for the same seed.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
+    testkit::Random(seed).bytes(bytes)
 }
 
 /// Noise that starts as a component does.

@@ -2,10 +2,9 @@
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-/// Only against a server that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use testkit::PATIENCE;
+
 /// Attempts to find a port that nobody takes between our look and the server's.
 pub(crate) const PORTS: usize = 5;
 

@@ -22,9 +22,7 @@ mod trust;
 use std::time::{Duration, Instant};
 
 use servers::Envoy;
-
-/// Only against a test that hangs; nothing here is expected to take that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use testkit::PATIENCE;
 
 /// Waits until the filter has no copy under way.
 async fn settled(envoy: &Envoy) {

@@ -1,30 +1,25 @@
 //! A real `ltr-host serve` in a directory of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use evil::Behaviour;
 use ranking::features::DEFAULT_FEATURES;
 use reqwest::StatusCode;
-use runtime::artefact::keys::{self, SigningKey};
-use runtime::artefact::{self, Golden, Manifest};
-use runtime::{CONTRACT_VERSION, Window};
+use runtime::artefact::Golden;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
+use testkit::{PATIENCE, Publisher, Serving, golden_of_first_feature};
 use uuid::Uuid;
 
 pub(crate) const TOKEN: &str = "token-of-the-gateway-tests";
 /// What the gateway knows of it.
 pub(crate) const TOKEN_SHA256: &str = "9e40cfbd0ce59c942fbec5c6ea9e6d429f71a5232affd058a64f0470d6a048fc";
-/// Only against a test that hangs; nothing here is expected to take that long.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Lawyers of a case on which a component with `When::ValuesOver(SMALL_VALUES)` misbehaves.
 pub(crate) const LARGE: usize = 12;
 /// Lawyers of a case on which it behaves.
@@ -36,18 +31,17 @@ pub(crate) const SMALL_VALUES: u32 = (SMALL * DEFAULT_FEATURES.len()) as u32;
 pub(crate) struct Site {
     dir: TempDir,
     env: Vec<(&'static str, String)>,
-    key: SigningKey,
+    publisher: Publisher,
 }
 
 impl Site {
     pub(crate) fn new() -> Site {
         let dir = TempDir::new().unwrap();
-        let key = keys::generate_key().unwrap();
-        keys::write_verifying_key(&dir.path().join("var/keys/trusted/publish.pub"), &key.verifying_key()).unwrap();
+        let publisher = Publisher::new(&dir.path().join("var/models"), &dir.path().join("var/keys/trusted"));
         Site {
             dir,
             env: Vec::new(),
-            key,
+            publisher,
         }
     }
 
@@ -89,40 +83,20 @@ impl Site {
             .env("LTR_DATABASE__RANK_WAITS", "true")
             // Models come when a test says so.
             .env("LTR_MODELS__POLL_SECONDS", "0");
-        command.envs(self.env.iter().cloned()).stdin(Stdio::null());
+        command.envs(self.env.iter().cloned());
         command
     }
 
     /// A gateway that is ready.
     pub(crate) async fn start(&self) -> Gateway {
-        let log = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(self.log())
-            .unwrap();
-        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (announce, announced) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                // Later lines interest nobody, but must be read.
-                let _ = announce.send(line);
-            }
-        });
-        let line = announced.recv_timeout(PATIENCE);
-        // From here on the process is killed whatever happens.
-        let mut gateway = Gateway {
-            child,
+        let serving = Serving::start(self.command(), &self.log());
+        let gateway = Gateway {
             client: Client {
-                http: http(),
-                address: String::new(),
+                http: testkit::http().build().unwrap(),
+                address: serving.url.clone(),
             },
+            serving,
         };
-        let line = line.unwrap_or_else(|_| panic!("the gateway did not start:\n{}", self.logged()));
-        let address = line
-            .strip_prefix("listening on ")
-            .unwrap_or_else(|| panic!("first line: {line}"));
-        gateway.client.address = address.to_owned();
         let start = Instant::now();
         while gateway.client.get("/readyz").await.0 != StatusCode::OK {
             assert!(
@@ -149,31 +123,14 @@ impl Site {
                     .collect()
             })
             .collect();
-        // An evil component's honest score is the first feature.
-        let scores = rows.iter().filter_map(|row| row[0]).collect();
-        self.publish_golden(version, wasm, Golden { rows, scores })
+        self.publish_golden(version, wasm, golden_of_first_feature(rows))
     }
 
     /// Publishes a component that gives these scores.
     pub(crate) fn publish_golden(&self, version: &str, wasm: &[u8], golden: Golden) -> PathBuf {
-        let manifest = Manifest {
-            manifest_version: artefact::MANIFEST_VERSION,
-            version: version.to_owned(),
-            contract_version: CONTRACT_VERSION.to_owned(),
-            feature_names: DEFAULT_FEATURES.map(String::from).to_vec(),
-            training_window: Window {
-                start: "2026-10-01T00:00:00Z".into(),
-                end: "2026-11-01T00:00:00Z".into(),
-            },
-            data_sha256: "0".repeat(64),
-            created_at: "2026-11-01T02:15:00Z".into(),
-            files: Default::default(),
-            metrics: json!({}),
-            gate: json!({}),
-            golden,
-        };
-        let models = self.path().join("var/models/ltr");
-        artefact::publish(&models, &[(artefact::SCORER, wasm)], manifest, &self.key).unwrap()
+        self.publisher
+            .publish(version, &DEFAULT_FEATURES, wasm, &[], golden)
+            .unwrap()
     }
 
     /// Puts on record, before the gateway starts, that `version` was promoted.
@@ -238,7 +195,7 @@ impl Site {
 
 /// A running gateway; SIGKILL is its only end.
 pub(crate) struct Gateway {
-    child: Child,
+    serving: Serving,
     pub client: Client,
 }
 
@@ -262,17 +219,9 @@ impl Gateway {
     }
 
     fn memory(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.serving.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -388,11 +337,6 @@ impl Client {
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
             .map_or(0.0, |value| value.parse().unwrap())
     }
-}
-
-fn http() -> reqwest::Client {
-    client::use_ring();
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
 /// The value of a lawyer's feature: spread over [0, 1], and different from lawyer to lawyer.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ltr_trainer::compile::{Request, compile};
 use ltr_trainer::lightgbm;
 use serde_json::{Value, json};
+pub(crate) use testkit::Random;
 
 const ROWS: usize = 600;
 pub(crate) const WIDTH: usize = 8;
@@ -26,34 +27,6 @@ const HOSTILE: [f64; 26] = [
     2_147_483_647.0, 2_147_483_647.5, 2_147_483_648.0, 2_147_483_649.0, 4_294_967_299.0, 1e19,
     0.5, 0.999_999, 1.0, 3.999_999, 31.0, 32.0, 63.5, 1000.0,
 ];
-
-/// SplitMix64: the same data on every machine.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Below 1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for at in (1..items.len()).rev() {
-            items.swap(at, self.below(at + 1));
-        }
-    }
-}
 
 /// Training rows, row-major, and what their labels are made of: about -3 to 3.
 pub(crate) struct Data {

@@ -265,9 +265,10 @@ mod tests {
         assert_eq!(Categories::from_json(section), Ok(Categories::Columns(lists.into())));
         let engine = runtime::Engine::new(runtime::Limits::default()).unwrap();
         let scorer = engine.load(&with).unwrap();
-        let patience = std::time::Duration::from_secs(60);
         assert_eq!(
-            scorer.score(&[1.0, 0.0], runtime::Output::Raw, patience).unwrap(),
+            scorer
+                .score(&[1.0, 0.0], runtime::Output::Raw, testkit::PATIENCE)
+                .unwrap(),
             [5.0, -1.0]
         );
     }

@@ -18,7 +18,7 @@ pub enum Category {
     Integer(i64),
     /// Beyond the other integers.
     Large(u64),
-    /// A number with a fraction or an exponent in the JSON, as `0.5` or `10.0`.
+    /// Any other number of the JSON: with a fraction, an exponent or over 64 bits.
     Float(f64),
     /// A text; matches only as it stands, case and blanks included.
     Text(String),

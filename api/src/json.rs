@@ -188,6 +188,10 @@ impl<'d> Json<'d> {
         }
     }
 
+    /// The text of a string, with its escapes resolved.
+    ///
+    /// # Errors
+    /// The value is not a string.
     pub fn string(self) -> Result<&'d str, Invalid> {
         match self.entry() {
             Entry::Text(text) => Ok(text),
@@ -195,6 +199,10 @@ impl<'d> Json<'d> {
         }
     }
 
+    /// The elements of an array, in the order of the text.
+    ///
+    /// # Errors
+    /// The value is not an array.
     pub fn array(self) -> Result<impl ExactSizeIterator<Item = Json<'d>>, Invalid> {
         match self.entry() {
             Entry::Array { len, .. } => Ok(elements(self.inner(), *len)),
@@ -203,6 +211,9 @@ impl<'d> Json<'d> {
     }
 
     /// Names and values, in the order of the text.
+    ///
+    /// # Errors
+    /// The value is not an object.
     pub fn object(self) -> Result<impl ExactSizeIterator<Item = (&'d str, Json<'d>)>, Invalid> {
         match self.entry() {
             Entry::Object { len, .. } => Ok(fields(self.inner(), *len)),
@@ -226,6 +237,10 @@ impl<'d> Json<'d> {
         Ok(found)
     }
 
+    /// An integer from 0 to `most`, both included. `1.0` and `1e3` are not integers.
+    ///
+    /// # Errors
+    /// The value is not a number, is not written as an integer, or is out of range.
     pub fn unsigned(self, most: u64) -> Result<u64, Invalid> {
         match self.entry() {
             Entry::Unsigned(value) if *value <= most => Ok(*value),
@@ -234,6 +249,9 @@ impl<'d> Json<'d> {
     }
 
     /// A number that `grammar::is_number` allows, or `NaN` for `null`.
+    ///
+    /// # Errors
+    /// The value is neither a number nor `null`, or the number is out of range.
     pub fn number_or_missing(self) -> Result<f64, Invalid> {
         let number = match self.entry() {
             Entry::Null => return Ok(f64::NAN),
@@ -252,6 +270,7 @@ impl<'d> Json<'d> {
         }
     }
 
+    /// Whether the value is `null`. For fields, see [`Field::optional`].
     pub fn is_null(self) -> bool {
         matches!(self.entry(), Entry::Null)
     }

@@ -20,10 +20,12 @@ pub fn shortened(text: &str) -> String {
 pub struct Malformed {
     /// Short, snake_case, stays the same across versions.
     pub code: &'static str,
+    /// One sentence for people, with the place in the text if there is one.
     pub message: String,
 }
 
 impl Malformed {
+    /// A refusal with this code, such as `too_deep`.
     pub fn new(code: &'static str, message: impl Into<String>) -> Malformed {
         Malformed {
             code,
@@ -39,10 +41,13 @@ pub struct Refusal {
     pub status: u16,
     /// Short, snake_case, stays the same across versions.
     pub code: &'static str,
+    /// One sentence for people; for an invalid value, it repeats the three fields below.
     pub message: String,
     /// The place in the body, for example `lawyers[3].features.geo`.
     pub field: Option<String>,
+    /// What stands there, shortened; `absent` for a missing field. `None`: not about one value.
     pub value: Option<String>,
+    /// What may stand there, in words. `None`: not about one value.
     pub allowed: Option<String>,
 }
 
@@ -78,13 +83,17 @@ impl From<Malformed> for Refusal {
 /// on the way up adds its part of the place with [`Invalid::under`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invalid {
+    /// The place, as in [`Refusal::field`], as far as it is known. Empty: the value that was read.
     pub field: String,
+    /// What stands there; [`Refusal`] shortens it.
     pub value: String,
+    /// What may stand there, in words, such as `an integer from 0 to 9`.
     pub allowed: String,
     code: &'static str,
 }
 
 impl Invalid {
+    /// A value that breaks a rule; code `invalid_value`, no place yet.
     pub fn new(value: impl Display, allowed: impl Into<String>) -> Invalid {
         Invalid {
             field: String::new(),
@@ -94,6 +103,7 @@ impl Invalid {
         }
     }
 
+    /// A required field that is absent; code `missing_field`, no place yet.
     pub fn missing() -> Invalid {
         Invalid {
             field: String::new(),

@@ -17,11 +17,26 @@ pub struct Scaler {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScalerError {
     /// `offset` and `scale` have these different lengths.
-    Length { offset: usize, scale: usize },
+    Length {
+        /// How many offsets were given.
+        offset: usize,
+        /// How many scales were given.
+        scale: usize,
+    },
     /// `offset[feature]` is NaN or infinite.
-    Offset { feature: usize, value: f64 },
+    Offset {
+        /// Column of the first such offset, from 0.
+        feature: usize,
+        /// The offset as given.
+        value: f64,
+    },
     /// `scale[feature]` is not a finite number above 0.
-    Scale { feature: usize, value: f64 },
+    Scale {
+        /// Column of the first such scale, from 0.
+        feature: usize,
+        /// The scale as given.
+        value: f64,
+    },
 }
 
 impl Scaler {

@@ -9,8 +9,11 @@ use crate::statistics::{mean, quantile};
 /// An estimate with the interval around it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
+    /// The statistic over all units, each once; 0 without units.
     pub estimate: f64,
+    /// Lower end, in the unit of `estimate`. Equal to `estimate` if nothing was resampled.
     pub low: f64,
+    /// Upper end, in the unit of `estimate`. Equal to `estimate` if nothing was resampled.
     pub high: f64,
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 /// One lawyer that may be shown for a case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
+    /// The marketplace's id of the lawyer; the last thing to break ties in a ranking.
     pub lawyer_id: String,
     /// In schema order; NaN where missing.
     pub features: Vec<f64>,

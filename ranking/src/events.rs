@@ -33,33 +33,43 @@ pub const EVENT_TYPES: [&str; 4] = ["impression", "click_profile", "contact_made
 /// One event. `event_id` makes every sink idempotent; `ts_utc` is event time, and decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// Same id, same event: a retry repeats it. Stores keep the first.
     pub event_id: Uuid,
+    /// When it happened, not when it arrived; attribution windows count from an impression's.
     pub ts_utc: DateTime<Utc>,
+    /// The client's case that lawyers were ranked for; joins actions to impressions.
     pub case_id: Uuid,
     /// The user, or with `salt_id` their pseudonym.
     pub user_id: Uuid,
     /// Which salt made the pseudonym: see [`crate::salt_id`]. `None`: `user_id` is the user's own.
     pub salt_id: Option<Uuid>,
+    /// Form of the event, from 1; [`SCHEMA_VERSION`] is the newest one known here.
     pub schema_version: u32,
+    /// What the event reports; its JSON fields stand beside the others, not below a name.
     pub body: Body,
     /// Fields of a higher `schema_version`, as they came.
     pub unknown: serde_json::Map<String, Value>,
 }
 
+/// What an event reports, by the `event` field: one of [`EVENT_TYPES`].
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
     clippy::large_enum_variant,
     reason = "events are handled one at a time or as impressions mostly; on wasm32 they are not that large"
 )]
 pub enum Body {
+    /// `impression`: a ranking was shown to the client.
     Impression(Impression),
+    /// Any other type: the client did something with a shown lawyer.
     Action(Action),
 }
 
 /// What a client did with a shown lawyer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {
+    /// What the client did; the `event` field in JSON.
     pub kind: ActionKind,
+    /// The lawyer acted on, as the impression's `lawyer_ids` spell them.
     pub lawyer_id: String,
     /// Where the lawyer was shown, from 1.
     pub rank_pos: u32,
@@ -70,10 +80,14 @@ pub struct Action {
     pub unbound: Option<bool>,
 }
 
+/// The kinds of action, weakest first; each has an attribution window and a grade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActionKind {
+    /// `click_profile`: the client opened the lawyer's profile.
     ClickProfile,
+    /// `contact_made`: the client started a chat or a call.
     ContactMade,
+    /// `contract_signed`: the client signed a contract with the lawyer.
     ContractSigned,
 }
 
@@ -103,7 +117,9 @@ impl ActionKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
+    /// `legacy`: the weighted features; see [`crate::rank_legacy`].
     Legacy,
+    /// `ltr`: a model's scores; see [`crate::rank_ltr`].
     Ltr,
     /// Both, drafted in turn.
     Interleaved,
@@ -159,6 +175,7 @@ pub enum Policy {
     Rung,
     /// Two neighbours changed places by a coin.
     Swap,
+    /// Both rankings were merged, each drafting lawyers in turn; see [`Impression::drafted_by`].
     Interleaved,
     /// Somebody asked for it.
     Forced,
@@ -207,6 +224,7 @@ pub struct Coin {
 /// entry a lawyer, in shown order. What is `None` was not logged, or does not apply.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Impression {
+    /// The request that was ranked; an action may name it.
     pub request_id: Uuid,
     /// In shown order; not empty, no id twice.
     pub lawyer_ids: Vec<String>,
@@ -214,21 +232,30 @@ pub struct Impression {
     pub weights_used: BTreeMap<String, f64>,
     /// As served, one row a lawyer in schema order; `None` is missing.
     pub features: Vec<Vec<Option<f64>>>,
+    /// Which ranking was displayed.
     pub source: Source,
+    /// Version of the model that served, as `20261123T021500Z`; `None`: no model served.
+    /// [`Event::from_json`] requires it with [`Source::Ltr`].
     pub model_version: Option<String>,
     /// `None` for a lawyer: it was no number.
     pub legacy_scores: Option<Vec<Option<f64>>>,
+    /// Attribute (`gender`, ...) to group. Empty for a lawyer: none known, or none may be stored.
     pub groups: Option<Vec<BTreeMap<String, String>>>,
+    /// Cases each lawyer took in the 30 days before this ranking.
     pub cases_30d: Option<Vec<u32>>,
+    /// Cases each lawyer can take in 30 days; 0 counts as being at capacity.
     pub monthly_capacity: Option<Vec<u32>>,
+    /// When each lawyer was last offered to a client; `None` for a lawyer: never.
     pub last_offered_at: Option<Vec<Option<DateTime<Utc>>>>,
     /// When a lawyer agreed to the use of their groups.
     pub groups_consented_at: Option<Vec<Option<DateTime<Utc>>>>,
     /// Forms before 2 do not say: see [`Event::origin`].
     pub origin: Option<Origin>,
+    /// Which sampler chose what was displayed.
     pub policy: Option<Policy>,
     /// The lawyers as they stood before chance had its turn.
     pub order_before: Option<Vec<String>>,
+    /// The coin toss of [`Policy::Swap`].
     pub coin: Option<Coin>,
     /// Of an interleaved ranking: which of the two rankings brought each lawyer in.
     pub drafted_by: Option<Vec<Source>>,
@@ -247,6 +274,7 @@ pub struct Impression {
 /// What an impression says of who was shown, read from its JSON without the rest.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Display {
+    /// As [`Impression::request_id`].
     pub request_id: Uuid,
     /// In shown order.
     pub lawyer_ids: Vec<String>,
@@ -313,6 +341,7 @@ pub struct EventError {
     pub field: String,
     /// What it holds, as JSON, shortened; `nothing` where the field is absent.
     pub value: String,
+    /// What the field may hold, as `a UUID`; for an absent one, that it is required.
     pub allowed: String,
 }
 

@@ -27,14 +27,30 @@ pub struct Schema(Vec<String>);
 /// Why a list of names is not a schema.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SchemaError {
+    /// The list has no name.
     #[error("the list of features is empty; at least one name is needed")]
     Empty,
+    /// The list has more than [`MAX_FEATURES`] names; holds how many.
     #[error("{0} features; at most {MAX_FEATURES} are allowed")]
     TooMany(usize),
+    /// A name that [`grammar::is_text`] refuses: empty, too long, or with a control character.
     #[error("feature {index} is {name:?}; a name is {}", grammar::TEXT)]
-    BadName { index: usize, name: String },
+    BadName {
+        /// Place of the name in the list, from 0.
+        index: usize,
+        /// The name as given, not shortened.
+        name: String,
+    },
+    /// Two names of the list are equal.
     #[error("feature {name:?} is listed twice (at {first} and {second}, counted from 0)")]
-    Doubled { name: String, first: usize, second: usize },
+    Doubled {
+        /// The name that comes twice.
+        name: String,
+        /// Its first place in the list, from 0.
+        first: usize,
+        /// Its second place in the list, from 0.
+        second: usize,
+    },
 }
 
 impl Schema {

@@ -10,8 +10,11 @@ use crate::events::ActionKind;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Windows {
+    /// Window of [`ActionKind::ClickProfile`]; 24 by default.
     pub click_hours: u32,
+    /// Window of [`ActionKind::ContactMade`]; 72 by default.
     pub contact_hours: u32,
+    /// Window of [`ActionKind::ContractSigned`]; 168, a week, by default.
     pub contract_hours: u32,
 }
 
@@ -47,9 +50,13 @@ impl Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Grade {
+    /// No action inside its window; label 0.
     Shown = 0,
+    /// The profile was opened; label 0.3.
     Clicked = 1,
+    /// A chat or call was started; label 0.6.
     Contacted = 2,
+    /// A contract was signed; label 1.
     Contracted = 3,
 }
 

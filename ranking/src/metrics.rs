@@ -45,7 +45,9 @@ pub fn hit_at(k: usize, rank_of_contract: usize) -> bool {
 /// The mean score of one group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupMean {
+    /// Mean of the group's served `fair` scores.
     pub mean: f64,
+    /// Rows of the group, each one lawyer in one ranking.
     pub rows: usize,
     /// Whether the group has enough rows to be compared.
     pub counted: bool,

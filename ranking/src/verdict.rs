@@ -44,6 +44,7 @@ impl Trigger {
 /// One lawyer of a shadow request, with both rankings' view of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowRow {
+    /// The marketplace's id, not a pseudonym; joins the row to the case's actions.
     pub lawyer_id: String,
     /// 1-based.
     pub rank_legacy: u16,
@@ -51,20 +52,28 @@ pub struct ShadowRow {
     pub rank_ltr: Option<u16>,
     /// 0, 0.3, 0.6 or 1.0; `None` until the attribution window has closed.
     pub label: Option<f32>,
+    /// The legacy re-rank's score; see [`Ranked::fair`](crate::fairness::Ranked::fair).
     pub fair_legacy: f64,
+    /// The same of the challenger's re-rank; `None` where it did not answer.
     pub fair_ltr: Option<f64>,
+    /// Attribute to group. Empty: none known, or none may be stored.
     pub groups: BTreeMap<String, String>,
 }
 
 /// One shadow request: both rankings, computed in one place from one payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowCase {
+    /// The request's id as all hops see it; see [`unrewritten`](crate::sampling::unrewritten).
     pub request_id: Uuid,
+    /// The client's case; several requests may share it.
     pub case_id: Uuid,
+    /// The gateway's time when it ranked the request.
     pub ts_utc: DateTime<Utc>,
     /// How long the challenger took to score, in microseconds; `None` where it did not answer.
     pub score_us: Option<u32>,
+    /// Whether the challenger scored the request, else why not.
     pub outcome: ShadowOutcome,
+    /// One row per candidate, in legacy order.
     pub rows: Vec<ShadowRow>,
 }
 
@@ -74,6 +83,7 @@ pub struct ShadowCase {
 pub struct Criteria {
     /// Days between the first and the last case; this or `min_cases` is enough.
     pub min_days: f64,
+    /// Least number of distinct cases; this or `min_days` is enough.
     pub min_cases: u64,
     /// Least gain in Hit@3 over legacy, as a share (0.05 is five points).
     pub hit3_gain: f64,
@@ -83,7 +93,9 @@ pub struct Criteria {
     pub fair_gap_worsening: f64,
     /// The 95th percentile of scoring time must lie below this.
     pub latency_p95_ms: f64,
+    /// Draws of the [`bootstrap`](crate::bootstrap::bootstrap); 0 leaves intervals without width.
     pub resamples: usize,
+    /// Seed of the bootstrap: the same cases and seed give the same intervals.
     pub seed: u64,
     /// Groups with fewer rows are left out of the fair gap.
     pub fair_min_rows: usize,
@@ -116,15 +128,21 @@ pub struct Evidence {
     pub contracts: u64,
     /// Requests the challenger did not score; they count with the legacy order, which would have been served.
     pub fallbacks: u64,
+    /// Share of `contracts` whose lawyer legacy ranked in the first 3; 0 without contracts.
     pub hit3_legacy: f64,
+    /// Share of `contracts` whose lawyer LTR ranked in the first 3; 0 without contracts.
     pub hit3_ltr: f64,
     /// LTR minus legacy, paired by case.
     pub hit3_gain: Interval,
+    /// Mean of 1 / legacy rank of the contracted lawyer, at any rank; 0 without contracts.
     pub mrr_legacy: f64,
+    /// Mean of 1 / LTR rank of the contracted lawyer, at any rank; 0 without contracts.
     pub mrr_ltr: f64,
     /// LTR minus legacy, paired by case.
     pub mrr_gap: Interval,
+    /// [`FairGap::gap`](crate::metrics::FairGap::gap) of legacy's `fair` scores.
     pub fair_gap_legacy: f64,
+    /// The same of LTR's `fair` scores; legacy's count where the challenger did not answer.
     pub fair_gap_ltr: f64,
     /// 95th percentile of the challenger's scoring time; `None` where nothing was scored.
     pub latency_p95_ms: Option<f64>,
@@ -133,6 +151,7 @@ pub struct Evidence {
 /// The decision: promote only where every criterion passed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
+    /// Whether every criterion passed.
     pub promote: bool,
     /// `duration`, `hit3`, `mrr_gap`, `fair_gap` and `latency`, each with its reason.
     pub criteria: Vec<Criterion>,

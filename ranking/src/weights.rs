@@ -13,30 +13,67 @@ pub struct Weights(Vec<f64>);
 /// Why weights or presets were refused.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum WeightsError {
+    /// [`Weights::new`] got a weight that is negative, infinite or NaN.
     #[error("weight {index} is {value}; a weight is a finite number of at least 0")]
-    BadWeight { index: usize, value: f64 },
-    #[error("the weights sum to {sum}; the sum must be above 0 and finite")]
-    BadSum { sum: f64 },
-    #[error("no preset is defined; at least the default one is needed")]
-    NoPreset,
-    #[error("preset {preset:?}: unknown feature {feature:?}; allowed: {}", allowed.join(", "))]
-    UnknownFeature {
-        preset: String,
-        feature: String,
-        allowed: Vec<String>,
-    },
-    #[error("preset {preset:?}: no weight for feature {feature:?}; each feature needs one (0 leaves it out)")]
-    MissingFeature { preset: String, feature: String },
-    #[error("preset {preset:?}: weight of {feature:?} is {value}; a weight is a finite number of at least 0")]
-    BadPresetWeight {
-        preset: String,
-        feature: String,
+    BadWeight {
+        /// Place of the weight, from 0, in schema order.
+        index: usize,
+        /// The weight as given.
         value: f64,
     },
+    /// [`Weights::new`] got weights that cannot be normalised to sum 1.
+    #[error("the weights sum to {sum}; the sum must be above 0 and finite")]
+    BadSum {
+        /// Sum of the raw weights: 0, or infinite.
+        sum: f64,
+    },
+    /// [`Presets::new`] got no preset.
+    #[error("no preset is defined; at least the default one is needed")]
+    NoPreset,
+    /// A preset weighs a feature that the schema does not have.
+    #[error("preset {preset:?}: unknown feature {feature:?}; allowed: {}", allowed.join(", "))]
+    UnknownFeature {
+        /// Name of the preset.
+        preset: String,
+        /// The unknown feature; of several, the first by name.
+        feature: String,
+        /// All features of the schema, in order.
+        allowed: Vec<String>,
+    },
+    /// A preset lacks a feature of the schema.
+    #[error("preset {preset:?}: no weight for feature {feature:?}; each feature needs one (0 leaves it out)")]
+    MissingFeature {
+        /// Name of the preset.
+        preset: String,
+        /// The feature without a weight; of several, the first in schema order.
+        feature: String,
+    },
+    /// A preset has a weight that is negative, infinite or NaN.
+    #[error("preset {preset:?}: weight of {feature:?} is {value}; a weight is a finite number of at least 0")]
+    BadPresetWeight {
+        /// Name of the preset.
+        preset: String,
+        /// The feature with that weight.
+        feature: String,
+        /// The weight as given.
+        value: f64,
+    },
+    /// A preset's weights cannot be normalised to sum 1.
     #[error("preset {preset:?}: the weights sum to {sum}; the sum must be above 0 and finite")]
-    BadPresetSum { preset: String, sum: f64 },
+    BadPresetSum {
+        /// Name of the preset.
+        preset: String,
+        /// Sum of its raw weights: 0, or infinite.
+        sum: f64,
+    },
+    /// The default preset is not among the presets.
     #[error("default preset {name:?} is not defined; allowed: {}", allowed.join(", "))]
-    UnknownDefault { name: String, allowed: Vec<String> },
+    UnknownDefault {
+        /// The name that was given for the default preset.
+        name: String,
+        /// Names of the defined presets, sorted.
+        allowed: Vec<String>,
+    },
 }
 
 impl Weights {

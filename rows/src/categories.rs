@@ -12,11 +12,15 @@ use crate::{Expect, number};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Category {
+    /// `true` or `false`; the numbers 1 and 0 do not match it.
     Bool(bool),
+    /// A whole number; equal to a float of the same value.
     Integer(i64),
     /// Beyond the other integers.
     Large(u64),
+    /// Any other number of the JSON: with a fraction, an exponent or over 64 bits.
     Float(f64),
+    /// A text; matches only as it stands, case and blanks included.
     Text(String),
 }
 
@@ -24,6 +28,7 @@ pub enum Category {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Categories {
+    /// Feature name to its values; a value's index is its code. Other features hold numbers.
     Columns(BTreeMap<String, Vec<Category>>),
     /// There are some, but not whose; the text says why.
     Unclear(String),
@@ -240,12 +245,15 @@ impl Categories {
     /// Name of a component's custom section that holds these.
     pub const SECTION: &str = "ltr:categories";
 
+    /// Reads the JSON of the section.
+    ///
     /// # Errors
     /// What is not as [`Categories::to_json`] writes it.
     pub fn from_json(json: &[u8]) -> Result<Categories, String> {
         serde_json::from_slice(json).map_err(|error| error.to_string())
     }
 
+    /// The JSON that a component's section [`Categories::SECTION`] holds.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts, numbers and lists of them are JSON, and keys are texts")
     }

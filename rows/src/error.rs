@@ -1,3 +1,5 @@
+//! Why a file of rows was not read, and where in it.
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,13 +11,26 @@ use crate::foreign::Kind;
 /// Why a file was not read.
 #[derive(Debug, Error)]
 pub enum RowsError {
+    /// The file cannot be opened or read.
     #[error("cannot read {}: {cause}", file.display())]
-    Io { file: PathBuf, cause: io::Error },
+    Io {
+        /// Path of the file; `standard input` for `-`.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A Parquet file that is damaged, or uses what the reader does not support.
     #[error("{} is not a Parquet file that can be read: {message}", file.display())]
-    Parquet { file: PathBuf, message: String },
+    Parquet {
+        /// As in [`RowsError::Io`].
+        file: PathBuf,
+        /// What the reader says is wrong.
+        message: String,
+    },
     /// A file that is no table of rows.
     #[error("{} is {what}", file.display())]
     OtherKind {
+        /// As in [`RowsError::Io`].
         file: PathBuf,
         /// What it is, and what to do.
         what: String,
@@ -25,24 +40,35 @@ pub enum RowsError {
         "{} is not read for this model, because {why}; allowed: codes in its categorical columns, with --category-codes",
         file.display()
     )]
-    Categories { file: PathBuf, why: String },
+    Categories {
+        /// As in [`RowsError::Io`].
+        file: PathBuf,
+        /// What is wrong with the model's categories, not with the file.
+        why: String,
+    },
     /// A header, or a Parquet schema, without columns that are needed.
     #[error(
         "{} lacks {} needed columns: {}; it has {} columns: {}",
         file.display(), missing.len(), few(missing), found.len(), few(found)
     )]
     MissingColumns {
+        /// As in [`RowsError::Io`].
         file: PathBuf,
+        /// The needed columns that the file lacks, in the caller's order.
         missing: Vec<String>,
+        /// All columns of the file, in its order.
         found: Vec<String>,
     },
     /// A place that breaks a rule.
     #[error("{}{place}: {value} is refused; allowed: {allowed}", file.display())]
     Refused {
+        /// As in [`RowsError::Io`].
         file: PathBuf,
+        /// Line and column, as far as the rule is about one.
         place: Place,
         /// What stands there, shortened.
         value: String,
+        /// What may stand there, in words.
         allowed: String,
     },
 }

@@ -1,3 +1,5 @@
+//! The formats that rows are read from, and how a file's format is told.
+
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -13,7 +15,9 @@ pub enum Format {
     Csv,
     /// Fields with tabs between.
     Tsv,
+    /// Lines of `label [qid:N] index:value ...`: SVMlight, LIBSVM, LETOR. What is absent is 0.
     SvmLight,
+    /// Apache Parquet. It needs a regular file, not a pipe.
     Parquet,
 }
 

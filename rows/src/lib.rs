@@ -47,7 +47,9 @@ pub enum Header {
     /// To be told from the line and the names that are wanted; what could be either is refused.
     #[default]
     Unknown,
+    /// It does: columns are matched by name, unless [`Expect::by_position`] is set.
     Present,
+    /// It is a row: the file must have exactly the expected columns, in their order.
     Absent,
 }
 

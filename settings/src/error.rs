@@ -7,10 +7,22 @@ use thiserror::Error;
 /// Why settings were refused.
 #[derive(Debug, Error)]
 pub enum SettingsError {
+    /// The file cannot be read: it is missing, no regular file, over 1 MiB, or not UTF-8.
     #[error("cannot read {}: {cause}", file.display())]
-    Io { file: PathBuf, cause: std::io::Error },
+    Io {
+        /// The path as given to [`Settings::load`](crate::Settings::load).
+        file: PathBuf,
+        /// What the system says, or which of these limits is broken.
+        cause: std::io::Error,
+    },
+    /// The file does not parse as TOML; its keys were not looked at.
     #[error("{} is not TOML: {message}", file.display())]
-    Syntax { file: PathBuf, message: String },
+    Syntax {
+        /// As in [`SettingsError::Io`].
+        file: PathBuf,
+        /// The parser's message, with line and column.
+        message: String,
+    },
     /// An unknown key, or a value that its key does not allow.
     #[error("{origin}: {key} = {value} is refused; allowed: {allowed}")]
     Refused {
@@ -20,6 +32,7 @@ pub enum SettingsError {
         key: String,
         /// The value as TOML; a secret is hidden.
         value: String,
+        /// What the key takes, in words; for an unknown key, the known ones beside it.
         allowed: String,
     },
 }

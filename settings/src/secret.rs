@@ -13,6 +13,7 @@ impl Secret {
     /// The placeholder that is shown for a secret.
     pub const HIDDEN: &'static str = "<hidden>";
 
+    /// Hides a text; an empty one means that no secret is set.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
@@ -22,6 +23,7 @@ impl Secret {
         &self.0
     }
 
+    /// Whether no secret is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -21,6 +21,7 @@ impl SecretUrl {
         without_password(&self.0)
     }
 
+    /// Whether no URL is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

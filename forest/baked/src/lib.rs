@@ -26,7 +26,9 @@ static SLOT: Slot = Slot {
 
 /// A model and what it says about itself.
 pub struct Baked {
+    /// Version, objective and feature names: one name per column of the forest.
     pub description: Description,
+    /// The validated trees; they borrow the module's own memory.
     pub forest: Forest<'static>,
 }
 

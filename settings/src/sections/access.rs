@@ -29,7 +29,12 @@ pub enum Edge {
     /// By the name of its token.
     Token(String),
     /// By its address: it shares the first `bits` bits with `address`.
-    Network { address: IpAddr, bits: u8 },
+    Network {
+        /// An address of the network; only its first `bits` bits count.
+        address: IpAddr,
+        /// At most 32 for IPv4 and 128 for IPv6; a single address has all of them.
+        bits: u8,
+    },
 }
 
 impl Edge {
@@ -53,6 +58,7 @@ impl Edge {
 pub struct Token {
     /// The caller's name in logs, errors and the rollout's history.
     pub name: String,
+    /// What the caller may do: exactly these, no role includes another. Not empty.
     pub roles: Vec<Role>,
     /// SHA-256 of the token's bytes, 64 hexadecimal digits.
     pub sha256: String,
@@ -135,6 +141,7 @@ impl fmt::Display for Token {
 }
 
 impl Role {
+    /// All roles, in the order in which messages list them.
     pub const ALL: [Role; 3] = [Role::Ingest, Role::Rank, Role::Admin];
 
     /// The name in the configuration.

@@ -20,6 +20,7 @@ section! {
 }
 
 impl Tls {
+    /// Whether the gateway serves HTTPS: `cert_file` is set. Otherwise it serves plain HTTP.
     pub fn is_on(&self) -> bool {
         !self.cert_file.as_os_str().is_empty()
     }

@@ -120,6 +120,7 @@ impl Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
+    /// The system's clock, in UTC.
     System,
     /// The request header `X-LTR-Time`: for simulations and replays only.
     Header,

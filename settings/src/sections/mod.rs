@@ -37,25 +37,45 @@ use crate::section::{Rule, Section};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// `[ranking]`: feature names, weight presets and the fairness re-rank.
     pub ranking: Ranking,
+    /// `[labels]`: the attribution windows of click, contact and contract, in hours.
     pub labels: Windows,
+    /// `[events]`: how far the times of posted events may be off.
     pub events: Events,
+    /// `[database]`: where events, shadow log and rollout are stored, and the spool.
     pub database: Database,
+    /// `[models]`: where models come from, which keys may sign them, and the sandbox's limits.
     pub models: Models,
+    /// `[host]`: the gateway's addresses, limits and times.
     pub host: Host,
+    /// `[tls]`: the gateway's certificate, and the authorities of its clients.
     pub tls: Tls,
+    /// `[log]`: format and level of the gateway's log.
     pub log: Log,
+    /// `[telemetry]`: export of traces and error reports; off by default.
     pub telemetry: Telemetry,
+    /// `[access]`: bearer tokens with their roles, and the edges.
     pub access: Access,
+    /// `[client]`: token and authorities with which the programs call a gateway.
     pub client: Client,
+    /// `[shadow]`: the share of requests that the challenger scores without serving.
     pub shadow: Shadow,
+    /// `[flags]`: the operator's switches, and the Redis that shares them.
     pub flags: Flags,
+    /// `[privacy]`: which personal data is stored, and the salt of pseudonyms.
     pub privacy: Privacy,
+    /// `[rollout]`: the sampling salt of the served share, and the criteria of a promotion.
     pub rollout: Rollout,
+    /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
+    /// `[train]`: objective, split by time, and LightGBM's parameters.
     pub train: Train,
+    /// `[evaluate]`: bootstrap, metrics and latency of the offline evaluation.
     pub evaluate: Evaluate,
+    /// `[gate]`: the thresholds that a model must pass before it is published.
     pub gate: Gate,
+    /// `[publish]`: the signing key, the gateway to notify and the directory that Envoys watch.
     pub publish: Publish,
 }
 

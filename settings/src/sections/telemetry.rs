@@ -20,6 +20,7 @@ section! {
     }
 }
 
+/// How the gateway writes its log: `log.format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -29,14 +30,21 @@ pub enum LogFormat {
     Json,
 }
 
+/// Minimum severity to log: `log.level`. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
+    /// Nothing is logged.
     Off,
+    /// Errors only.
     Error,
+    /// Warnings too.
     Warn,
+    /// Normal events too; the default.
     Info,
+    /// Details for finding faults too.
     Debug,
+    /// Everything.
     Trace,
 }
 

@@ -138,7 +138,7 @@ pub enum ArtefactError {
     /// The ring does not trust the key that the signature names.
     #[error("{SIGNATURE}: {0}")]
     Distrusted(#[from] Distrust),
-    /// The key that the signature names is trusted, but does not verify it. Holds that key's id.
+    /// The named key is trusted, but the signature does not verify with it. Holds the key's id.
     #[error("{SIGNATURE} does not sign {MANIFEST} under key {0}: one of the two is not as it was published")]
     BadSignature(KeyId),
     /// The bytes of a file do not have the hash that the manifest gives.

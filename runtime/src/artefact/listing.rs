@@ -86,7 +86,8 @@ fn is_time(name: &str) -> bool {
 pub struct Listing {
     /// The newest first.
     pub versions: Vec<String>,
-    /// Entries of the folder that are not among `versions`, with the reason.
+    /// Entries that are no version, and versions with an odd name or time. A version that is simply
+    /// older is not among them.
     pub skipped: Skipped,
 }
 

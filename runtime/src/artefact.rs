@@ -117,7 +117,7 @@ pub enum ArtefactError {
         /// The version asked for; [`fetch`] cuts it to 100 characters.
         version: String,
     },
-    /// [`publish`] was given a file name that is not allowed, or one name twice.
+    /// [`publish()`] was given a file name that is not allowed, or one name twice.
     #[error(
         "{name:?} is not a file name for an artefact; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no leading dot, not the manifest or its signature, each once"
     )]
@@ -125,14 +125,14 @@ pub enum ArtefactError {
         /// The name as it was given.
         name: String,
     },
-    /// [`publish`] found the version already there. Holds the version's folder.
+    /// [`publish()`] found the version already there. Holds the version's folder.
     #[error("{} exists already; a published artefact is never changed", .0.display())]
     Exists(PathBuf),
     /// There is no signature, and the ring does not allow unsigned artefacts. Holds the version's
     /// folder.
     #[error("{} has no {SIGNATURE}", .0.display())]
     Unsigned(PathBuf),
-    /// The signature file is not byte for byte as [`publish`] writes it.
+    /// The signature file is not byte for byte as [`publish()`] writes it.
     #[error("{SIGNATURE} is not one line with ed25519, a key's id and a signature, in lower-case hexadecimal digits")]
     MalformedSignature,
     /// The ring does not trust the key that the signature names.
@@ -152,7 +152,7 @@ pub enum ArtefactError {
         found: String,
     },
     /// The manifest is not valid JSON for [`Manifest`], contradicts its folder or names files that
-    /// are not allowed; or [`publish`] cannot write it. Holds what is wrong.
+    /// are not allowed; or [`publish()`] cannot write it. Holds what is wrong.
     #[error("{MANIFEST}: {0}")]
     BadManifest(String),
     /// The component is larger than the caller of [`fetch`] allows; it was not read.

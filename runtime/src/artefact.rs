@@ -55,6 +55,7 @@ pub struct Manifest {
     pub contract_version: String,
     /// In the order of a row.
     pub feature_names: Vec<String>,
+    /// Times of the first and the last case in the training part.
     pub training_window: Window,
     /// Of the training matrix, hexadecimal.
     pub data_sha256: String,
@@ -66,6 +67,7 @@ pub struct Manifest {
     pub metrics: serde_json::Value,
     /// The gate's criteria and results, as the trainer reports them.
     pub gate: serde_json::Value,
+    /// At least one row, from the test part; [`check_golden`] scores them again.
     pub golden: Golden,
 }
 
@@ -90,7 +92,9 @@ impl Golden {
 /// An artefact whose signature and hashes have been verified.
 #[derive(Clone, Debug)]
 pub struct Artefact {
+    /// The folder it was read from: `{models_dir}/{version}`.
     pub dir: PathBuf,
+    /// Its bytes carried the signature, unless `signed_by` is `None`.
     pub manifest: Manifest,
     /// The key that vouches for it; `None` only where the ring allows unsigned artefacts.
     pub signed_by: Option<KeyId>,
@@ -99,38 +103,82 @@ pub struct Artefact {
 /// Why an artefact was not published or not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtefactError {
+    /// The models directory has no folder of that version.
     #[error("there is no artefact {version:?} in {}", dir.display())]
-    NotFound { version: String, dir: PathBuf },
+    NotFound {
+        /// The version asked for.
+        version: String,
+        /// The models directory.
+        dir: PathBuf,
+    },
+    /// The version cannot name a folder: see [`is_version`]. The disk was not touched.
     #[error("{version:?} is not an artefact version; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot")]
-    BadVersion { version: String },
+    BadVersion {
+        /// The version asked for; [`fetch`] cuts it to 100 characters.
+        version: String,
+    },
+    /// [`publish()`] was given a file name that is not allowed, or one name twice.
     #[error(
         "{name:?} is not a file name for an artefact; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no leading dot, not the manifest or its signature, each once"
     )]
-    BadFileName { name: String },
+    BadFileName {
+        /// The name as it was given.
+        name: String,
+    },
+    /// [`publish()`] found the version already there. Holds the version's folder.
     #[error("{} exists already; a published artefact is never changed", .0.display())]
     Exists(PathBuf),
+    /// There is no signature, and the ring does not allow unsigned artefacts. Holds the version's
+    /// folder.
     #[error("{} has no {SIGNATURE}", .0.display())]
     Unsigned(PathBuf),
+    /// The signature file is not byte for byte as [`publish()`] writes it.
     #[error("{SIGNATURE} is not one line with ed25519, a key's id and a signature, in lower-case hexadecimal digits")]
     MalformedSignature,
+    /// The ring does not trust the key that the signature names.
     #[error("{SIGNATURE}: {0}")]
     Distrusted(#[from] Distrust),
+    /// The named key is trusted, but the signature does not verify with it. Holds the key's id.
     #[error("{SIGNATURE} does not sign {MANIFEST} under key {0}: one of the two is not as it was published")]
     BadSignature(KeyId),
+    /// The bytes of a file do not have the hash that the manifest gives.
     #[error("{file}: sha256 is {found}; the manifest says {expected}")]
     HashMismatch {
+        /// The file's name, without its folder.
         file: String,
+        /// The SHA-256 in the manifest.
         expected: String,
+        /// The SHA-256 of the bytes read, lower-case hexadecimal.
         found: String,
     },
+    /// The manifest is not valid JSON for [`Manifest`], contradicts its folder or names files that
+    /// are not allowed; or [`publish()`] cannot write it. Holds what is wrong.
     #[error("{MANIFEST}: {0}")]
     BadManifest(String),
+    /// The component is larger than the caller of [`fetch`] allows; it was not read.
     #[error("{SCORER} has {size} bytes; allowed: at most {limit}")]
-    TooLarge { size: u64, limit: u64 },
+    TooLarge {
+        /// The component's size, bytes.
+        size: u64,
+        /// The largest size allowed, bytes.
+        limit: u64,
+    },
+    /// The files beside the component are too large together; none of them was read.
     #[error("{file} brings the files beside {SCORER} to more than {limit} bytes; allowed: at most that")]
-    SideFilesTooLarge { file: String, limit: u64 },
+    SideFilesTooLarge {
+        /// The file with which the sum exceeds the limit.
+        file: String,
+        /// The largest sum allowed, bytes: 8 times the largest component.
+        limit: u64,
+    },
+    /// The file system failed, or a file is a link or no regular file.
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
 }
 
 impl ArtefactError {
@@ -160,25 +208,44 @@ impl ArtefactError {
 /// Why a verified artefact was not taken into service.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmitError {
+    /// [`Engine::load`] refused the component.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The manifest names another contract than [`CONTRACT_VERSION`]. The component was not loaded.
     #[error("the manifest says contract {found}; this host speaks {CONTRACT_VERSION}")]
-    WrongContract { found: String },
+    WrongContract {
+        /// The manifest's `contract_version`.
+        found: String,
+    },
+    /// The golden rows are missing, or their shape does not suit the component.
     #[error("the manifest says {what}")]
-    BadManifest { what: String },
+    BadManifest {
+        /// What the manifest says, for example `there are no golden rows`.
+        what: String,
+    },
+    /// The component and the manifest differ in the feature names or their order.
     #[error("the component's feature {index} is {component:?}; the manifest says {manifest:?}")]
     FeatureMismatch {
+        /// The first position that differs, from 0.
         index: usize,
+        /// The component's name there; empty where it has fewer features.
         component: String,
+        /// The manifest's name there; empty where it has fewer features.
         manifest: String,
     },
+    /// A golden score is not reproduced to the last bit.
     #[error("golden row {row}, output {output}: the component scores {found:?}; expected {expected:?}")]
     GoldenMismatch {
+        /// The first row that differs, from 0.
         row: usize,
+        /// The output within that row, from 0.
         output: usize,
+        /// The manifest's score.
         expected: f64,
+        /// The component's score, [`Output::Converted`].
         found: f64,
     },
+    /// The scorer gave no scores for the golden rows within [`GOLDEN_TIMEOUT`].
     #[error("the golden rows could not be scored: {0}")]
     Golden(#[from] ScoreError),
 }

@@ -38,17 +38,30 @@ pub struct CodeCache {
 /// Why a directory cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
+    /// The file system failed, or the directory cannot be written.
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The directory, its parent or its secret.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The directory or its secret is a link, has another owner, or is open to its group or others.
     #[error("{}: open to others (mode {mode:o}, owner {owner}); allowed: {allowed}", path.display())]
     Exposed {
+        /// The directory or its secret.
         path: PathBuf,
+        /// Its permission bits, at most `0o777`.
         mode: u32,
+        /// The id of the user who owns it.
         owner: u32,
+        /// What it has to be, in words.
         allowed: &'static str,
     },
+    /// The secret does not have 32 bytes. Holds its path.
     #[error("{}: not a secret of 32 bytes; delete it, and a new one is made", .0.display())]
     Malformed(PathBuf),
+    /// The operating system gave no random bytes. Holds its error.
     #[error("no randomness from the operating system: {0}")]
     Randomness(String),
 }

@@ -38,7 +38,9 @@ impl From<Output> for scoring::Output {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
+    /// Start of the span. The host checks neither its format nor its order.
     pub start: String,
+    /// End of the span, as unchecked as `start`.
     pub end: String,
 }
 
@@ -46,15 +48,19 @@ pub struct Window {
 /// unique and not empty, outputs 1 to 1,000, and the contract version is [`CONTRACT_VERSION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
+    /// The artefact's version, or free text for a model compiled by hand; not checked.
     pub model_version: String,
+    /// The version of the contract that the component was built for.
     pub contract_version: String,
     /// One name a column, in the order of a row.
     pub feature_names: Vec<String>,
     /// As LightGBM wrote it; empty when the model names none.
     pub objective: String,
+    /// Trees of the model, over all outputs.
     pub trees: u32,
     /// Scores a row.
     pub outputs: u32,
+    /// `None`: the model was compiled without one.
     pub training_window: Option<Window>,
 }
 

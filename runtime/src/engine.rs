@@ -54,6 +54,7 @@ impl Engine {
         })
     }
 
+    /// The bounds to which this engine holds every component.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }

@@ -21,11 +21,13 @@ pub struct ComponentFacts {
     pub imports: Vec<String>,
     /// Names of the component's exports (at most 64 of them).
     pub exports: Vec<String>,
+    /// Size of the whole component.
     pub size_bytes: usize,
     /// Lower-case hexadecimal.
     pub sha256: String,
-    /// Core functions and the bytes of their bodies, over all modules inside.
+    /// Core functions over all modules inside; of a component with imports perhaps not all.
     pub functions: u64,
+    /// Bytes of the function bodies, as complete as `functions`.
     pub code_bytes: usize,
 }
 

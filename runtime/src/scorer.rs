@@ -77,6 +77,7 @@ impl Scorer {
         }
     }
 
+    /// What the component said of its model when it was loaded.
     pub fn description(&self) -> &Description {
         &self.shared.description
     }
@@ -91,6 +92,7 @@ impl Scorer {
         self.shared.code
     }
 
+    /// Size of the component as it was loaded, in bytes of WebAssembly.
     pub fn size_bytes(&self) -> usize {
         self.shared.facts.size_bytes
     }

@@ -1,3 +1,5 @@
+//! The errors of the database, and whether the record or the database is to blame.
+
 use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -11,17 +13,44 @@ pub enum StoreError {
     /// The operator's: the URL in the configuration. It is not repeated, because what is wrong with it may be
     /// where its password stands.
     #[error("database.url: {problem}; allowed: sqlite://PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DB")]
-    Url { problem: String },
+    Url {
+        /// What is wrong with it, in words.
+        problem: String,
+    },
+    /// The operator's: SQLite's folder is missing and cannot be made.
     #[error("database.url: cannot make the folder {}: {source}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
+    Folder {
+        /// The folder of the database's file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// The operator's: the authorities cannot be read, or are no certificates in PEM.
     #[error("database.ca_file: {}: {source}", file.display())]
-    Authorities { file: PathBuf, source: std::io::Error },
-    /// `place` is the file, or the server and its database.
+    Authorities {
+        /// The file, as configured.
+        file: PathBuf,
+        /// The operating system's error; `InvalidData` without a certificate.
+        source: std::io::Error,
+    },
+    /// The database cannot be reached or opened, or its tables cannot be brought up to date now.
     #[error("database.url: cannot open {place}: {source}")]
-    Open { place: String, source: sqlx::Error },
+    Open {
+        /// SQLite: the file's path. PostgreSQL: `HOST:PORT/DB`, without credentials.
+        place: String,
+        /// The first error of connecting, or of bringing the tables up to date.
+        source: sqlx::Error,
+    },
     /// Not every text could be kept there.
     #[error("database.url: {place} keeps text as {found}; allowed: UTF8")]
-    Encoding { place: String, found: String },
+    Encoding {
+        /// `HOST:PORT/DB`, without credentials; only PostgreSQL has this error.
+        place: String,
+        /// The server's encoding, for example `LATIN1`.
+        found: String,
+    },
+    /// A migration failed for a reason that does not pass by itself, or the tables come from other
+    /// migrations, such as those of a newer program.
     #[error("the database's tables cannot be brought up to date: {0}")]
     Migrate(sqlx::migrate::MigrateError),
     /// Nothing of the call is to blame, so that the same call succeeds once the cause is gone: the server is away,
@@ -31,7 +60,10 @@ pub enum StoreError {
     Unavailable(sqlx::Error),
     /// As [`StoreError::Unavailable`], for one event: somebody else's trigger or rule lost it.
     #[error("match_events neither took the event {key} nor has it: is there a trigger or a rule on the table?")]
-    NotTaken { key: uuid::Uuid },
+    NotTaken {
+        /// The key of the event's row.
+        key: uuid::Uuid,
+    },
     /// Other callers of this program had every connection for as long as a call waits. It says nothing of the database.
     #[error("no connection to the database was free in time")]
     Busy,
@@ -41,8 +73,11 @@ pub enum StoreError {
     /// A row that this program did not write as it stands.
     #[error("table {table}, row {key}: {reason}")]
     Row {
+        /// The table's name.
         table: &'static str,
+        /// Which row: the value that cannot be read, as `COLUMN = VALUE`, or the row's key.
         key: String,
+        /// What is wrong with it, in words.
         reason: String,
     },
     /// The operator's: this program would give every user another pseudonym than the others have given.
@@ -50,12 +85,20 @@ pub enum StoreError {
         "privacy.salt_file: its salt has the id {ours}, and the pseudonyms in the database were made with the salt {theirs}; \
          allowed: the file that the other programs on this database have"
     )]
-    OtherSalt { ours: uuid::Uuid, theirs: uuid::Uuid },
+    OtherSalt {
+        /// The id of this program's salt.
+        ours: uuid::Uuid,
+        /// The salt id on record in the database.
+        theirs: uuid::Uuid,
+    },
     /// The caller's: a value outside what the table holds.
     #[error("{field}: {value} is out of range; allowed: {allowed}")]
     Value {
+        /// The column or the parameter.
         field: &'static str,
+        /// The value as text; a label comes with its case and its lawyer.
         value: String,
+        /// The values allowed, for example `0 to 1`.
         allowed: &'static str,
     },
 }

@@ -67,6 +67,7 @@ struct Salt {
 /// Where a database is: for a database of which only the URL matters, the URL.
 #[derive(Clone, Copy)]
 pub struct Address<'a> {
+    /// `sqlite://PATH` or `postgres://USER[:PASSWORD]@HOST[:PORT]/DB`: see [`Store::open`].
     pub url: &'a str,
     /// The authorities (PEM), beside those of the system, by which a PostgreSQL server must prove that it is the URL's
     /// host. `None`: TLS is opportunistic, and the server is not verified.

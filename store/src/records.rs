@@ -21,10 +21,12 @@ use crate::same_id::Identity;
     reason = "most records are events of this program; a box for each would be an allocation for each"
 )]
 pub enum Record {
+    /// An event of this program.
     Event(Event),
     /// An event that comes back from a spool, as it was written, by whatever program.
     #[serde(rename = "event")]
     Stored(StoredEvent),
+    /// One comparison, with a row for each lawyer.
     Shadow(ShadowRecord),
 }
 
@@ -220,7 +222,9 @@ impl<'a> EventRow<'a> {
 /// Records as a table has them: those that can be read, and those that cannot, which stay where they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readable<T> {
+    /// Those that can be used, in the order that the call promises.
     pub records: Vec<T>,
+    /// One entry for each record that cannot; a comparison with all its rows is one record.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -236,18 +240,22 @@ impl<T> Default for Readable<T> {
 /// A row that no reader here can use: of a newer program, of an older one, or written by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
+    /// The table that has the row, for example `match_events`.
     pub table: &'static str,
     /// Which row, cut to what an error may repeat.
     pub key: String,
+    /// Why it cannot be used, in words.
     pub reason: String,
 }
 
 /// An action, as it is looked for among what was shown.
 #[derive(Clone, Debug)]
 pub struct Acted<'a> {
+    /// The case that the user acted on.
     pub case_id: Uuid,
     /// Under either of which the user may have been shown the lawyer: their id, and their pseudonym.
     pub users: [Uuid; 2],
+    /// What the user did, with which lawyer, shown at which place.
     pub action: &'a Action,
 }
 
@@ -271,12 +279,18 @@ impl Appended {
 /// One request that a challenger was compared on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShadowRecord {
+    /// The id of the ranking request, without what Envoy has written into it: see
+    /// [`ranking::unrewritten`].
     pub request_id: Uuid,
+    /// When the case was ranked, by the gateway's clock.
     pub ts_utc: DateTime<Utc>,
+    /// The case that was ranked. With `request_id` it is the comparison's key.
     pub case_id: Uuid,
     /// Never the user's own id: see [`ranking::pseudonym`].
     pub user_pseudonym: Uuid,
+    /// The challenger that was compared.
     pub model_version: String,
+    /// Whether the challenger scored the case, and if not, why.
     pub outcome: ShadowOutcome,
     /// Time spent in the component, microseconds.
     pub score_us: Option<u32>,
@@ -331,6 +345,7 @@ pub struct RolloutState {
 /// One change of the rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
+    /// When the change was saved.
     pub ts_utc: DateTime<Utc>,
     /// `challenger`, `promote`, `rollback`, `weight`.
     pub action: String,

@@ -34,14 +34,34 @@ const MAX_RECORD_BYTES: usize = 128 << 20;
 /// Why the spool did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
+    /// The records would make the spool larger than it may be; none was written.
     #[error("the spool {} is full: {bytes} bytes", dir.display())]
-    Full { dir: PathBuf, bytes: u64 },
+    Full {
+        /// The spool's folder, or the file of refused records in it.
+        dir: PathBuf,
+        /// Its size now, bytes.
+        bytes: u64,
+    },
+    /// A record is larger than the spool takes (128 MiB); none was written.
     #[error("a record of {bytes} bytes cannot be spooled; allowed: at most {MAX_RECORD_BYTES}")]
-    TooLarge { bytes: usize },
+    TooLarge {
+        /// The record's size as JSON, bytes.
+        bytes: usize,
+    },
+    /// Another program, or another [`Spool`] of this one, holds the folder's lock.
     #[error("database.spool_dir: {} is used by another program", dir.display())]
-    Taken { dir: PathBuf },
+    Taken {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The file system failed.
     #[error("the spool: {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
 }
 
 /// A queue of records on disk. One program at a time has it.
@@ -83,6 +103,7 @@ struct Spooled {
 /// The records of a file.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// The records in the order they were appended.
     pub records: Vec<Record>,
     /// Those that are whole and that this program cannot read.
     pub refused: Vec<Refused>,
@@ -98,6 +119,7 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// A record that was refused, with the reason in words.
     pub fn new(record: &Record, reason: String) -> Refused {
         Refused {
             record: serde_json::to_value(record).expect("records have texts and finite numbers alone"),
@@ -105,6 +127,7 @@ impl Refused {
         }
     }
 
+    /// Why no database takes the record, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -15,12 +15,27 @@ const MAX_KEY_BYTES: u64 = 4 << 10;
 /// Why a key was not read or written. Never contains key material.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// The file system failed, or the path is no regular file.
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The key's file, or the folder of the ring.
+        path: PathBuf,
+        /// The operating system's error; `FileTooLarge` for more than 4 KiB.
+        source: io::Error,
+    },
+    /// The file does not hold 64 hexadecimal digits, or they are no point of the curve. Holds its
+    /// path.
     #[error("{}: not a key; expected 64 hexadecimal digits", .0.display())]
     Malformed(PathBuf),
+    /// The private key's file is open to its group or to others.
     #[error("{}: a private key that others can read (mode {mode:o}); allowed: mode 600", path.display())]
-    Exposed { path: PathBuf, mode: u32 },
+    Exposed {
+        /// The private key's file.
+        path: PathBuf,
+        /// Its permission bits, at most `0o777`.
+        mode: u32,
+    },
+    /// The operating system gave no random bytes. Holds its error.
     #[error("no randomness from the operating system: {0}")]
     Randomness(String),
 }

@@ -32,6 +32,8 @@ pub struct Order {
 }
 
 impl Order {
+    /// An order in which times after `horizon` (`YYYYMMDDTHHMMSSZ`) count as future ones. `None`:
+    /// no time does.
     pub fn until(horizon: Option<String>) -> Order {
         Order { horizon }
     }
@@ -84,13 +86,17 @@ fn is_time(name: &str) -> bool {
 pub struct Listing {
     /// The newest first.
     pub versions: Vec<String>,
+    /// Entries that are no version, and versions with an odd name or time. A version that is simply
+    /// older is not among them.
     pub skipped: Skipped,
 }
 
 /// Entries that were passed over: the first of them, and how many more there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Skipped {
+    /// The first 50, in the order they were found.
     pub entries: Vec<SkippedEntry>,
+    /// How many more were passed over.
     pub more: u64,
 }
 
@@ -99,6 +105,7 @@ pub struct Skipped {
 pub struct SkippedEntry {
     /// Its name, cut to 80 characters.
     pub name: String,
+    /// Why it was passed over, in words, for example `not a folder`.
     pub reason: String,
 }
 
@@ -144,6 +151,7 @@ impl<'o> Newest<'o> {
         }
     }
 
+    /// Notes an entry that is passed over: see [`Skipped::note`].
     pub fn skip(&mut self, name: &str, reason: impl Into<String>) {
         self.skipped.note(name, reason);
     }
@@ -175,6 +183,7 @@ impl<'o> Newest<'o> {
         }
     }
 
+    /// The versions taken, newest first and at most 10,000, and what was passed over.
     pub fn listing(self) -> Listing {
         Listing {
             // Reversed, so that ascending is the newest first.

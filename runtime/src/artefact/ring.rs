@@ -35,6 +35,7 @@ impl KeyId {
     /// Hexadecimal digits of an id as text.
     pub const DIGITS: usize = 16;
 
+    /// The id of a public key.
     pub fn of(key: &VerifyingKey) -> KeyId {
         let digest = Sha256::digest(key.as_bytes());
         KeyId(std::array::from_fn(|i| digest[i]))
@@ -69,9 +70,10 @@ struct Key {
     key: VerifyingKey,
 }
 
-/// A key that is not trusted because of this file.
+/// A key, and the file of the ring that trusts or revokes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed {
+    /// The key's id; as text [`KeyId::DIGITS`] lower-case hexadecimal digits.
     pub id: KeyId,
     /// The file's name, cut to 80 characters.
     pub file: String,
@@ -82,6 +84,7 @@ pub struct Listed {
 pub struct Fault {
     /// Its name, cut to 80 characters.
     pub file: String,
+    /// What is wrong with it, in words.
     pub reason: String,
 }
 
@@ -106,8 +109,12 @@ pub struct KeyRing {
 /// The ring for people: what is trusted, what is not, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RingFacts {
+    /// Keys that are trusted and not revoked, by the file's name, at most 100. While `closed` says
+    /// why, not even they are believed.
     pub trusted: Vec<Listed>,
+    /// Keys that are revoked, by the file's name, at most 100.
     pub revoked: Vec<Listed>,
+    /// Files that hold no key or cannot be read, by their names, at most 100.
     pub faults: Vec<Fault>,
     /// Why no new model is believed; `null`: nothing is in the way.
     pub closed: Option<String>,
@@ -116,14 +123,36 @@ pub struct RingFacts {
 /// Why the ring does not vouch for a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
+    /// The ring holds a revocation of the key.
     #[error("key {id} is revoked by {}", file.display())]
-    Revoked { id: KeyId, file: PathBuf },
+    Revoked {
+        /// The revoked key.
+        id: KeyId,
+        /// The file that revokes it, its name cut to 80 characters.
+        file: PathBuf,
+    },
+    /// No trusted key has this id.
     #[error("key {id} is not among the trusted keys in {}, which are {known}", dir.display())]
-    Unknown { id: KeyId, dir: PathBuf, known: String },
+    Unknown {
+        /// The unknown key.
+        id: KeyId,
+        /// The ring's directory.
+        dir: PathBuf,
+        /// The trusted keys with their files, at most 100; `none` without any.
+        known: String,
+    },
+    /// The key was trusted, and its file cannot be read any more.
     #[error("key {id} was trusted, and {} cannot be read now", file.display())]
-    Unreadable { id: KeyId, file: PathBuf },
+    Unreadable {
+        /// The key.
+        id: KeyId,
+        /// The file that held it, its name cut to 80 characters.
+        file: PathBuf,
+    },
+    /// The ring is closed: a revocation or the directory cannot be read. Holds the reason.
     #[error("no new model is believed: {0}")]
     Closed(String),
+    /// There is no signature, and the ring does not allow that.
     #[error("nobody signed it")]
     Unsigned,
 }

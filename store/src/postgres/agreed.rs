@@ -1,11 +1,11 @@
-//! What all programs on this database must agree on.
+//! Values that all programs on one database must share: the id of the pseudonyms' salt.
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use crate::StoreError;
 
-/// The salt on record, which is the given one if there was none.
+/// Returns the salt id on record; records `given` first if there is none.
 pub(super) async fn salt_id(connection: &mut PgConnection, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
     let found = on_record(connection).await?;
     let (None, Some(given)) = (found, given) else {

@@ -1,4 +1,4 @@
-//! How values look in the tables.
+//! Converts values between Rust and the columns of the tables.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -6,13 +6,13 @@ use sqlx::postgres::PgRow;
 
 use crate::StoreError;
 
-/// To the microsecond below, which is what the tables hold.
+/// Rounds down to whole microseconds, the resolution of `TIMESTAMPTZ`.
 pub(super) fn to_the_microsecond(ts: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(ts.timestamp_micros()).unwrap_or(ts)
 }
 
-/// An instant as one end of a range, within what a `TIMESTAMPTZ` holds; all that the table has lies within the years 1 to
-/// 9999.
+/// An instant as one end of a range, clamped to the years 0 to 10,000 so that it fits a
+/// `TIMESTAMPTZ`. All instants in the tables lie within the years 1 to 9999.
 pub(super) fn bound(ts: DateTime<Utc>) -> DateTime<Utc> {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_10_000: i64 = 253_402_300_800;
@@ -24,7 +24,7 @@ pub(super) fn bound(ts: DateTime<Utc>) -> DateTime<Utc> {
     }
 }
 
-/// A `BIGINT` that is never negative: PostgreSQL has no integers without a sign.
+/// Reads a `BIGINT` as an unsigned integer, which PostgreSQL does not have.
 pub(super) fn read_unsigned<T: TryFrom<i64>>(
     row: &PgRow,
     column: &str,
@@ -36,7 +36,7 @@ pub(super) fn read_unsigned<T: TryFrom<i64>>(
         .transpose()
 }
 
-/// A `JSON` that was selected as text.
+/// Parses a `JSON` column that was selected as text.
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     row: &PgRow,
     column: &str,

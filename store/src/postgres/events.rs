@@ -1,4 +1,4 @@
-//! `match_events`: what was shown and what came of it.
+//! The table `match_events`: impressions and the actions that followed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +15,11 @@ use crate::same_id::{EventTable, Identity};
 use crate::shown::{MOST_IMPRESSIONS, Search};
 use crate::{Readable, StoreError};
 
-/// Bytes of payload after which a statement is sent; the protocol has no messages beyond 1 GiB.
+/// A statement is sent once its payloads reach this many bytes. A message of the protocol is
+/// limited to 1 GiB.
 const BYTES_A_STATEMENT: usize = 16 << 20;
 
-/// Events as columns: a statement with an array for each takes any number of rows, and is prepared once.
+/// Events as one array per column. One prepared statement thus inserts any number of rows.
 #[derive(Default)]
 struct Columns<'a> {
     key: Vec<Uuid>,
@@ -120,7 +121,7 @@ pub(super) async fn impressions(
     search: &mut Search<'_>,
 ) -> Result<(), StoreError> {
     let (cases, users): (Vec<Uuid>, Vec<Uuid>) = asked.iter().copied().unzip();
-    // As text, because PostgreSQL looks into no document that has a NUL somewhere.
+    // As text: PostgreSQL's JSON operators refuse a document with a NUL anywhere in it.
     let mut impressions = sqlx::query_as::<_, (Uuid, Uuid, String)>(
         "SELECT asked.case_id, asked.user_id, shown.payload::text \
          FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (case_id, user_id) CROSS JOIN LATERAL \
@@ -156,7 +157,7 @@ pub(super) async fn between(
         let event_id: Uuid = row.try_get("event_id")?;
         read_event(&mut events, &event_id.to_string(), row.try_get("payload")?);
     }
-    // The column is to the microsecond, the event's own time to the nanosecond.
+    // The column has microseconds, the event's own time nanoseconds: filter and sort again.
     events
         .records
         .retain(|event: &Event| (from..to).contains(&event.ts_utc));

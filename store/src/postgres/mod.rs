@@ -1,4 +1,5 @@
-//! PostgreSQL, through a pool. A commit is durable before it is reported, whatever the server's own default.
+//! PostgreSQL, through a pool. Each session sets `synchronous_commit`: a commit is durable before
+//! it is reported, whatever the server's default.
 
 mod agreed;
 mod columns;
@@ -32,34 +33,38 @@ use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutSt
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Lawyers that any server writes within the shortest timeout that is of use.
+/// Any server writes this many lawyers within the shortest useful timeout.
 const LAWYERS_A_TIMEOUT: usize = 5_000;
 
-/// For all tables to be brought up to date, by a server that answers.
+/// The time limit for all migrations together.
 const MIGRATING: Duration = Duration::from_secs(300);
 
 pub(crate) struct Postgres {
     pool: PgPool,
     writing: Lane,
-    /// What the rollout says and is told, so that an operator's word waits for nothing else.
+    /// For the rollout, its history and the salt id, so that an operator waits for no other kind of
+    /// call.
     control: Lane,
     reading: Lane,
-    /// Whether the server was reached and its tables are up to date.
+    /// Whether the server was reached and its tables are up to date. False again once an error
+    /// casts doubt on the tables.
     opened: AtomicBool,
-    /// One call at a time tries to get there; why the last one did not.
+    /// Held by the one call that tries to reach the server. Its text is the last reason for a
+    /// failure.
     opening: Mutex<String>,
     options: PgConnectOptions,
-    /// For an answer; a server that was stopped or cut off gives none, and no error either.
+    /// The time limit for an answer. A server that was stopped or cut off sends neither an answer
+    /// nor an error.
     timeout: Duration,
 }
 
-/// The turns of one kind of call, so that no other kind can take every connection. All lanes together have as many turns
-/// as the pool has connections: whoever has a turn has a connection, or the server is the reason for having none. The pool
-/// alone would not tell that from too many callers.
+/// A share of the pool for one kind of call, so that no other kind takes every connection. The
+/// lanes have as many turns in total as the pool has connections. A call with a turn therefore gets
+/// a connection, or the server is to blame. The pool alone cannot tell that from too many callers.
 struct Lane(Semaphore);
 
 impl Lane {
-    /// To be held while a connection of the pool is used.
+    /// Waits for a turn, to be held while a connection of the pool is used.
     async fn turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, StoreError> {
         match timeout(patience, self.0.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -69,7 +74,7 @@ impl Lane {
     }
 }
 
-/// A connection and the turn for it.
+/// A connection, and the turn that entitles to it.
 struct Leased<'a> {
     connection: PoolConnection<sqlx::Postgres>,
     _turn: SemaphorePermit<'a>,
@@ -96,7 +101,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// As [`Postgres::open`], but where the server is away, the first call that finds it does the rest.
+    /// As [`Postgres::open`], but a server that is away is no error: the first call that reaches it
+    /// brings the tables up to date.
     pub(crate) async fn open_later(address: Address<'_>, limits: Limits) -> Result<Postgres, StoreError> {
         let postgres = Postgres::unopened(address, limits)?;
         match postgres.reach().await {
@@ -135,7 +141,7 @@ impl Postgres {
             source,
         };
         let late = || sqlx::Error::Io(ErrorKind::TimedOut.into());
-        // A connection of its own rather than one of the pool, which says of every failure only that time was up.
+        // Not from the pool: it reports every failure to connect as a timeout.
         let connected = timeout(self.timeout, self.options.connect()).await;
         let mut connection = connected.unwrap_or_else(|_| Err(late())).map_err(failed)?;
         let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut connection);
@@ -147,8 +153,8 @@ impl Postgres {
             let place = place(&self.options);
             return Err(StoreError::Encoding { place, found });
         }
-        // Programs that start at once take turns by a lock of the migrator's.
-        // Not `run`, whose future a trait object cannot hold.
+        // The migrator's advisory lock serializes programs that start at once. Not `run`: its
+        // future does not fit a trait object.
         let migrating = MIGRATIONS.run_direct(None, &mut connection, false);
         match timeout(MIGRATING, migrating).await {
             Err(_) => return Err(failed(late())),
@@ -156,13 +162,13 @@ impl Postgres {
             Ok(migrated) => migrated.map_err(StoreError::Migrate)?,
         }
         self.opened.store(true, Ordering::Release);
-        // All is done; how the server takes the farewell changes nothing.
+        // The tables are up to date; an error on closing changes nothing.
         let _ = timeout(self.timeout, connection.close()).await;
         Ok(())
     }
 
-    /// To be awaited before anything is asked. Until the server was reached, whatever keeps it from being reached counts
-    /// as an outage, so that nothing is lost that was to be kept.
+    /// Reaches the server unless that was done; every call awaits it first. Any failure to reach
+    /// the server counts as an outage, so that the caller keeps its records.
     async fn ready(&self) -> Result<(), StoreError> {
         if self.opened.load(Ordering::Acquire) {
             return Ok(());
@@ -193,9 +199,9 @@ impl Postgres {
         })
     }
 
-    /// What came of a call. A connection that did not answer in time is dropped and not given back: the pool would wait
-    /// for it as long as the network does. So is one that met an error that is not the record's: a new one may find another
-    /// server, other rights or other tables.
+    /// The result of a call. A connection that did not answer in time is dropped: the pool would
+    /// wait for it as long as the network does. So is a connection with an error that is not the
+    /// record's fault: a new one may find another server, other rights or other tables.
     fn answered<T>(
         &self,
         connection: Leased<'_>,
@@ -208,21 +214,23 @@ impl Postgres {
         done
     }
 
-    /// What a call says, for which there was a turn. Where the tables may be others now, the next call looks after them.
+    /// The result of a call that had a turn. If the error casts doubt on the tables, the next call
+    /// checks them again.
     fn told<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
         said.map_err(|error| {
             if doubts_the_tables(&error) {
                 self.opened.store(false, Ordering::Release);
             }
             match error {
-                // There was a turn, as for `connection`.
+                // With a turn, a timeout of the pool means that the server gave no connection.
                 StoreError::Busy => StoreError::Unavailable(sqlx::Error::PoolTimedOut),
                 error => error,
             }
         })
     }
 
-    /// How long these may take. A large batch that is given up half-way would be tried again for ever.
+    /// The time limit for writing these records. It grows with their number: a large batch that
+    /// timed out would be retried for ever.
     fn patience(&self, records: &[Record]) -> Duration {
         let lawyers: usize = records.iter().map(Record::lawyers).sum();
         let timeouts = u32::try_from(1 + lawyers / LAWYERS_A_TIMEOUT).unwrap_or(u32::MAX);
@@ -241,7 +249,7 @@ impl Backend for Postgres {
             transaction.commit().await?;
             let outcomes = records.iter().map(|record| {
                 Appended::of(match record.shadow() {
-                    // Taken out, so that the same key later in `records` is a duplicate.
+                    // Removed, so that the same key later in `records` counts as a duplicate.
                     Some(shadow) => shadows.remove(&(shadow.request_id, shadow.case_id)),
                     None => events.next().is_some_and(|is_new| is_new),
                 })
@@ -249,7 +257,8 @@ impl Backend for Postgres {
             Ok(outcomes.collect())
         });
         let done = done.await;
-        // The records of an outage are megabytes, whose room the connection would keep for ever.
+        // Records kept during an outage take megabytes; the connection would never free that
+        // buffer.
         connection.shrink_buffers();
         self.answered(connection, done)
     }
@@ -315,18 +324,19 @@ impl Backend for Postgres {
     }
 }
 
-/// Whether a server could not be trusted: another one answers, or the wrong authorities are configured.
+/// Whether the server could not be trusted: another one answers, or `ca_file` names the wrong
+/// authorities.
 fn is_distrust(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) => true,
-        // How a handshake fails on the certificate.
+        // A handshake that fails on the certificate.
         sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
         _ => false,
     }
 }
 
-/// The parts of a `postgres://` URL, of which nothing is left to the environment but the password. Parameters are
-/// refused, because they could undo what is promised here.
+/// The connection options from a `postgres://` URL. Only the password may come from the
+/// environment. Parameters are refused, because they could weaken what this module promises.
 fn options_of(address: Address<'_>) -> Result<PgConnectOptions, StoreError> {
     let url = address.url;
     let (_, rest) = url.split_once("://").unwrap_or_default();
@@ -361,7 +371,7 @@ fn options_of(address: Address<'_>) -> Result<PgConnectOptions, StoreError> {
         file: file.to_owned(),
         source,
     };
-    // A dozen times the authorities of a whole system.
+    // The limit is a dozen times the size of a system's own bundle of authorities.
     let authorities = regular_file::read_to_string(file, regular_file::Links::Follow, 4 << 20).map_err(refused)?;
     if !authorities.contains("-----BEGIN CERTIFICATE-----") {
         let problem = std::io::Error::new(ErrorKind::InvalidData, "there is no certificate in it (PEM)");

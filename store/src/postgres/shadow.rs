@@ -1,4 +1,5 @@
-//! The shadow log: both rankings of one request in one joined record, and the labels that arrive days later.
+//! The shadow log: one record per compared request with both rankings, and labels that arrive days
+//! later.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,17 +13,17 @@ use super::columns::{read_json, read_unsigned, to_the_microsecond};
 use crate::records::{ShadowRecord, comparisons, groups_json};
 use crate::{Readable, Record, StoreError};
 
-/// A bound on what one statement holds in memory, here and on the server.
+/// The most rows per statement; bounds its memory here and on the server.
 const ROWS_A_STATEMENT: usize = 20_000;
 
-/// What tells comparisons apart: request and case.
+/// The key of a comparison: request id and case id.
 type Key = (Uuid, Uuid);
 
 fn key(shadow: &ShadowRecord) -> Key {
     (shadow.request_id, shadow.case_id)
 }
 
-/// Writes the shadow records among `records`, and returns the keys of those that were not there.
+/// Writes the shadow records among `records`, and returns the keys of the new ones.
 pub(super) async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<HashSet<Key>, StoreError> {
     let shadows = records.iter().filter_map(Record::shadow);
     let mut seen = HashSet::new();
@@ -77,7 +78,7 @@ async fn insert_requests(connection: &mut PgConnection, shadows: &[&ShadowRecord
     Ok(stored.into_iter().collect())
 }
 
-/// Rows of lawyers as columns, as in `events`.
+/// The lawyers' rows as one array per column, as in `events`.
 #[derive(Default)]
 struct Columns {
     shadow_id: Vec<Uuid>,
@@ -144,7 +145,7 @@ impl Columns {
     }
 }
 
-/// A rank as the table has it.
+/// A rank as the `SMALLINT` of the table.
 fn small(field: &'static str, rank: u16) -> Result<i16, StoreError> {
     i16::try_from(rank).map_err(|_| StoreError::Value {
         field,
@@ -181,8 +182,8 @@ pub(super) async fn label(
     closed_before: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let closed_before = to_the_microsecond(closed_before);
-    // The last one counts where a lawyer has several. In order of their keys, so that two runs at once cannot wait
-    // for each other's rows.
+    // If a lawyer has several labels, the last one counts. Rows are updated in key order, so that
+    // two runs at once cannot deadlock.
     let labels: BTreeMap<(Uuid, &str), f32> = labels
         .iter()
         .map(|(case, lawyer, l)| ((*case, &**lawyer), *l))

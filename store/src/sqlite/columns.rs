@@ -1,4 +1,5 @@
-//! How values look in the tables: see the head of `migrations/sqlite/0001_initial.sql`.
+//! Converts values between Rust and the columns of the tables: see the head of
+//! `migrations/sqlite/0001_initial.sql`.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use sqlx::Row;
@@ -12,8 +13,8 @@ pub(super) fn instant(ts: DateTime<Utc>) -> String {
     ts.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-/// An instant as one end of a range. Text order is time order for years of four digits alone, and those are all that the
-/// table has; what lies outside of them lies before or after all of it.
+/// An instant as one end of a range. Text order is time order only for years of four digits, and
+/// the tables have no others. Any other year becomes a text before or after them all.
 pub(super) fn bound(ts: DateTime<Utc>) -> String {
     match ts.year() {
         1..=9999 => instant(ts),

@@ -1,4 +1,4 @@
-//! `match_events`: what was shown and what came of it.
+//! The table `match_events`: impressions and the actions that followed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,7 +50,7 @@ impl EventTable for SqliteConnection {
     }
 
     async fn on_record(&mut self, keys: &[Uuid]) -> Result<HashMap<Uuid, Identity>, StoreError> {
-        // As bytes, as in `between`.
+        // As bytes: see `between`.
         let rows = sqlx::query(
             "SELECT event_id, CAST(event AS BLOB) AS event, CAST(case_id AS BLOB) AS case_id, CAST(user_id AS BLOB) AS user_id, \
                  CAST(lawyer_id AS BLOB) AS lawyer_id, CAST(rank_pos AS INTEGER) AS rank_pos, \
@@ -89,8 +89,9 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The keys of the events that the last statement inserted: nobody else writes, so that they are the last ones. Each row
-/// that a statement returns is a message between two threads, which is why none does unless it must.
+/// The keys that the last statement inserted. There is one writer, so these are the newest rows.
+/// `RETURNING` would send every row between two threads as a message; this query runs only if a row
+/// was a duplicate.
 async fn inserted(connection: &mut SqliteConnection, done: &SqliteQueryResult) -> Result<Vec<Uuid>, StoreError> {
     let ids: Vec<Hyphenated> =
         sqlx::query_scalar("SELECT event_id FROM match_events WHERE rowid > ? - ? AND rowid <= ?")
@@ -139,7 +140,7 @@ pub(super) async fn between(
     .await?;
     let mut events = Readable::default();
     for row in &rows {
-        // As bytes, because SQLite lets a column of text hold anything.
+        // As bytes: a `TEXT` column of SQLite can hold anything.
         let event_id = String::from_utf8_lossy(row.try_get("event_id")?);
         let payload = String::from_utf8_lossy(row.try_get("payload")?);
         read_event(&mut events, &event_id, &payload);

@@ -1,4 +1,4 @@
-//! The files of a database on disk: which ones they are, and who may read them.
+//! The files of a database on disk: their identity and their permissions.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -6,17 +6,17 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The database, its write-ahead log, and the index of that.
+/// The database, its write-ahead log, and the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 const WAL: usize = 1;
 
-/// Which files lie at the paths of a database: a file that was deleted or replaced is written to as before by whoever has
-/// it open, and found by nobody else. They are not opened to tell: closing any file of the database would let go of
-/// SQLite's own locks on it.
+/// The identity of the files at a database's paths. After a file is deleted or replaced, an open
+/// connection still writes to the old one, which nobody else finds. The files are not opened for
+/// this check: closing any of them would release SQLite's own locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files([Option<Id>; SUFFIXES.len()]);
 
-/// Device and inode: never those of another file while this one is open.
+/// Device and inode. While a file is open, no other file gets the same ones.
 type Id = (u64, u64);
 
 impl Files {
@@ -24,17 +24,19 @@ impl Files {
         Files(SUFFIXES.map(|suffix| id(&beside(Path::new(database), suffix))))
     }
 
-    /// Whether both are of one database; its log comes and goes with those who use it.
+    /// Whether both are the same existing database file. The log is ignored: it comes and goes with
+    /// the connections.
     pub(super) fn are_of(&self, other: &Files) -> bool {
         self.0[0].is_some() && self.0[0] == other.0[0]
     }
 
-    /// Whether log and index are there as well, as they are while a connection is open.
+    /// Whether log and index exist too, as they do while a connection is open.
     pub(super) fn are_all_there(&self) -> bool {
         self.0.iter().all(Option::is_some)
     }
 
-    /// Takes the log of the database that was here away from the one that is: its pages are the former's.
+    /// Renames the former database's log if it lies beside a new database: its pages do not belong
+    /// to the new file.
     pub(super) fn disown_wal(&self, database: &str) {
         let now = Files::at(database);
         if now.0[0].is_none() || now.are_of(self) || now.0[WAL].is_none() || now.0[WAL] != self.0[WAL] {
@@ -49,13 +51,13 @@ impl Files {
     }
 }
 
-/// Whether what is at the path of a database may be one: a file that is not empty.
+/// Whether the path holds a regular file that is not empty, and so perhaps a database.
 pub(super) fn may_be_a_database(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
-/// Lets the owner alone read and write the database. A new one is made here, because SQLite would make it readable to
-/// others; what SQLite adds later has the mode of the database.
+/// Restricts the database's files to their owner. A missing file is made here, because SQLite would
+/// make it readable to others. SQLite gives the log and its index the database's mode.
 pub(super) fn make_private(database: &Path) -> io::Result<()> {
     if !database.exists() {
         let made = fs::File::options()
@@ -70,11 +72,11 @@ pub(super) fn make_private(database: &Path) -> io::Result<()> {
         })?;
     }
     if !fs::metadata(database)?.is_file() {
-        // SQLite would wait for a FIFO.
+        // SQLite would block on a FIFO.
         let said = "it is not a regular file";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
     }
-    // Beside the file, not beside a link to it.
+    // Log and index lie beside the file itself, not beside a link to it.
     let database = database.canonicalize()?;
     for path in SUFFIXES.map(|suffix| beside(&database, suffix)) {
         let Ok(metadata) = fs::metadata(&path) else { continue };

@@ -1,18 +1,18 @@
-//! Insertion of many rows by few statements.
+//! Inserts many rows with few statements.
 
 use std::sync::OnceLock;
 
-/// The most rows of a statement, as a power of two: SQLite takes 32,766 values.
+/// The most rows per statement, as a power of two: 128. SQLite takes 32,766 values.
 const MOST_ROWS: usize = 7;
 
-/// Statements for 1, 2, 4, ... rows, so that whatever the number of rows, each is prepared once. Parameters have no
-/// numbers: SQLite looks numbers up in a list, each time from its beginning.
+/// Statements for 1, 2, 4, ... rows. For any number of rows, only these are prepared, each once.
+/// Parameters are unnumbered: SQLite searches numbered ones linearly.
 pub(super) struct Insert {
-    /// The table, and in parentheses its columns.
+    /// The table, and its columns in parentheses.
     into: &'static str,
-    /// A row's parameters in parentheses.
+    /// The parameters of one row in parentheses.
     row: &'static str,
-    /// What follows the rows.
+    /// The SQL after the rows.
     then: &'static str,
     statements: OnceLock<[String; MOST_ROWS + 1]>,
 }
@@ -27,7 +27,7 @@ impl Insert {
         }
     }
 
-    /// The statements that insert `rows` one after the other, each with those that are its own.
+    /// The statements that insert `rows` in order, each with its own slice of them.
     pub(super) fn statements<'r, T>(&'static self, mut rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
         let statements = self.statements.get_or_init(|| {
             std::array::from_fn(|power| {

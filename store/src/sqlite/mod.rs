@@ -1,4 +1,4 @@
-//! One SQLite file: WAL with `synchronous = FULL`, one connection that writes, the others read.
+//! One SQLite file in WAL mode with `synchronous = FULL`. One connection writes, the others read.
 
 mod agreed;
 mod columns;
@@ -32,22 +32,22 @@ use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, Stor
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Further attempts at what another program is in the way of, where SQLite itself does not wait.
+/// Retries while another program is in the way, where SQLite itself does not wait.
 const ATTEMPTS: u32 = 3;
-/// Before each of them.
+/// The pause before each retry.
 const PAUSE: Duration = Duration::from_millis(50);
-/// SQLite's code for a file that another program has locked.
+/// SQLite's code for a file that another program has locked (`SQLITE_BUSY`).
 const BUSY: &str = "5";
 
 pub(crate) struct Sqlite {
     path: String,
     limits: Limits,
-    /// One connection, taken in turns: SQLite has one writer at a time, so more of them would only wait for each other.
-    /// Whoever has the turn takes the connection out, and puts it back when all went well. What a failed or forgotten
-    /// transaction leaves behind thus meets nobody.
+    /// The one connection that writes: SQLite allows one writer at a time, so more would only wait
+    /// for each other. A call takes it out, and puts it back if all went well. A failed or
+    /// cancelled transaction thus leaves nothing for the next call.
     writer: Mutex<Option<Writer>>,
-    /// The files that were opened for writing last. From then on none is made anew: a file that is missing is somewhere
-    /// else for a while, as a rule, and a new one would know neither who serves nor what came before.
+    /// The files last opened for writing. Once set, a missing file is never recreated: usually it
+    /// has only been moved for a while. A new one would know neither the rollout nor any record.
     opened: parking_lot::Mutex<Option<Files>>,
     readers: parking_lot::Mutex<Readers>,
 }
@@ -55,25 +55,27 @@ pub(crate) struct Sqlite {
 struct Writer {
     connection: SqliteConnection,
     files: Files,
-    /// Whether a transaction on it did not end. It is only good for saving what others committed.
+    /// Whether a transaction on it did not end. It then only serves to save what was committed.
     is_tainted: bool,
 }
 
-/// Pools that open their connections when they are needed.
+/// Pools that open their connections on demand.
 #[derive(Clone)]
 struct Readers {
     data: SqlitePool,
-    /// As many as the pool has connections, as in `postgres`.
+    /// One turn per connection of `data`: see `Lane` in `postgres`.
     turns: Arc<Semaphore>,
-    /// For what the rollout says, so that an operator's question waits for nothing else.
+    /// Reads the rollout, its history and the salt id, so that an operator waits for no other kind
+    /// of call.
     control: SqlitePool,
     files: Files,
 }
 
-/// A transaction. Dropped before [`Writing::commit`], it takes its connection with it, and nothing of it is left.
+/// A transaction. If dropped before [`Writing::commit`], it is rolled back, and no other
+/// transaction gets its connection.
 struct Writing<'a> {
     turn: MutexGuard<'a, Option<Writer>>,
-    /// `None` once it is given back.
+    /// `None` once it was given back.
     writer: Option<Writer>,
     path: &'a str,
 }
@@ -85,7 +87,8 @@ impl Writing<'_> {
 
     async fn commit(mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(self.connection()).await?;
-        // Also where it went into files that nobody will find again: the next call saves what is in them.
+        // Given back even if its files are no longer at the path: the next call saves their
+        // contents.
         let writer = self.turn.insert(self.writer.take().expect("only this gives it back"));
         if writer.files == Files::at(self.path) {
             Ok(())
@@ -97,7 +100,8 @@ impl Writing<'_> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        // A log that is not at its path any more has transactions that were acknowledged, and goes with the connection.
+        // A log that was deleted or moved may hold acknowledged transactions, which would be lost
+        // with the connection.
         if let Some(writer) = self.writer.take()
             && writer.files != Files::at(self.path)
         {
@@ -116,8 +120,8 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// As [`Sqlite::open`], but where there is no room or another program is in the way, the first call that finds it
-    /// otherwise does the rest.
+    /// As [`Sqlite::open`], but a full disk or another program's lock is no error: a later call
+    /// brings the tables up to date.
     pub(crate) async fn open_later(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
         let sqlite = Sqlite::unopened(path, limits)?;
         match sqlite.open_writer().await {
@@ -131,7 +135,7 @@ impl Sqlite {
     }
 
     fn unopened(path: &str, limits: Limits) -> Result<Sqlite, StoreError> {
-        // `:memory:` and `?mode=` would each give the writer and the readers databases of their own.
+        // `:memory:` and `?mode=` would give the writer and the readers separate databases.
         if path.is_empty() || path.contains(['?', '#']) || path.starts_with(':') {
             return Err(wrong_url(format!("{path:?} is not the path of a file")));
         }
@@ -144,7 +148,8 @@ impl Sqlite {
         })
     }
 
-    /// Opens the file for writing, and brings its tables up to date. File and folder are made where they are missing.
+    /// Opens the file for writing, and brings its tables up to date. Makes the file and its folder
+    /// if they are missing.
     async fn open_writer(&self) -> Result<Writer, StoreError> {
         let path = Path::new(&self.path);
         if let Some(folder) = path.parent() {
@@ -177,7 +182,7 @@ impl Sqlite {
         })
     }
 
-    /// Begins a transaction when it is this call's turn, in the file that is at the path now.
+    /// Waits for its turn, and begins a transaction in the file now at the path.
     async fn writing(&self) -> Result<Writing<'_>, StoreError> {
         let turn = timeout(self.limits.timeout, self.writer.lock()).await;
         let mut turn = turn.map_err(|_| StoreError::Busy)?;
@@ -186,7 +191,7 @@ impl Sqlite {
             left => {
                 let former = *self.opened.lock();
                 if former.is_some() && !files::may_be_a_database(Path::new(&self.path)) {
-                    // The database may come back, and needs its log then.
+                    // The database may come back, and would then need its log.
                     *turn = left;
                     return Err(gone(&self.path));
                 }
@@ -195,7 +200,8 @@ impl Sqlite {
                 }
                 let writer = self.open_writer().await.map_err(StoreError::while_running)?;
                 if former.is_some_and(|former| !former.are_of(&writer.files)) {
-                    // Whatever was found out about the former database is to be asked again.
+                    // The call fails, because its caller's earlier answers came from the former
+                    // database.
                     *turn = Some(writer);
                     return Err(gone(&self.path));
                 }
@@ -207,14 +213,15 @@ impl Sqlite {
             writer: Some(writer),
             path: &self.path,
         };
-        // Taking the write lock at once lets a second process wait its turn; a transaction that reads first and
-        // writes later would be refused instead.
+        // With the write lock taken at once, a second process waits its turn. A transaction that
+        // reads first and writes later would be refused instead.
         sqlx::query("BEGIN IMMEDIATE").execute(writing.connection()).await?;
         Ok(writing)
     }
 
-    /// Closes every connection to files that are not at the path any more, or not all of them: their index of the log in
-    /// shared memory would be taken for that of another log. Bounded, because a caller may keep a connection.
+    /// Closes every connection to files that were deleted or replaced. SQLite would take their
+    /// index in shared memory for the index of the new log. Bounded in time, because a caller may
+    /// still use a connection.
     async fn abandon(&self, mut left: Writer) {
         tracing::error!(
             path = self.path,
@@ -227,7 +234,7 @@ impl Sqlite {
             if left.is_tainted {
                 sqlx::query("ROLLBACK").execute(&mut left.connection).await.ok();
             }
-            // Where the file was only moved, what is in its log belongs into it, wherever it is now.
+            // If the file was only moved, its log is written into it, wherever it is now.
             let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
             if let Err(error) = moved.execute(&mut left.connection).await {
                 tracing::warn!(path = self.path, %error, "the former database's log cannot be written into it");
@@ -241,11 +248,11 @@ impl Sqlite {
             );
         }
         left.files.disown_wal(&self.path);
-        // Others may have asked for the pools that are closed now.
+        // Other calls may hold the pools that are closed now; they are replaced.
         *self.readers.lock() = self::readers(&self.path, self.limits);
     }
 
-    /// Connections to the file that is at the path now.
+    /// Connections to the file now at the path.
     fn readers(&self) -> Readers {
         let mut readers = self.readers.lock();
         if readers.files != Files::at(&self.path) {
@@ -254,7 +261,7 @@ impl Sqlite {
         readers.clone()
     }
 
-    /// To be held while a connection for data is used.
+    /// Waits for a turn, to be held while a connection of `data` is used.
     async fn turn(&self, readers: &Readers) -> Result<OwnedSemaphorePermit, StoreError> {
         let turn = timeout(self.limits.timeout, readers.turns.clone().acquire_owned()).await;
         turn.map_err(|_| StoreError::Busy)?
@@ -293,7 +300,7 @@ impl Backend for Sqlite {
     }
 
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
-        // A disk without room need not keep a gateway from serving.
+        // Read first, so that a full disk does not keep a gateway from serving.
         let on_record = agreed::salt_id(&self.readers().control).await?;
         let (None, Some(given)) = (on_record, given) else {
             return Ok(on_record);
@@ -345,16 +352,16 @@ impl Backend for Sqlite {
         readers.data.close().await;
         readers.control.close().await;
         if let Some(writer) = self.writer.lock().await.take() {
-            // What it wrote is on disk; how the file takes the farewell changes nothing.
+            // Its commits are on disk; an error on closing changes nothing.
             let _ = writer.connection.close().await;
         }
     }
 }
 
-/// Ids that callers chose are random, so that each insert meets another page of their index: pages are read again and
-/// again unless the cache (KiB) holds them, and go from the log to the file less often if the log may grow (pages).
-/// A new file has larger pages (bytes): an impression of five lawyers is more than half of one of 4 KiB, so that each
-/// would fill one alone.
+/// Settings of the connection that writes. Ids chosen by callers are random, so each insert touches
+/// another page of an index. A larger cache (KiB) avoids reading those pages again, and a longer
+/// log (pages) avoids copying them often. Pages (bytes) of a new file are large: an impression of
+/// five lawyers fills more than half of a 4 KiB page, so that each would occupy one alone.
 fn for_writing(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .page_size(8192)
@@ -393,7 +400,8 @@ fn gone(path: &str) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotFound, said)))
 }
 
-/// Of two programs that make a new file a WAL at once, SQLite refuses one instead of letting it wait.
+/// Connects, with retries: if two programs switch a new file to WAL at once, SQLite refuses one
+/// instead of letting it wait.
 async fn connect(options: SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut attempts = 0;
     loop {
@@ -408,11 +416,11 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqliteConnection, sqlx
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    // Two programs that start on a new file at once both find it empty; the one that comes second fails on the
-    // first's tables, and finds them in place when it looks again.
+    // Two programs that start at once on a new file both find it empty. The second fails on the
+    // first's tables, and finds them in place on the next attempt.
     let mut attempts = 0;
     loop {
-        // Not `run`, whose future a trait object cannot hold.
+        // Not `run`: its future does not fit a trait object.
         match MIGRATIONS.run_direct(None, connection, false).await {
             Err(_) if attempts < ATTEMPTS => {
                 attempts += 1;
@@ -431,7 +439,7 @@ mod tests {
                        FROM ltr_shadow_log ORDER BY shadow_id";
     type Row = (String, String, String, String, String, u16, Option<u16>, Option<f64>);
 
-    /// A file as the version with the first `migrations` left it, with a comparison of two lawyers.
+    /// A file as made by the version with the first `migrations`, with a comparison of two lawyers.
     async fn older(path: &str, migrations: usize) {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();

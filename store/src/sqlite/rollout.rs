@@ -1,4 +1,4 @@
-//! What serves, and how it came to.
+//! The rollout state, and the history of its changes.
 
 use sqlx::{Row, SqliteConnection, SqlitePool};
 

@@ -1,4 +1,5 @@
-//! The shadow log: both rankings of one request in one joined record, and the labels that arrive days later.
+//! The shadow log: one record per compared request with both rankings, and labels that arrive days
+//! later.
 
 use chrono::{DateTime, Utc};
 use ranking::verdict::{ShadowCase, ShadowRow};
@@ -11,14 +12,14 @@ use super::many::Insert;
 use crate::records::{ShadowRecord, comparisons, groups_json};
 use crate::{Readable, StoreError};
 
-/// The rows of a request that was written just before.
+/// One row per lawyer of a request; the request's own row was written just before.
 static INSERT_ROWS: Insert = Insert::new(
     "ltr_shadow_row (request, rank_legacy, rank_ltr, lawyer_id, fair_legacy, fair_ltr, \"groups\")",
     "(?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 
-/// Inserts a comparison. Whether it was not there yet.
+/// Inserts a comparison; true if it is new.
 pub(super) async fn insert(connection: &mut SqliteConnection, record: &ShadowRecord) -> Result<bool, StoreError> {
     let inserted = sqlx::query(
         "INSERT INTO ltr_shadow_request (request_id, ts_utc, case_id, model_version, outcome, score_us, user_id, \
@@ -91,7 +92,7 @@ pub(super) async fn label(
                AND label IS NOT ?1 \
                AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = ?2 AND r.ts_utc > ?4)",
         )
-        // Through its shortest decimal, so that 0.3 is stored as 0.3 and not as the nearest single.
+        // By its shortest decimal: 0.3 is stored as 0.3, not as the nearest single.
         .bind(decimal(*label))
         .bind(case_id.hyphenated())
         .bind(lawyer_id)

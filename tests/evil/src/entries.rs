@@ -10,22 +10,32 @@ use std::path::Path;
 /// One kind of entry. None of them is a file that anybody should wait for or read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
+    /// A named pipe that nobody writes to.
     Fifo,
+    /// A Unix socket that nobody listens on; a [`Entry::Fifo`] where the path is too long for one.
     Socket,
+    /// A folder with nothing in it.
     Folder,
     /// A folder with each other kind in it.
     FullFolder,
+    /// A file of 0 bytes.
     Empty,
+    /// A file of 500 bytes that mean nothing.
     Noise,
     /// 20 GB that take no room.
     SparseGiant,
+    /// A symbolic link to a name that is not there.
     DanglingLink,
+    /// A symbolic link to its own path.
     LinkToItself,
+    /// A symbolic link to `/dev/zero`, which has no end.
     LinkToDevice,
+    /// A symbolic link to `/tmp`.
     LinkToFolder,
 }
 
 impl Entry {
+    /// One of each kind, in the order of their declaration.
     pub const ALL: [Entry; 11] = [
         Entry::Fifo,
         Entry::Socket,

@@ -110,6 +110,7 @@ pub enum Fault {
 /// When a fault shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
+    /// In every call.
     Always,
     /// In every call after this many good ones. Each instance counts for itself: which call of a pool that is
     /// depends on which instance it lands in.

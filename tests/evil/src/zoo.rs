@@ -6,8 +6,10 @@ use crate::{Behaviour, Fault, When, bombs, component, raw};
 /// A guest and its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {
+    /// For a test's messages, for example `core-module`.
     pub name: &'static str,
     made: Made,
+    /// What a host must do about it.
     pub outcome: Outcome,
 }
 
@@ -23,11 +25,19 @@ enum Made {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Refused by the load, with this code, in a sentence that has these words.
-    Refused { code: &'static str, said: &'static str },
+    Refused {
+        /// The load's error code, for example `too_large`.
+        code: &'static str,
+        /// Words of the error; empty where they are the engine's own.
+        said: &'static str,
+    },
     /// Loaded; a call that it fails ends for this reason, in a sentence that has these words.
     Fails {
+        /// The failed call's reason, for example `timeout`.
         reason: &'static str,
+        /// Words of the error; empty where they are the engine's own.
         said: &'static str,
+        /// What becomes of the instance that failed.
         instance: Instance,
     },
     /// Loaded; gives as many scores as it should, none of them a finite number. The sandbox hands them over and
@@ -40,7 +50,9 @@ pub enum Outcome {
 /// What becomes of the instance that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instance {
+    /// It is thrown away; the next call gets a fresh one.
     Dropped,
+    /// It serves the next call, too: it only refused.
     Kept,
 }
 

@@ -3,16 +3,20 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyP
 /// An authority that signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// The authority's own certificate, self-signed: what clients are told to trust.
     pub certificate: Certificate,
 }
 
 /// A certificate and its key.
 pub struct Identity {
+    /// Signed by the authority, for one host name or IP address.
     pub certificate: Certificate,
+    /// The private key of the certificate.
     pub key: KeyPair,
 }
 
 impl Authority {
+    /// A new authority with a new key.
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -135,6 +135,8 @@ impl Envoy {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// What Envoy has written to its standard output and error so far; empty where that cannot be
+    /// read.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -74,6 +74,8 @@ impl Nginx {
         Some(nginx)
     }
 
+    /// What nginx has written to its standard output and error so far; empty where that cannot be
+    /// read.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

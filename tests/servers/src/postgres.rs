@@ -23,6 +23,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// The cluster's superuser.
     pub const USER: &str = "ltr";
     /// With characters that a URL must encode.
     pub const PASSWORD: &str = "p@ss/w:rd 5%";

@@ -17,6 +17,7 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// The password of the default user.
     pub const PASSWORD: &str = "correct-horse-battery";
 
     /// # Panics
@@ -52,6 +53,7 @@ impl Redis {
         panic!("no free port after {PORTS} attempts: {}", redis.log());
     }
 
+    /// `redis://` or, with TLS, `rediss://`, with the password, for database 0.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
         format!("{scheme}://:{}@127.0.0.1:{}/0", Redis::PASSWORD, self.port)
@@ -71,6 +73,10 @@ impl Redis {
         said
     }
 
+    /// Sets a key to a text, without an expiry.
+    ///
+    /// # Panics
+    /// Where Redis does not take it.
     #[track_caller]
     pub fn set(&self, key: &str, value: &str) {
         self.command(&["SET", key, value]);

@@ -17,6 +17,7 @@ pub struct S3 {
 }
 
 impl S3 {
+    /// The one bucket there is.
     pub const BUCKET: &str = "models";
 
     /// # Panics

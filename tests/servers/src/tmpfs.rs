@@ -32,6 +32,7 @@ impl Tmpfs {
         Some(disk)
     }
 
+    /// The folder that the disk is mounted on.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use runtime::artefact::Golden;
 use runtime::{Engine, Limits, Output};
 use serde_json::Value;
-use testkit::{PATIENCE, Publisher};
+use testkit::PATIENCE;
+use testkit_gateway::Publisher;
 
 /// Carried inside the program, so that it runs from anywhere.
 const SERVICE: &str = include_str!("../../service.py");

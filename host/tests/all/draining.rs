@@ -11,7 +11,7 @@ use crate::{Site, TOKEN, case};
 
 async fn readiness(program: &Program) -> (u16, String) {
     let url = format!("http://{}/readyz", program.address);
-    let answer = testkit::http().build().unwrap().get(url).send().await.unwrap();
+    let answer = testkit_gateway::http().build().unwrap().get(url).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 

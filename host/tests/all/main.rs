@@ -50,7 +50,7 @@ use settings::{Role, Settings, Token};
 use sha2::{Digest, Sha256};
 use store::HistoryEntry;
 use tempfile::TempDir;
-use testkit::{Publisher, golden_of_first_feature};
+use testkit_gateway::{Publisher, golden_of_first_feature};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 

@@ -67,7 +67,7 @@ fn refused<'a>(models: &'a Value, version: &str) -> Option<&'a Value> {
 }
 
 async fn metric(program: &Program, name: &str) -> String {
-    let page = testkit::http()
+    let page = testkit_gateway::http()
         .build()
         .unwrap()
         .get(format!("http://{}/metrics", program.address));

@@ -9,7 +9,8 @@ use reqwest::Response;
 use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, KeyId};
 use serde_json::{Value, json};
-use testkit::{PATIENCE, Serving};
+use testkit::PATIENCE;
+use testkit_gateway::Serving;
 
 use crate::{Site, TOKEN, VERSION, case};
 
@@ -83,7 +84,7 @@ impl Program {
 
     /// The answer, not read yet.
     pub(crate) async fn request(&self, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response {
-        let client = testkit::http().build().unwrap();
+        let client = testkit_gateway::http().build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let mut request = match body {
             None => client.get(url),

@@ -14,7 +14,6 @@ mod pool;
 mod strangers;
 mod zoo;
 
-
 use evil::Behaviour;
 use runtime::{Engine, Limits, LoadError, Scorer};
 use testkit::PATIENCE;

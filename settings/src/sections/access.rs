@@ -94,6 +94,10 @@ impl Access {
             None => (text, None),
         };
         let address: IpAddr = address.parse().ok()?;
+        // Peers are compared by their IPv4 address; a mapped one (::ffff:10.0.0.1) would never be met.
+        if address.to_canonical() != address {
+            return None;
+        }
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(width);
         (bits <= width).then_some(Edge::Network { address, bits })

@@ -271,6 +271,7 @@ fn an_edge_is_a_token_an_address_or_a_network_and_nothing_else() {
         "[\"10.0.0/8\"]",
         "[\"\"]",
         "[\"::1/129\"]",
+        "[\"::ffff:10.0.0.1\"]",
     ] {
         let error = edges(wrong).unwrap_err().to_string();
         assert!(error.contains("access.edges") && error.contains("networks"), "{error}");

@@ -14,7 +14,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use store::{HistoryEntry, RolloutState, Store};
 use tempfile::TempDir;
-use testkit::{PATIENCE, Publisher, Serving, golden_of_first_feature};
+use testkit::PATIENCE;
+use testkit_gateway::{Publisher, Serving, golden_of_first_feature};
 use uuid::Uuid;
 
 pub(crate) const TOKEN: &str = "token-of-the-gateway-tests";
@@ -92,7 +93,7 @@ impl Site {
         let serving = Serving::start(self.command(), &self.log());
         let gateway = Gateway {
             client: Client {
-                http: testkit::http().build().unwrap(),
+                http: testkit_gateway::http().build().unwrap(),
                 address: serving.url.clone(),
             },
             serving,

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::PATIENCE;
+use testkit::PATIENCE;
 
 /// `ltr-host serve` as a program. Dropped, it is killed and gone.
 pub struct Serving {

@@ -143,7 +143,7 @@ impl Drop for S3 {
 
 /// In the project's own virtual environment.
 fn program() -> PathBuf {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/moto_server");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../.tools/bin/moto_server");
     assert!(
         program.exists(),
         "moto is not installed: run make setup-servers, which installs it"

@@ -18,7 +18,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The contract, as every component is built for it.
-const WIT: &str = include_str!("../../../wit/scorer.wit");
+const WIT: &str = include_str!("../../../../wit/scorer.wit");
 
 /// What a component does. Whatever it is, an answer that is given is honest about the rest: the score of a
 /// row is its first feature, which alone contributes to it, one output a row, model version `evil`.

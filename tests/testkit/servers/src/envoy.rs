@@ -186,7 +186,7 @@ impl Drop for Envoy {
 
 /// In the project's own virtual environment. The script there becomes Envoy itself, under the same process id.
 fn program() -> PathBuf {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/envoy");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../.tools/bin/envoy");
     assert!(
         program.exists(),
         "Envoy is not installed: run make setup-servers, which installs it"

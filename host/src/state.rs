@@ -20,20 +20,33 @@ use crate::telemetry::Traces;
 
 /// The parts of a gateway. [`crate::server::bootstrap::open`] creates it.
 pub struct Gateway {
+    /// The validated settings.
     pub settings: Settings,
+    /// The feature names, in the order of every row.
     pub schema: Schema,
+    /// The named weights that requests choose from.
     pub presets: Presets,
+    /// The source of the current time.
     pub clock: Clock,
+    /// The database.
     pub store: Store,
+    /// Writes records to the database in the background, through the spool on disk.
     pub writer: Writer,
+    /// Changes the loaded models and the rollout.
     pub release: Arc<Controller>,
+    /// The configured tokens and edges.
     pub access: Access,
+    /// The rate limit per client.
     pub rate: Rate,
+    /// Reads request bodies within their limits.
     pub bodies: Bodies,
+    /// The kill switch and the shadow fraction in force.
     pub flags: Arc<Flags>,
     /// `None` while no traces are exported.
     pub traces: Option<Traces>,
+    /// The salt of the pseudonyms, and where they are used.
     pub pseudonyms: Pseudonyms,
+    /// What `/readyz` reports.
     pub readiness: Readiness,
 }
 

@@ -43,6 +43,7 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
     pub reading: ReadingArgs,
     /// Rows per call
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,10,100,1000",

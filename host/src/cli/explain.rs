@@ -46,6 +46,7 @@ pub struct ExplainArgs {
     /// Component, as `ltr-trainer compile` writes it
     pub component: PathBuf,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
     pub rows: RowsArgs,
     /// Explain only this row, counted from 1 [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -46,6 +46,7 @@ pub struct ScoreArgs {
     /// Component, as `ltr-trainer compile` writes it
     pub component: PathBuf,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
     pub rows: RowsArgs,
     /// Write to this file, atomically, instead of to standard output
     #[arg(short, long, value_name = "FILE")]

@@ -17,10 +17,13 @@ const MAX_VALUE_BYTES: usize = 64;
 /// The texts under the two keys, not yet parsed; `None`: no value.
 #[derive(Debug, Default, PartialEq)]
 pub struct RawFlags {
+    /// The text under `flags.kill_switch_key`.
     pub kill_switch: Option<String>,
+    /// The text under `flags.shadow_fraction_key`.
     pub shadow_fraction: Option<String>,
 }
 
+/// A client that keeps one connection open. Connecting and each answer may take [`PATIENCE`].
 pub struct Redis {
     client: Client,
     /// The open connection. After a failure it is dropped, and the next call connects again.

@@ -8,11 +8,14 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Flag {
+    /// Stops LTR in the whole fleet: only legacy answers
     KillSwitch,
+    /// Share of the requests that are compared in shadow, 0 to 1
     ShadowFraction,
 }
 
 impl Flag {
+    /// The name on the command line, in messages and in metrics, such as `kill_switch`.
     pub fn name(self) -> &'static str {
         match self {
             Flag::KillSwitch => "kill_switch",
@@ -52,7 +55,9 @@ impl Flag {
 /// An invalid value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
+    /// The flag that the value was meant for.
     pub flag: Flag,
+    /// The invalid text. Texts from Redis are cut to 64 bytes.
     pub value: String,
 }
 
@@ -71,7 +76,9 @@ impl fmt::Display for Refused {
 /// The state of the kill switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KillSwitch {
+    /// LTR may answer.
     Off,
+    /// LTR is stopped.
     On,
     /// The value means neither on nor off. It counts as on, because somebody set it for a reason.
     Unclear(Refused),

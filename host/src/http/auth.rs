@@ -19,6 +19,7 @@ pub struct Access {
 /// A configured token. Only its hash is known.
 #[derive(Debug)]
 pub struct ApiToken {
+    /// The token's name in the settings. It names the caller in the rollout history.
     pub name: String,
     roles: Vec<Role>,
     hash: [u8; 32],
@@ -38,6 +39,7 @@ pub enum Caller {
 /// The permission that a route requires.
 #[derive(Clone, Copy)]
 pub struct Permission {
+    /// The role that the caller's token must have.
     pub role: Role,
     /// Whether everybody has it while no token is configured. The gateway then listens on loopback
     /// only.

@@ -41,6 +41,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
+    /// Limits by the settings: bytes per body, bytes of all bodies together, and time per body.
     pub fn new(host: &Host) -> Bodies {
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
         Bodies {

@@ -12,6 +12,7 @@ pub const TIME_HEADER: &str = "x-ltr-time";
 /// The source of "now" (`host.clock`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
+    /// The clock of this machine.
     System,
     /// The header `X-LTR-Time` of each request: for simulations and replays.
     Header,

@@ -14,13 +14,17 @@ use crate::telemetry::scrub;
 /// "request_id"}}`; absent values are `null`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
+    /// The HTTP status, 4xx or 5xx.
     pub status: StatusCode,
     /// Short, snake_case, stays the same across versions.
     pub code: &'static str,
+    /// One sentence for people: what is wrong, and what is allowed.
     pub message: String,
     /// The place in the body, for example `lawyers[3].features.geo`.
     pub field: Option<String>,
+    /// The refused value, shortened.
     pub value: Option<String>,
+    /// The values that are allowed there; for 405, the allowed methods.
     pub allowed: Option<String>,
     /// Seconds after which a retry may succeed.
     pub retry_after: Option<u32>,
@@ -32,6 +36,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// An error with only a status, a code and a message. The connection stays open.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
             status,
@@ -59,6 +64,7 @@ impl ApiError {
         }
     }
 
+    /// Adds fields beside `error`. Only a JSON object has an effect.
     pub fn with_detail(self, detail: serde_json::Value) -> ApiError {
         ApiError {
             detail: Some(detail),
@@ -102,6 +108,8 @@ impl From<StoreError> for ApiError {
 }
 
 impl ApiError {
+    /// The response in the JSON form, with the id of the current request. It adds the headers that
+    /// the status needs: `Allow` (405), `WWW-Authenticate` (401), `Retry-After`.
     pub fn into_response(self) -> Response {
         let allow = self
             .allowed

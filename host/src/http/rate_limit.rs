@@ -54,6 +54,7 @@ pub struct Rate<C: Clock = MonotonicClock> {
 }
 
 impl Rate {
+    /// The limit that the settings ask for; none if `host.rate_per_second` is 0.
     pub fn new(host: &Host) -> Rate {
         Rate::with_clock(host, MonotonicClock)
     }

@@ -20,6 +20,7 @@ const FIRST_PIECE: usize = 32;
 /// Why rows got no scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchError {
+    /// The component gave no scores, or was not asked.
     Unscored(Unscored),
     /// So many rows cannot be scored in the time there is.
     TooMany {

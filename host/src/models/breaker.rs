@@ -31,9 +31,12 @@ struct Circuit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
+    /// Calls go through.
     #[default]
     Closed = 0,
+    /// One call probes the component; all others are refused.
     HalfOpen = 1,
+    /// All calls are refused until the pause is over.
     Open = 2,
 }
 
@@ -54,6 +57,7 @@ enum State {
 /// A breaker as `GET /models` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BreakerFacts {
+    /// The position now.
     pub state: Position,
     /// Why it is not closed.
     pub reason: Option<Unscored>,
@@ -80,6 +84,7 @@ impl Breaker {
         })
     }
 
+    /// The breaker's position, reason and count now.
     pub fn facts(&self) -> BreakerFacts {
         let circuit = self.circuit();
         let (state, reason) = match circuit.state {

@@ -27,7 +27,9 @@ pub(super) struct Lane {
 /// The scores of whole rows, and the time they took inside the component.
 #[derive(Debug)]
 pub struct Scored {
+    /// One score per row, in the order of the rows. All are finite.
     pub scores: Vec<f64>,
+    /// Time in the calls of the component. Waiting for a turn does not count.
     pub took: Duration,
 }
 

@@ -36,9 +36,11 @@ const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 /// A version that was not loaded, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refusal {
+    /// The version that was asked for.
     pub version: String,
     /// Short, snake_case.
     pub code: &'static str,
+    /// One sentence for people: what is wrong, and what is allowed.
     pub message: String,
 }
 
@@ -59,8 +61,11 @@ pub enum Trigger {
 /// The story of one load, as `GET /models` tells it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
+    /// The version that was asked for.
     pub version: String,
+    /// What started the load.
     pub trigger: Trigger,
+    /// When the load began.
     pub started_at: DateTime<Utc>,
     /// In order; of a refused version, the last is the one that it failed in.
     pub stages: Vec<Stage>,
@@ -157,6 +162,8 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// A ring without keys, until [`Keys::read`] reads `dir`. `allow_unsigned` also accepts
+    /// unsigned models.
     pub fn new(dir: &Path, allow_unsigned: bool) -> Keys {
         let ring = KeyRing::default().allowing_unsigned(allow_unsigned);
         Keys {
@@ -193,14 +200,17 @@ impl Keys {
 /// What loading needs.
 #[derive(Clone)]
 pub struct Loader {
+    /// Compiles components, and bounds what they may use.
     pub engine: Engine,
     /// The folder that holds one folder a version.
     pub dir: PathBuf,
     /// Where what is not there comes from.
     pub source: Option<Source>,
+    /// The keys that may sign models.
     pub keys: Keys,
     /// Whether a version may be named by a time in the future: where the clock is not this machine's.
     pub any_time: bool,
+    /// The features that the gateway knows (`ranking.features`).
     pub schema: Schema,
     /// Instances that are ready when a model starts to serve.
     pub warm_instances: usize,

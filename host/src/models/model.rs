@@ -9,6 +9,7 @@ use super::lane::Lane;
 pub struct Model {
     /// The folder it came from.
     pub version: String,
+    /// The compiled component and its pool of instances.
     pub scorer: Scorer,
     /// The key that vouches for it.
     pub signed_by: Option<KeyId>,

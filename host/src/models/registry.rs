@@ -26,7 +26,9 @@ const REMEMBERED: usize = 32;
 pub struct Serving {
     /// Per cent of requests that LTR answers.
     pub weight: u8,
+    /// The promoted model; `None`: none is loaded.
     pub champion: Option<Arc<Model>>,
+    /// The model that is compared in shadow; `None`: none is loaded.
     pub challenger: Option<Arc<Model>>,
     /// The version of a champion that was promoted but could not be loaded: nothing may serve in its place.
     pub lost: Option<String>,
@@ -62,20 +64,29 @@ impl Serving {
 /// One loaded model as `GET /models` shows it.
 #[derive(Debug, Serialize)]
 pub struct LoadedModel {
+    /// The version: the name of the folder it came from.
     pub version: String,
+    /// `champion` or `challenger`.
     pub role: &'static str,
+    /// SHA-256 of the component, lower-case hexadecimal.
     pub sha256: String,
     /// The id of the key that signed it; `null`: nobody did.
     pub signed_by: Option<KeyId>,
+    /// Size of the component, in bytes.
     pub size_bytes: usize,
+    /// The objective as LightGBM names it, such as `lambdarank`; empty if the model names none.
     pub objective: String,
+    /// Number of trees.
     pub trees: u32,
+    /// Names of the features that the model reads, in the order of its columns.
     pub features: Vec<String>,
+    /// The time span of the events it was trained on; `null` if the model does not say.
     pub training_window: Option<runtime::Window>,
     /// Of its calls for `/rank`.
     pub breaker: BreakerFacts,
     /// Of its calls for `/ltr/score`.
     pub score_breaker: BreakerFacts,
+    /// The pool of instances now.
     pub instances: runtime::Instances,
 }
 
@@ -90,6 +101,7 @@ pub struct Models {
 }
 
 impl Models {
+    /// The set of models that serves now.
     pub fn serving(&self) -> Arc<Serving> {
         self.serving.load_full()
     }
@@ -118,6 +130,8 @@ impl Models {
         self.serving.store(Arc::new(serving));
     }
 
+    /// Logs a refusal and remembers it. It replaces an earlier one of the same version; the last 32
+    /// are kept.
     pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
         tracing::warn!(
             version = refusal.version,
@@ -133,6 +147,7 @@ impl Models {
         }
     }
 
+    /// The remembered refusals and their times, the newest last.
     pub fn refused(&self) -> Vec<(Refusal, DateTime<Utc>)> {
         self.refused.lock().iter().cloned().collect()
     }
@@ -163,6 +178,7 @@ impl Models {
         }
     }
 
+    /// The loaded models, the champion first.
     pub fn loaded(&self) -> Vec<LoadedModel> {
         let serving = self.serving();
         serving

@@ -23,16 +23,21 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// Remembers that `version` was tried while its files were as in `print`; `refusal` is `None`
+    /// if it was loaded.
     pub fn insert(&self, version: &str, print: FilePrint, refusal: Option<&Refusal>) {
         let passes = refusal.is_some_and(Refusal::is_matter_of_time);
         let again = passes.then(|| Instant::now() + AGAIN);
         self.prints().insert(version.to_owned(), (print, again));
     }
 
+    /// Forgets a version, so that it is tried again.
     pub fn forget(&self, version: &str) {
         self.prints().remove(version);
     }
 
+    /// Whether another try would end as before: the files of `version` were tried as in `print`,
+    /// and no retry is due.
     pub fn has(&self, version: &str, print: &FilePrint) -> bool {
         let prints = self.prints();
         let tried = prints.get(version).filter(|(tried, _)| tried == print);

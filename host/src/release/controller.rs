@@ -45,6 +45,7 @@ pub struct Change {
 
 /// The state of the rollout after a change, and the change's entry in the history.
 pub struct Record {
+    /// The state to write.
     pub state: RolloutState,
     /// `challenger`, `promote`, `rollback` or `weight`.
     pub action: &'static str,

@@ -48,11 +48,13 @@ pub enum Side {
     Data,
     /// Operators, the trainer and the monitoring.
     Admin,
+    /// Callers of both kinds; such a route is on both addresses.
     Both,
 }
 
 /// A path, its method and its callers.
 pub struct Route {
+    /// The exact path, such as `/rank`.
     pub path: &'static str,
     method: Method,
     side: Side,

@@ -72,6 +72,7 @@ impl Connections {
         }
     }
 
+    /// Serves HTTPS with `tls`; plain HTTP if it is `None`.
     pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Connections {
         Connections { tls, ..self }
     }

@@ -60,6 +60,7 @@ pub struct Claim<'b> {
 }
 
 impl<'b> Claim<'b> {
+    /// An empty claim. It grows by [`Claim::resize`].
     pub fn new(budget: &'b Budget) -> Claim<'b> {
         Claim { budget, bytes: 0 }
     }

@@ -13,11 +13,15 @@ use crate::http::error::{ApiError, Invalid};
 
 /// A case to rank.
 pub struct RankRequest {
+    /// The case that the lawyers are ranked for.
     pub case_id: Uuid,
+    /// The client who sees the ranking.
     pub user_id: Uuid,
+    /// The weights of the preset that the request names, or of the default preset.
     pub weights: Weights,
     /// How many to show; `None`: all.
     pub top_n: Option<usize>,
+    /// The lawyers, in the order of the request; 1 to `host.max_lawyers`, no id twice.
     pub candidates: Vec<Candidate>,
     /// For each candidate, when they agreed to the use of their groups.
     pub consents: Vec<Consent>,

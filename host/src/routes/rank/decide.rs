@@ -38,7 +38,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let fallback = match server {
         Some(_) => None,
         None if flags.killed => Some(Fallback::KillSwitch),
-        None => (is_in || !serving.any()).then(|| gateway.models().absence()),
+        None => (is_in || !serving.any()).then(|| gateway.models().fallback_reason()),
     };
     let trigger = if flags.killed || case.headers.contains_key(OPT_OUT) {
         None

@@ -37,7 +37,7 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
     }
     let serving = gateway.models().serving();
     let Some(model) = serving.serves() else {
-        let code = gateway.models().absence().as_str();
+        let code = gateway.models().fallback_reason().as_str();
         return Err(ApiError::unavailable(code, "no model is loaded"));
     };
     if head
@@ -84,13 +84,13 @@ async fn scores(
             reason.as_str(),
             "the model failed to score the rows",
         )),
-        Err(BatchError::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
+        Err(BatchError::TooMany { fit, per_row }) => Err(too_many_rows(rows.len(), fit, per_row, host.deadline_ms)),
     }
 }
 
-fn too_many_rows(rows: usize, fit: usize, a_row: Duration, deadline_ms: u64) -> ApiError {
+fn too_many_rows(rows: usize, fit: usize, per_row: Duration, deadline_ms: u64) -> ApiError {
     let allowed = format!(
-        "at most {fit} rows per call: the model needs {a_row:.1?} per row, within {deadline_ms} ms (host.deadline_ms)"
+        "at most {fit} rows per call: the model needs {per_row:.1?} per row, within {deadline_ms} ms (host.deadline_ms)"
     );
     let message = format!("rows is {rows}; allowed: {allowed}; split them over several calls");
     ApiError {

@@ -355,7 +355,8 @@ impl Loader {
         scorer.warm(row, self.warm_instances, WARM_TIMEOUT)
     }
 
-    /// The order of versions now. Unless `any_time` is set, names from tomorrow on count as older.
+    /// The order of versions now. Unless `any_time` is set, times more than a day ahead count as
+    /// older.
     pub fn order(&self) -> Order {
         let tomorrow = (Utc::now() + TimeDelta::days(1)).format("%Y%m%dT%H%M%SZ");
         Order::until((!self.any_time).then(|| tomorrow.to_string()))

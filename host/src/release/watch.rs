@@ -22,8 +22,8 @@ pub fn watch(controller: &Arc<Controller>, pause: Duration) {
 }
 
 /// Looks once. Tries the lost champion, then the versions newer than every loaded model, from the
-/// newest down, until one is loaded. Refused versions that have not changed are skipped. `GET
-/// /models` shows the outcome.
+/// newest down, until one is loaded. Refused versions that have not changed are skipped.
+/// `GET /models` shows the outcome.
 pub async fn look(controller: &Controller) {
     let serving = controller.models.serving();
     let known = newest_of(controller, &serving);

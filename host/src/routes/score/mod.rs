@@ -18,7 +18,7 @@ use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
 use crate::models::{BatchError, Model};
 use crate::state::Gateway;
-use crate::telemetry::part;
+use crate::telemetry::child_span;
 
 /// Scores rows with the champion, or with the challenger if no model was promoted.
 ///
@@ -78,7 +78,7 @@ async fn scores(
     let bytes_per_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
     let _claim = content.replaced_by(rows.len() * bytes_per_row)?;
     let scoring = gateway.models().score_batch(model, &rows, host.deadline());
-    match part("score", scoring).await {
+    match child_span("score", scoring).await {
         Ok(scored) => Ok(scored.scores),
         Err(BatchError::Unscored(reason)) => Err(ApiError::unavailable(
             reason.as_str(),

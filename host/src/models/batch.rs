@@ -1,5 +1,7 @@
-//! Many rows for `/ltr/score`, piece by piece: no call holds its turn for long, and one that cannot end in its time is
-//! told so after the first piece, by the pace that it showed.
+//! Scores many rows for `/ltr/score` in pieces, so that no call holds its turn for long.
+//!
+//! The first piece shows the time per row. A call that cannot end in time is refused then, not at
+//! its deadline.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,13 +10,13 @@ use std::time::{Duration, Instant};
 use metrics::histogram;
 use ranking::Unscored;
 
-use super::lane::{Failure, Scored, Time};
+use super::lane::{Failure, Scored, TimeBudget};
 use super::model::Model;
 use super::registry::Models;
 
-/// What one piece is to take.
-const PIECE: Duration = Duration::from_millis(10);
-/// Rows of the first piece while the pace is not known.
+/// Target time of one piece.
+const PIECE_TIME: Duration = Duration::from_millis(10);
+/// Rows of the first piece while the time per row is not known.
 const FIRST_PIECE: usize = 32;
 
 /// Why rows got no scores.
@@ -22,21 +24,22 @@ const FIRST_PIECE: usize = 32;
 pub enum BatchError {
     /// The component gave no scores, or was not asked.
     Unscored(Unscored),
-    /// So many rows cannot be scored in the time there is.
+    /// The rows cannot all be scored in time.
     TooMany {
-        /// How many can.
+        /// Number of rows that can.
         fit: usize,
-        /// What each takes now.
-        a_row: Duration,
+        /// Measured time per row.
+        per_row: Duration,
     },
 }
 
 impl Models {
-    /// Scores `rows` (schema order, NaN missing), all of them or none, `within` a time that includes waiting for turns.
+    /// Scores all of `rows` or none (schema order, NaN for missing). The limit `within` includes
+    /// waiting for turns.
     ///
     /// # Errors
-    /// The reason, and after several failures of the component in a row the same at once, as for [`Models::score`]; this
-    /// breaker is another than that of `/rank`.
+    /// Why there are no scores. After several failures in a row the breaker refuses calls at once,
+    /// as for [`Models::score`]. `/rank` has a breaker of its own.
     pub async fn score_batch(
         &self,
         model: &Arc<Model>,
@@ -44,9 +47,9 @@ impl Models {
         within: Duration,
     ) -> Result<Scored, BatchError> {
         let start = Instant::now();
-        let time = Time {
+        let time = TimeBudget {
             until: start + within,
-            whole: within,
+            total: within,
         };
         let call = model.score.breaker.admit(start).map_err(BatchError::Unscored)?;
         let values = model.values(rows.iter().map(Vec::as_slice));
@@ -57,26 +60,26 @@ impl Models {
                 histogram!("ltr_score_seconds").record(scored.took);
                 Ok(scored)
             }
-            Err(Interrupted::By(failure)) => {
+            Err(Interrupted::Failed(failure)) => {
                 if let Failure::Fault(reason) = failure
                     && call.failed(reason, Instant::now())
                 {
-                    self.opened(model, "ltr_score_breaker_opened_total", reason);
+                    self.report_opened(model, "ltr_score_breaker_opened_total", reason);
                 }
                 Err(BatchError::Unscored(failure.reason()))
             }
-            Err(Interrupted::TooMany { fit, a_row }) => Err(BatchError::TooMany { fit, a_row }),
+            Err(Interrupted::TooMany { fit, per_row }) => Err(BatchError::TooMany { fit, per_row }),
         }
     }
 }
 
-/// Why pieces were not scored to the last.
+/// Why not all pieces were scored.
 enum Interrupted {
-    By(Failure),
-    TooMany { fit: usize, a_row: Duration },
+    Failed(Failure),
+    TooMany { fit: usize, per_row: Duration },
 }
 
-/// Some of the values that were sent.
+/// A range of a call's values.
 struct Piece {
     all: Arc<Vec<f64>>,
     range: Range<usize>,
@@ -89,7 +92,7 @@ impl AsRef<[f64]> for Piece {
 }
 
 impl Model {
-    async fn score_in_pieces(&self, values: Arc<Vec<f64>>, time: Time) -> Result<Scored, Interrupted> {
+    async fn score_in_pieces(&self, values: Arc<Vec<f64>>, time: TimeBudget) -> Result<Scored, Interrupted> {
         let (width, pace) = (self.columns.len(), &self.score.pace);
         let count = values.len() / width;
         let mut all = Scored {
@@ -98,25 +101,28 @@ impl Model {
         };
         while all.scores.len() < count {
             let done = all.scores.len();
-            // Measured anew by every call, whose first piece is scored in any case: a busy moment shuts out nobody.
-            if let Some(a_row) = pace.a_row().filter(|_| done > 0)
-                && a_row.saturating_mul(u32::try_from(count - done).unwrap_or(u32::MAX)) > time.left()
+            // Every call scores its first piece and so measures the time again: one busy moment
+            // does not shut out later calls.
+            if let Some(per_row) = pace.per_row().filter(|_| done > 0)
+                && per_row.saturating_mul(u32::try_from(count - done).unwrap_or(u32::MAX)) > time.left()
             {
-                let fit = rows_in(time.whole, a_row);
+                let fit = rows_in(time.total, per_row);
                 return Err(if count > fit {
-                    Interrupted::TooMany { fit, a_row }
+                    Interrupted::TooMany { fit, per_row }
                 } else {
-                    // It would have been in time, had it not waited for others.
-                    Interrupted::By(Failure::Busy)
+                    // The rows would have fit, had the call not waited for others.
+                    Interrupted::Failed(Failure::Busy)
                 });
             }
-            let rows = pace.a_row().map_or(FIRST_PIECE, |a_row| rows_in(PIECE, a_row));
+            let rows = pace
+                .per_row()
+                .map_or(FIRST_PIECE, |per_row| rows_in(PIECE_TIME, per_row));
             let piece = Piece {
                 all: values.clone(),
                 range: done * width..count.min(done.saturating_add(rows)) * width,
             };
             let scored = self.score.call(&self.scorer, piece, time).await;
-            let scored = scored.map_err(Interrupted::By)?;
+            let scored = scored.map_err(Interrupted::Failed)?;
             all.scores.extend(scored.scores);
             all.took += scored.took;
         }
@@ -124,8 +130,8 @@ impl Model {
     }
 }
 
-/// How many rows fit into a time; at least one.
-fn rows_in(time: Duration, a_row: Duration) -> usize {
-    let rows = time.as_nanos() / a_row.as_nanos().max(1);
+/// How many rows fit into `time`; at least one.
+fn rows_in(time: Duration, per_row: Duration) -> usize {
+    let rows = time.as_nanos() / per_row.as_nanos().max(1);
     usize::try_from(rows).unwrap_or(usize::MAX).max(1)
 }

@@ -1,7 +1,8 @@
-//! Stops asking a component that keeps failing, so that it does not slow everybody else.
+//! The circuit breaker: stops calls to a component that keeps failing, so that it does not slow
+//! other callers.
 //!
-//! This is our own code: answers name the reason of the last failure, and a probe that never reached the component gives
-//! its turn to the next call. Breakers of libraries (failsafe, recloser) do neither.
+//! No library serves: responses name the reason of the last failure, and a probe that never reached
+//! the component passes its turn to the next call. The crates failsafe and recloser do neither.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,11 @@ use serde::Serialize;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// How long it stays open before one call may try again.
+/// How long the breaker stays open before one call may probe.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Closed while calls succeed; open, with the reason remembered, after [`FAILURES`] in a row; after each [`PAUSE`]
-/// half-open, while a single call probes. The clock is the caller's.
+/// Closed while calls succeed. Five failures in a row open it, and it remembers the reason. After
+/// each pause of 1 s it is half-open while one call probes. The caller passes the time.
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<Circuit>);
 
@@ -27,7 +28,7 @@ struct Circuit {
     opened: u64,
 }
 
-/// Where a breaker stands. The numbers are the metric's.
+/// The position of a breaker. The numbers are the values of the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
@@ -49,7 +50,7 @@ enum State {
     },
     Open {
         retry_at: Instant,
-        /// Of the last failure.
+        /// The reason of the last failure.
         reason: Unscored,
     },
 }
@@ -66,7 +67,10 @@ pub struct BreakerFacts {
 }
 
 impl Breaker {
-    /// Lets a call through, or gives the reason that the last one failed for.
+    /// Admits a call.
+    ///
+    /// # Errors
+    /// The reason of the last failure, if no call is admitted now.
     pub fn admit(&self, now: Instant) -> Result<Call<'_>, Unscored> {
         let mut circuit = self.circuit();
         let probe = match circuit.state {
@@ -104,8 +108,8 @@ impl Breaker {
     }
 }
 
-/// A call that was let through. Dropped without a word (its caller hung up, or it never reached the component), it
-/// says nothing about the component, and the next call may probe in its place.
+/// An admitted call. If it is dropped without a result (its caller hung up, or it never reached the
+/// component), it says nothing about the component, and the next call may probe instead.
 #[derive(Debug)]
 pub struct Call<'a> {
     breaker: &'a Breaker,
@@ -114,9 +118,11 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Records a success.
     pub fn succeeded(mut self) {
         let mut circuit = self.breaker.circuit();
-        // Started before the breaker opened, it is older news than the failures that opened it.
+        // A call that started before the breaker opened does not outweigh the failures that opened
+        // it.
         if self.probe || circuit.state == State::Closed {
             circuit.state = State::Closed;
             circuit.failures = 0;
@@ -124,7 +130,7 @@ impl Call<'_> {
         self.probe = false;
     }
 
-    /// Says whether the breaker opened by this.
+    /// Records a failure. Returns whether the breaker opened by it.
     pub fn failed(mut self, reason: Unscored, now: Instant) -> bool {
         let mut circuit = self.breaker.circuit();
         let counts = self.probe || circuit.state == State::Closed;
@@ -169,7 +175,7 @@ mod tests {
         breaker.facts().state
     }
 
-    /// An open breaker, and the moment from which it may be probed.
+    /// An open breaker, and the time from which a call may probe.
     fn open() -> (Breaker, Instant) {
         let (breaker, start) = (Breaker::default(), Instant::now());
         fail(&breaker, FAILURES, start);
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_keeps_failing_is_left_alone_with_the_reason() {
+    fn failures_in_a_row_open_it_and_the_reason_is_kept() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         assert_eq!(fail(&breaker, FAILURES, start), [false, false, false, false, true]);
         let facts = BreakerFacts {
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_pause_one_call_probes_and_its_success_closes() {
+    fn after_the_pause_one_call_probes_and_its_success_closes_it() {
         let (breaker, later) = open();
         let probe = breaker.admit(later).unwrap();
         assert_eq!(state(&breaker), Position::HalfOpen);
@@ -205,7 +211,7 @@ mod tests {
         assert_eq!(
             fail(&breaker, FAILURES - 1, later).last(),
             Some(&false),
-            "counting starts anew"
+            "a success resets the count"
         );
     }
 
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_never_reached_the_component_leaves_its_turn_to_the_next() {
+    fn a_probe_that_never_reached_the_component_passes_its_turn_to_the_next_call() {
         let (breaker, later) = open();
         drop(breaker.admit(later).unwrap());
         assert_eq!(state(&breaker), Position::Open);
@@ -237,12 +243,12 @@ mod tests {
         assert!(!slower.failed(Unscored::Timeout, start + PAUSE));
         assert!(
             breaker.admit(start + PAUSE).is_ok(),
-            "the pause is no longer than it was"
+            "a late failure does not extend the pause"
         );
     }
 
     #[test]
-    fn a_failure_now_and_then_opens_nothing() {
+    fn occasional_failures_do_not_open_it() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..10 * FAILURES {
             fail(&breaker, FAILURES - 1, now);

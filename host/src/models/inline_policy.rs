@@ -1,48 +1,50 @@
-//! Whether calls of a component are quick enough for the threads that serve.
+//! Decides whether a component is fast enough to be called inline, on the threads that serve
+//! connections.
 //!
-//! A thread that scores in place saves two switches of threads, which take longer than the scores of a case. But it
-//! serves nobody else meanwhile, so that a component has to earn it, and loses it by a single call that overruns.
+//! An inline call saves two thread switches, which take longer than the scores of a case. But it
+//! blocks the other requests of its thread. So a component must earn inline calls, and a single
+//! call that overruns loses them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// What a call in place may be expected to take.
-const QUICK: Duration = Duration::from_micros(300);
-/// When a call in place is cut off, to go on elsewhere from its beginning.
-pub(super) const CUT_OFF: Duration = Duration::from_millis(5);
-/// Good calls elsewhere that a new component needs before it is called in place.
+/// Maximum expected time of an inline call.
+const INLINE_BUDGET: Duration = Duration::from_micros(300);
+/// Time limit of an inline call. A call that exceeds it starts again on a blocking thread.
+pub(super) const INLINE_TIMEOUT: Duration = Duration::from_millis(5);
+/// Successful calls that a new component needs before inline calls.
 const PROBATION: u32 = 16;
-/// Those that it needs after a call that failed, so that the time it can waste here is little whatever it does; and
-/// little enough for one that was only interrupted by a busy machine.
+/// Successful calls that a component needs after a failure. A bad component then wastes little time
+/// inline, and a good one that a busy machine interrupted soon recovers.
 const PENALTY: u32 = 1_000;
 
-/// A call may take so many times what the component's best calls took a row.
+/// A call may take this many times the component's best time per row.
 const SLACK: u32 = 8;
-/// So many rows at least a component must score in half the time of its caller. The best that a slow one can do is no
-/// measure for it.
+/// A component must score at least this many rows in half of its caller's time. Otherwise a slow
+/// component would be measured only by its own best time.
 const USUAL_ROWS: u32 = 100;
-/// What a call may take beside its rows: the clock of the components ticks in milliseconds.
+/// Time that a call may take regardless of its rows: the components' clock ticks in milliseconds.
 const OVERHEAD: Duration = Duration::from_millis(2);
 
-/// What calls of one component took.
+/// The times of one component's calls.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Nanoseconds a row: what a good recent call took. A call that was slow because the machine was busy raises it
-    /// little.
-    a_row: AtomicU32,
-    /// Nanoseconds a row of the best call ever.
+    /// Nanoseconds per row in recent calls. It falls at once, but rises by at most an eighth per
+    /// call, so that one call on a busy machine changes little.
+    per_row: AtomicU32,
+    /// Nanoseconds per row in the best call ever.
     best: AtomicU32,
-    /// Good calls that are still wanting.
+    /// Successful calls that are still needed before inline calls.
     probation: AtomicU32,
 }
 
-/// Before the first call.
+/// The value before the first call.
 const UNKNOWN: u32 = u32::MAX;
 
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
-            a_row: AtomicU32::new(UNKNOWN),
+            per_row: AtomicU32::new(UNKNOWN),
             best: AtomicU32::new(UNKNOWN),
             probation: AtomicU32::new(PROBATION),
         }
@@ -50,44 +52,45 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Whether a call for so many rows may be made in place.
+    /// Whether a call for this many rows may be inline.
     pub(super) fn is_quick(&self, rows: usize) -> bool {
-        let expected = u128::from(self.a_row.load(Ordering::Relaxed)) * rows as u128;
-        self.probation.load(Ordering::Relaxed) == 0 && expected <= QUICK.as_nanos()
+        let expected = u128::from(self.per_row.load(Ordering::Relaxed)) * rows as u128;
+        self.probation.load(Ordering::Relaxed) == 0 && expected <= INLINE_BUDGET.as_nanos()
     }
 
-    /// What a row takes now; `None` before the first call.
-    pub(super) fn a_row(&self) -> Option<Duration> {
-        let a_row = self.a_row.load(Ordering::Relaxed);
-        (a_row != UNKNOWN).then(|| Duration::from_nanos(a_row.into()))
+    /// The time per row now; `None` before the first call.
+    pub(super) fn per_row(&self) -> Option<Duration> {
+        let per_row = self.per_row.load(Ordering::Relaxed);
+        (per_row != UNKNOWN).then(|| Duration::from_nanos(per_row.into()))
     }
 
-    /// What a call for so many rows may take before it is the component's fault, where its caller has `whole` to wait.
-    pub(super) fn may_take(&self, rows: usize, whole: Duration) -> Duration {
+    /// How long a call for this many rows may take before its timeout is the component's fault.
+    /// `total` is the caller's whole time.
+    pub(super) fn allowance(&self, rows: usize, total: Duration) -> Duration {
         let best = Duration::from_nanos(self.best.load(Ordering::Relaxed).into());
-        let a_row = (best * SLACK).min(whole / 2 / USUAL_ROWS);
+        let per_row = (best * SLACK).min(total / 2 / USUAL_ROWS);
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        a_row.saturating_mul(rows) + OVERHEAD.min(whole / 4)
+        per_row.saturating_mul(rows) + OVERHEAD.min(total / 4)
     }
 
-    /// Notes a call that gave scores.
-    pub(super) fn took(&self, rows: usize, took: Duration) {
-        let a_row = u32::try_from(took.as_nanos() / rows.max(1) as u128).unwrap_or(UNKNOWN - 1);
-        // Whoever comes second between load and store is forgotten, which these numbers can bear.
-        let known = self.a_row.load(Ordering::Relaxed);
+    /// Records a call that gave scores.
+    pub(super) fn record_success(&self, rows: usize, took: Duration) {
+        let per_row = u32::try_from(took.as_nanos() / rows.max(1) as u128).unwrap_or(UNKNOWN - 1);
+        // Concurrent calls may overwrite each other's update; these numbers tolerate that.
+        let known = self.per_row.load(Ordering::Relaxed);
         let raised = known.saturating_add(known / 8 + 1);
-        self.a_row.store(a_row.min(raised), Ordering::Relaxed);
-        if a_row < self.best.load(Ordering::Relaxed) {
-            self.best.store(a_row, Ordering::Relaxed);
+        self.per_row.store(per_row.min(raised), Ordering::Relaxed);
+        if per_row < self.best.load(Ordering::Relaxed) {
+            self.best.store(per_row, Ordering::Relaxed);
         }
-        let wanting = self.probation.load(Ordering::Relaxed);
-        if wanting > 0 {
-            self.probation.store(wanting - 1, Ordering::Relaxed);
+        let remaining = self.probation.load(Ordering::Relaxed);
+        if remaining > 0 {
+            self.probation.store(remaining - 1, Ordering::Relaxed);
         }
     }
 
-    /// Notes a call that gave none, or was cut off.
-    pub(super) fn failed(&self) {
+    /// Records a call that failed or was cut off.
+    pub(super) fn record_failure(&self) {
         self.probation.store(PENALTY, Ordering::Relaxed);
     }
 }
@@ -98,19 +101,19 @@ mod tests {
 
     fn good(pace: &Pace, calls: u32) {
         for _ in 0..calls {
-            pace.took(10, Duration::from_micros(20));
+            pace.record_success(10, Duration::from_micros(20));
         }
     }
 
     #[test]
-    fn a_component_earns_it_by_good_calls_and_loses_it_by_one_that_fails() {
+    fn successes_earn_inline_calls_and_one_failure_loses_them() {
         let pace = Pace::default();
         assert!(!pace.is_quick(1));
         good(&pace, PROBATION - 1);
         assert!(!pace.is_quick(1));
         good(&pace, 1);
         assert!(pace.is_quick(1));
-        pace.failed();
+        pace.record_failure();
         good(&pace, PENALTY - 1);
         assert!(!pace.is_quick(1));
         good(&pace, 1);
@@ -118,48 +121,48 @@ mod tests {
     }
 
     #[test]
-    fn a_large_case_is_not_quick_and_a_busy_moment_changes_little() {
+    fn a_large_case_is_not_inline_and_one_slow_call_changes_little() {
         let pace = Pace::default();
         good(&pace, PROBATION);
         assert!(pace.is_quick(150));
-        assert!(!pace.is_quick(151), "300 us at 2 us a row");
-        pace.took(10, Duration::from_millis(50));
+        assert!(!pace.is_quick(151), "300 us at 2 us per row");
+        pace.record_success(10, Duration::from_millis(50));
         assert!(pace.is_quick(100));
         for _ in 0..100 {
-            pace.took(10, Duration::from_millis(50));
+            pace.record_success(10, Duration::from_millis(50));
         }
-        assert!(!pace.is_quick(1), "it is slow by now");
+        assert!(!pace.is_quick(1), "many slow calls raise the time per row");
     }
 
     #[test]
-    fn a_call_may_take_what_its_rows_take_and_no_component_is_too_slow_to_fail() {
-        let whole = Duration::from_millis(100);
+    fn the_allowance_grows_with_the_rows_and_excuses_no_slow_component() {
+        let total = Duration::from_millis(100);
         let pace = Pace::default();
-        // Whatever is known of it, a usual case that takes all the time is a failure.
-        assert!(pace.may_take(100, whole) <= whole);
+        // A case of usual size that takes all the time is a failure, also before the first call.
+        assert!(pace.allowance(100, total) <= total);
         good(&pace, 1);
-        assert_eq!(pace.may_take(100, whole), Duration::from_micros(2_000 + 8 * 2 * 100));
-        assert!(pace.may_take(20_000, whole) > whole, "too many rows are not its fault");
+        assert_eq!(pace.allowance(100, total), Duration::from_micros(2_000 + 8 * 2 * 100));
+        assert!(pace.allowance(20_000, total) > total, "too many rows are not its fault");
         let slow = Pace::default();
         for _ in 0..100 {
-            slow.took(1, Duration::from_secs(1));
+            slow.record_success(1, Duration::from_secs(1));
         }
-        assert!(slow.may_take(100, whole) <= whole);
+        assert!(slow.allowance(100, total) <= total);
         for milliseconds in 1..200 {
-            let whole = Duration::from_millis(milliseconds);
-            assert!(slow.may_take(100, whole) <= whole, "{whole:?}");
+            let total = Duration::from_millis(milliseconds);
+            assert!(slow.allowance(100, total) <= total, "{total:?}");
         }
     }
 
     #[test]
-    fn the_pace_of_the_best_call_stays_the_measure() {
+    fn slow_calls_do_not_raise_the_allowance() {
         let pace = Pace::default();
         good(&pace, 1);
-        let before = pace.may_take(1_000, Duration::from_secs(10));
+        let before = pace.allowance(1_000, Duration::from_secs(10));
         for _ in 0..1_000 {
-            pace.took(10, Duration::from_secs(1));
+            pace.record_success(10, Duration::from_secs(1));
         }
-        assert_eq!(pace.may_take(1_000, Duration::from_secs(10)), before);
-        assert_eq!(pace.a_row(), Some(Duration::from_millis(100)));
+        assert_eq!(pace.allowance(1_000, Duration::from_secs(10)), before);
+        assert_eq!(pace.per_row(), Some(Duration::from_millis(100)));
     }
 }

@@ -1,5 +1,5 @@
-//! Calls of a component. Those for `/rank` and those for `/ltr/score` have a lane each: whatever one kind of caller asks
-//! for, the other keeps its turns, its pace and its breaker.
+//! Calls of a component. `/rank` and `/ltr/score` have a lane each, with its own turns, pace and
+//! breaker, so that neither kind of caller slows the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,22 +9,23 @@ use runtime::{Output, ScoreError, Scorer};
 use tokio::sync::Semaphore;
 
 use super::breaker::Breaker;
-use super::inline_policy::{CUT_OFF, Pace};
+use super::inline_policy::{INLINE_TIMEOUT, Pace};
 
-/// How long after its time a component call is still waited for: it stops by itself at the next tick.
+/// How long a call is still awaited after its deadline. The component stops by itself at the next
+/// tick of its clock.
 pub const GRACE: Duration = Duration::from_millis(20);
 
-/// How one kind of caller gets at a component.
+/// The access of one kind of caller to a component.
 pub(super) struct Lane {
     pub breaker: Breaker,
     pub pace: Pace,
-    /// Calls that may run at once.
+    /// Limits how many calls run at once.
     turns: Arc<Semaphore>,
-    /// Whether calls in place take a turn too.
-    counts_in_place: bool,
+    /// Whether inline calls take a turn too.
+    inline_takes_turn: bool,
 }
 
-/// The scores of whole rows, and the time they took inside the component.
+/// The scores of whole rows, and the time they took.
 #[derive(Debug)]
 pub struct Scored {
     /// One score per row, in the order of the rows. All are finite.
@@ -36,10 +37,10 @@ pub struct Scored {
 /// Why a call gave no scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Nobody could ask the component.
+    /// No turn or instance was free, so the component was not called.
     Busy,
-    /// It was cut off before it had the time that so many rows may take.
-    Hurried,
+    /// The call was stopped before it had the time that its rows may take.
+    CutShort,
     /// The component's own fault.
     Fault(Unscored),
 }
@@ -48,94 +49,102 @@ impl Failure {
     pub(super) fn reason(self) -> Unscored {
         match self {
             Failure::Busy => Unscored::Busy,
-            Failure::Hurried => Unscored::Timeout,
+            Failure::CutShort => Unscored::Timeout,
             Failure::Fault(reason) => reason,
         }
     }
 }
 
-/// When a call must be over, and what its caller's whole time is: the measure of what it may take.
+/// The deadline of a call, and the whole time that its caller has. That time bounds the
+/// component's allowance.
 #[derive(Clone, Copy)]
-pub(super) struct Time {
+pub(super) struct TimeBudget {
     pub until: Instant,
-    pub whole: Duration,
+    pub total: Duration,
 }
 
-impl Time {
+impl TimeBudget {
     pub(super) fn left(self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 }
 
 impl Lane {
-    /// For `/rank`: as many turns as there are processors, more would only slow each other.
-    pub(super) fn of_rank(processors: usize) -> Lane {
+    /// For `/rank`: one turn per processor. More calls would only slow each other down.
+    pub(super) fn for_rank(processors: usize) -> Lane {
         Lane::new(processors, true)
     }
 
-    /// For `/ltr/score`: a quarter of the processors, so that `/rank` finds one. Calls that are quick enough for the
-    /// thread that serves take no turn; there are as many such threads as processors.
-    pub(super) fn of_score(processors: usize) -> Lane {
+    /// For `/ltr/score`: turns for a quarter of the processors, so that `/rank` finds one free.
+    /// Inline calls take no turn; the threads that serve bound their number, one per processor.
+    pub(super) fn for_score(processors: usize) -> Lane {
         Lane::new((processors / 4).max(1), false)
     }
 
-    fn new(turns: usize, counts_in_place: bool) -> Lane {
+    fn new(turns: usize, inline_takes_turn: bool) -> Lane {
         Lane {
             breaker: Breaker::default(),
             pace: Pace::default(),
             turns: Arc::new(Semaphore::new(turns)),
-            counts_in_place,
+            inline_takes_turn,
         }
     }
 
-    /// Scores `values`, row-major: in place where the component is known to be quick, else on a thread that may be kept
-    /// busy.
-    pub(super) async fn call<V>(&self, scorer: &Scorer, values: V, time: Time) -> Result<Scored, Failure>
+    /// Scores `values`, row-major: inline if the component is known to be fast, else on a blocking
+    /// thread.
+    pub(super) async fn call<V>(&self, scorer: &Scorer, values: V, time: TimeBudget) -> Result<Scored, Failure>
     where
         V: AsRef<[f64]> + Send + 'static,
     {
         let rows = values.as_ref().len() / scorer.width();
-        let outcome = match self.call_in_place(scorer, values.as_ref(), rows, time) {
+        let outcome = match self.call_inline(scorer, values.as_ref(), rows, time) {
             Some(outcome) => outcome,
-            None => self.call_elsewhere(scorer, values, rows, time).await,
+            None => self.call_blocking(scorer, values, rows, time).await,
         };
         match &outcome {
-            Ok(scored) => self.pace.took(rows, scored.took),
-            // It says nothing about the component.
-            Err(Failure::Busy | Failure::Hurried) => {}
-            Err(Failure::Fault(_)) => self.pace.failed(),
+            Ok(scored) => self.pace.record_success(rows, scored.took),
+            // Says nothing about the component.
+            Err(Failure::Busy | Failure::CutShort) => {}
+            Err(Failure::Fault(_)) => self.pace.record_failure(),
         }
         outcome
     }
 
-    /// `None` where it may not be called here, or was cut off.
-    fn call_in_place(
+    /// `None` if the call may not be inline, or was cut off.
+    fn call_inline(
         &self,
         scorer: &Scorer,
         values: &[f64],
         rows: usize,
-        time: Time,
+        time: TimeBudget,
     ) -> Option<Result<Scored, Failure>> {
         if !self.pace.is_quick(rows) {
             return None;
         }
-        let _turn = if self.counts_in_place {
+        let _turn = if self.inline_takes_turn {
             Some(self.turns.try_acquire().ok()?)
         } else {
             None
         };
-        // A call that is cut off here goes on elsewhere; only there it may fail by the time it takes.
-        let outcome = ask(scorer, values, CUT_OFF.min(time.left()), Duration::MAX);
+        // A call that is cut off here starts again on a blocking thread. Only there can it time
+        // out.
+        let outcome = score_now(scorer, values, INLINE_TIMEOUT.min(time.left()), Duration::MAX);
         match outcome {
-            Err(Failure::Hurried | Failure::Busy) => {
-                self.pace.failed();
+            Err(Failure::CutShort | Failure::Busy) => {
+                self.pace.record_failure();
                 None
             }
             outcome => Some(outcome),
         }
     }
 
-    async fn call_elsewhere<V>(&self, scorer: &Scorer, values: V, rows: usize, time: Time) -> Result<Scored, Failure>
+    async fn call_blocking<V>(
+        &self,
+        scorer: &Scorer,
+        values: V,
+        rows: usize,
+        time: TimeBudget,
+    ) -> Result<Scored, Failure>
     where
         V: AsRef<[f64]> + Send + 'static,
     {
@@ -143,16 +152,16 @@ impl Lane {
         let Ok(Ok(turn)) = turn.await else {
             return Err(Failure::Busy);
         };
-        let may_take = self.pace.may_take(rows, time.whole);
-        let had = time.left();
+        let allowance = self.pace.allowance(rows, time.total);
+        let left = time.left();
         let scorer = scorer.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            ask(&scorer, values.as_ref(), time.left(), may_take)
+            score_now(&scorer, values.as_ref(), time.left(), allowance)
         });
-        // The component stops by itself at its time; a little later nobody waits for it any more.
+        // The component stops by itself at the deadline. After the grace time the call is given up.
         match tokio::time::timeout_at((time.until + GRACE).into(), task).await {
-            Err(_) if had < may_take => Err(Failure::Hurried),
+            Err(_) if left < allowance => Err(Failure::CutShort),
             Err(_) => Err(Failure::Fault(Unscored::Timeout)),
             Ok(Err(_)) => Err(Failure::Fault(Unscored::Trap)),
             Ok(Ok(outcome)) => outcome,
@@ -160,13 +169,13 @@ impl Lane {
     }
 }
 
-/// Scores on this thread, within `patience`. It is the component's fault if it takes all of that and has had `may_take`.
-/// A score that is no number is an error like any other.
-fn ask(scorer: &Scorer, values: &[f64], patience: Duration, may_take: Duration) -> Result<Scored, Failure> {
+/// Scores on this thread, within `timeout`. A timeout is the component's fault only if `timeout` is
+/// at least `allowance`. Scores that are not finite are an error too.
+fn score_now(scorer: &Scorer, values: &[f64], timeout: Duration, allowance: Duration) -> Result<Scored, Failure> {
     let start = Instant::now();
-    match scorer.score(values, Output::Converted, patience) {
+    match scorer.score(values, Output::Converted, timeout) {
         Err(ScoreError::Busy) => Err(Failure::Busy),
-        Err(ScoreError::Timeout) if patience < may_take => Err(Failure::Hurried),
+        Err(ScoreError::Timeout) if timeout < allowance => Err(Failure::CutShort),
         Err(ScoreError::Timeout) => Err(Failure::Fault(Unscored::Timeout)),
         Err(ScoreError::Trap(_)) => Err(Failure::Fault(Unscored::Trap)),
         Err(ScoreError::BadOutput(_)) => Err(Failure::Fault(Unscored::BadOutput)),

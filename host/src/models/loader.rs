@@ -1,5 +1,5 @@
-//! The one way from a published folder to a model that may serve, whoever asked for it: fetch, verify, compile,
-//! golden rows, warm instances.
+//! Loads a model in five stages: fetch, verify, compile, golden rows, warm instances. Every load
+//! takes this path, whatever started it.
 
 use std::fs;
 use std::io;
@@ -20,17 +20,18 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::model::Model;
-use super::source::{Published, Source, SourceError, files_of};
+use super::source::{PublishedFile, Source, SourceError, files_of};
 use crate::http::clock::wall;
 
-/// How long a load may hold up the next one. Each of its stages is bounded far below that, but for a file system that
-/// does not answer.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// What the name of a download in progress begins with.
-const DOWNLOAD: &str = ".download.";
-/// More than twice what `models.download_seconds` allows.
-const LEFT_OVER: Duration = Duration::from_secs(3 * 3_600);
-/// How long a fresh scorer's instances have to be made and to score one row.
+/// How long a load may delay the next one. Each stage has a far lower limit of its own, except on a
+/// file system that does not answer.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// Prefix of the folder of a download in progress.
+const DOWNLOAD_PREFIX: &str = ".download.";
+/// Age at which such a folder is a leftover: more than twice the maximum of
+/// `models.download_seconds`.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3 * 3_600);
+/// Time limit for a new scorer's instances to be created and to score one row.
 const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A version that was not loaded, and why.
@@ -44,21 +45,21 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Who asked for a load.
+/// What started a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// The gateway itself, when it started.
+    /// The start of the gateway.
     Start,
     /// `POST /models/notify`.
     Notify,
-    /// The watch over the models' directory.
+    /// The watch over the models directory and the source.
     Watch,
     /// SIGHUP: the key ring was read again.
     Keys,
 }
 
-/// The story of one load, as `GET /models` tells it.
+/// A load, as `GET /models` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
     /// The version that was asked for.
@@ -67,27 +68,27 @@ pub struct Load {
     pub trigger: Trigger,
     /// When the load began.
     pub started_at: DateTime<Utc>,
-    /// In order; of a refused version, the last is the one that it failed in.
+    /// In order. The last stage of a refused version is the one that failed.
     pub stages: Vec<Stage>,
-    /// Where its machine code came from, if it got that far.
+    /// The origin of the machine code; `None` if the load ended before.
     pub code: Option<CodeOrigin>,
     /// `loaded` or `refused`.
     pub outcome: &'static str,
     /// Why it was refused.
     pub reason: Option<Reason>,
-    /// The files as they were when it began.
+    /// The files when the load began; `None` if a retry may succeed although they are unchanged.
     #[serde(skip)]
-    pub files: Option<FilePrint>,
+    pub files: Option<FileFingerprint>,
 }
 
-/// The `code` and the sentence of a refusal.
+/// The code and the message of a refusal.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reason {
     pub code: &'static str,
     pub message: String,
 }
 
-/// A part of a load and the time it took.
+/// A stage of a load, and its time in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
     pub stage: &'static str,
@@ -104,8 +105,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the version may be good, and the machine was only too busy.
-    pub fn is_matter_of_time(&self) -> bool {
+    /// Whether the version may be good and the machine was only too busy.
+    pub fn is_transient(&self) -> bool {
         matches!(self.code, "timeout" | "compile_timeout" | "busy" | "not_loaded")
     }
 }
@@ -154,7 +155,7 @@ impl Load {
     }
 }
 
-/// The directory of the keys that may sign, and the ring as it was read last. Clones share it.
+/// The directory of the trusted keys, and the key ring as last read. Clones share the ring.
 #[derive(Clone)]
 pub struct Keys {
     dir: PathBuf,
@@ -172,7 +173,7 @@ impl Keys {
         }
     }
 
-    /// The keys as they are now. Says what is wrong with them, once.
+    /// Reads the key ring. Its faults are logged whenever they change.
     pub fn read(&self) -> KeyRing {
         let before = self.last.lock().clone();
         let ring = before.read_again(&self.dir);
@@ -182,7 +183,7 @@ impl Keys {
                 tracing::error!("models.trusted_keys: {}: {}", fault.file, fault.reason);
             }
             if let Some(reason) = &facts.closed {
-                tracing::error!("models.trusted_keys: no new model is believed: {reason}");
+                tracing::error!("models.trusted_keys: no new model is accepted: {reason}");
             }
         }
         gauge!("ltr_key_ring_faults").set(facts.faults.len() as f64);
@@ -191,54 +192,55 @@ impl Keys {
         ring
     }
 
-    /// As they were when they were read last.
+    /// The keys and faults of the ring as last read.
     pub fn facts(&self) -> RingFacts {
         self.last.lock().facts()
     }
 }
 
-/// What loading needs.
+/// Loads models.
 #[derive(Clone)]
 pub struct Loader {
     /// Compiles components, and bounds what they may use.
     pub engine: Engine,
-    /// The folder that holds one folder a version.
+    /// The folder that holds one folder per version.
     pub dir: PathBuf,
-    /// Where what is not there comes from.
+    /// Where versions come from that are not in `dir`; `None`: nowhere.
     pub source: Option<Source>,
     /// The keys that may sign models.
     pub keys: Keys,
-    /// Whether a version may be named by a time in the future: where the clock is not this machine's.
+    /// Whether a version named by a future time may be the newest: for a clock that is not this
+    /// machine's.
     pub any_time: bool,
     /// The features that the gateway knows (`ranking.features`).
     pub schema: Schema,
-    /// Instances that are ready when a model starts to serve.
+    /// Number of instances that are ready when a model starts to serve.
     pub warm_instances: usize,
 }
 
 impl Loader {
-    /// Loads one version on a thread of its own, because that compiles: neither the reactor nor the threads that
-    /// score are kept from their work. The refusal is the first check that failed.
+    /// Loads one version on a thread of its own, because compiling would block the runtime's
+    /// threads. The refusal names the first check that failed.
     pub async fn load(&self, version: &str, trigger: Trigger) -> (Load, Result<Model, Refusal>) {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (loader, named, reactor) = (self.clone(), version.to_owned(), Handle::current());
         let spawned = std::thread::Builder::new().name("model-load".into()).spawn(move || {
             let mut load = Load::begin(&named, trigger);
-            load.files = reactor.block_on(loader.print_of(&named));
+            load.files = reactor.block_on(loader.fingerprint_of(&named));
             let result = loader.run(&named, &mut load, &reactor);
             load.end(&result);
-            // Nobody listens any more when the gateway has gone.
-            let _ = tell.send((load, result));
+            // The receiver is gone after a timeout or a shutdown.
+            let _ = sender.send((load, result));
         });
-        let broken = match spawned {
+        let problem = match spawned {
             Err(error) => error.to_string(),
-            Ok(_) => match tokio::time::timeout(PATIENCE, told).await {
-                Ok(Ok(told)) => return told,
+            Ok(_) => match tokio::time::timeout(LOAD_TIMEOUT, receiver).await {
+                Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => "the loading thread panicked".to_owned(),
-                Err(_) => format!("it is not loaded after {} s", PATIENCE.as_secs()),
+                Err(_) => format!("the load did not end within {} s", LOAD_TIMEOUT.as_secs()),
             },
         };
-        let result = Err(Refusal::new(version, "not_loaded", broken));
+        let result = Err(Refusal::new(version, "not_loaded", problem));
         let mut load = Load::begin(version, trigger);
         load.end(&result);
         (load, result)
@@ -248,8 +250,8 @@ impl Loader {
         let refuse = |code, message| Refusal::new(version, code, message);
         let ring = self.keys.read();
         let (opened, wasm) = self.open(version, &ring, load, reactor).map_err(|error| {
-            if error.may_pass() {
-                // Nothing has to change before another try.
+            if error.is_transient() {
+                // A retry may succeed with the same files.
                 load.files = None;
             }
             refuse(error.code(), error.to_string())
@@ -277,7 +279,8 @@ impl Loader {
         })
     }
 
-    /// The version as it is in the directory, or, where that is none or not a good one, as the source has it.
+    /// Opens the version in the directory, or from the source if the directory lacks it or has a
+    /// bad copy.
     fn open(
         &self,
         version: &str,
@@ -298,18 +301,21 @@ impl Loader {
             }
         };
         let download = Download::new(&self.dir, version);
-        let fetched = load.stage("fetch", || reactor.block_on(source.download(version, &download.beside)));
+        let fetched = load.stage("fetch", || reactor.block_on(source.download(version, &download.folder)));
         match (fetched, bad) {
-            // There is a version here, and the source has nothing to mend it with.
+            // The local copy is bad, and the source cannot replace it.
             (Err(_), Some(bad)) => return Err(bad.into()),
             (fetched, _) => fetched?,
         }
-        let opened = self.open_in(&download.beside, version, ring, load)?;
+        let opened = self.open_in(&download.folder, version, ring, load)?;
         match download.keep() {
-            // From now on its files here are the ones that count.
-            Ok(()) => load.files = reactor.block_on(self.print_of(version)),
-            // It serves all the same, and the next start asks the source again.
-            Err(error) => tracing::warn!(version, "the downloaded model is not kept: {error}"),
+            // The fingerprint must be of the files that are now here.
+            Ok(()) => load.files = reactor.block_on(self.fingerprint_of(version)),
+            // The model serves anyway.
+            Err(error) => tracing::warn!(
+                version,
+                "the downloaded model cannot be stored and will be downloaded again at the next start: {error}"
+            ),
         }
         Ok(opened)
     }
@@ -326,11 +332,11 @@ impl Loader {
         load.stage("verify", || fetched.verify(ring))
     }
 
-    /// For each column of the component, where in the schema it is.
+    /// For each column of the component, its index in the schema.
     fn columns(&self, scorer: &Scorer) -> Result<Vec<usize>, (&'static str, String)> {
         let description = scorer.description();
         if description.outputs != 1 {
-            let message = format!("{} scores a row; allowed: 1", description.outputs);
+            let message = format!("the component gives {} scores per row; allowed: 1", description.outputs);
             return Err(("wrong_outputs", message));
         }
         let column = |name: &String| {
@@ -338,7 +344,7 @@ impl Loader {
                 let known = self.schema.names().join(", ");
                 (
                     "feature_mismatch",
-                    format!("feature {name:?}; allowed: ranking.features, {known}"),
+                    format!("feature {name:?} is not in ranking.features; allowed: {known}"),
                 )
             })
         };
@@ -350,7 +356,8 @@ impl Loader {
         scorer.warm(row, self.warm_instances, WARM_TIMEOUT)
     }
 
-    /// Which of two versions is the newer one, now.
+    /// The order of versions now. Unless `any_time` is set, times more than a day ahead count as
+    /// older.
     pub fn order(&self) -> Order {
         let tomorrow = (wall() + TimeDelta::days(1)).format("%Y%m%dT%H%M%SZ");
         Order::until((!self.any_time).then(|| tomorrow.to_string()))
@@ -369,7 +376,8 @@ impl Loader {
         })
     }
 
-    /// The versions that are published and newer than `above`, in the directory or at the source, the newest first.
+    /// The versions in the directory or at the source that are newer than `above`, the newest
+    /// first.
     pub async fn newer(&self, above: Option<&str>) -> Listing {
         let here = self.newer_here(above).await;
         let Some(source) = &self.source else {
@@ -386,8 +394,9 @@ impl Loader {
         }
     }
 
-    /// What would have to change for another try at `version` to end otherwise; `None` where there is no such version.
-    pub async fn print_of(&self, version: &str) -> Option<FilePrint> {
+    /// A fingerprint of everything that decides how a load of `version` ends; `None` if there is no
+    /// such version.
+    pub async fn fingerprint_of(&self, version: &str) -> Option<FileFingerprint> {
         if !artefact::is_version(version) {
             return None;
         }
@@ -402,7 +411,7 @@ impl Loader {
             None => Vec::new(),
         };
         let any = !files.is_empty() || !published.is_empty();
-        any.then_some(FilePrint {
+        any.then_some(FileFingerprint {
             folder,
             files,
             ring,
@@ -411,68 +420,70 @@ impl Loader {
     }
 }
 
-/// Names, sizes and ages of a version's files, here and at the source, and the key ring.
+/// Names, sizes and times of a version's files, here and at the source, and the key ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilePrint {
+pub struct FileFingerprint {
     folder: Option<(i64, i64)>,
-    files: Vec<Published>,
+    files: Vec<PublishedFile>,
     ring: RingFacts,
-    published: Vec<Published>,
+    published: Vec<PublishedFile>,
 }
 
-/// When a folder was changed, its permissions included.
+/// The time of the folder's last change (ctime), which includes its permissions.
 fn changed(dir: &Path) -> Option<(i64, i64)> {
     let metadata = fs::metadata(dir).ok()?;
     Some((metadata.ctime(), metadata.ctime_nsec()))
 }
 
-/// Why a version could not be read or was not believed.
+/// Why a version could not be read or verified.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
-    Here(#[from] ArtefactError),
+    Local(#[from] ArtefactError),
     #[error(transparent)]
-    There(#[from] SourceError),
+    Source(#[from] SourceError),
 }
 
 impl OpenError {
     fn code(&self) -> &'static str {
         match self {
-            OpenError::Here(e) => e.code(),
-            OpenError::There(e) => e.code(),
+            OpenError::Local(e) => e.code(),
+            OpenError::Source(e) => e.code(),
         }
     }
 
-    fn may_pass(&self) -> bool {
+    fn is_transient(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, InvalidInput, NotFound, PermissionDenied};
         match self {
-            // All but what the files themselves are, as a disk that fails or too many open files.
-            OpenError::Here(ArtefactError::Io { source, .. }) => {
+            // Other I/O errors, such as a failing disk or too many open files, are not the
+            // version's fault.
+            OpenError::Local(ArtefactError::Io { source, .. }) => {
                 !matches!(source.kind(), FileTooLarge | InvalidInput | NotFound | PermissionDenied)
             }
-            OpenError::Here(_) => false,
-            OpenError::There(e) => e.may_pass(),
+            OpenError::Local(_) => false,
+            OpenError::Source(e) => e.is_transient(),
         }
     }
 }
 
-/// A version that came from the source: in a hidden folder beside the directory, and gone again unless it is kept.
+/// A download from the source, in a hidden folder inside the models directory. The folder is
+/// removed on drop.
 struct Download {
     dir: PathBuf,
     version: String,
-    beside: PathBuf,
+    folder: PathBuf,
 }
 
 impl Download {
-    /// In a place that nothing else can have.
+    /// Chooses a folder name that no other download has.
     fn new(dir: &Path, version: &str) -> Download {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         remove_leftovers(dir);
         Download {
             dir: dir.to_owned(),
             version: version.to_owned(),
-            beside: dir.join(format!(
-                "{DOWNLOAD}{}.{}.{}",
+            folder: dir.join(format!(
+                "{DOWNLOAD_PREFIX}{}.{}.{}",
                 std::process::id(),
                 wall().timestamp_micros(),
                 NEXT.fetch_add(1, Ordering::Relaxed)
@@ -480,10 +491,10 @@ impl Download {
         }
     }
 
-    /// Moves it to where it would have been published, in one step.
+    /// Moves the version to its place in the models directory, by one rename.
     fn keep(&self) -> Result<(), ArtefactError> {
         let target = self.dir.join(&self.version);
-        let moved = fs::rename(self.beside.join(&self.version), &target);
+        let moved = fs::rename(self.folder.join(&self.version), &target);
         let synced = moved.and_then(|()| regular_file::sync_folder(&self.dir));
         synced.map_err(|source| ArtefactError::Io { path: target, source })
     }
@@ -491,18 +502,24 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.beside);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Removes what a crash left of earlier downloads. Another gateway's that is still coming is never that old.
+/// Removes downloads that a crash left behind. A download in progress of another gateway is never
+/// that old.
 fn remove_leftovers(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(DOWNLOAD.as_bytes())) {
+    for entry in entries.filter(|entry| {
+        entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(DOWNLOAD_PREFIX.as_bytes())
+    }) {
         let changed = entry.metadata().and_then(|metadata| metadata.modified());
         let age = changed.ok().and_then(|changed| changed.elapsed().ok());
-        if age.is_some_and(|age| age > LEFT_OVER) {
-            // Whoever has the same thought at the same time may have been first.
+        if age.is_some_and(|age| age > LEFTOVER_AGE) {
+            // Another gateway may be removing it too.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

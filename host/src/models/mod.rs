@@ -1,5 +1,5 @@
-//! The models that are loaded, and how a new one comes in under traffic. Nothing here knows of requests or of the
-//! rollout.
+//! The loaded models, and how a new one is loaded under traffic. This module knows neither requests
+//! nor the rules of the rollout.
 
 mod batch;
 mod breaker;
@@ -15,7 +15,7 @@ mod tried;
 pub use batch::BatchError;
 pub use breaker::{Breaker, BreakerFacts, Position};
 pub use lane::{GRACE, Scored};
-pub use loader::{FilePrint, Keys, Load, Loader, Refusal, Trigger};
+pub use loader::{FileFingerprint, Keys, Load, Loader, Refusal, Trigger};
 pub use model::{Model, max_instances};
 pub use registry::{LoadedModel, Models, Serving};
 pub use source::Source;

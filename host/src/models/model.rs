@@ -7,15 +7,15 @@ use super::lane::Lane;
 
 /// A verified model, ready to score.
 pub struct Model {
-    /// The folder it came from.
+    /// The name of the folder it came from.
     pub version: String,
     /// The compiled component and its pool of instances.
     pub scorer: Scorer,
-    /// The key that vouches for it.
+    /// The id of the key that signed it; `None`: unsigned.
     pub signed_by: Option<KeyId>,
-    /// For each column of the component, where in the schema it is.
+    /// For each column of the component, its index in the schema.
     pub columns: Vec<usize>,
-    /// Calls for `/rank`. One model's never wait for another's.
+    /// Calls for `/rank`. Calls of one model never wait for another's.
     pub(super) rank: Lane,
     /// Calls for `/ltr/score`.
     pub(super) score: Lane,
@@ -30,12 +30,13 @@ impl Model {
             scorer,
             signed_by: None,
             columns,
-            rank: Lane::of_rank(processors),
-            score: Lane::of_score(processors),
+            rank: Lane::for_rank(processors),
+            score: Lane::for_score(processors),
         }
     }
 
-    /// The component's values of rows in the schema's order.
+    /// Picks the component's columns from `rows`, which are in schema order. The result is
+    /// row-major.
     pub(super) fn values<'r>(&self, rows: impl Iterator<Item = &'r [f64]>) -> Vec<f64> {
         let mut values = Vec::with_capacity(rows.size_hint().0 * self.columns.len());
         for row in rows {
@@ -49,8 +50,9 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get())
 }
 
-/// Instances of a component that its calls can need at once: those of `/rank` in their turns, and those of `/ltr/score` in
-/// theirs, or in place on a thread of the connections or of the runtime.
+/// Maximum number of instances that the calls of one component need at once. `/rank` and
+/// `/ltr/score` use one per turn, and `/ltr/score` also one per thread that calls inline (of the
+/// connections or of the runtime).
 pub fn max_instances() -> usize {
     4 * processors()
 }

@@ -1,4 +1,4 @@
-//! The models that are loaded, by their role, and what became of those that are not.
+//! The loaded models by role, and the outcome of the last loads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,29 +14,31 @@ use runtime::artefact::KeyId;
 use serde::Serialize;
 
 use super::breaker::{BreakerFacts, Position};
-use super::lane::{Failure, Lane, Scored, Time};
+use super::lane::{Failure, Lane, Scored, TimeBudget};
 use super::loader::{Load, Refusal};
 use super::model::Model;
 
-/// Refusals, and loads, that are remembered for `GET /models`.
+/// Number of refusals, and of loads, that `GET /models` shows.
 const REMEMBERED: usize = 32;
 
-/// Who serves. Replaced as a whole, so that a request sees one consistent set.
+/// The models that serve, and LTR's share. Replaced as a whole, so that each request sees one
+/// consistent set.
 #[derive(Clone, Default)]
 pub struct Serving {
-    /// Per cent of requests that LTR answers.
+    /// Per cent of requests that LTR answers, 0 to 100.
     pub weight: u8,
     /// The promoted model; `None`: none is loaded.
     pub champion: Option<Arc<Model>>,
     /// The model that is compared in shadow; `None`: none is loaded.
     pub challenger: Option<Arc<Model>>,
-    /// The version of a champion that was promoted but could not be loaded: nothing may serve in its place.
+    /// The version of a promoted champion that is not loaded, because it was refused or its key is
+    /// no longer trusted. Only legacy may answer in its place.
     pub lost: Option<String>,
 }
 
 impl Serving {
-    /// The model that answers: the champion, or, while nothing was ever promoted, the challenger on an
-    /// operator's word.
+    /// The model that answers LTR's share: the champion, or the challenger if no model was ever
+    /// promoted. An operator starts the latter by setting a weight.
     pub fn serves(&self) -> Option<&Arc<Model>> {
         match (&self.champion, &self.lost) {
             (None, None) => self.challenger.as_ref(),
@@ -44,12 +46,12 @@ impl Serving {
         }
     }
 
-    /// Both slots by their role.
+    /// Both models with their roles.
     pub fn slots(&self) -> [(&'static str, &Option<Arc<Model>>); 2] {
         [("champion", &self.champion), ("challenger", &self.challenger)]
     }
 
-    /// Whether this version is loaded, in either slot.
+    /// Whether this version is loaded, in either role.
     pub fn holds(&self, version: &str) -> bool {
         let mut loaded = self.slots().into_iter().filter_map(|(_, model)| model.as_ref());
         loaded.any(|model| model.version == version)
@@ -70,7 +72,7 @@ pub struct LoadedModel {
     pub role: &'static str,
     /// SHA-256 of the component, lower-case hexadecimal.
     pub sha256: String,
-    /// The id of the key that signed it; `null`: nobody did.
+    /// The id of the key that signed it; `null`: unsigned.
     pub signed_by: Option<KeyId>,
     /// Size of the component, in bytes.
     pub size_bytes: usize,
@@ -82,9 +84,9 @@ pub struct LoadedModel {
     pub features: Vec<String>,
     /// The time span of the events it was trained on; `null` if the model does not say.
     pub training_window: Option<runtime::Window>,
-    /// Of its calls for `/rank`.
+    /// The breaker of its `/rank` calls.
     pub breaker: BreakerFacts,
-    /// Of its calls for `/ltr/score`.
+    /// The breaker of its `/ltr/score` calls.
     pub score_breaker: BreakerFacts,
     /// The pool of instances now.
     pub instances: runtime::Instances,
@@ -93,7 +95,7 @@ pub struct LoadedModel {
 /// The models of this gateway.
 #[derive(Default)]
 pub struct Models {
-    /// Whether the database has not said yet who is to serve.
+    /// Whether the database has not said yet which models serve.
     unknown: AtomicBool,
     serving: ArcSwap<Serving>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
@@ -106,17 +108,17 @@ impl Models {
         self.serving.load_full()
     }
 
-    /// Notes whether the database has not said yet who is to serve; what was noted before.
+    /// Sets whether the database has not said yet which models serve. Returns the previous value.
     pub fn set_unknown(&self, unknown: bool) -> bool {
         self.unknown.swap(unknown, Ordering::Relaxed)
     }
 
-    /// Whether the database has not said yet who is to serve.
+    /// Whether the database has not said yet which models serve.
     pub fn is_unknown(&self) -> bool {
         self.unknown.load(Ordering::Relaxed)
     }
 
-    /// Swaps the set of models; requests that are being answered keep the one they started with.
+    /// Replaces the serving set. Requests in progress keep the set they started with.
     pub fn swap(&self, serving: Serving) {
         for (role, model) in serving.slots() {
             for old in self.serving().slots().into_iter().filter_map(|(_, old)| old.as_ref()) {
@@ -132,7 +134,7 @@ impl Models {
 
     /// Logs a refusal and remembers it. It replaces an earlier one of the same version; the last 32
     /// are kept.
-    pub fn refuse(&self, refusal: Refusal, now: DateTime<Utc>) {
+    pub fn record_refusal(&self, refusal: Refusal, now: DateTime<Utc>) {
         tracing::warn!(
             version = refusal.version,
             code = refusal.code,
@@ -152,8 +154,8 @@ impl Models {
         self.refused.lock().iter().cloned().collect()
     }
 
-    /// Remembers the story of a load.
-    pub fn tell(&self, load: Load) {
+    /// Remembers a load; the last 32 are kept.
+    pub fn record_load(&self, load: Load) {
         let mut loads = self.loads.lock();
         loads.push_back(load);
         if loads.len() > REMEMBERED {
@@ -167,8 +169,8 @@ impl Models {
         loads.iter().cloned().collect()
     }
 
-    /// Why LTR cannot answer when no model is usable.
-    pub fn absence(&self) -> Fallback {
+    /// The reason to report if no model can answer.
+    pub fn fallback_reason(&self) -> Fallback {
         if self.is_unknown() {
             Fallback::Database
         } else if self.refused().is_empty() {
@@ -205,11 +207,11 @@ impl Models {
             .collect()
     }
 
-    /// Scores `rows` (schema order, one slice a row, NaN missing) by `until`, off the reactor.
+    /// Scores `rows` (schema order, one slice per row, NaN for missing) by the deadline `until`.
     ///
     /// # Errors
-    /// The reason. After several failures in a row the reason is given at
-    /// once, without asking the component, until a probe succeeds: see [`Breaker`].
+    /// Why there are no scores. After several failures in a row the breaker refuses calls at once,
+    /// until a probe succeeds: see [`crate::models::Breaker`].
     pub async fn score(
         &self,
         model: &Arc<Model>,
@@ -218,9 +220,9 @@ impl Models {
     ) -> Result<Scored, Unscored> {
         let start = Instant::now();
         let call = model.rank.breaker.admit(start)?;
-        let time = Time {
+        let time = TimeBudget {
             until,
-            whole: until.saturating_duration_since(start),
+            total: until.saturating_duration_since(start),
         };
         let outcome = model.rank.call(&model.scorer, model.values(rows), time).await;
         match &outcome {
@@ -228,19 +230,19 @@ impl Models {
                 call.succeeded();
                 histogram!("ltr_score_seconds").record(scored.took);
             }
-            // It says nothing about the component.
-            Err(Failure::Busy | Failure::Hurried) => drop(call),
+            // Says nothing about the component.
+            Err(Failure::Busy | Failure::CutShort) => drop(call),
             Err(Failure::Fault(reason)) => {
                 if call.failed(*reason, Instant::now()) {
-                    self.opened(model, "ltr_breaker_opened_total", *reason);
+                    self.report_opened(model, "ltr_breaker_opened_total", *reason);
                 }
             }
         }
         outcome.map_err(Failure::reason)
     }
 
-    /// Reports that `model` is left alone from now on, and counts it.
-    pub(super) fn opened(&self, model: &Arc<Model>, counted: &'static str, reason: Unscored) {
+    /// Logs that the breaker of `model` opened, and counts it for each of the model's roles.
+    pub(super) fn report_opened(&self, model: &Arc<Model>, counted: &'static str, reason: Unscored) {
         let is = |slot: &Option<Arc<Model>>| slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, model));
         let serving = self.serving();
         for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
@@ -248,13 +250,13 @@ impl Models {
                 role,
                 version = model.version,
                 reason = reason.as_str(),
-                "the component keeps failing and is left alone"
+                "the component keeps failing; calls are stopped until a probe succeeds"
             );
             counter!(counted, "role" => role).increment(1);
         }
     }
 
-    /// Shows the breakers as they stand now; a slot without a model has nothing that could be open.
+    /// Updates the metrics of the breakers. A role without a model counts as closed.
     pub fn show_breakers(&self) {
         for (role, slot) in self.serving().slots() {
             let show = |gauge: &'static str, lane: fn(&Model) -> &Lane| {
@@ -273,10 +275,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_refusals_are_remembered_and_no_more_of_them() {
+    fn only_the_last_refusals_are_remembered() {
         let models = Models::default();
         for at in 0..3 * REMEMBERED {
-            models.refuse(Refusal::new(&at.to_string(), "io", ""), Utc::now());
+            models.record_refusal(Refusal::new(&at.to_string(), "io", ""), Utc::now());
         }
         let versions: Vec<String> = models
             .refused()

@@ -1,4 +1,4 @@
-//! The key ring and the models that serve already: what it no longer vouches for is unloaded.
+//! Unloads serving models that the key ring no longer trusts.
 
 use runtime::artefact::KeyRing;
 
@@ -7,9 +7,10 @@ use super::registry::Models;
 use crate::http::clock::wall;
 
 impl Models {
-    /// Unloads every model whose key `ring` revokes or does not have. Requests that are being answered keep theirs; then
-    /// legacy answers, and what took the champion's place before it was promoted does not take it again.
-    pub fn hold_to(&self, ring: &KeyRing) {
+    /// Unloads every model whose key `ring` revokes or does not have. Requests in progress keep
+    /// their model. An unloaded champion counts as lost: legacy answers, and the challenger does
+    /// not take its place.
+    pub fn unload_untrusted(&self, ring: &KeyRing) {
         let mut serving = (*self.serving()).clone();
         let mut unloaded = Vec::new();
         for slot in [&mut serving.champion, &mut serving.challenger] {
@@ -20,7 +21,7 @@ impl Models {
                 unloaded.push(Refusal {
                     version: model.version.clone(),
                     code: distrust.code(),
-                    message: format!("it was loaded, and is unloaded: {distrust}"),
+                    message: format!("unloaded while serving: {distrust}"),
                 });
                 *slot = None;
             }
@@ -35,7 +36,7 @@ impl Models {
         }
         self.swap(serving);
         for refusal in unloaded {
-            self.refuse(refusal, wall());
+            self.record_refusal(refusal, wall());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Versions that were tried, so that one that was refused is tried again only when it has changed.
+//! Remembers which versions were tried, so that a refused one is tried again only after it has
+//! changed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -6,61 +7,62 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use runtime::artefact::Skipped;
 
-use super::loader::{FilePrint, Refusal};
+use super::loader::{FileFingerprint, Refusal};
 
-/// After which a version that took too long is tried again: the machine may have been too busy for a good one.
-const AGAIN: Duration = Duration::from_secs(600);
+/// A version that took too long is tried again after this time: the machine may have been too busy
+/// for a good one.
+const RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// By version: its files, and when it is tried again though they are the same.
-type Prints = HashMap<String, (FilePrint, Option<Instant>)>;
+/// By version: the fingerprint of its files, and when it is tried again even if they are unchanged.
+type Fingerprints = HashMap<String, (FileFingerprint, Option<Instant>)>;
 
-/// The versions that were tried, with their files as they were then: one that was refused is tried again only when
-/// it has changed, or, if it took too long, after [`AGAIN`].
+/// The tried versions and the fingerprints of their files. A refused version is tried again once it
+/// has changed, or after ten minutes if it took too long.
 #[derive(Default)]
 pub struct Tried {
-    prints: Mutex<Prints>,
+    fingerprints: Mutex<Fingerprints>,
     skipped: Mutex<Skipped>,
 }
 
 impl Tried {
-    /// Remembers that `version` was tried while its files were as in `print`; `refusal` is `None`
-    /// if it was loaded.
-    pub fn insert(&self, version: &str, print: FilePrint, refusal: Option<&Refusal>) {
-        let passes = refusal.is_some_and(Refusal::is_matter_of_time);
-        let again = passes.then(|| Instant::now() + AGAIN);
-        self.prints().insert(version.to_owned(), (print, again));
+    /// Remembers that `version` was tried with this fingerprint; `refusal` is `None` if it was
+    /// loaded.
+    pub fn insert(&self, version: &str, fingerprint: FileFingerprint, refusal: Option<&Refusal>) {
+        let is_transient = refusal.is_some_and(Refusal::is_transient);
+        let retry_at = is_transient.then(|| Instant::now() + RETRY_AFTER);
+        self.fingerprints().insert(version.to_owned(), (fingerprint, retry_at));
     }
 
     /// Forgets a version, so that it is tried again.
     pub fn forget(&self, version: &str) {
-        self.prints().remove(version);
+        self.fingerprints().remove(version);
     }
 
-    /// Whether another try would end as before: the files of `version` were tried as in `print`,
-    /// and no retry is due.
-    pub fn has(&self, version: &str, print: &FilePrint) -> bool {
-        let prints = self.prints();
-        let tried = prints.get(version).filter(|(tried, _)| tried == print);
-        tried.is_some_and(|(_, again)| again.is_none_or(|again| Instant::now() < again))
+    /// Whether another try would end as before: `version` was tried with this fingerprint, and no
+    /// retry is due.
+    pub fn has(&self, version: &str, fingerprint: &FileFingerprint) -> bool {
+        let fingerprints = self.fingerprints();
+        let tried = fingerprints.get(version).filter(|(tried, _)| tried == fingerprint);
+        tried.is_some_and(|(_, retry_at)| retry_at.is_none_or(|retry_at| Instant::now() < retry_at))
     }
 
-    /// Forgets what is no longer there to be tried.
+    /// Forgets all versions except these.
     pub fn keep(&self, versions: &[String]) {
         let versions: HashSet<&String> = versions.iter().collect();
-        self.prints().retain(|version, _| versions.contains(version));
+        self.fingerprints().retain(|version, _| versions.contains(version));
     }
 
-    /// Keeps what the last search for newer models passed over.
-    pub fn show(&self, skipped: Skipped) {
+    /// Stores the entries that the last search for newer models skipped.
+    pub fn set_skipped(&self, skipped: Skipped) {
         *self.skipped.lock() = skipped;
     }
 
-    /// What the last search for newer models passed over.
+    /// The entries that the last search for newer models skipped.
     pub fn skipped(&self) -> Skipped {
         self.skipped.lock().clone()
     }
 
-    fn prints(&self) -> MutexGuard<'_, Prints> {
-        self.prints.lock()
+    fn fingerprints(&self) -> MutexGuard<'_, Fingerprints> {
+        self.fingerprints.lock()
     }
 }

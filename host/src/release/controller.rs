@@ -1,4 +1,5 @@
-//! The one place that changes what serves: the models that are loaded, their roles and LTR's share of the requests.
+//! The controller: the only code that changes what serves, which is the loaded models, their roles
+//! and LTR's share of the requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,36 +11,38 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use crate::http::clock::wall;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Tried, Trigger};
 
-/// How long a start tries newer models.
-const RESTORE_WALK: Duration = Duration::from_secs(30);
-/// How long a reading of the key ring may take.
-const READING_KEYS: Duration = Duration::from_secs(30);
-/// Publications that may wait to be loaded.
-const MOST_NOTICES: usize = 32;
-/// Loads of one look at what was published, or of a start. What is left has its turn at the next look: a look that
-/// never ended would miss what is published meanwhile.
-pub const MOST_LOADS: usize = 16;
+/// How long a start goes on trying newer models.
+const RESTORE_BUDGET: Duration = Duration::from_secs(30);
+/// Time limit for reading the key ring.
+const KEY_RING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of notified publications that wait for their load.
+const MAX_NOTICES: usize = 32;
+/// Maximum number of loads per start, and per look of the watch. The next look tries the rest: a
+/// look without end would miss what is published meanwhile.
+pub const MAX_LOADS: usize = 16;
 
 /// Changes the models and the rollout, one change at a time.
 pub struct Controller {
-    /// The models that are loaded.
+    /// The loaded models.
     pub models: Models,
     pub(super) loader: Loader,
     /// Versions that the watch need not try again.
     pub(super) tried: Tried,
     store: Store,
+    /// Limits the notified publications that wait for their load.
     notices: Arc<Semaphore>,
-    /// One load at a time. Taken before `change`, which is held for moments: no operator waits for a compiler.
+    /// Held during a load. Taken before `change`, which is held only for moments, so that no
+    /// operator waits for a compiler.
     loading: Mutex<()>,
-    /// One change at a time.
+    /// Held during a change.
     change: Mutex<()>,
 }
 
 /// A change of what serves.
 pub struct Change {
-    /// What is written first; `None` where only the loaded models change.
+    /// Written to the database first; `None` if only the loaded models change.
     pub record: Option<Record>,
-    /// What serves once that is written.
+    /// Serves once the record is written.
     pub serving: Serving,
 }
 
@@ -49,31 +52,31 @@ pub struct Record {
     pub state: RolloutState,
     /// `challenger`, `promote`, `rollback` or `weight`.
     pub action: &'static str,
-    /// Who asked for it.
+    /// Who asked for the change.
     pub actor: String,
-    /// The numbers behind it.
+    /// The numbers behind the change.
     pub detail: Value,
 }
 
 impl Controller {
-    /// With no model, until [`Controller::restore`].
+    /// Without models, until [`Controller::restore`] loads them.
     pub fn new(store: Store, loader: Loader) -> Controller {
         Controller {
             models: Models::default(),
             loader,
             tried: Tried::default(),
             store,
-            notices: Arc::new(Semaphore::new(MOST_NOTICES)),
+            notices: Arc::new(Semaphore::new(MAX_NOTICES)),
             loading: Mutex::new(()),
             change: Mutex::new(()),
         }
     }
 
-    /// Makes one change. `decide` says which, from the state on record and what serves; nothing else changes either
-    /// meanwhile. What it decides is on disk before it serves.
+    /// Makes one change. `decide` chooses it from the state on record and what serves; nothing else
+    /// changes either meanwhile. The change is in the database before it serves.
     ///
     /// # Errors
-    /// What `decide` says, or a database that cannot be used; nothing changes then.
+    /// The error of `decide`, or a database that cannot be used. Nothing changes then.
     pub async fn apply<E: From<StoreError>>(
         &self,
         decide: impl FnOnce(RolloutState, &Serving) -> Result<Change, E>,
@@ -94,11 +97,12 @@ impl Controller {
         Ok(())
     }
 
-    /// Loads the champion, and as a challenger the newest version that is good: of those in the directory that are
-    /// newer than the champion, and the one on record.
+    /// Loads the champion, and as challenger the newest version that can be loaded. The candidates
+    /// are the versions in the directory that are newer than the champion, and the challenger on
+    /// record.
     ///
     /// # Errors
-    /// A database that cannot be used; a model that is refused is no error but is reported.
+    /// A database that cannot be used. A refused model is no error; it is logged.
     pub async fn restore(&self) -> Result<(), StoreError> {
         let _loading = self.loading.lock().await;
         let state = self.store.rollout().await?;
@@ -107,12 +111,12 @@ impl Controller {
             champion = self.load(version, Trigger::Start).await.ok();
         }
         let lost = state.champion.clone().filter(|_| champion.is_none());
-        let challenger = self.first_good(&state).await;
+        let challenger = self.load_first_good(&state).await;
         self.apply(|before, _| {
             let record = challenger
                 .as_ref()
                 .filter(|model| state.challenger.as_ref() != Some(&model.version))
-                .map(|model| challenged(&before, &model.version));
+                .map(|model| challenger_record(&before, &model.version));
             let serving = Serving {
                 // An operator may have changed it meanwhile.
                 weight: before.weight,
@@ -125,12 +129,12 @@ impl Controller {
         .await
     }
 
-    /// The first version of those to try at a start that can be loaded.
-    async fn first_good(&self, state: &RolloutState) -> Option<Arc<Model>> {
-        let begun = Instant::now();
-        for version in self.challengers(state).await {
-            // Bad models must not keep the gateway from being ready. What was compared before is tried in any case.
-            if begun.elapsed() > RESTORE_WALK && state.challenger.as_ref() != Some(&version) {
+    /// Loads the candidates of a start in order, until one can be loaded.
+    async fn load_first_good(&self, state: &RolloutState) -> Option<Arc<Model>> {
+        let start = Instant::now();
+        for version in self.start_candidates(state).await {
+            // Bad models must not delay readiness. The challenger on record is tried in any case.
+            if start.elapsed() > RESTORE_BUDGET && state.challenger.as_ref() != Some(&version) {
                 continue;
             }
             if let Ok(model) = self.load(&version, Trigger::Start).await {
@@ -140,11 +144,11 @@ impl Controller {
         None
     }
 
-    /// The versions to try at a start, in that order. The watch goes on with the rest.
-    async fn challengers(&self, state: &RolloutState) -> Vec<String> {
+    /// The versions to try at a start, in order. The watch tries the rest later.
+    async fn start_candidates(&self, state: &RolloutState) -> Vec<String> {
         let order = self.loader.order();
         let newer = self.loader.newer_here(state.champion.as_deref()).await;
-        self.tried.show(newer.skipped);
+        self.tried.set_skipped(newer.skipped);
         let mut versions = newer.versions;
         let on_record = state.challenger.as_ref();
         if let Some(version) = on_record
@@ -154,15 +158,15 @@ impl Controller {
             versions.insert(newer, version.clone());
         }
         let place = |version: &String| versions.iter().position(|other| other == version);
-        // What was compared before has its turn, however many stand before it.
-        let late = on_record.filter(|version| place(version) >= Some(MOST_LOADS)).cloned();
-        versions.truncate(MOST_LOADS);
+        // The challenger on record is tried, however many versions are newer.
+        let late = on_record.filter(|version| place(version) >= Some(MAX_LOADS)).cloned();
+        versions.truncate(MAX_LOADS);
         versions.extend(late);
         versions
     }
 
-    /// Loads a version and makes it the challenger, or, if it is the promoted champion that could not be loaded
-    /// before, the champion again. The models that serve are as they were if it is refused.
+    /// Loads a version and makes it the challenger. If it is the lost champion, it becomes the
+    /// champion again. A refusal leaves the serving models as they are.
     ///
     /// # Errors
     /// Why the version was refused.
@@ -171,11 +175,12 @@ impl Controller {
         self.load_challenger(version, trigger).await
     }
 
-    /// As [`Controller::challenge`], but only a version that is newer than those that serve or are compared, or that
-    /// is one of them: for anonymous callers, who must not bring a model back that was replaced.
+    /// Like [`Controller::challenge`], but refuses versions older than the newest one that is
+    /// loaded or on record, except those themselves. For anonymous callers, who must not bring back
+    /// a replaced model.
     ///
     /// # Errors
-    /// As [`Controller::challenge`], and `older_version`.
+    /// Those of [`Controller::challenge`], and `older_version`.
     pub async fn challenge_newer(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
         let _loading = self.loading.lock().await;
         let state = self.store.rollout().await;
@@ -186,10 +191,11 @@ impl Controller {
             .map(|model| model.version.clone())
             .chain([state.champion, state.challenger].into_iter().flatten())
             .collect();
-        match known.iter().max() {
-            Some(newest) if version < newest.as_str() && !known.iter().any(|known| known == version) => {
+        let order = self.loader.order();
+        match known.iter().max_by_key(|known| order.key(known)) {
+            Some(newest) if order.key(version) < order.key(newest) && !known.iter().any(|known| known == version) => {
                 let message = format!(
-                    "it is older than {newest}; while access.tokens is empty only newer versions are loaded, configure a token with the role admin for others"
+                    "it is older than {newest}; without access.tokens only newer versions may be loaded; configure a token with the role admin to load others"
                 );
                 Err(Refusal::new(version, "older_version", message))
             }
@@ -197,15 +203,15 @@ impl Controller {
         }
     }
 
-    /// While `loading` is held.
+    /// The caller holds `loading`.
     async fn load_challenger(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
-        self.hold_to_keys().await;
+        self.apply_key_ring().await;
         if self.models.serving().holds(version) {
             return Ok(());
         }
         let model = self.load(version, trigger).await?;
-        if self.is_champion_again(&model).await {
-            tracing::info!(version, ?trigger, "the champion is back");
+        if self.reinstate_champion(&model).await {
+            tracing::info!(version, ?trigger, "the champion is loaded again");
             return Ok(());
         }
         let recorded = self.apply(|before, serving| {
@@ -214,7 +220,7 @@ impl Controller {
                 ..serving.clone()
             };
             Ok::<_, StoreError>(Change {
-                record: Some(challenged(&before, version)),
+                record: Some(challenger_record(&before, version)),
                 serving,
             })
         });
@@ -226,8 +232,9 @@ impl Controller {
         Ok(())
     }
 
-    /// Puts a champion that could not be loaded before back in its place, if this is it. The database has it on record.
-    async fn is_champion_again(&self, model: &Arc<Model>) -> bool {
+    /// Makes `model` the champion again if it is the lost one. Returns whether it is. The database
+    /// has it on record already.
+    async fn reinstate_champion(&self, model: &Arc<Model>) -> bool {
         let _change = self.change.lock().await;
         let serving = (*self.models.serving()).clone();
         let is_lost = serving.lost.as_ref() == Some(&model.version);
@@ -241,54 +248,55 @@ impl Controller {
         is_lost
     }
 
-    /// Reads the key ring again and unloads the models that it no longer vouches for. A champion that was lost for
-    /// such a reason, and is trusted again, comes back.
+    /// Reads the key ring again and unloads the models that it no longer trusts. A lost champion is
+    /// tried again.
     pub async fn reload_keys(&self) {
-        self.hold_to_keys().await;
+        self.apply_key_ring().await;
         let lost = self.models.serving().lost.clone();
         if let Some(version) = lost {
-            // A refusal has been logged and remembered.
+            // A refusal is logged and remembered already.
             let _ = self.challenge(&version, Trigger::Keys).await;
         }
     }
 
-    async fn hold_to_keys(&self) {
+    /// Reads the key ring, and unloads the models that it no longer trusts.
+    async fn apply_key_ring(&self) {
         let keys = self.loader.keys.clone();
-        // Read before the change begins: the directory may be on a file system that answers late.
+        // Read before the change begins, because the file system may be slow.
         let reading = tokio::task::spawn_blocking(move || keys.read());
-        let Ok(Ok(ring)) = tokio::time::timeout(READING_KEYS, reading).await else {
-            tracing::error!("models.trusted_keys: not read; the models that are loaded stay");
+        let Ok(Ok(ring)) = tokio::time::timeout(KEY_RING_TIMEOUT, reading).await else {
+            tracing::error!("models.trusted_keys: the key ring cannot be read; the loaded models keep serving");
             return;
         };
         let _change = self.change.lock().await;
-        self.models.hold_to(&ring);
+        self.models.unload_untrusted(&ring);
     }
 
-    /// A refusal is remembered for `GET /models`, as is the story of every load.
+    /// Loads a version. The load, and its refusal if any, are remembered for `GET /models`.
     async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
         let (mut load, result) = self.loader.load(version, trigger).await;
         if let Some(files) = load.files.take() {
             self.tried.insert(version, files, result.as_ref().err());
         }
-        self.models.tell(load);
+        self.models.record_load(load);
         result
             .map(Arc::new)
-            .inspect_err(|refusal| self.models.refuse(refusal.clone(), wall()))
+            .inspect_err(|refusal| self.models.record_refusal(refusal.clone(), wall()))
     }
 
-    /// A place among the publications that wait to be loaded; `None` where there are too many.
-    pub fn notice(&self) -> Option<OwnedSemaphorePermit> {
+    /// A permit for a notified publication to wait for its load; `None` if too many wait.
+    pub fn admit_notice(&self) -> Option<OwnedSemaphorePermit> {
         self.notices.clone().try_acquire_owned().ok()
     }
 
-    /// What `GET /models` shows of loading: versions that were passed over, and the key ring.
+    /// For `GET /models`: the skipped versions, and the key ring.
     pub fn shown(&self) -> (Value, Value) {
         (json!(self.tried.skipped()), json!(self.loader.keys.facts()))
     }
 }
 
 /// The record of a new challenger.
-fn challenged(before: &RolloutState, version: &str) -> Record {
+fn challenger_record(before: &RolloutState, version: &str) -> Record {
     Record {
         state: RolloutState {
             challenger: Some(version.to_owned()),

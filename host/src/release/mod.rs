@@ -1,6 +1,6 @@
-//! What serves, and how that changes: the controller makes every change, the watch finds what was published.
+//! Changes what serves: the controller makes every change, the watch finds new publications.
 
 mod controller;
 pub mod watch;
 
-pub use controller::{Change, Controller, MOST_LOADS, Record};
+pub use controller::{Change, Controller, MAX_LOADS, Record};

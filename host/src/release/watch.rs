@@ -1,13 +1,14 @@
-//! The watch over the models' directory and source: what is published is found even where nobody tells. It looks from
-//! time to time, because neither file systems over a network nor object stores tell either.
+//! The watch: looks for new versions in the models directory and at the source, in case nobody
+//! notifies the gateway. It polls, because network file systems and object stores report no
+//! changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::controller::{Controller, MOST_LOADS};
+use super::controller::{Controller, MAX_LOADS};
 use crate::models::{Serving, Trigger};
 
-/// Looks now, and every `pause` for as long as the controller lives.
+/// Looks now, and after every `pause` as long as the controller lives.
 pub fn watch(controller: &Arc<Controller>, pause: Duration) {
     let weak = Arc::downgrade(controller);
     tokio::spawn(async move {
@@ -20,38 +21,39 @@ pub fn watch(controller: &Arc<Controller>, pause: Duration) {
     });
 }
 
-/// Tries a champion that could not be loaded before; then what is newer than every model on record, from the newest
-/// down, until one is loaded. What was tried as it is, is not tried again. What became of them is in `GET /models`.
+/// Looks once. Tries the lost champion, then the versions newer than every loaded model, from the
+/// newest down, until one is loaded. Refused versions that have not changed are skipped.
+/// `GET /models` shows the outcome.
 pub async fn look(controller: &Controller) {
     let serving = controller.models.serving();
     let known = newest_of(controller, &serving);
     let lost = serving.lost.clone();
     drop(serving);
     if let Some(champion) = &lost {
-        try_anew(controller, champion).await;
+        try_if_changed(controller, champion).await;
     }
     let mut found = controller.loader.newer(known.as_deref()).await;
     let mut loads = 0;
     for version in &found.versions {
-        match try_anew(controller, version).await {
-            Try::Loaded => break,
-            Try::Gone => {}
-            Try::Unchanged => {
-                let reason = "refused, and unchanged since; see refused, or the log";
+        match try_if_changed(controller, version).await {
+            TryOutcome::Loaded => break,
+            TryOutcome::Gone => {}
+            TryOutcome::Unchanged => {
+                let reason = "refused and unchanged since; see `refused` or the log";
                 found.skipped.note(version, reason);
             }
-            Try::Refused => loads += 1,
+            TryOutcome::Refused => loads += 1,
         }
-        if loads == MOST_LOADS {
+        if loads == MAX_LOADS {
             break;
         }
     }
-    controller.tried.show(found.skipped);
+    controller.tried.set_skipped(found.skipped);
     found.versions.extend(lost);
     controller.tried.keep(&found.versions);
 }
 
-/// The newest version on record: loaded, or promoted and lost.
+/// The newest version that is loaded, or was promoted and lost.
 fn newest_of(controller: &Controller, serving: &Serving) -> Option<String> {
     let order = controller.loader.order();
     let loaded = serving.slots().into_iter().filter_map(|(_, model)| model.as_ref());
@@ -59,23 +61,27 @@ fn newest_of(controller: &Controller, serving: &Serving) -> Option<String> {
     known.max_by(|a, b| order.key(a).cmp(&order.key(b))).cloned()
 }
 
-enum Try {
+/// What became of one version.
+enum TryOutcome {
     Loaded,
-    /// A refusal has been logged and remembered.
+    /// The refusal is logged and remembered already.
     Refused,
+    /// Tried before, and unchanged since.
     Unchanged,
+    /// There is no such version any more.
     Gone,
 }
 
-async fn try_anew(controller: &Controller, version: &str) -> Try {
-    let Some(print) = controller.loader.print_of(version).await else {
-        return Try::Gone;
+/// Loads a version, unless it was tried before and is unchanged.
+async fn try_if_changed(controller: &Controller, version: &str) -> TryOutcome {
+    let Some(fingerprint) = controller.loader.fingerprint_of(version).await else {
+        return TryOutcome::Gone;
     };
-    if controller.tried.has(version, &print) {
-        return Try::Unchanged;
+    if controller.tried.has(version, &fingerprint) {
+        return TryOutcome::Unchanged;
     }
     match controller.challenge(version, Trigger::Watch).await {
-        Ok(()) => Try::Loaded,
-        Err(_) => Try::Refused,
+        Ok(()) => TryOutcome::Loaded,
+        Err(_) => TryOutcome::Refused,
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Respons
     if !artefact::is_version(&version) {
         return Err(bad_version(&version));
     }
-    let notice = gateway.release.notice();
+    let notice = gateway.release.admit_notice();
     let notice = notice.ok_or_else(|| ApiError::unavailable("busy", "too many versions wait to be loaded"))?;
     let gateway = gateway.clone();
     let loading = tokio::spawn(async move {

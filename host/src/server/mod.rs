@@ -60,7 +60,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let runtimes = ConnectionRuntimes::start()?;
     let mut servers = listen(&gateway, &runtimes, tls.as_ref(), &stopped).await?;
     let restoring = tokio::spawn(restore(Arc::downgrade(&gateway)));
-    tokio::spawn(metrics::keep_small());
+    tokio::spawn(metrics::run_upkeep_forever());
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
     let ended = tokio::select! {
         () = stops.wait(&gateway) => Ok(()),

@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or for programs.
+//! The log: lines on standard error, as text or JSON.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -19,14 +19,14 @@ use super::traces::{self, Trace};
 use crate::http::clock::wall;
 use crate::http::request_id;
 
-/// Target of the line that each request leaves if `log.requests` says so. Switched off by the filter, it costs a
-/// look at an atomic.
+/// Target of the log line per request (`log.requests`). A line that the filter disables costs one
+/// atomic load.
 pub const REQUESTS: &str = "ltr_host::requests";
 
-/// What writes the log.
+/// The layer that writes the log.
 ///
 /// # Errors
-/// Directives that cannot be read.
+/// Invalid directives.
 pub(super) fn layer<S>(log: &Log, directives: Option<&str>) -> anyhow::Result<impl Layer<S> + use<S>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -47,7 +47,7 @@ where
     Ok(layer.with_writer(std::io::stderr).with_filter(filter))
 }
 
-/// Writes an event, and which request it belongs to.
+/// Writes an event, with the id and the trace of its request.
 struct Line {
     format: LogFormat,
     text: Format,
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// One object; text in it is escaped, so that nothing in a value can end the line.
+/// One JSON object per line. Its texts are escaped, so that no value can end the line.
 #[derive(Serialize)]
 struct JsonLine<'a> {
     timestamp: String,
@@ -108,10 +108,10 @@ fn json(event: &Event<'_>) -> String {
         request_id: request_id::with_current(|id| id.as_str().to_owned()),
         trace_id: traces::with_current(Trace::id),
     };
-    serde_json::to_string(&line).expect("a struct of text and JSON values is JSON")
+    serde_json::to_string(&line).expect("texts and JSON values can be written as JSON")
 }
 
-/// The fields of an event: its message, and what stands beside it.
+/// The message of an event, and its other fields.
 #[derive(Default)]
 struct Fields {
     message: String,

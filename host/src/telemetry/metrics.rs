@@ -1,4 +1,4 @@
-//! Metrics, by the names that dashboards and alerts rely on.
+//! The metrics. Dashboards and alerts rely on their names.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -11,13 +11,13 @@ use parking_lot::RwLock;
 use ranking::{Evidence, Fallback, ShadowOutcome};
 use store::Unreadable;
 
-/// Upper bounds in seconds; the alerts compare with 0.015, 0.020 and 0.025.
+/// Upper bounds of the buckets, in seconds. The alerts compare with 0.015, 0.020 and 0.025.
 const BUCKETS: [f64; 10] = [0.003, 0.005, 0.010, 0.015, 0.020, 0.025, 0.050, 0.200, 1.0, 5.0];
 
-/// How often measurements are sorted into buckets.
-const SORTING: Duration = Duration::from_secs(1);
+/// How often measurements are moved into their buckets.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The process's metrics. The recorder is global, so every gateway of a process shares it.
+/// The metrics of the process. The recorder is global, so all gateways of a process share it.
 pub fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
@@ -31,10 +31,10 @@ pub fn recorder() -> &'static PrometheusHandle {
     })
 }
 
-/// Sorts what was measured into the buckets of its histograms, for ever. Until then each measurement is kept as it is,
-/// which only being asked for the metrics would end: a gateway that nobody watches would grow.
-pub async fn keep_small() {
-    let mut ticks = tokio::time::interval(SORTING);
+/// Moves the measurements of histograms into their buckets, forever. Otherwise only a scrape would
+/// do so, and a gateway without monitoring would keep every single measurement in memory.
+pub async fn run_upkeep_forever() {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         recorder().run_upkeep();
@@ -42,33 +42,39 @@ pub async fn keep_small() {
 }
 
 fn describe() {
-    describe_histogram!("http_request_duration_seconds", "Time to answer, by path and status");
+    describe_histogram!(
+        "http_request_duration_seconds",
+        "Response time, by path, method and status"
+    );
     describe_histogram!(
         "ltr_rank_seconds",
-        "Time that /rank takes from the request's last byte to its answer, by whether it was compared in shadow"
+        "Time of /rank from the last byte of the request to the response, by whether it was compared in shadow"
     );
     describe_counter!(
         "ltr_telemetry_lost_total",
-        "Spans (otlp) and reports of errors (sentry) that could not be delivered"
+        "Spans (otlp) and error reports (sentry) that could not be delivered"
     );
-    describe_histogram!("ltr_score_seconds", "Time in the scorer component, one case a call");
+    describe_histogram!(
+        "ltr_score_seconds",
+        "Time in the scorer component, per request and model"
+    );
     describe_counter!("api_requests_total", "Requests to /rank");
     describe_counter!(
         "ltr_fallback_total",
-        "Rankings that LTR should have answered and legacy did, by reason"
+        "Rankings that legacy answered although LTR should have, by reason"
     );
     describe_counter!("ltr_shadow_total", "Requests compared in shadow, by outcome");
     describe_counter!(
         "ltr_events_unbound_total",
-        "Actions on what was not shown to their user in their case; they are kept and never label"
+        "Actions on lawyers that were not shown to the user in the case; they are kept but never become labels"
     );
     describe_gauge!(
         "ltr_unreadable_records",
-        "Comparisons of the model that was judged last which cannot be read and are left out"
+        "Comparisons of the last judged model that cannot be read and are left out"
     );
     describe_counter!(
         "ltr_log_dropped_total",
-        "Answers whose impression or shadow record was not kept"
+        "Responses whose impression or shadow record was lost"
     );
     describe_gauge!(
         "ltr_unsigned_models_allowed",
@@ -80,7 +86,7 @@ fn describe() {
     );
     describe_gauge!(
         "ltr_body_bytes",
-        "Bytes that request bodies of more than 64 KiB hold; host.max_body_total_mb bounds them"
+        "Bytes held by request bodies above 64 KiB; host.max_body_total_mb limits them"
     );
     describe_counter!(
         "ltr_bodies_refused_total",
@@ -100,19 +106,19 @@ fn describe() {
     );
     describe_gauge!(
         "ltr_key_ring_faults",
-        "Files in models.trusted_keys that are no key or cannot be read; GET /models names them"
+        "Files in models.trusted_keys that are not keys or cannot be read; GET /models names them"
     );
     describe_gauge!(
         "ltr_key_ring_closed",
-        "1 while no new model is believed, because a revocation or the directory of the keys cannot be read"
+        "1 while no new model is accepted, because a revocation or the key directory cannot be read"
     );
     describe_gauge!(
         "ltr_database_up",
-        "1 unless the last attempt to write failed for a reason that is not in the records"
+        "0 if the last write failed for a reason other than invalid records, else 1"
     );
     describe_gauge!(
         "ltr_spool_records",
-        "Records that were acknowledged and are not in the database yet"
+        "Acknowledged records that are not in the database yet"
     );
     describe_counter!(
         "ltr_records_refused_total",
@@ -120,33 +126,42 @@ fn describe() {
     );
     describe_counter!(
         "ltr_spool_damaged_total",
-        "Damaged parts of spool files and files of the spool that could not be read, found since the start"
+        "Damaged parts of spool files, and unreadable spool files, found since the start"
     );
     describe_gauge!("ltr_model_info", "1 for each loaded model");
     describe_gauge!(
         "ltr_breaker_state",
-        "Whether /rank asks a model: 0 closed (yes), 1 half-open (one call probes), 2 open (no), by role"
+        "Circuit breaker of /rank: 0 closed, 1 half-open (one call probes), 2 open (no calls), by role"
     );
-    describe_gauge!("ltr_score_breaker_state", "The same of /ltr/score");
+    describe_gauge!(
+        "ltr_score_breaker_state",
+        "Circuit breaker of /ltr/score: 0 closed, 1 half-open, 2 open, by role"
+    );
     describe_counter!(
         "ltr_breaker_opened_total",
-        "Times that a model kept failing /rank and was left alone, by role"
+        "Times that the circuit breaker of /rank opened, by role"
     );
-    describe_counter!("ltr_score_breaker_opened_total", "The same of /ltr/score");
+    describe_counter!(
+        "ltr_score_breaker_opened_total",
+        "Times that the circuit breaker of /ltr/score opened, by role"
+    );
     describe_gauge!(
         "ltr_flags_up",
         "1 while the Redis of flags.redis_url answers; absent without one"
     );
-    describe_gauge!("ltr_kill_switch", "1 while legacy alone answers");
-    describe_gauge!("ltr_shadow_fraction", "Share of the requests compared in shadow");
+    describe_gauge!(
+        "ltr_kill_switch",
+        "1 while the kill switch is on, so that only legacy answers"
+    );
+    describe_gauge!("ltr_shadow_fraction", "Share of requests compared in shadow, 0 to 1");
     describe_counter!(
         "ltr_flags_refused_total",
-        "Looks at Redis that found a value which its flag cannot have, by flag"
+        "Polls of Redis that found an invalid value, by flag"
     );
-    describe_gauge!("ltr_rollout_weight", "Per cent of requests that LTR answers");
+    describe_gauge!("ltr_rollout_weight", "Percentage of requests that LTR answers");
     describe_gauge!(
         "ltr_hit3",
-        "Share of contracts with the lawyer among the first three, by arm"
+        "Share of contracts whose lawyer was ranked among the first three, by arm"
     );
     describe_gauge!("ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow");
     describe_gauge!(
@@ -155,35 +170,36 @@ fn describe() {
     );
 }
 
-/// Counts an answer and the time it took.
+/// Counts a response and records its time.
 pub fn answered(route: &'static str, method: &'static str, status: StatusCode, took: Duration) {
     /// By route, method and status.
     type Series = HashMap<(&'static str, &'static str, u16), Histogram>;
-    /// The series that were met: looking one up costs less than naming it.
-    static MET: LazyLock<RwLock<Series>> = LazyLock::new(RwLock::default);
+    /// The histograms used so far: a lookup costs less than building the labels.
+    static HISTOGRAMS: LazyLock<RwLock<Series>> = LazyLock::new(RwLock::default);
     let key = (route, method, status.as_u16());
-    if let Some(series) = MET.read().get(&key) {
+    if let Some(series) = HISTOGRAMS.read().get(&key) {
         return series.record(took);
     }
     let series = histogram!(
         "http_request_duration_seconds", "path" => route, "method" => method, "status" => status.as_u16().to_string()
     );
     series.record(took);
-    MET.write().insert(key, series);
+    HISTOGRAMS.write().insert(key, series);
 }
 
-/// Counts a ranking and the time it took: comparing in shadow must not make those wait who are not compared.
+/// Counts a ranking and records its time. By the label, an alert sees whether comparisons in shadow
+/// slow down the other requests.
 pub fn ranked(shadowed: bool, took: Duration) {
     let shadow = if shadowed { "yes" } else { "no" };
     histogram!("ltr_rank_seconds", "shadow" => shadow).record(took);
 }
 
-/// Shows whether models that nobody signed are loaded.
+/// Shows whether unsigned models are accepted.
 pub fn unsigned_models_allowed(allowed: bool) {
     gauge!("ltr_unsigned_models_allowed").set(u8::from(allowed));
 }
 
-/// Comparisons that were set aside, because they cannot be read.
+/// Shows how many comparisons cannot be read, and logs the first of them.
 pub fn unreadable(unreadable: &[Unreadable]) {
     gauge!("ltr_unreadable_records").set(unreadable.len() as f64);
     if let Some(Unreadable { table, key, reason }) = unreadable.first() {
@@ -212,12 +228,12 @@ pub fn rank_requested() {
     counter!("api_requests_total").increment(1);
 }
 
-/// Counts an answer whose records were not kept.
+/// Counts a response whose records were lost.
 pub fn log_dropped() {
     counter!("ltr_log_dropped_total").increment(1);
 }
 
-/// Counts a ranking that legacy answered because LTR could not.
+/// Counts a ranking that legacy answered although LTR should have.
 pub fn fallback(reason: Fallback) {
     counter!("ltr_fallback_total", "reason" => reason.as_str()).increment(1);
 }

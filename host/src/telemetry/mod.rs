@@ -1,4 +1,4 @@
-//! Telemetry: the log, metrics, traces and reports of errors.
+//! Telemetry: the log, metrics, traces and error reports.
 
 mod log;
 pub mod metrics;
@@ -17,20 +17,20 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use log::REQUESTS;
 pub use scrub::scrub;
-pub use traces::{Trace, Traces, part, scope, with_current};
+pub use traces::{Trace, Traces, child_span, scope, with_current};
 
-/// What telemetry needs until the end; dropped, it waits a little for the last reports.
+/// Keeps error reporting running. On drop it waits up to 2 s for the last reports.
 pub struct Telemetry(#[expect(dead_code, reason = "held to be dropped")] Option<ClientInitGuard>);
 
-/// Starts the log, and reports of errors, for the whole process, panics included. `directives` (RUST_LOG), where
-/// given, decide instead of `log.level`.
+/// Starts the log and the error reports of the whole process, panics included. `directives`
+/// (RUST_LOG) override `log.level`.
 ///
 /// # Errors
-/// Directives or a DSN that cannot be read.
+/// Invalid directives, an invalid DSN, or a log that runs already.
 pub fn start(settings: &Settings, directives: Option<&str>) -> anyhow::Result<Telemetry> {
     let log = log::layer(&settings.log, directives)?;
     panics::log();
-    // After the log's, so that its hook calls that one.
+    // After `panics::log`, so that Sentry's panic hook calls the log's.
     let reports = sentry::start(&settings.telemetry.sentry_dsn)?;
     let subscriber = tracing_subscriber::registry()
         .with(log)

@@ -1,13 +1,13 @@
-//! Panics in the log.
+//! Logs panics.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 
 use super::scrub::scrub;
 
-/// Target of the line that a panic leaves.
+/// Target of the log line of a panic.
 pub(super) const PANIC: &str = "panic";
 
-/// Logs every panic from now on, with where it was.
+/// Logs every panic from now on, with its location.
 pub(super) fn log() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
@@ -17,8 +17,8 @@ pub(super) fn log() {
             location = panic.location().map(tracing::field::display),
             backtrace = backtrace.map(tracing::field::display),
             "a thread panicked: {}",
-            // Nobody chose these words for a log.
-            scrub(panic.payload_as_str().unwrap_or("without words"))
+            // The message may quote any data.
+            scrub(panic.payload_as_str().unwrap_or("no message"))
         );
     }));
 }

@@ -1,16 +1,17 @@
-//! Text without what may be personal or secret.
+//! Removes personal and secret data from texts.
 
 use std::net::{IpAddr, SocketAddr};
 
 use uuid::Uuid;
 
-/// Digits of the shortest telephone number or tax number.
+/// Minimum number of digits of a telephone or tax number.
 const NUMBER: usize = 8;
-/// Letters and digits mixed over this length are a token, a hash or a key.
+/// Minimum length in bytes of a token, a hash or a key: a word that mixes letters and digits.
 const TOKEN: usize = 20;
 
-/// Takes out of a text that others wrote (an error of a database, the words of a panic) what may name a person or
-/// let one in: what stands in quotes, UUIDs, addresses, long numbers, tokens. The words around it stay.
+/// Removes from a text of other software (a database error, a panic message) what may identify a
+/// person or grant access: quoted text, UUIDs, addresses, long numbers, tokens. Each becomes `…`;
+/// the other words stay.
 pub fn scrub(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -23,9 +24,13 @@ pub fn scrub(text: &str) -> String {
         if let Some(end) = closing {
             out.extend([first, '…', first]);
             rest = &after[end + 1..];
-        } else if is_of_word(first) {
-            let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
-            out.push_str(if is_telling(&rest[..end]) { "…" } else { &rest[..end] });
+        } else if is_word_char(first) {
+            let end = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
+            out.push_str(if is_sensitive(&rest[..end]) {
+                "…"
+            } else {
+                &rest[..end]
+            });
             rest = &rest[end..];
         } else {
             out.push(first);
@@ -35,11 +40,11 @@ pub fn scrub(text: &str) -> String {
     out
 }
 
-fn is_of_word(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || "-_.:@+%[]".contains(c)
 }
 
-fn is_telling(word: &str) -> bool {
+fn is_sensitive(word: &str) -> bool {
     let word = word.trim_end_matches(['.', ':', '-']);
     let bare = word.trim_matches(['[', ']']);
     let digits = word.chars().filter(char::is_ascii_digit).count();
@@ -57,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_name_a_person_or_let_one_in_goes_and_the_words_around_it_stay() {
+    fn personal_and_secret_data_are_removed_and_other_words_stay() {
         for (text, scrubbed) in [
             (
                 "key (user_id)=(8e1f2a60-0f4e-4d39-9c52-1b2f3a4d5e6f) exists",

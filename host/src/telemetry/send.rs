@@ -1,4 +1,4 @@
-//! How telemetry leaves: bounded in time and size, and never in a request's way.
+//! Sends telemetry, bounded in time and size, without delaying requests.
 
 use std::fmt;
 use std::path::Path;
@@ -14,31 +14,34 @@ use opentelemetry_http::{HttpClient, HttpError};
 use reqwest::Client;
 use tokio::runtime::Handle;
 
-/// How long a server may take for one batch.
+/// Time limit of one batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What is read of its answer, in bytes.
-const MAX_ANSWER: usize = 64 << 10;
-/// Between two lines in the log about what was lost.
-const QUIET: Duration = Duration::from_secs(60);
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 64 << 10;
+/// Minimum time between two log lines about lost telemetry.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Sends to one server, with the HTTP client of the other calls. `opentelemetry-http` has an adapter for that client, but
-/// it wants a reactor on the exporter's thread, which has none, and reads an answer of any size.
+/// Sends to one server, with the HTTP client of the gateway's other calls.
+///
+/// The adapter in `opentelemetry-http` does not serve: it needs a runtime on the exporter's thread,
+/// which has none, and it reads responses of any size.
 #[derive(Clone)]
 pub(super) struct Sender {
     client: Client,
-    /// Where connections live; who sends may be on another thread.
+    /// Runs the connections, because the sending thread may have no runtime.
     runtime: Handle,
     losses: Arc<Losses>,
 }
 
 impl Sender {
-    /// For what goes to `endpoint`, a URL; `to` is its name in metrics and the log. To be called inside the runtime.
+    /// Sends to the URL `endpoint`; `to` is its name in metrics and the log. To be called inside a
+    /// Tokio runtime.
     ///
     /// # Errors
-    /// HTTPS without any certificate of an authority on this machine.
+    /// HTTPS, but this machine has no CA certificates.
     pub(super) fn new(to: &'static str, endpoint: &str) -> anyhow::Result<Sender> {
-        let the_systems = Path::new("");
-        let builder = client::builder(endpoint, the_systems)?;
+        let system_roots = Path::new("");
+        let builder = client::builder(endpoint, system_roots)?;
         Ok(Sender {
             client: builder.no_proxy().timeout(TIMEOUT).build()?,
             runtime: Handle::current(),
@@ -46,18 +49,18 @@ impl Sender {
         })
     }
 
-    /// The answer, whatever its status.
+    /// Sends a request and returns the response, whatever its status.
     ///
     /// # Errors
-    /// No answer in time, or none that is complete.
+    /// No response in time, or one that is incomplete or too large.
     pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, request) = (self.client.clone(), request.try_into()?);
-        let exchange = async move { bounded(client.execute(request).await?).await };
+        let exchange = async move { read_bounded(client.execute(request).await?).await };
         self.runtime.spawn(exchange).await?
     }
 
-    /// Counts what did not arrive, and says so in the log, but not each time.
-    pub(super) fn lost(&self, items: usize, why: &dyn fmt::Display) {
+    /// Counts `items` that did not arrive. Logs it, but at most once a minute.
+    pub(super) fn record_lost(&self, items: usize, why: &dyn fmt::Display) {
         self.losses.add(items, why);
     }
 }
@@ -75,27 +78,27 @@ impl HttpClient for Sender {
     }
 }
 
-/// An answer with its body, of [`MAX_ANSWER`] at most.
-async fn bounded(mut answer: reqwest::Response) -> Result<Response<Bytes>, HttpError> {
+/// The response with its body, of at most [`MAX_RESPONSE`] bytes.
+async fn read_bounded(mut response: reqwest::Response) -> Result<Response<Bytes>, HttpError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("the answer is larger than {MAX_ANSWER} bytes").into());
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_RESPONSE {
+            return Err(format!("the response is larger than {MAX_RESPONSE} bytes").into());
         }
         body.extend_from_slice(&chunk);
     }
     let mut whole = Response::new(body.freeze());
-    *whole.status_mut() = answer.status();
-    *whole.headers_mut() = std::mem::take(answer.headers_mut());
+    *whole.status_mut() = response.status();
+    *whole.headers_mut() = std::mem::take(response.headers_mut());
     Ok(whole)
 }
 
-/// What did not arrive.
+/// Counts the telemetry that did not arrive.
 struct Losses {
     to: &'static str,
     start: Instant,
-    /// When the log said so last, in milliseconds after `start`, plus one; 0: never.
-    told: AtomicU64,
+    /// Time of the last log line, in milliseconds after `start`, plus one; 0: none yet.
+    last_logged: AtomicU64,
 }
 
 impl Losses {
@@ -103,21 +106,21 @@ impl Losses {
         Losses {
             to,
             start: Instant::now(),
-            told: AtomicU64::new(0),
+            last_logged: AtomicU64::new(0),
         }
     }
 
     fn add(&self, items: usize, why: &dyn fmt::Display) {
         counter!("ltr_telemetry_lost_total", "to" => self.to).increment(items as u64);
         let now = self.start.elapsed().as_millis() as u64 + 1;
-        let told = self.told.load(Ordering::Relaxed);
-        let quiet = told > 0 && now < told + QUIET.as_millis() as u64;
-        let mine = || {
-            self.told
-                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+        let last_logged = self.last_logged.load(Ordering::Relaxed);
+        let too_soon = last_logged > 0 && now < last_logged + LOG_INTERVAL.as_millis() as u64;
+        let claim = || {
+            self.last_logged
+                .compare_exchange(last_logged, now, Ordering::Relaxed, Ordering::Relaxed)
         };
-        if !quiet && mine().is_ok() {
-            tracing::warn!(to = self.to, items, "telemetry is lost: {why}");
+        if !too_soon && claim().is_ok() {
+            tracing::warn!(to = self.to, items, "telemetry lost: {why}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Errors and panics to Sentry (https://develop.sentry.dev/sdk/data-model/envelopes/), without anybody's data.
+//! Reports errors and panics to Sentry, without personal data. The format is that of
+//! <https://develop.sentry.dev/sdk/data-model/envelopes/>.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -22,49 +23,49 @@ use super::scrub::scrub;
 use super::send::Sender;
 use crate::http::request_id;
 
-/// Reports that may wait to be sent; more of them say nothing new.
+/// Maximum number of waiting reports. More are dropped, because they say little new.
 const QUEUE: usize = 64;
-/// How long a server that has had enough is left alone.
-const ENOUGH: Duration = Duration::from_secs(60);
+/// Pause after a response with status 429.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the last reports.
-const LAST: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const AGENT: &str = concat!("ltr-host/", env!("CARGO_PKG_VERSION"));
 
-/// Reports from here on, panics of all threads included; until the guard is dropped, which waits a little for what
-/// has not left yet. `None` without a DSN.
+/// Reports errors and the panics of all threads until the guard is dropped. The drop waits a little
+/// for the last reports. `None` without a DSN.
 ///
 /// # Errors
-/// A DSN that cannot be used. The error does not show it.
+/// An invalid DSN. The error does not show it.
 pub(super) fn start(dsn: &Secret) -> anyhow::Result<Option<ClientInitGuard>> {
     if dsn.is_empty() {
         return Ok(None);
     }
     let parsed = dsn.expose().parse::<Dsn>();
-    // What its own error says may quote it.
-    let dsn = parsed.map_err(|_| anyhow::anyhow!("telemetry.sentry_dsn cannot be read as a DSN"))?;
+    // The parser's error may quote the DSN.
+    let dsn = parsed.map_err(|_| anyhow::anyhow!("telemetry.sentry_dsn is not a valid Sentry DSN"))?;
     let outbox = Outbox::start(&dsn).context("telemetry.sentry_dsn")?;
     let mut options = ClientOptions::new()
         .release(AGENT.replace('/', "@"))
         .max_breadcrumbs(0)
         .attach_stacktrace(true)
-        .shutdown_timeout(LAST)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT)
         .before_send(|event| Some(without_data(event)))
         .transport(Arc::new(outbox));
     options.dsn = Some(dsn);
     Ok(Some(sentry::init(options)))
 }
 
-/// What reports the log's errors.
+/// The layer that reports the errors in the log.
 pub(super) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    // A panic is reported by a hook of its own, which knows its stack.
+    // Sentry's hook reports panics, with their stack.
     let reported = |metadata: &Metadata<'_>| *metadata.level() == Level::ERROR && metadata.target() != PANIC;
     ErrorLayer::new().with_filter(filter_fn(reported))
 }
 
-/// A report with nothing in it but what is listed here; texts are scrubbed.
+/// Copies only the fields that are listed here, and scrubs their texts.
 fn without_data(event: Event<'static>) -> Event<'static> {
     let id = request_id::with_current(|id| id.uuid()).flatten();
     Event {
@@ -81,14 +82,14 @@ fn without_data(event: Event<'static>) -> Event<'static> {
             .map(|id| ("request_id".to_owned(), id.to_string()))
             .into_iter()
             .collect(),
-        contexts: event.contexts.into_iter().filter_map(fields_of_the_log).collect(),
+        contexts: event.contexts.into_iter().filter_map(log_fields).collect(),
         exception: event.exception.into_iter().map(exception).collect::<Vec<_>>().into(),
         threads: event.threads.into_iter().map(stack).collect::<Vec<_>>().into(),
         ..Event::default()
     }
 }
 
-fn fields_of_the_log((name, context): (String, Context)) -> Option<(String, Context)> {
+fn log_fields((name, context): (String, Context)) -> Option<(String, Context)> {
     let Context::Other(fields) = context else { return None };
     let fields: Map<String, Value> = fields
         .into_iter()
@@ -121,13 +122,14 @@ fn stack(thread: Thread) -> Thread {
 }
 
 enum Message {
-    /// An envelope.
+    /// An envelope, as bytes.
     Report(Bytes),
-    /// Answered when everything before it has left.
+    /// Answered once everything before it was sent.
     Flush(SyncSender<()>),
 }
 
-/// Reports on their way out, on a thread of its own: a panic may come before the server's runtime, or after it.
+/// Sends reports on a thread of its own, because a panic may come before the server's runtime
+/// starts or after it ends.
 struct Outbox {
     queue: SyncSender<Message>,
     sender: Sender,
@@ -143,26 +145,26 @@ impl Outbox {
             Sender::new("sentry", dsn.envelope_api_url().as_str())?
         };
         let (queue, messages) = sync_channel(QUEUE);
-        let courier = sender.clone();
-        let deliver = move || runtime.block_on(deliver(courier, messages, uri, auth));
+        let sending = sender.clone();
+        let deliver = move || runtime.block_on(deliver(sending, messages, uri, auth));
         std::thread::Builder::new().name("sentry".into()).spawn(deliver)?;
         Ok(Outbox { queue, sender })
     }
 }
 
 async fn deliver(sender: Sender, messages: Receiver<Message>, uri: Uri, auth: String) {
-    let mut quiet_until = Instant::now();
+    let mut paused_until = Instant::now();
     while let Ok(message) = messages.recv() {
         let report = match message {
             Message::Report(report) => report,
             Message::Flush(done) => {
-                // Who waits for it may have given up.
+                // The caller may have stopped waiting.
                 let _ = done.send(());
                 continue;
             }
         };
-        if Instant::now() < quiet_until {
-            sender.lost(1, &"the server has had enough");
+        if Instant::now() < paused_until {
+            sender.record_lost(1, &"the server limits the rate (429)");
             continue;
         }
         let request = Request::post(&uri)
@@ -170,14 +172,14 @@ async fn deliver(sender: Sender, messages: Receiver<Message>, uri: Uri, auth: St
             .header("x-sentry-auth", &auth)
             .body(report);
         match sender.send(request.expect("a DSN makes a URL and a header")).await {
-            Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => {
-                if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-                    quiet_until = Instant::now() + ENOUGH;
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => {
+                if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                    paused_until = Instant::now() + RATE_LIMIT_PAUSE;
                 }
-                sender.lost(1, &answer.status());
+                sender.record_lost(1, &response.status());
             }
-            Err(error) => sender.lost(1, &error),
+            Err(error) => sender.record_lost(1, &error),
         }
     }
 }
@@ -187,7 +189,7 @@ impl Transport for Outbox {
         let mut report = Vec::new();
         envelope.to_writer(&mut report).expect("a Vec takes every write");
         if self.queue.try_send(Message::Report(report.into())).is_err() {
-            self.sender.lost(1, &"too many wait");
+            self.sender.record_lost(1, &"the queue is full");
         }
     }
 

@@ -1,12 +1,13 @@
-//! The header `traceparent`: https://www.w3.org/TR/trace-context-2/#traceparent-header.
+//! Parses the header `traceparent`: <https://www.w3.org/TR/trace-context-2/#traceparent-header>.
 
 use hyper::HeaderMap;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// `00-` and 32, 16 and 2 digits with dashes between.
+/// Length in bytes: `00-`, then 32, 16 and 2 digits with dashes between.
 const LENGTH: usize = 55;
 
-/// The caller's span; `None` where there is none or its header breaks a rule, so that the trace begins here.
+/// The caller's span; `None` if the header is absent, repeated or invalid. The trace then begins
+/// here.
 pub(super) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
     let mut values = headers.get_all("traceparent").iter();
     match (values.next(), values.next()) {
@@ -15,12 +16,12 @@ pub(super) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
     }
 }
 
-/// Reads one value of the header.
+/// Parses a value of the header; `None` if it is invalid.
 pub fn parse(value: &[u8]) -> Option<SpanContext> {
     let (known, more) = value.split_at_checked(LENGTH)?;
     let [version, trace_id, parent_id, flags] = fields(known)?;
     let version = number(version)?;
-    // 255 is forbidden. What a later version adds stands behind another dash.
+    // Version 255 is forbidden. Later versions may add fields after another dash.
     let ends = more.is_empty() || version > 0 && more.starts_with(b"-");
     if version == 255 || !ends {
         return None;
@@ -39,7 +40,7 @@ fn fields(value: &[u8]) -> Option<[&[u8]; 4]> {
     (parts.next().is_none() && fields.map(<[u8]>::len) == [2, 32, 16, 2]).then_some(fields)
 }
 
-/// Up to 32 digits, hexadecimal and in lower case: no others are allowed.
+/// Parses up to 32 hexadecimal digits. Only lower case is allowed.
 fn number(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
         let digit = match digit {
@@ -58,7 +59,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_value_by_the_rules_names_the_callers_span() {
+    fn a_valid_value_names_the_callers_span() {
         let context = parse(GOOD.as_bytes()).unwrap();
         assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.span_id().to_string(), "00f067aa0ba902b7");
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_breaks_a_rule_is_none() {
+    fn an_invalid_value_is_none() {
         for bad in [
             "",
             "00",
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_are_as_good_as_none() {
+    fn a_repeated_header_is_ignored() {
         let mut headers = HeaderMap::new();
         headers.append("traceparent", GOOD.parse().unwrap());
         assert!(caller(&headers).is_some());

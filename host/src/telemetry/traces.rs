@@ -1,4 +1,5 @@
-//! Spans of requests, exported by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/).
+//! Creates the spans of requests, and exports them by OTLP over HTTP
+//! (<https://opentelemetry.io/docs/specs/otlp/>).
 
 use std::time::Duration;
 
@@ -18,13 +19,14 @@ use super::send::Sender;
 use super::traceparent;
 use crate::http::request_id::RequestId;
 
-/// Spans that may wait for the exporter; the next ones are dropped.
+/// Maximum number of spans that wait for the exporter. More are dropped.
 const QUEUE: usize = 4096;
+/// Maximum number of spans per export.
 const BATCH: usize = 512;
-/// How long a span waits for others to go with.
+/// How long a span waits for others, to be exported together.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// Makes spans, and exports them on a thread of its own. Clones share both.
+/// Creates spans, and exports them on a thread of its own. Clones share both.
 #[derive(Clone)]
 pub struct Traces {
     provider: SdkTracerProvider,
@@ -32,7 +34,7 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// `None` where `telemetry.otlp_endpoint` is empty. To be called inside the runtime.
+    /// `None` if `telemetry.otlp_endpoint` is empty. To be called inside a Tokio runtime.
     ///
     /// # Errors
     /// An endpoint that cannot be used.
@@ -47,7 +49,7 @@ impl Traces {
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(endpoint)
             .with_http_client(sender.clone())
-            // While one batch is tried again, others would be lost.
+            // While one batch is retried, later ones would be lost.
             .with_retry_policy(RetryPolicy::disabled())
             .build()
             .context("telemetry.otlp_endpoint")?;
@@ -56,10 +58,10 @@ impl Traces {
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(DELAY)
             .build();
-        let exporter = Counted { otlp, sender };
+        let exporter = CountingExporter { otlp, sender };
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
-            // A caller that samples its trace gets our part of it, and one that does not is not bothered.
+            // The caller's sampling decision applies. New traces are sampled by the ratio.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
                 settings.trace_ratio,
             ))))
@@ -76,11 +78,11 @@ impl Traces {
         }))
     }
 
-    /// Begins the span of a request, in the caller's trace where it names one.
+    /// Begins the span of a request, in the caller's trace if the headers name one.
     pub fn begin(&self, headers: &HeaderMap, method: &'static str, route: &str, id: &RequestId) -> Trace {
         let caller = traceparent::caller(headers);
         let parent = caller.map_or_else(Context::new, |caller| Context::new().with_remote_span_context(caller));
-        // Names by https://opentelemetry.io/docs/specs/semconv/http/http-spans/.
+        // Names by <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
         let (verb, name) = match method {
             "other" => ("_OTHER", format!("HTTP {route}")),
             method => (method, format!("{method} {route}")),
@@ -101,11 +103,11 @@ impl Traces {
         }
     }
 
-    /// Exports what waits, for so long at most.
-    pub async fn stop(self, patience: Duration) {
-        let stopped = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(patience)).await;
+    /// Exports the waiting spans, within `timeout`.
+    pub async fn stop(self, timeout: Duration) {
+        let stopped = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(timeout)).await;
         if !matches!(stopped, Ok(Ok(()))) {
-            tracing::warn!("the last spans were not exported within {} s", patience.as_secs());
+            tracing::warn!("the last spans were not exported within {} s", timeout.as_secs());
         }
     }
 }
@@ -117,7 +119,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// 32 hexadecimal digits.
+    /// The trace id, as 32 hexadecimal digits.
     pub fn id(&self) -> String {
         self.context.span().span_context().trace_id().to_string()
     }
@@ -126,7 +128,7 @@ impl Trace {
         self.context.span().span_context().is_sampled()
     }
 
-    /// Ends the span.
+    /// Sets the status and ends the span.
     pub fn answered(&self, status: StatusCode) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
@@ -141,18 +143,18 @@ tokio::task_local! {
     static CURRENT: Option<Trace>;
 }
 
-/// Runs `answering` as the task of a request with this span; `None` while no traces are exported.
+/// Runs `answering` with this span as the current one; `None` if no traces are exported.
 pub async fn scope<T>(trace: Option<Trace>, answering: impl Future<Output = T>) -> T {
     CURRENT.scope(trace, answering).await
 }
 
-/// Applies `look` to the span of the request that this task answers; `None` where there is none.
+/// Applies `look` to the span of the current task's request; `None` if there is none.
 pub fn with_current<T>(look: impl FnOnce(&Trace) -> T) -> Option<T> {
     CURRENT.try_with(|trace| trace.as_ref().map(look)).ok().flatten()
 }
 
-/// Does a part of answering a request: a span of its own, if the request has one that is sampled.
-pub async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+/// Runs `work` in a child span, if the request's span is sampled.
+pub async fn child_span<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     let begin = |trace: &Trace| trace.tracer.start_with_context(name, &trace.context);
     let span = with_current(|trace| trace.is_sampled().then(|| begin(trace)));
     let done = work.await;
@@ -162,18 +164,18 @@ pub async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// The exporter, with a count of what it could not deliver.
+/// The exporter, which also counts the spans that it could not deliver.
 #[derive(Debug)]
-struct Counted {
+struct CountingExporter {
     otlp: SpanExporter,
     sender: Sender,
 }
 
-impl Exporter for Counted {
+impl Exporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let exported = self.otlp.export(batch).await;
-        exported.inspect_err(|error| self.sender.lost(spans, error))
+        exported.inspect_err(|error| self.sender.record_lost(spans, error))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

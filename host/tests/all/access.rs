@@ -212,7 +212,9 @@ async fn a_name_that_no_version_can_have_is_refused_and_nothing_of_it_stays() {
 async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
     let (mut site, running) = open().await;
     let (older, newer) = ("20260901T021500Z", "20261102T021500Z");
-    for version in [older, newer] {
+    // A name that is no time counts as older than any time.
+    let nameless = "old";
+    for version in [older, newer, nameless] {
         site.publish(version, evil::Behaviour::Honest);
     }
     let notify = async |version: &str| {
@@ -225,6 +227,7 @@ async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
     let error = notify(older).await.refused(422);
     assert_eq!(error["code"], "older_version");
     assert!(error["message"].as_str().unwrap().contains("access.tokens"), "{error}");
+    assert_eq!(notify(nameless).await.refused(422)["code"], "older_version");
     assert_eq!(challenger(&running).await, VERSION);
     notify(newer).await.ok();
     assert_eq!(challenger(&running).await, newer);

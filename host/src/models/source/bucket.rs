@@ -1,4 +1,4 @@
-//! Models in a bucket of S3.
+//! A source in an S3 bucket.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -13,46 +13,47 @@ use runtime::artefact::{Listing, Newest, Order};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::fault::{Fault, PATIENCE, Published};
+use super::fault::{Fault, PublishedFile, RESPONSE_TIMEOUT};
 
-/// Names in one answer.
-const PAGE: usize = 1_000;
-/// Requests for one listing.
+/// Maximum number of names per response.
+const PAGE_SIZE: usize = 1_000;
+/// Maximum number of requests per listing.
 const MAX_REQUESTS: usize = 1_000;
-/// The last character there is: after every name that begins as what stands before it.
-const LAST: char = char::MAX;
+/// The greatest character. A prefix followed by it sorts after every name with that prefix.
+const MAX_CHAR: char = char::MAX;
 
 pub(super) struct Bucket {
     store: AmazonS3,
-    /// What the name of every version begins with, with a `/` at its end.
+    /// Prefix of every version's keys, with a `/` at its end.
     prefix: String,
 }
 
-/// What a listing meets.
+/// An entry of a listing.
 enum Entry {
-    /// Its name without what all begin with.
+    /// Its name without the prefix.
     Folder(String),
+    /// Its name without the prefix, its size in bytes, and its ETag or else its time.
     Object(String, u64, String),
-    /// A name that the store's client does not take.
-    Odd(String),
+    /// A name that the store's client rejects.
+    Invalid(String),
 }
 
 impl Bucket {
-    /// `rest` is the bucket and the folder in it. Asks nobody yet.
-    pub(super) fn open(rest: &str, patience: Duration) -> Result<Bucket, Error> {
+    /// `rest` is the bucket and the folder in it. Does not connect yet.
+    pub(super) fn open(rest: &str, timeout: Duration) -> Result<Bucket, Error> {
         let (bucket, folder) = rest.split_once('/').unwrap_or((rest, ""));
         let folder = Key::parse(folder.trim_matches('/'))?.join("ltr");
         Ok(Bucket {
-            store: client_of(bucket, patience)?,
+            store: client_of(bucket, timeout)?,
             prefix: format!("{folder}/"),
         })
     }
 
     pub(super) async fn newer(&self, order: &Order, above: Option<&str>) -> Result<Listing, Fault> {
         let mut newest = Newest::new(order, above);
-        // Times are in the order of their names, so that what is older need not be listed.
+        // Versions named by time sort by it, so older ones need not be listed.
         let after = above.filter(|above| order.oddity(above).is_none());
-        let after = after.map(|above| format!("{}{above}/{LAST}", self.prefix));
+        let after = after.map(|above| format!("{}{above}/{MAX_CHAR}", self.prefix));
         let listing = self.list(&self.prefix, after, |entry| {
             match entry {
                 Entry::Folder(name) => {
@@ -60,10 +61,10 @@ impl Bucket {
                         newest.take(&name);
                     }
                 }
-                // The mark that some tools leave for a folder.
+                // The marker that some tools create for a folder.
                 Entry::Object(name, ..) if name.is_empty() => {}
                 Entry::Object(name, ..) => newest.skip(&name, "not a folder"),
-                Entry::Odd(name) => newest.skip(&name, "not a name that a version can have"),
+                Entry::Invalid(name) => newest.skip(&name, "not a name that a version can have"),
             }
             true
         });
@@ -71,68 +72,70 @@ impl Bucket {
         Ok(newest.listing())
     }
 
-    pub(super) async fn objects(&self, version: &str, most: usize) -> Result<Vec<Published>, Fault> {
+    pub(super) async fn objects(&self, version: &str, max_objects: usize) -> Result<Vec<PublishedFile>, Fault> {
         let mut objects = Vec::new();
         let prefix = format!("{}{version}/", self.prefix);
         let listing = self.list(&prefix, None, |entry| {
             if let Entry::Object(name, size, changes) = entry {
                 objects.push((name, size, changes));
             }
-            objects.len() < most
+            objects.len() < max_objects
         });
         listing.await?;
         Ok(objects)
     }
 
-    /// Names each entry of a folder, until `each` has had enough. The store's client gives up a whole answer for one
-    /// name that it does not take, so such a name is closed in on with ever smaller answers, and stepped over.
+    /// Visits each entry of a folder, until `visit` returns false.
+    ///
+    /// The store's client rejects a whole response for one invalid name. The listing then asks for
+    /// ever smaller responses until the invalid name is alone, and skips it.
     async fn list(
         &self,
         prefix: &str,
         after: Option<String>,
-        mut each: impl FnMut(Entry) -> bool,
+        mut visit: impl FnMut(Entry) -> bool,
     ) -> Result<(), Fault> {
         let mut options = PaginatedListOptions {
             delimiter: Some(Cow::Borrowed("/")),
             offset: after,
             ..PaginatedListOptions::default()
         };
-        let mut names = PAGE;
+        let mut names = PAGE_SIZE;
         for _ in 0..MAX_REQUESTS {
             options.max_keys = Some(names);
-            match answer(self.store.list_paginated(Some(prefix), options.clone())).await? {
+            match within_timeout(self.store.list_paginated(Some(prefix), options.clone())).await? {
                 Ok(page) => {
                     let token = page.page_token.clone();
-                    if !entries(page, prefix).into_iter().all(&mut each) {
+                    if !entries(page, prefix).into_iter().all(&mut visit) {
                         return Ok(());
                     }
                     if token.is_none() {
                         return Ok(());
                     }
                     (options.page_token, options.offset) = (token, None);
-                    names = PAGE.min(names * 2);
+                    names = PAGE_SIZE.min(names * 2);
                 }
                 Err(Error::InvalidPath { .. }) if names > 1 => names /= 2,
                 Err(Error::InvalidPath {
                     source: path::Error::EmptySegment { path } | path::Error::BadSegment { path, .. },
                 }) => {
-                    each(Entry::Odd(path.strip_prefix(prefix).unwrap_or(&path).to_owned()));
-                    (options.page_token, options.offset) = (None, Some(format!("{path}{LAST}")));
+                    visit(Entry::Invalid(path.strip_prefix(prefix).unwrap_or(&path).to_owned()));
+                    (options.page_token, options.offset) = (None, Some(format!("{path}{MAX_CHAR}")));
                 }
-                Err(error) => return Err(away(&error)),
+                Err(error) => return Err(unavailable(&error)),
             }
         }
         Ok(())
     }
 
-    /// Downloads at most that many bytes of a file, and gives their number.
-    pub(super) async fn download(&self, version: &str, name: &str, to: &Path, most: u64) -> Result<u64, Fault> {
+    /// Downloads a file of at most `max_bytes`, and returns its size in bytes.
+    pub(super) async fn download(&self, version: &str, name: &str, to: &Path, max_bytes: u64) -> Result<u64, Fault> {
         let key = Key::from(format!("{}{version}/{name}", self.prefix));
-        let got = match answer(self.store.get(&key)).await? {
+        let got = match within_timeout(self.store.get(&key)).await? {
             Err(Error::NotFound { .. }) => return Err(Fault::Absent),
-            got => got.map_err(|error| away(&error))?,
+            got => got.map_err(|error| unavailable(&error))?,
         };
-        if got.meta.size > most {
+        if got.meta.size > max_bytes {
             return Err(Fault::TooLarge);
         }
         let disk = |source| Fault::Disk {
@@ -141,10 +144,10 @@ impl Bucket {
         };
         let mut file = File::create_new(to).await.map_err(disk)?;
         let (mut stream, mut bytes) = (got.into_stream(), 0_u64);
-        while let Some(chunk) = answer(stream.next()).await? {
-            let chunk = chunk.map_err(|error| away(&error))?;
+        while let Some(chunk) = within_timeout(stream.next()).await? {
+            let chunk = chunk.map_err(|error| unavailable(&error))?;
             bytes += chunk.len() as u64;
-            if bytes > most {
+            if bytes > max_bytes {
                 return Err(Fault::TooLarge);
             }
             file.write_all(&chunk).await.map_err(disk)?;
@@ -167,21 +170,21 @@ fn entries(page: PaginatedListResult, prefix: &str) -> Vec<Entry> {
     folders.chain(objects).collect()
 }
 
-/// Waits for the store as long as that is of use.
-async fn answer<T>(asked: impl Future<Output = T>) -> Result<T, Fault> {
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    answer.map_err(|_| Fault::Away(format!("no answer within {} s", PATIENCE.as_secs())))
+/// Waits for a response, within the time limit.
+async fn within_timeout<T>(request: impl Future<Output = T>) -> Result<T, Fault> {
+    let response = tokio::time::timeout(RESPONSE_TIMEOUT, request).await;
+    response.map_err(|_| Fault::Unavailable(format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs())))
 }
 
-/// What went wrong, without the answer's body: that is the server's to choose, and may name a key.
-fn away(error: &Error) -> Fault {
+/// The error without the body of the response, which the server chooses and which may name a key.
+fn unavailable(error: &Error) -> Fault {
     let text = error.to_string();
     let text = text.split(['<', '\n']).next().unwrap_or_default();
-    Fault::Away(text.chars().take(300).collect::<String>().trim_end().to_owned())
+    Fault::Unavailable(text.chars().take(300).collect::<String>().trim_end().to_owned())
 }
 
-/// Credentials, region and endpoint are the environment's, as with every client of S3.
-fn client_of(bucket: &str, patience: Duration) -> Result<AmazonS3, Error> {
+/// Credentials, region and endpoint come from the environment, as for every S3 client.
+fn client_of(bucket: &str, timeout: Duration) -> Result<AmazonS3, Error> {
     use ClientConfigKey::{ConnectTimeout, Timeout};
     client::use_ring();
     let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
@@ -193,12 +196,12 @@ fn client_of(bucket: &str, patience: Duration) -> Result<AmazonS3, Error> {
     let builder = builder
         .with_config(
             AmazonS3ConfigKey::Client(ConnectTimeout),
-            setting(PATIENCE.as_secs() / 2),
+            setting(RESPONSE_TIMEOUT.as_secs() / 2),
         )
-        .with_config(AmazonS3ConfigKey::Client(Timeout), setting(patience.as_secs()));
+        .with_config(AmazonS3ConfigKey::Client(Timeout), setting(timeout.as_secs()));
     let retries = RetryConfig {
         max_retries: 2,
-        retry_timeout: PATIENCE,
+        retry_timeout: RESPONSE_TIMEOUT,
         ..RetryConfig::default()
     };
     builder.with_retry(retries).build()

@@ -1,30 +1,31 @@
-//! What every kind of place answers with, and how long it may take.
+//! The failures that every kind of source has, and the time limit of a response.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For one answer of the store; the watch will ask again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of one response from the store. The watch tries again later.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An object of a version: its name, its size, and what changes when it does.
-pub(crate) type Published = (String, u64, String);
+/// A file of a version: its name, its size in bytes, and a text that changes when the file does.
+pub(crate) type PublishedFile = (String, u64, String);
 
-/// Why a place did not give what it was asked for.
+/// Why a request to the source failed.
 pub(super) enum Fault {
-    Away(String),
+    /// The source cannot be read, for this reason.
+    Unavailable(String),
+    /// There is no such file.
     Absent,
+    /// The version exceeds the limit of bytes.
     TooLarge,
-    /// What stands in a file's place.
-    NoFile(String),
-    Disk {
-        path: PathBuf,
-        source: io::Error,
-    },
+    /// Something other than a regular file; the text says what.
+    NotAFile(String),
+    /// A file cannot be written here.
+    Disk { path: PathBuf, source: io::Error },
 }
 
 impl Fault {
-    pub(super) fn away(error: io::Error) -> Fault {
-        Fault::Away(error.to_string())
+    pub(super) fn unavailable(error: io::Error) -> Fault {
+        Fault::Unavailable(error.to_string())
     }
 }

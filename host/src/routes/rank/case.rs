@@ -1,4 +1,4 @@
-//! A case on its way through the steps, and what the rankers made of it.
+//! The types that the steps of a ranking pass on: the case and its rankings.
 
 use std::time::{Duration, Instant};
 
@@ -9,38 +9,40 @@ use uuid::Uuid;
 
 use super::request::RankRequest;
 
-/// A case to be ranked, and what is known of its request.
+/// A case to rank, and its request.
 pub(super) struct Case {
     pub request: RankRequest,
-    /// The caller's, where it is a UUID, so that a retry is recognised.
+    /// The caller's request id if it is a UUID, so that a retry is recognised; else a new one.
     pub id: Uuid,
     pub headers: HeaderMap,
-    /// An edge copy leaves nothing but the comparison.
+    /// Whether the request is an edge copy, which leaves only the comparison.
     pub is_copy: bool,
-    /// Whether a configured edge sent it.
+    /// Whether a configured edge sent the request.
     pub by_edge: bool,
     pub now: DateTime<Utc>,
-    /// When its last byte was here.
+    /// When the last byte of the request was read.
     pub start: Instant,
     pub deadline: Instant,
 }
 
 /// An LTR ranking and the time its scores took.
 pub(super) struct LtrRanking {
+    /// All candidates, best first.
     pub ranked: Vec<Ranked>,
-    /// Of each candidate, as it came out of the model.
+    /// The model's score of each candidate, in the order of the request.
     pub scores: Vec<f64>,
     pub took: Duration,
 }
 
-/// What a model made of the case; `None` where none was asked.
+/// A model's ranking of the case; `None` if no model was asked.
 pub(super) type Outcome = Option<Result<LtrRanking, Unscored>>;
 
-/// What the rankers made of a case.
+/// The rankings of a case.
 pub(super) struct Rankings {
+    /// All candidates, best first.
     pub legacy: Vec<Ranked>,
-    /// By the model that is to serve.
+    /// By the model that is to answer.
     pub served: Outcome,
-    /// By the model that is compared, unless it is the same.
+    /// By the model that is compared in shadow, unless it is the same model.
     pub shadow: Outcome,
 }

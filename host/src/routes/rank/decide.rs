@@ -1,4 +1,4 @@
-//! Who ranks a case: whether LTR serves it, and whether it is compared in shadow.
+//! Decides who ranks a case: whether LTR answers it, and whether it is compared in shadow.
 
 use std::sync::Arc;
 
@@ -14,12 +14,13 @@ use crate::state::Gateway;
 
 /// Who ranks a case.
 pub(super) struct Decision {
-    /// The model that is to answer, if one is.
+    /// The model that is to answer; `None`: legacy answers.
     pub server: Option<Arc<Model>>,
-    /// Why legacy answers where no model is asked although LTR should have answered.
+    /// Why no model is asked although LTR should answer.
     pub fallback: Option<Fallback>,
+    /// The comparison in shadow; `None`: the case is not compared.
     pub compared: Option<Compared>,
-    /// How it was decided who serves.
+    /// How it was decided who answers.
     pub policy: Policy,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Compared {
     pub trigger: Trigger,
 }
 
-/// Decides by the rollout, the flags, and what the request says of itself.
+/// Decides by the rollout, the flags and the headers of the request.
 pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let serving = gateway.models().serving();
     let flags = gateway.flags.in_force();
@@ -38,7 +39,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let fallback = match server {
         Some(_) => None,
         None if flags.killed => Some(Fallback::KillSwitch),
-        None => (is_in || !serving.any()).then(|| gateway.models().absence()),
+        None => (is_in || !serving.any()).then(|| gateway.models().fallback_reason()),
     };
     let trigger = if flags.killed || case.headers.contains_key(OPT_OUT) {
         None
@@ -52,7 +53,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
             let model = serving.challenger.clone()?;
             Some(Compared { model, trigger })
         }),
-        // Only between the two a sampler has a choice.
+        // At 0 and 100 % the sampler has no choice.
         policy: if (1..100).contains(&serving.weight) {
             Policy::Rung
         } else {
@@ -61,7 +62,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     }
 }
 
-/// Why a request is to be compared, if it is.
+/// Why a request is compared; `None`: it is not.
 fn trigger(headers: &HeaderMap, by_edge: bool, sampled: impl FnOnce() -> bool) -> Option<Trigger> {
     let asked = is_copy(headers) || headers.get(SHADOW).is_some_and(|value| value.as_bytes() == b"1");
     match (asked, by_edge) {
@@ -73,8 +74,8 @@ fn trigger(headers: &HeaderMap, by_edge: bool, sampled: impl FnOnce() -> bool) -
     }
 }
 
-/// Whether LTR answers this request at this weight. The same request gets the same answer, and a request that
-/// is in at one weight is in at every higher one.
+/// Whether LTR answers this request at this weight (per cent). The result depends only on the salt,
+/// the weight and the request id. A request that is in at one weight is in at every higher weight.
 fn in_rollout(salt: &str, weight: u8, id: Uuid) -> bool {
     weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
 }

@@ -1,13 +1,13 @@
 //! `POST /rank`: a ranking within the deadline, whatever LTR does.
 //!
-//! Five steps: [`request::read`] the case, [`decide`] who ranks it, score it, [`answer`], and [`record`] what was shown
-//! and compared.
+//! Five steps: [`request::read`] the case, `decide` who ranks it, score it, build the
+//! `response`, and `record` what was shown and compared.
 
-mod answer;
 mod case;
 mod decide;
 mod record;
 pub mod request;
+mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,28 +24,30 @@ use crate::http::error::ApiError;
 use crate::http::response::Response;
 use crate::models::{GRACE, Model, Scored};
 use crate::state::Gateway;
-use crate::telemetry::{metrics, part};
+use crate::telemetry::{child_span, metrics};
 
-/// Left of the deadline for writing the answer itself.
-const ANSWER: Duration = Duration::from_millis(5);
+/// Part of the deadline that is reserved for writing the response.
+const RESPONSE_RESERVE: Duration = Duration::from_millis(5);
 
 /// Ranks a case.
 ///
 /// # Errors
-/// What is wrong with the request. Nothing about LTR or the database is ever an error here.
+/// An invalid request. A failure of LTR or the database is never an error here.
 pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let case = read(gateway, call).await?;
     let decision = decide::decide(gateway, &case);
     let rankings = score(gateway, &case, &decision).await;
-    let shown = answer::shown(&case, &decision, &rankings);
-    let mut response = answer::response(&case, &shown);
+    let shown = response::shown(&case, &decision, &rankings);
+    let mut response = response::build(&case, &shown);
     let records = record::records(gateway, &case, &decision, &rankings, &shown);
-    let patience = case.deadline.saturating_duration_since(Instant::now() + ANSWER);
-    let logged = record::keep(gateway, records, patience).await;
+    let timeout = case
+        .deadline
+        .saturating_duration_since(Instant::now() + RESPONSE_RESERVE);
+    let logged = record::submit(gateway, records, timeout).await;
     metrics::ranked(decision.compared.is_some(), case.start.elapsed());
     response
         .headers_mut()
-        .insert(answer::X_LTR_LOGGED, HeaderValue::from_static(logged.as_str()));
+        .insert(response::X_LTR_LOGGED, HeaderValue::from_static(logged.as_str()));
     Ok(response)
 }
 
@@ -59,7 +61,7 @@ async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {
     }
     let now = gateway.clock.now(&headers)?;
     let content = gateway.bodies.read(body).await?;
-    // The client's time to send the body is not ours to account for.
+    // The time that the client takes to send the body does not count.
     let start = Instant::now();
     let host = &gateway.settings.host;
     let read = |text: &[u8]| request::read(text, &gateway.schema, &gateway.presets, host);
@@ -76,7 +78,7 @@ async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {
     })
 }
 
-/// Ranks the case by the weights, and with the models that the decision names.
+/// Ranks the case by the weights, and by the models of the decision.
 async fn score(gateway: &Gateway, case: &Case, decision: &Decision) -> Rankings {
     let request = &case.request;
     let legacy = rank_legacy(
@@ -85,10 +87,10 @@ async fn score(gateway: &Gateway, case: &Case, decision: &Decision) -> Rankings 
         &gateway.settings.ranking.fairness,
     );
     let server = decision.server.as_ref();
-    // Where the same model answers, its answer is the comparison.
+    // If the model that answers is also the one compared, it scores once.
     let compared = decision.compared.as_ref().map(|compared| &compared.model);
     let compared = compared.filter(|model| !server.is_some_and(|server| Arc::ptr_eq(server, model)));
-    let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(case.deadline - ANSWER - GRACE);
+    let until = (Instant::now() + gateway.settings.host.ltr_budget()).min(case.deadline - RESPONSE_RESERVE - GRACE);
     let (served, shadow) = tokio::join!(
         ltr(gateway, server, &request.candidates, until),
         ltr(gateway, compared, &request.candidates, until),
@@ -96,10 +98,10 @@ async fn score(gateway: &Gateway, case: &Case, decision: &Decision) -> Rankings 
     Rankings { legacy, served, shadow }
 }
 
-/// The case as `model` ranks it; `None` without a model to ask.
+/// The ranking of the case by `model`; `None` if there is no model.
 async fn ltr(gateway: &Gateway, model: Option<&Arc<Model>>, candidates: &[Candidate], until: Instant) -> Outcome {
     let rows = candidates.iter().map(|candidate| candidate.features.as_slice());
-    let scored = part("score", gateway.models().score(model?, rows, until)).await;
+    let scored = child_span("score", gateway.models().score(model?, rows, until)).await;
     Some(scored.map(|Scored { scores, took }| LtrRanking {
         ranked: rank_ltr(candidates, &scores, &gateway.settings.ranking.fairness),
         scores,

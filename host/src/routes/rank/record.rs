@@ -1,4 +1,5 @@
-//! What a ranking leaves behind: the impression that training reads, and the comparison that the verdict reads.
+//! Builds and submits the records of a ranking: the impression for training, and the comparison for
+//! the verdict.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +11,16 @@ use ranking::{
 };
 use store::{Record, ShadowRecord};
 
-use super::answer::Shown;
 use super::case::{Case, LtrRanking, Rankings};
 use super::decide::{Compared, Decision};
 use super::request::RankRequest;
+use super::response::Shown;
 use crate::http::edge_copy::user_pseudonym;
 use crate::state::Gateway;
-use crate::telemetry::{metrics, part};
+use crate::telemetry::{child_span, metrics};
 
-/// What a ranking leaves: the impression, unless the request is a copy, and the comparison, if there is one.
+/// The records of a ranking: the impression, unless the request is a copy, and the comparison, if
+/// there is one.
 pub(super) fn records(
     gateway: &Gateway,
     case: &Case,
@@ -44,7 +46,8 @@ pub(super) fn records(
     records
 }
 
-/// The ranking of LTR and the model's version, if one ranked, whoever was displayed.
+/// LTR's ranking and the model's version, if a model ranked. LTR's ranking need not be the one
+/// shown.
 fn scores<'a>(decision: &'a Decision, rankings: &'a Rankings) -> Option<(&'a LtrRanking, &'a str)> {
     let compared = decision.compared.as_ref().map(|compared| &compared.model);
     let ranked = [
@@ -62,7 +65,7 @@ fn scores<'a>(decision: &'a Decision, rankings: &'a Rankings) -> Option<(&'a Ltr
 pub(super) enum Logged {
     /// There were none.
     Nothing,
-    /// They are being written.
+    /// They are queued for writing, but not safe from a crash yet.
     Queued,
     /// They survive any crash.
     Committed,
@@ -71,7 +74,7 @@ pub(super) enum Logged {
 }
 
 impl Logged {
-    /// As the answer's header spells it.
+    /// The value of the response's header.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Logged::Nothing => "nothing",
@@ -82,22 +85,22 @@ impl Logged {
     }
 }
 
-/// Hands the records over. With `database.rank_waits`, and when the database cannot keep up, it waits for the disk while
-/// `patience` lasts.
-pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Duration) -> Logged {
+/// Submits the records to the writer. With `database.rank_waits`, or if the database cannot keep
+/// up, it waits until they are on disk, for at most `timeout`.
+pub(super) async fn submit(gateway: &Gateway, records: Vec<Record>, timeout: Duration) -> Logged {
     if records.is_empty() {
         return Logged::Nothing;
     }
     let writer = &gateway.writer;
-    let kept = if gateway.settings.database.rank_waits || writer.is_behind() {
+    let outcome = if gateway.settings.database.rank_waits || writer.is_behind() {
         match writer.submit(records) {
-            Ok(receipt) => part("commit", receipt.committed_within(patience)).await,
+            Ok(receipt) => child_span("commit", receipt.committed_within(timeout)).await,
             Err(full) => Some(Err(full)),
         }
     } else {
         writer.submit_unacked(records).err().map(Err)
     };
-    match kept {
+    match outcome {
         Some(Ok(_)) => Logged::Committed,
         None => Logged::Queued,
         Some(Err(_)) => {
@@ -107,17 +110,18 @@ pub(super) async fn keep(gateway: &Gateway, records: Vec<Record>, patience: Dura
     }
 }
 
-/// What all records of a ranking say.
+/// What all records of a ranking are made from.
 struct Ranking<'a> {
     gateway: &'a Gateway,
     case: &'a Case,
     request: &'a RankRequest,
-    /// Of every candidate, best first.
+    /// All candidates, best first.
     legacy: &'a [Ranked],
 }
 
 impl Ranking<'_> {
-    /// What was shown, with the features as served. The id follows from request and case, so that a retry is kept once.
+    /// The impression: what was shown, with the features that were used. Its id is derived from the
+    /// request and the case, so that a retry is stored once.
     fn impression(&self, policy: Policy, displayed: &Shown, ltr: Option<(&LtrRanking, &str)>) -> Record {
         let (request, settings) = (self.request, &self.gateway.settings);
         let shown = displayed.ranked;
@@ -165,7 +169,7 @@ impl Ranking<'_> {
         Record::Event(event)
     }
 
-    /// The groups of a candidate that may be kept.
+    /// The groups of a candidate that may be stored.
     fn groups(&self, candidate: usize) -> BTreeMap<String, String> {
         let agreed = self.request.consents[candidate].is_some();
         if agreed || self.gateway.settings.privacy.groups_without_consent {
@@ -175,8 +179,8 @@ impl Ranking<'_> {
         }
     }
 
-    /// Both rankings of every lawyer in one record, which copies of a request share whether Envoys on the way trace them
-    /// or not.
+    /// The comparison: both ranks of every lawyer. All copies of a request have the same record id,
+    /// also if Envoy marked the request id for tracing.
     fn comparison(&self, compared: &Compared, ltr: &Result<LtrRanking, Unscored>) -> Record {
         let (request, pseudonyms) = (self.request, &self.gateway.pseudonyms);
         let outcome = match ltr {
@@ -217,7 +221,7 @@ impl Ranking<'_> {
 }
 
 impl LtrRanking {
-    /// Where these lawyers stand in LTR's own order, from 1.
+    /// The ranks of these lawyers in LTR's own order, from 1.
     fn ranks_of(&self, shown: &[Ranked]) -> Vec<u32> {
         let mut ranks = vec![0; self.ranked.len()];
         for (at, ranked) in (1..).zip(&self.ranked) {
@@ -227,7 +231,7 @@ impl LtrRanking {
     }
 }
 
-/// Rank of the candidate at `at`, from 1. The schema of the log has 16 bits for it.
+/// The rank at index `at`, from 1. The database schema has 16 bits for it.
 fn rank(at: usize) -> u16 {
     u16::try_from(at + 1).unwrap_or(u16::MAX)
 }

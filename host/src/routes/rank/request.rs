@@ -1,4 +1,4 @@
-//! The body of `/rank`, read field by field.
+//! Reads the body of `/rank`, field by field.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,16 +19,18 @@ pub struct RankRequest {
     pub user_id: Uuid,
     /// The weights of the preset that the request names, or of the default preset.
     pub weights: Weights,
-    /// How many to show; `None`: all.
+    /// Number of lawyers to show; `None`: all.
     pub top_n: Option<usize>,
     /// The lawyers, in the order of the request; 1 to `host.max_lawyers`, no id twice.
     pub candidates: Vec<Candidate>,
-    /// For each candidate, when they agreed to the use of their groups.
+    /// For each candidate, when they consented to the use of their groups; `None`: they did not.
     pub consents: Vec<Consent>,
 }
 
+/// Reads a request.
+///
 /// # Errors
-/// 400 for what is no JSON, 422 for the first field that breaks a rule.
+/// 400 if the body is not JSON, 422 for the first field that breaks a rule.
 pub fn read(body: &[u8], schema: &Schema, presets: &Presets, host: &Host) -> Result<RankRequest, ApiError> {
     let document = Document::parse(body, host.max_json_depth)?;
     Ok(request(document.root(), schema, presets, host.max_lawyers)?)
@@ -59,7 +61,7 @@ fn request(json: Json, schema: &Schema, presets: &Presets, max_lawyers: usize) -
     })
 }
 
-/// When a lawyer agreed to the use of their groups.
+/// When a lawyer consented to the use of their groups; `None`: never.
 type Consent = Option<DateTime<Utc>>;
 
 fn candidates(json: Json, schema: &Schema, max_lawyers: usize) -> Result<(Vec<Candidate>, Vec<Consent>), Invalid> {

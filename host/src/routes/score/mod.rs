@@ -18,7 +18,7 @@ use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
 use crate::models::{BatchError, Model};
 use crate::state::Gateway;
-use crate::telemetry::part;
+use crate::telemetry::child_span;
 
 /// Scores rows with the champion, or with the challenger if no model was promoted.
 ///
@@ -37,7 +37,7 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
     }
     let serving = gateway.models().serving();
     let Some(model) = serving.serves() else {
-        let code = gateway.models().absence().as_str();
+        let code = gateway.models().fallback_reason().as_str();
         return Err(ApiError::unavailable(code, "no model is loaded"));
     };
     if head
@@ -78,19 +78,19 @@ async fn scores(
     let bytes_per_row = size_of::<Vec<f64>>() + 2 * gateway.schema.len() * size_of::<f64>();
     let _claim = content.replaced_by(rows.len() * bytes_per_row)?;
     let scoring = gateway.models().score_batch(model, &rows, host.deadline());
-    match part("score", scoring).await {
+    match child_span("score", scoring).await {
         Ok(scored) => Ok(scored.scores),
         Err(BatchError::Unscored(reason)) => Err(ApiError::unavailable(
             reason.as_str(),
             "the model failed to score the rows",
         )),
-        Err(BatchError::TooMany { fit, a_row }) => Err(too_many_rows(rows.len(), fit, a_row, host.deadline_ms)),
+        Err(BatchError::TooMany { fit, per_row }) => Err(too_many_rows(rows.len(), fit, per_row, host.deadline_ms)),
     }
 }
 
-fn too_many_rows(rows: usize, fit: usize, a_row: Duration, deadline_ms: u64) -> ApiError {
+fn too_many_rows(rows: usize, fit: usize, per_row: Duration, deadline_ms: u64) -> ApiError {
     let allowed = format!(
-        "at most {fit} rows per call: the model needs {a_row:.1?} per row, within {deadline_ms} ms (host.deadline_ms)"
+        "at most {fit} rows per call: the model needs {per_row:.1?} per row, within {deadline_ms} ms (host.deadline_ms)"
     );
     let message = format!("rows is {rows}; allowed: {allowed}; split them over several calls");
     ApiError {

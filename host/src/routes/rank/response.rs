@@ -1,4 +1,4 @@
-//! What `/rank` answers.
+//! The response of `/rank`.
 
 use hyper::header::HeaderName;
 use ranking::{Candidate, Fallback, Ranked, Source};
@@ -10,21 +10,21 @@ use super::decide::Decision;
 use crate::http::response::{self, Response};
 use crate::telemetry::metrics;
 
-/// The header that says what became of the records.
+/// The response header that says what became of the records.
 pub(super) const X_LTR_LOGGED: HeaderName = HeaderName::from_static("x-ltr-logged");
 
 /// The ranking that the client gets to see.
 pub(super) struct Shown<'a> {
-    /// In order, `top_n` at most.
+    /// Best first, at most `top_n`.
     pub ranked: &'a [Ranked],
     pub source: Source,
-    /// The model, where LTR answers.
+    /// The model's version, if LTR answers.
     pub model_version: Option<&'a str>,
-    /// Why legacy answers where LTR should have.
+    /// Why legacy answers although LTR should.
     pub fallback: Option<Fallback>,
 }
 
-/// Chooses LTR's ranking where it was to serve and could, else legacy's, and counts why.
+/// Chooses LTR's ranking if it was to answer and could, else legacy's. Counts the fallbacks.
 pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
     let (ranked, source, fallback) = match &rankings.served {
         Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr, None),
@@ -43,9 +43,9 @@ pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Ranki
     }
 }
 
-/// The answer's body.
+/// The body of the response.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Body<'a> {
     request_id: Uuid,
     case_id: Uuid,
     source: &'static str,
@@ -62,9 +62,9 @@ struct Place<'a> {
     fair: f64,
 }
 
-/// Writes the answer.
-pub(super) fn response(case: &Case, shown: &Shown) -> Response {
-    response::json(&Answer {
+/// Builds the response.
+pub(super) fn build(case: &Case, shown: &Shown) -> Response {
+    response::json(&Body {
         request_id: case.id,
         case_id: case.request.case_id,
         source: shown.source.name(),

@@ -31,16 +31,7 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
     let Next::Record = records.next(separator)? else {
         return Err(Trouble::refused(1, None, "", "at least one row"));
     };
-    let columns = records.fields();
-    if columns > MAX_COLUMNS {
-        let allowed = format!("at most {MAX_COLUMNS}");
-        return Err(Trouble::refused(
-            records.line(),
-            None,
-            &format!("{columns} columns"),
-            allowed,
-        ));
-    }
+    let columns = bounded_columns(&records)?;
     let codes = Codes::of(expect)?;
     let header = first::is_header(&records, options.header, expect, &codes)?.then(|| records.texts());
     let chosen = choose(header.as_deref(), columns, expect, records.line())?;
@@ -78,6 +69,17 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
         return Err(Trouble::refused(records.line(), None, &few(header), allowed));
     }
     reading.end()
+}
+
+/// The number of columns of the first record.
+fn bounded_columns(records: &Records<impl BufRead>) -> Result<usize, Trouble> {
+    let columns = records.fields();
+    if columns > MAX_COLUMNS {
+        let found = format!("{columns} columns");
+        let allowed = format!("at most {MAX_COLUMNS}");
+        return Err(Trouble::refused(records.line(), None, &found, allowed));
+    }
+    Ok(columns)
 }
 
 /// Empty lines in a row.

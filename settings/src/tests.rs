@@ -136,6 +136,7 @@ fn an_unknown_name_is_refused_with_the_names_there_are() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_wrong_value_is_refused_with_what_is_allowed() {
     for (toml, key, value, allowed) in [
         ("[shadow]\nfraction = 1.5", "shadow.fraction", "1.5", "a number, 0 to 1"),

@@ -286,7 +286,7 @@ pub struct ShadowRecord {
     pub ts_utc: DateTime<Utc>,
     /// The case that was ranked. With `request_id` it is the comparison's key.
     pub case_id: Uuid,
-    /// Never the user's own id: see [`ranking::pseudonym`].
+    /// Never the user's own id: see [`ranking::pseudonym()`].
     pub user_pseudonym: Uuid,
     /// The challenger that was compared.
     pub model_version: String,

@@ -26,7 +26,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     try_write(path, bytes, 0o666).with_context(|| format!("writing {}", path.display()))
 }
 
-/// As [`write`], but only the owner can read and write the file, from the first byte on.
+/// As [`write()`], but only the owner can read and write the file, from the first byte on.
 ///
 /// # Errors
 /// The same.
@@ -34,10 +34,10 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     try_write(path, bytes, 0o600).with_context(|| format!("writing {}", path.display()))
 }
 
-/// A value as indented JSON, written by [`write`].
+/// A value as indented JSON, written by [`write()`].
 ///
 /// # Errors
-/// As [`write`], or a value that JSON cannot represent.
+/// As [`write()`], or a value that JSON cannot represent.
 pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(value).with_context(|| format!("writing {} as JSON", path.display()))?;
     text.push(b'\n');

@@ -1,7 +1,7 @@
 //! The model that was baked into the WebAssembly module that this is linked into, found and checked.
 //!
 //! A module is built once, without a model. `ltr-trainer` then appends a bundle (description and packed forest) to the
-//! module's memory and writes its place into [`SLOT`]; no compiler is needed for that.
+//! module's memory and writes its place into `SLOT`; no compiler is needed for that.
 
 use std::sync::OnceLock;
 

@@ -183,6 +183,7 @@ fn trees_that_were_taken_out_doubled_or_moved_are_noticed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_fault_is_named() {
     let faults = [
         ("tree\n", "forest\n", "line 1: tree: not a LightGBM text model"),

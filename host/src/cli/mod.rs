@@ -1,6 +1,8 @@
 //! The program's commands: run a gateway, query or change a running one, and use components
 //! offline.
 
+#![allow(rustdoc::invalid_html_tags, reason = "doc comments of arguments are help texts")]
+
 pub mod bench;
 mod component_file;
 pub mod explain;

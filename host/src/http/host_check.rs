@@ -212,6 +212,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn requests_of_web_pages_are_refused_and_those_of_programs_are_not() {
         const JSON: (&str, &str) = ("content-type", "application/json");
         let check = |method: &str, headers: &[(&str, &str)]| {

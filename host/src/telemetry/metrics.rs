@@ -41,133 +41,193 @@ pub async fn run_upkeep_forever() {
     }
 }
 
-fn describe() {
-    describe_histogram!(
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Every metric with its help text, as `/metrics` shows it.
+const METRICS: [(Kind, &str, &str); 36] = [
+    (
+        Kind::Histogram,
         "http_request_duration_seconds",
-        "Response time, by path, method and status"
-    );
-    describe_histogram!(
+        "Response time, by path, method and status",
+    ),
+    (
+        Kind::Histogram,
         "ltr_rank_seconds",
-        "Time of /rank from the last byte of the request to the response, by whether it was compared in shadow"
-    );
-    describe_counter!(
+        "Time of /rank from the last byte of the request to the response, by whether it was compared in shadow",
+    ),
+    (
+        Kind::Counter,
         "ltr_telemetry_lost_total",
-        "Spans (otlp) and error reports (sentry) that could not be delivered"
-    );
-    describe_histogram!(
+        "Spans (otlp) and error reports (sentry) that could not be delivered",
+    ),
+    (
+        Kind::Histogram,
         "ltr_score_seconds",
-        "Time in the scorer component, per request and model"
-    );
-    describe_counter!("api_requests_total", "Requests to /rank");
-    describe_counter!(
+        "Time in the scorer component, per request and model",
+    ),
+    (Kind::Counter, "api_requests_total", "Requests to /rank"),
+    (
+        Kind::Counter,
         "ltr_fallback_total",
-        "Rankings that legacy answered although LTR should have, by reason"
-    );
-    describe_counter!("ltr_shadow_total", "Requests compared in shadow, by outcome");
-    describe_counter!(
+        "Rankings that legacy answered although LTR should have, by reason",
+    ),
+    (
+        Kind::Counter,
+        "ltr_shadow_total",
+        "Requests compared in shadow, by outcome",
+    ),
+    (
+        Kind::Counter,
         "ltr_events_unbound_total",
-        "Actions on lawyers that were not shown to the user in the case; they are kept but never become labels"
-    );
-    describe_gauge!(
+        "Actions on lawyers that were not shown to the user in the case; they are kept but never become labels",
+    ),
+    (
+        Kind::Gauge,
         "ltr_unreadable_records",
-        "Comparisons of the last judged model that cannot be read and are left out"
-    );
-    describe_counter!(
+        "Comparisons of the last judged model that cannot be read and are left out",
+    ),
+    (
+        Kind::Counter,
         "ltr_log_dropped_total",
-        "Responses whose impression or shadow record was lost"
-    );
-    describe_gauge!(
+        "Responses whose impression or shadow record was lost",
+    ),
+    (
+        Kind::Gauge,
         "ltr_unsigned_models_allowed",
-        "1 while models.allow_unsigned is true, which is for development only"
-    );
-    describe_counter!(
+        "1 while models.allow_unsigned is true, which is for development only",
+    ),
+    (
+        Kind::Counter,
         "ltr_connections_refused_total",
-        "Connections beyond host.max_connections"
-    );
-    describe_gauge!(
+        "Connections beyond host.max_connections",
+    ),
+    (
+        Kind::Gauge,
         "ltr_body_bytes",
-        "Bytes held by request bodies above 64 KiB; host.max_body_total_mb limits them"
-    );
-    describe_counter!(
+        "Bytes held by request bodies above 64 KiB; host.max_body_total_mb limits them",
+    ),
+    (
+        Kind::Counter,
         "ltr_bodies_refused_total",
-        "Requests answered 503 because other bodies filled host.max_body_total_mb"
-    );
-    describe_histogram!(
+        "Requests answered 503 because other bodies filled host.max_body_total_mb",
+    ),
+    (
+        Kind::Histogram,
         "ltr_model_load_seconds",
-        "Time to load a model, by stage: fetch, verify, compile, golden_rows, warm"
-    );
-    describe_counter!(
+        "Time to load a model, by stage: fetch, verify, compile, golden_rows, warm",
+    ),
+    (
+        Kind::Counter,
         "ltr_model_code_total",
-        "Model loads by code origin: compiled, cached, recompiled"
-    );
-    describe_gauge!(
+        "Model loads by code origin: compiled, cached, recompiled",
+    ),
+    (
+        Kind::Gauge,
         "ltr_model_source_up",
-        "1 while models.source can be read; absent without one"
-    );
-    describe_gauge!(
+        "1 while models.source can be read; absent without one",
+    ),
+    (
+        Kind::Gauge,
         "ltr_key_ring_faults",
-        "Files in models.trusted_keys that are not keys or cannot be read; GET /models names them"
-    );
-    describe_gauge!(
+        "Files in models.trusted_keys that are not keys or cannot be read; GET /models names them",
+    ),
+    (
+        Kind::Gauge,
         "ltr_key_ring_closed",
-        "1 while no new model is accepted, because a revocation or the key directory cannot be read"
-    );
-    describe_gauge!(
+        "1 while no new model is accepted, because a revocation or the key directory cannot be read",
+    ),
+    (
+        Kind::Gauge,
         "ltr_database_up",
-        "0 if the last write failed for a reason other than invalid records, else 1"
-    );
-    describe_gauge!(
+        "0 if the last write failed for a reason other than invalid records, else 1",
+    ),
+    (
+        Kind::Gauge,
         "ltr_spool_records",
-        "Acknowledged records that are not in the database yet"
-    );
-    describe_counter!(
+        "Acknowledged records that are not in the database yet",
+    ),
+    (
+        Kind::Counter,
         "ltr_records_refused_total",
-        "Records that the database rejected as invalid, or that could not be read from the spool, set aside in refused.ndjson"
-    );
-    describe_counter!(
+        "Records that the database rejected as invalid, or that could not be read from the spool, set aside in refused.ndjson",
+    ),
+    (
+        Kind::Counter,
         "ltr_spool_damaged_total",
-        "Damaged parts of spool files, and unreadable spool files, found since the start"
-    );
-    describe_gauge!("ltr_model_info", "1 for each loaded model");
-    describe_gauge!(
+        "Damaged parts of spool files, and unreadable spool files, found since the start",
+    ),
+    (Kind::Gauge, "ltr_model_info", "1 for each loaded model"),
+    (
+        Kind::Gauge,
         "ltr_breaker_state",
-        "Circuit breaker of /rank: 0 closed, 1 half-open (one call probes), 2 open (no calls), by role"
-    );
-    describe_gauge!(
+        "Circuit breaker of /rank: 0 closed, 1 half-open (one call probes), 2 open (no calls), by role",
+    ),
+    (
+        Kind::Gauge,
         "ltr_score_breaker_state",
-        "Circuit breaker of /ltr/score: 0 closed, 1 half-open, 2 open, by role"
-    );
-    describe_counter!(
+        "Circuit breaker of /ltr/score: 0 closed, 1 half-open, 2 open, by role",
+    ),
+    (
+        Kind::Counter,
         "ltr_breaker_opened_total",
-        "Times that the circuit breaker of /rank opened, by role"
-    );
-    describe_counter!(
+        "Times that the circuit breaker of /rank opened, by role",
+    ),
+    (
+        Kind::Counter,
         "ltr_score_breaker_opened_total",
-        "Times that the circuit breaker of /ltr/score opened, by role"
-    );
-    describe_gauge!(
+        "Times that the circuit breaker of /ltr/score opened, by role",
+    ),
+    (
+        Kind::Gauge,
         "ltr_flags_up",
-        "1 while the Redis of flags.redis_url answers; absent without one"
-    );
-    describe_gauge!(
+        "1 while the Redis of flags.redis_url answers; absent without one",
+    ),
+    (
+        Kind::Gauge,
         "ltr_kill_switch",
-        "1 while the kill switch is on, so that only legacy answers"
-    );
-    describe_gauge!("ltr_shadow_fraction", "Share of requests compared in shadow, 0 to 1");
-    describe_counter!(
+        "1 while the kill switch is on, so that only legacy answers",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_shadow_fraction",
+        "Share of requests compared in shadow, 0 to 1",
+    ),
+    (
+        Kind::Counter,
         "ltr_flags_refused_total",
-        "Polls of Redis that found an invalid value, by flag"
-    );
-    describe_gauge!("ltr_rollout_weight", "Percentage of requests that LTR answers");
-    describe_gauge!(
+        "Polls of Redis that found an invalid value, by flag",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_rollout_weight",
+        "Percentage of requests that LTR answers",
+    ),
+    (
+        Kind::Gauge,
         "ltr_hit3",
-        "Share of contracts whose lawyer was ranked among the first three, by arm"
-    );
-    describe_gauge!("ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow");
-    describe_gauge!(
+        "Share of contracts whose lawyer was ranked among the first three, by arm",
+    ),
+    (Kind::Gauge, "ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow"),
+    (
+        Kind::Gauge,
         "ltr_fair_gap",
-        "Largest difference between groups' mean fair score, by arm"
-    );
+        "Largest difference between groups' mean fair score, by arm",
+    ),
+];
+
+fn describe() {
+    for (kind, name, help) in METRICS {
+        match kind {
+            Kind::Counter => describe_counter!(name, help),
+            Kind::Gauge => describe_gauge!(name, help),
+            Kind::Histogram => describe_histogram!(name, help),
+        }
+    }
 }
 
 /// Counts a response and records its time.

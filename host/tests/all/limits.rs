@@ -228,6 +228,7 @@ async fn one_connection_too_many_is_told_so_and_a_place_that_is_left_is_taken_ag
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn bodies_together_stay_within_their_budget_and_cases_are_ranked_all_the_same() {
     const MIB: usize = 1 << 20;
     let mut site = Site::new();

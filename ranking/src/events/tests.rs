@@ -287,6 +287,7 @@ fn every_required_field_is_missed_by_name() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_bad_value_is_refused_with_its_path() {
     let long = "x".repeat(257);
     let groups: serde_json::Map<String, Value> = (0..33).map(|i| (i.to_string(), json!("g"))).collect();

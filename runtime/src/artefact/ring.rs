@@ -283,18 +283,19 @@ impl KeyRing {
         for (name, file, closes) in unread_revocations {
             ring.revoke_by_name(&name, &file, closes);
         }
-        for name in unread_keys {
-            let file = cut(&format!("{name}.{TRUSTED}"));
-            let known = ring
-                .ids_of(&name)
-                .into_iter()
-                .map(|id| Listed { id, file: file.clone() });
-            ring.unreadable.extend(known);
-        }
+        unread_keys.iter().for_each(|name| ring.note_unreadable(name));
         ring.keys.sort_by(|a, b| a.name.cmp(&b.name));
         ring.revoked.sort_by(|a, b| a.file.cmp(&b.file));
         ring.faults.sort_by(|a, b| a.file.cmp(&b.file));
         Ok(ring)
+    }
+
+    /// Notes the keys that a file held before, which cannot be read now.
+    fn note_unreadable(&mut self, name: &str) {
+        let file = cut(&format!("{name}.{TRUSTED}"));
+        let known = self.ids_of(name).into_iter();
+        let known: Vec<Listed> = known.map(|id| Listed { id, file: file.clone() }).collect();
+        self.unreadable.extend(known);
     }
 
     fn trust(&mut self, name: &str, key: VerifyingKey) {

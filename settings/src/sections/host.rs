@@ -14,7 +14,7 @@ section! {
         /// Address to serve on; port 0 takes a free port.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)), Words("IP:PORT, as 127.0.0.1:8080; a loopback IP while access.tokens is empty");
         /// Separate address of /rollout, /models and /metrics, for operators; empty: they are served on
-        /// host.listen. On loopback it speaks plain HTTP, whatever [tls] says.
+        /// host.listen. On loopback it speaks plain HTTP, whatever `[tls]` says.
         admin_listen: String = String::new(), Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty");
         /// /rank answers within this time, whatever the model does.
         deadline_ms: u64 = 200, Whole(1, 60_000);

@@ -163,6 +163,7 @@ fn a_matrix_survives_the_file_exactly_and_the_same_matrix_is_the_same_file() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
     let batch = batch_of(&synthetic(4, 2));
     let label_and_grade = with_number(&batch, "label", 2, Some(0.5));

@@ -27,7 +27,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Compiles, signs and publishes a model, then notifies the gateway and Envoys.
 ///
-/// Rejects a model whose evaluation does not pass the [gate] thresholds (exit code 3). The artefact
+/// Rejects a model whose evaluation does not pass the `[gate]` thresholds (exit code 3). The artefact
 /// appears atomically in {models.dir}/ltr/{version}/, where {version} is --as-of in the form
 /// 20261123T021500Z.
 ///

@@ -46,7 +46,7 @@ pub struct Args {
     /// Validation rows for early stopping, SVMlight
     #[arg(long, value_name = "FILE", requires = "train")]
     pub valid: Option<PathBuf>,
-    /// JSON file with LightGBM parameters; replaces [train] params of the configuration
+    /// JSON file with LightGBM parameters; replaces `[train]` params of the configuration
     #[arg(long, value_name = "JSON")]
     pub params: Option<PathBuf>,
     /// Directory for the results

@@ -19,7 +19,7 @@ pub(super) const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// missing value (NaN).
 ///
 /// # Errors
-/// Those of [`ipc::check`], and 400 for faults that only reading the data reveals.
+/// Those of `ipc::check`, and 400 for faults that only reading the data reveals.
 pub fn arrow_rows(bytes: &[u8], schema: &Schema, max_rows: usize) -> Result<Vec<Vec<f64>>, ApiError> {
     ipc::check(bytes, schema, max_rows)?;
     let malformed = |e: ArrowError| ApiError::malformed("invalid_arrow", e.to_string());

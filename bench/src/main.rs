@@ -5,11 +5,11 @@
 //! within a round, so that a noisy neighbour disturbs them alike; medians are reported. Time is everything from the
 //! caller's rows to the caller's scores: for the component that includes both copies across the sandbox's border.
 
-mod contest;
 mod costs;
 mod data;
 mod edge;
 mod gateway;
+mod matchup;
 mod models;
 mod peers;
 mod report;
@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use contest::Contest;
 use data::{Shape, generator};
 use gbdt::gradient_boost::GBDT;
 use ltr_trainer::progress;
+use matchup::Matchup;
 use models::{Case, Name};
 use peers::Python;
 use report::{Comparison, Report};
@@ -271,7 +271,7 @@ fn compare(
             notes.push(format!("{}: not measured: {why}", facts.name));
         }
     }
-    let mut contest = Contest {
+    let mut matchup = Matchup {
         component: engine.load(&fs::read(&component_path)?)?,
         lightgbm: models::booster(&text)?,
         gbdt,
@@ -280,7 +280,7 @@ fn compare(
         trees: case.trees,
     };
     let mut rng = generator(args.seed, &case.name, 1);
-    let lines = contest
+    let lines = matchup
         .measure(&case.source, &mut rng, &args.batch, rounds, progress)
         .with_context(|| case.name.clone())?;
     Ok(Comparison {

@@ -1,7 +1,7 @@
 //! From shadow evidence to a verdict: may the challenger take the traffic?
 
 mod decide;
-mod gather;
+mod evidence;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::criterion::Criterion;
 use crate::fallback::ShadowOutcome;
 
 pub use decide::decide;
-pub use gather::gather;
+pub use evidence::gather;
 
 /// Why a request was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

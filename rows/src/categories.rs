@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Trouble, few};
+use crate::error::{ReadError, few};
 use crate::{Expect, number};
 
 /// A value that has a code.
@@ -86,15 +86,15 @@ impl Codes {
     ///
     /// # Errors
     /// Categories that cannot be looked up.
-    pub(crate) fn of(expect: &Expect) -> Result<Vec<Option<Codes>>, Trouble> {
+    pub(crate) fn of(expect: &Expect) -> Result<Vec<Option<Codes>>, ReadError> {
         let lists = match expect.categories {
             None => return Ok(expect.names.iter().map(|_| None).collect()),
-            Some(Categories::Unclear(why)) => return Err(Trouble::Categories(why.clone())),
+            Some(Categories::Unclear(why)) => return Err(ReadError::Categories(why.clone())),
             Some(Categories::Columns(lists)) => lists,
         };
         let codes = |name: &String| {
             let codes = lists.get(name).map(|list| Codes::new(list)).transpose();
-            codes.map_err(|why| Trouble::Categories(format!("feature {name} has {why}")))
+            codes.map_err(|why| ReadError::Categories(format!("feature {name} has {why}")))
         };
         expect.names.iter().map(codes).collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::Expect;
-use crate::error::Trouble;
+use crate::error::ReadError;
 
 /// A column that is read.
 pub(crate) struct Column<'a> {
@@ -19,13 +19,13 @@ pub(crate) fn choose<'a>(
     columns: usize,
     expect: &Expect<'a>,
     line: u64,
-) -> Result<Vec<Column<'a>>, Trouble> {
+) -> Result<Vec<Column<'a>>, ReadError> {
     let places = match header {
         Some(header) if !expect.by_position => by_name(header, expect.names, line)?,
         _ if columns == expect.names.len() => (0..columns).collect(),
         _ => {
             let allowed = format!("exactly {} columns", expect.names.len());
-            return Err(Trouble::refused(line, None, &format!("{columns} columns"), allowed));
+            return Err(ReadError::refused(line, None, &format!("{columns} columns"), allowed));
         }
     };
     let columns = places.into_iter().zip(expect.names);
@@ -33,7 +33,7 @@ pub(crate) fn choose<'a>(
 }
 
 /// By their names, where LightGBM wrote each blank as `_`.
-fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>, Trouble> {
+fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>, ReadError> {
     let mut places: HashMap<String, Vec<usize>> = HashMap::new();
     for (at, name) in header.iter().enumerate() {
         let trimmed = name.trim_ascii();
@@ -51,14 +51,14 @@ fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>
         .collect();
     if !missing.is_empty() {
         let found = header.to_vec();
-        return Err(Trouble::MissingColumns { missing, found });
+        return Err(ReadError::MissingColumns { missing, found });
     }
     let one = |name: &String| match places[name][..] {
         [at] => Ok(at),
         ref several => {
             let called: Vec<String> = several.iter().map(|at| format!("{:?}", header[*at])).collect();
             let value = format!("{} columns of this name: {}", several.len(), called.join(", "));
-            Err(Trouble::refused(
+            Err(ReadError::refused(
                 line,
                 Some(name.clone()),
                 &value,
@@ -71,7 +71,7 @@ fn by_name(header: &[String], wanted: &[String], line: u64) -> Result<Vec<usize>
 
 /// Whether the wanted columns are all among these, even if one is there twice.
 pub(crate) fn has_all(header: &[String], wanted: &[String]) -> bool {
-    !matches!(by_name(header, wanted, 0), Err(Trouble::MissingColumns { .. }))
+    !matches!(by_name(header, wanted, 0), Err(ReadError::MissingColumns { .. }))
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
 
     fn found(header: &[&str], wanted: &[&str]) -> Result<Vec<usize>, String> {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        by_name(&owned(header), &owned(wanted), 1).map_err(|trouble| trouble.in_file("f.csv".as_ref()).to_string())
+        by_name(&owned(header), &owned(wanted), 1).map_err(|error| error.in_file("f.csv".as_ref()).to_string())
     }
 
     #[test]

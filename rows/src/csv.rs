@@ -10,11 +10,11 @@ use std::io::BufRead;
 
 use crate::categories::Codes;
 use crate::columns::{Column, choose, has_all};
-use crate::error::{Trouble, few};
+use crate::error::{ReadError, few};
 use crate::{Expect, Format, Header, MAX_COLUMNS, MAX_VALUES, Options, Table, number};
 use record::{Next, Records};
 
-pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> Result<Table, Trouble> {
+pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> Result<Table, ReadError> {
     let mut records = Records::new(input);
     let mut before = Blanks::default();
     while records.next_line_is_blank()? {
@@ -29,7 +29,7 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
         }
     };
     let Next::Record = records.next(separator)? else {
-        return Err(Trouble::refused(1, None, "", "at least one row"));
+        return Err(ReadError::refused(1, None, "", "at least one row"));
     };
     let columns = bounded_columns(&records)?;
     let codes = Codes::of(expect)?;
@@ -66,18 +66,18 @@ pub(crate) fn read(input: impl BufRead, options: &Options, expect: &Expect) -> R
         && reading.table.rows == 0
     {
         let allowed = "at least one row, or --header for a table without rows";
-        return Err(Trouble::refused(records.line(), None, &few(header), allowed));
+        return Err(ReadError::refused(records.line(), None, &few(header), allowed));
     }
     reading.end()
 }
 
 /// The number of columns of the first record.
-fn bounded_columns(records: &Records<impl BufRead>) -> Result<usize, Trouble> {
+fn bounded_columns(records: &Records<impl BufRead>) -> Result<usize, ReadError> {
     let columns = records.fields();
     if columns > MAX_COLUMNS {
         let found = format!("{columns} columns");
         let allowed = format!("at most {MAX_COLUMNS}");
-        return Err(Trouble::refused(records.line(), None, &found, allowed));
+        return Err(ReadError::refused(records.line(), None, &found, allowed));
     }
     Ok(columns)
 }
@@ -113,17 +113,17 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn row(&mut self, records: &Records<impl BufRead>) -> Result<(), Trouble> {
+    fn row(&mut self, records: &Records<impl BufRead>) -> Result<(), ReadError> {
         if records.fields() != self.columns {
             let value = format!("{} fields", records.fields());
             let allowed = format!("{} fields, as in the first line", self.columns);
-            return Err(Trouble::refused(records.line(), None, &value, allowed));
+            return Err(ReadError::refused(records.line(), None, &value, allowed));
         }
         let blanks = self.rows_without_text()?;
         let more = (blanks + 1).saturating_mul(self.table.width);
         if self.table.values.len() + more > MAX_VALUES {
             let allowed = format!("at most {MAX_VALUES} values in a table");
-            return Err(Trouble::refused(records.line(), None, "a further row", allowed));
+            return Err(ReadError::refused(records.line(), None, "a further row", allowed));
         }
         self.table
             .values
@@ -132,7 +132,7 @@ impl Reading<'_> {
             let field = records.field(column.at);
             let value = cell(field, codes.as_ref()).ok_or_else(|| {
                 let line = records.line_of(column.at);
-                Trouble::refused(
+                ReadError::refused(
                     line,
                     Some(self.column(column.at)),
                     &String::from_utf8_lossy(field),
@@ -146,7 +146,7 @@ impl Reading<'_> {
     }
 
     /// Names of columns may be whole numbers; values that stand below them seldom all are.
-    fn compare_with_first(&self) -> Result<(), Trouble> {
+    fn compare_with_first(&self) -> Result<(), ReadError> {
         let Some((line, texts)) = &self.first else {
             return Ok(());
         };
@@ -159,7 +159,7 @@ impl Reading<'_> {
     }
 
     /// The empty lines before this row, where they are rows.
-    fn rows_without_text(&mut self) -> Result<usize, Trouble> {
+    fn rows_without_text(&mut self) -> Result<usize, ReadError> {
         if self.columns != 1 {
             return Ok(0);
         }
@@ -167,7 +167,7 @@ impl Reading<'_> {
         let mut codes = self.cells.iter().filter_map(|(_, codes)| codes.as_ref());
         if count > 0 && codes.any(Codes::have_a_blank) {
             let allowed = "a category of blanks in quotes, and nan where a value is missing";
-            return Err(Trouble::refused(first, Some(self.column(0)), "", allowed));
+            return Err(ReadError::refused(first, Some(self.column(0)), "", allowed));
         }
         Ok(count)
     }
@@ -178,15 +178,15 @@ impl Reading<'_> {
         name.map_or_else(|| at.to_string(), |name| few(&[name.trim_ascii()]))
     }
 
-    fn name(&self, error: record::Error) -> Trouble {
+    fn name(&self, error: record::Error) -> ReadError {
         error.named(|at| self.column(at))
     }
 
-    fn end(self) -> Result<Table, Trouble> {
+    fn end(self) -> Result<Table, ReadError> {
         if self.columns == 1 && self.blanks.count > 0 {
             // A row whose value is missing, or the end of the file: some programs write one, some the other.
             let allowed = "nan where a value is missing, and no empty line at the end";
-            return Err(Trouble::refused(self.blanks.first, Some(self.column(0)), "", allowed));
+            return Err(ReadError::refused(self.blanks.first, Some(self.column(0)), "", allowed));
         }
         Ok(self.table)
     }
@@ -210,8 +210,8 @@ fn allowed(field: &[u8], codes: Option<&Codes>) -> String {
     }
 }
 
-impl From<record::Error> for Trouble {
-    fn from(error: record::Error) -> Trouble {
+impl From<record::Error> for ReadError {
+    fn from(error: record::Error) -> ReadError {
         error.named(|at| at.to_string())
     }
 }

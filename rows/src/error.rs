@@ -96,7 +96,7 @@ impl fmt::Display for Place {
 
 /// A [`RowsError`] before the file is known, so that readers take any reader.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum ReadError {
     Io(io::Error),
     Parquet(String),
     OtherKind(Kind),
@@ -113,10 +113,10 @@ pub(crate) enum Trouble {
     },
 }
 
-impl Trouble {
-    pub(crate) fn refused(line: u64, column: Option<String>, value: &str, allowed: impl Into<String>) -> Trouble {
+impl ReadError {
+    pub(crate) fn refused(line: u64, column: Option<String>, value: &str, allowed: impl Into<String>) -> ReadError {
         let line = Some(line).filter(|line| *line > 0);
-        Trouble::Refused {
+        ReadError::Refused {
             place: Place { line, column },
             value: shorten(value),
             allowed: allowed.into(),
@@ -130,15 +130,15 @@ impl Trouble {
             file.to_owned()
         };
         match self {
-            Trouble::Io(cause) => RowsError::Io { file, cause },
-            Trouble::Parquet(message) => RowsError::Parquet { file, message },
-            Trouble::OtherKind(kind) => RowsError::OtherKind {
+            ReadError::Io(cause) => RowsError::Io { file, cause },
+            ReadError::Parquet(message) => RowsError::Parquet { file, message },
+            ReadError::OtherKind(kind) => RowsError::OtherKind {
                 file,
                 what: kind.to_string(),
             },
-            Trouble::Categories(why) => RowsError::Categories { file, why },
-            Trouble::MissingColumns { missing, found } => RowsError::MissingColumns { file, missing, found },
-            Trouble::Refused { place, value, allowed } => RowsError::Refused {
+            ReadError::Categories(why) => RowsError::Categories { file, why },
+            ReadError::MissingColumns { missing, found } => RowsError::MissingColumns { file, missing, found },
+            ReadError::Refused { place, value, allowed } => RowsError::Refused {
                 file,
                 place,
                 value,
@@ -148,9 +148,9 @@ impl Trouble {
     }
 }
 
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::Io(error)
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Io(error)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::input::Input;
 use crate::{Header, Options, foreign};
 
@@ -49,7 +49,7 @@ impl fmt::Display for Format {
 /// As told, else by Parquet's magic, else by the file's ending (`.csv`; `.tsv`, `.tab`; `.svm`, `.svmlight`, `.libsvm`,
 /// `.letor`; `.parquet`), else by its first lines: `index:value` pairs, and otherwise CSV. A file that is something else
 /// is refused by what it is.
-pub(crate) fn of(path: &Path, input: &Input, options: &Options) -> Result<Format, Trouble> {
+pub(crate) fn of(path: &Path, input: &Input, options: &Options) -> Result<Format, ReadError> {
     let head = input.head();
     let format = match options.format {
         Some(told) => told,
@@ -61,12 +61,12 @@ pub(crate) fn of(path: &Path, input: &Input, options: &Options) -> Result<Format
         // Markup and JSON are text, and may be one that was told to be a table.
         && !(options.format.is_some() && format != Format::Parquet && foreign::is_text(head))
     {
-        return Err(Trouble::OtherKind(kind));
+        return Err(ReadError::OtherKind(kind));
     }
     if options.header != Header::Unknown && !matches!(format, Format::Csv | Format::Tsv) {
         let allowed = "that only for csv and tsv";
         let value = format!("whether {format} has a header");
-        return Err(Trouble::refused(0, None, &value, allowed));
+        return Err(ReadError::refused(0, None, &value, allowed));
     }
     Ok(format)
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::foreign::Kind;
 
 /// What is looked at to tell what the file is.
@@ -23,14 +23,14 @@ pub(crate) type Text = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
 impl Input {
     #[expect(clippy::disallowed_methods, reason = "a pipe is welcome here: `<(zcat FILE)`")]
-    pub(crate) fn open(path: &Path) -> Result<Input, Trouble> {
+    pub(crate) fn open(path: &Path) -> Result<Input, ReadError> {
         let rest = if path.as_os_str() == "-" {
             File::from(io::stdin().as_fd().try_clone_to_owned()?)
         } else {
             File::open(path)?
         };
         if rest.metadata()?.is_dir() {
-            return Err(Trouble::OtherKind(Kind {
+            return Err(ReadError::OtherKind(Kind {
                 what: "a directory, as Spark writes tables",
                 remedy: "pass the files in it one by one",
             }));
@@ -57,11 +57,11 @@ impl Input {
     }
 
     /// For what is not read from its first byte to its last.
-    pub(crate) fn into_file(self) -> Result<File, Trouble> {
+    pub(crate) fn into_file(self) -> Result<File, ReadError> {
         if self.rest.metadata()?.is_file() {
             return Ok(self.rest);
         }
-        Err(Trouble::OtherKind(Kind {
+        Err(ReadError::OtherKind(Kind {
             what: "a pipe, and Parquet is read from its end",
             remedy: "write it to a file and pass that",
         }))

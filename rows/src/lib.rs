@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use categories::{Categories, Category};
-use error::Trouble;
+use error::ReadError;
 pub use error::{Place, RowsError};
 pub use format::Format;
 use input::Input;
@@ -112,14 +112,14 @@ pub fn read(path: &Path, options: &Options, expect: &Expect) -> Result<Table, Ro
                 let file = input.into_file()?;
                 // The reader asserts here and there what a damaged file does not hold. It has nothing of ours to spoil.
                 let read = catch_unwind(AssertUnwindSafe(|| parquet::read(file, expect)));
-                read.unwrap_or_else(|_| Err(Trouble::Parquet("its parts contradict each other".to_owned())))
+                read.unwrap_or_else(|_| Err(ReadError::Parquet("its parts contradict each other".to_owned())))
             }
         }
     };
-    read().map_err(|trouble| trouble.in_file(path))
+    read().map_err(|error| error.in_file(path))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a pipe is welcome here: `<(zcat FILE)`")]
 fn open(path: &Path) -> Result<File, RowsError> {
-    File::open(path).map_err(|e| Trouble::from(e).in_file(path))
+    File::open(path).map_err(|e| ReadError::from(e).in_file(path))
 }

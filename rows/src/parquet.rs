@@ -14,7 +14,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use crate::categories::{Codes, Number};
 use crate::columns::{Column, choose};
-use crate::error::{Trouble, few};
+use crate::error::{ReadError, few};
 use crate::{Expect, MAX_VALUES, Table};
 
 const BATCH_ROWS: usize = 8192;
@@ -23,7 +23,7 @@ const TEXT_BATCH_ROWS: usize = 64;
 /// Digits of the widest decimal that is read.
 const DECIMAL_DIGITS: u8 = 38;
 
-pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
+pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, ReadError> {
     // By Parquet's own types, and not by those that Arrow's writers note beside them: dictionaries among these are only
     // how the writer held a column, and of numbers the reader cannot make one.
     let options = || {
@@ -37,7 +37,7 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
     let kinds = columns
         .iter()
         .map(|column| Kind::of(column, metadata.schema().field(column.at).data_type()));
-    let kinds = kinds.collect::<Result<Vec<Kind>, Trouble>>()?;
+    let kinds = kinds.collect::<Result<Vec<Kind>, ReadError>>()?;
     refuse_durations(metadata.metadata(), &columns)?;
     for (column, (kind, codes)) in columns.iter().zip(kinds.iter().zip(&codes)) {
         if *kind == Kind::Text && codes.is_none() {
@@ -71,7 +71,7 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
     if table.rows == declared {
         Ok(table)
     } else {
-        Err(Trouble::Parquet(format!(
+        Err(ReadError::Parquet(format!(
             "it has {} rows, and says that it has {declared}",
             table.rows
         )))
@@ -80,7 +80,7 @@ pub(crate) fn read(file: File, expect: &Expect) -> Result<Table, Trouble> {
 
 /// Parquet has no type for a span of time: it holds bare integers, and only what Arrow's writers note beside them says in
 /// which unit.
-fn refuse_durations(metadata: &ParquetMetaData, columns: &[Column]) -> Result<(), Trouble> {
+fn refuse_durations(metadata: &ParquetMetaData, columns: &[Column]) -> Result<(), ReadError> {
     let file = metadata.file_metadata();
     // A note that cannot be read says nothing.
     let Ok(noted) = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()) else {
@@ -96,8 +96,8 @@ fn refuse_durations(metadata: &ParquetMetaData, columns: &[Column]) -> Result<()
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Trouble {
-    Trouble::Parquet(error.to_string())
+fn unreadable(error: impl std::fmt::Display) -> ReadError {
+    ReadError::Parquet(error.to_string())
 }
 
 /// What a column holds.
@@ -114,7 +114,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(column: &Column, kind: &DataType) -> Result<Kind, Trouble> {
+    fn of(column: &Column, kind: &DataType) -> Result<Kind, ReadError> {
         match kind {
             DataType::UInt64 => Ok(Kind::Unsigned),
             kind if kind.is_integer() => Ok(Kind::Integers),
@@ -128,10 +128,10 @@ impl Kind {
         }
     }
 
-    fn refused(column: &Column, kind: &DataType) -> Trouble {
+    fn refused(column: &Column, kind: &DataType) -> ReadError {
         let name = Some(few(&[column.wanted]));
         let allowed = "a column of an integer, float, decimal or boolean type";
-        Trouble::refused(0, name, &kind.to_string(), allowed)
+        ReadError::refused(0, name, &kind.to_string(), allowed)
     }
 }
 
@@ -159,7 +159,7 @@ fn batches(
     file: File,
     metadata: ArrowReaderMetadata,
     cells: &[Cell],
-) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, Trouble> {
+) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, ReadError> {
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let mask = ProjectionMask::roots(builder.parquet_schema(), cells.iter().map(|cell| cell.column.at));
     let rows = if cells.iter().any(|cell| cell.kind == Kind::Text) {
@@ -175,7 +175,7 @@ fn batches(
 }
 
 /// `order`: which of the cells each of the batch's columns is for.
-fn append(table: &mut Table, batch: &RecordBatch, cells: &[Cell], order: &[usize]) -> Result<(), Trouble> {
+fn append(table: &mut Table, batch: &RecordBatch, cells: &[Cell], order: &[usize]) -> Result<(), ReadError> {
     let (rows, width, start) = (batch.num_rows(), table.width, table.values.len());
     if start + rows * width > MAX_VALUES {
         return Err(too_many(table.rows + rows, width));
@@ -192,14 +192,14 @@ fn append(table: &mut Table, batch: &RecordBatch, cells: &[Cell], order: &[usize
     Ok(())
 }
 
-fn too_many(rows: usize, width: usize) -> Trouble {
+fn too_many(rows: usize, width: usize) -> ReadError {
     let allowed = format!("at most {MAX_VALUES} values in a table");
-    Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
+    ReadError::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
 }
 
 impl Cell<'_> {
     /// One per row; NaN is missing. `before`: rows of earlier batches.
-    fn values(&self, column: &ArrayRef, before: usize) -> Result<Vec<f64>, Trouble> {
+    fn values(&self, column: &ArrayRef, before: usize) -> Result<Vec<f64>, ReadError> {
         match (self.kind, &self.codes) {
             (Kind::Nothing, _) => Ok(vec![f64::NAN; column.len()]),
             (Kind::Decimals, None) => {
@@ -217,10 +217,10 @@ impl Cell<'_> {
             (kind, Some(codes)) => {
                 let refused = |row: usize, value: String| {
                     let value = format!("{value} in row {}", before + row + 1);
-                    Trouble::refused(0, Some(self.column.wanted.to_owned()), &value, codes.allowed())
+                    ReadError::refused(0, Some(self.column.wanted.to_owned()), &value, codes.allowed())
                 };
                 coded(column, kind, codes).map_err(|error| match error {
-                    Coded::Cast(trouble) => trouble,
+                    Coded::Cast(error) => error,
                     Coded::Value(row, value) => refused(row, value),
                 })
             }
@@ -230,14 +230,14 @@ impl Cell<'_> {
 
 /// Why a column has no codes.
 enum Coded {
-    Cast(Trouble),
+    Cast(ReadError),
     /// Row of the batch, and what stands there.
     Value(usize, String),
 }
 
-impl From<Trouble> for Coded {
-    fn from(trouble: Trouble) -> Coded {
-        Coded::Cast(trouble)
+impl From<ReadError> for Coded {
+    fn from(error: ReadError) -> Coded {
+        Coded::Cast(error)
     }
 }
 
@@ -294,7 +294,7 @@ fn coded(column: &ArrayRef, kind: Kind, codes: &Codes) -> Result<Vec<f64>, Coded
 }
 
 /// What does not fit is an error, and not null.
-fn cast(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Trouble> {
+fn cast(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ReadError> {
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()
@@ -302,14 +302,14 @@ fn cast(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Trouble> {
     cast_with_options(column, kind, &strict).map_err(unreadable)
 }
 
-fn decimals(column: &ArrayRef) -> Result<(ArrayRef, i8), Trouble> {
+fn decimals(column: &ArrayRef) -> Result<(ArrayRef, i8), ReadError> {
     let (DataType::Decimal32(_, scale)
     | DataType::Decimal64(_, scale)
     | DataType::Decimal128(_, scale)
     | DataType::Decimal256(_, scale)) = *column.data_type()
     else {
         let found = column.data_type();
-        return Err(Trouble::Parquet(format!(
+        return Err(ReadError::Parquet(format!(
             "a column of decimals turned out to be of {found}"
         )));
     };

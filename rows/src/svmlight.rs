@@ -8,7 +8,7 @@ mod ranking;
 use std::io::{BufRead, BufReader, Read};
 
 use crate::categories::{Codes, Number};
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::{Expect, MAX_COLUMNS, MAX_LINE_BYTES, MAX_VALUES, Table};
 use line::Parsed;
 
@@ -31,7 +31,7 @@ struct Sparse {
 
 /// A column beyond the expected ones is refused, as LightGBM does: mostly it is a file that counts from 1, all of whose
 /// values would be taken for their neighbours'.
-pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, Trouble> {
+pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, ReadError> {
     let codes = Codes::of(expect)?;
     let width = expect.names.len();
     let sparse = parse(input, Some(width))?;
@@ -43,7 +43,7 @@ pub(crate) fn read(input: impl Read, expect: &Expect) -> Result<Table, Trouble> 
         for (row, line) in values.chunks_exact_mut(width).zip(&sparse.lines) {
             row[column] = code(row[column], codes).ok_or_else(|| {
                 let name = Some(expect.names[column].clone());
-                Trouble::refused(*line, name, &row[column].to_string(), codes.allowed())
+                ReadError::refused(*line, name, &row[column].to_string(), codes.allowed())
             })?;
         }
     }
@@ -66,7 +66,7 @@ fn code(value: f64, codes: &Codes) -> Option<f64> {
 }
 
 /// `width`: columns from it on are refused; `None` takes as many as the file mentions.
-fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
+fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, ReadError> {
     let most = width.unwrap_or(MAX_COLUMNS);
     let mut input = BufReader::with_capacity(1 << 18, input);
     let mut sparse = Sparse::default();
@@ -80,25 +80,25 @@ fn parse(input: impl Read, width: Option<usize>) -> Result<Sparse, Trouble> {
         }
         if read as u64 == MAX_LINE_BYTES && buffer.last() != Some(&b'\n') {
             let allowed = format!("lines of less than {MAX_LINE_BYTES} bytes");
-            return Err(Trouble::refused(number, None, "a longer line", allowed));
+            return Err(ReadError::refused(number, None, "a longer line", allowed));
         }
         let text = text_of(&buffer, number)?;
         let entries = &mut sparse.entries;
-        let Some(parsed) = line::parse(text, most, entries, &mut seen).map_err(|bad| bad.at(number))? else {
+        let Some(parsed) = line::parse(text, most, entries, &mut seen).map_err(|error| error.at(number))? else {
             continue;
         };
         sparse.end_row(parsed, number)?;
     }
     if sparse.ends.is_empty() {
-        return Err(Trouble::refused(1, None, "", "at least one row"));
+        return Err(ReadError::refused(1, None, "", "at least one row"));
     }
     Ok(sparse)
 }
 
 /// A line without its end, its comment and the file's byte order mark.
-fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
+fn text_of(line: &[u8], number: u64) -> Result<&str, ReadError> {
     if let Some(kind) = kind(line).filter(|_| number == 1) {
-        return Err(Trouble::refused(number, None, kind, "SVMlight as text in UTF-8"));
+        return Err(ReadError::refused(number, None, kind, "SVMlight as text in UTF-8"));
     }
     let line = match number {
         1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
@@ -109,7 +109,7 @@ fn text_of(line: &[u8], number: u64) -> Result<&str, Trouble> {
     let row = line[..end].trim_ascii();
     check_bytes(row, number)?;
     std::str::from_utf8(row)
-        .map_err(|_| Trouble::refused(number, None, &String::from_utf8_lossy(line), "text in UTF-8"))
+        .map_err(|_| ReadError::refused(number, None, &String::from_utf8_lossy(line), "text in UTF-8"))
 }
 
 /// What a file that begins like this is, where it is nothing to be read line by line.
@@ -123,7 +123,7 @@ fn kind(start: &[u8]) -> Option<&'static str> {
 }
 
 /// A carriage return that ends no line would join two rows.
-fn check_bytes(row: &[u8], number: u64) -> Result<(), Trouble> {
+fn check_bytes(row: &[u8], number: u64) -> Result<(), ReadError> {
     let (value, allowed) = match memchr::memchr2(0, b'\r', row).map(|at| row[at]) {
         None => return Ok(()),
         Some(0) => ("a zero byte", "text, which has no zero bytes"),
@@ -132,14 +132,14 @@ fn check_bytes(row: &[u8], number: u64) -> Result<(), Trouble> {
             "lines that end with a line feed, or a carriage return and a line feed",
         ),
     };
-    Err(Trouble::refused(number, None, value, allowed))
+    Err(ReadError::refused(number, None, value, allowed))
 }
 
 impl Sparse {
-    fn end_row(&mut self, parsed: Parsed, line: u64) -> Result<(), Trouble> {
+    fn end_row(&mut self, parsed: Parsed, line: u64) -> Result<(), ReadError> {
         if self.entries.len() > MAX_VALUES || self.ends.len() >= MAX_VALUES {
             let allowed = format!("at most {MAX_VALUES} values in a file");
-            return Err(Trouble::refused(line, None, "a further row", allowed));
+            return Err(ReadError::refused(line, None, "a further row", allowed));
         }
         self.width = self.width.max(parsed.width);
         self.ends.push(self.entries.len());
@@ -149,14 +149,14 @@ impl Sparse {
         Ok(())
     }
 
-    fn dense(&self, width: usize) -> Result<Vec<f64>, Trouble> {
+    fn dense(&self, width: usize) -> Result<Vec<f64>, ReadError> {
         let rows = self.ends.len();
         let size = rows
             .checked_mul(width)
             .filter(|size| *size <= MAX_VALUES)
             .ok_or_else(|| {
                 let allowed = format!("at most {MAX_VALUES} values in a table, absent ones counted");
-                Trouble::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
+                ReadError::refused(0, None, &format!("{rows} rows of {width} columns"), allowed)
             })?;
         let mut values = vec![0.0; size];
         let mut start = 0;
@@ -171,7 +171,7 @@ impl Sparse {
 }
 
 /// What either every row has or none.
-fn all_or_none<T: Copy>(values: &[Option<T>], lines: &[u64], what: &str) -> Result<Option<Vec<T>>, Trouble> {
+fn all_or_none<T: Copy>(values: &[Option<T>], lines: &[u64], what: &str) -> Result<Option<Vec<T>>, ReadError> {
     let first = values.first().is_some_and(Option::is_some);
     if let Some(other) = values.iter().position(|v| v.is_some() != first) {
         let value = if first {
@@ -180,7 +180,7 @@ fn all_or_none<T: Copy>(values: &[Option<T>], lines: &[u64], what: &str) -> Resu
             format!("a row with {what}")
         };
         let allowed = format!("{what} on every row or on none");
-        return Err(Trouble::refused(lines[other], None, &value, allowed));
+        return Err(ReadError::refused(lines[other], None, &value, allowed));
     }
     Ok(values.iter().copied().collect())
 }

@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::gateway::sites::{Site, free_address};
+use crate::gateway::processes::{Site, free_address};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AnswerArgs {

@@ -11,7 +11,7 @@ use ltr_trainer::compile;
 use proxy_filter::{Config, INTERNAL_HEADERS};
 use serde_json::{Value, json};
 
-use crate::gateway::sites::{Site, free_address};
+use crate::gateway::processes::{Site, free_address};
 
 const TYPES: &str = "type.googleapis.com/envoy";
 

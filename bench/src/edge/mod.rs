@@ -19,8 +19,8 @@ use envoys::{Behind, Edge, Filters};
 use ranking::statistics::median;
 
 use crate::gateway::load::{self, Load, Target, WARM_UP_SECONDS};
+use crate::gateway::processes::{Home, Site};
 use crate::gateway::report::{Measured, Report};
-use crate::gateway::sites::{Home, Site};
 use crate::gateway::{Request, body, model};
 
 /// Those that have the filter.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use servers::Postgres;
 
 use super::load::Load;
+use super::processes::{Home, Site};
 use super::report::Measured;
-use super::sites::{Home, Site};
 use super::{Bench, report::Report};
 
 /// Carried inside the program, so that it runs from anywhere.

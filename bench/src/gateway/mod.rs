@@ -6,8 +6,8 @@
 
 mod ingest;
 pub(crate) mod load;
+pub(crate) mod processes;
 pub(crate) mod report;
-pub(crate) mod sites;
 mod swaps;
 
 use std::fs;
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use load::{Load, Target};
+use processes::{Home, Site};
 use report::{Measured, Report};
 use serde_json::{Value, json};
-use sites::{Home, Site};
 
 use crate::data::{Shape, generator};
 use crate::models::{Case, Name};
@@ -166,8 +166,8 @@ impl<'a> Bench<'a> {
     /// Throughput of all, and times at a rate that the service in Python sustains easily.
     fn side_by_side(&self, report: &mut Report) -> Result<()> {
         let gateway = self.home.gateway(0.0)?;
-        let service = sites::service(&self.args.python, self.work, &self.model, &self.features)?;
-        let nginx = sites::nginx(self.work)?;
+        let service = processes::service(&self.args.python, self.work, &self.model, &self.features)?;
+        let nginx = processes::nginx(self.work)?;
         report.start("gateway", gateway.started);
         report.start("FastAPI", service.started);
         let subjects = [

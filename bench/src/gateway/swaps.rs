@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::processes::Site;
 use super::report::{Measured, Report};
-use super::sites::Site;
 use super::{Bench, Request};
 
 const PAUSE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::io::BufRead;
 use super::record::Records;
 use crate::categories::Codes;
 use crate::columns::has_all;
-use crate::error::{Trouble, few};
+use crate::error::{ReadError, few};
 use crate::{Expect, Header, number};
 
 /// By the names that are wanted, and by whether the fields can be values. What could be either is refused: a name is
@@ -16,7 +16,7 @@ pub(super) fn is_header(
     header: Header,
     expect: &Expect,
     codes: &[Option<Codes>],
-) -> Result<bool, Trouble> {
+) -> Result<bool, ReadError> {
     match header {
         Header::Present => return Ok(true),
         Header::Absent => return Ok(false),
@@ -45,7 +45,7 @@ pub(super) fn is_header(
                 "every feature of the model in a header"
             };
             let allowed = format!("{}; {header}", super::allowed(records.field(at), code(at)));
-            Err(Trouble::refused(
+            Err(ReadError::refused(
                 records.line(),
                 Some(at.to_string()),
                 &texts[at],
@@ -56,9 +56,9 @@ pub(super) fn is_header(
 }
 
 /// A first line that may be names or a row.
-pub(super) fn either(line: u64, texts: &[String]) -> Trouble {
+pub(super) fn either(line: u64, texts: &[String]) -> ReadError {
     let allowed = "--header if these are the columns' names, --no-header if they are a row";
-    Trouble::refused(line, None, &few(texts), allowed)
+    ReadError::refused(line, None, &few(texts), allowed)
 }
 
 /// The largest number that is taken for a name.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::{MAX_COLUMNS, MAX_LINE_BYTES};
 
 /// What comes next in a file.
@@ -38,15 +38,15 @@ impl Error {
     }
 
     /// With the column's name for its number.
-    pub(super) fn named(self, name: impl FnOnce(usize) -> String) -> Trouble {
+    pub(super) fn named(self, name: impl FnOnce(usize) -> String) -> ReadError {
         match self {
-            Error::Io(error) => Trouble::Io(error),
+            Error::Io(error) => ReadError::Io(error),
             Error::Refused {
                 line,
                 field,
                 value,
                 allowed,
-            } => Trouble::refused(line, field.map(name), &value, allowed),
+            } => ReadError::refused(line, field.map(name), &value, allowed),
         }
     }
 }

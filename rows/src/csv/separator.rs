@@ -1,12 +1,12 @@
 //! What stands between the fields.
 
 use crate::columns::has_all;
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::foreign::Kind;
 use crate::{Expect, number};
 
 /// A comma or a tab, by the first line. Other tables are refused by what they are.
-pub(super) fn find(line: &[u8], number: u64, expect: &Expect) -> Result<u8, Trouble> {
+pub(super) fn find(line: &[u8], number: u64, expect: &Expect) -> Result<u8, ReadError> {
     let outside = outside_quotes(line);
     let count = |separator: u8| outside.iter().filter(|byte| **byte == separator).count();
     let [commas, tabs, semicolons, bars] = [b',', b'\t', b';', b'|'].map(count);
@@ -29,13 +29,13 @@ pub(super) fn find(line: &[u8], number: u64, expect: &Expect) -> Result<u8, Trou
         _ => {
             let value = String::from_utf8_lossy(line);
             let allowed = "either commas or tabs between the fields; --format csv or tsv says which";
-            Err(Trouble::refused(number, None, &value, allowed))
+            Err(ReadError::refused(number, None, &value, allowed))
         }
     }
 }
 
-fn other(what: &'static str) -> Trouble {
-    Trouble::OtherKind(Kind {
+fn other(what: &'static str) -> ReadError {
+    ReadError::OtherKind(Kind {
         what,
         remedy: "write commas or tabs between them, and decimal points in numbers",
     })

@@ -13,7 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use super::too_many;
 use crate::MAX_VALUES;
 use crate::columns::Column;
-use crate::error::Trouble;
+use crate::error::ReadError;
 
 /// Longest page, unpacked: 33 million numbers. Programs write pages of about a megabyte.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
@@ -23,7 +23,7 @@ const MAX_TEXT_PAGE_BYTES: u64 = 16 << 20;
 const MAX_DEPTH: u32 = 16;
 
 /// How many rows the file says that it has.
-pub(super) fn check(file: &File, metadata: &ParquetMetaData, columns: &[Column]) -> Result<usize, Trouble> {
+pub(super) fn check(file: &File, metadata: &ParquetMetaData, columns: &[Column]) -> Result<usize, ReadError> {
     let mut rows = 0_usize;
     for group in metadata.row_groups() {
         let more =
@@ -45,8 +45,8 @@ pub(super) fn check(file: &File, metadata: &ParquetMetaData, columns: &[Column])
     Ok(rows)
 }
 
-fn damaged(what: &str) -> Trouble {
-    Trouble::Parquet(what.to_owned())
+fn damaged(what: &str) -> ReadError {
+    ReadError::Parquet(what.to_owned())
 }
 
 /// Why a column is not read.
@@ -66,17 +66,17 @@ impl From<io::Error> for Error {
 }
 
 impl Error {
-    fn of(self, column: &str) -> Trouble {
+    fn of(self, column: &str) -> ReadError {
         let name = Some(column.to_owned());
         match self {
             Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Trouble::Parquet(format!("column {column} ends within a page"))
+                ReadError::Parquet(format!("column {column} ends within a page"))
             }
-            Error::Io(error) => Trouble::Io(error),
-            Error::Damaged(what) => Trouble::Parquet(format!("column {column} has {what}")),
+            Error::Io(error) => ReadError::Io(error),
+            Error::Damaged(what) => ReadError::Parquet(format!("column {column} has {what}")),
             Error::Large(size, most) => {
                 let value = format!("a page of {size} bytes");
-                Trouble::refused(
+                ReadError::refused(
                     0,
                     name,
                     &value,
@@ -85,7 +85,7 @@ impl Error {
             }
             Error::Grows(declared) => {
                 let value = format!("a page that expands to more than the {declared} bytes it declares");
-                Trouble::refused(0, name, &value, "pages as long as they declare")
+                ReadError::refused(0, name, &value, "pages as long as they declare")
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use regular_file::Links;
 
 use crate::RowsError;
-use crate::error::Trouble;
+use crate::error::ReadError;
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 1 << 30;
@@ -37,7 +37,7 @@ impl<'d> Beside<'d> {
             Ok(bytes) => Ok(Some(Beside { path, data, bytes })),
             // A link to nowhere was put there for a reason.
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => Ok(None),
-            Err(error) => Err(Trouble::from(error).in_file(&path)),
+            Err(error) => Err(ReadError::from(error).in_file(&path)),
         }
     }
 
@@ -125,7 +125,7 @@ impl<'d> Beside<'d> {
     }
 
     pub(super) fn refused(&self, line: u64, value: &str, allowed: impl Into<String>) -> RowsError {
-        Trouble::refused(line, None, value, allowed).in_file(&self.path)
+        ReadError::refused(line, None, value, allowed).in_file(&self.path)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One line.
 
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::number;
 
 /// What a line has beside its entries.
@@ -31,15 +31,15 @@ impl Seen {
 
 /// Why a token is refused.
 #[derive(Debug)]
-pub(super) struct Bad {
+pub(super) struct TokenError {
     column: Option<String>,
     value: String,
     allowed: String,
 }
 
-impl Bad {
-    pub(super) fn at(self, line: u64) -> Trouble {
-        Trouble::refused(line, self.column, &self.value, self.allowed)
+impl TokenError {
+    pub(super) fn at(self, line: u64) -> ReadError {
+        ReadError::refused(line, self.column, &self.value, self.allowed)
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn parse(
     below: usize,
     entries: &mut Vec<(u32, f64)>,
     seen: &mut Seen,
-) -> Result<Option<Parsed>, Bad> {
+) -> Result<Option<Parsed>, TokenError> {
     let row = line.split_once('#').map_or(line, |(row, _)| row);
     let mut tokens = row.split_ascii_whitespace().peekable();
     if tokens.peek().is_none() {
@@ -66,7 +66,7 @@ pub(super) fn parse(
         }
         let column = index as usize;
         if seen.again(column) {
-            return Err(Bad {
+            return Err(TokenError {
                 column: Some(index.to_string()),
                 value: token.to_owned(),
                 allowed: "each index once in a row".to_owned(),
@@ -78,7 +78,7 @@ pub(super) fn parse(
     Ok(Some(parsed))
 }
 
-fn label(token: &str) -> Result<f64, Bad> {
+fn label(token: &str) -> Result<f64, TokenError> {
     let label = token.parse().ok().filter(|label: &f64| label.is_finite());
     let columns = if token.contains([',', ';']) {
         "; columns between commas are not SVMlight"
@@ -88,18 +88,18 @@ fn label(token: &str) -> Result<f64, Bad> {
     label.ok_or_else(|| refuse(token, format!("a label, which is a finite number{columns}")))
 }
 
-fn qid(token: &str) -> Result<u64, Bad> {
+fn qid(token: &str) -> Result<u64, TokenError> {
     let qid = token.strip_prefix("qid:").and_then(|id| id.parse().ok());
     qid.ok_or_else(|| refuse(token, "qid:N, N an integer of at least 0"))
 }
 
-fn entry(token: &str) -> Result<(u64, f64), Bad> {
+fn entry(token: &str) -> Result<(u64, f64), TokenError> {
     let wanted = "index:value, index an integer of at least 0, value a number or nan";
     let no_pair = || refuse(token, format!("{wanted}; columns without an index are not SVMlight"));
     let (index, value) = token.split_once(':').ok_or_else(no_pair)?;
     let index: u64 = index.parse().map_err(|_| refuse(token, wanted))?;
     let number = number::parse(value.as_bytes()).filter(|_| !value.is_empty());
-    let value = number.ok_or_else(|| Bad {
+    let value = number.ok_or_else(|| TokenError {
         column: Some(index.to_string()),
         value: value.to_owned(),
         allowed: "a number, or na, nan or null where the value is missing".to_owned(),
@@ -107,8 +107,8 @@ fn entry(token: &str) -> Result<(u64, f64), Bad> {
     Ok((index, value))
 }
 
-fn refuse(token: &str, allowed: impl Into<String>) -> Bad {
-    Bad {
+fn refuse(token: &str, allowed: impl Into<String>) -> TokenError {
+    TokenError {
         column: None,
         value: token.to_owned(),
         allowed: allowed.into(),
@@ -162,8 +162,8 @@ mod tests {
             ("1 1000:2", "an index below 1000"),
             ("1 99999999999999999999:2", "index:value"),
         ] {
-            let bad = parse(line, ALL, &mut Vec::new(), &mut Seen::default()).unwrap_err();
-            assert!(bad.allowed.contains(allowed), "{line}: {bad:?}");
+            let error = parse(line, ALL, &mut Vec::new(), &mut Seen::default()).unwrap_err();
+            assert!(error.allowed.contains(allowed), "{line}: {error:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::beside::{self, Beside};
 use super::{Sparse, all_or_none, parse};
-use crate::error::Trouble;
+use crate::error::ReadError;
 use crate::{RowsError, open};
 
 /// Rows of a ranking data set, query after query.
@@ -40,7 +40,7 @@ pub struct Ranking {
 /// What cannot be read; a row without a label or a query; a file beside that does not fit the rows; a query whose rows
 /// are apart.
 pub fn read_ranking(path: &Path) -> Result<Ranking, RowsError> {
-    let in_rows = |trouble: Trouble| trouble.in_file(path);
+    let in_rows = |error: ReadError| error.in_file(path);
     let sparse = parse(open(path)?, None).map_err(in_rows)?;
     let labels = all_or_none(&sparse.labels, &sparse.lines, "a label")
         .and_then(|labels| labels.ok_or_else(|| unlabelled(&sparse)))
@@ -70,18 +70,18 @@ pub fn read_ranking(path: &Path) -> Result<Ranking, RowsError> {
     })
 }
 
-fn unlabelled(sparse: &Sparse) -> Trouble {
-    Trouble::refused(sparse.lines[0], None, "a row without a label", "a label on every row")
+fn unlabelled(sparse: &Sparse) -> ReadError {
+    ReadError::refused(sparse.lines[0], None, "a row without a label", "a label on every row")
 }
 
-fn ungrouped(sparse: &Sparse, path: &Path) -> Trouble {
+fn ungrouped(sparse: &Sparse, path: &Path) -> ReadError {
     let query = beside::name(path, ".query");
     let mut allowed = format!("qid:N on every row, or {} beside the file", query.display());
     let group = beside::name(path, ".group");
     if group.exists() {
         allowed += &format!(", which is LightGBM's name for {}", group.display());
     }
-    Trouble::refused(sparse.lines[0], None, "a row without a query", allowed)
+    ReadError::refused(sparse.lines[0], None, "a row without a query", allowed)
 }
 
 /// The sizes that the file beside gives, if the rows' own ids change at the same places.
@@ -103,14 +103,14 @@ fn both_ways(query: &Beside, qids: &[u64], path: &Path) -> Result<Vec<u32>, Rows
     Ok(sizes.into_iter().map(|(_, size)| size).collect())
 }
 
-fn by_qid(qids: &[u64], lines: &[u64]) -> Result<Vec<u32>, Trouble> {
+fn by_qid(qids: &[u64], lines: &[u64]) -> Result<Vec<u32>, ReadError> {
     let mut groups = Vec::new();
     let mut done = HashSet::new();
     let mut row = 0;
     for group in qids.chunk_by(|a, b| a == b) {
         if !done.insert(group[0]) {
             let allowed = "the rows of a query side by side";
-            return Err(Trouble::refused(
+            return Err(ReadError::refused(
                 lines[row],
                 None,
                 &format!("qid:{} again", group[0]),

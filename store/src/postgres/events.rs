@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::columns::{bound, to_the_microsecond};
+use super::codec::{bound, to_the_microsecond};
 use crate::records::{EventRow, read_event};
 use crate::same_id::{EventTable, Identity};
 use crate::shown::{MOST_IMPRESSIONS, Search};

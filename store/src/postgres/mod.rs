@@ -2,7 +2,7 @@
 //! it is reported, whatever the server's default.
 
 mod agreed;
-mod columns;
+mod codec;
 mod events;
 mod rollout;
 mod shadow;
@@ -192,7 +192,7 @@ impl Postgres {
     async fn connection<'a>(&self, lane: &'a Lane) -> Result<Leased<'a>, StoreError> {
         self.ready().await?;
         let turn = lane.turn(self.timeout).await?;
-        let connection = self.told(self.pool.acquire().await.map_err(StoreError::Unavailable))?;
+        let connection = self.observe(self.pool.acquire().await.map_err(StoreError::Unavailable))?;
         Ok(Leased {
             connection,
             _turn: turn,
@@ -207,7 +207,7 @@ impl Postgres {
         connection: Leased<'_>,
         done: Result<Result<T, StoreError>, Elapsed>,
     ) -> Result<T, StoreError> {
-        let done = self.told(done.unwrap_or_else(|_| Err(StoreError::timed_out())));
+        let done = self.observe(done.unwrap_or_else(|_| Err(StoreError::timed_out())));
         if done.as_ref().is_err_and(StoreError::is_unavailable) {
             drop(connection.connection.detach());
         }
@@ -216,7 +216,7 @@ impl Postgres {
 
     /// The result of a call that had a turn. If the error casts doubt on the tables, the next call
     /// checks them again.
-    fn told<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn observe<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
         said.map_err(|error| {
             if doubts_the_tables(&error) {
                 self.opened.store(false, Ordering::Release);
@@ -272,7 +272,7 @@ impl Backend for Postgres {
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
-        self.told(events::between(&self.pool, from, to).await)
+        self.observe(events::between(&self.pool, from, to).await)
     }
 
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {
@@ -306,7 +306,7 @@ impl Backend for Postgres {
     ) -> Result<Readable<ShadowCase>, StoreError> {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
-        self.told(shadow::cases(&self.pool, model_version, closed_before).await)
+        self.observe(shadow::cases(&self.pool, model_version, closed_before).await)
     }
 
     async fn label_shadow(
@@ -316,7 +316,7 @@ impl Backend for Postgres {
     ) -> Result<u64, StoreError> {
         self.ready().await?;
         let _turn = self.writing.turn(self.timeout).await?;
-        self.told(shadow::label(&self.pool, labels, closed_before).await)
+        self.observe(shadow::label(&self.pool, labels, closed_before).await)
     }
 
     async fn close(&self) {

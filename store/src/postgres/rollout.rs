@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::columns::{read_json, read_unsigned, to_the_microsecond};
+use super::codec::{read_json, read_unsigned, to_the_microsecond};
 use crate::{HistoryEntry, RolloutState, StoreError};
 
 pub(super) async fn state(connection: &mut PgConnection) -> Result<RolloutState, StoreError> {

@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
-use super::columns::{read_json, read_unsigned, to_the_microsecond};
+use super::codec::{read_json, read_unsigned, to_the_microsecond};
 use crate::records::{ShadowRecord, comparisons, groups_json};
 use crate::{Readable, Record, StoreError};
 

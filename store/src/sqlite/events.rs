@@ -10,8 +10,8 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::columns::{bound, instant};
-use super::many::Insert;
+use super::batch_insert::Insert;
+use super::codec::{bound, instant};
 use crate::records::{EventRow, read_event};
 use crate::same_id::{EventTable, Identity};
 use crate::shown::{MOST_IMPRESSIONS, Search};

@@ -1,10 +1,10 @@
 //! One SQLite file in WAL mode with `synchronous = FULL`. One connection writes, the others read.
 
 mod agreed;
-mod columns;
+mod batch_insert;
+mod codec;
 mod events;
 mod files;
-mod many;
 mod rollout;
 mod shadow;
 

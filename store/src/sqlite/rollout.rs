@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use super::columns::{instant, read_instant, read_json};
+use super::codec::{instant, read_instant, read_json};
 use crate::{HistoryEntry, RolloutState, StoreError};
 
 pub(super) async fn state(readers: &SqlitePool) -> Result<RolloutState, StoreError> {

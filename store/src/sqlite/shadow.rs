@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
-use super::columns::{instant, read_instant, read_json, read_uuid};
-use super::many::Insert;
+use super::batch_insert::Insert;
+use super::codec::{instant, read_instant, read_json, read_uuid};
 use crate::records::{ShadowRecord, comparisons, groups_json};
 use crate::{Readable, StoreError};
 

@@ -4,7 +4,7 @@ mod answers;
 mod breaking;
 mod client;
 mod configuration;
-mod copies;
+mod edge_copy;
 #[allow(dead_code, reason = "the gateway's own tests need more of it")]
 #[path = "../gateway/harness.rs"]
 mod gateway;

@@ -197,7 +197,7 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 /// Of an answer all that the client can tell one server from another by.
-fn told(answer: &Answer) -> (u16, Option<&[u8]>, Option<&[u8]>, String) {
+fn visible(answer: &Answer) -> (u16, Option<&[u8]>, Option<&[u8]>, String) {
     (
         answer.status,
         answer.header("content-type"),
@@ -217,8 +217,8 @@ async fn what_the_gateway_refuses_the_edge_refuses_in_the_same_words() {
         let at_the_edge = ask(address, "/ltr/score", &[], &body).await;
         let by_the_gateway = ask(gateway.address(), "/ltr/score", &[], &body).await;
         assert_eq!(
-            told(&at_the_edge),
-            told(&by_the_gateway),
+            visible(&at_the_edge),
+            visible(&by_the_gateway),
             "{}",
             String::from_utf8_lossy(&body)
         );
@@ -274,7 +274,7 @@ async fn what_the_edge_cannot_do_the_gateway_does() {
     for (name, path, headers, body) in cases {
         let at_the_edge = ask(envoy.listener("edge"), path, headers, body).await;
         let by_the_gateway = ask(gateway.address(), path, headers, body).await;
-        assert_eq!(told(&at_the_edge), told(&by_the_gateway), "{name}");
+        assert_eq!(visible(&at_the_edge), visible(&by_the_gateway), "{name}");
     }
     assert_eq!(envoy.stat("ltr_edge_scored_total"), Some(0));
 }

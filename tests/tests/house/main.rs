@@ -96,6 +96,41 @@ fn no_riddle_comes_back() {
     }
 }
 
+/// Names that a newcomer could not guess, and whose successors are the field's.
+#[test]
+fn no_old_name_comes_back() {
+    const FILES: [&str; 11] = [
+        "many", "kept", "books", "gather", "contest", "sites", "observe", "copies", "pace", "threads", "trained",
+    ];
+    const WORDS: [&str; 6] = ["Stranger", "Heard", "Keeper", "hand_over", "Trouble", "Outage"];
+    // This file names them.
+    let here = Path::new(file!()).file_name().unwrap();
+    let root = root();
+    let mut found = Vec::new();
+    for path in CRATES
+        .into_iter()
+        .chain(["tests"])
+        .flat_map(|folder| files(&root.join(folder), "rs"))
+    {
+        let is_this = path.ends_with(Path::new("house").join(here));
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let of_file = FILES.into_iter().filter(|name| *name == stem);
+        let of_text = WORDS.into_iter().filter(|word| !is_this && has_word(&text, word));
+        found.extend(of_file.chain(of_text).map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Whether `text` has `word` as a word of its own.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&text.as_bytes()[..at], &text.as_bytes()[at + word.len()..]);
+        !is_part(before.last()) && !is_part(after.first())
+    })
+}
+
 /// A file that does not fit the head is cut in two.
 #[test]
 fn no_file_of_sources_is_longer_than_it_should_be() {

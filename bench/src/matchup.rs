@@ -32,7 +32,7 @@ enum Subject {
 }
 
 /// Who can score with one model.
-pub(crate) struct Contest {
+pub(crate) struct Matchup {
     pub component: Scorer,
     pub lightgbm: Booster,
     pub gbdt: Option<GBDT>,
@@ -45,7 +45,7 @@ pub(crate) struct Contest {
 /// Nanoseconds of all calls, and the scores.
 type Scored = (f64, Vec<f64>);
 
-impl Contest {
+impl Matchup {
     /// Measures every batch size in `batches`; `progress` is called after each round.
     pub(crate) fn measure(
         &mut self,

@@ -194,10 +194,8 @@ mod tests {
     fn throughput_and_quantiles_come_from_the_log_and_other_answers_than_2xx_fail() {
         let log: String = (1..=200).map(|at| format!("{at}\t200\t{}\n", at * 1000)).collect();
         let load = measured(&log, 2.0).unwrap();
-        assert_eq!(
-            (load.per_second, load.p50, load.p95, load.p99),
-            (100.0, 101.0, 190.0, 198.0)
-        );
+        assert_eq!((load.per_second, load.p50), (100.0, 100.5));
+        assert!((load.p95 - 190.05).abs() < 1e-9 && (load.p99 - 198.01).abs() < 1e-9);
         assert!(measured("5\t503\t10\n", 1.0).unwrap_err().to_string().contains("503"));
         assert!(measured("", 1.0).is_err());
         assert!(measured(&format!("{log}9\t0\t0\n"), 2.0).is_err());

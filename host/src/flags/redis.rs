@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, cmd};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, cmd, pipe};
 
 use super::value::Flag;
 
@@ -105,16 +105,23 @@ async fn text(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<
     let range = cmd("GETRANGE").arg(key).arg(0).arg(MAX_VALUE_BYTES).to_owned();
     let bytes: Result<Vec<u8>, RedisError> = range.query_async(connection).await;
     match bytes {
+        // No value reads as an empty one. Both questions at once, or a value that is set between them
+        // would be taken for an empty one.
         Ok(bytes) if bytes.is_empty() => {
-            let exists: bool = cmd("EXISTS").arg(key).query_async(connection).await?;
-            Ok(exists.then(String::new))
+            let mut both = pipe();
+            both.atomic().cmd("EXISTS").arg(key).add_command(range);
+            let (exists, bytes): (bool, Vec<u8>) = both.query_async(connection).await?;
+            Ok(exists.then(|| shown(&bytes)))
         }
-        Ok(bytes) if bytes.len() > MAX_VALUE_BYTES => Ok(Some(format!(
-            "{}...",
-            String::from_utf8_lossy(&bytes[..MAX_VALUE_BYTES])
-        ))),
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(bytes) => Ok(Some(shown(&bytes))),
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some("a Redis type other than string".to_owned())),
         Err(error) => Err(error),
     }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    if bytes.len() > MAX_VALUE_BYTES {
+        return format!("{}...", String::from_utf8_lossy(&bytes[..MAX_VALUE_BYTES]));
+    }
+    String::from_utf8_lossy(bytes).into_owned()
 }

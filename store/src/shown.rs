@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::Acted;
 
-/// Impressions of one case to one user that are looked through, the oldest first. A case is ranked a few times; one that
-/// was ranked ten thousand times must not make each click on it cost as much.
+/// Maximum number of impressions of one case to one user that are searched. A case is ranked a few times; one that was
+/// ranked ten thousand times must not make each click on it cost as much.
 pub(crate) const MOST_IMPRESSIONS: usize = 256;
 /// Bytes of them.
 const MOST_BYTES_OF_ONE: usize = 4 << 20;

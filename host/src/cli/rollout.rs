@@ -186,7 +186,7 @@ fn show_evidence(evidence: &Value) {
         number("contracts"),
         number("fallbacks")
     );
-    let mut table = table(["in shadow", "legacy", "ltr", "difference [95 % interval]"]);
+    let mut table = table(["in shadow", "legacy", "ltr", "difference [interval]"]);
     for (name, key, difference) in [("Hit@3", "hit3", "hit3_gain"), ("MRR", "mrr", "mrr_gap")] {
         let part = |part: &str| evidence[difference][part].as_f64().unwrap_or(0.0);
         table.add_row([

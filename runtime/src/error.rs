@@ -30,7 +30,7 @@ pub enum LoadError {
     #[error("the component imports {}; a scorer imports nothing", .0.join(", "))]
     HasImports(Vec<String>),
     /// The scoring interface is missing or has other types. Holds what was found instead.
-    #[error("the component does not export ltr:scorer/scoring@{}: {0}", crate::CONTRACT_VERSION)]
+    #[error("the component does not export ltr:scorer/scoring@{contract}: {0}", contract = crate::CONTRACT_VERSION)]
     WrongWorld(String),
     /// The component is built for another contract than
     /// [`CONTRACT_VERSION`](crate::CONTRACT_VERSION).

@@ -185,6 +185,7 @@ lint: setup ## Formatting, clippy and the documentation, warnings refused; the f
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --exclude plugin-scorer --all-targets -- -D warnings
 	cargo clippy --release --locked --package edge-filter --target wasm32-wasip1 -- -D warnings
+	cargo clippy --release --locked --package plugin-scorer --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(BUILD) --no-deps
 	for crate in forest host; do (cd $$crate/fuzz && cargo fmt --check && cargo clippy --release --locked --all-targets -- -D warnings); done
 

@@ -229,7 +229,7 @@ impl<'d> Json<'d> {
         let mut found = names.map(|name| Field { name, json: None });
         for (at, (name, json)) in self.object()?.enumerate() {
             let Some(at) = position(names, at, name) else {
-                let allowed = format!("no such field; the fields are {}", names.join(", "));
+                let allowed = format!("only the fields {}", names.join(", "));
                 return Err(Invalid::new(json, allowed).under(name));
             };
             found[at].json = Some(json);

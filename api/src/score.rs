@@ -34,7 +34,7 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     let found = fields.len();
     for (at, (name, value)) in fields.enumerate() {
         let Some(at) = position(names, at, name) else {
-            let known = format!("no such feature; the features are {}", names.join(", "));
+            let known = format!("only the features {}", names.join(", "));
             return Err(Invalid::new(value, known).under(name));
         };
         row[at] = value.number_or_missing().map_err(|e| e.under(name))?;

@@ -3,6 +3,8 @@
 //! It is built once, with a slot for a model (`forest/baked`). Logic lives in `forest`, where it is tested natively; this
 //! is the adapter.
 
+#![allow(missing_docs, reason = "wit-bindgen writes its bindings without documentation")]
+
 wit_bindgen::generate!({ path: "../wit", world: "scorer" });
 
 use exports::ltr::scorer::scoring::{Description, ExplainError, Guest, Output, ScoreError, Window};

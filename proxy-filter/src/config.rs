@@ -25,12 +25,22 @@ pub struct Config {
 /// Why a configuration is rejected: the key, its value and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// The configuration is no JSON of this shape: unknown key, missing key, wrong type.
     #[error("{key}: {reason}")]
-    Shape { key: String, reason: String },
+    Shape {
+        /// The path of the key, as `routes[0].modes`.
+        key: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A key has a value that it does not take.
     #[error("{key} is {value}; allowed: {allowed}")]
     Value {
+        /// The path of the key, as `sampling.fraction`.
         key: String,
+        /// The value as it was read.
         value: String,
+        /// What the key takes.
         allowed: String,
     },
 }

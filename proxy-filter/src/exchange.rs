@@ -99,6 +99,7 @@ enum Task {
 }
 
 impl Exchange {
+    /// A request that has just begun.
     pub fn new(filter: Rc<Filter>) -> Exchange {
         Exchange {
             filter,

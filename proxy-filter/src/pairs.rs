@@ -9,6 +9,7 @@
 pub struct HeaderPairs(Vec<u8>);
 
 impl HeaderPairs {
+    /// Takes the bytes as the proxy gives them; they are parsed as they are read.
     pub fn new(bytes: Vec<u8>) -> HeaderPairs {
         HeaderPairs(bytes)
     }

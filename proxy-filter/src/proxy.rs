@@ -9,6 +9,7 @@ pub trait Proxy {
     fn header(&self, name: &str) -> Option<Vec<u8>>;
     /// Sets a header and replaces all of the same name.
     fn set_header(&self, name: &str, value: &str);
+    /// Removes all headers of this name.
     fn remove_header(&self, name: &str);
     /// A property of the connection, by the path of Envoy's attribute.
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>>;
@@ -22,6 +23,7 @@ pub trait Proxy {
     /// Sends a request of the filter's own. [`Filter::answered`](crate::Filter::answered) gets the
     /// outcome. `false`: the request cannot be sent.
     fn send(&self, call: &Call) -> bool;
+    /// Adds 1 to a counter, which all workers share.
     fn count(&self, counter: Counter);
     /// Adds to a gauge, which all workers share.
     fn gauge(&self, gauge: Gauge, by: i64);
@@ -40,7 +42,9 @@ pub struct Call<'a> {
     pub cluster: &'a str,
     /// Includes method, path and authority.
     pub headers: &'a [(&'a str, &'a str)],
+    /// The body, in full.
     pub body: &'a [u8],
+    /// How long the proxy waits for the response.
     pub timeout: Duration,
 }
 
@@ -60,6 +64,7 @@ macro_rules! named {
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
+            /// All of them.
             pub const ALL: &[$name] = &[$($name::$variant,)*];
 
             /// The name in the proxy's statistics.

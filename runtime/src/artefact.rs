@@ -251,6 +251,15 @@ pub enum AdmitError {
 }
 
 impl AdmitError {
+    /// Whether the model may be good and the machine was only too busy.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            AdmitError::Load(error) => error.is_transient(),
+            AdmitError::Golden(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+
     /// A short name that stays the same across versions.
     pub fn code(&self) -> &'static str {
         match self {

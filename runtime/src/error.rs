@@ -65,6 +65,11 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the component may be good and the machine was only too busy.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, LoadError::Timeout(_) | LoadError::CompileTimeout(_))
+    }
+
     /// A short name that stays the same across versions: the `code` in `/models` and in metrics.
     pub fn code(&self) -> &'static str {
         match self {
@@ -108,6 +113,11 @@ pub enum ScoreError {
 }
 
 impl ScoreError {
+    /// Whether the component may be good and the machine was only too busy.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, ScoreError::Timeout | ScoreError::Busy)
+    }
+
     /// The label in metrics, and `/rank`'s `fallback`.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ pub enum SettingsError {
     Io {
         /// The path as given to [`Settings::load`](crate::Settings::load).
         file: PathBuf,
-        /// What the system says, or which of these limits is broken.
+        /// The system error, or the limit that is exceeded.
         cause: std::io::Error,
     },
     /// The file does not parse as TOML; its keys were not looked at.

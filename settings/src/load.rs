@@ -61,8 +61,8 @@ impl Settings {
     }
 }
 
-/// Gives the privacy keys that a file lacks their old behaviour. Such a file is older than the keys, and what the
-/// tables store must not change unasked: others query them, for erasures among other things.
+/// Keeps the old defaults of the privacy keys for a file that lacks them. Such a file is older than the
+/// keys, and what the tables store must not change unasked: others query them, for erasures too.
 fn apply_old_privacy_defaults(values: &Dict, defaults: &mut Dict) {
     for (key, before) in [
         (sections::PSEUDONYMISE_EVENTS, false),

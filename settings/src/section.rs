@@ -1,8 +1,9 @@
-//! How a key is declared: once, by [`section!`], with its name, type, default, what it means and what it takes.
-//! Parsing, the refusal of unknown names, the checks, their error texts and `--print-config` follow from that.
+//! [`section!`] declares each key once: name, type, default, meaning and allowed values. Parsing, the
+//! refusal of unknown names, the checks, their error texts and `--print-config` follow from that.
 //!
-//! A macro of our own, because the crates that derive a configuration (confique, schematic, clap) know names, defaults
-//! and documentation, but no range, and cannot say in an error which file or variable a wrong value came from.
+//! The macro is our own. Crates that derive a configuration (confique, schematic, clap) know names,
+//! defaults and documentation. They know no ranges, and their errors do not name the file or variable
+//! of a wrong value.
 
 use std::fmt;
 
@@ -59,7 +60,7 @@ pub(crate) struct Key {
     pub rule: Rule,
 }
 
-/// A section of `ltr.toml`. One without keys is free: its keys are named by the user.
+/// A section of `ltr.toml`. In a section without keys, the user names them.
 pub(crate) struct Section {
     /// The `name` in the header `[name]`.
     pub name: &'static str,
@@ -137,4 +138,39 @@ macro_rules! section_of {
     };
 }
 
-pub(crate) use {section, section_of};
+/// Declares a choice: an enum with the words that stand for it in `ltr.toml`. `NAMES` has them for [`Rule::OneOf`].
+macro_rules! words {
+    (
+        $(#[doc = $about:literal])+
+        $Type:ident {
+            $($(#[doc = $doc:literal])+ $Variant:ident = $word:literal;)+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $Type {
+            $($(#[doc = $doc])+ #[serde(rename = $word)] $Variant,)+
+        }
+
+        impl $Type {
+            /// All of them, in the order of [`Self::NAMES`].
+            pub const ALL: &[$Type] = &[$($Type::$Variant),+];
+            /// The words of the configuration.
+            pub const NAMES: &[&str] = &[$($word),+];
+
+            /// As it is configured.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($Type::$Variant => $word,)+
+                }
+            }
+
+            /// The choice with this name.
+            pub fn from_name(name: &str) -> Option<$Type> {
+                $Type::ALL.iter().copied().find(|choice| choice.name() == name)
+            }
+        }
+    };
+}
+
+pub(crate) use {section, section_of, words};

@@ -8,6 +8,7 @@
 //! Measurements: docs/position-bias.md.
 
 use ranking::Grade;
+use ranking::statistics::mean;
 use serde::{Deserialize, Serialize};
 
 use crate::lightgbm::{Booster, Dataset, Error, Parameters, Predictor};
@@ -119,8 +120,7 @@ impl DebiasedNdcg {
     pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> DebiasedNdcg {
         let gain = |row: &matrix::Shown| row.grade.gain() / examination.share(row.position);
         let gains: Vec<Vec<f64>> = cases.map(|case| case.rows.iter().map(gain).collect()).collect();
-        let best = gains.iter().map(|gains| discounted(gains, &by_score(gains)));
-        let best = best.sum::<f64>() / gains.len().max(1) as f64;
+        let best = mean(gains.iter().map(|gains| discounted(gains, &by_score(gains))));
         DebiasedNdcg { gains, best }
     }
 

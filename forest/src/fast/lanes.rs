@@ -11,53 +11,53 @@ mod vector {
     pub(crate) struct Lanes(v128);
 
     impl Lanes {
-        pub const fn new(low: u64, high: u64) -> Lanes {
+        pub(crate) const fn new(low: u64, high: u64) -> Lanes {
             Lanes(u64x2(low, high))
         }
 
-        pub fn splat(half: u64) -> Lanes {
+        pub(crate) fn splat(half: u64) -> Lanes {
             Lanes(u64x2_splat(half))
         }
 
         #[inline(always)]
-        pub fn halves(self) -> [u64; 2] {
+        pub(crate) fn halves(self) -> [u64; 2] {
             [u64x2_extract_lane::<0>(self.0), u64x2_extract_lane::<1>(self.0)]
         }
 
         #[inline(always)]
-        pub fn and(self, other: Lanes) -> Lanes {
+        pub(crate) fn and(self, other: Lanes) -> Lanes {
             Lanes(v128_and(self.0, other.0))
         }
 
         #[inline(always)]
-        pub fn and_not(self, other: Lanes) -> Lanes {
+        pub(crate) fn and_not(self, other: Lanes) -> Lanes {
             Lanes(v128_andnot(self.0, other.0))
         }
 
         #[inline(always)]
-        pub fn or(self, other: Lanes) -> Lanes {
+        pub(crate) fn or(self, other: Lanes) -> Lanes {
             Lanes(v128_or(self.0, other.0))
         }
 
         #[inline(always)]
-        pub fn xor(self, other: Lanes) -> Lanes {
+        pub(crate) fn xor(self, other: Lanes) -> Lanes {
             Lanes(v128_xor(self.0, other.0))
         }
 
         /// `on` where this is set, `off` elsewhere.
         #[inline(always)]
-        pub fn select(self, on: Lanes, off: Lanes) -> Lanes {
+        pub(crate) fn select(self, on: Lanes, off: Lanes) -> Lanes {
             Lanes(v128_bitselect(on.0, off.0, self.0))
         }
 
         /// Both halves shifted towards higher bits.
         #[inline(always)]
-        pub fn up(self, bits: u32) -> Lanes {
+        pub(crate) fn up(self, bits: u32) -> Lanes {
             Lanes(u64x2_shl(self.0, bits))
         }
 
         #[inline(always)]
-        pub fn down(self, bits: u32) -> Lanes {
+        pub(crate) fn down(self, bits: u32) -> Lanes {
             Lanes(u64x2_shr(self.0, bits))
         }
     }
@@ -134,7 +134,7 @@ mod bytes {
 
     impl Bytes {
         #[inline(always)]
-        pub const fn splat(byte: u8) -> Bytes {
+        pub(crate) const fn splat(byte: u8) -> Bytes {
             Bytes(u64x2(
                 0x0101_0101_0101_0101 * byte as u64,
                 0x0101_0101_0101_0101 * byte as u64,
@@ -142,13 +142,13 @@ mod bytes {
         }
 
         #[inline(always)]
-        pub fn load(bytes: &[u8; 16]) -> Bytes {
+        pub(crate) fn load(bytes: &[u8; 16]) -> Bytes {
             // SAFETY: there are 16 bytes.
             Bytes(unsafe { v128_load(bytes.as_ptr().cast()) })
         }
 
         #[inline(always)]
-        pub fn bytes(self) -> [u8; 16] {
+        pub(crate) fn bytes(self) -> [u8; 16] {
             let mut bytes = [0; 16];
             // SAFETY: there is room for 16 bytes.
             unsafe { v128_store(bytes.as_mut_ptr().cast(), self.0) };
@@ -157,23 +157,23 @@ mod bytes {
 
         /// Ones where this, signed, is greater; else zeros.
         #[inline(always)]
-        pub fn above(self, other: Bytes) -> Bytes {
+        pub(crate) fn above(self, other: Bytes) -> Bytes {
             Bytes(i8x16_gt(self.0, other.0))
         }
 
         /// `on` where this is set, `off` elsewhere.
         #[inline(always)]
-        pub fn select(self, on: Bytes, off: Bytes) -> Bytes {
+        pub(crate) fn select(self, on: Bytes, off: Bytes) -> Bytes {
             Bytes(v128_bitselect(on.0, off.0, self.0))
         }
 
         #[inline(always)]
-        pub fn minus(self, other: Bytes) -> Bytes {
+        pub(crate) fn minus(self, other: Bytes) -> Bytes {
             Bytes(i8x16_sub(self.0, other.0))
         }
 
         #[inline(always)]
-        pub fn xor(self, other: Bytes) -> Bytes {
+        pub(crate) fn xor(self, other: Bytes) -> Bytes {
             Bytes(v128_xor(self.0, other.0))
         }
     }

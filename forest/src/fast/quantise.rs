@@ -256,7 +256,7 @@ mod simd {
     }
 
     impl Passes {
-        pub const EMPTY: Passes = Passes {
+        pub(super) const EMPTY: Passes = Passes {
             values: Aligned([0.0; ROWS]),
             buckets: Aligned([0; ROWS]),
             starts: Aligned([0; ROWS]),
@@ -280,9 +280,10 @@ mod simd {
             value = value.wrapping_add(width);
         }
         // Below a base that is not negative everything is in the first bucket, in whatever order.
-        match column.base >= 0 {
-            true => buckets::<false>(column, desk, count),
-            false => buckets::<true>(column, desk, count),
+        if column.base >= 0 {
+            buckets::<false>(column, desk, count);
+        } else {
+            buckets::<true>(column, desk, count);
         }
         look_up::<MOST>(tables, column, desk, count);
         compare::<MOST>(column, desk, count);

@@ -82,7 +82,7 @@ mod memory {
     impl Memory {
         #[inline(always)]
         #[expect(clippy::deref_addrof, reason = "a reference to a mutable static is one too many")]
-        pub fn parts(&mut self, planes: usize, answers: usize) -> Parts<'_> {
+        pub(super) fn parts(&mut self, planes: usize, answers: usize) -> Parts<'_> {
             assert!(planes <= MAX_PLANES && answers <= MAX_ANSWERS);
             // SAFETY: wasm32 without threads; a kernel ends, and gives its parts back, before another begins.
             unsafe {

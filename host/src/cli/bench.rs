@@ -9,6 +9,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use ranking::statistics::quantile;
 use runtime::{Output, Scorer};
 use serde::Serialize;
 
@@ -132,11 +133,12 @@ fn measure(scorer: &Scorer, values: &[f64], batch: u32, rounds: u32) -> anyhow::
         times.push(round(calls)? / rows_per_round);
     }
     times.sort_by(f64::total_cmp);
+    let at = |p| quantile(&times, p).context("no round was measured");
     Ok(Measured {
         batch,
-        ns_per_row: times[times.len() / 2],
-        fastest: times[0],
-        slowest: times[times.len() - 1],
+        ns_per_row: at(0.5)?,
+        fastest: at(0.0)?,
+        slowest: at(1.0)?,
     })
 }
 

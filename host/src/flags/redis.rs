@@ -105,8 +105,8 @@ async fn text(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<
     let range = cmd("GETRANGE").arg(key).arg(0).arg(MAX_VALUE_BYTES).to_owned();
     let bytes: Result<Vec<u8>, RedisError> = range.query_async(connection).await;
     match bytes {
-        // No value reads as an empty one. Both questions at once, or a value that is set between them
-        // would be taken for an empty one.
+        // A missing value reads as an empty one. One transaction tells them apart: a value that is set
+        // between two commands would be taken for an empty one.
         Ok(bytes) if bytes.is_empty() => {
             let mut both = pipe();
             both.atomic().cmd("EXISTS").arg(key).add_command(range);

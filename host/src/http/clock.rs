@@ -46,7 +46,7 @@ impl Clock {
     }
 }
 
-/// The system's time, to be shown or logged. Whatever decides takes [`Clock::now`].
+/// The system's time, to be shown or logged. Decisions use [`Clock::now`].
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn wall() -> DateTime<Utc> {
     Utc::now()

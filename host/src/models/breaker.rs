@@ -108,8 +108,8 @@ impl Breaker {
     }
 }
 
-/// An admitted call. If it is dropped without a result (its caller hung up, or it never reached the
-/// component), it says nothing about the component, and the next call may probe instead.
+/// An admitted call. Dropped without a result, it says nothing about the component, and the next call
+/// may probe instead: its caller hung up, or it never reached the component.
 #[derive(Debug)]
 pub struct Call<'a> {
     breaker: &'a Breaker,

@@ -43,6 +43,9 @@ pub struct Refusal {
     pub code: &'static str,
     /// One sentence for people: what is wrong, and what is allowed.
     pub message: String,
+    /// Whether the version may be good and the machine was only too busy: it is tried again.
+    #[serde(skip)]
+    pub is_transient: bool,
 }
 
 /// What started a load.
@@ -72,13 +75,23 @@ pub struct Load {
     pub stages: Vec<Stage>,
     /// The origin of the machine code; `None` if the load ended before.
     pub code: Option<CodeOrigin>,
-    /// `loaded` or `refused`.
-    pub outcome: &'static str,
+    /// How it ended.
+    pub outcome: LoadOutcome,
     /// Why it was refused.
     pub reason: Option<Reason>,
     /// The files when the load began; `None` if a retry may succeed although they are unchanged.
     #[serde(skip)]
     pub files: Option<FileFingerprint>,
+}
+
+/// How a load ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadOutcome {
+    /// The model is loaded.
+    Loaded,
+    /// The model was refused.
+    Refused,
 }
 
 /// The code and the message of a refusal.
@@ -102,12 +115,13 @@ impl Refusal {
             version: version.to_owned(),
             code,
             message: message.into(),
+            is_transient: false,
         }
     }
 
-    /// Whether the version may be good and the machine was only too busy.
-    pub fn is_transient(&self) -> bool {
-        matches!(self.code, "timeout" | "compile_timeout" | "busy" | "not_loaded")
+    /// The same, of a machine that may only have been too busy.
+    pub fn if_transient(self, is_transient: bool) -> Refusal {
+        Refusal { is_transient, ..self }
     }
 }
 
@@ -119,7 +133,7 @@ impl Load {
             started_at: wall(),
             stages: Vec::new(),
             code: None,
-            outcome: "refused",
+            outcome: LoadOutcome::Refused,
             reason: None,
             files: None,
         }
@@ -144,7 +158,7 @@ impl Load {
 
     fn end<T>(&mut self, result: &Result<T, Refusal>) {
         match result {
-            Ok(_) => self.outcome = "loaded",
+            Ok(_) => self.outcome = LoadOutcome::Loaded,
             Err(Refusal { code, message, .. }) => {
                 self.reason = Some(Reason {
                     code,
@@ -240,7 +254,7 @@ impl Loader {
                 Err(_) => format!("the load did not end within {} s", LOAD_TIMEOUT.as_secs()),
             },
         };
-        let result = Err(Refusal::new(version, "not_loaded", problem));
+        let result = Err(Refusal::new(version, "not_loaded", problem).if_transient(true));
         let mut load = Load::begin(version, trigger);
         load.end(&result);
         (load, result)
@@ -269,10 +283,10 @@ impl Loader {
                 load.stage("golden_rows", || artefact::check_golden(&scorer, &opened.manifest))?;
                 Ok(scorer)
             })
-            .map_err(|e| refuse(e.code(), e.to_string()))?;
+            .map_err(|e| refuse(e.code(), e.to_string()).if_transient(e.is_transient()))?;
         let columns = self.columns(&scorer).map_err(|(code, message)| refuse(code, message))?;
         load.stage("warm", || self.warm(&scorer, &opened.manifest.golden))
-            .map_err(|e| refuse(e.reason(), format!("warming instances: {e}")))?;
+            .map_err(|e| refuse(e.reason(), format!("warming instances: {e}")).if_transient(e.is_transient()))?;
         Ok(Model {
             signed_by: opened.signed_by,
             ..Model::new(version.to_owned(), scorer, columns)

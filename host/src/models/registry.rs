@@ -21,6 +21,26 @@ use super::model::Model;
 /// Number of refusals, and of loads, that `GET /models` shows.
 const REMEMBERED: usize = 32;
 
+/// What a loaded model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It was promoted, and answers.
+    Champion,
+    /// It is compared in shadow.
+    Challenger,
+}
+
+impl Role {
+    /// As metrics, logs and answers spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Champion => "champion",
+            Role::Challenger => "challenger",
+        }
+    }
+}
+
 /// The models that serve, and LTR's share. Replaced as a whole, so that each request sees one
 /// consistent set.
 #[derive(Clone, Default)]
@@ -47,8 +67,8 @@ impl Serving {
     }
 
     /// Both models with their roles.
-    pub fn slots(&self) -> [(&'static str, &Option<Arc<Model>>); 2] {
-        [("champion", &self.champion), ("challenger", &self.challenger)]
+    pub fn slots(&self) -> [(Role, &Option<Arc<Model>>); 2] {
+        [(Role::Champion, &self.champion), (Role::Challenger, &self.challenger)]
     }
 
     /// Whether this version is loaded, in either role.
@@ -69,7 +89,7 @@ pub struct LoadedModel {
     /// The version: the name of the folder it came from.
     pub version: String,
     /// `champion` or `challenger`.
-    pub role: &'static str,
+    pub role: Role,
     /// SHA-256 of the component, lower-case hexadecimal.
     pub sha256: String,
     /// The id of the key that signed it; `null`: unsigned.
@@ -122,10 +142,10 @@ impl Models {
     pub fn swap(&self, serving: Serving) {
         for (role, model) in serving.slots() {
             for old in self.serving().slots().into_iter().filter_map(|(_, old)| old.as_ref()) {
-                gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role).set(0);
+                gauge!("ltr_model_info", "version" => old.version.clone(), "role" => role.as_str()).set(0);
             }
             if let Some(model) = model {
-                gauge!("ltr_model_info", "version" => model.version.clone(), "role" => role).set(1);
+                gauge!("ltr_model_info", "version" => model.version.clone(), "role" => role.as_str()).set(1);
             }
         }
         gauge!("ltr_rollout_weight").set(serving.weight);
@@ -247,12 +267,12 @@ impl Models {
         let serving = self.serving();
         for (role, _) in serving.slots().into_iter().filter(|(_, slot)| is(slot)) {
             tracing::warn!(
-                role,
+                role = role.as_str(),
                 version = model.version,
                 reason = reason.as_str(),
                 "the component keeps failing; calls are stopped until a probe succeeds"
             );
-            counter!(counted, "role" => role).increment(1);
+            counter!(counted, "role" => role.as_str()).increment(1);
         }
     }
 
@@ -262,7 +282,7 @@ impl Models {
             let show = |gauge: &'static str, lane: fn(&Model) -> &Lane| {
                 let facts = slot.as_ref().map(|model| lane(model).breaker.facts());
                 let position = facts.map_or(Position::Closed, |facts| facts.state);
-                gauge!(gauge, "role" => role).set(f64::from(position as u8));
+                gauge!(gauge, "role" => role.as_str()).set(f64::from(position as u8));
             };
             show("ltr_breaker_state", |model| &model.rank);
             show("ltr_score_breaker_state", |model| &model.score);

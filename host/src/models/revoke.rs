@@ -18,11 +18,8 @@ impl Models {
             if let Err(distrust) = ring.vouches(model.signed_by)
                 && distrust.ends_service()
             {
-                unloaded.push(Refusal {
-                    version: model.version.clone(),
-                    code: distrust.code(),
-                    message: format!("unloaded while serving: {distrust}"),
-                });
+                let message = format!("unloaded while serving: {distrust}");
+                unloaded.push(Refusal::new(&model.version, distrust.code(), message));
                 *slot = None;
             }
         }

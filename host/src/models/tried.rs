@@ -28,7 +28,7 @@ impl Tried {
     /// Remembers that `version` was tried with this fingerprint; `refusal` is `None` if it was
     /// loaded.
     pub fn insert(&self, version: &str, fingerprint: FileFingerprint, refusal: Option<&Refusal>) {
-        let is_transient = refusal.is_some_and(Refusal::is_transient);
+        let is_transient = refusal.is_some_and(|refusal| refusal.is_transient);
         let retry_at = is_transient.then(|| Instant::now() + RETRY_AFTER);
         self.fingerprints().insert(version.to_owned(), (fingerprint, retry_at));
     }

@@ -17,8 +17,8 @@ const RESTORE_BUDGET: Duration = Duration::from_secs(30);
 const KEY_RING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of notified publications that wait for their load.
 const MAX_NOTICES: usize = 32;
-/// Maximum number of loads per start, and per look of the watch. The next look tries the rest: a
-/// look without end would miss what is published meanwhile.
+/// Maximum number of loads per start, and per look of the watch. Bounded, so that the next look sees
+/// new versions; it tries the rest.
 pub const MAX_LOADS: usize = 16;
 
 /// Changes the models and the rollout, one change at a time.
@@ -46,12 +46,37 @@ pub struct Change {
     pub serving: Serving,
 }
 
+/// What was done to the rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A new model is compared.
+    Challenger,
+    /// The evidence let the challenger take the traffic.
+    Promote,
+    /// An operator gave all requests back to legacy.
+    Rollback,
+    /// An operator set the percentage.
+    Weight,
+}
+
+impl Action {
+    /// As the history spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Challenger => "challenger",
+            Action::Promote => "promote",
+            Action::Rollback => "rollback",
+            Action::Weight => "weight",
+        }
+    }
+}
+
 /// The state of the rollout after a change, and the change's entry in the history.
 pub struct Record {
     /// The state to write.
     pub state: RolloutState,
-    /// `challenger`, `promote`, `rollback` or `weight`.
-    pub action: &'static str,
+    /// What was done.
+    pub action: Action,
     /// Who asked for the change.
     pub actor: String,
     /// The numbers behind the change.
@@ -87,7 +112,7 @@ impl Controller {
         if let Some(record) = record {
             let entry = HistoryEntry {
                 ts_utc: wall(),
-                action: record.action.to_owned(),
+                action: record.action.as_str().to_owned(),
                 actor: record.actor,
                 detail: record.detail,
             };
@@ -302,7 +327,7 @@ fn challenger_record(before: &RolloutState, version: &str) -> Record {
             challenger: Some(version.to_owned()),
             ..before.clone()
         },
-        action: "challenger",
+        action: Action::Challenger,
         actor: "gateway".to_owned(),
         detail: json!({ "version": version }),
     }

@@ -3,4 +3,4 @@
 mod controller;
 pub mod watch;
 
-pub use controller::{Change, Controller, MAX_LOADS, Record};
+pub use controller::{Action, Change, Controller, MAX_LOADS, Record};

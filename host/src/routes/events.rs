@@ -72,7 +72,7 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 /// Refuses an event whose time is implausible: the sender's clock is wrong, or the time is
 /// invented.
 fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) -> Result<(), Invalid> {
-    // A bound beyond the range of times is no bound.
+    // A limit that no time can exceed means no limit.
     let delta = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
     let latest = delta(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));
     let earliest = delta(bounds.max_age()).and_then(|age| now.checked_sub_signed(age));

@@ -116,8 +116,8 @@ static ROUTES: [Route; 12] = {
 };
 
 impl Endpoint {
-    /// Boxes the future of each route by itself. As one future, every request would move the size
-    /// of the largest.
+    /// Answers a request. The future of each route is boxed by itself: one future for all would have
+    /// the size of the largest.
     fn answer(self, gateway: &Arc<Gateway>, call: Call) -> Answering<'_> {
         match self {
             Endpoint::Rank => Box::pin(rank::rank(gateway, call)),

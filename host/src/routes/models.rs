@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::response::{self, Response};
-use crate::models::{Refusal, Trigger};
+use crate::models::Trigger;
 use crate::state::Gateway;
 
 /// `GET /models`: the loaded models, the refused versions and the key ring.
@@ -59,10 +59,10 @@ pub(super) async fn notify(gateway: &Arc<Gateway>, call: Call) -> Result<Respons
     }
     match loading.await {
         Ok((Ok(()), version)) => Ok(response::json(&json!({ "status": "loaded", "version": version }))),
-        Ok((Err(Refusal { version, code, message }), _)) => Err(ApiError {
+        Ok((Err(refusal), _)) => Err(ApiError {
             field: Some("version".into()),
-            value: Some(version),
-            ..ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+            value: Some(refusal.version),
+            ..ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.code, refusal.message)
         }),
         Err(error) => Err(ApiError::unavailable("not_loaded", error.to_string())),
     }

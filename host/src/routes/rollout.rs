@@ -12,7 +12,7 @@ use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::response::{self, Response};
 use crate::models::Serving;
-use crate::release::{Change, Record};
+use crate::release::{Action, Change, Record};
 use crate::state::Gateway;
 use crate::telemetry::metrics;
 
@@ -70,7 +70,7 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
                     champion: Some(version),
                     challenger: None,
                 },
-                action: "promote",
+                action: Action::Promote,
                 actor: call.caller.name().to_owned(),
                 detail,
             }),
@@ -87,7 +87,7 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
 
 /// `POST /rollout/rollback`: lets legacy answer all requests, at once. The models stay loaded.
 pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
-    set_weight(gateway, 0, "rollback", &call.caller).await
+    set_weight(gateway, 0, Action::Rollback, &call.caller).await
 }
 
 /// `POST /rollout/weight`: sets the percentage of requests that LTR answers, without a verdict.
@@ -98,15 +98,10 @@ pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, Ap
             json.unsigned(100)
         })
         .await?;
-    set_weight(gateway, weight as u8, "weight", &call.caller).await
+    set_weight(gateway, weight as u8, Action::Weight, &call.caller).await
 }
 
-async fn set_weight(
-    gateway: &Gateway,
-    weight: u8,
-    action: &'static str,
-    caller: &Caller,
-) -> Result<Response, ApiError> {
+async fn set_weight(gateway: &Gateway, weight: u8, action: Action, caller: &Caller) -> Result<Response, ApiError> {
     let mut answer = None;
     let weighted = |before: RolloutState, serving: &Serving| {
         let detail = json!({ "from": before.weight, "to": weight });

@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// Envoy during one callback. A failed call is treated as a missing value, never as an error.
 #[derive(Default)]
-pub struct Envoy {
+pub(crate) struct Envoy {
     /// All request headers, read at the first lookup. Reading all of them costs Envoy less than two
     /// lookups by name. A change of a header clears them; a new callback starts without them.
     headers: RefCell<Option<HeaderPairs>>,
@@ -90,18 +90,18 @@ fn request_headers() -> HeaderPairs {
 }
 
 /// The status of the response to a call.
-pub fn call_status() -> Option<u16> {
+pub(crate) fn call_status() -> Option<u16> {
     let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok()??;
     std::str::from_utf8(&status).ok()?.parse().ok()
 }
 
 /// Whether Envoy still has the context with this id. Later calls in the same callback apply to that
 /// context.
-pub fn has_context(id: u32) -> bool {
+pub(crate) fn has_context(id: u32) -> bool {
     hostcalls::set_effective_context(id).is_ok()
 }
 
-pub fn stop_ticking() {
+pub(crate) fn stop_ticking() {
     let _ = hostcalls::set_tick_period(Duration::ZERO);
 }
 
@@ -117,7 +117,7 @@ struct Metrics {
 }
 
 /// Defines the metrics, so that they exist before the first request.
-pub fn define_metrics() {
+pub(crate) fn define_metrics() {
     let define = |kind, name| hostcalls::define_metric(kind, name).ok();
     METRICS.with(|metrics| {
         metrics.get_or_init(|| Metrics {

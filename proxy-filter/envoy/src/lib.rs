@@ -1,4 +1,9 @@
 //! The filter that Envoy loads. It forwards Envoy's callbacks to `proxy-filter`, which decides.
+
+#![allow(
+    missing_docs,
+    reason = "nobody calls this crate; the macro of proxy-wasm makes a public function without documentation"
+)]
 #![cfg(target_arch = "wasm32")]
 
 mod envoy;
@@ -75,6 +80,10 @@ impl RootContext for Root {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "of the environment, Envoy shows the filter what is configured for it"
+)]
 fn configured(json: &[u8]) -> Result<Config, ConfigError> {
     Config::read(json, |name| std::env::var(name).ok())
 }

@@ -81,6 +81,7 @@ fn the_salt_is_not_shown_by_debug() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_wrong_is_refused_in_a_sentence_that_names_it() {
     // Where, the new value (`null` removes the old one), and how the error begins.
     let cases = [

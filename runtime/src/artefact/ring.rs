@@ -275,8 +275,9 @@ impl KeyRing {
                         }
                     }
                 }
-                // Kubernetes keeps what it mounts under such names.
-                Kind::Other if shown.starts_with("..") => {}
+                // Kubernetes keeps what it mounts under such names, and a key that is being written has
+                // such a name until it is complete.
+                Kind::Other if shown.starts_with("..") || (shown.starts_with('.') && shown.ends_with(".tmp")) => {}
                 Kind::Other => ring.fault(&file, &format!("not a key; allowed: NAME.{TRUSTED}, NAME.{REVOKED}")),
             }
         }

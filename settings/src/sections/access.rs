@@ -11,15 +11,15 @@ use crate::section::section;
 
 section! {
     /// Who may call the gateway, and which callers are edges. Without tokens, /rank, /ltr/score, /events
-    /// and /models/notify are open to programs on this machine only (host.listen and the Host of a request
-    /// must be loopback, bodies JSON or Arrow), and changes of the rollout are refused.
+    /// and /models/notify are open to programs on this machine only. host.listen and the Host of a request
+    /// must then be loopback, and bodies JSON or Arrow. Changes of the rollout are refused.
     ["access"] Access {
         /// Bearer tokens, stored as hashes; `ltr-host token` makes a token and its entry. Roles: ingest
         /// (/events), rank (/rank, /ltr/score), admin (changes of /rollout, /models/notify).
         tokens: Vec<Token> = Vec::new(), Words("a list of { name = \"NAME\", roles = [\"ingest\", \"rank\", \"admin\"], sha256 = \"64 hexadecimal digits\" }, each name and hash once");
         /// The Envoys that mark and copy requests. A comparison records whether one of them or another
         /// caller asked for it.
-        edges: Vec<String> = Vec::new(), Words("a list of names of access.tokens, of IP addresses and of networks, as 10.0.0.0/8");
+        edges: Vec<String> = Vec::new(), Words("a list of names of access.tokens, of IP addresses and of networks, as 10.0.0.0/8 (not IPv4-mapped, as ::ffff:10.0.0.1)");
     }
 }
 

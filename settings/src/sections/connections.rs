@@ -1,4 +1,4 @@
-//! How a connection is trusted: the gateway's certificates, and those that its callers ask for.
+//! TLS certificates and certificate authorities.
 
 use std::path::PathBuf;
 

@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::section::Rule::{OneOf, Whole, Words};
-use crate::section::{TIMEOUT, section};
+use crate::section::{TIMEOUT, section, words};
 
 section! {
     /// The gateway.
@@ -18,8 +16,8 @@ section! {
         admin_listen: String = String::new(), Words("empty, or another IP:PORT; a loopback IP while access.tokens is empty");
         /// /rank answers within this time, whatever the model does.
         deadline_ms: u64 = 200, Whole(1, 60_000);
-        /// Part of the deadline that the model may use; after it, legacy answers.
-        ltr_budget_ms: u64 = 100, Words("an integer, 1 to 60000, below host.deadline_ms");
+        /// Part of the deadline that the model may use, below host.deadline_ms; after it, legacy answers.
+        ltr_budget_ms: u64 = 100, Whole(1, 60_000);
         /// Maximum number of open connections; one more is answered 429 and closed.
         max_connections: usize = 4096, Whole(1, 1_000_000);
         /// Maximum number of headers per request; 431 beyond.
@@ -29,8 +27,9 @@ section! {
         /// Maximum size of a request body; 413 beyond.
         max_body_bytes: usize = 8 << 20, Whole(1024, 1 << 30);
         /// Maximum memory for all request bodies above 64 KiB together, in MiB; 503 with Retry-After
-        /// beyond. Bodies above 256 KiB may use three quarters of it.
-        max_body_total_mb: usize = 256, Words("an integer, 2 to 1000000, at least one and a third times host.max_body_bytes");
+        /// beyond. At least one and a third times host.max_body_bytes. Bodies above 256 KiB may use three
+        /// quarters of it.
+        max_body_total_mb: usize = 256, Whole(2, 1_000_000);
         /// Maximum nesting of arrays and objects in a body; 400 beyond.
         max_json_depth: usize = 32, Whole(8, 126);
         /// Maximum number of lawyers per /rank; 422 beyond.
@@ -56,7 +55,7 @@ section! {
         /// Requests that a client may send at once before host.rate_per_second applies.
         rate_burst: u32 = 100, Whole(1, 1_000_000);
         /// Source of "now"; header (X-LTR-Time) is for simulations and replays only.
-        clock: Clock = Clock::System, OneOf(&["system", "header"]);
+        clock: Clock = Clock::System, OneOf(Clock::NAMES);
     }
 }
 
@@ -116,12 +115,12 @@ impl Host {
     }
 }
 
-/// Where the gateway takes "now" from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Clock {
-    /// The system's clock, in UTC.
-    System,
-    /// The request header `X-LTR-Time`: for simulations and replays only.
-    Header,
+words! {
+    /// Where the gateway takes "now" from.
+    Clock {
+        /// The system's clock, in UTC.
+        System = "system";
+        /// The request header `X-LTR-Time`: for simulations and replays only.
+        Header = "header";
+    }
 }

@@ -1,4 +1,4 @@
-//! Published models: where they come from, who may sign them, and what they may take.
+//! Published models: sources, trusted keys, resource limits.
 
 use std::path::PathBuf;
 use std::time::Duration;

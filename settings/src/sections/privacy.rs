@@ -1,4 +1,4 @@
-//! What is kept of persons.
+//! Storage of personal data.
 
 use std::path::PathBuf;
 

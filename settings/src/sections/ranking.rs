@@ -1,4 +1,4 @@
-//! What lawyers are ranked by.
+//! Ranking features and presets.
 
 use std::collections::BTreeMap;
 

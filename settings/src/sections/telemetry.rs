@@ -1,64 +1,48 @@
 //! The gateway's log, traces and error reports.
 
-use serde::{Deserialize, Serialize};
-
 use crate::Secret;
 use crate::section::Rule::{Flag, OneOf, Words};
-use crate::section::{SHARE, section};
+use crate::section::{SHARE, section, words};
 
 section! {
     /// The gateway's log, on standard error. It names no user, case or lawyer.
     ["log"] Log {
         /// text is for people, coloured on a terminal; json is one object per line, with timestamp, level,
         /// target, message, fields, and request_id while a request is served.
-        format: LogFormat = LogFormat::Text, OneOf(&["text", "json"]);
+        format: LogFormat = LogFormat::Text, OneOf(LogFormat::NAMES);
         /// Minimum severity to log; the environment variable RUST_LOG overrides it, as
         /// RUST_LOG=warn,ltr_host=debug.
-        level: LogLevel = LogLevel::Info, OneOf(&["off", "error", "warn", "info", "debug", "trace"]);
+        level: LogLevel = LogLevel::Info, OneOf(LogLevel::NAMES);
         /// One line per request: method, route, status, milliseconds.
         requests: bool = false, Flag;
     }
 }
 
-/// How the gateway writes its log: `log.format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people; coloured on a terminal.
-    Text,
-    /// One object per line.
-    Json,
+words! {
+    /// How the gateway writes its log: `log.format`.
+    LogFormat {
+        /// For people; coloured on a terminal.
+        Text = "text";
+        /// One object per line.
+        Json = "json";
+    }
 }
 
-/// Minimum severity to log: `log.level`. Each level includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Nothing is logged.
-    Off,
-    /// Errors only.
-    Error,
-    /// Warnings too.
-    Warn,
-    /// Normal events too; the default.
-    Info,
-    /// Details for finding faults too.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            LogLevel::Off => "off",
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
+words! {
+    /// Minimum severity to log: `log.level`. Each level includes those before it.
+    LogLevel {
+        /// Nothing is logged.
+        Off = "off";
+        /// Errors only.
+        Error = "error";
+        /// Warnings too.
+        Warn = "warn";
+        /// Normal events too; the default.
+        Info = "info";
+        /// Details for finding faults too.
+        Debug = "debug";
+        /// Everything.
+        Trace = "trace";
     }
 }
 

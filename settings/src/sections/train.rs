@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 use crate::section::Rule::{Between, Flag, OneOf, Whole};
-use crate::section::{PATH, Section, section};
+use crate::section::{PATH, Section, section, words};
 
 section! {
     /// Training data.
@@ -20,7 +18,7 @@ section! {
     ["train"] Train {
         /// Objective of the published model: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole
         /// cases) or regression (the label of each lawyer alone). evaluate compares it with the other two.
-        objective: Objective = Objective::Lambdarank, OneOf(&["lambdarank", "rank_xendcg", "regression"]);
+        objective: Objective = Objective::Lambdarank, OneOf(Objective::NAMES);
         /// Maximum number of boosting rounds.
         max_rounds: u32 = 1000, Whole(1, 100_000);
         /// Share of the cases for early stopping; they follow the training cases in time.
@@ -64,31 +62,14 @@ fn default_params() -> toml::Table {
     }
 }
 
-/// A training objective.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    /// Pairs of lawyers in the right order (LambdaMART).
-    Lambdarank,
-    /// Whole cases in the right order.
-    RankXendcg,
-    /// The label of each lawyer alone (pointwise).
-    Regression,
-}
-
-impl Objective {
-    /// LightGBM's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Objective::Lambdarank => "lambdarank",
-            Objective::RankXendcg => "rank_xendcg",
-            Objective::Regression => "regression",
-        }
-    }
-
-    /// The objective with this LightGBM name.
-    pub fn from_name(name: &str) -> Option<Objective> {
-        let all = [Objective::Lambdarank, Objective::RankXendcg, Objective::Regression];
-        all.into_iter().find(|objective| objective.name() == name)
+words! {
+    /// A training objective.
+    Objective {
+        /// Pairs of lawyers in the right order (LambdaMART).
+        Lambdarank = "lambdarank";
+        /// Whole cases in the right order.
+        RankXendcg = "rank_xendcg";
+        /// The label of each lawyer alone (pointwise).
+        Regression = "regression";
     }
 }

@@ -103,6 +103,7 @@ fn with_first(value: &str) -> String {
 }
 
 /// What a client may send, from good to hopeless.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bodies() -> Vec<Vec<u8>> {
     let good = named(&[Some(0.25); WIDTH]);
     let without = |name: &str| {

@@ -127,6 +127,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> Value {
     case
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bad_cases() -> Vec<Bad> {
     let many: Vec<Value> = (0..10_001).map(lawyer).collect();
     let without_geo = changed(|case| {

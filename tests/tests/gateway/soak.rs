@@ -111,6 +111,7 @@ async fn outages(mut database: Postgres, mut redis: Redis) -> (Postgres, Redis) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: make soak runs it"]
+#[expect(clippy::too_many_lines, reason = "an hour of traffic told from its start to its end")]
 async fn an_hour_of_load_with_swaps_and_outages_loses_nothing() {
     let (database, redis) = (Postgres::start(), Redis::start());
     let url = database.database();

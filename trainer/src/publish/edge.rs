@@ -60,7 +60,7 @@ impl EdgeDir {
         let seen_by_envoy = Path::new(filename.as_str().unwrap_or_default()).with_file_name(&name);
         *filename = seen_by_envoy.to_string_lossy().into();
         files::write_json(&self.dir.join(DISCOVERY), &discovery)?;
-        // The filter is offered, whatever becomes of the former ones.
+        // The new filter is offered already, so an old one that cannot be deleted is only a warning.
         if let Err(error) = self.remove_other_filters(&[Some(name), before]) {
             tracing::warn!("publish.edge_dir: {error:#}; a former filter is left there");
         }

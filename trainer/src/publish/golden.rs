@@ -8,7 +8,7 @@ use crate::lightgbm::Predictor;
 use crate::matrix::Case;
 use crate::training_run::TrainingRun;
 
-/// At most so many real rows, spread over the test part.
+/// Maximum number of real rows, spread over the test part.
 const REAL_ROWS: usize = 16;
 
 /// Scores real and hostile rows with the component, and checks each score against LightGBM's own

@@ -98,7 +98,7 @@ fn check_schema(schema: &Schema<'_>, features: &Features) -> Result<(), ApiError
         let refused = |value: &str, allowed: String| Invalid::new(value, allowed).under(name);
         let Some(at) = features.index_of(name) else {
             let known = features.names().join(", ");
-            return Err(refused("a column", format!("no such feature; the features are {known}")).into());
+            return Err(refused("a column", format!("only the features {known}")).into());
         };
         if std::mem::replace(&mut seen[at], true) {
             return Err(refused("a duplicate column", "one column per feature".into()).into());

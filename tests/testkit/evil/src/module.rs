@@ -12,6 +12,7 @@ const STRINGS: u32 = 128;
 const PAGE: u32 = 65536;
 const HUGE: u32 = 100_000_000;
 
+#[expect(clippy::too_many_lines, reason = "the text of one module")]
 pub(crate) fn text(feature_names: &[&str], behaviour: Behaviour) -> String {
     if behaviour == Behaviour::WrongWorld {
         return r#"(module (func (export "ltr:scorer/greeting@1.1.0#greet") (result i32) i32.const 1))"#.into();

@@ -139,7 +139,7 @@ test: build setup-servers ## Run every test but the longest
 	fi
 	cargo test $(BUILD) --doc
 
-soak: build setup-servers ## Run the longest tests: an hour of load, a thousand configurations, a hundred thousand ids
+soak: build setup-servers ## Run the longest tests, for minutes: load, a thousand configurations, a hundred thousand ids
 	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1
 
 # cargo-fuzz asks for a nightly compiler's flags; RUSTC_BOOTSTRAP=1 lets the pinned one have them.

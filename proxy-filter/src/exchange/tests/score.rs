@@ -42,8 +42,8 @@ fn rows_are_scored_in_place_and_what_is_wrong_is_refused_in_the_gateways_words()
     let (status, body) = answer(&[b"{\"features\": {\"y\": 1}}"]);
     let expected = json!({"error": {
         "code": "invalid_value", "field": "features.y", "value": "1", "request_id": USER,
-        "allowed": "no such feature; the features are x",
-        "message": "features.y is 1; allowed: no such feature; the features are x",
+        "allowed": "only the features x",
+        "message": "features.y is 1; allowed: only the features x",
     }});
     assert_eq!((status, body), (422, expected));
     let (status, body) = answer(&[]);

@@ -37,9 +37,15 @@ enum Action {
     },
     /// Set a flag: kill_switch to on or off (also stop, true, yes, 1, false, no, 0),
     /// shadow_fraction to 0 to 1
-    Set { flag: Flag, value: String },
+    Set {
+        /// Flag
+        flag: Flag,
+        /// New value
+        value: String,
+    },
     /// Remove the shadow fraction, so that each gateway's configuration decides
     Unset {
+        /// Flag
         #[arg(value_parser = ["shadow_fraction"])]
         flag: String,
     },

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// A new file that takes its name only when it is complete: a reader, or a crash, sees the old file or the new one. Until
-/// then it is a hidden sibling, so that the rename stays within one file system. Dropped before that, it leaves nothing.
+/// A new file that takes its name only when it is complete. A reader, or a crash, sees the old file
+/// or the new one. Until then it is a hidden sibling, so that the rename stays within one file
+/// system. Dropped before that, it leaves nothing.
 #[derive(Debug)]
 pub struct Draft {
     file: NamedTempFile,

@@ -139,7 +139,7 @@ macro_rules! section_of {
 }
 
 /// Declares a choice: an enum with the words that stand for it in `ltr.toml`. `NAMES` has them for [`Rule::OneOf`].
-macro_rules! words {
+macro_rules! choice {
     (
         $(#[doc = $about:literal])+
         $Type:ident {
@@ -173,4 +173,4 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {section, section_of, words};
+pub(crate) use {choice, section, section_of};

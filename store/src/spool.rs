@@ -5,8 +5,8 @@
 //! touches and no other. Whatever of a file is no record is kept: once the others are in the database, the file is
 //! renamed, and an operator finds it.
 //!
-//! This is our own code: queues on disk (yaque, queue-file) have no checksum per record, so that damage is not told from
-//! a record, and does not end with it.
+//! This is our own code. Queues on disk (yaque, queue-file) have no checksum per record, so they
+//! cannot tell damage from a record.
 
 mod folder;
 mod frame;

@@ -152,8 +152,11 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
+        if !self.probe {
+            return;
+        }
         let mut circuit = self.breaker.circuit();
-        if let (true, State::HalfOpen { reason }) = (self.probe, circuit.state) {
+        if let State::HalfOpen { reason } = circuit.state {
             circuit.state = State::Open {
                 retry_at: self.admitted,
                 reason,

@@ -176,14 +176,41 @@ fn score_now(scorer: &Scorer, values: &[f64], timeout: Duration, allowance: Dura
     match scorer.score(values, Output::Converted, timeout) {
         Err(ScoreError::Busy) => Err(Failure::Busy),
         Err(ScoreError::Timeout) if timeout < allowance => Err(Failure::CutShort),
-        Err(ScoreError::Timeout) => Err(Failure::Fault(Unscored::Timeout)),
-        Err(ScoreError::Trap(_)) => Err(Failure::Fault(Unscored::Trap)),
-        Err(ScoreError::BadOutput(_)) => Err(Failure::Fault(Unscored::BadOutput)),
-        Err(ScoreError::Refused(_)) => Err(Failure::Fault(Unscored::Refused)),
+        Err(error) => Err(Failure::Fault(reason_of(&error))),
         Ok(scores) if scores.iter().all(|score| score.is_finite()) => Ok(Scored {
             scores,
             took: start.elapsed(),
         }),
         Ok(_) => Err(Failure::Fault(Unscored::BadOutput)),
+    }
+}
+
+fn reason_of(error: &ScoreError) -> Unscored {
+    match error {
+        ScoreError::Busy => Unscored::Busy,
+        ScoreError::Timeout => Unscored::Timeout,
+        ScoreError::Trap(_) => Unscored::Trap,
+        ScoreError::BadOutput(_) => Unscored::BadOutput,
+        ScoreError::Refused(_) => Unscored::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loads are reported in the sandbox's words, rankings in the domain's.
+    #[test]
+    fn the_sandbox_and_the_domain_spell_a_reason_alike() {
+        let text = String::new;
+        for error in [
+            ScoreError::Busy,
+            ScoreError::Timeout,
+            ScoreError::Trap(text()),
+            ScoreError::BadOutput(text()),
+            ScoreError::Refused(text()),
+        ] {
+            assert_eq!(reason_of(&error).as_str(), error.reason());
+        }
     }
 }

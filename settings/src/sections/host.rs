@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::section::Rule::{OneOf, Whole, Words};
-use crate::section::{TIMEOUT, section, words};
+use crate::section::{TIMEOUT, choice, section};
 
 section! {
     /// The gateway.
@@ -115,7 +115,7 @@ impl Host {
     }
 }
 
-words! {
+choice! {
     /// Where the gateway takes "now" from.
     Clock {
         /// The system's clock, in UTC.

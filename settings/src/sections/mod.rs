@@ -159,7 +159,7 @@ pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
-/// The prefix of the telemetry keys, one of which is secret.
+/// The prefix of the telemetry keys. A DSN under any of them is secret.
 pub(crate) const TELEMETRY: &str = "telemetry.";
 pub(crate) const SENTRY_DSN: &str = "telemetry.sentry_dsn";
 pub(crate) const DATABASE_URL: &str = "database.url";

@@ -2,7 +2,7 @@
 
 use crate::Secret;
 use crate::section::Rule::{Flag, OneOf, Words};
-use crate::section::{SHARE, section, words};
+use crate::section::{SHARE, choice, section};
 
 section! {
     /// The gateway's log, on standard error. It names no user, case or lawyer.
@@ -18,7 +18,7 @@ section! {
     }
 }
 
-words! {
+choice! {
     /// How the gateway writes its log: `log.format`.
     LogFormat {
         /// For people; coloured on a terminal.
@@ -28,7 +28,7 @@ words! {
     }
 }
 
-words! {
+choice! {
     /// Minimum severity to log: `log.level`. Each level includes those before it.
     LogLevel {
         /// Nothing is logged.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::section::Rule::{Between, Flag, OneOf, Whole};
-use crate::section::{PATH, Section, section, words};
+use crate::section::{PATH, Section, choice, section};
 
 section! {
     /// Training data.
@@ -62,7 +62,7 @@ fn default_params() -> toml::Table {
     }
 }
 
-words! {
+choice! {
     /// A training objective.
     Objective {
         /// Pairs of lawyers in the right order (LambdaMART).

@@ -8,6 +8,6 @@ use std::time::Duration;
 
 pub use random::Random;
 
-/// How long a test waits for what must happen. Nothing is expected to take near that long: it is only against a test that
-/// hangs.
+/// How long a test waits for what must happen. It only ends tests that hang: nothing takes near that
+/// long.
 pub const PATIENCE: Duration = Duration::from_secs(60);

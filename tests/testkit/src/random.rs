@@ -37,7 +37,7 @@ impl Random {
         self.next() % 100 < percent
     }
 
-    /// One of these, of which there is at least one.
+    /// One of these items. There must be at least one.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }

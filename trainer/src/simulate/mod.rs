@@ -55,7 +55,7 @@ pub struct Args {
     /// URL of the gateway
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub url: String,
-    /// First day, as an RFC 3339 time of which only the date is used
+    /// First day, as an RFC 3339 time; only its date is used
     #[arg(long)]
     pub from: DateTime<Utc>,
     /// Number of days to simulate

@@ -15,6 +15,7 @@ pub mod features;
 pub mod labels;
 pub mod metrics;
 pub mod pseudonym;
+pub mod release;
 pub mod sampling;
 pub mod statistics;
 pub mod verdict;

@@ -1,0 +1,510 @@
+//! The transitions.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::state::BARRED;
+use super::{
+    Action, CONTROLLER, Champion, Command, Effect, Exposure, FORM, Findings, Grounds, Health, Hold, Input, Judgement,
+    ModelId, Order, Phase, Refused, Rules, State, Suspicion, Transition,
+};
+use crate::criterion::{all_passed, failed};
+
+/// One step: what `input` changes in `state`. `None`: nothing. After an evaluation that changed
+/// something, another one may change more.
+///
+/// # Errors
+/// An order that the state does not allow; a state of a newer program.
+pub fn step(state: &State, input: &Input, now: DateTime<Utc>, rules: &Rules) -> Result<Option<Transition>, Refused> {
+    if state.form > FORM {
+        return Err(Refused::NewerForm { found: state.form });
+    }
+    // A clock that was set back does not undo time.
+    let at = At {
+        state,
+        now: now.max(state.since),
+        rules,
+    };
+    match input {
+        Input::Published(model) => at.published(model),
+        Input::Evaluation(findings) => Ok(at.evaluation(findings)),
+        Input::Order(order) => at.order(order).map(Some),
+        Input::FormerWeight(weight) => Ok(at.former_weight(*weight)),
+    }
+}
+
+/// A state, and the time and rules by which it changes.
+struct At<'a> {
+    state: &'a State,
+    now: DateTime<Utc>,
+    rules: &'a Rules,
+}
+
+/// What a transition says of itself.
+struct Said {
+    action: Action,
+    actor: String,
+    reason: String,
+    evidence: Value,
+}
+
+impl Said {
+    fn by_itself(action: Action, reason: impl Into<String>, evidence: Value) -> Said {
+        Said {
+            action,
+            actor: CONTROLLER.to_owned(),
+            reason: reason.into(),
+            evidence,
+        }
+    }
+
+    fn by_order(action: Action, order: &Order, evidence: Value) -> Said {
+        Said {
+            action,
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            evidence,
+        }
+    }
+}
+
+impl At<'_> {
+    /// A transition to `state`, which differs from the present one in what the caller has set.
+    fn to(&self, mut state: State, said: Said) -> Transition {
+        state.version = self.state.version + 1;
+        if state.phase != self.state.phase {
+            state.since = self.now;
+        }
+        let served = self.state.serves().then_some(self.state.champion.as_ref()).flatten();
+        let serves = state.serves();
+        let version = state.version;
+        if let Some(champion) = &mut state.champion {
+            let goes_on = served.is_some_and(|served| served.model.is(&champion.model));
+            champion.serving_since = match (serves, served) {
+                (false, _) => None,
+                (true, Some(served)) if goes_on => served.serving_since,
+                (true, _) => Some(version),
+            };
+        }
+        let effects = vec![Effect::Announce(sentence(&state, &said))];
+        Transition {
+            state,
+            action: said.action,
+            actor: said.actor,
+            reason: said.reason,
+            evidence: said.evidence,
+            effects,
+        }
+    }
+
+    fn published(&self, model: &ModelId) -> Result<Option<Transition>, Refused> {
+        if let Some(known) = self.state.named(&model.version) {
+            if known.is(model) {
+                return Ok(None);
+            }
+            return Err(Refused::OtherContent {
+                version: model.version.clone(),
+                on_record: known.sha256.clone().unwrap_or_default(),
+                found: model.sha256.clone().unwrap_or_default(),
+            });
+        }
+        let state = State {
+            challenger: Some(model.clone()),
+            ..self.state.clone()
+        };
+        let said = Said::by_itself(
+            Action::Challenger,
+            "",
+            json!({ "version": model.version, "sha256": model.sha256 }),
+        );
+        Ok(Some(self.to(state, said)))
+    }
+
+    /// The first of these that applies: rollback, end of the cool-down, suspicion, promotion, climb.
+    fn evaluation(&self, findings: &Findings) -> Option<Transition> {
+        let health = findings.health.as_ref().and_then(|health| self.unhealthy(health));
+        health
+            .or_else(|| self.cooled_down())
+            .or_else(|| self.suspicion(findings.suspicion.as_ref()?))
+            .or_else(|| self.promotion(&findings.judgements))
+            .or_else(|| self.climb(&findings.judgements))
+    }
+
+    fn unhealthy(&self, health: &Health) -> Option<Transition> {
+        let champion = self.state.champion.as_ref().filter(|_| self.state.serves())?;
+        let is_meant = champion.model.is(&health.model) && champion.serving_since == Some(health.serving_since);
+        if !is_meant || all_passed(&health.criteria) {
+            return None;
+        }
+        let reason = format!("technical watch: {}", failed(&health.criteria).join(", "));
+        let evidence = json!({ "version": champion.model.version, "criteria": health.criteria });
+        Some(self.rolled_back(Said::by_itself(Action::Rollback, reason, evidence)))
+    }
+
+    fn cooled_down(&self) -> Option<Transition> {
+        let Phase::RolledBack { until } = self.state.phase else {
+            return None;
+        };
+        if self.now < until {
+            return None;
+        }
+        let state = State {
+            phase: Phase::Shadow,
+            ..self.state.clone()
+        };
+        Some(self.to(state, Said::by_itself(Action::CoolDownOver, "", Value::Null)))
+    }
+
+    fn suspicion(&self, (model, suspicion): &(ModelId, Suspicion)) -> Option<Transition> {
+        let champion = self.state.champion.as_ref().filter(|_| self.state.serves())?;
+        if !champion.model.is(model) {
+            return None;
+        }
+        let is_suspected = self.state.phase == Phase::Suspected;
+        let to = |phase, exposure| State {
+            phase,
+            exposure,
+            ..self.state.clone()
+        };
+        match suspicion {
+            Suspicion::Raised(evidence) if self.state.phase == Phase::Live => {
+                let said = Said::by_itself(Action::Suspect, "outcomes fell", evidence.clone());
+                Some(self.to(to(Phase::Suspected, self.rules.confirm), said))
+            }
+            Suspicion::Cleared(evidence) if is_suspected => {
+                let said = Said::by_itself(Action::Clear, "the suspicion was not confirmed", evidence.clone());
+                Some(self.to(to(Phase::Live, self.live()), said))
+            }
+            Suspicion::Confirmed(evidence) => {
+                let reason = "outcomes fell, which was confirmed";
+                Some(self.rolled_back(Said::by_itself(Action::Rollback, reason, evidence.clone())))
+            }
+            Suspicion::Raised(_) | Suspicion::Cleared(_) => None,
+        }
+    }
+
+    /// Whether a model may be promoted or climb by itself.
+    fn may_promote(&self) -> bool {
+        let cools_down = matches!(self.state.phase, Phase::RolledBack { .. });
+        let is_pinned = self.state.champion.as_ref().is_some_and(|champion| champion.pinned) && self.state.serves();
+        let is_suspected = self.state.phase == Phase::Suspected;
+        self.rules.automatic && self.state.hold.is_none() && !cools_down && !is_pinned && !is_suspected
+    }
+
+    fn promotion(&self, judgements: &[Judgement]) -> Option<Transition> {
+        let challenger = self.state.challenger.as_ref().filter(|_| self.may_promote())?;
+        let judgement = judgements
+            .iter()
+            .find(|judgement| judgement.promote && judgement.model == *challenger)?;
+        if self.is_barred(challenger) {
+            return None;
+        }
+        let said = Said::by_itself(Action::Promote, "every criterion holds", judgement.evidence.clone());
+        Some(self.promoted(judgement, said))
+    }
+
+    fn is_barred(&self, model: &ModelId) -> bool {
+        self.state.barred.contains(&model.version)
+    }
+
+    /// The challenger serves: on the ladder's first rung, or live. It takes the place of a model that
+    /// is live or climbing, so that LTR's share stays.
+    fn promoted(&self, judgement: &Judgement, said: Said) -> Transition {
+        let (phase, exposure) = match (&self.state.phase, self.rules.ladder.first()) {
+            (Phase::Live, _) => (Phase::Live, self.live()),
+            (Phase::Rung { index }, _) => (Phase::Rung { index: *index }, self.state.exposure),
+            (_, Some(_)) => self.rung(0),
+            (_, None) => (Phase::Live, self.live()),
+        };
+        let state = State {
+            phase,
+            since: self.now,
+            exposure,
+            champion: Some(Champion {
+                model: judgement.model.clone(),
+                grounds: Grounds::Verdict { as_of: judgement.as_of },
+                pinned: false,
+                serving_since: None,
+            }),
+            challenger: None,
+            ..self.state.clone()
+        };
+        self.to(state, said)
+    }
+
+    fn climb(&self, judgements: &[Judgement]) -> Option<Transition> {
+        let Phase::Rung { index } = self.state.phase else {
+            return None;
+        };
+        let champion = self.state.champion.as_ref().filter(|_| self.may_promote())?;
+        let judgement = judgements.iter().find(|judgement| judgement.model.is(&champion.model));
+        let evidence = match self.rules.ladder.get(index) {
+            Some(rung) => {
+                let hours = (self.now - self.state.since).num_milliseconds() as f64 / 3_600_000.0;
+                let holds = |name: &String| {
+                    let criteria = judgement.map_or(&[][..], |judgement| &judgement.criteria);
+                    criteria
+                        .iter()
+                        .any(|criterion| criterion.name == name.as_str() && criterion.passed)
+                };
+                if hours < rung.min_hours || !rung.criteria.iter().all(holds) {
+                    return None;
+                }
+                json!({ "from": rung, "hours": hours, "criteria": judgement.map(|judgement| &judgement.criteria) })
+            }
+            // The ladder was cut short by configuration.
+            None => Value::Null,
+        };
+        let (phase, exposure) = if index + 1 < self.rules.ladder.len() {
+            self.rung(index + 1)
+        } else {
+            (Phase::Live, self.live())
+        };
+        let state = State {
+            phase,
+            exposure,
+            ..self.state.clone()
+        };
+        Some(self.to(state, Said::by_itself(Action::Climb, "", evidence)))
+    }
+
+    fn rung(&self, index: usize) -> (Phase, Exposure) {
+        let rung = &self.rules.ladder[index];
+        let exposure = Exposure {
+            share: rung.share,
+            display: rung.display,
+            hold_out: 0.0,
+        };
+        (Phase::Rung { index }, exposure)
+    }
+
+    fn live(&self) -> Exposure {
+        Exposure {
+            hold_out: self.rules.hold_out,
+            ..Exposure::whole(1.0)
+        }
+    }
+
+    fn rolled_back(&self, said: Said) -> Transition {
+        let mut state = State {
+            phase: Phase::RolledBack {
+                until: self.now + self.rules.cool_down,
+            },
+            since: self.now,
+            exposure: Exposure::NONE,
+            ..self.state.clone()
+        };
+        if let Some(champion) = &mut state.champion {
+            champion.pinned = false;
+            if self.state.serves() && !state.barred.contains(&champion.model.version) {
+                state.barred.push(champion.model.version.clone());
+                let surplus = state.barred.len().saturating_sub(BARRED);
+                state.barred.drain(..surplus);
+            }
+        }
+        self.to(state, said)
+    }
+
+    fn order(&self, order: &Order) -> Result<Transition, Refused> {
+        match &order.command {
+            Command::Promote(judgement) => self.promote(judgement, order),
+            // Always a transition: a promotion that is being written meanwhile then fails.
+            Command::Rollback => Ok(self.rolled_back(Said::by_order(Action::Rollback, order, Value::Null))),
+            Command::Hold(on) => Ok(self.hold(*on, order)),
+            Command::Pin(model) => self.forced(model, 100, Action::Pin, order),
+            Command::Weight { percent, model } => {
+                let champion = self.state.champion.as_ref().map(|champion| &champion.model);
+                match (percent, model.as_ref().or(champion)) {
+                    (0, _) => Ok(self.without_ltr(order)),
+                    (_, Some(model)) => self.forced(model, *percent, Action::Weight, order),
+                    (_, None) => Err(Refused::NameVersion),
+                }
+            }
+        }
+    }
+
+    fn promote(&self, judgement: &Judgement, order: &Order) -> Result<Transition, Refused> {
+        let challenger = self.state.challenger.as_ref().ok_or(Refused::NoChallenger)?;
+        if *challenger != judgement.model {
+            return Err(Refused::OtherChallenger {
+                judged: judgement.model.version.clone(),
+                challenger: challenger.version.clone(),
+            });
+        }
+        if !judgement.promote {
+            return Err(Refused::Verdict(failed(&judgement.criteria).join(", ")));
+        }
+        if self.is_barred(challenger) {
+            return Err(Refused::Barred(challenger.version.clone()));
+        }
+        let said = Said::by_order(Action::Promote, order, judgement.evidence.clone());
+        Ok(self.promoted(judgement, said))
+    }
+
+    fn hold(&self, on: bool, order: &Order) -> Transition {
+        let hold = on.then(|| Hold {
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            since: self.now,
+        });
+        let action = if on { Action::Hold } else { Action::Resume };
+        let mut state = State {
+            hold,
+            ..self.state.clone()
+        };
+        if !on && let Some(champion) = &mut state.champion {
+            champion.pinned = false;
+        }
+        // An operator's share of nothing is what shadow is.
+        if !on && state.phase == Phase::Manual && !state.serves() {
+            state.phase = Phase::Shadow;
+        }
+        self.to(state, Said::by_order(action, order, Value::Null))
+    }
+
+    /// A model serves because an operator named it, or because it was on record as champion.
+    fn forced(&self, model: &ModelId, percent: u8, action: Action, order: &Order) -> Result<Transition, Refused> {
+        let known = self.state.named(&model.version).filter(|known| known.is(model));
+        let Some(known) = known else {
+            return Err(self.unknown_version(model));
+        };
+        let is_champion = self.state.champion.as_ref().filter(|champion| champion.model.is(known));
+        let evidence = json!({ "version": known.version, "from": self.state.exposure.percent(), "to": percent });
+        let mut state = self.state.clone();
+        state.champion = Some(Champion {
+            model: known.clone(),
+            grounds: match is_champion {
+                Some(champion) if action == Action::Weight => champion.grounds.clone(),
+                _ => Grounds::Operator {
+                    actor: order.actor.clone(),
+                },
+            },
+            pinned: action == Action::Pin,
+            serving_since: None,
+        });
+        if is_champion.is_none() {
+            state.challenger = None;
+        }
+        state.barred.retain(|version| *version != known.version);
+        if action == Action::Pin {
+            (state.phase, state.exposure) = (Phase::Live, self.live());
+        } else {
+            (state.phase, state.exposure) = (Phase::Manual, Exposure::whole(f64::from(percent) / 100.0));
+            state.hold = Some(self.hold_of_weight(order));
+        }
+        Ok(self.to(state, Said::by_order(action, order, evidence)))
+    }
+
+    fn without_ltr(&self, order: &Order) -> Transition {
+        let state = State {
+            phase: Phase::Manual,
+            exposure: Exposure::NONE,
+            hold: Some(self.hold_of_weight(order)),
+            ..self.state.clone()
+        };
+        let evidence = json!({ "from": self.state.exposure.percent(), "to": 0 });
+        self.to(state, Said::by_order(Action::Weight, order, evidence))
+    }
+
+    /// A share chosen by hand stays until the operator gives the wheel back.
+    fn hold_of_weight(&self, order: &Order) -> Hold {
+        Hold {
+            actor: order.actor.clone(),
+            reason: if order.reason.is_empty() {
+                "a share was set by hand".to_owned()
+            } else {
+                order.reason.clone()
+            },
+            since: self.now,
+        }
+    }
+
+    fn unknown_version(&self, model: &ModelId) -> Refused {
+        if let Some(known) = self.state.named(&model.version) {
+            return Refused::OtherContent {
+                version: model.version.clone(),
+                on_record: known.sha256.clone().unwrap_or_default(),
+                found: model.sha256.clone().unwrap_or_default(),
+            };
+        }
+        let champion = self.state.champion.as_ref().map(|champion| &champion.model);
+        let known: Vec<&str> = [champion, self.state.challenger.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|model| &*model.version)
+            .collect();
+        Refused::UnknownVersion {
+            version: model.version.clone(),
+            allowed: if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            },
+        }
+    }
+
+    /// A program of the version before knows no state machine, but its operators' rollbacks count.
+    fn former_weight(&self, weight: u8) -> Option<Transition> {
+        if weight >= self.state.exposure.percent() {
+            return None;
+        }
+        let said = Said {
+            action: Action::Rollback,
+            actor: "former program".to_owned(),
+            reason: format!("a gateway of the version before set the weight to {weight} %"),
+            evidence: json!({ "from": self.state.exposure.percent(), "to": weight }),
+        };
+        Some(self.rolled_back(said))
+    }
+}
+
+/// The first transition on record: the state machine takes over what a former program left, or begins
+/// with nothing.
+pub fn begin(left: State, now: DateTime<Utc>) -> Transition {
+    let said = Said::by_itself(Action::Begin, "", Value::Null);
+    let state = State {
+        version: 1,
+        since: now,
+        ..left
+    };
+    Transition {
+        effects: vec![Effect::Announce(sentence(&state, &said))],
+        state,
+        action: said.action,
+        actor: said.actor,
+        reason: said.reason,
+        evidence: said.evidence,
+    }
+}
+
+/// The transition in one sentence.
+fn sentence(state: &State, said: &Said) -> String {
+    let champion = state
+        .champion
+        .as_ref()
+        .map_or("no model", |champion| &champion.model.version);
+    let share = state.exposure.percent();
+    let what = match said.action {
+        Action::Begin => "the release controller took over".to_owned(),
+        Action::Challenger => {
+            let version = state.challenger.as_ref().map_or("none", |model| &model.version);
+            format!("{version} is compared in shadow")
+        }
+        Action::Promote => format!("{champion} was promoted and answers {share} % of the users"),
+        Action::Climb => format!("{champion} answers {share} % of the users now"),
+        Action::Suspect => format!("{champion} is under suspicion and answers {share} % of the users"),
+        Action::Clear => format!("{champion} is cleared and answers {share} % of the users"),
+        Action::Rollback => "ROLLBACK: legacy answers everybody".to_owned(),
+        Action::CoolDownOver => "the cool-down is over; models can be promoted again".to_owned(),
+        Action::Hold => "promotions are on hold".to_owned(),
+        Action::Resume => "promotions go on".to_owned(),
+        Action::Pin => format!("{champion} is pinned and answers {share} % of the users"),
+        Action::Weight => format!("{champion} answers {share} % of the users by hand"),
+    };
+    let reason = if said.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", said.reason)
+    };
+    format!("{what} ({}{reason})", said.actor)
+}

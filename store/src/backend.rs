@@ -1,16 +1,22 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
 use uuid::Uuid;
 
+use crate::postgres::Listening;
 use crate::shown::Search;
-use crate::{Appended, HistoryEntry, Readable, Record, RolloutState, StoreError};
+use crate::{
+    Appended, Commit, Committed, GatewayReport, HistoryEntry, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Readable,
+    Record, Released, Reported, RolloutState, StoreError,
+};
 
 /// What a database must be able to do. The methods of [`crate::Store`] say what each one means, and check the values
 /// that come in.
 #[async_trait]
-pub(crate) trait Backend: Send + Sync {
+pub(crate) trait Backend: ReleaseBackend + Send + Sync {
     async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError>;
     /// Gives the impressions of these cases to these users to the search, until it has enough.
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError>;
@@ -31,4 +37,31 @@ pub(crate) trait Backend: Send + Sync {
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError>;
     async fn close(&self);
+}
+
+/// What a database must be able to do for the release controller of a fleet.
+#[async_trait]
+pub(crate) trait ReleaseBackend {
+    async fn released(&self) -> Result<Option<Released>, StoreError>;
+    async fn pulse(&self) -> Result<Pulse, StoreError>;
+    async fn commit_release(&self, commit: &Commit<'_>) -> Result<Committed, StoreError>;
+    async fn ledger(&self, after: u64, limit: u32) -> Result<Vec<LedgerRow>, StoreError>;
+    async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError>;
+    /// The epoch of the lease, if the holder has it now.
+    async fn take_lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError>;
+    async fn drop_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+    async fn lease_holder(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
+    async fn report_gateway(&self, report: &GatewayReport<'_>) -> Result<(), StoreError>;
+    async fn gateways(&self, within: Duration) -> Result<Vec<Reported>, StoreError>;
+    async fn forget_gateway(&self, id: Uuid) -> Result<(), StoreError>;
+    async fn prune_gateways(&self, older: Duration) -> Result<u64, StoreError>;
+    async fn outbox_due(&self, limit: u32) -> Result<Vec<Owed>, StoreError>;
+    async fn outbox_sent(&self, id: u64) -> Result<(), StoreError>;
+    async fn outbox_failed(&self, id: u64, error: &str, retry_after: Duration) -> Result<(), StoreError>;
+    async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError>;
+    async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError>;
+    async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError>;
+    async fn label_generation(&self) -> Result<u64, StoreError>;
+    /// `None`: the database has no notifications.
+    async fn listen(&self) -> Result<Option<Listening>, StoreError>;
 }

@@ -1,5 +1,5 @@
-//! What must survive: events, the shadow log, and the state of the rollout, in one database: a SQLite file, or
-//! PostgreSQL.
+//! What must survive: events, the shadow log, and the release record of the fleet, in one database: a SQLite file,
+//! or PostgreSQL.
 //!
 //! The gateway and the nightly run open the same database beside each other. Every commit reaches the disk before
 //! it is reported, and every record has a key of its own, so that writing it a second time changes nothing.
@@ -26,6 +26,7 @@ mod backend;
 mod error;
 mod postgres;
 mod records;
+mod release;
 mod same_id;
 mod shown;
 mod spool;
@@ -46,6 +47,9 @@ use backend::Backend;
 pub use error::StoreError;
 pub use records::{
     Acted, Appended, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, Unreadable,
+};
+pub use release::{
+    Changes, Commit, Committed, Effect, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported,
 };
 pub use spool::{Batch, Refused, Spool, SpoolError};
 
@@ -227,13 +231,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Value`] for a weight above 100.
     pub async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError> {
-        if state.weight > 100 {
-            return Err(StoreError::Value {
-                field: "weight",
-                value: state.weight.to_string(),
-                allowed: "0 to 100",
-            });
-        }
+        check_weight(state)?;
         self.backend.save_rollout(state, entry).await
     }
 
@@ -281,6 +279,17 @@ impl Store {
     pub async fn close(&self) {
         self.backend.close().await;
     }
+}
+
+fn check_weight(state: &RolloutState) -> Result<(), StoreError> {
+    if state.weight <= 100 {
+        return Ok(());
+    }
+    Err(StoreError::Value {
+        field: "weight",
+        value: state.weight.to_string(),
+        allowed: "0 to 100",
+    })
 }
 
 fn same_salt(ours: Uuid, on_record: Option<Uuid>) -> Result<(), StoreError> {

@@ -2,8 +2,10 @@
 //! it is reported, whatever the server's default.
 
 mod agreed;
+mod changes;
 mod codec;
 mod events;
+mod release;
 mod rollout;
 mod shadow;
 
@@ -26,6 +28,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub(crate) use self::changes::Listening;
 use crate::backend::Backend;
 use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;

@@ -5,6 +5,7 @@ mod batch_insert;
 mod codec;
 mod events;
 mod files;
+mod release;
 mod rollout;
 mod shadow;
 

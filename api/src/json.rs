@@ -227,6 +227,21 @@ impl<'d> Json<'d> {
     /// For a value that is not an object, and for a name that is not among `names`.
     pub fn fields<const N: usize>(self, names: &[&'static str; N]) -> Result<[Field<'d>; N], Invalid> {
         let mut found = names.map(|name| Field { name, json: None });
+        self.find(names, &mut found)?;
+        Ok(found)
+    }
+
+    /// Like [`Json::fields`], for names that are not known to the compiler.
+    ///
+    /// # Errors
+    /// Those of [`Json::fields`].
+    pub fn fields_of(self, names: &[&'static str]) -> Result<Vec<Field<'d>>, Invalid> {
+        let mut found: Vec<Field<'d>> = names.iter().map(|&name| Field { name, json: None }).collect();
+        self.find(names, &mut found)?;
+        Ok(found)
+    }
+
+    fn find(self, names: &[&'static str], found: &mut [Field<'d>]) -> Result<(), Invalid> {
         for (at, (name, json)) in self.object()?.enumerate() {
             let Some(at) = position(names, at, name) else {
                 let allowed = format!("only the fields {}", names.join(", "));
@@ -234,7 +249,7 @@ impl<'d> Json<'d> {
             };
             found[at].json = Some(json);
         }
-        Ok(found)
+        Ok(())
     }
 
     /// An integer from 0 to `most`, both included. `1.0` and `1e3` are not integers.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ranking::release::Shares;
 use ranking::{Event, Presets, Schema};
 use settings::Settings;
 use store::Store;
@@ -34,6 +35,8 @@ pub struct Gateway {
     pub writer: Writer,
     /// Changes the loaded models and the rollout.
     pub release: Arc<Controller>,
+    /// Who gets which ranking.
+    pub shares: Shares,
     /// The configured tokens and edges.
     pub access: Access,
     /// The rate limit per client.

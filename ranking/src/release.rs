@@ -13,6 +13,7 @@
 //! An operator can go to `manual` (a share chosen by hand) from anywhere.
 
 pub mod ledger;
+mod shares;
 mod state;
 mod step;
 pub mod watch;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+pub use shares::{Arm, Shares};
 pub use state::{Champion, Display, Exposure, FORM, Grounds, Hold, ModelId, Phase, State};
 pub use step::{begin, step};
 

@@ -8,7 +8,7 @@ use ranking::{Presets, Schema};
 use crate::section::Rule;
 use crate::sections::{
     self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL,
-    SENTRY_DSN, sections,
+    ROLLOUT_LADDER, SENTRY_DSN, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -57,6 +57,7 @@ impl Settings {
         self.check_access()?;
         self.check_tls()?;
         self.check_telemetry()?;
+        self.check_rollout()?;
         self.check_train()
     }
 
@@ -197,6 +198,26 @@ impl Settings {
                 _ => rule,
             };
             return Err(invalid(SENTRY_DSN, Secret::HIDDEN.to_owned(), allowed));
+        }
+        Ok(())
+    }
+
+    fn check_rollout(&self) -> Result<(), InvalidValue> {
+        let rollout = &self.rollout;
+        if let Some(fault) = rollout.ladder_fault() {
+            let allowed = format!("{} ({fault})", rule_text(ROLLOUT_LADDER));
+            return Err(invalid(
+                ROLLOUT_LADDER,
+                format!("{} rungs", rollout.ladder.len()),
+                allowed,
+            ));
+        }
+        let name = &rollout.gateway;
+        if name.chars().count() > 100 || name.chars().any(char::is_control) {
+            return Err(by_rule("rollout.gateway", &grammar::shorten(name)));
+        }
+        if rollout.salt == rollout.hold_out_salt {
+            return Err(by_rule("rollout.hold_out_salt", &rollout.hold_out_salt));
         }
         Ok(())
     }

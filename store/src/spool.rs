@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use regular_file::Links;
 use serde_json::{Value, json};
 
+pub use self::folder::PENDING_ROLLBACK;
 use self::folder::{DAMAGED, Folder, LOCK, MOST_NAMED, REFUSED, name};
 use self::frame::Part;
 use crate::Record;

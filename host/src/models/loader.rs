@@ -58,6 +58,8 @@ pub enum Trigger {
     Notify,
     /// The watch over the models directory and the source.
     Watch,
+    /// The state on record names it.
+    Follow,
     /// SIGHUP: the key ring was read again.
     Keys,
 }

@@ -8,7 +8,6 @@ mod lane;
 mod loader;
 mod model;
 mod registry;
-mod revoke;
 mod source;
 mod tried;
 

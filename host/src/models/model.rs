@@ -1,8 +1,10 @@
 //! A model that may serve, and how its component is called.
 
+use ranking::release::ModelId;
 use runtime::Scorer;
 use runtime::artefact::KeyId;
 
+use super::breaker::Position;
 use super::lane::Lane;
 
 /// A verified model, ready to score.
@@ -32,6 +34,19 @@ impl Model {
             columns,
             rank: Lane::for_rank(processors),
             score: Lane::for_score(processors),
+        }
+    }
+
+    /// The position of the breaker of its `/rank` calls.
+    pub fn breaker(&self) -> Position {
+        self.rank.breaker.facts().state
+    }
+
+    /// Which model it is, with its content.
+    pub fn id(&self) -> ModelId {
+        ModelId {
+            version: self.version.clone(),
+            sha256: Some(self.scorer.sha256().to_owned()),
         }
     }
 

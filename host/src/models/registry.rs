@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
 use parking_lot::Mutex;
+use ranking::release::Exposure;
 use ranking::{Fallback, Unscored};
 use runtime::artefact::KeyId;
 use serde::Serialize;
@@ -41,40 +42,35 @@ impl Role {
     }
 }
 
-/// The models that serve, and LTR's share. Replaced as a whole, so that each request sees one
-/// consistent set.
+/// What serves. Replaced as a whole, so that each request sees one consistent set.
 #[derive(Clone, Default)]
 pub struct Serving {
-    /// Per cent of requests that LTR answers, 0 to 100.
-    pub weight: u8,
-    /// The promoted model; `None`: none is loaded.
+    /// The version of the release state that this follows; 0: none was read yet.
+    pub state_version: u64,
+    /// Whom LTR answers.
+    pub exposure: Exposure,
+    /// The version of the model that should answer LTR's share, loaded or not.
+    pub named: Option<String>,
+    /// Since which version of the state it has answered; `None`: it answers nobody.
+    pub serving_since: Option<u64>,
+    /// The model that answers LTR's share; `None`: it is not loaded, and only legacy may answer in its
+    /// place.
     pub champion: Option<Arc<Model>>,
-    /// The model that is compared in shadow; `None`: none is loaded.
+    /// The newest model that is not promoted; `None`: none is loaded.
     pub challenger: Option<Arc<Model>>,
-    /// The version of a promoted champion that is not loaded, because it was refused or its key is
-    /// no longer trusted. Only legacy may answer in its place.
-    pub lost: Option<String>,
+    /// The model that is compared in shadow.
+    pub compared: Option<Arc<Model>>,
 }
 
 impl Serving {
-    /// The model that answers LTR's share: the champion, or the challenger if no model was ever
-    /// promoted. An operator starts the latter by setting a weight.
+    /// The model that answers LTR's share, if there is a share.
     pub fn serves(&self) -> Option<&Arc<Model>> {
-        match (&self.champion, &self.lost) {
-            (None, None) => self.challenger.as_ref(),
-            (champion, _) => champion.as_ref(),
-        }
+        self.champion.as_ref().filter(|_| self.exposure.share > 0.0)
     }
 
     /// Both models with their roles.
     pub fn slots(&self) -> [(Role, &Option<Arc<Model>>); 2] {
         [(Role::Champion, &self.champion), (Role::Challenger, &self.challenger)]
-    }
-
-    /// Whether this version is loaded, in either role.
-    pub fn holds(&self, version: &str) -> bool {
-        let mut loaded = self.slots().into_iter().filter_map(|(_, model)| model.as_ref());
-        loaded.any(|model| model.version == version)
     }
 
     /// Whether any model is loaded.
@@ -148,7 +144,7 @@ impl Models {
                 gauge!("ltr_model_info", "version" => model.version.clone(), "role" => role.as_str()).set(1);
             }
         }
-        gauge!("ltr_rollout_weight").set(serving.weight);
+        gauge!("ltr_rollout_weight").set(serving.exposure.percent());
         self.serving.store(Arc::new(serving));
     }
 

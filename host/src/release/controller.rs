@@ -1,334 +1,616 @@
-//! The controller: the only code that changes what serves, which is the loaded models, their roles
-//! and LTR's share of the requests.
+//! The controller: writes transitions of the release state, and keeps what this gateway serves in
+//! step with the state on record.
+//!
+//! A rollback is first: it acts here before anything is written, and holds until the state on record
+//! has it.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use store::{HistoryEntry, RolloutState, Store, StoreError};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use chrono::{DateTime, Utc};
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use ranking::Criteria;
+use ranking::release::ledger::{self, ORIGIN};
+use ranking::release::watch::Limits;
+use ranking::release::{
+    Command, Effect, Exposure, FORM, Input, ModelId, Order, Refused, Rules, State, Transition, begin, step,
+};
+use store::{Commit, Committed, Lease, Pulse, Released, RolloutState, Store, StoreError};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
+use uuid::Uuid;
 
+use super::health::{Health, Served};
+use super::pending::{PendingFile, PendingRollback};
+use super::snapshot::Snapshot;
+use super::stepped::Stepped;
 use crate::http::clock::wall;
-use crate::models::{Loader, Model, Models, Refusal, Serving, Tried, Trigger};
+use crate::models::{Loader, Model, Models, Refusal, Serving, Tried};
 
-/// How long a start goes on trying newer models.
-const RESTORE_BUDGET: Duration = Duration::from_secs(30);
-/// Time limit for reading the key ring.
-const KEY_RING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts of a change that others get ahead of.
+const ATTEMPTS: u32 = 20;
+/// Maximum number of rollbacks that wait for the database; more add nothing.
+const MAX_PENDING: usize = 16;
 /// Maximum number of notified publications that wait for their load.
 const MAX_NOTICES: usize = 32;
-/// Maximum number of loads per start, and per look of the watch. Bounded, so that the next look sees
-/// new versions; it tries the rest.
-pub const MAX_LOADS: usize = 16;
 
-/// Changes the models and the rollout, one change at a time.
+/// What the controller is configured with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The rules of the state machine.
+    pub rules: Rules,
+    /// When the technical watch rolls back.
+    pub limits: Limits,
+    /// What a verdict asks for.
+    pub criteria: Criteria,
+    /// The longest attribution window: younger comparisons are not judged.
+    pub window: chrono::TimeDelta,
+    /// The pause between two evaluations.
+    pub evaluate: Duration,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// This gateway's name in the fleet.
+    pub name: String,
+}
+
+/// Follows and changes what serves.
 pub struct Controller {
     /// The loaded models.
     pub models: Models,
+    /// Counts for the technical watch.
+    pub health: Health,
+    /// What `GET /rollout` shows of the fleet.
+    pub(super) snapshot: Snapshot,
+    /// The injected clock, if there is one.
+    pub(super) stepped: Option<Stepped>,
+    pub(super) config: Config,
     pub(super) loader: Loader,
-    /// Versions that the watch need not try again.
+    /// Versions that need not be tried again.
     pub(super) tried: Tried,
-    store: Store,
+    pub(super) store: Store,
+    /// This run of the gateway.
+    pub(super) id: Uuid,
     /// Limits the notified publications that wait for their load.
-    notices: Arc<Semaphore>,
-    /// Held during a load. Taken before `change`, which is held only for moments, so that no
-    /// operator waits for a compiler.
-    loading: Mutex<()>,
-    /// Held during a change.
-    change: Mutex<()>,
+    pub(super) notices: Arc<Semaphore>,
+    /// Held during a load. Taken before `turn`, which is held only for moments, so that no operator
+    /// waits for a compiler.
+    pub(super) loading: AsyncMutex<()>,
+    /// Held from reading the state on record until this gateway follows what was read or written, so
+    /// that it never follows an older state after a newer one.
+    turn: AsyncMutex<()>,
+    pub(super) known: Mutex<Known>,
+    pending: PendingFile,
+    /// Wakes the task that follows the record.
+    pub(super) wake: Arc<Notify>,
+    /// Wakes the task that loads models.
+    pub(super) load: Arc<Notify>,
+    /// Names of the destinations that hear of every transition, and the body they get.
+    announce: Announce,
 }
 
-/// A change of what serves.
-pub struct Change {
-    /// Written to the database first; `None` if only the loaded models change.
-    pub record: Option<Record>,
-    /// Serves once the record is written.
-    pub serving: Serving,
+/// Makes the outbox rows of a transition: a destination and a body each.
+pub type Announce = Box<dyn Fn(&Transition, &ledger::Sealed, DateTime<Utc>) -> Vec<(String, String)> + Send + Sync>;
+
+/// What this gateway knows of the record.
+#[derive(Default)]
+pub(super) struct Known {
+    /// `None`: it was never read.
+    pub state: Option<State>,
+    pub head: String,
+    /// When the record was last seen to be what is followed.
+    pub seen: Option<Instant>,
+    /// What keeps this gateway from following, in words.
+    pub problem: Option<String>,
+    /// Rollbacks that act here and are not on record yet, the first one first.
+    pub pending: VecDeque<PendingRollback>,
+    /// Counter of the evidence that was last read.
+    pub evidence: u64,
+    /// The loaded models that the state names, and those about to be proposed.
+    pub loaded: HashMap<String, Arc<Model>>,
 }
 
-/// What was done to the rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A new model is compared.
-    Challenger,
-    /// The evidence let the challenger take the traffic.
-    Promote,
-    /// An operator gave all requests back to legacy.
-    Rollback,
-    /// An operator set the percentage.
-    Weight,
+/// What became of an order.
+#[derive(Clone, Debug)]
+pub struct Ordered {
+    /// The state that this gateway follows now; `None`: none was ever read.
+    pub state: Option<State>,
+    /// Hash of the last entry of the ledger that this gateway knows.
+    pub head: String,
+    /// Whether the order is on record. A rollback may act before it is.
+    pub recorded: bool,
 }
 
-impl Action {
-    /// As the history spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Challenger => "challenger",
-            Action::Promote => "promote",
-            Action::Rollback => "rollback",
-            Action::Weight => "weight",
-        }
-    }
+/// Why an order was not carried out. Nothing changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The state does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A rollback of this gateway is not on record yet, and comes first.
+    #[error("a rollback on this gateway is not in the database yet; retry when it is")]
+    RollbackPending,
+    /// Others changed the state again and again.
+    #[error("others changed the rollout {ATTEMPTS} times meanwhile; retry")]
+    Contended,
+    /// Another gateway evaluates.
+    #[error("another gateway holds the lease")]
+    LeaseLost,
+    /// The state on record cannot be read by this program.
+    #[error("the state on record cannot be read: {0}")]
+    Unreadable(String),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// The state of the rollout after a change, and the change's entry in the history.
-pub struct Record {
-    /// The state to write.
-    pub state: RolloutState,
-    /// What was done.
-    pub action: Action,
-    /// Who asked for the change.
-    pub actor: String,
-    /// The numbers behind the change.
-    pub detail: Value,
+/// A state as it is on record.
+struct OnRecord {
+    state: State,
+    head: String,
+    /// Whether there is one, or it is what the table of former programs amounts to.
+    exists: bool,
 }
 
 impl Controller {
-    /// Without models, until [`Controller::restore`] loads them.
-    pub fn new(store: Store, loader: Loader) -> Controller {
+    /// Serves legacy until [`Controller::restore`] has read the state. `stepped`: the clock is
+    /// injected. A rollback that an earlier run could not record goes on.
+    pub fn new(
+        store: Store,
+        loader: Loader,
+        config: Config,
+        is_stepped: bool,
+        pending: &std::path::Path,
+        announce: Announce,
+    ) -> Controller {
+        let (pending, left) = PendingFile::open(pending, wall());
+        if let Some(left) = &left {
+            tracing::warn!(command = %left.command, actor = left.actor, "a rollback is not on record yet; legacy answers until it is");
+        }
         Controller {
             models: Models::default(),
+            health: Health::new(config.limits.clone()),
+            snapshot: Snapshot::default(),
+            stepped: is_stepped.then(|| Stepped::new(config.evaluate)),
+            config,
             loader,
             tried: Tried::default(),
             store,
+            id: Uuid::new_v4(),
             notices: Arc::new(Semaphore::new(MAX_NOTICES)),
-            loading: Mutex::new(()),
-            change: Mutex::new(()),
+            loading: AsyncMutex::new(()),
+            turn: AsyncMutex::new(()),
+            known: Mutex::new(Known {
+                pending: left.into_iter().collect(),
+                ..Known::default()
+            }),
+            pending,
+            wake: Arc::default(),
+            load: Arc::default(),
+            announce,
         }
     }
 
-    /// Makes one change. `decide` chooses it from the state on record and what serves; nothing else
-    /// changes either meanwhile. The change is in the database before it serves.
+    /// Carries out an operator's order. `decide` makes it from the state on record. `command` is the
+    /// order's id: the same order again changes nothing more.
     ///
     /// # Errors
-    /// The error of `decide`, or a database that cannot be used. Nothing changes then.
-    pub async fn apply<E: From<StoreError>>(
+    /// What the state does not allow; a database that cannot be used.
+    pub async fn order(
         &self,
-        decide: impl FnOnce(RolloutState, &Serving) -> Result<Change, E>,
-    ) -> Result<(), E> {
-        let _change = self.change.lock().await;
-        let before = self.store.rollout().await?;
-        let Change { record, serving } = decide(before, &self.models.serving())?;
-        if let Some(record) = record {
-            let entry = HistoryEntry {
-                ts_utc: wall(),
-                action: record.action.as_str().to_owned(),
-                actor: record.actor,
-                detail: record.detail,
-            };
-            self.store.save_rollout(&record.state, &entry).await?;
+        command: Uuid,
+        now: DateTime<Utc>,
+        decide: impl Fn(&State) -> Result<Order, Refused> + Send + Sync,
+    ) -> Result<Ordered, OrderError> {
+        if !self.known.lock().pending.is_empty() {
+            return Err(OrderError::RollbackPending);
         }
-        self.models.swap(serving);
-        Ok(())
+        self.submit(now, Some(command), None, |state| decide(state).map(Input::Order))
+            .await?;
+        Ok(self.ordered(true))
     }
 
-    /// Loads the champion, and as challenger the newest version that can be loaded. The candidates
-    /// are the versions in the directory that are newer than the champion, and the challenger on
+    /// Gives all requests back to legacy: here at once, whatever the database does, and everywhere
+    /// once it is on record.
+    pub async fn rollback(&self, pending: PendingRollback, within: Duration) -> Ordered {
+        {
+            let mut known = self.known.lock();
+            let is_repeated = known.pending.iter().any(|other| other.command == pending.command);
+            if !is_repeated && known.pending.len() < MAX_PENDING {
+                known.pending.push_back(pending.clone());
+            }
+            self.apply(&mut known);
+        }
+        tracing::warn!(
+            actor = pending.actor,
+            reason = pending.reason,
+            "rollback: legacy answers on this gateway"
+        );
+        self.wake.notify_one();
+        if let Err(error) = self.pending.write(Some(&pending)) {
+            tracing::error!("the rollback is kept in memory alone until it is in the database: {error}");
+        }
+        // A database that does not answer must not keep the operator waiting.
+        let recorded = tokio::time::timeout(within, self.record_pending()).await;
+        match recorded {
+            Ok(Ok(())) => self.ordered(true),
+            Ok(Err(error)) => {
+                tracing::error!("the rollback is not in the database yet: {error}");
+                self.ordered(false)
+            }
+            Err(_) => self.ordered(false),
+        }
+    }
+
+    /// Records the rollbacks that act here and are not on record yet. They win over whatever is on
     /// record.
     ///
     /// # Errors
-    /// A database that cannot be used. A refused model is no error; it is logged.
-    pub async fn restore(&self) -> Result<(), StoreError> {
-        let _loading = self.loading.lock().await;
-        let state = self.store.rollout().await?;
-        let mut champion = None;
-        if let Some(version) = &state.champion {
-            champion = self.load(version, Trigger::Start).await.ok();
-        }
-        let lost = state.champion.clone().filter(|_| champion.is_none());
-        let challenger = self.load_first_good(&state).await;
-        self.apply(|before, _| {
-            let record = challenger
-                .as_ref()
-                .filter(|model| state.challenger.as_ref() != Some(&model.version))
-                .map(|model| challenger_record(&before, &model.version));
-            let serving = Serving {
-                // An operator may have changed it meanwhile.
-                weight: before.weight,
-                champion,
-                challenger,
-                lost,
+    /// A database that cannot be used.
+    pub(super) async fn record_pending(&self) -> Result<(), OrderError> {
+        loop {
+            let Some(pending) = self.known.lock().pending.front().cloned() else {
+                return Ok(());
             };
-            Ok(Change { record, serving })
+            self.record_rollback(&pending).await?;
+        }
+    }
+
+    async fn record_rollback(&self, pending: &PendingRollback) -> Result<(), OrderError> {
+        let order = Order {
+            command: Command::Rollback,
+            actor: pending.actor.clone(),
+            reason: pending.reason.clone(),
+        };
+        self.submit(pending.at, Some(pending.command), None, |_| {
+            Ok(Input::Order(order.clone()))
         })
-        .await
-    }
-
-    /// Loads the candidates of a start in order, until one can be loaded.
-    async fn load_first_good(&self, state: &RolloutState) -> Option<Arc<Model>> {
-        let start = Instant::now();
-        for version in self.start_candidates(state).await {
-            // Bad models must not delay readiness. The challenger on record is tried in any case.
-            if start.elapsed() > RESTORE_BUDGET && state.challenger.as_ref() != Some(&version) {
-                continue;
-            }
-            if let Ok(model) = self.load(&version, Trigger::Start).await {
-                return Some(model);
-            }
+        .await?;
+        // If the gateway ends before the file is empty, the ledger knows the command.
+        let next = self.known.lock().pending.get(1).cloned();
+        if let Err(error) = self.pending.write(next.as_ref()) {
+            tracing::error!("the file of pending rollbacks cannot be written: {error}");
         }
-        None
-    }
-
-    /// The versions to try at a start, in order. The watch tries the rest later.
-    async fn start_candidates(&self, state: &RolloutState) -> Vec<String> {
-        let order = self.loader.order();
-        let newer = self.loader.newer_here(state.champion.as_deref()).await;
-        self.tried.set_skipped(newer.skipped);
-        let mut versions = newer.versions;
-        let on_record = state.challenger.as_ref();
-        if let Some(version) = on_record
-            && !versions.contains(version)
-        {
-            let newer = versions.partition_point(|other| order.is_newer(other, Some(version)));
-            versions.insert(newer, version.clone());
-        }
-        let place = |version: &String| versions.iter().position(|other| other == version);
-        // The challenger on record is tried, however many versions are newer.
-        let late = on_record.filter(|version| place(version) >= Some(MAX_LOADS)).cloned();
-        versions.truncate(MAX_LOADS);
-        versions.extend(late);
-        versions
-    }
-
-    /// Loads a version and makes it the challenger. If it is the lost champion, it becomes the
-    /// champion again. A refusal leaves the serving models as they are.
-    ///
-    /// # Errors
-    /// Why the version was refused.
-    pub async fn challenge(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
-        let _loading = self.loading.lock().await;
-        self.load_challenger(version, trigger).await
-    }
-
-    /// Like [`Controller::challenge`], but refuses versions older than the newest one that is
-    /// loaded or on record, except those themselves. For anonymous callers, who must not bring back
-    /// a replaced model.
-    ///
-    /// # Errors
-    /// Those of [`Controller::challenge`], and `older_version`.
-    pub async fn challenge_newer(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
-        let _loading = self.loading.lock().await;
-        let state = self.store.rollout().await;
-        let state = state.map_err(|error| Refusal::new(version, "database", error.to_string()))?;
-        let loaded = self.models.serving();
-        let loaded = loaded.slots().into_iter().filter_map(|(_, model)| model.clone());
-        let known: Vec<String> = loaded
-            .map(|model| model.version.clone())
-            .chain([state.champion, state.challenger].into_iter().flatten())
-            .collect();
-        let order = self.loader.order();
-        match known.iter().max_by_key(|known| order.key(known)) {
-            Some(newest) if order.key(version) < order.key(newest) && !known.iter().any(|known| known == version) => {
-                let message = format!(
-                    "it is older than {newest}; without access.tokens only newer versions may be loaded; configure a token with the role admin to load others"
-                );
-                Err(Refusal::new(version, "older_version", message))
-            }
-            _ => self.load_challenger(version, trigger).await,
-        }
-    }
-
-    /// The caller holds `loading`.
-    async fn load_challenger(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
-        self.apply_key_ring().await;
-        if self.models.serving().holds(version) {
-            return Ok(());
-        }
-        let model = self.load(version, trigger).await?;
-        if self.reinstate_champion(&model).await {
-            tracing::info!(version, ?trigger, "the champion is loaded again");
-            return Ok(());
-        }
-        let recorded = self.apply(|before, serving| {
-            let serving = Serving {
-                challenger: Some(model),
-                ..serving.clone()
-            };
-            Ok::<_, StoreError>(Change {
-                record: Some(challenger_record(&before, version)),
-                serving,
-            })
-        });
-        recorded.await.map_err(|error| {
-            self.tried.forget(version);
-            Refusal::new(version, "database", error.to_string())
-        })?;
-        tracing::info!(version, ?trigger, "a new challenger is loaded");
+        let mut known = self.known.lock();
+        known.pending.retain(|left| left.command != pending.command);
+        self.apply(&mut known);
         Ok(())
     }
 
-    /// Makes `model` the champion again if it is the lost one. Returns whether it is. The database
-    /// has it on record already.
-    async fn reinstate_champion(&self, model: &Arc<Model>) -> bool {
-        let _change = self.change.lock().await;
-        let serving = (*self.models.serving()).clone();
-        let is_lost = serving.lost.as_ref() == Some(&model.version);
-        if is_lost {
-            self.models.swap(Serving {
-                champion: Some(model.clone()),
-                lost: None,
-                ..serving
-            });
-        }
-        is_lost
-    }
-
-    /// Reads the key ring again and unloads the models that it no longer trusts. A lost champion is
-    /// tried again.
-    pub async fn reload_keys(&self) {
-        self.apply_key_ring().await;
-        let lost = self.models.serving().lost.clone();
-        if let Some(version) = lost {
-            // A refusal is logged and remembered already.
-            let _ = self.challenge(&version, Trigger::Keys).await;
+    fn ordered(&self, recorded: bool) -> Ordered {
+        let known = self.known.lock();
+        Ordered {
+            state: known.state.clone(),
+            head: known.head.clone(),
+            recorded,
         }
     }
 
-    /// Reads the key ring, and unloads the models that it no longer trusts.
-    async fn apply_key_ring(&self) {
-        let keys = self.loader.keys.clone();
-        // Read before the change begins, because the file system may be slow.
-        let reading = tokio::task::spawn_blocking(move || keys.read());
-        let Ok(Ok(ring)) = tokio::time::timeout(KEY_RING_TIMEOUT, reading).await else {
-            tracing::error!("models.trusted_keys: the key ring cannot be read; the loaded models keep serving");
-            return;
+    /// Changes the state on record by one step, by compare-and-swap: `input` is made again from what
+    /// others wrote meanwhile. Returns the transition; `None` if nothing changed.
+    ///
+    /// # Errors
+    /// As [`Controller::order`]; [`OrderError::LeaseLost`] with a lease that is another's.
+    pub(super) async fn submit(
+        &self,
+        now: DateTime<Utc>,
+        command: Option<Uuid>,
+        lease: Option<&Lease>,
+        input: impl Fn(&State) -> Result<Input, Refused> + Send + Sync,
+    ) -> Result<Option<Transition>, OrderError> {
+        for _ in 0..ATTEMPTS {
+            let _turn = self.turn.lock().await;
+            let on_record = self.read(now).await?;
+            let transition = if on_record.exists {
+                step(&on_record.state, &input(&on_record.state)?, now, &self.config.rules)?
+            } else {
+                // Whatever is asked for comes after the first entry.
+                Some(begin(on_record.state.clone(), now))
+            };
+            let Some(transition) = transition else {
+                self.follow(on_record.state, on_record.head);
+                return Ok(None);
+            };
+            let is_first = !on_record.exists;
+            let command = command.filter(|_| !is_first);
+            match self.write(&on_record, &transition, now, command, lease).await? {
+                Committed::Done if is_first => {}
+                Committed::Done => return Ok(Some(transition)),
+                Committed::Conflict => {}
+                Committed::Repeated(_) => {
+                    let latest = self.read(now).await?;
+                    self.follow(latest.state, latest.head);
+                    return Ok(None);
+                }
+                Committed::LeaseLost => return Err(OrderError::LeaseLost),
+            }
+        }
+        Err(OrderError::Contended)
+    }
+
+    /// Writes a transition, and follows it if it is on record. The caller holds the turn.
+    async fn write(
+        &self,
+        on_record: &OnRecord,
+        transition: &Transition,
+        now: DateTime<Utc>,
+        command: Option<Uuid>,
+        lease: Option<&Lease>,
+    ) -> Result<Committed, StoreError> {
+        let sealed = ledger::seal(transition, now, command, &on_record.head);
+        let state = serde_json::to_string(&transition.state).expect("a state has texts and finite numbers alone");
+        let announced = (self.announce)(transition, &sealed, now);
+        let outbox: Vec<store::Effect<'_>> = announced
+            .iter()
+            .map(|(destination, body)| store::Effect { destination, body })
+            .collect();
+        let commit = Commit {
+            expected: on_record.state.version * u64::from(on_record.exists),
+            state: &state,
+            entry: &sealed.text,
+            hash: &sealed.hash,
+            command,
+            mirror: &mirror(&transition.state),
+            outbox: &outbox,
+            lease,
         };
-        let _change = self.change.lock().await;
-        self.models.unload_untrusted(&ring);
-    }
-
-    /// Loads a version. The load, and its refusal if any, are remembered for `GET /models`.
-    async fn load(&self, version: &str, trigger: Trigger) -> Result<Arc<Model>, Refusal> {
-        let (mut load, result) = self.loader.load(version, trigger).await;
-        if let Some(files) = load.files.take() {
-            self.tried.insert(version, files, result.as_ref().err());
+        let committed = self.store.commit_release(&commit).await?;
+        if committed == Committed::Done {
+            let Effect::Announce(sentence) = &transition.effects[0];
+            tracing::info!(
+                version = transition.state.version,
+                action = transition.action.as_str(),
+                actor = transition.actor,
+                head = sealed.hash,
+                "rollout: {sentence}"
+            );
+            self.follow(transition.state.clone(), sealed.hash);
+            self.wake.notify_one();
         }
-        self.models.record_load(load);
-        result
-            .map(Arc::new)
-            .inspect_err(|refusal| self.models.record_refusal(refusal.clone(), wall()))
+        Ok(committed)
     }
 
-    /// A permit for a notified publication to wait for its load; `None` if too many wait.
-    pub fn admit_notice(&self) -> Option<OwnedSemaphorePermit> {
-        self.notices.clone().try_acquire_owned().ok()
+    /// The state on record. Without one: what the table of former programs amounts to.
+    async fn read(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
+        match self.store.released().await? {
+            Some(Released { version, state, head }) => {
+                let state: State =
+                    serde_json::from_str(&state).map_err(|error| OrderError::Unreadable(error.to_string()))?;
+                if state.version != version {
+                    let said = format!("its version is {}, and its row has {version}", state.version);
+                    return Err(OrderError::Unreadable(said));
+                }
+                Ok(OnRecord {
+                    state,
+                    head,
+                    exists: true,
+                })
+            }
+            None => {
+                let left = self.store.rollout().await?;
+                Ok(OnRecord {
+                    state: State::taken_over(left.weight, left.champion, left.challenger, now),
+                    head: ORIGIN.to_owned(),
+                    exists: false,
+                })
+            }
+        }
     }
 
-    /// For `GET /models`: the skipped versions, and the key ring.
-    pub fn shown(&self) -> (Value, Value) {
-        (json!(self.tried.skipped()), json!(self.loader.keys.facts()))
+    /// Looks at the record once, and follows what is there.
+    ///
+    /// # Errors
+    /// A database that cannot be used. This gateway then goes on as before.
+    pub(super) async fn look(&self) -> Result<(), OrderError> {
+        self.record_pending().await?;
+        let pulse = self.store.pulse().await?;
+        let (version, share) = {
+            let known = self.known.lock();
+            let state = known.state.as_ref();
+            (
+                state.map(|state| state.version),
+                state.map(|state| state.exposure.percent()),
+            )
+        };
+        if pulse.version == 0 {
+            // The first gateway begins.
+            self.submit(wall(), None, None, |_| Ok(Input::Evaluation(Default::default())))
+                .await?;
+        } else if version != Some(pulse.version) {
+            let _turn = self.turn.lock().await;
+            let latest = self.read(wall()).await?;
+            self.follow(latest.state, latest.head);
+        } else if share.is_some_and(|share| pulse.mirror.weight < share) {
+            self.follow_former(&pulse).await?;
+        }
+        let mut known = self.known.lock();
+        known.seen = Some(Instant::now());
+        known.problem = None;
+        Ok(())
+    }
+
+    /// An operator of a gateway of the version before, which knows no state machine, has lowered the
+    /// weight in its table.
+    async fn follow_former(&self, pulse: &Pulse) -> Result<(), OrderError> {
+        let (seen, weight) = (pulse.version, pulse.mirror.weight);
+        let lowered = |state: &State| {
+            Ok(if state.version == seen {
+                Input::FormerWeight(weight)
+            } else {
+                Input::Evaluation(Default::default())
+            })
+        };
+        self.submit(wall(), None, None, lowered).await.map(drop)
+    }
+
+    /// Follows a state. The caller holds the turn.
+    fn follow(&self, state: State, head: String) {
+        let mut known = self.known.lock();
+        if let Some(before) = &known.state {
+            let rewritten = state.version < before.version || (state.version == before.version && head != known.head);
+            if rewritten {
+                counter!("ltr_ledger_rewritten_total").increment(1);
+                tracing::error!(
+                    followed = before.version,
+                    known_head = known.head,
+                    on_record = state.version,
+                    head,
+                    "the rollout's record is not the one that was followed: it was replaced, restored or rewritten"
+                );
+            }
+        }
+        if state.form > FORM {
+            tracing::error!(
+                form = state.form,
+                "the state on record is a newer program's; it is followed as far as it can be read, and not changed"
+            );
+        }
+        let changed = known.state.as_ref() != Some(&state);
+        known.state = Some(state);
+        known.head = head;
+        known.seen = Some(Instant::now());
+        known.problem = None;
+        self.apply(&mut known);
+        drop(known);
+        if changed {
+            self.load.notify_one();
+        }
+    }
+
+    /// Makes this gateway serve what it knows. The only place that does.
+    pub(super) fn apply(&self, known: &mut Known) {
+        let serving = serving(known);
+        gauge!("ltr_rollout_version").set(serving.state_version as f64);
+        gauge!("ltr_rollback_pending").set(known.pending.len() as f64);
+        self.models.swap(serving);
+    }
+
+    /// Adds a loaded model, which serves if the state names it.
+    pub(super) fn add_model(&self, model: Arc<Model>) {
+        let mut known = self.known.lock();
+        known.loaded.insert(model.version.clone(), model);
+        self.apply(&mut known);
+    }
+
+    /// Forgets the models that the state does not name, so that their memory is free again.
+    pub(super) fn forget_models(&self, except: Option<&str>) {
+        let mut known = self.known.lock();
+        let Some(state) = known.state.clone() else { return };
+        known
+            .loaded
+            .retain(|version, _| state.named(version).is_some() || Some(version.as_str()) == except);
+        self.apply(&mut known);
+    }
+
+    /// Unloads the models that the key ring no longer trusts.
+    pub(super) fn unload_untrusted(&self, ring: &runtime::artefact::KeyRing) {
+        let mut refused = Vec::new();
+        let mut known = self.known.lock();
+        known
+            .loaded
+            .retain(|version, model| match ring.vouches(model.signed_by) {
+                Err(distrust) if distrust.ends_service() => {
+                    let message = format!("unloaded while serving: {distrust}");
+                    refused.push(Refusal::new(version, distrust.code(), message));
+                    false
+                }
+                _ => true,
+            });
+        if refused.is_empty() {
+            return;
+        }
+        self.apply(&mut known);
+        drop(known);
+        for refusal in refused {
+            self.models.record_refusal(refusal, wall());
+        }
+    }
+
+    /// The models that the state names and that are not loaded as they should be.
+    pub(super) fn missing(&self) -> Vec<ModelId> {
+        let known = self.known.lock();
+        let Some(state) = &known.state else {
+            return Vec::new();
+        };
+        let champion = state.champion.as_ref().map(|champion| &champion.model);
+        let named = [champion, state.challenger.as_ref()].into_iter().flatten();
+        named.filter(|id| held(&known.loaded, id).is_none()).cloned().collect()
+    }
+
+    /// A request had this time. If the clock is injected, it steps the controller.
+    pub fn saw(&self, now: DateTime<Utc>) {
+        if let Some(stepped) = &self.stepped {
+            stepped.saw(now);
+        }
+    }
+
+    /// If the clock is injected: waits until the controller has evaluated at this time or later, for
+    /// at most `within`.
+    pub async fn step_to(&self, now: DateTime<Utc>, within: Duration) {
+        if let Some(stepped) = &self.stepped
+            && tokio::time::timeout(within, stepped.step_to(now)).await.is_err()
+        {
+            tracing::warn!(%now, "the rollout was not evaluated in time; what is shown is older");
+        }
+    }
+
+    /// The state that is followed.
+    pub fn state(&self) -> Option<State> {
+        self.known.lock().state.clone()
+    }
+
+    /// What the technical watch counts a request under that the serving model should answer.
+    pub fn served(serving: &Serving) -> Option<Served> {
+        Some(Served {
+            version: serving.named.clone()?,
+            since: serving.serving_since?,
+        })
     }
 }
 
-/// The record of a new challenger.
-fn challenger_record(before: &RolloutState, version: &str) -> Record {
-    Record {
-        state: RolloutState {
-            challenger: Some(version.to_owned()),
-            ..before.clone()
-        },
-        action: Action::Challenger,
-        actor: "gateway".to_owned(),
-        detail: json!({ "version": version }),
+/// What a gateway serves that knows this.
+fn serving(known: &Known) -> Serving {
+    let Some(state) = &known.state else {
+        return Serving::default();
+    };
+    let champion = state.champion.as_ref();
+    let model = champion.and_then(|champion| held(&known.loaded, &champion.model));
+    let exposure = if !known.pending.is_empty() || !state.serves() {
+        Exposure::NONE
+    } else {
+        state.exposure
+    };
+    let challenger = state.challenger.as_ref().and_then(|id| held(&known.loaded, id));
+    // On the ladder the model that climbs is judged further, if no newer one is.
+    let climbs = matches!(state.phase, ranking::release::Phase::Rung { .. });
+    Serving {
+        state_version: state.version,
+        exposure,
+        serving_since: champion.and_then(|champion| champion.serving_since),
+        named: champion.map(|champion| champion.model.version.clone()),
+        compared: challenger.clone().or_else(|| model.clone().filter(|_| climbs)),
+        challenger,
+        champion: model,
     }
+}
+
+/// The loaded model with this version and content.
+fn held(loaded: &HashMap<String, Arc<Model>>, id: &ModelId) -> Option<Arc<Model>> {
+    let model = loaded.get(&id.version)?;
+    model.id().is(id).then(|| model.clone())
+}
+
+/// The state as programs of the version before read it.
+fn mirror(state: &State) -> RolloutState {
+    RolloutState {
+        weight: state.exposure.percent(),
+        champion: state.champion.as_ref().map(|champion| champion.model.version.clone()),
+        challenger: state.challenger.as_ref().map(|model| model.version.clone()),
+    }
+}
+
+/// The refused models by version, with their reasons, as `GET /rollout` names them.
+pub(super) fn refusals(models: &Models) -> BTreeMap<String, String> {
+    let refused = models.refused().into_iter();
+    refused.map(|(refusal, _)| (refusal.version, refusal.message)).collect()
 }

@@ -1,6 +1,24 @@
-//! Changes what serves: the controller makes every change, the watch finds new publications.
+//! What serves, in the whole fleet: the state on record is followed, and changed by the rules of
+//! [`ranking::release`] alone.
+//!
+//! - `controller` writes transitions, and keeps what this gateway serves in step with the record;
+//! - `publications` finds and loads published models;
+//! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
+//! - `health` counts for the technical watch;
+//! - `pending` keeps a rollback that the database does not have yet;
+//! - `snapshot` is what `GET /rollout` shows;
+//! - `tasks` runs all of it in the background.
 
 mod controller;
-pub mod watch;
+mod evaluation;
+mod health;
+mod pending;
+mod publications;
+mod snapshot;
+mod stepped;
+pub mod tasks;
 
-pub use controller::{Action, Change, Controller, MAX_LOADS, Record};
+pub use controller::{Announce, Config, Controller, OrderError, Ordered};
+pub use health::{Health, Served};
+pub use pending::PendingRollback;
+pub use publications::MAX_LOADS;

@@ -35,6 +35,8 @@ enum Endpoint {
     Rollout,
     Promote,
     Rollback,
+    Hold,
+    Pin,
     Weight,
 }
 
@@ -94,7 +96,7 @@ const ADMIN: Option<Permission> = Some(Permission {
 });
 
 /// The most frequent paths come first.
-static ROUTES: [Route; 12] = {
+static ROUTES: [Route; 14] = {
     use Endpoint::*;
     use Side::*;
     [
@@ -111,6 +113,8 @@ static ROUTES: [Route; 12] = {
         route(Method::GET, "/rollout", Admin, None, Rollout),
         route(Method::POST, "/rollout/promote", Admin, ADMIN, Promote),
         route(Method::POST, "/rollout/rollback", Admin, ADMIN, Rollback),
+        route(Method::POST, "/rollout/hold", Admin, ADMIN, Hold),
+        route(Method::POST, "/rollout/pin", Admin, ADMIN, Pin),
         route(Method::POST, "/rollout/weight", Admin, ADMIN, Weight),
     ]
 };
@@ -131,6 +135,8 @@ impl Endpoint {
             Endpoint::Rollout => Box::pin(rollout::status(gateway, call)),
             Endpoint::Promote => Box::pin(rollout::promote(gateway, call)),
             Endpoint::Rollback => Box::pin(rollout::rollback(gateway, call)),
+            Endpoint::Hold => Box::pin(rollout::hold(gateway, call)),
+            Endpoint::Pin => Box::pin(rollout::pin(gateway, call)),
             Endpoint::Weight => Box::pin(rollout::weight(gateway, call)),
         }
     }

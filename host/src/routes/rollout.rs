@@ -1,167 +1,270 @@
-//! `/rollout`: everybody can read state, evidence and verdict; an admin can change the rollout.
+//! `/rollout`: shows the fleet's state, evidence and verdict; an admin can change what serves.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use api::json::{Document, Field, Json};
 use hyper::StatusCode;
-use ranking::criterion::failed;
-use ranking::{Evidence, Verdict, decide, gather};
-use serde_json::json;
-use store::RolloutState;
+use ranking::release::{Command, ModelId, Order, Phase, Refused, State};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::http::auth::Caller;
 use crate::http::call::Call;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
-use crate::models::Serving;
-use crate::release::{Action, Change, Record};
+use crate::release::{OrderError, Ordered, PendingRollback};
 use crate::state::Gateway;
-use crate::telemetry::metrics;
 
-/// Maximum number of history entries shown.
-const HISTORY: u32 = 50;
+/// The header with a command's id, a UUID: a repeated call with the same id changes nothing more.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Longest reason, in characters.
+const MAX_REASON: usize = 500;
+/// How long a rollback waits for the database; it acts before.
+const RECORDING: Duration = Duration::from_secs(2);
+/// How long a rollback waits for the rest of its body, which only has the reason.
+const REASON: Duration = Duration::from_millis(50);
+/// How long a call waits for the controller, if the clock is injected.
+const STEPPING: Duration = Duration::from_secs(60);
 
-/// `GET /rollout`: the serving models, the evidence so far, each criterion, and the history.
+/// `GET /rollout`: the state on record, who follows it, the evidence so far, each criterion, and the
+/// latest entries of the ledger. Everything comes from memory.
 pub(super) async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    let state = gateway.store.rollout().await?;
-    let judged = judge(gateway, &state, now).await?;
-    Ok(response::json(&json!({
-        "weight": state.weight,
-        "champion": state.champion,
-        "challenger": state.challenger,
-        "judged": judged.as_ref().map(|(version, _, _)| version),
-        "evidence": judged.as_ref().map(|(_, evidence, _)| evidence),
-        "verdict": judged.as_ref().map(|(_, _, verdict)| verdict),
-        "flags": gateway.flags.shown(),
-        "history": gateway.store.history(HISTORY).await?,
-    })))
+    gateway.release.step_to(now, STEPPING).await;
+    let mut shown = gateway.release.shown_rollout();
+    shown["flags"] = json!(gateway.flags.shown());
+    Ok(response::json(&shown))
 }
 
-/// `POST /rollout/promote`: lets the challenger answer all requests, if the evidence allows it.
+/// `POST /rollout/promote`: lets the challenger serve, if the evidence allows it.
 pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    // Months of evidence are read before the lock is taken, so that a rollback never waits for
-    // them.
-    let judged_state = gateway.store.rollout().await?;
-    let judged = judge(gateway, &judged_state, now).await?;
-    let mut answer = None;
-    let promoted = |before: RolloutState, serving: &Serving| {
-        if before != judged_state {
-            return Err(conflict(
-                "changed",
-                "the rollout was changed while the evidence was read; check it and retry",
-            ));
-        }
-        let (Some(challenger), Some((version, evidence, verdict))) = (&serving.challenger, judged) else {
-            return Err(no_challenger(serving));
-        };
-        let detail = json!({ "version": version, "evidence": evidence, "verdict": verdict });
-        if !verdict.promote {
-            let message = format!(
-                "the evidence does not allow a promotion; failed: {}",
-                failed(&verdict.criteria).join(", ")
-            );
-            return Err(conflict("verdict", message).with_detail(detail));
-        }
-        answer = Some(json!({ "weight": 100, "champion": version, "verdict": verdict }));
-        Ok(Change {
-            record: Some(Record {
-                state: RolloutState {
-                    weight: 100,
-                    champion: Some(version),
-                    challenger: None,
-                },
-                action: Action::Promote,
-                actor: call.caller.name().to_owned(),
-                detail,
-            }),
-            serving: Serving {
-                weight: 100,
-                champion: Some(challenger.clone()),
-                ..Serving::default()
-            },
-        })
+    let asked = Asked::read(gateway, call, [], |[]| Ok(())).await?;
+    let challenger = gateway.release.state().and_then(|state| state.challenger);
+    let Some(challenger) = challenger else {
+        return Err(OrderError::from(Refused::NoChallenger).into());
     };
-    gateway.release.apply(promoted).await?;
+    // Before the order, so that a rollback never waits for months of evidence.
+    let judgement = gateway.release.judge(&challenger, now).await?;
+    let detail = judgement.evidence.clone();
+    let order = |_: &State| Ok(asked.order(Command::Promote(judgement.clone())));
+    let ordered = gateway.release.order(asked.command, now, order).await;
+    let ordered = ordered.map_err(|error| ApiError::from(error).with_detail(detail.clone()))?;
+    let mut answer = answer(&ordered);
+    answer["verdict"] = detail["verdict"].clone();
     Ok(response::json(&answer))
 }
 
-/// `POST /rollout/rollback`: lets legacy answer all requests, at once. The models stay loaded.
+/// `POST /rollout/rollback`: lets legacy answer all requests, here at once, and everywhere once it is
+/// on record. The models stay loaded.
 pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
-    set_weight(gateway, 0, Action::Rollback, &call.caller).await
-}
-
-/// `POST /rollout/weight`: sets the percentage of requests that LTR answers, without a verdict.
-pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
-    let weight = gateway
-        .bodies
-        .member(call.body, gateway.settings.host.max_json_depth, "weight", |json| {
-            json.unsigned(100)
-        })
-        .await?;
-    set_weight(gateway, weight as u8, Action::Weight, &call.caller).await
-}
-
-async fn set_weight(gateway: &Gateway, weight: u8, action: Action, caller: &Caller) -> Result<Response, ApiError> {
-    let mut answer = None;
-    let weighted = |before: RolloutState, serving: &Serving| {
-        let detail = json!({ "from": before.weight, "to": weight });
-        let state = RolloutState { weight, ..before };
-        answer = Some(json!({ "weight": weight, "champion": state.champion, "challenger": state.challenger }));
-        Ok::<_, ApiError>(Change {
-            record: Some(Record {
-                state,
-                action,
-                actor: caller.name().to_owned(),
-                detail,
-            }),
-            serving: Serving {
-                weight,
-                ..serving.clone()
-            },
-        })
+    // A call without a usable time must not keep LTR serving.
+    let at = gateway.clock.now_or_system(&call.head.headers);
+    let (actor, headers) = (call.caller.name().to_owned(), call.head.headers.clone());
+    let asked = tokio::time::timeout(REASON, Asked::read(gateway, call, [], |[]| Ok(()))).await;
+    let (command, reason) = match asked {
+        Ok(Ok(asked)) => (asked.command, asked.reason),
+        Ok(Err(error)) => (
+            command_id(&headers).unwrap_or_else(|_| Uuid::new_v4()),
+            unread(&error.message),
+        ),
+        Err(_) => (Uuid::new_v4(), unread("it did not arrive in time")),
     };
-    gateway.release.apply(weighted).await?;
-    Ok(response::json(&answer))
-}
-
-/// The verdict on the challenger, or else on the champion, from the closed cases.
-async fn judge(
-    gateway: &Gateway,
-    state: &RolloutState,
-    now: DateTime<Utc>,
-) -> Result<Option<(String, Evidence, Verdict)>, ApiError> {
-    let Some(version) = state.challenger.clone().or_else(|| state.champion.clone()) else {
-        return Ok(None);
+    let pending = PendingRollback {
+        command,
+        actor,
+        reason,
+        at,
     };
-    let closed = now - gateway.settings.labels.longest();
-    let cases = gateway.store.shadow_cases(&version, closed).await?;
-    metrics::unreadable(&cases.unreadable);
-    let cases = cases.records;
-    let criteria = gateway.settings.rollout.criteria.clone();
-    let judged = tokio::task::spawn_blocking(move || {
-        let evidence = gather(&cases, &criteria);
-        let verdict = decide(&evidence, &criteria);
-        (evidence, verdict)
-    });
-    let (evidence, verdict) = judged
-        .await
-        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "verdict", e.to_string()))?;
-    metrics::evidence(&evidence);
-    Ok(Some((version, evidence, verdict)))
-}
-
-fn no_challenger(serving: &Serving) -> ApiError {
-    let lacking = if serving.challenger.is_none() {
-        "loaded"
+    let ordered = gateway.release.rollback(pending, RECORDING).await;
+    let status = if ordered.recorded {
+        StatusCode::OK
     } else {
-        "recorded"
+        StatusCode::ACCEPTED
     };
-    conflict(
-        "no_challenger",
-        format!("no challenger is {lacking}; publish a model first"),
-    )
+    Ok(response::with_status(status, response::json(&answer(&ordered))))
 }
 
-fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, code, message)
+fn unread(problem: &str) -> String {
+    format!("(the reason could not be read: {problem})")
+}
+
+/// `POST /rollout/hold`: stops promotions by themselves, or lets them go on.
+pub(super) async fn hold(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let on = |[on]: [Field<'_>; 1]| on.read(boolean);
+    let asked = Asked::read(gateway, call, ["on"], on).await?;
+    asked.carry_out(gateway, |_, on| Ok(Command::Hold(*on))).await
+}
+
+/// `POST /rollout/pin`: serves a model to all users, by name.
+pub(super) async fn pin(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let version = |[version]: [Field<'_>; 1]| version.read(|json| json.string().map(str::to_owned));
+    let asked = Asked::read(gateway, call, ["version"], version).await?;
+    let pin = |state: &State, version: &String| Ok(Command::Pin(named(state, version)));
+    asked.carry_out(gateway, pin).await
+}
+
+/// `POST /rollout/weight`: sets the percentage of users whom LTR answers, without a verdict.
+pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let read = |[weight, version]: [Field<'_>; 2]| {
+        let percent = weight.read(|json| json.unsigned(100))? as u8;
+        let version = version.read_optional(|json| json.string().map(str::to_owned))?;
+        Ok((percent, version))
+    };
+    let asked = Asked::read(gateway, call, ["weight", "version"], read).await?;
+    let weight = |state: &State, (percent, version): &(u8, Option<String>)| {
+        Ok(Command::Weight {
+            percent: *percent,
+            model: version.as_ref().map(|version| named(state, version)),
+        })
+    };
+    asked.carry_out(gateway, weight).await
+}
+
+/// The model on record under this version, or one that is not there.
+fn named(state: &State, version: &str) -> ModelId {
+    let unknown = || ModelId {
+        version: api::shortened(version),
+        sha256: None,
+    };
+    state.named(version).cloned().unwrap_or_else(unknown)
+}
+
+/// What an operator asks for.
+struct Asked<T> {
+    command: Uuid,
+    actor: String,
+    reason: String,
+    now: chrono::DateTime<chrono::Utc>,
+    what: T,
+}
+
+impl<T: Send + Sync> Asked<T> {
+    /// Reads a call whose body has these members, and an optional `reason`. A body without members may
+    /// be empty.
+    async fn read<const N: usize>(
+        gateway: &Gateway,
+        call: Call,
+        names: [&'static str; N],
+        read: impl FnOnce([Field<'_>; N]) -> Result<T, Invalid>,
+    ) -> Result<Asked<T>, ApiError> {
+        let now = gateway.clock.now_or_system(&call.head.headers);
+        let command = command_id(&call.head.headers)?;
+        let content = gateway.bodies.read(call.body).await?;
+        let max_depth = gateway.settings.host.max_json_depth;
+        let decode = |text: &[u8]| {
+            let text = if text.is_empty() && N == 0 { b"{}" } else { text };
+            let document = Document::parse(text, max_depth)?;
+            let (members, reason) = members(document.root(), names)?;
+            let reason = reason.read_optional(bounded_reason)?;
+            Ok::<_, ApiError>((read(members)?, reason.unwrap_or_default()))
+        };
+        let (what, reason) = content.decode(decode).await?;
+        Ok(Asked {
+            command,
+            actor: call.caller.name().to_owned(),
+            reason,
+            now,
+            what,
+        })
+    }
+
+    fn order(&self, command: Command) -> Order {
+        Order {
+            command,
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+
+    /// Carries out the command that `decide` makes from the state on record.
+    async fn carry_out(
+        &self,
+        gateway: &Gateway,
+        decide: impl Fn(&State, &T) -> Result<Command, Refused> + Send + Sync,
+    ) -> Result<Response, ApiError> {
+        let order = |state: &State| Ok(self.order(decide(state, &self.what)?));
+        let ordered = gateway.release.order(self.command, self.now, order).await?;
+        Ok(response::json(&answer(&ordered)))
+    }
+}
+
+/// The members of an object, and its `reason`.
+fn members<'d, const N: usize>(
+    json: Json<'d>,
+    names: [&'static str; N],
+) -> Result<([Field<'d>; N], Field<'d>), Invalid> {
+    let mut all = vec!["reason"];
+    all.extend(names);
+    let mut fields = json.fields_of(&all)?.into_iter();
+    let reason = fields.next().expect("one field per name");
+    let members: Vec<Field<'d>> = fields.collect();
+    let members = <[Field<'d>; N]>::try_from(members).ok().expect("one field per name");
+    Ok((members, reason))
+}
+
+fn bounded_reason(json: Json<'_>) -> Result<String, Invalid> {
+    let text = json.string()?;
+    if text.chars().count() > MAX_REASON || text.chars().any(char::is_control) {
+        let allowed = format!("a text of at most {MAX_REASON} characters without control characters");
+        return Err(Invalid::new(api::shortened(text), allowed));
+    }
+    Ok(text.to_owned())
+}
+
+fn boolean(json: Json<'_>) -> Result<bool, Invalid> {
+    match json.to_value() {
+        Value::Bool(value) => Ok(value),
+        other => Err(Invalid::new(api::shortened(&other.to_string()), "true or false")),
+    }
+}
+
+/// The id of the command: the caller's, or a new one.
+fn command_id(headers: &hyper::HeaderMap) -> Result<Uuid, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(Uuid::new_v4());
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.parse().map_err(|_| ApiError {
+        field: Some("Idempotency-Key".into()),
+        value: Some(api::shortened(&text)),
+        allowed: Some("a UUID".into()),
+        ..ApiError::malformed("bad_idempotency_key", "the header Idempotency-Key is not a UUID")
+    })
+}
+
+/// What an order led to.
+fn answer(ordered: &Ordered) -> Value {
+    let state = ordered.state.as_ref();
+    let champion = state.and_then(|state| state.champion.as_ref());
+    let challenger = state.and_then(|state| state.challenger.as_ref());
+    let weight = state
+        .filter(|_| ordered.recorded)
+        .map_or(0, |state| state.exposure.percent());
+    json!({
+        "weight": weight,
+        "phase": state.map(|state| state.phase.name()),
+        "until": state.and_then(|state| match state.phase {
+            Phase::RolledBack { until } => Some(until),
+            _ => None,
+        }),
+        "champion": champion.map(|champion| &champion.model.version),
+        "challenger": challenger.map(|model| &model.version),
+        "state": state,
+        "head": ordered.head,
+        "recorded": ordered.recorded,
+    })
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> ApiError {
+        let message = error.to_string();
+        match error {
+            OrderError::Refused(refused) => ApiError::new(StatusCode::CONFLICT, refused.code(), message),
+            OrderError::RollbackPending => ApiError::new(StatusCode::CONFLICT, "rollback_pending", message),
+            OrderError::Store(error) => error.into(),
+            OrderError::Contended => ApiError::unavailable("contended", message),
+            OrderError::LeaseLost => ApiError::unavailable("lease_lost", message),
+            OrderError::Unreadable(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable_state", message),
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use ranking::release::Shares;
 use regular_file::{Draft, Links};
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
@@ -20,7 +21,7 @@ use crate::http::clock::Clock;
 use crate::http::rate_limit::Rate;
 use crate::ingest::Writer;
 use crate::models::{self, Keys, Loader, Source};
-use crate::release::Controller;
+use crate::release::{Config, Controller};
 use crate::state::{Gateway, Pseudonyms, Readiness};
 use crate::telemetry::{Traces, metrics};
 
@@ -47,7 +48,8 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
         schema: settings.schema(),
         presets: settings.presets(),
         clock: Clock::from(settings.host.clock),
-        release: Arc::new(Controller::new(store.clone(), loader)),
+        release: Arc::new(controller(&settings, &store, loader)),
+        shares: Shares::new(&settings.rollout.salt, &settings.rollout.hold_out_salt)?,
         access: Access::new(&settings.access),
         rate: Rate::new(&settings.host),
         bodies: Bodies::new(&settings.host),
@@ -118,6 +120,39 @@ async fn check_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreE
         Err(error) if error.is_unavailable() || error.is_busy() => Ok(()),
         held => held,
     }
+}
+
+fn controller(settings: &Settings, store: &Store, loader: Loader) -> Controller {
+    let rollout = &settings.rollout;
+    let config = Config {
+        rules: rollout.rules(),
+        limits: rollout.watch_limits(),
+        criteria: rollout.criteria.clone(),
+        window: settings.labels.longest(),
+        evaluate: rollout.evaluate(),
+        lease: rollout.lease(),
+        name: gateway_name(settings),
+    };
+    let is_stepped = settings.host.clock == settings::Clock::Header;
+    let pending = settings.database.spool_dir.join(store::PENDING_ROLLBACK);
+    Controller::new(
+        store.clone(),
+        loader,
+        config,
+        is_stepped,
+        &pending,
+        Box::new(|_, _, _| Vec::new()),
+    )
+}
+
+/// The gateway's name in the fleet: as configured, or the machine's name and the port.
+fn gateway_name(settings: &Settings) -> String {
+    if !settings.rollout.gateway.is_empty() {
+        return settings.rollout.gateway.clone();
+    }
+    let machine = regular_file::read_to_string(Path::new("/proc/sys/kernel/hostname"), Links::Follow, 256);
+    let machine = machine.unwrap_or_else(|_| "gateway".to_owned());
+    format!("{}:{}", machine.trim(), settings.host.listen.port())
 }
 
 fn loader(settings: &Settings) -> anyhow::Result<Loader> {

@@ -22,7 +22,7 @@ use self::connection_runtimes::ConnectionRuntimes;
 use self::listener::Connections;
 use self::shutdown::Stops;
 use self::tls::Tls;
-use crate::release::watch;
+use crate::release::tasks;
 use crate::router::Router;
 use crate::state::Gateway;
 use crate::telemetry::metrics;
@@ -91,7 +91,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-/// Restores the models, and then starts the search for newer ones.
+/// Restores the models, and then starts what follows and changes the rollout.
 ///
 /// # Errors
 /// The database belongs to another salt, so this gateway must not use it.
@@ -101,10 +101,9 @@ async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
         Err(error) => tracing::error!("the models could not be restored: {error:#}"),
         Ok(()) => {}
     }
-    if let Some(gateway) = gateway.upgrade()
-        && let Some(pause) = gateway.settings.models.poll()
-    {
-        watch::watch(&gateway.release, pause);
+    if let Some(gateway) = gateway.upgrade() {
+        let settings = &gateway.settings;
+        tasks::start(&gateway.release, settings.rollout.poll(), settings.models.poll());
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub use host::{Clock, Host};
 pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
-pub use rollout::{Rollout, Shadow};
+pub use rollout::{Rollout, Shadow, Watch};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
 
@@ -65,7 +65,7 @@ pub struct Settings {
     pub flags: Flags,
     /// `[privacy]`: which personal data is stored, and the salt of pseudonyms.
     pub privacy: Privacy,
-    /// `[rollout]`: the sampling salt of the served share, and the criteria of a promotion.
+    /// `[rollout]`: who serves, the criteria of a promotion, and the technical watch.
     pub rollout: Rollout,
     /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
@@ -99,7 +99,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 24] = [
+const SECTIONS: [&Section; 25] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -118,6 +118,7 @@ const SECTIONS: [&Section; 24] = [
     &Privacy::SECTION,
     &Rollout::SECTION,
     &rollout::CRITERIA,
+    &Watch::SECTION,
     &Lake::SECTION,
     &Train::SECTION,
     &train::PARAMS,
@@ -158,6 +159,7 @@ pub(crate) fn sub_sections(section: &str) -> impl Iterator<Item = &'static str> 
 pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
+pub(crate) const ROLLOUT_LADDER: &str = "rollout.ladder";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
 /// The prefix of the telemetry keys. A DSN under any of them is secret.
 pub(crate) const TELEMETRY: &str = "telemetry.";

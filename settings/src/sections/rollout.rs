@@ -1,8 +1,13 @@
 //! Shadow comparisons, and who serves.
 
-use ranking::Criteria;
+use std::time::Duration;
 
-use crate::section::Rule::{Number, Whole};
+use chrono::TimeDelta;
+use ranking::Criteria;
+use ranking::release::watch::Limits;
+use ranking::release::{Display, Exposure, Rules, Rung};
+
+use crate::section::Rule::{Between, Flag, Number, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, section, section_of};
 
 section! {
@@ -16,13 +21,119 @@ section! {
 }
 
 section! {
-    /// Which requests the champion serves.
+    /// Who serves: how a model gets its share of the users, and how it loses it.
     ["rollout"] Rollout {
-        /// Salt of the sampling hash.
+        /// Salt of the hash of the user that decides who gets a share below 100 %.
         salt: String = "ltr-rollout-v1".into(), SALT;
+        /// Share of the users of live traffic who stay with the legacy ranking, for comparison.
+        hold_out: f64 = 0.05, Number(0.0, 0.5);
+        /// Salt of the hash of the user that decides who is held out.
+        hold_out_salt: String = "ltr-hold-out-v1".into(), SALT;
+        /// Steps between the verdict and live traffic; none: live at once.
+        ladder: Vec<Rung> = Vec::new(), Words("a list of { share = 0.05, min_hours = 24.0, criteria = [\"latency\"] }, with shares above 0 and at most 1 that rise, hours of at least 0, and names of criteria of the verdict");
+        /// Whether a model is promoted by itself when its verdict allows it. Rollbacks always happen by
+        /// themselves.
+        automatic: bool = true, Flag;
+        /// How long after a rollback no model is promoted by itself.
+        cool_down_hours: f64 = 24.0, Number(0.0, 8760.0);
+        /// Share of the users whom a suspected model answers until the suspicion is confirmed or cleared.
+        confirm_share: f64 = 0.5, Between(0.0, 1.0);
+        /// Seconds between two evaluations of the evidence and of the technical watch.
+        evaluate_seconds: u32 = 10, Whole(1, 3600);
+        /// Interval between two looks at the state on record, in milliseconds. With PostgreSQL gateways
+        /// also hear of each change at once.
+        poll_ms: u64 = 400, Whole(20, 10_000);
+        /// For how long the gateway that evaluates holds its lease; another takes over after that.
+        lease_seconds: u32 = 10, Whole(2, 300);
+        /// This gateway's name in the fleet; empty: its host name and port.
+        gateway: String = String::new(), Words("text of at most 100 characters, or empty");
     } sections {
         /// What the shadow evidence must show before a promotion.
         criteria: Criteria = Criteria::default();
+        /// When a model that serves is rolled back for technical reasons.
+        watch: Watch = Watch::default();
+    }
+}
+
+section! {
+    /// The technical watch over the model that serves, pooled over the fleet: a breach rolls it back.
+    ["rollout.watch"] Watch {
+        /// Maximum of the 95th percentile of the scoring time.
+        latency_p95_ms: f64 = 25.0, MILLISECONDS;
+        /// Maximum share of the requests that legacy answers in LTR's place.
+        fallback_rate: f64 = 0.02, SHARE;
+        /// Maximum share of the gateways whose breaker is open, or that cannot load the model.
+        broken_gateways: f64 = 0.02, SHARE;
+        /// Latency and fallbacks of fewer requests decide nothing.
+        min_requests: u64 = 200, Whole(20, 1_000_000);
+    }
+}
+
+impl Rollout {
+    /// The rules of the state machine.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            ladder: self.ladder.clone(),
+            hold_out: self.hold_out,
+            confirm: Exposure {
+                hold_out: self.hold_out,
+                ..Exposure::whole(self.confirm_share)
+            },
+            cool_down: TimeDelta::milliseconds((self.cool_down_hours * 3_600_000.0) as i64),
+            automatic: self.automatic,
+        }
+    }
+
+    /// The limits of the technical watch.
+    pub fn watch_limits(&self) -> Limits {
+        Limits {
+            latency_p95_ms: self.watch.latency_p95_ms,
+            fallback_rate: self.watch.fallback_rate,
+            broken_gateways: self.watch.broken_gateways,
+            min_requests: self.watch.min_requests,
+            window_seconds: f64::from(self.evaluate_seconds),
+        }
+    }
+
+    /// The pause between two looks at the state on record.
+    pub fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+
+    /// The pause between two evaluations.
+    pub fn evaluate(&self) -> Duration {
+        Duration::from_secs(self.evaluate_seconds.into())
+    }
+
+    /// The time that a lease lasts.
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds.into())
+    }
+
+    /// What is wrong with the ladder, in words.
+    pub(crate) fn ladder_fault(&self) -> Option<String> {
+        const CRITERIA: [&str; 5] = ["duration", "hit3", "mrr_gap", "fair_gap", "latency"];
+        let mut below = 0.0;
+        for (at, rung) in (1..).zip(&self.ladder) {
+            if !(rung.share > below && rung.share <= 1.0) {
+                return Some(format!("rung {at}: the share is {}", rung.share));
+            }
+            if !(0.0..=8760.0).contains(&rung.min_hours) {
+                return Some(format!("rung {at}: min_hours is {}", rung.min_hours));
+            }
+            let unknown = rung.criteria.iter().find(|name| !CRITERIA.contains(&name.as_str()));
+            if let Some(name) = unknown {
+                return Some(format!(
+                    "rung {at}: there is no criterion {name:?}; known: {}",
+                    CRITERIA.join(", ")
+                ));
+            }
+            if rung.display != Display::Whole {
+                return Some(format!("rung {at}: display can only be \"whole\""));
+            }
+            below = rung.share;
+        }
+        None
     }
 }
 

@@ -15,6 +15,9 @@ pub(super) const LOCK: &str = "lock";
 /// Where records go that the database rejects as invalid.
 pub(super) const REFUSED: &str = "refused.ndjson";
 
+/// Where a gateway keeps a rollback that the database does not have yet.
+pub const PENDING_ROLLBACK: &str = "rollback.pending";
+
 /// Damaged parts of a file that are named in the log, and other files of the folder.
 pub(super) const MOST_NAMED: usize = 10;
 
@@ -38,7 +41,7 @@ impl Folder {
                     next = next.max(number + 1);
                     spooled.extend((extension == EXTENSION).then_some(number));
                 }
-                None if name == LOCK || name == REFUSED => {}
+                None if name == LOCK || name == REFUSED || name == PENDING_ROLLBACK => {}
                 None => others.push(name),
             }
         }

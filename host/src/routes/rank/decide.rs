@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use api::headers::{OPT_OUT, SHADOW};
 use hyper::header::HeaderMap;
-use ranking::{Fallback, Policy, Sampler, Trigger};
-use uuid::Uuid;
+use ranking::release::Arm;
+use ranking::{Fallback, Policy, Trigger};
 
 use super::case::Case;
 use crate::http::edge_copy::is_copy;
 use crate::models::Model;
+use crate::release::{Controller, Served};
 use crate::state::Gateway;
 
 /// Who ranks a case.
@@ -22,6 +23,10 @@ pub(super) struct Decision {
     pub compared: Option<Compared>,
     /// How it was decided who answers.
     pub policy: Policy,
+    /// The version of the release state that it was decided by; 0: none was read yet.
+    pub state_version: u64,
+    /// What the technical watch counts the request under; `None`: LTR should not answer it.
+    pub served: Option<Served>,
 }
 
 /// A comparison in shadow.
@@ -34,7 +39,16 @@ pub(super) struct Compared {
 pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let serving = gateway.models().serving();
     let flags = gateway.flags.in_force();
-    let is_in = !case.is_copy && in_rollout(&gateway.settings.rollout.salt, serving.weight, case.id);
+    let arm = if case.is_copy {
+        Arm {
+            is_ltr: false,
+            policy: Policy::None,
+        }
+    } else {
+        let pseudonym = || ranking::pseudonym(&gateway.pseudonyms.salt, case.request.user_id);
+        gateway.shares.arm(&serving.exposure, pseudonym)
+    };
+    let is_in = arm.is_ltr;
     let server = serving.serves().filter(|_| is_in && !flags.killed);
     let fallback = match server {
         Some(_) => None,
@@ -50,15 +64,12 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
         server: server.cloned(),
         fallback,
         compared: trigger.and_then(|trigger| {
-            let model = serving.challenger.clone()?;
+            let model = serving.compared.clone()?;
             Some(Compared { model, trigger })
         }),
-        // At 0 and 100 % the sampler has no choice.
-        policy: if (1..100).contains(&serving.weight) {
-            Policy::Rung
-        } else {
-            Policy::None
-        },
+        policy: arm.policy,
+        state_version: serving.state_version,
+        served: Controller::served(&serving).filter(|_| is_in && !flags.killed),
     }
 }
 
@@ -72,10 +83,4 @@ fn trigger(headers: &HeaderMap, by_edge: bool, sampled: impl FnOnce() -> bool) -
         (true, false) => Some(Trigger::Forced),
         (false, _) => None,
     }
-}
-
-/// Whether LTR answers this request at this weight (per cent). The result depends only on the salt,
-/// the weight and the request id. A request that is in at one weight is in at every higher weight.
-fn in_rollout(salt: &str, weight: u8, id: Uuid) -> bool {
-    weight > 0 && Sampler::new(salt, f64::from(weight) / 100.0).is_ok_and(|sampler| sampler.selects(id))
 }

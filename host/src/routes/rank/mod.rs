@@ -38,6 +38,13 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let decision = decide::decide(gateway, &case);
     let rankings = score(gateway, &case, &decision).await;
     let shown = response::shown(&case, &decision, &rankings);
+    if let Some(served) = &decision.served {
+        let took = rankings.served.as_ref().and_then(|outcome| outcome.as_ref().ok());
+        gateway
+            .release
+            .health
+            .record(served, took.map(|ltr| ltr.took), Instant::now());
+    }
     let mut response = response::build(&case, &shown);
     let records = record::records(gateway, &case, &decision, &rankings, &shown);
     let timeout = case
@@ -60,6 +67,7 @@ async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {
         metrics::rank_requested();
     }
     let now = gateway.clock.now(&headers)?;
+    gateway.release.saw(now);
     let content = gateway.bodies.read(body).await?;
     // The time that the client takes to send the body does not count.
     let start = Instant::now();

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ranking::events::impression_id;
-use ranking::{
-    Body, Candidate, Event, Impression, Origin, Policy, Ranked, ShadowOutcome, ShadowRow, Unscored, unrewritten,
-};
+use ranking::{Body, Candidate, Event, Impression, Origin, Ranked, ShadowOutcome, ShadowRow, Unscored, unrewritten};
 use store::{Record, ShadowRecord};
 
 use super::case::{Case, LtrRanking, Rankings};
@@ -36,7 +34,7 @@ pub(super) fn records(
     };
     let mut records = Vec::new();
     if !case.is_copy {
-        records.push(ranking.impression(decision.policy, shown, scores(decision, rankings)));
+        records.push(ranking.impression(decision, shown, scores(decision, rankings)));
     }
     if let Some(compared) = &decision.compared
         && let Some(outcome) = rankings.shadow.as_ref().or(rankings.served.as_ref())
@@ -122,7 +120,7 @@ struct Ranking<'a> {
 impl Ranking<'_> {
     /// The impression: what was shown, with the features that were used. Its id is derived from the
     /// request and the case, so that a retry is stored once.
-    fn impression(&self, policy: Policy, displayed: &Shown, ltr: Option<(&LtrRanking, &str)>) -> Record {
+    fn impression(&self, decision: &Decision, displayed: &Shown, ltr: Option<(&LtrRanking, &str)>) -> Record {
         let (request, settings) = (self.request, &self.gateway.settings);
         let shown = displayed.ranked;
         let candidates = || shown.iter().map(|ranked| &request.candidates[ranked.index]);
@@ -147,7 +145,8 @@ impl Ranking<'_> {
             last_offered_at: Some(candidates().map(|c| c.last_offered_at).collect()),
             groups_consented_at: consents.iter().any(Option::is_some).then_some(consents),
             origin: Some(Origin::Gateway),
-            policy: Some(policy),
+            policy: Some(decision.policy),
+            state_version: (decision.state_version > 0).then_some(decision.state_version),
             ltr_version: ltr.map(|(_, version)| version.to_owned()),
             ltr_ranks: ltr.map(|(ltr, _)| ltr.ranks_of(shown)),
             ltr_scores: ltr.map(|(ltr, _)| shown.iter().map(|ranked| ltr.scores[ranked.index]).collect()),

@@ -1,0 +1,303 @@
+//! What the lease holder does regularly: judge the evidence, watch the fleet's figures, and decide.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::gauge;
+use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
+use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State};
+use ranking::{Evidence, decide, gather};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::{GatewayReport, Lease, StoreError};
+
+use super::controller::{Controller, OrderError, refusals};
+use crate::models::Position;
+use crate::telemetry;
+
+/// The name of the controller's lease.
+pub(super) const LEASE: &str = "controller";
+/// Most transitions of one evaluation; the state machine comes to rest after fewer.
+const MAX_STEPS: usize = 8;
+/// Evidence on the same labels is gathered again after this time, because labels of programs of the
+/// version before announce themselves by nothing.
+const STALE_EVIDENCE: TimeDelta = TimeDelta::hours(6);
+/// Reports are pooled that are younger than this, or than two evaluations.
+const FRESH_REPORT: Duration = Duration::from_secs(5);
+
+/// What the log shows of a model, as the database keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Gathered {
+    /// The model.
+    pub version: String,
+    /// When it was gathered, by the clock that decides.
+    pub as_of: DateTime<Utc>,
+    /// Comparisons up to this time were closed.
+    pub closed: DateTime<Utc>,
+    /// The labels that it is made from: see [`store::Store::label_generation`].
+    pub generation: u64,
+    /// The numbers.
+    pub evidence: Evidence,
+}
+
+impl Gathered {
+    /// Whether gathering it again would give the same.
+    fn is_current(&self, generation: u64, closed: DateTime<Utc>) -> bool {
+        let older = closed.signed_duration_since(self.closed);
+        self.generation == generation && older >= TimeDelta::zero() && older < STALE_EVIDENCE
+    }
+}
+
+/// What a gateway says of itself to the others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Said {
+    /// The version of the state that it follows.
+    pub follows: u64,
+    /// Whether LTR answers a share of its requests.
+    pub serves: bool,
+    /// Whether a rollback acts there that is not on record.
+    #[serde(default)]
+    pub rollback_pending: bool,
+    /// How it stands to the champion; `None`: LTR answers nobody.
+    pub condition: Option<Condition>,
+    /// `loaded`, `loading`, or why it is missing; `None`: there is none.
+    pub champion: Option<String>,
+    /// The same of the challenger.
+    pub challenger: Option<String>,
+    /// The model that was counted.
+    #[serde(default)]
+    pub model: String,
+    /// Since which version of the state.
+    #[serde(default)]
+    pub serving_since: u64,
+    /// The counts, the latest first.
+    #[serde(default)]
+    pub stretches: Vec<Stretch>,
+}
+
+impl Controller {
+    /// Evaluates at `now`: judges, watches and decides, if this gateway has or gets the lease. Returns
+    /// whether it has.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub async fn evaluate(&self, now: DateTime<Utc>) -> Result<bool, OrderError> {
+        self.report().await?;
+        if self.take_lease().await?.is_none() {
+            return Ok(false);
+        }
+        self.look().await?;
+        let Some(state) = self.state() else {
+            return Ok(false);
+        };
+        let findings = Findings {
+            judgements: self.judgements(&state, now).await?,
+            health: self.fleet_health(&state).await?,
+            suspicion: None,
+        };
+        // Judging may have taken longer than the lease lasts.
+        let Some(lease) = self.take_lease().await? else {
+            return Ok(false);
+        };
+        for _ in 0..MAX_STEPS {
+            let evaluation = |_: &State| Ok(Input::Evaluation(findings.clone()));
+            match self.submit(now, None, Some(&lease), evaluation).await {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(OrderError::LeaseLost) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes or renews the lease.
+    pub(super) async fn take_lease(&self) -> Result<Option<Lease>, StoreError> {
+        let lease = self.store.take_lease(LEASE, self.id, self.config.lease).await?;
+        gauge!("ltr_rollout_lease").set(u8::from(lease.is_some()));
+        Ok(lease)
+    }
+
+    /// The judgements on the challenger and on the model that climbs; without a challenger also on the
+    /// champion, to be shown.
+    async fn judgements(&self, state: &State, now: DateTime<Utc>) -> Result<Vec<Judgement>, OrderError> {
+        let champion = state.champion.as_ref().map(|champion| &champion.model);
+        let climbing = champion.filter(|_| matches!(state.phase, Phase::Rung { .. }));
+        let shown = state.challenger.as_ref().or(champion);
+        let mut judgements: Vec<Judgement> = Vec::new();
+        for model in [shown, climbing].into_iter().flatten() {
+            if !judgements.iter().any(|judgement| judgement.model == *model) {
+                judgements.push(self.judge(model, now).await?);
+            }
+        }
+        Ok(judgements)
+    }
+
+    /// The verdict on a model from the comparisons that are closed at `now`. Gathers them only if
+    /// labels have changed since they were gathered last.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub async fn judge(&self, model: &ModelId, now: DateTime<Utc>) -> Result<Judgement, OrderError> {
+        let closed = now - self.config.window;
+        let generation = self.store.label_generation().await?;
+        let known = match self.snapshot.gathered(&model.version) {
+            None => self.stored_evidence(&model.version).await?,
+            known => known,
+        };
+        let gathered = match known.filter(|known| known.is_current(generation, closed)) {
+            Some(gathered) => gathered,
+            None => {
+                let evidence = self.gather(&model.version, closed).await?;
+                let gathered = Gathered {
+                    version: model.version.clone(),
+                    as_of: now,
+                    closed,
+                    generation,
+                    evidence,
+                };
+                let text = serde_json::to_string(&gathered).expect("evidence has finite numbers alone");
+                self.store.save_evidence(&model.version, &text).await?;
+                gathered
+            }
+        };
+        telemetry::metrics::evidence(&gathered.evidence);
+        let verdict = decide(&gathered.evidence, &self.config.criteria);
+        let judgement = Judgement {
+            model: model.clone(),
+            as_of: gathered.as_of,
+            promote: verdict.promote,
+            evidence: json!({ "version": model.version, "evidence": gathered.evidence, "verdict": verdict }),
+            criteria: verdict.criteria,
+        };
+        self.snapshot.set_gathered(gathered);
+        Ok(judgement)
+    }
+
+    /// The evidence that another gateway gathered, or an earlier run. What cannot be read is gathered
+    /// again.
+    async fn stored_evidence(&self, version: &str) -> Result<Option<Gathered>, StoreError> {
+        let text = self.store.evidence(version).await?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    async fn gather(&self, version: &str, closed: DateTime<Utc>) -> Result<Evidence, OrderError> {
+        let cases = self.store.shadow_cases(version, closed).await?;
+        telemetry::metrics::unreadable(&cases.unreadable);
+        let criteria = self.config.criteria.clone();
+        let gathering = tokio::task::spawn_blocking(move || gather(&cases.records, &criteria));
+        gathering
+            .await
+            .map_err(|error| OrderError::Unreadable(format!("the evidence: {error}")))
+    }
+
+    /// The fleet's figures of the model that serves, judged; `None` if none serves.
+    async fn fleet_health(&self, state: &State) -> Result<Option<Health>, OrderError> {
+        let Some(champion) = state.champion.as_ref().filter(|_| state.serves()) else {
+            self.snapshot.set_health(None);
+            return Ok(None);
+        };
+        let Some(serving_since) = champion.serving_since else {
+            return Ok(None);
+        };
+        let reports = self.reports(&champion.model.version, serving_since).await?;
+        let limits = &self.config.limits;
+        let criteria = judge(&reports, limits);
+        let pooled = pool(&reports, limits);
+        gauge!("ltr_fleet_fallback_rate").set(pooled.fallback_rate());
+        gauge!("ltr_fleet_latency_p95_seconds").set(pooled.p95_ms().unwrap_or(0.0) / 1_000.0);
+        self.snapshot.set_health(Some(json!({
+            "requests": pooled.requests,
+            "fallback_rate": pooled.fallback_rate(),
+            "p95_ms": pooled.p95_ms(),
+            "criteria": criteria,
+        })));
+        Ok(Some(Health {
+            model: champion.model.clone(),
+            serving_since,
+            criteria,
+        }))
+    }
+
+    /// What the gateways report of this model, counted since this version of the state. A gateway that
+    /// does not follow yet has nothing to report.
+    async fn reports(&self, version: &str, serving_since: u64) -> Result<Vec<Report>, StoreError> {
+        let within = FRESH_REPORT.max(2 * self.config.evaluate);
+        let reported = self.store.gateways(within).await?;
+        let reports = reported.into_iter().filter_map(|gateway| {
+            let said: Said = serde_json::from_str(&gateway.report).ok()?;
+            let condition = said.condition.filter(|_| said.follows >= serving_since)?;
+            let counted = said.model == version && said.serving_since == serving_since;
+            let stretches = said.stretches.into_iter().filter(|_| counted).map(|stretch| Stretch {
+                age_seconds: stretch.age_seconds + gateway.age.as_secs_f64(),
+                ..stretch
+            });
+            Some(Report {
+                condition,
+                stretches: stretches.collect(),
+            })
+        });
+        Ok(reports.collect())
+    }
+
+    /// Tells the fleet what this gateway follows, serves and counts.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub(super) async fn report(&self) -> Result<(), StoreError> {
+        let said = self.said();
+        gauge!("ltr_rollout_model_missing").set(u8::from(said.condition == Some(Condition::Lost)));
+        let text = serde_json::to_string(&said).expect("a report has texts and finite numbers alone");
+        let report = GatewayReport {
+            id: self.id,
+            name: &self.config.name,
+            report: &text,
+        };
+        self.store.report_gateway(&report).await
+    }
+
+    /// What this gateway would report now.
+    pub(super) fn said(&self) -> Said {
+        let (counted, stretches) = self.health.report(Instant::now());
+        let serving = self.models.serving();
+        let refused = refusals(&self.models);
+        let known = self.known.lock();
+        let state = known.state.as_ref();
+        let named = state.and_then(|state| state.champion.as_ref());
+        let named = named.map(|champion| &champion.model.version);
+        let compared = state.and_then(|state| state.challenger.as_ref());
+        let is_open = |model: &crate::models::Model| model.breaker() == Position::Open;
+        let condition = match (&serving.champion, named) {
+            (Some(model), _) if is_open(model) => Some(Condition::BreakerOpen),
+            (Some(_), _) => Some(Condition::Serving),
+            (None, Some(version)) if refused.contains_key(version) => Some(Condition::Lost),
+            (None, Some(_)) => Some(Condition::Loading),
+            (None, None) => None,
+        };
+        Said {
+            follows: state.map_or(0, |state| state.version),
+            serves: serving.serves().is_some(),
+            rollback_pending: !known.pending.is_empty(),
+            condition: condition.filter(|_| state.is_some_and(State::serves)),
+            champion: named.map(|version| loaded_or_not(version, serving.champion.is_some(), &refused)),
+            challenger: compared.map(|id| loaded_or_not(&id.version, serving.challenger.is_some(), &refused)),
+            model: counted.version,
+            serving_since: counted.since,
+            stretches,
+        }
+    }
+}
+
+fn loaded_or_not(version: &str, is_loaded: bool, refused: &std::collections::BTreeMap<String, String>) -> String {
+    if is_loaded {
+        return "loaded".to_owned();
+    }
+    match refused.get(version) {
+        Some(reason) => format!("missing: {reason}"),
+        None => "loading".to_owned(),
+    }
+}
+
+/// The evidence of each model by version, as it was gathered last.
+pub(super) type GatheredByVersion = HashMap<String, Gathered>;

@@ -1,0 +1,71 @@
+//! The injected clock (`host.clock = "header"`): the controller is stepped by the times that requests
+//! carry, and never sleeps in simulated time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+/// The latest simulated time, and how far the controller has evaluated.
+pub(super) struct Stepped {
+    every: TimeDelta,
+    /// The time up to which an evaluation is wanted.
+    wanted: watch::Sender<Option<DateTime<Utc>>>,
+    /// The time up to which it was made.
+    evaluated: watch::Sender<Option<DateTime<Utc>>>,
+}
+
+impl Stepped {
+    /// An evaluation is due every `every` of simulated time.
+    pub(super) fn new(every: Duration) -> Stepped {
+        Stepped {
+            every: TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX),
+            wanted: watch::Sender::new(None),
+            evaluated: watch::Sender::new(None),
+        }
+    }
+
+    /// A request had this time.
+    pub(super) fn saw(&self, now: DateTime<Utc>) {
+        self.want(now, self.every);
+    }
+
+    /// Wants an evaluation at `now`, if that is at least `after` later than the last one wanted.
+    fn want(&self, now: DateTime<Utc>, after: TimeDelta) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_due = wanted.is_none_or(|before| now.signed_duration_since(before) >= after);
+            if is_due {
+                *wanted = Some(now);
+            }
+            is_due
+        });
+    }
+
+    /// Wants an evaluation at `now`, and waits until one was made then or later.
+    pub(super) async fn step_to(&self, now: DateTime<Utc>) {
+        self.want(now, TimeDelta::milliseconds(1));
+        let mut evaluated = self.evaluated.subscribe();
+        // The sender lives as long as `self`.
+        let _ = evaluated
+            .wait_for(|evaluated| evaluated.is_some_and(|time| time >= now))
+            .await;
+    }
+
+    /// Waits until an evaluation is wanted, and returns the time for it.
+    pub(super) async fn due(&self) -> DateTime<Utc> {
+        let done = *self.evaluated.borrow();
+        let mut wanted = self.wanted.subscribe();
+        let due = wanted.wait_for(|wanted| wanted.is_some() && *wanted > done).await;
+        let due = due.ok().and_then(|time| *time);
+        match due {
+            Some(time) => time,
+            // The sender lives as long as `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// An evaluation was made at this time.
+    pub(super) fn evaluated(&self, now: DateTime<Utc>) {
+        self.evaluated.send_replace(Some(now));
+    }
+}

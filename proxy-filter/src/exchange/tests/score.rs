@@ -121,6 +121,17 @@ fn with_tokens_whoever_shows_none_of_them_is_left_to_the_gateway() {
     assert_eq!(scored(&filter, &Fake::post("/ltr/score"), &[row]), None);
 }
 
+/// As the gateway offers the configuration while nothing is to be scored.
+#[test]
+fn with_a_hash_that_no_token_has_every_request_goes_upstream_before_its_body() {
+    let filter = filter(&[("/score/tokens_sha256", json!(["0".repeat(64)]))]);
+    for token in ["Bearer secret", "Bearer ", ""] {
+        let proxy = Fake::post("/ltr/score").with("authorization", token);
+        assert_eq!(Exchange::new(filter.clone()).headers(&proxy, false), Next::Continue);
+        assert_eq!(proxy.counted(Counter::ScorePassed), 1);
+    }
+}
+
 #[test]
 fn a_model_that_does_not_give_one_score_a_row_or_has_no_usable_version_is_none() {
     let names = ["x".to_owned(), "y".to_owned()];

@@ -65,7 +65,8 @@ pub struct Settings {
     pub flags: Flags,
     /// `[privacy]`: which personal data is stored, and the salt of pseudonyms.
     pub privacy: Privacy,
-    /// `[rollout]`: the sampling salt of the served share, and the criteria of a promotion.
+    /// `[rollout]`: the sampling salt of the served share, the directory that Envoys watch, and the
+    /// criteria of a promotion.
     pub rollout: Rollout,
     /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
@@ -75,7 +76,7 @@ pub struct Settings {
     pub evaluate: Evaluate,
     /// `[gate]`: the thresholds that a model must pass before it is published.
     pub gate: Gate,
-    /// `[publish]`: the signing key, the gateway to notify and the directory that Envoys watch.
+    /// `[publish]`: the signing key, and the gateway to notify.
     pub publish: Publish,
 }
 

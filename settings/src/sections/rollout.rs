@@ -1,8 +1,10 @@
 //! Shadow comparisons, and who serves.
 
+use std::path::{Path, PathBuf};
+
 use ranking::Criteria;
 
-use crate::section::Rule::{Number, Whole};
+use crate::section::Rule::{Number, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, section, section_of};
 
 section! {
@@ -20,9 +22,20 @@ section! {
     ["rollout"] Rollout {
         /// Salt of the sampling hash.
         salt: String = "ltr-rollout-v1".into(), SALT;
+        /// Directory that Envoys watch: the gateway writes the champion's filter and ecds.json there, from
+        /// ecds.template.json; empty: none.
+        edge_dir: PathBuf = PathBuf::new(), Words("a path, or empty");
     } sections {
         /// What the shadow evidence must show before a promotion.
         criteria: Criteria = Criteria::default();
+    }
+}
+
+impl Rollout {
+    /// The directory where Envoys watch for the filter, if configured.
+    pub fn edge_dir(&self) -> Option<&Path> {
+        let set = !self.edge_dir.as_os_str().is_empty();
+        set.then_some(&self.edge_dir)
     }
 }
 

@@ -66,6 +66,18 @@ impl Serving {
         }
     }
 
+    /// The model that answers `/ltr/score`: the champion, while it serves LTR traffic. With
+    /// `challenger_too` (`host.score_challenger`) also the champion that serves none, or else the
+    /// challenger.
+    pub fn scorer(&self, challenger_too: bool) -> Option<&Arc<Model>> {
+        let champion = self.champion.as_ref();
+        if challenger_too {
+            champion.or(self.challenger.as_ref())
+        } else {
+            champion.filter(|_| self.lost.is_none() && self.weight > 0)
+        }
+    }
+
     /// Both models with their roles.
     pub fn slots(&self) -> [(Role, &Option<Arc<Model>>); 2] {
         [(Role::Champion, &self.champion), (Role::Challenger, &self.challenger)]

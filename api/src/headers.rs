@@ -1,4 +1,4 @@
-//! Names of the project's own request headers, in lower case.
+//! Names of the project's own headers, in lower case: of requests, and [`MODEL`] of responses.
 
 /// `1`: the gateway compares this request in shadow.
 pub const SHADOW: &str = "x-shadow-ltr";
@@ -13,3 +13,5 @@ pub const USER_UNDER: &str = "x-ltr-user-pseudonym";
 pub const OPT_OUT: &str = "x-ltr-opt-out";
 /// The sampled share for this request only. The Envoy filter accepts it from trusted peers.
 pub const FRACTION: &str = "x-ltr-shadow-fraction";
+/// In a response with scores: the version of the model that gave them.
+pub const MODEL: &str = "x-ltr-model";

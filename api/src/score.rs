@@ -51,18 +51,39 @@ pub fn features(json: Json, schema: &Schema) -> Result<Vec<f64>, Invalid> {
     Ok(row)
 }
 
-/// The JSON response: `score` for a single row, `scores` for a list of rows.
-pub fn answer(scores: &[f64], one: bool) -> Vec<u8> {
-    let answer = match (one, scores) {
-        (true, &[score]) => Answer::Score(score),
-        _ => Answer::Scores(scores),
+/// The JSON response: the version of the model that scored, and `score` for a single row or `scores`
+/// for a list of rows.
+pub fn answer(scores: &[f64], one: bool, model_version: &str) -> Vec<u8> {
+    let (score, scores) = match (one, scores) {
+        (true, &[score]) => (Some(score), None),
+        _ => (None, Some(scores)),
     };
-    serde_json::to_vec(&answer).expect("numbers have a JSON form")
+    let answer = Answer {
+        model_version,
+        score,
+        scores,
+    };
+    serde_json::to_vec(&answer).expect("numbers and texts have a JSON form")
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Answer<'s> {
-    Score(f64),
-    Scores(&'s [f64]),
+struct Answer<'a> {
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores: Option<&'a [f64]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_the_model_beside_its_scores() {
+        let text = |scores: &[f64], one| String::from_utf8(answer(scores, one, "v1")).unwrap();
+        assert_eq!(text(&[0.5], true), r#"{"model_version":"v1","score":0.5}"#);
+        assert_eq!(text(&[0.5], false), r#"{"model_version":"v1","scores":[0.5]}"#);
+        assert_eq!(text(&[], false), r#"{"model_version":"v1","scores":[]}"#);
+    }
 }

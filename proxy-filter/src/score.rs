@@ -4,6 +4,7 @@
 use std::fmt;
 
 use api::Refusal;
+use api::headers::MODEL;
 use forest::{Forest, Output};
 use ranking::Schema;
 use sha2::{Digest, Sha256};
@@ -35,14 +36,16 @@ pub(crate) struct Settings {
 /// The built-in model.
 #[derive(Clone)]
 pub struct Model {
+    /// Visible ASCII, because it is also sent as a header.
+    version: String,
     schema: Schema,
     forest: &'static Forest<'static>,
 }
 
 impl Model {
     /// # Errors
-    /// The model does not give one score per row, or its feature names are invalid.
-    pub fn new(feature_names: &[String], forest: &'static Forest<'static>) -> Result<Model, String> {
+    /// The model does not give one score per row, or its feature names or its version are invalid.
+    pub fn new(version: &str, feature_names: &[String], forest: &'static Forest<'static>) -> Result<Model, String> {
         if forest.outputs() != 1 || forest.width() != feature_names.len() {
             return Err(format!(
                 "the model has {} outputs and {} features with {} names; allowed: one output and one name per feature",
@@ -51,8 +54,15 @@ impl Model {
                 feature_names.len()
             ));
         }
+        if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("the model's version is {version:?}; allowed: visible ASCII"));
+        }
         let schema = Schema::new(feature_names).map_err(|error| error.to_string())?;
-        Ok(Model { schema, forest })
+        Ok(Model {
+            version: version.to_owned(),
+            schema,
+            forest,
+        })
     }
 
     #[cfg(test)]
@@ -105,24 +115,25 @@ impl Held {
             Ok((rows, _)) if rows.len() > settings.max_rows => return false,
             Ok((rows, one)) => {
                 proxy.count(Counter::Scored);
-                self.say(proxy, 200, &api::score::answer(&model.score(&rows), one));
+                let body = api::score::answer(&model.score(&rows), one, &model.version);
+                self.say(proxy, 200, &[(MODEL, &model.version)], &body);
             }
             Err(refusal) => {
                 proxy.count(Counter::ScoreRefused);
                 let Refusal { status, .. } = refusal;
                 let body = refusal.body(Some(&self.request_id)).to_string();
-                self.say(proxy, status.into(), body.as_bytes());
+                self.say(proxy, status.into(), &[], body.as_bytes());
             }
         }
         true
     }
 
-    fn say(&self, proxy: &impl Proxy, status: u32, body: &[u8]) {
+    fn say(&self, proxy: &impl Proxy, status: u32, more: &[(&str, &str)], body: &[u8]) {
         let headers = [
             ("content-type", "application/json"),
             ("x-request-id", self.request_id.as_str()),
         ];
-        proxy.answer(status, &headers, body);
+        proxy.answer(status, &[&headers, more].concat(), body);
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Fake {
     /// The current part of the body, or the whole body if the request is held.
     pub(crate) body: RefCell<Vec<u8>>,
     pub(crate) answers: RefCell<Vec<(u32, Vec<u8>)>>,
+    /// The headers of the latest answer.
+    pub(crate) answer_headers: RefCell<BTreeMap<String, String>>,
     pub(crate) counts: RefCell<BTreeMap<&'static str, u64>>,
     pub(crate) in_flight: RefCell<i64>,
     pub(crate) ticks: RefCell<u32>,
@@ -83,7 +85,11 @@ impl Proxy for Fake {
         self.body.borrow().get(..bytes).map(<[u8]>::to_vec)
     }
 
-    fn answer(&self, status: u32, _headers: &[(&str, &str)], body: &[u8]) {
+    fn answer(&self, status: u32, headers: &[(&str, &str)], body: &[u8]) {
+        let headers = headers.iter();
+        *self.answer_headers.borrow_mut() = headers
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         self.answers.borrow_mut().push((status, body.to_vec()));
     }
 

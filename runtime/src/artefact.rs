@@ -31,7 +31,7 @@ pub const MODEL: &str = "ltr_model.txt";
 pub const FEATURE_MAP: &str = "feature_map.json";
 /// The component, with the model and the feature map baked in.
 pub const SCORER: &str = "scorer.wasm";
-/// The Envoy filter, with the same model and feature map. No host runs it; its hash is checked like that of any file.
+/// The Envoy filter, with the same model and feature map. No gateway runs it; it is offered to Envoys.
 pub const EDGE_FILTER: &str = "edge-filter.wasm";
 /// The [`Manifest`], JSON.
 pub const MANIFEST: &str = "manifest.json";

@@ -14,6 +14,8 @@ use crate::{Secret, Settings, SettingsError};
 /// No configuration is near this size; a larger file is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const PREFIX: &str = "LTR_";
+/// Keys that went to another place: the old name and the new one.
+const MOVED: [(&str, &str); 1] = [("publish.edge_dir", "rollout.edge_dir")];
 
 impl Settings {
     /// Reads settings. The file overrides the built-in defaults, and variables of `env` named
@@ -154,6 +156,8 @@ fn reject_unknown(section: &str, values: &Dict, origin: &str) -> Result<(), Sett
             if key != PRESETS && key != PARAMS {
                 reject_unknown(&key, inner, origin)?;
             }
+        } else if let Some((_, new)) = MOVED.iter().find(|(old, _)| *old == key) {
+            return Err(refused(format!("its new name, {new}")));
         } else if sections::rule(&key).is_none() {
             let names = sections::names_in(section).join(", ");
             let place = match section {

@@ -136,6 +136,24 @@ fn an_unknown_name_is_refused_with_the_names_there_are() {
 }
 
 #[test]
+fn a_key_that_was_moved_is_refused_with_its_new_name() {
+    let (key, value, allowed, origin) = refused("[publish]\nedge_dir = \"/etc/envoy/ltr\"", &[]);
+    assert_eq!(
+        (key.as_str(), value.as_str()),
+        ("publish.edge_dir", "\"/etc/envoy/ltr\"")
+    );
+    assert_eq!(allowed, "its new name, rollout.edge_dir");
+    assert!(origin.ends_with("ltr.toml"));
+    let (_, _, allowed, origin) = refused("", &[("LTR_PUBLISH__EDGE_DIR", "/etc/envoy/ltr")]);
+    assert_eq!(allowed, "its new name, rollout.edge_dir");
+    assert_eq!(origin, "environment variable LTR_PUBLISH__EDGE_DIR");
+
+    let settings = load("[rollout]\nedge_dir = \"/etc/envoy/ltr\"", &[]).unwrap();
+    assert_eq!(settings.rollout.edge_dir(), Some(Path::new("/etc/envoy/ltr")));
+    assert_eq!(Settings::default().rollout.edge_dir(), None);
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_wrong_value_is_refused_with_what_is_allowed() {
     for (toml, key, value, allowed) in [

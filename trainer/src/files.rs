@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// Limit for models and matrices: no larger one fits into memory beside its trees.
 const MAX_BYTES: u64 = 4 << 30;
-/// Limit for JSON files: reports and Envoy discovery responses.
+/// Limit for JSON files: reports, and Envoy's discovery responses (`edge-bypass`).
 const MAX_JSON_BYTES: u64 = 256 << 20;
 
 /// Writes `bytes` to `path` atomically: even after a crash, readers see the old or the new file.

@@ -205,6 +205,8 @@ impl Home {
             .arg("serve")
             .env("LTR_HOST__LISTEN", address.to_string())
             .env("LTR_ACCESS__TOKENS", format!("[{}]", self.entry))
+            // Nobody promotes the models that are measured.
+            .env("LTR_HOST__SCORE_CHALLENGER", "true")
             .envs(settings.iter().map(|(name, value)| (name, value)));
         Site::start(command, address, &self.dir.join("gateway.log"))
     }

@@ -3,6 +3,7 @@
 
 mod batch;
 mod breaker;
+mod edge_filter;
 mod inline_policy;
 mod lane;
 mod loader;

@@ -68,6 +68,17 @@ impl Serving {
         self.champion.as_ref().filter(|_| self.exposure.share > 0.0)
     }
 
+    /// The model that answers `/ltr/score`: the champion, while it serves LTR traffic. With
+    /// `challenger_too` (`host.score_challenger`) also the champion that serves none, or else the
+    /// challenger.
+    pub fn scorer(&self, challenger_too: bool) -> Option<&Arc<Model>> {
+        if challenger_too {
+            self.champion.as_ref().or(self.challenger.as_ref())
+        } else {
+            self.serves()
+        }
+    }
+
     /// Both models with their roles.
     pub fn slots(&self) -> [(Role, &Option<Arc<Model>>); 2] {
         [(Role::Champion, &self.champion), (Role::Challenger, &self.challenger)]

@@ -7,11 +7,14 @@
 //! - `health` counts for the technical watch;
 //! - `pending` keeps a rollback that the database does not have yet;
 //! - `snapshot` is what `GET /rollout` shows;
+//! - `edge` and `offering` give Envoys the filter of what serves;
 //! - `tasks` runs all of it in the background.
 
 mod controller;
+mod edge;
 mod evaluation;
 mod health;
+mod offering;
 mod pending;
 mod publications;
 mod snapshot;
@@ -19,6 +22,8 @@ mod stepped;
 pub mod tasks;
 
 pub use controller::{Announce, Config, Controller, OrderError, Ordered};
+pub use edge::{EdgeDir, EdgeFilter, Offer, Offered};
 pub use health::{Health, Served};
+pub use offering::keep_offering;
 pub use pending::PendingRollback;
 pub use publications::MAX_LOADS;

@@ -22,7 +22,7 @@ use self::connection_runtimes::ConnectionRuntimes;
 use self::listener::Connections;
 use self::shutdown::Stops;
 use self::tls::Tls;
-use crate::release::tasks;
+use crate::release::{EdgeDir, keep_offering, tasks};
 use crate::router::Router;
 use crate::state::Gateway;
 use crate::telemetry::metrics;
@@ -54,12 +54,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     } else {
         None
     };
+    let edge_dir = settings.rollout.edge_dir().map(EdgeDir::open).transpose()?;
     let (gateway, written) = bootstrap::open(settings).await?;
     let (stop, stopped) = watched::channel(false);
     // Kept to the end, because connections to the database may belong to these runtimes.
     let runtimes = ConnectionRuntimes::start()?;
     let mut servers = listen(&gateway, &runtimes, tls.as_ref(), &stopped).await?;
-    let restoring = tokio::spawn(restore(Arc::downgrade(&gateway)));
+    let restoring = tokio::spawn(restore(Arc::downgrade(&gateway), edge_dir));
     tokio::spawn(metrics::run_upkeep_forever());
     tokio::spawn(reload_on_hangup(hangups, Arc::downgrade(&gateway), tls));
     let ended = tokio::select! {
@@ -95,7 +96,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The database belongs to another salt, so this gateway must not use it.
-async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
+async fn restore(gateway: Weak<Gateway>, edge_dir: Option<EdgeDir>) -> Result<(), StoreError> {
     match bootstrap::restore_when_possible(&gateway).await {
         Err(error @ StoreError::OtherSalt { .. }) => return Err(error),
         Err(error) => tracing::error!("the models could not be restored: {error:#}"),
@@ -104,6 +105,11 @@ async fn restore(gateway: Weak<Gateway>) -> Result<(), StoreError> {
     if let Some(gateway) = gateway.upgrade() {
         let settings = &gateway.settings;
         tasks::start(&gateway.release, settings.rollout.poll(), settings.models.poll());
+        if let Some(dir) = edge_dir {
+            let flags = gateway.flags.clone();
+            let is_killed = move || flags.in_force().killed;
+            tokio::spawn(keep_offering(Arc::downgrade(&gateway.release), dir, is_killed));
+        }
     }
     Ok(())
 }

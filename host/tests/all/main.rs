@@ -96,6 +96,8 @@ impl Site {
         settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.
         settings.shadow.fraction = 0.0;
+        // Models of tests are challengers, unless a test promotes one.
+        settings.host.score_challenger = true;
         // Far beyond what an honest component takes on a machine that is busy with other tests.
         settings.host.deadline_ms = 60_000;
         settings.host.ltr_budget_ms = 20_000;

@@ -11,7 +11,7 @@ use hyper::Method;
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 
-use crate::{BIG, Running, Site, big_case, case, lawyer};
+use crate::{BIG, Running, Site, VERSION, big_case, case, history_entry, lawyer};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -87,6 +87,63 @@ async fn without_scores_there_is_a_reason_and_no_number() {
         running.post("/ltr/score", &json!({"rows": rows})).await.refused(503)["code"],
         "bad_output"
     );
+}
+
+/// A gateway that gives scores only of what serves, whose champion answers this share of the requests.
+async fn with_champion(weight: u8) -> (Site, Running) {
+    let mut site = Site::new();
+    site.settings.host.score_challenger = false;
+    let running = site.start_with(Behaviour::Honest).await;
+    let state = store::RolloutState {
+        weight,
+        champion: Some(VERSION.into()),
+        challenger: None,
+    };
+    let entry = history_entry("promote", "test");
+    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
+    running.stop().await;
+    let running = site.start().await;
+    (site, running)
+}
+
+#[tokio::test]
+async fn only_a_model_that_serves_gives_scores_unless_the_option_says_otherwise() {
+    let body = json!({"features": features(0.5)});
+    let refuses = async |running: &Running| {
+        let error = running.post("/ltr/score", &body).await.refused(503);
+        assert_eq!(error["code"], "no_model");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("host.score_challenger = true"), "{message}");
+    };
+    let mut site = Site::new();
+    site.settings.host.score_challenger = false;
+    let running = site.start_with(Behaviour::Honest).await;
+    refuses(&running).await;
+    let (mut site, running) = with_champion(0).await;
+    refuses(&running).await;
+    running.stop().await;
+    site.settings.host.score_challenger = true;
+    site.start().await.post("/ltr/score", &body).await.ok();
+    let (_site, running) = with_champion(1).await;
+    running.post("/ltr/score", &body).await.ok();
+}
+
+#[tokio::test]
+async fn scores_name_the_model_that_gave_them_and_refusals_name_none() {
+    let (_site, running) = with_champion(100).await;
+    for body in [json!({"features": features(0.5)}), json!({"rows": []})] {
+        let answer = running.post("/ltr/score", &body).await;
+        assert_eq!(answer.ok()["model_version"], VERSION);
+        assert_eq!(answer.header("x-ltr-model"), VERSION);
+    }
+    let headers = [("content-type", ARROW)];
+    let answer = running
+        .send(Method::POST, "/ltr/score", &headers, stream(&columns()))
+        .await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-ltr-model")), (200, VERSION));
+    let answer = running.post("/ltr/score", &json!({})).await;
+    answer.refused(422);
+    assert_eq!(answer.header("x-ltr-model"), "");
 }
 
 fn stream(columns: &[(&str, ArrayRef)]) -> Vec<u8> {

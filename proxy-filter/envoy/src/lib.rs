@@ -97,7 +97,10 @@ fn refuse(error: &ConfigError) -> bool {
 /// The built-in model. Without one the configuration is still valid: requests to score go upstream.
 fn model() -> Option<Model> {
     let baked = baked::model().as_ref().map_err(String::clone);
-    let model = baked.and_then(|baked| Model::new(&baked.description.feature_names, &baked.forest));
+    let model = baked.and_then(|baked| {
+        let description = &baked.description;
+        Model::new(&description.model_version, &description.feature_names, &baked.forest)
+    });
     model
         .inspect_err(|reason| log(LogLevel::Warn, &format!("requests to score go upstream: {reason}")))
         .ok()

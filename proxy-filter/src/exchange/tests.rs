@@ -9,6 +9,7 @@ mod mirror;
 mod score;
 
 const SALT: &str = "0123456789abcdef0123456789abcdef";
+const VERSION: &str = "20261001T021500Z";
 const USER: &str = "6f1b1a34-3c1e-4c5a-9e0d-2f5b8c7d9e10";
 
 fn config() -> Value {
@@ -47,7 +48,7 @@ fn model() -> Model {
     let model = forest::Model::parse(text).unwrap();
     let image: &'static [u8] = Box::leak(forest::pack(&model, None).into_boxed_slice());
     let forest = Box::leak(Box::new(forest::Forest::new(image).unwrap()));
-    Model::new(&["x".to_owned()], forest).unwrap()
+    Model::new(VERSION, &["x".to_owned()], forest).unwrap()
 }
 
 /// Sends a whole request, with its body in these parts.

@@ -1,6 +1,6 @@
 //! Offline evaluation, the gate and publication.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::section::Rule::{Number, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, PATH, RESAMPLES, ROWS, SEED, SHARE, section};
@@ -46,16 +46,5 @@ section! {
         signing_key: PathBuf = "var/keys/publish.key".into(), PATH;
         /// URL that publish calls to tell the gateway of a new model; empty: none.
         notify_url: String = "http://127.0.0.1:8080/models/notify".into(), Words("empty, or http[s]://HOST[:PORT]/PATH");
-        /// Directory that Envoys watch: publish writes the filter and ecds.json there, from
-        /// ecds.template.json; empty: none.
-        edge_dir: PathBuf = PathBuf::new(), Words("a path, or empty");
-    }
-}
-
-impl Publish {
-    /// The directory where Envoys watch for the filter, if configured.
-    pub fn edge_dir(&self) -> Option<&Path> {
-        let set = !self.edge_dir.as_os_str().is_empty();
-        set.then_some(&self.edge_dir)
     }
 }

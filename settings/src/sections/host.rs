@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::section::Rule::{OneOf, Whole, Words};
+use crate::section::Rule::{Flag, OneOf, Whole, Words};
 use crate::section::{TIMEOUT, choice, section};
 
 section! {
@@ -36,6 +36,9 @@ section! {
         max_lawyers: usize = 10_000, Whole(1, 10_000);
         /// Maximum number of rows per /ltr/score; 422 beyond.
         max_rows: usize = 100_000, Whole(1, 10_000_000);
+        /// Whether /ltr/score answers also with a model that serves no traffic: the champion while the
+        /// rollout's weight is 0, or else the challenger.
+        score_challenger: bool = false, Flag;
         /// How long a connection may take to deliver the head of its next request, idle time included; then
         /// it is closed.
         header_timeout_ms: u64 = 30_000, TIMEOUT;

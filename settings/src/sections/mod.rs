@@ -65,7 +65,8 @@ pub struct Settings {
     pub flags: Flags,
     /// `[privacy]`: which personal data is stored, and the salt of pseudonyms.
     pub privacy: Privacy,
-    /// `[rollout]`: who serves, the criteria of a promotion, and the technical watch.
+    /// `[rollout]`: who serves, the criteria of a promotion, the technical watch, and the directory that
+    /// Envoys watch.
     pub rollout: Rollout,
     /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
@@ -75,7 +76,7 @@ pub struct Settings {
     pub evaluate: Evaluate,
     /// `[gate]`: the thresholds that a model must pass before it is published.
     pub gate: Gate,
-    /// `[publish]`: the signing key, the gateway to notify and the directory that Envoys watch.
+    /// `[publish]`: the signing key, and the gateway to notify.
     pub publish: Publish,
 }
 

@@ -1,5 +1,6 @@
 //! Shadow comparisons, and who serves.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -47,6 +48,9 @@ section! {
         lease_seconds: u32 = 10, Whole(2, 300);
         /// This gateway's name in the fleet; empty: its host name and port.
         gateway: String = String::new(), Words("text of at most 100 characters, or empty");
+        /// Directory that Envoys watch: the gateway writes the champion's filter and ecds.json there, from
+        /// ecds.template.json; empty: none.
+        edge_dir: PathBuf = PathBuf::new(), Words("a path, or empty");
     } sections {
         /// What the shadow evidence must show before a promotion.
         criteria: Criteria = Criteria::default();
@@ -134,6 +138,14 @@ impl Rollout {
             below = rung.share;
         }
         None
+    }
+}
+
+impl Rollout {
+    /// The directory where Envoys watch for the filter, if configured.
+    pub fn edge_dir(&self) -> Option<&Path> {
+        let set = !self.edge_dir.as_os_str().is_empty();
+        set.then_some(&self.edge_dir)
     }
 }
 

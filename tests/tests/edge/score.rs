@@ -198,11 +198,10 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 /// Of an answer all that the client can tell one server from another by.
-fn visible(answer: &Answer) -> (u16, Option<&[u8]>, Option<&[u8]>, String) {
+fn visible(answer: &Answer) -> (u16, [Option<&[u8]>; 3], String) {
     (
         answer.status,
-        answer.header("content-type"),
-        answer.header("x-request-id"),
+        ["content-type", "x-request-id", "x-ltr-model"].map(|name| answer.header(name)),
         String::from_utf8_lossy(&answer.body).into_owned(),
     )
 }

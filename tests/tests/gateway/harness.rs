@@ -83,7 +83,9 @@ impl Site {
             // What a ranking leaves behind is there when a test looks.
             .env("LTR_DATABASE__RANK_WAITS", "true")
             // Models come when a test says so.
-            .env("LTR_MODELS__POLL_SECONDS", "0");
+            .env("LTR_MODELS__POLL_SECONDS", "0")
+            // And they are challengers, unless it promotes one.
+            .env("LTR_HOST__SCORE_CHALLENGER", "true");
         command.envs(self.env.iter().cloned());
         command
     }
@@ -129,8 +131,13 @@ impl Site {
 
     /// Publishes a component that gives these scores.
     pub(crate) fn publish_golden(&self, version: &str, wasm: &[u8], golden: Golden) -> PathBuf {
+        self.publish_files(version, wasm, &[], golden)
+    }
+
+    /// As [`Site::publish_golden`], with these files beside the component.
+    pub(crate) fn publish_files(&self, version: &str, wasm: &[u8], files: &[(&str, &[u8])], golden: Golden) -> PathBuf {
         self.publisher
-            .publish(version, &DEFAULT_FEATURES, wasm, &[], golden)
+            .publish(version, &DEFAULT_FEATURES, wasm, files, golden)
             .unwrap()
     }
 

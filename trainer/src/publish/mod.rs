@@ -1,6 +1,5 @@
 //! `ltr-trainer publish`: publishes a model that passes the gate as a signed artefact.
 
-mod edge;
 mod golden;
 mod notify;
 
@@ -18,21 +17,19 @@ use crate::console;
 use crate::evaluate::{Evaluation, cases_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
-use crate::publish::edge::EdgeDir;
 use crate::training_run::TrainingRun;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
   ltr-trainer publish --model var/runs/today --matrix matrix.parquet --as-of 2026-11-23T02:15:00Z";
 
-/// Compiles, signs and publishes a model, then notifies the gateway and Envoys.
+/// Compiles, signs and publishes a model, then notifies the gateway.
 ///
 /// Rejects a model whose evaluation does not pass the `[gate]` thresholds (exit code 3). The artefact
 /// appears atomically in {models.dir}/ltr/{version}/, where {version} is --as-of in the form
 /// 20261123T021500Z.
 ///
-/// If the gateway cannot be notified, or publish.edge_dir cannot be written for Envoys, the
-/// artefact stays and the exit code is 1.
+/// If the gateway cannot be notified, the artefact stays and the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -63,8 +60,6 @@ pub struct Published {
     pub golden_rows: usize,
     /// Whether the gateway was notified; `None`: no webhook is configured.
     pub notified: Option<bool>,
-    /// Whether the filter was written for Envoys; `None`: `publish.edge_dir` is not configured.
-    pub offered: Option<bool>,
 }
 
 /// How publishing ended.
@@ -104,7 +99,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Fails if the gateway or Envoys were to be notified but could not be.
+/// Fails if the gateway was to be notified but could not be.
 ///
 /// # Errors
 /// A failed notification; the artefact is published nevertheless.
@@ -117,22 +112,14 @@ pub fn check_deliveries(published: &Published, settings: &Settings) -> anyhow::R
             published.version
         ));
     }
-    if published.offered == Some(false) {
-        return Err(anyhow!(
-            "{} is published, but {} (publish.edge_dir) could not be written; Envoys keep their current filter",
-            published.dir.display(),
-            settings.publish.edge_dir.display()
-        ));
-    }
     Ok(())
 }
 
-/// Publishes the model in `dir` as the version of `as_of`, and notifies the gateway and Envoys.
+/// Publishes the model in `dir` as the version of `as_of`, and notifies the gateway.
 ///
 /// # Errors
-/// Files that do not belong together, an unusable template in `publish.edge_dir`, an unreadable
-/// key, a component whose scores differ from LightGBM's in any bit, or an existing version. Nothing
-/// is published then.
+/// Files that do not belong together, an unreadable key, a component whose scores differ from
+/// LightGBM's in any bit, or an existing version. Nothing is published then.
 pub async fn publish(
     dir: &Path,
     matrix: &Path,
@@ -140,15 +127,12 @@ pub async fn publish(
     settings: &Settings,
 ) -> anyhow::Result<PublishOutcome> {
     let run = TrainingRun::open(dir, &settings.schema())?;
-    let edge_dir = settings.publish.edge_dir();
-    let edge_dir = edge_dir.map(EdgeDir::open).transpose()?;
     let evaluation = evaluation_of(&run)?;
     let result = judge(&evaluation, &settings.gate);
     if !result.passed {
         return Ok(PublishOutcome::Refused(result));
     }
-    let filter = run.edge_filter(&version_of(as_of))?;
-    let mut published = write_artefact(&run, &filter, &evaluation, &result, matrix, as_of, settings)?;
+    let mut published = write_artefact(&run, &evaluation, &result, matrix, as_of, settings)?;
     if !settings.publish.notify_url.is_empty() {
         let notified = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
         if let Err(error) = &notified {
@@ -156,19 +140,11 @@ pub async fn publish(
         }
         published.notified = Some(notified.is_ok());
     }
-    if let Some(edge_dir) = edge_dir {
-        let offered = edge_dir.offer(&published.version, &filter);
-        if let Err(error) = &offered {
-            tracing::error!("writing the filter for Envoys failed: {error:#}");
-        }
-        published.offered = Some(offered.is_ok());
-    }
     Ok(PublishOutcome::Published(published))
 }
 
 fn write_artefact(
     run: &TrainingRun,
-    filter: &[u8],
     evaluation: &Evaluation,
     result: &GateResult,
     matrix: &Path,
@@ -180,6 +156,7 @@ fn write_artefact(
     let (cases, parts) = cases_of(run, matrix, settings)?;
     let version = version_of(as_of);
     let component = run.compile(&version)?;
+    let filter = run.edge_filter(&version)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
     let golden = golden::golden(&scorer, run, &cases[parts.test])?;
@@ -201,7 +178,7 @@ fn write_artefact(
         (artefact::MODEL, &run.model),
         (artefact::FEATURE_MAP, &run.feature_map_json),
         (artefact::SCORER, &component),
-        (artefact::EDGE_FILTER, filter),
+        (artefact::EDGE_FILTER, &filter),
     ];
     let dir = artefact::publish(&settings.models.dir.join("ltr"), &files, manifest, &key)?;
     Ok(Published {
@@ -210,7 +187,6 @@ fn write_artefact(
         scorer_bytes: component.len(),
         golden_rows,
         notified: None,
-        offered: None,
     })
 }
 
@@ -219,7 +195,7 @@ pub fn version_of(as_of: DateTime<Utc>) -> String {
     as_of.format("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Prints where the artefact is and whether the gateway and Envoys were notified.
+/// Prints where the artefact is and whether the gateway was notified.
 pub fn print_published(published: &Published) {
     let mut table = console::table(&["published", ""]);
     let notified = match published.notified {
@@ -235,12 +211,6 @@ pub fn print_published(published: &Published) {
     ]);
     table.add_row(vec!["golden rows".to_owned(), published.golden_rows.to_string()]);
     table.add_row(vec!["gateway".to_owned(), notified.to_owned()]);
-    let offered = match published.offered {
-        Some(true) => "filter written",
-        Some(false) => "filter NOT written",
-        None => "no directory configured",
-    };
-    table.add_row(vec!["Envoys".to_owned(), offered.to_owned()]);
     println!("{table}");
 }
 

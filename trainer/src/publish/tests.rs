@@ -195,10 +195,9 @@ async fn a_gateway_is_notified_over_https_if_the_configured_authority_issued_its
 async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
     let (_dir, settings, run, matrix) = evaluated(400, 1);
     let attempt = publish(&run, &matrix, start(), &settings).await.unwrap();
-    let PublishOutcome::Published(Published { dir, offered, .. }) = attempt else {
+    let PublishOutcome::Published(Published { dir, .. }) = attempt else {
         panic!("{attempt:?}");
     };
-    assert_eq!(offered, None);
     let filter = fs::read(dir.join(artefact::EDGE_FILTER)).unwrap();
     let manifest: Manifest = crate::files::read_json(&dir.join(artefact::MANIFEST)).unwrap();
     assert_eq!(manifest.files[artefact::EDGE_FILTER], crate::files::sha256(&filter));
@@ -214,75 +213,4 @@ async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
     let ring = artefact::KeyRing::read(&settings.models.trusted_keys).unwrap();
     let refusal = artefact::open(&settings.models.dir.join("ltr"), VERSION, &ring).unwrap_err();
     assert!(refusal.to_string().contains(artefact::EDGE_FILTER), "{refusal}");
-}
-
-/// A directory as an operator prepares it; Envoys see it under another path.
-fn watched(dir: &TempDir) -> PathBuf {
-    let watched = dir.path().join("watched");
-    fs::create_dir(&watched).unwrap();
-    let template = serde_json::json!({"resources": [{
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": "ltr-edge",
-        "typed_config": {"config": {
-            "vm_config": {"code": {"local": {"filename": "/etc/envoy/ltr/any.wasm"}}},
-            "configuration": {"value": "kept"},
-        }},
-    }]});
-    crate::files::write_json(&watched.join(edge::TEMPLATE), &template).unwrap();
-    watched
-}
-
-#[tokio::test]
-async fn the_discovery_response_names_each_filter_after_its_file_is_written() {
-    let (dir, mut settings, run, matrix) = evaluated(400, 1);
-    let watched = watched(&dir);
-    settings.publish.edge_dir = watched.clone();
-    let versions = [0, 1, 2].map(|day| start() + chrono::Duration::days(day));
-    for as_of in versions {
-        let attempt = publish(&run, &matrix, as_of, &settings).await.unwrap();
-        let PublishOutcome::Published(Published {
-            version, dir, offered, ..
-        }) = attempt
-        else {
-            panic!("{attempt:?}");
-        };
-        assert_eq!(offered, Some(true));
-        let discovery: serde_json::Value = crate::files::read_json(&watched.join(edge::DISCOVERY)).unwrap();
-        let config = &discovery["resources"][0]["typed_config"]["config"];
-        let name = format!("edge-filter-{version}.wasm");
-        assert_eq!(discovery["version_info"], version);
-        assert_eq!(
-            config["vm_config"]["code"]["local"]["filename"],
-            format!("/etc/envoy/ltr/{name}")
-        );
-        assert_eq!(config["configuration"]["value"], "kept", "the rest is the operator's");
-        assert_eq!(
-            fs::read(watched.join(name)).unwrap(),
-            fs::read(dir.join(artefact::EDGE_FILTER)).unwrap()
-        );
-    }
-    let mut kept: Vec<String> = fs::read_dir(&watched)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".wasm"))
-        .collect();
-    kept.sort();
-    let expected = [1, 2].map(|at| format!("edge-filter-{}.wasm", version_of(versions[at])));
-    assert_eq!(kept, expected, "this one, and the one before");
-}
-
-#[tokio::test]
-async fn a_directory_without_a_usable_template_is_refused_before_anything_is_published() {
-    let (dir, mut settings, run, matrix) = evaluated(200, 3);
-    settings.publish.edge_dir = watched(&dir);
-    let template = settings.publish.edge_dir.join(edge::TEMPLATE);
-    for wrong in ["{\"resources\": []}", "{\"resources\": [{}]}", "no JSON"] {
-        fs::write(&template, wrong).unwrap();
-        let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
-        assert!(format!("{refusal:#}").contains("publish.edge_dir"), "{refusal:#}");
-    }
-    fs::remove_file(&template).unwrap();
-    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
-    assert!(format!("{refusal:#}").contains(edge::TEMPLATE), "{refusal:#}");
-    assert!(nothing_published(&settings));
 }

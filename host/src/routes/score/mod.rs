@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use api::score::json_rows;
 use hyper::StatusCode;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use ranking::Fallback;
 
 use self::arrow::{ARROW, arrow_rows, arrow_stream};
@@ -16,15 +16,19 @@ use crate::http::body::Content;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
-use crate::models::{BatchError, Model};
+use crate::models::{BatchError, Model, Serving};
 use crate::state::Gateway;
 use crate::telemetry::child_span;
 
-/// Scores rows with the champion, or with the challenger if no model was promoted.
+/// The version of the model that scored.
+const X_LTR_MODEL: HeaderName = HeaderName::from_static(api::headers::MODEL);
+
+/// Scores rows with the model that serves LTR traffic. With `host.score_challenger` also with a model
+/// that serves none. The answer names the model.
 ///
 /// # Errors
-/// 422 for a missing or unknown feature; 503 without a model, if the model fails, or while the kill
-/// switch is on.
+/// 422 for a missing or unknown feature; 503 without such a model, if the model fails, or while the
+/// kill switch is on.
 pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let Call { head, body, .. } = call;
     let content = gateway.bodies.read(body).await?;
@@ -36,9 +40,8 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
         ));
     }
     let serving = gateway.models().serving();
-    let Some(model) = serving.serves() else {
-        let code = gateway.models().fallback_reason().as_str();
-        return Err(ApiError::unavailable(code, "no model is loaded"));
+    let Some(model) = serving.scorer(gateway.settings.host.score_challenger) else {
+        return Err(no_scorer(gateway, &serving));
     };
     if head
         .headers
@@ -51,13 +54,36 @@ pub async fn score(gateway: &Gateway, call: Call) -> Result<Response, ApiError> 
         let scores = scores(gateway, model, content, rows).await?;
         let stream = arrow_stream(scores)
             .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "arrow", e.to_string()))?;
-        return Ok(response::with_type(HeaderValue::from_static(ARROW), stream));
+        return Ok(named(
+            model,
+            response::with_type(HeaderValue::from_static(ARROW), stream),
+        ));
     }
     let max_depth = gateway.settings.host.max_json_depth;
     let read = |text: &[u8]| json_rows(text, &gateway.schema, max_depth);
     let (rows, one) = content.decode(read).await?;
     let scores = scores(gateway, model, content, rows).await?;
-    Ok(response::with_type(response::JSON, api::score::answer(&scores, one)))
+    let answer = api::score::answer(&scores, one, &model.version);
+    Ok(named(model, response::with_type(response::JSON, answer)))
+}
+
+/// The same answer with the version of the model that scored.
+fn named(model: &Model, mut answer: Response) -> Response {
+    let version = HeaderValue::from_str(&model.version).expect("a version is plain ASCII");
+    answer.headers_mut().insert(X_LTR_MODEL, version);
+    answer
+}
+
+/// Why no model may score.
+fn no_scorer(gateway: &Gateway, serving: &Serving) -> ApiError {
+    if serving.any() {
+        return ApiError::unavailable(
+            Fallback::NoModel.as_str(),
+            "no model serves; to get the scores of a model that serves no traffic, such as the challenger, set host.score_challenger = true",
+        );
+    }
+    let code = gateway.models().fallback_reason().as_str();
+    ApiError::unavailable(code, "no model is loaded")
 }
 
 /// Scores `rows`, which were decoded from `content` and replace it in the memory budget.

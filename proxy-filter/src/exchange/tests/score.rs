@@ -32,13 +32,16 @@ fn rows_are_scored_in_place_and_what_is_wrong_is_refused_in_the_gateways_words()
     let answer = |parts: &[&[u8]]| scored(&filter, &Fake::post("/ltr/score"), parts).unwrap();
     assert_eq!(
         answer(&[b"{\"features\": {\"x\": 0.5}}"]),
-        (200, json!({"score": -1.5}))
+        (200, json!({"model_version": VERSION, "score": -1.5}))
     );
     assert_eq!(
         answer(&[b"{\"rows\": [{\"x\"", b": 1}, {\"x\": null}]}"]),
-        (200, json!({"scores": [2.5, -1.5]}))
+        (200, json!({"model_version": VERSION, "scores": [2.5, -1.5]}))
     );
-    assert_eq!(answer(&[b"{\"rows\": []}"]), (200, json!({"scores": []})));
+    assert_eq!(
+        answer(&[b"{\"rows\": []}"]),
+        (200, json!({"model_version": VERSION, "scores": []}))
+    );
     let (status, body) = answer(&[b"{\"features\": {\"y\": 1}}"]);
     let expected = json!({"error": {
         "code": "invalid_value", "field": "features.y", "value": "1", "request_id": USER,
@@ -48,6 +51,16 @@ fn rows_are_scored_in_place_and_what_is_wrong_is_refused_in_the_gateways_words()
     assert_eq!((status, body), (422, expected));
     let (status, body) = answer(&[]);
     assert_eq!((status, &body["error"]["code"]), (400, &json!("invalid_json")));
+}
+
+#[test]
+fn scores_name_their_model_in_a_header_and_refusals_name_none() {
+    let (filter, proxy) = (filter(&[]), Fake::post("/ltr/score"));
+    scored(&filter, &proxy, &[br#"{"features": {"x": 1}}"#]);
+    assert_eq!(proxy.answer_headers.borrow()["x-ltr-model"], VERSION);
+    let proxy = Fake::post("/ltr/score");
+    scored(&filter, &proxy, &[b"{}"]);
+    assert!(!proxy.answer_headers.borrow().contains_key("x-ltr-model"));
 }
 
 #[test]
@@ -90,7 +103,8 @@ fn a_request_to_be_scored_may_end_with_trailers() {
     assert_eq!(exchange.headers(&proxy, false), Next::Hold);
     assert_eq!(exchange.body(&proxy, bytes, false), Next::Hold);
     assert_eq!(exchange.trailers(&proxy), Next::Hold);
-    assert_eq!(proxy.answers.borrow()[0], (200, br#"{"score":2.5}"#.to_vec()));
+    let body = format!("{{\"model_version\":\"{VERSION}\",\"score\":2.5}}");
+    assert_eq!(proxy.answers.borrow()[0], (200, body.into_bytes()));
 }
 
 #[test]
@@ -107,9 +121,24 @@ fn with_tokens_whoever_shows_none_of_them_is_left_to_the_gateway() {
     assert_eq!(scored(&filter, &Fake::post("/ltr/score"), &[row]), None);
 }
 
+/// As the gateway offers the configuration while nothing is to be scored.
 #[test]
-fn a_model_that_does_not_give_one_score_a_row_is_none() {
+fn with_a_hash_that_no_token_has_every_request_goes_upstream_before_its_body() {
+    let filter = filter(&[("/score/tokens_sha256", json!(["0".repeat(64)]))]);
+    for token in ["Bearer secret", "Bearer ", ""] {
+        let proxy = Fake::post("/ltr/score").with("authorization", token);
+        assert_eq!(Exchange::new(filter.clone()).headers(&proxy, false), Next::Continue);
+        assert_eq!(proxy.counted(Counter::ScorePassed), 1);
+    }
+}
+
+#[test]
+fn a_model_that_does_not_give_one_score_a_row_or_has_no_usable_version_is_none() {
     let names = ["x".to_owned(), "y".to_owned()];
-    let reason = Model::new(&names, model().forest()).unwrap_err();
+    let reason = Model::new(VERSION, &names, model().forest()).unwrap_err();
     assert!(reason.contains("1 features with 2 names"), "{reason}");
+    for version in ["", "a b", "a\r\nset-cookie: b", "é"] {
+        let reason = Model::new(version, &names[..1], model().forest()).unwrap_err();
+        assert!(reason.contains("visible ASCII"), "{reason}");
+    }
 }

@@ -1,0 +1,117 @@
+//! Keeps the directory that Envoys watch in step with what this gateway serves: the champion's filter
+//! while LTR answers, and one that scores nothing otherwise.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::controller::Controller;
+use super::edge::{EdgeDir, EdgeFilter, Offer, Offered};
+
+/// A failed offer is tried again after this time, and an offer that somebody changed is made again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The pause between two looks at what serves.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What Envoys should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    state_version: u64,
+    /// The model that scores; `None`: LTR is off, killed, or the model is not loaded.
+    scores: Option<String>,
+}
+
+/// Offers what serves, until the controller is gone. `is_killed`: whether the kill switch is on.
+pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed: impl Fn() -> bool + Send + 'static) {
+    let dir = Arc::new(dir);
+    let mut offered: Option<(Wanted, tokio::time::Instant)> = None;
+    let mut said = String::new();
+    loop {
+        {
+            let Some(controller) = controller.upgrade() else { return };
+            let wanted = wanted(&controller, is_killed());
+            let is_current = offered
+                .as_ref()
+                .is_some_and(|(offered, at)| *offered == wanted && at.elapsed() < AGAIN);
+            // Before a state is known there is nothing to offer.
+            if wanted.state_version > 0 && !is_current {
+                let problem = match offer(&controller, &dir, &wanted).await {
+                    Ok(()) => String::new(),
+                    Err(error) => format!("{error:#}"),
+                };
+                if !problem.is_empty() && problem != said {
+                    tracing::error!("rollout.edge_dir: Envoys do not follow: {problem}");
+                }
+                metrics::gauge!("ltr_edge_offer_failed").set(u8::from(!problem.is_empty()));
+                said = problem;
+                offered = Some((wanted, tokio::time::Instant::now()));
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
+    let serving = controller.models.serving();
+    Wanted {
+        state_version: serving.state_version,
+        scores: serving
+            .serves()
+            .filter(|_| !is_killed)
+            .map(|model| model.version.clone()),
+    }
+}
+
+async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> anyhow::Result<()> {
+    let (what, problem) = match &wanted.scores {
+        None => (Offered::Nothing { spare: None }, None),
+        Some(version) => match filter(controller, version).await {
+            Ok(filter) => (Offered::Model(filter), None),
+            // What Envoys have is another model's: scoring by it would be wrong.
+            Err(error) => (Offered::Nothing { spare: None }, Some(error)),
+        },
+    };
+    let what = match what {
+        Offered::Nothing { .. } if !dir.has_filter() => Offered::Nothing {
+            spare: spare(controller).await,
+        },
+        what => what,
+    };
+    let (dir, offer) = (
+        dir.clone(),
+        Offer {
+            state_version: wanted.state_version,
+            what,
+        },
+    );
+    if tokio::task::spawn_blocking(move || dir.offer(&offer)).await?? {
+        tracing::info!(
+            state = wanted.state_version,
+            scores = wanted.scores.as_deref().unwrap_or("nothing"),
+            "Envoys are offered what serves"
+        );
+    }
+    problem.map_or(Ok(()), Err)
+}
+
+async fn filter(controller: &Controller, version: &str) -> anyhow::Result<EdgeFilter> {
+    let wasm = controller.loader.edge_filter(version).await?;
+    let wasm = wasm.with_context(|| format!("{version} has no filter for Envoy, so Envoys score nothing"))?;
+    Ok(EdgeFilter {
+        version: version.to_owned(),
+        wasm,
+    })
+}
+
+/// Any loaded model's filter, for Envoys that have none yet: it marks and mirrors, and scores nothing.
+async fn spare(controller: &Controller) -> Option<EdgeFilter> {
+    let serving = controller.models.serving();
+    let loaded = serving.slots().into_iter().filter_map(|(_, model)| model.clone());
+    for model in loaded.collect::<Vec<_>>() {
+        if let Ok(filter) = filter(controller, &model.version).await {
+            return Some(filter);
+        }
+    }
+    None
+}

@@ -554,6 +554,11 @@ impl Controller {
         }
     }
 
+    /// Whether a rollback acts here that is not on record yet.
+    pub(super) fn has_pending_rollback(&self) -> bool {
+        !self.known.lock().pending.is_empty()
+    }
+
     /// The state that is followed.
     pub fn state(&self) -> Option<State> {
         self.known.lock().state.clone()

@@ -54,8 +54,10 @@ pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed
 
 fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
     let serving = controller.models.serving();
+    // A rollback that is not on record yet goes before what other gateways offer of the same state.
+    let ahead = u64::from(controller.has_pending_rollback());
     Wanted {
-        state_version: serving.state_version,
+        state_version: serving.state_version + ahead,
         scores: serving
             .serves()
             .filter(|_| !is_killed)

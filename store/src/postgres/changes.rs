@@ -12,7 +12,7 @@ use crate::StoreError;
 const CHANNEL: &str = "ltr_release";
 
 /// After this time without a notification the server is asked whether it is still there: a connection that was cut off
-/// would stay silent for ever.
+/// would stay silent for ever. At most five times the time limit for an answer.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Wakes everybody who listens, once the transaction is committed.
@@ -82,8 +82,9 @@ impl Listening {
 
 /// Waits for a notification. Cancelled at any time, it loses none.
 async fn wait(listener: &mut PgListener, patience: Duration) -> Result<(), sqlx::Error> {
+    let silence = SILENCE.min(patience.saturating_mul(5));
     loop {
-        match timeout(SILENCE, listener.try_recv()).await {
+        match timeout(silence, listener.try_recv()).await {
             Ok(received) => match received? {
                 Some(_) => return Ok(()),
                 None => return Err(broken()),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
-use store::{Commit, Committed, Effect, Lease, LedgerRow, Released, RolloutState, Store};
+use store::{Commit, Committed, Effect, Lease, LedgerRow, Limits, Released, RolloutState, Store};
 use uuid::Uuid;
 
 use crate::database::*;
@@ -291,8 +291,13 @@ pub(crate) async fn many_committers_leave_no_gap(database: Database) {
     const COMMITTERS: u64 = 8;
     const EACH: u64 = 25;
     let mut committing = Vec::new();
+    // Programs on one SQLite file look for its lock now and then, and some of them long in vain.
+    let limits = Limits {
+        timeout: Duration::from_secs(60),
+        ..Limits::default()
+    };
     for committer in 0..COMMITTERS {
-        let store = database.open().await;
+        let store = Store::open_with(&database.url, limits).await.unwrap();
         committing.push(tokio::spawn(async move {
             let mirror = RolloutState {
                 weight: committer as u8,

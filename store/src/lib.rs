@@ -93,7 +93,9 @@ impl<'a> From<&'a String> for Address<'a> {
 /// How much of a database one program may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections kept open at most: one writes, one is for the rollout, the others read. Fewer than 3 count as 3.
+    /// Connections kept open at most: one writes, one is for control calls (rollout, release, salt), the others read. Fewer
+    /// than 3 count as 3. Control calls have one more, so that a slow one does not block the next, and with PostgreSQL
+    /// each [`Changes`] has its own.
     pub max_connections: u32,
     /// How long a call waits for a connection, for another program's lock, and with PostgreSQL for the answer. Calls
     /// that read or label whole periods may take longer than that to be answered. Who gets no connection in this time
@@ -257,6 +259,9 @@ impl Store {
     /// On closed cases each `(case, lawyer, label)` is written over what was there, because a late event may
     /// have raised it, and rows that still have no label get 0: they were shown and nothing came of it. A label
     /// that was written before and is not in `labels` stays.
+    ///
+    /// SQLite does this in many short transactions, so that others can write meanwhile. If it fails, a part may be
+    /// written; calling it again with the same labels completes it.
     ///
     /// # Errors
     /// [`StoreError::Value`] for a label outside 0 to 1; nothing is written then.

@@ -14,7 +14,7 @@ use serde_json::json;
 use servers::Postgres;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use store::{Acted, Appended, HistoryEntry, Limits, Record, RolloutState, Store, StoreError};
+use store::{Acted, Appended, Changes, HistoryEntry, Limits, Record, RolloutState, Store, StoreError};
 use uuid::Uuid;
 
 fn click(id: u128) -> Record {
@@ -103,6 +103,49 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_used_again_later(
     server.resume();
     append_at_last(&store, click(2)).await;
     assert_eq!(ids(&store).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn who_listens_hears_of_a_server_that_crashed_or_no_longer_answers() {
+    let mut server = Postgres::start();
+    let limits = Limits {
+        timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let store = Store::open_with(&server.database(), limits).await.unwrap();
+    let mut changes = store.changes().await.unwrap();
+    // A server that has nothing to say is no outage.
+    let quiet = tokio::time::timeout(limits.timeout * 8, changes.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    server.pause();
+    let start = Instant::now();
+    let error = changes.next().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(store.changes().await.unwrap_err().is_unavailable());
+    server.resume();
+
+    let mut changes = listen_at_last(&store).await;
+    server.crash();
+    let start = Instant::now();
+    let error = changes.next().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(store.changes().await.unwrap_err().is_unavailable());
+    server.go_on();
+    listen_at_last(&store).await;
+}
+
+/// As [`append_at_last`].
+async fn listen_at_last(store: &Store) -> Changes {
+    for _ in 0..100 {
+        match store.changes().await {
+            Ok(changes) => return changes,
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the database is back and still unavailable");
 }
 
 #[tokio::test]

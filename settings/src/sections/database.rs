@@ -17,7 +17,8 @@ section! {
         /// is not verified.
         ca_file: PathBuf = PathBuf::new(), Words("empty, or a path; only with a postgres:// URL");
         /// Maximum number of open connections per program: one writes, one serves the rollout, the others
-        /// read. 2 counts as 3.
+        /// read. 2 counts as 3. Two more may be open: a second one for the rollout, and with PostgreSQL
+        /// one that waits for changes.
         max_connections: u32 = 5, Whole(2, 1000);
         /// How long a call waits before the database counts as unavailable.
         timeout_ms: u64 = 3_000, Whole(100, 600_000);

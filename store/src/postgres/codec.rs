@@ -1,5 +1,7 @@
 //! Converts values between Rust and the columns of the tables.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -34,6 +36,22 @@ pub(super) fn read_unsigned<T: TryFrom<i64>>(
     value
         .map(|value| T::try_from(value).map_err(|_| foreign(table, column, value, "out of range")))
         .transpose()
+}
+
+/// A number as a `BIGINT`. One that has no place there becomes the largest, which no table has.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A duration for `make_interval(secs => ...)`, at most a century: a longer one would leave the range of `TIMESTAMPTZ`.
+pub(super) fn seconds(duration: Duration) -> f64 {
+    const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+    duration.min(CENTURY).as_secs_f64()
+}
+
+/// Reads a duration in microseconds.
+pub(super) fn read_age(row: &PgRow, column: &str, table: &'static str) -> Result<Option<Duration>, StoreError> {
+    Ok(read_unsigned(row, column, table)?.map(Duration::from_micros))
 }
 
 /// Parses a `JSON` column that was selected as text.

@@ -5,6 +5,11 @@ mod agreed;
 mod changes;
 mod codec;
 mod events;
+mod evidence;
+mod gateways;
+mod lease;
+mod ledger;
+mod outbox;
 mod release;
 mod rollout;
 mod shadow;
@@ -42,11 +47,14 @@ const LAWYERS_A_TIMEOUT: usize = 5_000;
 /// The time limit for all migrations together.
 const MIGRATING: Duration = Duration::from_secs(300);
 
+/// How many control calls run at once.
+const CONTROL_TURNS: u32 = 2;
+
 pub(crate) struct Postgres {
     pool: PgPool,
     writing: Lane,
-    /// For the rollout, its history and the salt id, so that an operator waits for no other kind of
-    /// call.
+    /// For the rollout, the release record and the salt id, so that an operator waits for no other
+    /// kind of call. Two turns, so that a slow call does not block the next.
     control: Lane,
     reading: Lane,
     /// Whether the server was reached and its tables are up to date. False again once an error
@@ -122,13 +130,13 @@ impl Postgres {
             .options([("synchronous_commit", "on"), ("lock_timeout", &lock_timeout)]);
         let readers = limits.max_connections.saturating_sub(2).max(1);
         let pool = PgPoolOptions::new()
-            .max_connections(readers + 2)
+            .max_connections(readers + 1 + CONTROL_TURNS)
             .acquire_timeout(limits.timeout)
             .connect_lazy_with(options.clone());
         Ok(Postgres {
             pool,
             writing: Lane(Semaphore::new(1)),
-            control: Lane(Semaphore::new(1)),
+            control: Lane(Semaphore::new(CONTROL_TURNS as usize)),
             reading: Lane(Semaphore::new(readers as usize)),
             opened: AtomicBool::new(false),
             opening: Mutex::default(),

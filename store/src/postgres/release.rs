@@ -1,13 +1,14 @@
-//! The release record.
+//! The calls of the release record. Each takes a turn of the control lane, so that it waits for no data call.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::Postgres;
+use super::changes::Listening;
+use super::{Postgres, evidence, gateways, lease, ledger, outbox};
 use crate::backend::ReleaseBackend;
-use crate::postgres::Listening;
 use crate::{
     Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported, StoreError,
 };
@@ -15,63 +16,122 @@ use crate::{
 #[async_trait]
 impl ReleaseBackend for Postgres {
     async fn released(&self) -> Result<Option<Released>, StoreError> {
-        unimplemented!()
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::released(&mut connection)).await;
+        self.answered(connection, done)
     }
+
     async fn pulse(&self) -> Result<Pulse, StoreError> {
-        unimplemented!()
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::pulse(&mut connection)).await;
+        self.answered(connection, done)
     }
-    async fn commit_release(&self, _commit: &Commit<'_>) -> Result<Committed, StoreError> {
-        unimplemented!()
+
+    async fn commit_release(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::commit(&mut connection, commit, self.timeout)).await;
+        self.answered(connection, done)
     }
-    async fn ledger(&self, _after: u64, _limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
-        unimplemented!()
+
+    async fn ledger(&self, after: u64, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::after(&mut connection, after, limit)).await;
+        self.answered(connection, done)
     }
-    async fn ledger_tail(&self, _limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
-        unimplemented!()
+
+    async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::tail(&mut connection, limit)).await;
+        self.answered(connection, done)
     }
-    async fn take_lease(&self, _name: &str, _holder: Uuid, _ttl: Duration) -> Result<Option<u64>, StoreError> {
-        unimplemented!()
+
+    async fn take_lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, lease::take(&mut connection, name, holder, ttl)).await;
+        self.answered(connection, done)
     }
-    async fn drop_lease(&self, _lease: &Lease) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn drop_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, lease::end(&mut connection, lease)).await;
+        self.answered(connection, done)
     }
-    async fn lease_holder(&self, _name: &str) -> Result<Option<Uuid>, StoreError> {
-        unimplemented!()
+
+    async fn lease_holder(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, lease::holder(&mut connection, name)).await;
+        self.answered(connection, done)
     }
-    async fn report_gateway(&self, _report: &GatewayReport<'_>) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn report_gateway(&self, report: &GatewayReport<'_>) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, gateways::report(&mut connection, report)).await;
+        self.answered(connection, done)
     }
-    async fn gateways(&self, _within: Duration) -> Result<Vec<Reported>, StoreError> {
-        unimplemented!()
+
+    async fn gateways(&self, within: Duration) -> Result<Vec<Reported>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, gateways::seen(&mut connection, within)).await;
+        self.answered(connection, done)
     }
-    async fn forget_gateway(&self, _id: Uuid) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn forget_gateway(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, gateways::forget(&mut connection, id)).await;
+        self.answered(connection, done)
     }
-    async fn prune_gateways(&self, _older: Duration) -> Result<u64, StoreError> {
-        unimplemented!()
+
+    async fn prune_gateways(&self, older: Duration) -> Result<u64, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, gateways::prune(&mut connection, older)).await;
+        self.answered(connection, done)
     }
-    async fn outbox_due(&self, _limit: u32) -> Result<Vec<Owed>, StoreError> {
-        unimplemented!()
+
+    async fn outbox_due(&self, limit: u32) -> Result<Vec<Owed>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outbox::due(&mut connection, limit)).await;
+        self.answered(connection, done)
     }
-    async fn outbox_sent(&self, _id: u64) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn outbox_sent(&self, id: u64) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outbox::sent(&mut connection, id)).await;
+        self.answered(connection, done)
     }
-    async fn outbox_failed(&self, _id: u64, _error: &str, _retry_after: Duration) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn outbox_failed(&self, id: u64, error: &str, retry_after: Duration) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outbox::failed(&mut connection, id, error, retry_after)).await;
+        self.answered(connection, done)
     }
+
     async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError> {
-        unimplemented!()
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outbox::facts(&mut connection)).await;
+        self.answered(connection, done)
     }
-    async fn save_evidence(&self, _model_version: &str, _evidence: &str) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, evidence::save(&mut connection, model_version, evidence)).await;
+        self.answered(connection, done)
     }
-    async fn evidence(&self, _model_version: &str) -> Result<Option<String>, StoreError> {
-        unimplemented!()
+
+    async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, evidence::of(&mut connection, model_version)).await;
+        self.answered(connection, done)
     }
+
     async fn label_generation(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, evidence::label_generation(&mut connection)).await;
+        self.answered(connection, done)
     }
+
     async fn listen(&self) -> Result<Option<Listening>, StoreError> {
-        unimplemented!()
+        self.ready().await?;
+        let listening = Listening::start(self.options.clone(), self.timeout, self.pool.clone()).await;
+        self.observe(listening).map(Some)
     }
 }

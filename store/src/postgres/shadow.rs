@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
 use super::codec::{read_json, read_unsigned, to_the_microsecond};
+use super::evidence;
 use crate::records::{ShadowRecord, comparisons, groups_json};
 use crate::{Readable, Record, StoreError};
 
@@ -218,6 +219,9 @@ pub(super) async fn label(
     .execute(&mut *transaction)
     .await?
     .rows_affected();
+    if changed > 0 {
+        evidence::count(&mut transaction, evidence::LABELS).await?;
+    }
     transaction.commit().await?;
     Ok(changed)
 }

@@ -4,7 +4,13 @@ mod agreed;
 mod batch_insert;
 mod codec;
 mod events;
+mod evidence;
 mod files;
+mod gateways;
+mod labels;
+mod lease;
+mod ledger;
+mod outbox;
 mod release;
 mod rollout;
 mod shadow;
@@ -66,8 +72,8 @@ struct Readers {
     data: SqlitePool,
     /// One turn per connection of `data`: see `Lane` in `postgres`.
     turns: Arc<Semaphore>,
-    /// Reads the rollout, its history and the salt id, so that an operator waits for no other kind
-    /// of call.
+    /// Read the rollout, the release record and the salt id, so that an operator waits for no other
+    /// kind of call.
     control: SqlitePool,
     files: Files,
 }
@@ -342,10 +348,7 @@ impl Backend for Sqlite {
         labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let mut writing = self.writing().await?;
-        let changed = shadow::label(writing.connection(), labels, closed_before).await?;
-        writing.commit().await?;
-        Ok(changed)
+        labels::label(self, labels, closed_before).await
     }
 
     async fn close(&self) {
@@ -391,7 +394,7 @@ fn readers(path: &str, limits: Limits) -> Readers {
     Readers {
         data: pool(data),
         turns: Arc::new(Semaphore::new(data as usize)),
-        control: pool(1),
+        control: pool(2),
         files: Files::at(path),
     }
 }

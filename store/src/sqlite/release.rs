@@ -1,77 +1,126 @@
-//! The release record.
+//! The calls of the release record. Reads have connections of their own, so that they wait for no data call; writes wait
+//! their turn on the one connection that writes.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
 use uuid::Uuid;
 
-use super::Sqlite;
+use super::{Sqlite, evidence, gateways, lease, ledger, outbox};
 use crate::backend::ReleaseBackend;
 use crate::postgres::Listening;
 use crate::{
     Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported, StoreError,
 };
 
+impl Sqlite {
+    async fn reading(&self) -> Result<PoolConnection<sqlx::Sqlite>, StoreError> {
+        Ok(self.readers().control.acquire().await?)
+    }
+}
+
 #[async_trait]
 impl ReleaseBackend for Sqlite {
     async fn released(&self) -> Result<Option<Released>, StoreError> {
-        unimplemented!()
+        ledger::released(&mut *self.reading().await?).await
     }
+
     async fn pulse(&self) -> Result<Pulse, StoreError> {
-        unimplemented!()
+        ledger::pulse(&mut *self.reading().await?).await
     }
-    async fn commit_release(&self, _commit: &Commit<'_>) -> Result<Committed, StoreError> {
-        unimplemented!()
+
+    async fn commit_release(&self, commit: &Commit<'_>) -> Result<Committed, StoreError> {
+        let mut writing = self.writing().await?;
+        let committed = ledger::commit(writing.connection(), commit).await?;
+        // Nothing was written unless it is done.
+        writing.commit().await?;
+        Ok(committed)
     }
-    async fn ledger(&self, _after: u64, _limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
-        unimplemented!()
+
+    async fn ledger(&self, after: u64, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
+        ledger::after(&mut *self.reading().await?, after, limit).await
     }
-    async fn ledger_tail(&self, _limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
-        unimplemented!()
+
+    async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
+        ledger::tail(&mut *self.reading().await?, limit).await
     }
-    async fn take_lease(&self, _name: &str, _holder: Uuid, _ttl: Duration) -> Result<Option<u64>, StoreError> {
-        unimplemented!()
+
+    async fn take_lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError> {
+        let mut writing = self.writing().await?;
+        let epoch = lease::take(writing.connection(), name, holder, ttl).await?;
+        writing.commit().await?;
+        Ok(epoch)
     }
-    async fn drop_lease(&self, _lease: &Lease) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn drop_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        lease::end(writing.connection(), lease).await?;
+        writing.commit().await
     }
-    async fn lease_holder(&self, _name: &str) -> Result<Option<Uuid>, StoreError> {
-        unimplemented!()
+
+    async fn lease_holder(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
+        lease::holder(&mut *self.reading().await?, name).await
     }
-    async fn report_gateway(&self, _report: &GatewayReport<'_>) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn report_gateway(&self, report: &GatewayReport<'_>) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        gateways::report(writing.connection(), report).await?;
+        writing.commit().await
     }
-    async fn gateways(&self, _within: Duration) -> Result<Vec<Reported>, StoreError> {
-        unimplemented!()
+
+    async fn gateways(&self, within: Duration) -> Result<Vec<Reported>, StoreError> {
+        gateways::seen(&mut *self.reading().await?, within).await
     }
-    async fn forget_gateway(&self, _id: Uuid) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn forget_gateway(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        gateways::forget(writing.connection(), id).await?;
+        writing.commit().await
     }
-    async fn prune_gateways(&self, _older: Duration) -> Result<u64, StoreError> {
-        unimplemented!()
+
+    async fn prune_gateways(&self, older: Duration) -> Result<u64, StoreError> {
+        let mut writing = self.writing().await?;
+        let pruned = gateways::prune(writing.connection(), older).await?;
+        writing.commit().await?;
+        Ok(pruned)
     }
-    async fn outbox_due(&self, _limit: u32) -> Result<Vec<Owed>, StoreError> {
-        unimplemented!()
+
+    async fn outbox_due(&self, limit: u32) -> Result<Vec<Owed>, StoreError> {
+        outbox::due(&mut *self.reading().await?, limit).await
     }
-    async fn outbox_sent(&self, _id: u64) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn outbox_sent(&self, id: u64) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        outbox::sent(writing.connection(), id).await?;
+        writing.commit().await
     }
-    async fn outbox_failed(&self, _id: u64, _error: &str, _retry_after: Duration) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn outbox_failed(&self, id: u64, error: &str, retry_after: Duration) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        outbox::failed(writing.connection(), id, error, retry_after).await?;
+        writing.commit().await
     }
+
     async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError> {
-        unimplemented!()
+        outbox::facts(&mut *self.reading().await?).await
     }
-    async fn save_evidence(&self, _model_version: &str, _evidence: &str) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        evidence::save(writing.connection(), model_version, evidence).await?;
+        writing.commit().await
     }
-    async fn evidence(&self, _model_version: &str) -> Result<Option<String>, StoreError> {
-        unimplemented!()
+
+    async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError> {
+        evidence::of(&mut *self.reading().await?, model_version).await
     }
+
     async fn label_generation(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        evidence::label_generation(&mut *self.reading().await?).await
     }
+
     async fn listen(&self) -> Result<Option<Listening>, StoreError> {
-        unimplemented!()
+        Ok(None)
     }
 }

@@ -78,49 +78,6 @@ pub(super) async fn cases(
     comparisons(&rows, |row| Ok(row.try_get::<i64, _>("id")?), shadow_case, shadow_row)
 }
 
-pub(super) async fn label(
-    connection: &mut SqliteConnection,
-    labels: &[(Uuid, String, f32)],
-    closed_before: DateTime<Utc>,
-) -> Result<u64, StoreError> {
-    let closed_before = instant(closed_before);
-    let mut changed = 0;
-    for (case_id, lawyer_id, label) in labels {
-        changed += sqlx::query(
-            "UPDATE ltr_shadow_row SET label = ?1 \
-             WHERE request IN (SELECT id FROM ltr_shadow_request WHERE case_id = ?2) AND lawyer_id = ?3 \
-               AND label IS NOT ?1 \
-               AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = ?2 AND r.ts_utc > ?4)",
-        )
-        // By its shortest decimal: 0.3 is stored as 0.3, not as the nearest single.
-        .bind(decimal(*label))
-        .bind(case_id.hyphenated())
-        .bind(lawyer_id)
-        .bind(&closed_before)
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
-    }
-    changed += sqlx::query(
-        "UPDATE ltr_shadow_row SET label = 0 \
-         WHERE label IS NULL \
-           AND request IN (SELECT id FROM ltr_shadow_request r WHERE ts_utc <= ?1 \
-               AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request u WHERE u.case_id = r.case_id AND u.ts_utc > ?1))",
-    )
-    .bind(&closed_before)
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    Ok(changed)
-}
-
-fn decimal(label: f32) -> f64 {
-    label
-        .to_string()
-        .parse()
-        .expect("the decimal form of a finite single is a valid double")
-}
-
 fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
     const TABLE: &str = "ltr_shadow_request";
     Ok(ShadowCase {

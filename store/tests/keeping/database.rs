@@ -53,14 +53,54 @@ impl Database {
         Store::open(&self.url).await.unwrap()
     }
 
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
     pub(crate) async fn execute(&self, statement: String) {
-        if self.url.starts_with("sqlite") {
-            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-            connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        self.try_execute(statement).await.unwrap();
+    }
+
+    pub(crate) async fn try_execute(&self, statement: String) -> Result<(), sqlx::Error> {
+        let statement = sqlx::AssertSqlSafe(statement);
+        if self.is_postgres() {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await?;
+            connection.execute(statement).await.map(drop)
         } else {
-            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-            connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+            let mut connection = sqlx::SqliteConnection::connect(&self.url).await?;
+            connection.execute(statement).await.map(drop)
         }
+    }
+
+    /// Moves the instants of a column by so many seconds.
+    pub(crate) async fn shift(&self, table: &str, column: &str, seconds: i64) {
+        let shifted = if self.is_postgres() {
+            format!("{column} + interval '{seconds} seconds'")
+        } else {
+            format!("{column} + {seconds} * 1000")
+        };
+        self.execute(format!("UPDATE {table} SET {column} = {shifted}")).await;
+    }
+
+    /// Makes every lease expire, as if its time had passed.
+    pub(crate) async fn expire_leases(&self) {
+        self.shift("ltr_lease", "until", -4000).await;
+    }
+
+    /// Makes every lease end later than its time allows, as if the clock had been set back.
+    pub(crate) async fn set_leases_ahead(&self) {
+        self.shift("ltr_lease", "until", 4000).await;
+    }
+
+    /// Waits until calls find the tables as they are again.
+    pub(crate) async fn settled(&self, store: &Store) {
+        for _ in 0..100 {
+            if store.pulse().await.is_ok() && store.outbox_facts().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the tables are as they were, and the store does not find them");
     }
 
     /// The one text that a query gives.

@@ -2,7 +2,9 @@
 
 mod database;
 mod evidence;
+mod fleet;
 mod reading;
+mod release;
 mod shown;
 
 use chrono::Duration;
@@ -14,7 +16,9 @@ use uuid::Uuid;
 
 use self::database::*;
 use self::evidence::*;
+use self::fleet::*;
 use self::reading::*;
+use self::release::*;
 use self::shown::*;
 
 /// Each of these must hold on every back end.
@@ -53,6 +57,23 @@ on_every_back_end! {
     two_programs_share_the_database,
     what_two_programs_send_at_once_is_kept_once,
     a_large_batch_is_kept_whole,
+    what_is_released_comes_back_byte_for_byte,
+    of_two_commits_on_one_version_one_is_done,
+    a_command_is_carried_out_once,
+    nobody_commits_with_a_lease_that_was_lost,
+    a_commit_that_fails_half_way_leaves_nothing,
+    a_commit_that_is_refused_leaves_nothing,
+    many_committers_leave_no_gap,
+    the_ledger_is_never_changed,
+    a_lease_has_one_holder_at_a_time,
+    a_lease_ends_when_the_clock_is_set_back,
+    each_destination_gets_its_effects_in_order,
+    the_outbox_knows_its_age,
+    gateways_are_known_by_their_latest_report,
+    saved_evidence_is_counted,
+    labels_that_change_begin_a_generation,
+    labelling_a_night_keeps_no_event_waiting,
+    what_the_version_before_says_of_the_rollout_is_seen,
 }
 
 async fn a_record_that_comes_again_changes_nothing(database: Database) {

@@ -237,12 +237,6 @@ async fn who_shows_no_token_brings_no_older_version_back_and_an_admin_does() {
 
     // Nor where the newer one is on record alone.
     let running = site.start().await;
-    let state = store::RolloutState {
-        champion: Some(newer.to_owned()),
-        ..store::RolloutState::default()
-    };
-    let entry = history_entry("promote", "tests");
-    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
     running.stop().await;
     std::fs::remove_dir_all(site.settings.models.dir.join("ltr").join(newer)).unwrap();
     let running = site.start().await;

@@ -162,16 +162,8 @@ async fn a_component_that_spins_holds_up_nobody_else() {
 #[tokio::test]
 async fn after_a_restart_a_refused_champion_is_not_replaced_by_a_challenger_that_did_not_earn_it() {
     let site = Site::new();
-    let running = site.start_with(Behaviour::Honest).await;
-    let state = store::RolloutState {
-        weight: 100,
-        champion: Some("20260901T021500Z".into()),
-        challenger: Some(VERSION.into()),
-    };
-    let entry = history_entry("promote", "admin");
-    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
-    running.stop().await;
-
+    site.publish(VERSION, Behaviour::Honest);
+    site.left_on_record(100, Some("20260901T021500Z"), Some(VERSION)).await;
     let running = site.start().await;
     let answer = running.rank(&[], &case(1)).await.ok();
     assert_eq!(

@@ -96,6 +96,9 @@ impl Site {
         settings.access.tokens = vec![token("tests", TOKEN, &Role::ALL)];
         // Only what a test asks for is compared in shadow.
         settings.shadow.fraction = 0.0;
+        // Only what a test orders is promoted, and to everybody.
+        settings.rollout.automatic = false;
+        settings.rollout.hold_out = 0.0;
         // Models of tests are challengers, unless a test promotes one.
         settings.host.score_challenger = true;
         // Far beyond what an honest component takes on a machine that is busy with other tests.
@@ -122,6 +125,18 @@ impl Site {
         let golden = golden_of_first_feature(vec![vec![Some(0.25); names.len()]]);
         let wasm = evil::component(names, behaviour);
         self.publisher.publish(version, names, &wasm, files, golden).unwrap();
+    }
+
+    /// Puts on record what a program before the state machine would have left.
+    async fn left_on_record(&self, weight: u8, champion: Option<&str>, challenger: Option<&str>) {
+        let store = store::Store::open(self.settings.database.address()).await.unwrap();
+        let state = store::RolloutState {
+            weight,
+            champion: champion.map(str::to_owned),
+            challenger: challenger.map(str::to_owned),
+        };
+        store.save_rollout(&state, &history_entry("weight", "admin")).await.unwrap();
+        store.close().await;
     }
 
     async fn start(&self) -> Running {
@@ -195,10 +210,24 @@ impl Running {
 
     /// Lets LTR answer every request, on an operator's word.
     async fn ltr_serves(&self) {
-        assert_eq!(
-            self.post("/rollout/weight", &json!({"weight": 100})).await.status,
-            StatusCode::OK
-        );
+        self.newest_serves(100).await;
+    }
+
+    /// Lets the challenger, or else the champion, answer this share, on an operator's word.
+    async fn newest_serves(&self, weight: u8) {
+        let state = self.get("/rollout").await.ok();
+        let known = [&state["challenger"], &state["champion"]];
+        let version = known.into_iter().find(|version| version.is_string());
+        self.post("/rollout/weight", &json!({"weight": weight, "version": version}))
+            .await
+            .ok();
+    }
+
+    /// Evaluates the rollout as the controller does in the background, at `now`.
+    async fn evaluated(&self, now: chrono::DateTime<Utc>) {
+        let release = &self.gateway.release;
+        assert!(release.evaluate(now).await.unwrap(), "nobody else has the lease");
+        release.refresh_snapshot().await.unwrap();
     }
 
     /// Waits for everything handed over, and stops.

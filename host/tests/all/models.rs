@@ -207,7 +207,7 @@ async fn a_newer_model_is_found_without_notice_and_one_that_was_refused_is_tried
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
     let newest = async || {
-        watch::look(&running.gateway.release).await;
+        running.gateway.release.find_publications().await;
         running.get("/models").await.ok()["loaded"][0]["version"].clone()
     };
     assert_eq!(newest().await, VERSION, "it is loaded already");
@@ -242,7 +242,7 @@ async fn an_older_model_is_taken_on_notice_and_not_replaced_by_the_watch() {
     }
     notify(&running, NEWER).await.ok();
     notify(&running, VERSION).await.ok();
-    watch::look(&running.gateway.release).await;
+    running.gateway.release.find_publications().await;
     assert_eq!(running.get("/models").await.ok()["loaded"][0]["version"], VERSION);
 }
 
@@ -325,20 +325,12 @@ async fn a_cache_that_others_can_read_keeps_the_gateway_from_starting() {
 #[tokio::test]
 async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is_there() {
     let site = Site::new();
-    let running = site.start_with(Behaviour::Honest).await;
-    let state = store::RolloutState {
-        weight: 100,
-        champion: Some(NEWER.into()),
-        challenger: Some(VERSION.into()),
-    };
-    let entry = history_entry("promote", "admin");
-    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
-    running.stop().await;
-
+    site.publish(VERSION, Behaviour::Honest);
+    site.left_on_record(100, Some(NEWER), Some(VERSION)).await;
     let running = site.start().await;
     assert_eq!(running.rank(&[], &case(1)).await.ok()["fallback"], "model_refused");
     site.publish(NEWER, Behaviour::Honest);
-    watch::look(&running.gateway.release).await;
+    running.gateway.release.find_publications().await;
     let answer = running.rank(&[], &case(2)).await.ok();
     assert_eq!(
         (&answer["source"], &answer["model_version"]),
@@ -357,7 +349,7 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
 
 /// The version in the first slot after the watch has looked.
 async fn found(running: &Running) -> Value {
-    watch::look(&running.gateway.release).await;
+    running.gateway.release.find_publications().await;
     running.get("/models").await.ok()["loaded"][0]["version"].clone()
 }
 

@@ -95,7 +95,7 @@ async fn what_is_uploaded_becomes_the_challenger_and_serves_on_while_the_store_i
     while metric(&program, "ltr_model_source_up").await != "0" {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    program.call("/rollout/weight", Some(&json!({"weight": 100}))).await;
+    program.newest_serves().await;
     assert_eq!(program.source().await, "ltr");
     // So does one that starts meanwhile: what was downloaded is here.
     drop(program);
@@ -116,7 +116,7 @@ async fn a_store_that_hangs_is_given_up_in_time_and_the_version_is_fetched_when_
     upload(&store, &trainer, VERSION, Behaviour::Honest);
     let program = start(&site, &store);
     models(&program, |models| loaded(models) == VERSION).await;
-    program.call("/rollout/weight", Some(&json!({"weight": 100}))).await;
+    program.newest_serves().await;
     upload(&store, &trainer, "another", Behaviour::Honest);
     store.pause();
     let begun = Instant::now();

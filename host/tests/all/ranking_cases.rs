@@ -48,7 +48,7 @@ async fn legacy_answers_while_nothing_was_promoted_and_ltr_answers_at_full_weigh
 async fn a_weight_serves_its_share_and_the_same_request_always_gets_the_same_arm() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;
-    running.post("/rollout/weight", &json!({"weight": 25})).await.ok();
+    running.newest_serves(25).await;
     let mut by_ltr = 0;
     for id in 0..400 {
         // Spread over the whole id, as random ones are.

@@ -94,15 +94,8 @@ async fn with_champion(weight: u8) -> (Site, Running) {
     let mut site = Site::new();
     site.settings.host.score_challenger = false;
     let running = site.start_with(Behaviour::Honest).await;
-    let state = store::RolloutState {
-        weight,
-        champion: Some(VERSION.into()),
-        challenger: None,
-    };
-    let entry = history_entry("promote", "test");
-    running.gateway.store.save_rollout(&state, &entry).await.unwrap();
-    running.stop().await;
-    let running = site.start().await;
+    running.ltr_serves().await;
+    running.post("/rollout/weight", &json!({ "weight": weight })).await.ok();
     (site, running)
 }
 

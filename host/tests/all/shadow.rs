@@ -222,7 +222,7 @@ async fn an_impression_says_how_it_came_about() {
     assert_eq!(shown.ltr_ranks, Some(vec![3, 2, 1]));
     assert_eq!(shown.ltr_scores, Some(vec![0.1, 0.5, 0.8]));
 
-    running.post("/rollout/weight", &json!({ "weight": 50 })).await.ok();
+    running.newest_serves(50).await;
     running.rank(&[], &case(2)).await.ok();
     let events = running
         .gateway

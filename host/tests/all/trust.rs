@@ -82,14 +82,6 @@ async fn a_loaded_model_goes_when_its_key_is_revoked_and_a_champion_comes_back_w
     site.publish(VERSION, Behaviour::Honest);
     let running = site.start().await;
     running.ltr_serves().await;
-    // Promoted on record, as an operator would see it after a verdict.
-    running
-        .gateway
-        .store
-        .save_rollout(&store_state(), &history_entry("test", "test"))
-        .await
-        .unwrap();
-    ltr_host::server::bootstrap::restore(&running.gateway).await.unwrap();
     assert_eq!(source(&running).await, "ltr");
 
     site.revoke("publish");
@@ -112,14 +104,6 @@ async fn a_loaded_model_goes_when_its_key_is_revoked_and_a_champion_comes_back_w
     running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
     assert_eq!(running.get("/models").await.ok()["loaded"][0]["role"], "champion");
-}
-
-fn store_state() -> store::RolloutState {
-    store::RolloutState {
-        weight: 100,
-        champion: Some(VERSION.into()),
-        challenger: None,
-    }
 }
 
 /// The files of the ring that `GET /models` complains of.

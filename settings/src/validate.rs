@@ -8,7 +8,7 @@ use ranking::{Presets, Schema};
 use crate::section::Rule;
 use crate::sections::{
     self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL,
-    SENTRY_DSN, sections,
+    SENTRY_DSN, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -57,6 +57,7 @@ impl Settings {
         self.check_access()?;
         self.check_tls()?;
         self.check_telemetry()?;
+        self.check_webhooks()?;
         self.check_train()
     }
 
@@ -199,6 +200,14 @@ impl Settings {
             return Err(invalid(SENTRY_DSN, Secret::HIDDEN.to_owned(), allowed));
         }
         Ok(())
+    }
+
+    fn check_webhooks(&self) -> Result<(), InvalidValue> {
+        let Some(fault) = self.webhooks.fault() else {
+            return Ok(());
+        };
+        let allowed = format!("{} ({fault})", rule_text(WEBHOOKS_TARGETS));
+        Err(invalid(WEBHOOKS_TARGETS, Secret::HIDDEN.to_owned(), allowed))
     }
 
     fn check_train(&self) -> Result<(), InvalidValue> {

@@ -33,6 +33,7 @@ mod tables;
 mod tls;
 mod traces;
 mod trust;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -7,7 +7,9 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 use regular_file::Links;
 
-use crate::sections::{self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY};
+use crate::sections::{
+    self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY, WEBHOOK, WEBHOOKS_TARGETS, WEBHOOKS_TIMEOUT,
+};
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
 
@@ -103,10 +105,11 @@ impl Given<'_> {
     /// Converts figment's error about a value of the wrong type.
     fn refused_type(&self, error: &figment::Error, figment: &Figment) -> SettingsError {
         let mut key = error.path.join(".");
-        if key.starts_with(ACCESS_TOKENS) {
-            // The wrong value may be a token in the wrong place, so the error names only the list
-            // and its rule.
-            key = ACCESS_TOKENS.to_owned();
+        // In these lists the wrong value may be a secret in the wrong place, so the error names only
+        // the list and its rule.
+        let secret_lists = [ACCESS_TOKENS, WEBHOOKS_TARGETS];
+        if let Some(list) = secret_lists.into_iter().find(|list| key.starts_with(list)) {
+            key = list.to_owned();
         }
         let found = figment.find_value(&key).ok();
         SettingsError::Refused {
@@ -237,7 +240,10 @@ fn join(section: &str, name: &str) -> String {
 fn shown(key: &str, value: &Value) -> String {
     // A DSN under a misspelt key is still a secret.
     let may_be_dsn = key.starts_with(TELEMETRY) && matches!(value, Value::String(_, text) if text.contains('@'));
-    if key == CLIENT_TOKEN || key == ACCESS_TOKENS || may_be_dsn {
+    // So is a webhook under a misspelt key or section.
+    let is_section = matches!(value, Value::Dict(..));
+    let may_be_webhook = key.starts_with(WEBHOOK) && key != WEBHOOKS_TIMEOUT && !is_section;
+    if key == CLIENT_TOKEN || key == ACCESS_TOKENS || may_be_dsn || may_be_webhook {
         return Secret::HIDDEN.to_owned();
     }
     match value {

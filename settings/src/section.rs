@@ -52,6 +52,15 @@ pub(crate) const PATH: Rule = Text("a path, absolute or from the working directo
 pub(crate) const SALT: Rule = Text("text that no other sampler uses");
 pub(crate) const REDIS_KEY: Rule = Text("the name of a key");
 
+/// The fault of a name that [`is_name`] does not take.
+pub(crate) const NAME_FAULT: &str = "the name is not 1 to 64 characters of A-Z a-z 0-9 . _ -";
+
+/// Whether a text can be a name in headers, logs and metrics.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 /// A key of a section.
 pub(crate) struct Key {
     pub name: &'static str,

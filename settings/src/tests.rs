@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod access;
+mod webhooks;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let pairs = pairs.iter();

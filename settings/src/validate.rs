@@ -8,7 +8,7 @@ use ranking::{Presets, Schema};
 use crate::section::Rule;
 use crate::sections::{
     self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL,
-    ROLLOUT_LADDER, SENTRY_DSN, sections,
+    ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -58,6 +58,7 @@ impl Settings {
         self.check_tls()?;
         self.check_telemetry()?;
         self.check_rollout()?;
+        self.check_webhooks()?;
         self.check_train()
     }
 
@@ -220,6 +221,14 @@ impl Settings {
             return Err(by_rule("rollout.hold_out_salt", &rollout.hold_out_salt));
         }
         Ok(())
+    }
+
+    fn check_webhooks(&self) -> Result<(), InvalidValue> {
+        let Some(fault) = self.webhooks.fault() else {
+            return Ok(());
+        };
+        let allowed = format!("{} ({fault})", rule_text(WEBHOOKS_TARGETS));
+        Err(invalid(WEBHOOKS_TARGETS, Secret::HIDDEN.to_owned(), allowed))
     }
 
     fn check_train(&self) -> Result<(), InvalidValue> {

@@ -21,6 +21,7 @@ use store::{Commit, Committed, Lease, Pulse, Released, RolloutState, Store, Stor
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
+use super::courier::Courier;
 use super::health::{Health, Served};
 use super::pending::{PendingFile, PendingRollback};
 use super::snapshot::Snapshot;
@@ -85,12 +86,11 @@ pub struct Controller {
     pub(super) wake: Arc<Notify>,
     /// Wakes the task that loads models.
     pub(super) load: Arc<Notify>,
-    /// Names of the destinations that hear of every transition, and the body they get.
-    announce: Announce,
+    /// Who hears of every transition.
+    pub(super) courier: Courier,
+    /// Until when this gateway holds the lease, as far as it knows.
+    pub(super) leased_until: Mutex<Option<Instant>>,
 }
-
-/// Makes the outbox rows of a transition: a destination and a body each.
-pub type Announce = Box<dyn Fn(&Transition, &ledger::Sealed, DateTime<Utc>) -> Vec<(String, String)> + Send + Sync>;
 
 /// What this gateway knows of the record.
 #[derive(Default)]
@@ -161,7 +161,7 @@ impl Controller {
         config: Config,
         is_stepped: bool,
         pending: &std::path::Path,
-        announce: Announce,
+        courier: Courier,
     ) -> Controller {
         let (pending, left) = PendingFile::open(pending, wall());
         if let Some(left) = &left {
@@ -187,7 +187,8 @@ impl Controller {
             pending,
             wake: Arc::default(),
             load: Arc::default(),
-            announce,
+            courier,
+            leased_until: Mutex::new(None),
         }
     }
 
@@ -339,10 +340,13 @@ impl Controller {
     ) -> Result<Committed, StoreError> {
         let sealed = ledger::seal(transition, now, command, &on_record.head);
         let state = serde_json::to_string(&transition.state).expect("a state has texts and finite numbers alone");
-        let announced = (self.announce)(transition, &sealed, now);
-        let outbox: Vec<store::Effect<'_>> = announced
-            .iter()
-            .map(|(destination, body)| store::Effect { destination, body })
+        let body = Courier::body(transition, &sealed, now);
+        let destinations = self.courier.destinations();
+        let outbox: Vec<store::Effect<'_>> = destinations
+            .map(|destination| store::Effect {
+                destination,
+                body: &body,
+            })
             .collect();
         let commit = Commit {
             expected: on_record.state.version * u64::from(on_record.exists),

@@ -114,9 +114,17 @@ impl Controller {
 
     /// Takes or renews the lease.
     pub(super) async fn take_lease(&self) -> Result<Option<Lease>, StoreError> {
+        // From before the call, so that it ends here no later than in the database.
+        let until = Instant::now() + self.config.lease;
         let lease = self.store.take_lease(LEASE, self.id, self.config.lease).await?;
+        *self.leased_until.lock() = lease.as_ref().map(|_| until);
         gauge!("ltr_rollout_lease").set(u8::from(lease.is_some()));
         Ok(lease)
+    }
+
+    /// Whether this gateway holds the lease, as far as it knows.
+    pub(super) fn holds_lease(&self) -> bool {
+        self.leased_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
     /// The judgements on the challenger and on the model that climbs; without a challenger also on the

@@ -8,9 +8,11 @@
 //! - `pending` keeps a rollback that the database does not have yet;
 //! - `snapshot` is what `GET /rollout` shows;
 //! - `edge` and `offering` give Envoys the filter of what serves;
+//! - `courier` tells webhooks of every transition;
 //! - `tasks` runs all of it in the background.
 
 mod controller;
+pub mod courier;
 mod edge;
 mod evaluation;
 mod health;
@@ -21,7 +23,7 @@ mod snapshot;
 mod stepped;
 pub mod tasks;
 
-pub use controller::{Announce, Config, Controller, OrderError, Ordered};
+pub use controller::{Config, Controller, OrderError, Ordered};
 pub use edge::{EdgeDir, EdgeFilter, Offer, Offered};
 pub use health::{Health, Served};
 pub use offering::keep_offering;

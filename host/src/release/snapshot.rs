@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use store::{LedgerRow, OutboxFacts, Reported, StoreError};
 
 use super::controller::Controller;
+use super::courier::measure_owed;
 use super::evaluation::{Gathered, GatheredByVersion, LEASE, Said};
 
 /// Entries of the ledger that are shown.
@@ -55,8 +56,7 @@ impl Controller {
     pub async fn refresh_snapshot(&self) -> Result<(), StoreError> {
         let gateways = self.store.gateways(SHOWN).await?;
         let holder = self.store.lease_holder(LEASE).await?;
-        let outbox = self.store.outbox_facts().await?;
-        metrics::gauge!("ltr_outbox_owed").set(outbox.owed as f64);
+        let outbox = measure_owed(&self.store).await?;
         let version = self.state().map_or(0, |state| state.version);
         let is_new = self.snapshot.0.lock().version != version;
         let history = if is_new {

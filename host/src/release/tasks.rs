@@ -1,7 +1,6 @@
 //! The background of the release controller.
 //!
-//! Four tasks, so that none waits for another: one follows the record, one reports and refreshes what
-//! is shown, one holds the lease and evaluates, and one finds publications.
+//! One task per job, so that none waits for another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,8 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const MISSING_MODELS: Duration = Duration::from_secs(5);
 /// Most that a look may be late before its gateway says that it does not follow.
 const LATE: Duration = Duration::from_secs(5);
+/// The pause between two looks at the outbox.
+const DELIVER: Duration = Duration::from_millis(500);
 /// Reports of gateways that are gone are removed after this time.
 const GONE: Duration = Duration::from_secs(3_600);
 
@@ -29,6 +30,7 @@ pub fn start(controller: &Arc<Controller>, poll: Duration, publications: Option<
     tokio::spawn(report(Arc::downgrade(controller)));
     tokio::spawn(keep_lease(Arc::downgrade(controller)));
     tokio::spawn(evaluate(Arc::downgrade(controller)));
+    tokio::spawn(deliver(Arc::downgrade(controller)));
     tokio::spawn(find(Arc::downgrade(controller), publications));
 }
 
@@ -150,6 +152,21 @@ async fn evaluate(controller: Weak) {
                 sleep(LISTEN_AGAIN).await;
             }
         }
+    }
+}
+
+/// Delivers what the outbox owes, while this gateway holds the lease.
+async fn deliver(controller: Weak) {
+    loop {
+        {
+            let Some(controller) = controller.upgrade() else { return };
+            if controller.holds_lease() {
+                let still = || controller.holds_lease();
+                // The follower says what is wrong with the database.
+                let _ = controller.courier.deliver_due(&controller.store, &still).await;
+            }
+        }
+        sleep(DELIVER).await;
     }
 }
 

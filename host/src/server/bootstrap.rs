@@ -21,6 +21,7 @@ use crate::http::clock::Clock;
 use crate::http::rate_limit::Rate;
 use crate::ingest::Writer;
 use crate::models::{self, Keys, Loader, Source};
+use crate::release::courier::Courier;
 use crate::release::{Config, Controller};
 use crate::state::{Gateway, Pseudonyms, Readiness};
 use crate::telemetry::{Traces, metrics};
@@ -48,7 +49,7 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
         schema: settings.schema(),
         presets: settings.presets(),
         clock: Clock::from(settings.host.clock),
-        release: Arc::new(controller(&settings, &store, loader)),
+        release: Arc::new(controller(&settings, &store, loader)?),
         shares: Shares::new(&settings.rollout.salt, &settings.rollout.hold_out_salt)?,
         access: Access::new(&settings.access),
         rate: Rate::new(&settings.host),
@@ -122,7 +123,8 @@ async fn check_salt(store: &Store, pseudonyms: &Pseudonyms) -> Result<(), StoreE
     }
 }
 
-fn controller(settings: &Settings, store: &Store, loader: Loader) -> Controller {
+fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Result<Controller> {
+    let courier = Courier::new(&settings.webhooks)?;
     let rollout = &settings.rollout;
     let config = Config {
         rules: rollout.rules(),
@@ -135,14 +137,8 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> Controller 
     };
     let is_stepped = settings.host.clock == settings::Clock::Header;
     let pending = settings.database.spool_dir.join(store::PENDING_ROLLBACK);
-    Controller::new(
-        store.clone(),
-        loader,
-        config,
-        is_stepped,
-        &pending,
-        Box::new(|_, _, _| Vec::new()),
-    )
+    let store = store.clone();
+    Ok(Controller::new(store, loader, config, is_stepped, &pending, courier))
 }
 
 /// The gateway's name in the fleet: as configured, or the machine's name and the port.

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 36] = [
+const METRICS: [(Kind, &str, &str); 39] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -206,6 +206,21 @@ const METRICS: [(Kind, &str, &str); 36] = [
         Kind::Gauge,
         "ltr_rollout_weight",
         "Percentage of requests that LTR answers",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_outbox_owed",
+        "Messages that webhooks have not accepted yet, in the whole fleet",
+    ),
+    (
+        Kind::Counter,
+        "ltr_outbox_sent_total",
+        "Messages that a webhook accepted, by destination",
+    ),
+    (
+        Kind::Counter,
+        "ltr_outbox_failed_total",
+        "Failed attempts to deliver a message to a webhook, by destination",
     ),
     (
         Kind::Gauge,

@@ -5,7 +5,7 @@ use ltr_host::router::Router;
 use serde_json::json;
 use settings::Role;
 
-use crate::{Answer, Running, Site, TOKEN, VERSION, case, history_entry, token};
+use crate::{Answer, Running, Site, TOKEN, VERSION, case, token};
 
 /// Each guarded route, the role it needs, and a body that it reads.
 const ROUTES: [(&str, Role); 7] = [

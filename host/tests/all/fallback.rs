@@ -5,7 +5,7 @@ use std::time::Duration;
 use evil::{Behaviour, Fault, When};
 use serde_json::json;
 
-use crate::{BIG, Running, Site, VERSION, big_case, case, history_entry, ids};
+use crate::{BIG, Running, Site, VERSION, big_case, case, ids};
 
 #[tokio::test]
 async fn without_a_model_legacy_answers_and_says_no_model() {

@@ -33,6 +33,7 @@ mod tables;
 mod tls;
 mod traces;
 mod trust;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -135,7 +136,10 @@ impl Site {
             champion: champion.map(str::to_owned),
             challenger: challenger.map(str::to_owned),
         };
-        store.save_rollout(&state, &history_entry("weight", "admin")).await.unwrap();
+        store
+            .save_rollout(&state, &history_entry("weight", "admin"))
+            .await
+            .unwrap();
         store.close().await;
     }
 

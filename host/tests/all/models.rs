@@ -4,11 +4,10 @@ use std::ffi::OsStr;
 
 use evil::entries::{Entry, odd_names};
 use evil::{Behaviour, Fault, When};
-use ltr_host::release::watch;
 use ltr_host::server::bootstrap;
 use serde_json::{Value, json};
 
-use crate::{Running, Site, VERSION, case, history_entry};
+use crate::{Running, Site, VERSION, case};
 
 const NEWER: &str = "20261002T021500Z";
 const NEWEST: &str = "20261003T021500Z";

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use evil::entries::{Entry, odd_names};
 use evil::{Behaviour, Fault, When};
-use ltr_host::release::watch;
 use runtime::artefact;
 use serde_json::{Value, json};
 use servers::S3;
@@ -172,7 +171,7 @@ async fn beside(site: &mut Site, from: &Site) -> Running {
 }
 
 async fn look(running: &Running) -> Value {
-    watch::look(&running.gateway.release).await;
+    running.gateway.release.find_publications().await;
     running.get("/models").await.ok()
 }
 

@@ -1,4 +1,4 @@
-//! A server that keeps what telemetry brings.
+//! A server that keeps what telemetry and webhooks bring.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(crate) struct Call {
     pub body: Bytes,
 }
 
-/// Listens on a free port, and says yes to everything.
+/// Listens on a free port, and says yes to everything unless told otherwise.
 pub(crate) struct Receiver {
     pub address: String,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -29,6 +29,14 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start() -> Receiver {
+        Receiver::answering(|_| Response::new(Empty::new())).await
+    }
+
+    /// Answers as `answer` says of each call.
+    pub(crate) async fn answering(
+        answer: impl Fn(&Call) -> Response<Empty<Bytes>> + Send + Sync + 'static,
+    ) -> Receiver {
+        let answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let calls = Arc::new(Mutex::new(Vec::new()));
@@ -36,9 +44,9 @@ impl Receiver {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let kept = kept.clone();
+                let (kept, answer) = (kept.clone(), answer.clone());
                 let keep = service_fn(move |request: Request<Incoming>| {
-                    let kept = kept.clone();
+                    let (kept, answer) = (kept.clone(), answer.clone());
                     async move {
                         let (head, body) = request.into_parts();
                         let call = Call {
@@ -46,8 +54,9 @@ impl Receiver {
                             headers: head.headers,
                             body: body.collect().await?.to_bytes(),
                         };
+                        let response = answer(&call);
                         kept.lock().unwrap().push(call);
-                        Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
+                        Ok::<_, hyper::Error>(response)
                     }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), keep));

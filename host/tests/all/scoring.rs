@@ -11,7 +11,7 @@ use hyper::Method;
 use ranking::features::DEFAULT_FEATURES;
 use serde_json::{Value, json};
 
-use crate::{BIG, Running, Site, VERSION, big_case, case, history_entry, lawyer};
+use crate::{BIG, Running, Site, VERSION, big_case, case, lawyer};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 

@@ -8,7 +8,7 @@ use runtime::artefact::keys::{self, SigningKey};
 use runtime::artefact::{self, KeyId};
 use serde_json::json;
 
-use crate::{Running, Site, VERSION, case, history_entry};
+use crate::{Running, Site, VERSION, case};
 
 const NEWER: &str = "20261002T021500Z";
 

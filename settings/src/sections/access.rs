@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::section::Rule::Words;
-use crate::section::section;
+use crate::section::{NAME_FAULT, is_name, section};
 
 section! {
     /// Who may call the gateway, and which callers are edges. Without tokens, /rank, /ltr/score, /events
@@ -106,11 +106,10 @@ impl Access {
     /// The first fault of the tokens. It repeats no configured value: where a hash should be,
     /// somebody may have put the token itself.
     pub(crate) fn fault(&self) -> Option<String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         self.tokens.iter().enumerate().find_map(|(at, token)| {
             let earlier = &self.tokens[..at];
-            let fault = if !(1..=64).contains(&token.name.len()) || !token.name.chars().all(plain) {
-                "the name is not 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            let fault = if !is_name(&token.name) {
+                NAME_FAULT
             } else if earlier.iter().any(|other| other.name == token.name) {
                 "an earlier entry has the same name"
             } else if token.roles.is_empty() {

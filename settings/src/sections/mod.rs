@@ -13,6 +13,7 @@ mod ranking;
 mod rollout;
 mod telemetry;
 mod train;
+mod webhooks;
 
 use ::ranking::{Presets, Schema, Windows};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ pub use ranking::Ranking;
 pub use rollout::{Rollout, Shadow, Watch};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
+pub use webhooks::{Webhook, WebhookFormat, Webhooks};
 
 use crate::section::{Rule, Section};
 
@@ -68,6 +70,8 @@ pub struct Settings {
     /// `[rollout]`: who serves, the criteria of a promotion, the technical watch, and the directory that
     /// Envoys watch.
     pub rollout: Rollout,
+    /// `[webhooks]`: the destinations that receive each transition of the rollout.
+    pub webhooks: Webhooks,
     /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
     /// `[train]`: objective, split by time, and LightGBM's parameters.
@@ -100,7 +104,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 25] = [
+const SECTIONS: [&Section; 26] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -120,6 +124,7 @@ const SECTIONS: [&Section; 25] = [
     &Rollout::SECTION,
     &rollout::CRITERIA,
     &Watch::SECTION,
+    &Webhooks::SECTION,
     &Lake::SECTION,
     &Train::SECTION,
     &train::PARAMS,
@@ -172,3 +177,7 @@ pub(crate) const ACCESS_EDGES: &str = "access.edges";
 pub(crate) const PSEUDONYMISE_EVENTS: &str = "pseudonymise_events";
 pub(crate) const GROUPS_WITHOUT_CONSENT: &str = "groups_without_consent";
 pub(crate) const REDIS_URL: &str = "flags.redis_url";
+/// The prefix of the webhook keys, however they end. A URL or a secret may stand under any of them.
+pub(crate) const WEBHOOK: &str = "webhook";
+pub(crate) const WEBHOOKS_TARGETS: &str = "webhooks.targets";
+pub(crate) const WEBHOOKS_TIMEOUT: &str = "webhooks.timeout_seconds";

@@ -74,16 +74,16 @@ pub(crate) async fn each_destination_gets_its_effects_in_order(database: Databas
     );
 
     // A retry is due after its time, and the next effect after it.
+    let start = Instant::now();
     store
         .outbox_failed(hook.id, "busy", Duration::from_millis(100))
         .await
         .unwrap();
-    let start = Instant::now();
     while due(&store).await.is_empty() {
         assert!(start.elapsed() < Duration::from_secs(10), "it is never due");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(start.elapsed() > Duration::from_millis(50), "it was due too early");
+    assert!(start.elapsed() > Duration::from_millis(90), "it was due too early");
     let retried = due(&store).await;
     assert_eq!((bodies(&retried), retried[0].attempts), (vec!["1"], 2));
     for next in [["3"], ["4"]] {
@@ -227,7 +227,13 @@ pub(crate) async fn labelling_a_night_keeps_no_event_waiting(database: Database)
         store.append(&[event]).await.unwrap();
         written += 1;
     }
-    assert!(database.is_postgres() || written > 3, "{written} events in between");
+    // Each transaction that changes labels begins a generation.
+    let generations = store.label_generation().await.unwrap();
+    let in_turns = generations > 4 && written > 3;
+    assert!(
+        database.is_postgres() || in_turns,
+        "{written} events, {generations} generations"
+    );
     assert_eq!(labelling.await.unwrap(), 1000);
     let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
     assert_eq!(cases.len() as u128, CASES);

@@ -390,11 +390,11 @@ pub(crate) async fn a_lease_has_one_holder_at_a_time(database: Database) {
     assert!(one.take_lease("sender", loser, HOUR).await.unwrap().is_some());
     // Renewing it, even for less time, keeps the epoch.
     let short = Duration::from_millis(150);
+    let start = Instant::now();
     assert_eq!(
         one.take_lease("controller", holder, short).await.unwrap(),
         Some(held.clone())
     );
-    let start = Instant::now();
     let taken = loop {
         match one.take_lease("controller", loser, HOUR).await.unwrap() {
             Some(taken) => break taken,
@@ -402,7 +402,7 @@ pub(crate) async fn a_lease_has_one_holder_at_a_time(database: Database) {
         }
         assert!(start.elapsed() < Duration::from_secs(10), "it never expires");
     };
-    assert!(start.elapsed() > Duration::from_millis(50), "it expired too early");
+    assert!(start.elapsed() > Duration::from_millis(140), "it expired too early");
     assert_eq!((taken.holder, taken.epoch), (loser, 2));
 
     // What was lost cannot be dropped, and what is held can.
@@ -439,20 +439,52 @@ pub(crate) async fn a_lease_ends_when_the_clock_is_set_back(database: Database) 
     assert_eq!(store.take_lease("controller", ONE, HOUR).await.unwrap(), None);
 }
 
+/// A command that is on its way is known to whoever brings it again, on whatever version.
+#[tokio::test]
+async fn a_command_waits_for_the_one_that_is_being_carried_out() {
+    let database = Database::postgres();
+    let store = database.open().await;
+    let committing = |expected, command| {
+        let store = store.clone();
+        let command = Some(Uuid::from_u128(command));
+        tokio::spawn(async move {
+            store
+                .commit_release(&Commit {
+                    command,
+                    ..on(expected)
+                })
+                .await
+        })
+    };
+    let mut other = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    for (expected, again) in [(0, 0), (1, 1), (2, 3), (3, 0)] {
+        // The mirror is written last.
+        let lock = "BEGIN; SELECT 1 FROM ltr_rollout FOR UPDATE";
+        sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+        let first = committing(expected, u128::from(expected));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let second = committing(again, u128::from(expected));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), Committed::Done);
+        assert_eq!(second.await.unwrap().unwrap(), Committed::Repeated(expected + 1));
+    }
+}
+
 /// While a commit relies on a lease, nobody else takes it, even if it expires meanwhile. Other calls go on.
 #[tokio::test]
 async fn who_takes_a_lease_waits_for_a_commit_that_relies_on_it() {
     let database = Database::postgres();
     let store = database.open().await;
+    let mut other = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    // The mirror is written last.
+    let lock = "BEGIN; SELECT 1 FROM ltr_rollout FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let held = store
         .take_lease("controller", ONE, Duration::from_millis(400))
         .await
         .unwrap()
         .unwrap();
-    let mut other = sqlx::PgConnection::connect(&database.url).await.unwrap();
-    // The mirror is written last.
-    let lock = "BEGIN; SELECT 1 FROM ltr_rollout FOR UPDATE";
-    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let committing = tokio::spawn({
         let store = store.clone();
         async move {

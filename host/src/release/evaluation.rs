@@ -83,6 +83,16 @@ impl Controller {
     /// # Errors
     /// A database that cannot be used.
     pub async fn evaluate(&self, now: DateTime<Utc>) -> Result<bool, OrderError> {
+        let has_lease = self.evaluate_once(now).await?;
+        // What is shown is of this evaluation.
+        self.refresh_snapshot().await?;
+        if let Some(stepped) = &self.stepped {
+            stepped.evaluated(now);
+        }
+        Ok(has_lease)
+    }
+
+    async fn evaluate_once(&self, now: DateTime<Utc>) -> Result<bool, OrderError> {
         self.report().await?;
         if self.take_lease().await?.is_none() {
             return Ok(false);

@@ -111,7 +111,7 @@ fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
         page[..text.len()].copy_from_slice(&text);
         file.write_all_at(&page, 0)?;
         file.sync_all()?;
-        regular_file::sync_folder(path)?;
+        path.parent().map_or(Ok(()), regular_file::sync_folder)?;
     }
     Ok((file, text))
 }

@@ -25,8 +25,8 @@ pub const MAX_LOADS: usize = 16;
 
 impl Controller {
     /// Follows the state on record, and loads the models that it names. The newest version that can be
-    /// loaded becomes the challenger. The candidates are the versions in the directory that are newer
-    /// than the champion, and the challenger on record.
+    /// loaded becomes the challenger, if it is newer than those on record: a gateway that lacks the
+    /// challenger must not bring back an older one for the whole fleet.
     ///
     /// # Errors
     /// A database that cannot be used. A refused model is no error; it is logged.
@@ -72,22 +72,15 @@ impl Controller {
     /// The versions to try at a start, in order. Later looks try the rest.
     async fn start_candidates(&self, state: &State) -> Vec<String> {
         let order = self.loader.order();
-        let champion = state.champion.as_ref().map(|champion| &*champion.model.version);
-        let newer = self.loader.newer_here(champion).await;
+        let champion = state.champion.as_ref().map(|champion| &champion.model.version);
+        let challenger = state.challenger.as_ref().map(|model| &model.version);
+        let on_record = [champion, challenger].into_iter().flatten();
+        let newest = on_record.max_by(|a, b| order.key(a).cmp(&order.key(b)));
+        let newer = self.loader.newer_here(newest.map(String::as_str)).await;
         self.tried.set_skipped(newer.skipped);
         let mut versions = newer.versions;
-        let on_record = state.challenger.as_ref().map(|model| &model.version);
-        if let Some(version) = on_record
-            && !versions.contains(version)
-        {
-            let newer = versions.partition_point(|other| order.is_newer(other, Some(version)));
-            versions.insert(newer, version.clone());
-        }
-        let place = |version: &String| versions.iter().position(|other| other == version);
-        // The challenger on record is tried, however many versions are newer.
-        let late = on_record.filter(|version| place(version) >= Some(MAX_LOADS)).cloned();
         versions.truncate(MAX_LOADS);
-        versions.extend(late);
+        versions.extend(challenger.cloned());
         versions
     }
 

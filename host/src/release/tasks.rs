@@ -139,18 +139,10 @@ async fn evaluate(controller: Weak) {
             }
         };
         let Some(controller) = controller.upgrade() else { return };
-        match controller.evaluate(now).await {
-            Ok(_) => {
-                // What is shown is of this evaluation.
-                let _ = controller.refresh_snapshot().await;
-                if let Some(stepped) = &controller.stepped {
-                    stepped.evaluated(now);
-                }
-            }
-            Err(error) => {
-                tracing::warn!("the rollout cannot be evaluated: {error}");
-                sleep(LISTEN_AGAIN).await;
-            }
+        if let Err(error) = controller.evaluate(now).await {
+            tracing::warn!("the rollout cannot be evaluated: {error}");
+            drop(controller);
+            sleep(LISTEN_AGAIN).await;
         }
     }
 }

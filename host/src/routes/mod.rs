@@ -110,7 +110,7 @@ static ROUTES: [Route; 14] = {
         // Open without tokens: it loads only models that the key ring trusts, and does not let them
         // serve.
         route(Method::POST, "/models/notify", Admin, open(Role::Admin), Notify),
-        route(Method::GET, "/rollout", Admin, None, Rollout),
+        route(Method::GET, "/rollout", Admin, open(Role::Admin), Rollout),
         route(Method::POST, "/rollout/promote", Admin, ADMIN, Promote),
         route(Method::POST, "/rollout/rollback", Admin, ADMIN, Rollback),
         route(Method::POST, "/rollout/hold", Admin, ADMIN, Hold),

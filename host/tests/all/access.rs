@@ -8,12 +8,14 @@ use settings::Role;
 use crate::{Answer, Running, Site, TOKEN, VERSION, case, token};
 
 /// Each guarded route, the role it needs, and a body that it reads.
-const ROUTES: [(&str, Role); 7] = [
+const ROUTES: [(&str, Role); 9] = [
     ("/rank", Role::Rank),
     ("/ltr/score", Role::Rank),
     ("/events", Role::Ingest),
     ("/models/notify", Role::Admin),
     ("/rollout/promote", Role::Admin),
+    ("/rollout/hold", Role::Admin),
+    ("/rollout/pin", Role::Admin),
     ("/rollout/rollback", Role::Admin),
     ("/rollout/weight", Role::Admin),
 ];
@@ -90,7 +92,7 @@ async fn without_a_known_token_the_answer_says_what_to_send_and_repeats_no_token
 async fn what_shows_a_state_needs_no_token() {
     let site = Site::new();
     let running = site.start().await;
-    for path in ["/rollout", "/models", "/healthz", "/readyz", "/metrics"] {
+    for path in ["/models", "/healthz", "/readyz", "/metrics"] {
         let answer = running.send_bare(Method::GET, path, &[], "").await;
         assert_eq!(answer.status, 200, "{path}");
     }
@@ -262,7 +264,8 @@ async fn the_history_names_the_owner_of_the_token() {
         .tokens
         .push(token("night-shift", "hush", &[Role::Admin]));
     let running = site.start().await;
-    post_as(&running, "/rollout/weight", Some("Bearer hush")).await.ok();
+    post_as(&running, "/rollout/rollback", Some("Bearer hush")).await.ok();
+    running.gateway.release.refresh_snapshot().await.unwrap();
     let history = running.get("/rollout").await.ok()["history"].clone();
     assert_eq!(history[0]["actor"], "night-shift", "{history}");
 }

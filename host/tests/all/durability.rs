@@ -82,7 +82,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_nothing_twice() {
     }
     let running = site.start().await;
     let state = running.get("/rollout").await.ok();
-    assert_eq!((&state["weight"], &state["challenger"]), (&json!(100), &json!(VERSION)));
+    assert_eq!((&state["weight"], &state["champion"]), (&json!(100), &json!(VERSION)));
     for id in 0..20 {
         let request = request_id(id);
         let answer = running.rank(&[("x-request-id", &request)], &case(id)).await;

@@ -39,7 +39,7 @@ async fn a_published_model_becomes_the_challenger_and_outlives_a_restart() {
             (&json!(VERSION), &json!("challenger"))
         );
         assert_eq!(loaded[0]["sha256"].as_str().unwrap().len(), 64);
-        assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
+        assert_eq!(running.get("/rollout").await.ok()["champion"], VERSION);
     };
     check(&running).await;
     running.stop().await;
@@ -132,7 +132,7 @@ async fn a_model_that_fails_a_check_is_refused_by_name_and_the_old_one_serves_on
     let named = refused[..refused.len() - 1].iter();
     let named: Vec<_> = named.map(|(version, code)| (json!(version), json!(code))).collect();
     assert_eq!(listed, named);
-    assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
+    assert_eq!(running.get("/rollout").await.ok()["champion"], VERSION);
 }
 
 #[tokio::test]
@@ -343,7 +343,7 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
         .map(|model| &model["version"])
         .collect();
     assert_eq!(slots, [NEWER, VERSION], "the challenger keeps its own");
-    assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
+    assert_eq!(running.get("/rollout").await.ok()["champion"], VERSION);
 }
 
 /// The version in the first slot after the watch has looked.

@@ -55,8 +55,11 @@ async fn models(program: &Program, expected: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// The newest loaded version.
 fn loaded(models: &Value) -> &str {
-    models["loaded"][0]["version"].as_str().unwrap_or("none")
+    let loaded = models["loaded"].as_array().map_or(&[][..], Vec::as_slice);
+    let versions = loaded.iter().filter_map(|model| model["version"].as_str());
+    versions.max().unwrap_or("none")
 }
 
 /// Why a version was refused, if it was.

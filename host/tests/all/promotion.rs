@@ -88,6 +88,7 @@ async fn without_evidence_a_promotion_is_refused_criterion_by_criterion_and_noth
 async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() {
     let (site, running) = site_with_challenger().await;
     good_evidence(&running, Utc::now() - Duration::days(20)).await;
+    running.evaluated(Utc::now()).await;
     let status = running.get("/rollout").await.ok();
     assert_eq!(status["evidence"]["cases"], json!(CASES as u64));
     assert_eq!(
@@ -98,6 +99,7 @@ async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() 
     running.post("/rollout/promote", &json!({})).await.ok();
 
     let check = async |running: &Running| {
+        running.gateway.release.refresh_snapshot().await.unwrap();
         let state = running.get("/rollout").await.ok();
         assert_eq!(
             (&state["weight"], &state["champion"], &state["challenger"]),
@@ -126,6 +128,7 @@ async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() 
 
     running.post("/rollout/rollback", &json!({})).await.ok();
     assert_eq!(running.rank(&[], &case(3)).await.ok()["source"], "legacy");
+    running.gateway.release.refresh_snapshot().await.unwrap();
     let state = running.get("/rollout").await.ok();
     assert_eq!(
         (&state["weight"], &state["history"][0]["action"]),
@@ -141,6 +144,7 @@ async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     let shown = "2026-10-01T00:00:00Z".parse().unwrap();
     good_evidence(&running, shown).await;
     for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
+        running.evaluated(now.parse().unwrap()).await;
         let status = running
             .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Bytes::new())
             .await

@@ -184,6 +184,7 @@ async fn a_key_is_added_without_a_signal_and_revoked_by_one() {
     assert!(entry["message"].as_str().unwrap().contains(&first), "{entry}");
 
     assert_eq!(program.notify("v2").await.0, 200);
+    program.newest_serves().await;
     assert_eq!(program.source().await, "ltr");
 }
 

@@ -389,6 +389,6 @@ async fn a_component_that_spins_is_left_alone_by_those_alone_who_met_it() {
             assert_eq!(running.rank(&[], &big_case(2)).await.ok()["fallback"], reason);
         }
         assert_eq!(breakers(&running).await.0, "open", "{fault:?}");
-        assert_eq!(running.metric("ltr_breaker_state{role=\"challenger\"}").await, 2.0);
+        assert_eq!(running.metric("ltr_breaker_state{role=\"champion\"}").await, 2.0);
     }
 }

@@ -65,6 +65,7 @@ async fn a_key_is_rotated_without_a_restart_and_the_old_ones_model_serves_on_unt
     assert_eq!(notify(&running, NEWER).await.refused(422)["code"], "unknown_key");
     keys::write_verifying_key(&site.key_file("second.pub"), &site.publisher.key.verifying_key()).unwrap();
     notify(&running, NEWER).await.ok();
+    running.ltr_serves().await;
     assert_eq!(source(&running).await, "ltr");
 
     site.revoke("publish");
@@ -130,7 +131,8 @@ async fn a_key_that_cannot_be_read_is_told_and_keeps_no_other_from_counting() {
     std::fs::write(site.key_file("publish.pub"), "half a k").unwrap();
     running.gateway.release.reload_keys().await;
     assert_eq!(source(&running).await, "ltr");
-    let error = notify(&running, VERSION).await.refused(422);
+    site.publish("20261103T021500Z", Behaviour::Honest);
+    let error = notify(&running, "20261103T021500Z").await.refused(422);
     assert_eq!(error["code"], "unreadable_keys");
     assert!(error["message"].as_str().unwrap().contains("publish.pub"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! The program's commands: run a gateway, query or change a running one, and use components
-//! offline.
+//! The program's commands: run a gateway, query or change a running one, verify what a fleet did, and
+//! use components offline.
 
 #![allow(rustdoc::invalid_html_tags, reason = "doc comments of arguments are help texts")]
 
@@ -8,6 +8,7 @@ mod component_file;
 pub mod explain;
 pub mod flags;
 pub mod inspect;
+pub mod ledger;
 mod output;
 pub mod rollout;
 mod rows_in;
@@ -60,8 +61,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Show a component's contract, features, size and hash
     Inspect(inspect::InspectArgs),
-    /// Show or change a running gateway's rollout
+    /// Show, watch or change a running gateway's rollout
     Rollout(rollout::Args),
+    /// Show or verify the release ledger in the database
+    Ledger(ledger::Args),
     /// Show or set the fleet's switches, which Redis holds
     Flags(flags::Args),
     /// Make a bearer token
@@ -75,6 +78,7 @@ impl Cli {
         let settings = match &command {
             Command::Serve { config, .. } => load(config.as_deref()),
             Command::Flags(args) => load(args.config.as_deref()),
+            Command::Ledger(args) => load(args.config.as_deref()),
             // The other commands take everything from their arguments, and log with the default
             // settings.
             _ => Ok(Settings::default()),
@@ -109,6 +113,7 @@ impl Command {
             Command::Inspect(args) => inspect::inspect(&args)?,
             Command::Token(args) => token::run(args)?,
             Command::Rollout(args) => return rollout::run(args),
+            Command::Ledger(args) => return ledger::run(args, &settings),
             Command::Flags(args) => return flags::run(args, &settings),
         }
         Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
-//! Writes scores as text.
+//! Writes scores as text, and texts of strangers so that a terminal only shows them.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 
 /// Appends one line per row: `outputs` scores separated by commas.
 pub(super) fn push_lines(text: &mut String, scores: &[f64], outputs: usize) {
@@ -34,9 +34,73 @@ pub(super) fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<
     })
 }
 
+/// Writes `text` to standard output. A reader that closed it early is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    ignore_broken_pipe(write(text))
+}
+
+/// As [`print()`], but a closed pipe is an error: for a program that would go on for nobody.
+pub(super) fn write(text: &str) -> anyhow::Result<()> {
+    let mut to = io::stdout().lock();
+    to.write_all(text.as_bytes())?;
+    Ok(to.flush()?)
+}
+
+/// `text` in one line without what a terminal acts on: control characters become spaces, and marks
+/// that turn or hide text are left out.
+pub(super) fn printable(text: &str) -> String {
+    let visible = text.chars().filter(|char| !is_mark(*char));
+    visible.map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// JSON with an escape for each character that a terminal acts on. `serde_json` escapes only those
+/// below U+0020.
+pub(super) fn printable_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        // A raw line break stands between values, never in a string.
+        if char != '\n' && (char.is_control() || is_mark(char)) {
+            write!(text, "\\u{:04x}", u32::from(char)).expect("a String takes every write");
+        } else {
+            text.push(char);
+        }
+    }
+    text
+}
+
+/// Marks of direction, line separators, and characters without width. All are below U+10000.
+fn is_mark(char: char) -> bool {
+    matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn a_terminal_acts_on_nothing_that_a_stranger_wrote() {
+        let hostile = "a\x1b[2Jb\r\nc\u{9b}31m\u{202e}d\u{7f}";
+        assert_eq!(printable(hostile), "a [2Jb  c 31md ");
+        assert_eq!(printable("Müller 漢"), "Müller 漢");
+        for json in [
+            json!({ "k\u{9b}": [hostile] }).to_string(),
+            format!("{:#}", json!([hostile])),
+        ] {
+            let text = printable_json(&json);
+            assert!(
+                !text
+                    .chars()
+                    .any(|char| char != '\n' && (char.is_control() || is_mark(char)))
+            );
+            let (read, meant): (Value, Value) = (
+                serde_json::from_str(&text).unwrap(),
+                serde_json::from_str(&json).unwrap(),
+            );
+            assert_eq!(read, meant);
+        }
+    }
 
     #[test]
     fn a_row_is_a_line_with_commas_between_classes() {

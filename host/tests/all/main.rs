@@ -19,6 +19,7 @@ mod limits;
 mod logs;
 mod models;
 mod object_store;
+mod operator;
 mod outages;
 mod postgres;
 mod program;

@@ -60,6 +60,9 @@ fn help_has_examples() {
         &["explain", "--help"],
         &["bench", "--help"],
         &["rollout", "--help"],
+        &["rollout", "watch", "--help"],
+        &["ledger", "--help"],
+        &["ledger", "verify", "--help"],
         &["--help"],
     ] {
         let (code, page, _) = run(&mut ltr_host(arguments));

@@ -1,0 +1,247 @@
+use serde_json::json;
+
+use super::*;
+
+const HEAD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn live() -> Value {
+    let criterion = |name: &str, passed: bool| json!({ "name": name, "passed": passed, "value": "1", "required": "2", "reason": "because" });
+    let gateway = |name: &str, follows: u64| {
+        json!({ "name": name, "id": "7", "seen_seconds_ago": 0.4, "follows": follows, "serves": "ltr",
+                "condition": "serving", "champion": "loaded", "challenger": "missing: no such file" })
+    };
+    let interval = json!({ "estimate": 0.25, "low": 0.125, "high": 0.5 });
+    json!({
+        "weight": 95, "champion": "V1", "challenger": "V2",
+        "state": {
+            "form": 1, "version": 12, "phase": { "name": "live" }, "since": "2026-10-01T12:00:00Z",
+            "exposure": { "share": 1.0, "display": "whole", "hold_out": 0.05 },
+            "champion": { "model": { "version": "V1", "sha256": null }, "grounds": { "by": "verdict" },
+                          "pinned": true, "serving_since": 7 },
+            "challenger": { "version": "V2", "sha256": null },
+            "hold": { "actor": "ops", "reason": "campaign", "since": "2026-10-02T00:00:00Z" }, "barred": []
+        },
+        "head": HEAD,
+        "following": { "version": 12, "serves": "ltr", "up_to_date": true, "checked_seconds_ago": 0.3,
+                       "problem": null, "rollback_pending": null },
+        "fleet": {
+            "holder": "gw-a", "gateways": [gateway("gw-a", 12), gateway("gw-b", 11)],
+            "health": { "requests": 4000, "fallback_rate": 0.015, "p95_ms": 3.5,
+                        "criteria": [criterion("fallback_rate", false)] }
+        },
+        "judged": "V2", "as_of": "2026-10-03T00:00:00Z",
+        "evidence": { "cases": 3000, "days": 14.5, "contracts": 900, "fallbacks": 2, "hit3_legacy": 0.5,
+                      "hit3_ltr": 0.75, "hit3_gain": interval, "mrr_legacy": 0.5, "mrr_ltr": 0.75,
+                      "mrr_gap": interval, "fair_gap_legacy": 0.25, "fair_gap_ltr": 0.125 },
+        "verdict": { "promote": false, "criteria": [criterion("duration", true)] },
+        "flags": { "kill_switch": { "value": false, "source": "configuration" },
+                   "shadow_fraction": { "value": 0.1, "source": "redis" }, "redis": { "up": true } },
+        "outbox": { "owed": 0, "oldest_seconds": null, "last_error": null },
+        "history": [{ "seq": 12, "ts_utc": "2026-10-02T00:00:00Z", "action": "hold", "actor": "ops",
+                      "reason": "campaign", "evidence": null, "hash": HEAD }]
+    })
+}
+
+/// The row of a table that begins with this name.
+fn row<'a>(page: &'a str, name: &str) -> &'a str {
+    let mut lines = page.lines();
+    lines
+        .find(|line| line.trim_start_matches('│').trim_start().starts_with(name))
+        .unwrap_or_else(|| panic!("no {name} in\n{page}"))
+}
+
+#[test]
+fn the_status_says_what_serves_why_and_where() {
+    let page = status(&live());
+    assert!(
+        page.starts_with("weight 95 %   champion V1   challenger V2\nphase "),
+        "{page}"
+    );
+    for line in [
+        "live: V1 answers 100 % of the users, outside a hold-out of 5 % (since 2026-10-01T12:00:00Z)",
+        "version 12, ledger head 0123456789ab\n",
+        "ON since 2026-10-02T00:00:00Z by ops: campaign",
+        "V1 is PINNED",
+        "this gateway has version 12 and serves ltr; last look at the record: 0.3 s ago",
+        "controller  gw-a",
+        "hold at 2026-10-02T00:00:00Z by ops: campaign",
+        "health: 4000 requests, 1.5 % fallbacks, 95 % are scored within 3.5 ms",
+        "kill switch off (configuration)   in shadow 10 % (redis)",
+        "evidence on V2, as of 2026-10-03T00:00:00Z: 3000 closed cases over 14.5 days, 900 contracts",
+        "+0.250 [+0.125, +0.500]",
+        "-0.125",
+        "verdict: stay in shadow",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    assert!(row(&page, "fallback_rate").contains("FAIL"), "{page}");
+    assert!(row(&page, "duration").contains("pass"), "{page}");
+    assert!(!page.contains("outbox") && !page.contains("!!"), "{page}");
+}
+
+#[test]
+fn a_gateway_that_follows_another_version_is_marked() {
+    let page = status(&live());
+    assert!(
+        !row(&page, "gw-a").contains('!') && row(&page, "gw-b").contains("11 !"),
+        "{page}"
+    );
+    assert!(page.contains("1 of 2 gateways do not follow version 12"), "{page}");
+    assert!(row(&page, "gw-b").contains("missing: no such file"), "{page}");
+}
+
+#[test]
+fn what_an_operator_must_know_stands_in_the_second_line() {
+    let mut answer = live();
+    answer["following"]["rollback_pending"] =
+        json!({ "command": "7", "actor": "ops", "reason": "contracts fell", "at": "2026-10-02T00:00:00Z" });
+    answer["following"]["problem"] = json!("the database is away");
+    answer["following"]["up_to_date"] = json!(false);
+    answer["outbox"] = json!({ "owed": 3, "oldest_seconds": 700.0, "last_error": "503" });
+    let page = status(&answer);
+    let lines: Vec<&str> = page.lines().collect();
+    assert!(
+        lines[1].starts_with("!! ROLLBACK PENDING since 2026-10-02T00:00:00Z by ops: contracts fell"),
+        "{page}"
+    );
+    assert!(lines[1].contains("the other gateways follow when it is back"), "{page}");
+    assert_eq!(lines[2], "!! PROBLEM: the database is away");
+    assert!(lines[3].starts_with("!! NOT UP TO DATE"), "{page}");
+    assert!(
+        page.contains("3 messages are not delivered, the oldest for 12 min; last error: 503"),
+        "{page}"
+    );
+}
+
+#[test]
+fn each_phase_is_said_in_words() {
+    let said = |phase: Value, share: f64| {
+        let mut answer = live();
+        answer["state"]["phase"] = phase;
+        answer["state"]["exposure"] = json!({ "share": share, "display": "interleaved", "hold_out": 0.0 });
+        row(&status(&answer), "phase").to_owned()
+    };
+    for (phase, share, words) in [
+        (
+            json!({ "name": "shadow" }),
+            0.0,
+            "shadow: legacy answers, V2 is compared",
+        ),
+        (
+            json!({ "name": "rung", "index": 0 }),
+            0.25,
+            "rung 1 of the ladder: V1 answers 25 % of the users, interleaved",
+        ),
+        (json!({ "name": "suspected" }), 0.5, "suspected: V1 answers 50 %"),
+        (
+            json!({ "name": "rolled_back", "until": "2026-10-09T00:00:00Z" }),
+            0.0,
+            "rolled back: legacy answers; no promotion by itself until 2026-10-09T00:00:00Z",
+        ),
+        (
+            json!({ "name": "manual" }),
+            0.125,
+            "manual: an operator chose that V1 answers 12.5 % of the users",
+        ),
+        (
+            json!({ "name": "manual" }),
+            0.0,
+            "manual: an operator gave all users to legacy",
+        ),
+        (json!({ "name": "paused" }), 0.0, "paused (since"),
+    ] {
+        let line = said(phase, share);
+        assert!(line.contains(words), "{words}: {line}");
+    }
+}
+
+#[test]
+fn a_rollback_that_is_not_on_record_is_said_plainly() {
+    let mut answer = json!({ "weight": 0, "champion": "V1", "challenger": null, "state": live()["state"],
+                             "head": HEAD, "recorded": true });
+    assert!(!done(&answer).contains("!!"));
+    answer["recorded"] = json!(false);
+    let page = done(&answer);
+    assert!(
+        page.contains(
+            "!! legacy answers on this gateway now; the database cannot be written; \
+             the other gateways follow when it is back\n"
+        ),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_refusal_shows_the_criteria_and_no_state() {
+    let answer = json!({ "error": { "code": "verdict" }, "verdict": live()["verdict"] });
+    let page = refusal(&answer);
+    assert!(page.contains("duration") && !page.contains("weight"), "{page}");
+    assert_eq!(refusal(&json!({ "error": { "code": "no_challenger" } })), "");
+}
+
+#[test]
+fn a_former_gateway_leaves_most_unsaid() {
+    let former = json!({ "weight": 100, "champion": "V1", "challenger": null, "judged": null, "evidence": null,
+                         "verdict": null, "flags": live()["flags"],
+                         "history": [{ "ts_utc": "2026-10-01T00:00:00Z", "action": "promote", "actor": "ops", "detail": {} }] });
+    let page = status(&former);
+    assert!(
+        page.starts_with("weight 100 %   champion V1   challenger none\n"),
+        "{page}"
+    );
+    assert_eq!(row(&page, "phase"), "phase       -");
+    assert_eq!(row(&page, "hold"), "hold        -");
+    assert_eq!(row(&page, "gateways"), "gateways -");
+    assert!(
+        row(&page, "last change").ends_with("promote at 2026-10-01T00:00:00Z by ops"),
+        "{page}"
+    );
+}
+
+/// Replaces each member of the answer in turn, at any depth, by something else.
+fn with_each_replaced(answer: &Value, by: &Value, check: &mut dyn FnMut(&Value)) {
+    fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        match value {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    pointers(member, &format!("{at}/{key}"), found);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    pointers(item, &format!("{at}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    pointers(answer, "", &mut found);
+    for pointer in found {
+        let mut changed = answer.clone();
+        *changed.pointer_mut(&pointer).unwrap() = by.clone();
+        check(&changed);
+    }
+}
+
+#[test]
+fn no_answer_makes_it_panic_or_write_a_control_character() {
+    let hostile = json!("\u{1b}[2J\u{9b}31m\r\n\u{202e}");
+    for by in [
+        json!(null),
+        json!(-1),
+        json!(1e300),
+        json!([]),
+        json!({}),
+        json!([[{}]]),
+        hostile,
+    ] {
+        with_each_replaced(&live(), &by, &mut |answer| {
+            for page in [status(answer), done(answer), refusal(answer)] {
+                let is_clean = |char: char| char == '\n' || !char.is_control() && char != '\u{202e}';
+                assert!(page.chars().all(is_clean), "{page:?}");
+            }
+        });
+    }
+}

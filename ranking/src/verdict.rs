@@ -4,6 +4,7 @@ mod cases;
 mod decide;
 mod evidence;
 mod latencies;
+mod sorted;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use ranking::criterion::failed;
-use ranking::{Evidence, Verdict, decide, gather};
+use ranking::{Evidence, Gathering, Verdict, decide};
 use serde_json::json;
 use store::RolloutState;
 
@@ -134,12 +134,13 @@ async fn judge(
         return Ok(None);
     };
     let closed = now - gateway.settings.labels.longest();
-    let cases = gateway.store.shadow_cases(&version, closed).await?;
-    metrics::unreadable(&cases.unreadable);
-    let cases = cases.records;
     let criteria = gateway.settings.rollout.criteria.clone();
+    let mut gathering = Gathering::new(&criteria);
+    let mut take = |case| gathering.add(&case);
+    let set_aside = gateway.store.each_shadow_case(&version, closed, &mut take).await?;
+    metrics::unreadable(&set_aside);
     let judged = tokio::task::spawn_blocking(move || {
-        let evidence = gather(&cases, &criteria);
+        let evidence = gathering.finish();
         let verdict = decide(&evidence, &criteria);
         (evidence, verdict)
     });

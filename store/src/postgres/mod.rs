@@ -16,7 +16,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
-use ranking::verdict::ShadowCase;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
@@ -27,6 +26,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::backend::Backend;
+use crate::comparisons::Reading;
 use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
 use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
@@ -299,14 +299,20 @@ impl Backend for Postgres {
         self.answered(connection, done)
     }
 
-    async fn shadow_cases(
+    async fn each_shadow_case(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Readable<ShadowCase>, StoreError> {
+        reading: &mut Reading<'_>,
+    ) -> Result<(), StoreError> {
         self.ready().await?;
-        let _turn = self.reading.turn(self.timeout).await?;
-        self.observe(shadow::cases(&self.pool, model_version, closed_before).await)
+        let mut next = Some(shadow::Place::first());
+        while let Some(after) = next {
+            let _turn = self.reading.turn(self.timeout).await?;
+            let page = shadow::page(&self.pool, model_version, closed_before, &after, reading);
+            next = self.observe(page.await)?;
+        }
+        Ok(())
     }
 
     async fn label_shadow(

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::{mean, quantile};
+use crate::statistics::quantile;
 
 /// An estimate with the interval around it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,21 +59,68 @@ pub fn bootstrap(
         }
         values.push(statistic(&units));
     }
-    values.sort_by(f64::total_cmp);
+    percentiles(estimate, values, level)
+}
+
+/// [`bootstrap`] of the mean of `values`.
+pub fn mean_interval(values: &[f64], resamples: usize, level: f64, seed: u64) -> Interval {
+    let [interval] = mean_intervals(values.len(), resamples, level, seed, |unit| [values[unit]]);
+    interval
+}
+
+/// [`bootstrap`] of the means of `N` variables over the same `n` units; `values` returns those of a unit.
+///
+/// Each interval is the one of the variable alone, bit for bit: one seed draws the same units for all. They are drawn
+/// once for all variables, and nothing is kept of a draw but its sums.
+pub fn mean_intervals<const N: usize>(
+    n: usize,
+    resamples: usize,
+    level: f64,
+    seed: u64,
+    values: impl Fn(usize) -> [f64; N],
+) -> [Interval; N] {
+    if n == 0 {
+        return [Interval::default(); N];
+    }
+    let estimates = means(n, 0..n, &values);
+    if resamples == 0 {
+        return estimates.map(Interval::point);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut resampled: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(resamples));
+    for _ in 0..resamples {
+        let drawn = means(n, (0..n).map(|_| draw(&mut rng, n)), &values);
+        resampled.iter_mut().zip(drawn).for_each(|(all, mean)| all.push(mean));
+    }
+    let mut estimates = estimates.into_iter();
+    resampled.map(|means| {
+        let estimate = estimates.next().expect("there are as many estimates as variables");
+        percentiles(estimate, means, level)
+    })
+}
+
+/// The means of the variables over `n` units, summed in their order.
+fn means<const N: usize>(
+    n: usize,
+    units: impl Iterator<Item = usize>,
+    values: &impl Fn(usize) -> [f64; N],
+) -> [f64; N] {
+    let mut sums = [0.0; N];
+    for unit in units {
+        sums.iter_mut().zip(values(unit)).for_each(|(sum, value)| *sum += value);
+    }
+    sums.map(|sum| sum / n as f64)
+}
+
+fn percentiles(estimate: f64, mut resampled: Vec<f64>, level: f64) -> Interval {
+    resampled.sort_by(f64::total_cmp);
     let tail = (1.0 - level.clamp(0.0, 1.0)) / 2.0;
-    let at = |p| quantile(&values, p).unwrap_or(estimate);
+    let at = |p| quantile(&resampled, p).unwrap_or(estimate);
     Interval {
         estimate,
         low: at(tail),
         high: at(1.0 - tail),
     }
-}
-
-/// [`bootstrap`] of the mean of `values`.
-pub fn mean_interval(values: &[f64], resamples: usize, level: f64, seed: u64) -> Interval {
-    bootstrap(values.len(), resamples, level, seed, |units| {
-        mean(units.iter().map(|&u| values[u]))
-    })
 }
 
 /// An index below `n`: the high half of a 64-bit draw times `n` (Lemire 2019, without the rejection step, whose
@@ -115,6 +162,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn means_of_the_same_units_have_the_intervals_that_each_has_alone(
+            pairs in proptest::collection::vec([-10.0f64..10.0, -1.0f64..1.0], 0..60), seed in any::<u64>()
+        ) {
+            let both = mean_intervals(pairs.len(), 50, 0.9, seed, |unit| pairs[unit]);
+            for (at, interval) in both.into_iter().enumerate() {
+                let alone = bootstrap(pairs.len(), 50, 0.9, seed, |units| {
+                    crate::statistics::mean(units.iter().map(|&unit| pairs[unit][at]))
+                });
+                prop_assert_eq!(interval, alone);
+            }
+        }
+
         #[test]
         fn the_interval_holds_the_estimate_and_stays_inside_the_data(
             values in proptest::collection::vec(-10.0f64..10.0, 5..60), seed in any::<u64>()

@@ -34,5 +34,5 @@ pub use labels::{Grade, Windows, grade};
 pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
 pub use pseudonym::{pseudonym, pseudonym_of_text, salt_id};
 pub use sampling::{Sampler, SamplerError, unrewritten};
-pub use verdict::{Criteria, Evidence, ShadowCase, ShadowRow, Trigger, Verdict, decide, gather};
+pub use verdict::{Criteria, Evidence, Gathering, ShadowCase, ShadowRow, Trigger, Verdict, decide, gather};
 pub use weights::{Presets, Weights, WeightsError};

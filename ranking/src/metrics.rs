@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{Interval, bootstrap};
+use crate::statistics::ExactSum;
 
 /// nDCG@k (Järvelin and Kekäläinen 2002): the discounted gain of the first `k` rows over that of the best possible
 /// order, with LightGBM's discount `1 / log2(2 + i)` for the row at index `i`.
@@ -67,28 +68,104 @@ pub struct FairGap {
 /// The fair gap over rows of (groups, served `fair` score): for each attribute, the largest difference between groups'
 /// means over groups with at least `min_rows` rows; the worst attribute counts. Unknown (empty) groups are left out.
 pub fn fair_gap(rows: &[(&BTreeMap<String, String>, f64)], min_rows: usize) -> FairGap {
-    let cells = GroupCells::index(rows.iter().map(|(groups, _)| *groups));
-    let mut sums = vec![Cell::default(); cells.names.len()];
+    let mut sums = FairSums::default();
     for (groups, score) in rows {
-        cells.add(&mut sums, groups, *score);
+        sums.add(groups, [*score]);
     }
-    let (gap, attribute) = cells.worst(&sums, min_rows);
-    let mut by_attribute: BTreeMap<String, BTreeMap<String, GroupMean>> = BTreeMap::new();
-    for ((attribute, group), cell) in cells.names.iter().zip(&sums) {
-        let mean = GroupMean {
-            mean: cell.mean(),
-            rows: cell.rows,
-            counted: cell.counts(min_rows),
+    let [gap] = sums.gaps(min_rows);
+    gap
+}
+
+/// The `fair` scores of `ARMS` rankings of the same rows, summed by attribute and group: what [`fair_gap`] needs of them.
+///
+/// Its size depends on the number of groups, not of rows, and the order of the rows changes nothing.
+#[derive(Clone, Debug)]
+pub struct FairSums<const ARMS: usize> {
+    by_attribute: BTreeMap<String, BTreeMap<String, GroupSums<ARMS>>>,
+}
+
+#[derive(Clone, Debug)]
+struct GroupSums<const ARMS: usize> {
+    sums: [ExactSum; ARMS],
+    rows: usize,
+}
+
+impl<const ARMS: usize> Default for FairSums<ARMS> {
+    fn default() -> FairSums<ARMS> {
+        FairSums {
+            by_attribute: BTreeMap::new(),
+        }
+    }
+}
+
+impl<const ARMS: usize> FairSums<ARMS> {
+    /// Adds a row: a lawyer's groups, and the `fair` score in each ranking. A row with a score that cannot be summed
+    /// ([`ExactSum::takes`]) is left out: no ranking has one, but a database may.
+    pub fn add(&mut self, groups: &BTreeMap<String, String>, scores: [f64; ARMS]) {
+        if !scores.iter().all(|score| ExactSum::takes(*score)) {
+            return;
+        }
+        for (attribute, group) in known(groups) {
+            let sums = self.sums(attribute, group);
+            sums.rows += 1;
+            sums.sums.iter_mut().zip(scores).for_each(|(sum, score)| sum.add(score));
+        }
+    }
+
+    /// A row's names are nearly always there, and are copied only if not.
+    fn sums(&mut self, attribute: &str, group: &str) -> &mut GroupSums<ARMS> {
+        if !self.by_attribute.contains_key(attribute) {
+            self.by_attribute.insert(attribute.to_owned(), BTreeMap::new());
+        }
+        let groups = self.by_attribute.get_mut(attribute).expect("it was put there");
+        if !groups.contains_key(group) {
+            let none = GroupSums {
+                sums: std::array::from_fn(|_| ExactSum::default()),
+                rows: 0,
+            };
+            groups.insert(group.to_owned(), none);
+        }
+        groups.get_mut(group).expect("it was put there")
+    }
+
+    /// The fair gap of each ranking, as [`fair_gap`] defines it.
+    pub fn gaps(&self, min_rows: usize) -> [FairGap; ARMS] {
+        std::array::from_fn(|arm| self.gap(arm, min_rows))
+    }
+
+    fn gap(&self, arm: usize, min_rows: usize) -> FairGap {
+        let each = || {
+            self.by_attribute
+                .iter()
+                .flat_map(|(attribute, groups)| groups.iter().map(move |(group, sums)| (attribute, group, sums)))
         };
-        by_attribute
-            .entry((*attribute).to_owned())
-            .or_default()
-            .insert((*group).to_owned(), mean);
-    }
-    FairGap {
-        gap,
-        attribute: attribute.map(str::to_owned),
-        by_attribute,
+        let cells = GroupCells {
+            names: each().map(|(attribute, group, _)| (&**attribute, &**group)).collect(),
+        };
+        let sums: Vec<Cell> = each()
+            .map(|(_, _, group)| Cell {
+                sum: group.sums[arm].value(),
+                rows: group.rows,
+            })
+            .collect();
+        let (gap, attribute) = cells.worst(&sums, min_rows);
+        let mut by_attribute: BTreeMap<String, BTreeMap<String, GroupMean>> = BTreeMap::new();
+        for ((attribute, group), cell) in cells.names.iter().zip(&sums) {
+            let mean = GroupMean {
+                mean: cell.mean(),
+                rows: cell.rows,
+                counted: cell.counts(min_rows),
+            };
+            by_attribute
+                .entry((*attribute).to_owned())
+                .or_default()
+                .insert((*group).to_owned(), mean);
+        }
+        FairGap {
+            gap,
+            attribute: attribute.map(str::to_owned),
+            by_attribute,
+        }
     }
 }
 
@@ -259,6 +336,14 @@ mod tests {
         let gap = fair_gap(&[(&f, 1.0), (&unknown, 0.0)], 1);
         assert_eq!((gap.gap, gap.attribute), (0.0, None));
         assert_eq!(fair_gap(&[], 30), FairGap::default());
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_leaves_its_row_out() {
+        let (f, m) = (group("gender", "F"), group("gender", "M"));
+        let rows = [(&f, 0.5), (&m, f64::NAN), (&f, 0.25), (&m, 0.5), (&m, f64::INFINITY)];
+        let gap = fair_gap(&rows, 1);
+        assert_eq!((gap.gap, gap.by_attribute["gender"]["M"].rows), (0.125, 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Means and quantiles, defined once.
+//! Means, quantiles and exact sums, defined once.
 
 /// The mean; 0 without values, so that no NaN reaches a report. Callers look at the number of values first.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -10,11 +10,16 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
 /// The `p` quantile of ascending values, interpolated linearly between neighbours (type 7 of Hyndman and Fan 1996:
 /// "Sample quantiles in statistical packages"); `None` without values. `p` is held between 0 and 1.
 pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
+    quantile_by(sorted.len(), p, |at| sorted[at])
+}
+
+/// [`quantile`] of `n` values that need not lie in a slice: `nth` returns the value at an index of their ascending order.
+pub fn quantile_by(n: usize, p: f64, nth: impl Fn(usize) -> f64) -> Option<f64> {
+    let last = n.checked_sub(1)?;
     let at = p.clamp(0.0, 1.0) * last as f64;
     let below = at.floor() as usize;
     let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64))
+    Some(nth(below) + (nth(above) - nth(below)) * (at - below as f64))
 }
 
 /// The middle value, or the mean of the two middle ones; `None` without values.
@@ -23,9 +28,114 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     quantile(&values, 0.5)
 }
 
+/// A sum of floats that is rounded once, at the end: any order of the values gives the same bits (Shewchuk 1997:
+/// "Adaptive precision floating-point arithmetic and fast robust geometric predicates"; Python's `math.fsum`).
+///
+/// It holds a few floats, however many values are added: their exact sum, as parts that do not overlap.
+#[derive(Clone, Debug, Default)]
+pub struct ExactSum {
+    /// In ascending magnitude.
+    parts: Vec<f64>,
+}
+
+impl ExactSum {
+    /// No value may lie as far from 0, so that fewer than 10^20 of them cannot overflow.
+    const TOO_LARGE: f64 = 1e288;
+
+    /// Whether [`add`](ExactSum::add) takes the value: it is a number between -1e288 and 1e288.
+    pub fn takes(value: f64) -> bool {
+        value.abs() < ExactSum::TOO_LARGE
+    }
+
+    /// Adds a value, which [`takes`](ExactSum::takes) must hold of.
+    pub fn add(&mut self, value: f64) {
+        debug_assert!(ExactSum::takes(value), "{value} is too large to be summed");
+        let mut sum = value;
+        let mut kept = 0;
+        for at in 0..self.parts.len() {
+            let (high, low) = two_sum(sum, self.parts[at]);
+            sum = high;
+            if low != 0.0 {
+                self.parts[kept] = low;
+                kept += 1;
+            }
+        }
+        self.parts.truncate(kept);
+        self.parts.push(sum);
+    }
+
+    /// The float that is nearest to the sum; ties to even, as with every other operation.
+    pub fn value(&self) -> f64 {
+        let mut parts = self.parts.iter().rev().copied();
+        let mut sum = parts.next().unwrap_or(0.0);
+        let mut rest = 0.0;
+        for part in parts.by_ref() {
+            (sum, rest) = two_sum(sum, part);
+            if rest != 0.0 {
+                break;
+            }
+        }
+        // `sum` was rounded as if the parts below `rest` were nothing. If `rest` is half a place, their sign decides.
+        let below = parts.next().unwrap_or(0.0);
+        if (rest < 0.0 && below < 0.0) || (rest > 0.0 && below > 0.0) {
+            let other = sum + 2.0 * rest;
+            if other - sum == 2.0 * rest {
+                return other;
+            }
+        }
+        sum
+    }
+}
+
+/// The rounded sum of two floats, and the rest that the rounding lost; both are exact (Knuth 1997, 4.2.2, theorem B).
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let of_b = sum - a;
+    (sum, (a - (sum - of_b)) + (b - of_b))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn sum(values: &[f64]) -> f64 {
+        let mut sum = ExactSum::default();
+        values.iter().for_each(|value| sum.add(*value));
+        sum.value()
+    }
+
+    #[test]
+    fn a_sum_is_rounded_once() {
+        assert_eq!(sum(&[]), 0.0);
+        assert_eq!(sum(&[0.1; 10]), 1.0);
+        assert_eq!(sum(&[1e200, 1.0, -1e200, 1e-200]), 1.0);
+        let half = f64::EPSILON / 2.0;
+        assert_eq!(sum(&[1.0, half]), 1.0, "a tie, to even");
+        assert_eq!(sum(&[1.0, half, 1e-300]), 1.0 + f64::EPSILON);
+        assert_eq!(sum(&[1.0, half, -1e-300]), 1.0);
+        assert!(ExactSum::takes(-9e287) && !ExactSum::takes(1e288));
+        assert!(!ExactSum::takes(f64::NAN) && !ExactSum::takes(f64::NEG_INFINITY));
+    }
+
+    proptest! {
+        #[test]
+        fn a_sum_does_not_depend_on_the_order(
+            (values, shuffled) in proptest::collection::vec(-1e9f64..1e9, 0..40)
+                .prop_flat_map(|values| (Just(values.clone()), Just(values).prop_shuffle()))
+        ) {
+            prop_assert_eq!(sum(&values).to_bits(), sum(&shuffled).to_bits());
+            prop_assert!((sum(&values) - values.iter().sum::<f64>()).abs() < 1e-4);
+        }
+
+        #[test]
+        fn sums_of_fractions_are_those_of_integers(values in proptest::collection::vec(-(1i64 << 40)..1 << 40, 0..60)) {
+            let scale = f64::powi(2.0, -60);
+            let floats: Vec<f64> = values.iter().map(|value| *value as f64 * scale).collect();
+            prop_assert_eq!(sum(&floats), values.iter().sum::<i64>() as f64 * scale);
+        }
+    }
 
     #[test]
     fn quantiles_interpolate_between_neighbours() {

@@ -1,7 +1,10 @@
 //! From shadow evidence to a verdict: may the challenger take the traffic?
 
+mod cases;
 mod decide;
 mod evidence;
+mod latencies;
+mod sorted;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +17,7 @@ use crate::criterion::Criterion;
 use crate::fallback::ShadowOutcome;
 
 pub use decide::decide;
-pub use evidence::gather;
+pub use evidence::{Gathering, gather};
 
 /// Why a request was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
-use ranking::verdict::ShadowCase;
 use uuid::Uuid;
 
+use crate::comparisons::Reading;
 use crate::postgres::Listening;
 use crate::shown::Search;
 use crate::{
@@ -26,11 +26,18 @@ pub(crate) trait Backend: ReleaseBackend + Send + Sync {
     async fn rollout(&self) -> Result<RolloutState, StoreError>;
     async fn save_rollout(&self, state: &RolloutState, entry: &HistoryEntry) -> Result<(), StoreError>;
     async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, StoreError>;
-    async fn shadow_cases(
+    /// Reads in pages, in any order, and leaves the connection to others between two pages.
+    async fn each_shadow_case(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Readable<ShadowCase>, StoreError>;
+        reading: &mut Reading<'_>,
+    ) -> Result<(), StoreError>;
+    async fn next_labelled(
+        &self,
+        model_version: &str,
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError>;
     async fn label_shadow(
         &self,
         labels: &[(Uuid, String, f32)],

@@ -23,6 +23,7 @@
 )]
 
 mod backend;
+mod comparisons;
 mod error;
 mod postgres;
 mod records;
@@ -44,6 +45,8 @@ use ranking::verdict::ShadowCase;
 use uuid::Uuid;
 
 use backend::Backend;
+use comparisons::Reading;
+pub use comparisons::SetAside;
 pub use error::StoreError;
 pub use records::{
     Acted, Appended, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, Unreadable,
@@ -242,15 +245,56 @@ impl Store {
         self.backend.history(limit).await
     }
 
-    /// The compared requests of one model that a verdict may use: those at or before `closed_before` (so that
-    /// every attribution window has ended) whose every row has its label. Oldest first; rows in legacy order. A comparison
-    /// with a row that cannot be read is set aside.
+    /// Gives `take` the compared requests of one model that a verdict may use: those at or before `closed_before` (so that
+    /// every attribution window has ended) whose every row has its label. They come in any order; rows in legacy order. A
+    /// comparison with a row that cannot be read is set aside.
+    ///
+    /// Reads in pages, in bounded memory, however many there are. Each comparison is read as a whole; labels that are
+    /// written meanwhile may be seen or not, as may a comparison that is written then with a time long past. Other calls
+    /// get the connection between two pages, so that `take` must not wait for anything.
+    ///
+    /// # Errors
+    /// As every call: the database is away, or no connection is free in time. `take` may have got a part by then.
+    pub async fn each_shadow_case(
+        &self,
+        model_version: &str,
+        closed_before: DateTime<Utc>,
+        take: &mut (dyn FnMut(ShadowCase) + Send),
+    ) -> Result<SetAside, StoreError> {
+        let mut reading = Reading::new(take);
+        self.backend
+            .each_shadow_case(model_version, closed_before, &mut reading)
+            .await?;
+        Ok(reading.set_aside)
+    }
+
+    /// The time of the model's first comparison after `after` that has all its labels; `None` while there is none.
+    pub async fn next_labelled(
+        &self,
+        model_version: &str,
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.backend.next_labelled(model_version, after).await
+    }
+
+    /// [`Store::each_shadow_case`] in memory, oldest first, with the first [`SetAside::MOST_LISTED`] that cannot be read:
+    /// for a log that is known to be short.
+    ///
+    /// # Errors
+    /// As [`Store::each_shadow_case`].
     pub async fn shadow_cases(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
     ) -> Result<Readable<ShadowCase>, StoreError> {
-        self.backend.shadow_cases(model_version, closed_before).await
+        let mut records = Vec::new();
+        let mut take = |case| records.push(case);
+        let set_aside = self.each_shadow_case(model_version, closed_before, &mut take).await?;
+        records.sort_by_key(|case| (case.ts_utc, case.request_id, case.case_id));
+        Ok(Readable {
+            records,
+            unreadable: set_aside.first,
+        })
     }
 
     /// Fills in labels, and returns how many rows changed. A case is closed when its latest compared request is

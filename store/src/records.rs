@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use ranking::ShadowOutcome;
 use ranking::events::{Action, Body, EVENT_TYPES, Event, comparison_id};
-use ranking::verdict::{ShadowCase, ShadowRow};
+use ranking::verdict::ShadowRow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -355,37 +355,8 @@ pub struct HistoryEntry {
     pub detail: Value,
 }
 
-/// Puts the rows of comparisons together, which follow each other. One that has a row that cannot be read is set aside.
-pub(crate) fn comparisons<R, K: PartialEq>(
-    rows: &[R],
-    key: impl Fn(&R) -> Result<K, StoreError>,
-    case: impl Fn(&R) -> Result<ShadowCase, StoreError>,
-    row: impl Fn(&R) -> Result<ShadowRow, StoreError>,
-) -> Result<Readable<ShadowCase>, StoreError> {
-    let mut cases = Readable::default();
-    let mut rest = rows;
-    while let Some(first) = rest.first() {
-        let of = key(first)?;
-        let mut n = 1;
-        while n < rest.len() && key(&rest[n])? == of {
-            n += 1;
-        }
-        let (own, others) = rest.split_at(n);
-        rest = others;
-        let read = case(first).and_then(|case| {
-            let rows = own.iter().map(&row).collect::<Result<_, _>>()?;
-            Ok(ShadowCase { rows, ..case })
-        });
-        match read {
-            Ok(case) => cases.records.push(case),
-            Err(error) => cases.unreadable.push(Unreadable::of(error)),
-        }
-    }
-    Ok(cases)
-}
-
 impl Unreadable {
-    fn of(error: StoreError) -> Unreadable {
+    pub(crate) fn of(error: StoreError) -> Unreadable {
         match error {
             StoreError::Row { table, key, reason } => Unreadable {
                 table,

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::gauge;
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State};
-use ranking::{Evidence, decide, gather};
+use ranking::{Evidence, Gathering, decide};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{GatewayReport, Lease, StoreError};
@@ -37,6 +37,8 @@ pub(super) struct Gathered {
     pub closed: DateTime<Utc>,
     /// The labels that it is made from: see [`store::Store::label_generation`].
     pub generation: u64,
+    /// The first comparison after `closed` that has its labels already; from then on there is more.
+    pub next: Option<DateTime<Utc>>,
     /// The numbers.
     pub evidence: Evidence,
 }
@@ -45,7 +47,8 @@ impl Gathered {
     /// Whether gathering it again would give the same.
     fn is_current(&self, generation: u64, closed: DateTime<Utc>) -> bool {
         let older = closed.signed_duration_since(self.closed);
-        self.generation == generation && older >= TimeDelta::zero() && older < STALE_EVIDENCE
+        let has_more = self.next.is_some_and(|next| next <= closed);
+        self.generation == generation && older >= TimeDelta::zero() && older < STALE_EVIDENCE && !has_more
     }
 }
 
@@ -173,6 +176,7 @@ impl Controller {
                     as_of: now,
                     closed,
                     generation,
+                    next: self.store.next_labelled(&model.version, closed).await?,
                     evidence,
                 };
                 let text = serde_json::to_string(&gathered).expect("evidence has finite numbers alone");
@@ -201,11 +205,11 @@ impl Controller {
     }
 
     async fn gather(&self, version: &str, closed: DateTime<Utc>) -> Result<Evidence, OrderError> {
-        let cases = self.store.shadow_cases(version, closed).await?;
-        telemetry::metrics::unreadable(&cases.unreadable);
-        let criteria = self.config.criteria.clone();
-        let gathering = tokio::task::spawn_blocking(move || gather(&cases.records, &criteria));
-        gathering
+        let mut gathering = Gathering::new(&self.config.criteria);
+        let mut take = |case| gathering.add(&case);
+        let set_aside = self.store.each_shadow_case(version, closed, &mut take).await?;
+        telemetry::metrics::unreadable(&set_aside);
+        tokio::task::spawn_blocking(move || gathering.finish())
             .await
             .map_err(|error| OrderError::Unreadable(format!("the evidence: {error}")))
     }

@@ -9,7 +9,7 @@ use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_his
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 use ranking::{Evidence, Fallback, ShadowOutcome};
-use store::Unreadable;
+use store::{SetAside, Unreadable};
 
 /// Upper bounds of the buckets, in seconds. The alerts compare with 0.015, 0.020 and 0.025.
 const BUCKETS: [f64; 10] = [0.003, 0.005, 0.010, 0.015, 0.020, 0.025, 0.050, 0.200, 1.0, 5.0];
@@ -275,10 +275,10 @@ pub fn unsigned_models_allowed(allowed: bool) {
 }
 
 /// Shows how many comparisons cannot be read, and logs the first of them.
-pub fn unreadable(unreadable: &[Unreadable]) {
-    gauge!("ltr_unreadable_records").set(unreadable.len() as f64);
-    if let Some(Unreadable { table, key, reason }) = unreadable.first() {
-        let count = unreadable.len();
+pub fn unreadable(set_aside: &SetAside) {
+    let count = set_aside.count;
+    gauge!("ltr_unreadable_records").set(count as f64);
+    if let Some(Unreadable { table, key, reason }) = set_aside.first.first() {
         tracing::warn!(
             count,
             table,

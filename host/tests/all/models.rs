@@ -39,7 +39,7 @@ async fn a_published_model_becomes_the_challenger_and_outlives_a_restart() {
             (&json!(VERSION), &json!("challenger"))
         );
         assert_eq!(loaded[0]["sha256"].as_str().unwrap().len(), 64);
-        assert_eq!(running.get("/rollout").await.ok()["champion"], VERSION);
+        assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
     };
     check(&running).await;
     running.stop().await;
@@ -343,7 +343,7 @@ async fn a_champion_that_was_missing_at_the_start_gets_its_place_back_when_it_is
         .map(|model| &model["version"])
         .collect();
     assert_eq!(slots, [NEWER, VERSION], "the challenger keeps its own");
-    assert_eq!(running.get("/rollout").await.ok()["champion"], VERSION);
+    assert_eq!(running.get("/rollout").await.ok()["challenger"], VERSION);
 }
 
 /// The version in the first slot after the watch has looked.

@@ -87,7 +87,7 @@ impl Program {
         let client = testkit_gateway::http().build().unwrap();
         let url = format!("http://{}{path}", self.address);
         let mut request = match body {
-            None => client.get(url),
+            None => client.get(url).bearer_auth(TOKEN),
             Some(body) => client.post(url).bearer_auth(TOKEN).json(body),
         };
         for (name, value) in headers {

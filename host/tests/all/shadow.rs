@@ -125,9 +125,10 @@ async fn a_request_that_is_sent_again_is_kept_once() {
 #[tokio::test]
 async fn a_copy_from_the_edge_leaves_nothing_but_the_comparison() {
     let site = Site::new();
-    let running = site.start_with(Behaviour::Honest).await;
+    site.publish("20260901T021500Z", Behaviour::Honest);
+    let running = site.start().await;
     running.ltr_serves().await;
-    site.publish("20261102T021500Z", Behaviour::Honest);
+    site.publish(VERSION, Behaviour::Honest);
     running.gateway.release.find_publications().await;
     let answer = running.rank(&[("x-ltr-edge-copy", "1")], &case(1)).await.ok();
     assert_eq!(answer["source"], "legacy", "no rollout for a copy");

@@ -273,6 +273,7 @@ async fn the_program_asks_a_gateway_over_tls_and_trusts_none_but_those_of_its_au
                 &format!("https://{}", program.address),
             ])
             .env("LTR_CLIENT__CA_FILE", path(ca_file))
+            .env("LTR_CLIENT__TOKEN", crate::TOKEN)
             .output()
             .unwrap();
         (done.status.code(), String::from_utf8(done.stdout).unwrap())

@@ -1,68 +1,145 @@
-use std::collections::BTreeMap;
+//! Sums up comparisons, one at a time: what is kept of each is a few bytes.
 
-use uuid::Uuid;
+use chrono::{DateTime, Utc};
 
+use super::cases::{Cases, Ranks};
+use super::latencies::Latencies;
 use super::{Criteria, Evidence, ShadowCase};
-use crate::bootstrap::mean_interval;
+use crate::bootstrap::mean_intervals;
 use crate::labels::Grade;
-use crate::metrics::{fair_gap, hit_at};
-use crate::statistics::{mean, quantile};
+use crate::metrics::{FairSums, hit_at};
+use crate::statistics::mean;
 
-/// Sums up shadow requests whose windows have closed.
+/// Sums up shadow requests whose windows have closed: [`Gathering`] of them all.
+pub fn gather(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
+    let mut gathering = Gathering::new(criteria);
+    cases.iter().for_each(|case| gathering.add(case));
+    gathering.finish()
+}
+
+/// Sums up shadow requests whose windows have closed, as they come; their order changes nothing.
 ///
 /// The unit is the case: where a case was requested more than once, a lawyer's best rank counts, for both arms alike.
 /// Hit@3 and MRR are taken over cases with a contract, by the best-ranked contracted lawyer.
 /// Where the challenger did not answer, the legacy order counts as its own, because that is what would have been served.
-pub fn gather(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
-    let pairs = contracted(cases);
-    let hit = |rank: u16| f64::from(u8::from(hit_at(3, usize::from(rank))));
-    let reciprocal = |rank: u16| 1.0 / f64::from(rank.max(1));
-    let gain: Vec<f64> = pairs.iter().map(|p| hit(p.ltr) - hit(p.legacy)).collect();
-    let gap: Vec<f64> = pairs.iter().map(|p| reciprocal(p.ltr) - reciprocal(p.legacy)).collect();
-    let interval = |values: &[f64]| mean_interval(values, criteria.resamples, criteria.confidence, criteria.seed);
-    let (fair_gap_legacy, fair_gap_ltr) = fair_gaps(cases, criteria.fair_min_rows);
-    Evidence {
-        cases: distinct_cases(cases),
-        days: days(cases),
-        contracts: pairs.len() as u64,
-        fallbacks: cases.iter().filter(|c| !c.outcome.is_scored()).count() as u64,
-        hit3_legacy: mean(pairs.iter().map(|p| hit(p.legacy))),
-        hit3_ltr: mean(pairs.iter().map(|p| hit(p.ltr))),
-        hit3_gain: interval(&gain),
-        mrr_legacy: mean(pairs.iter().map(|p| reciprocal(p.legacy))),
-        mrr_ltr: mean(pairs.iter().map(|p| reciprocal(p.ltr))),
-        mrr_gap: interval(&gap),
-        fair_gap_legacy,
-        fair_gap_ltr,
-        latency_p95_ms: latency_p95_ms(cases),
-    }
+///
+/// Memory: 6 bytes a case, 20 with a contract, and a quarter of a megabyte. A million cases, one in four with a contract,
+/// are 10 MB. Cases without a contract are told apart by a hash of 48 bits: with a million, `cases` is one too low in one
+/// log of 560; with 3,000, in one of 60 million.
+#[derive(Clone, Debug)]
+pub struct Gathering {
+    criteria: Criteria,
+    cases: Cases,
+    /// The times of the first and the last request.
+    span: Option<[DateTime<Utc>; 2]>,
+    fallbacks: u64,
+    latencies: Latencies,
+    /// Of legacy and of LTR.
+    fair: FairSums<2>,
 }
 
-/// Where each ranking put the contracted lawyer of a case; 1-based.
-struct Pair {
-    legacy: u16,
-    ltr: u16,
-}
-
-fn contracted(cases: &[ShadowCase]) -> Vec<Pair> {
-    // Sorted by case id, so that the bootstrap does not depend on the order rows come back in.
-    let mut best: BTreeMap<Uuid, Pair> = BTreeMap::new();
-    for case in cases {
-        for row in &case.rows {
-            let label = row.label.and_then(|l| Grade::from_label(f64::from(l)));
-            if label != Some(Grade::Contracted) {
-                continue;
-            }
-            let ltr = served(case, row.rank_ltr).unwrap_or(row.rank_legacy);
-            let pair = best.entry(case.case_id).or_insert(Pair {
-                legacy: row.rank_legacy,
-                ltr,
-            });
-            pair.legacy = pair.legacy.min(row.rank_legacy);
-            pair.ltr = pair.ltr.min(ltr);
+impl Gathering {
+    /// Nothing yet. The criteria say how the intervals are drawn and which groups count.
+    pub fn new(criteria: &Criteria) -> Gathering {
+        Gathering {
+            criteria: criteria.clone(),
+            cases: Cases::new(),
+            span: None,
+            fallbacks: 0,
+            latencies: Latencies::default(),
+            fair: FairSums::default(),
         }
     }
-    best.into_values().collect()
+
+    /// Adds a request.
+    pub fn add(&mut self, case: &ShadowCase) {
+        self.cases.add(case.case_id, contracted(case));
+        let [first, last] = self.span.unwrap_or([case.ts_utc; 2]);
+        self.span = Some([first.min(case.ts_utc), last.max(case.ts_utc)]);
+        self.fallbacks += u64::from(!case.outcome.is_scored());
+        if let Some(micros) = served(case, case.score_us) {
+            self.latencies.add(micros);
+        }
+        for row in &case.rows {
+            let ltr = served(case, row.fair_ltr).unwrap_or(row.fair_legacy);
+            self.fair.add(&row.groups, [row.fair_legacy, ltr]);
+        }
+    }
+
+    /// What the requests show. Draws the bootstraps: `resamples` times the number of contracts, a few nanoseconds each.
+    pub fn finish(self) -> Evidence {
+        let criteria = self.criteria;
+        let [legacy, ltr] = self.fair.gaps(criteria.fair_min_rows);
+        let (cases, contracts) = self.cases.finish();
+        let places = Places::up_to(&contracts);
+        let (in_legacy, in_ltr) = (|r: &Ranks| places.of(r.legacy), |r: &Ranks| places.of(r.ltr));
+        let [hit3_gain, mrr_gap] = mean_intervals(
+            contracts.len(),
+            criteria.resamples,
+            criteria.confidence,
+            criteria.seed,
+            |case| {
+                let (legacy, ltr) = (in_legacy(&contracts[case]), in_ltr(&contracts[case]));
+                [ltr.hit - legacy.hit, ltr.reciprocal - legacy.reciprocal]
+            },
+        );
+        Evidence {
+            cases,
+            days: self.span.map_or(0.0, days),
+            contracts: contracts.len() as u64,
+            fallbacks: self.fallbacks,
+            hit3_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).hit)),
+            hit3_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).hit)),
+            hit3_gain,
+            mrr_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).reciprocal)),
+            mrr_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).reciprocal)),
+            mrr_gap,
+            fair_gap_legacy: legacy.gap,
+            fair_gap_ltr: ltr.gap,
+            latency_p95_ms: self.latencies.quantile_ms(0.95),
+        }
+    }
+}
+
+/// What a place in a ranking is worth, computed once a rank: a bootstrap asks for it once a draw.
+struct Places {
+    by_rank: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    hit: f64,
+    reciprocal: f64,
+}
+
+impl Places {
+    fn up_to(ranks: &[Ranks]) -> Places {
+        let lowest = ranks.iter().map(|ranks| ranks.legacy.max(ranks.ltr)).max();
+        let place = |rank: u16| Place {
+            hit: f64::from(u8::from(hit_at(3, usize::from(rank)))),
+            reciprocal: 1.0 / f64::from(rank.max(1)),
+        };
+        Places {
+            by_rank: (0..=lowest.unwrap_or(0)).map(place).collect(),
+        }
+    }
+
+    fn of(&self, rank: u16) -> Place {
+        self.by_rank[usize::from(rank)]
+    }
+}
+
+/// The best ranks of the request's contracted lawyers.
+fn contracted(case: &ShadowCase) -> Option<Ranks> {
+    let signed = case.rows.iter().filter(|row| {
+        let grade = row.label.and_then(|label| Grade::from_label(f64::from(label)));
+        grade == Some(Grade::Contracted)
+    });
+    let ranks = signed.map(|row| Ranks {
+        legacy: row.rank_legacy,
+        ltr: served(case, row.rank_ltr).unwrap_or(row.rank_legacy),
+    });
+    ranks.reduce(Ranks::best)
 }
 
 /// What the challenger said, if it said anything in this request.
@@ -70,32 +147,6 @@ fn served<T>(case: &ShadowCase, said: Option<T>) -> Option<T> {
     said.filter(|_| case.outcome.is_scored())
 }
 
-fn fair_gaps(cases: &[ShadowCase], min_rows: usize) -> (f64, f64) {
-    let rows = || cases.iter().flat_map(|c| c.rows.iter().map(move |r| (c, r)));
-    let legacy: Vec<_> = rows().map(|(_, r)| (&r.groups, r.fair_legacy)).collect();
-    let ltr: Vec<_> = rows()
-        .map(|(c, r)| (&r.groups, served(c, r.fair_ltr).unwrap_or(r.fair_legacy)))
-        .collect();
-    (fair_gap(&legacy, min_rows).gap, fair_gap(&ltr, min_rows).gap)
-}
-
-fn latency_p95_ms(cases: &[ShadowCase]) -> Option<f64> {
-    let micros = cases.iter().filter_map(|c| served(c, c.score_us));
-    let mut ms: Vec<f64> = micros.map(|us| f64::from(us) / 1000.0).collect();
-    ms.sort_by(f64::total_cmp);
-    quantile(&ms, 0.95)
-}
-
-fn distinct_cases(cases: &[ShadowCase]) -> u64 {
-    let ids: std::collections::BTreeSet<Uuid> = cases.iter().map(|c| c.case_id).collect();
-    ids.len() as u64
-}
-
-fn days(cases: &[ShadowCase]) -> f64 {
-    let first = cases.iter().map(|c| c.ts_utc).min();
-    let last = cases.iter().map(|c| c.ts_utc).max();
-    match (first, last) {
-        (Some(first), Some(last)) => (last - first).num_milliseconds() as f64 / 86_400_000.0,
-        _ => 0.0,
-    }
+fn days([first, last]: [DateTime<Utc>; 2]) -> f64 {
+    (last - first).num_milliseconds() as f64 / 86_400_000.0
 }

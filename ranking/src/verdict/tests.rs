@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// A shadow request in which `hired` of five lawyers signed; LTR has them at `ltr`, legacy at `legacy`.
@@ -189,4 +191,134 @@ fn the_fair_gap_compares_groups_arm_by_arm() {
     assert_eq!(evidence.fair_gap_legacy, 0.0);
     assert!((evidence.fair_gap_ltr - 0.08).abs() < 1e-9);
     assert_eq!(failed(&evidence), ["fair_gap"]);
+}
+
+/// The evidence by its definition, with everything in memory; `fair_gap_*` are sums in the order of the rows.
+fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
+    let served = |case: &ShadowCase| case.outcome.is_scored();
+    let mut best: BTreeMap<Uuid, (u16, u16)> = BTreeMap::new();
+    for case in cases {
+        for row in case.rows.iter().filter(|row| row.label == Some(1.0)) {
+            let ltr = row.rank_ltr.filter(|_| served(case)).unwrap_or(row.rank_legacy);
+            let pair = best.entry(case.case_id).or_insert((row.rank_legacy, ltr));
+            *pair = (pair.0.min(row.rank_legacy), pair.1.min(ltr));
+        }
+    }
+    let hit = |rank: u16| if rank <= 3 { 1.0 } else { 0.0 };
+    let reciprocal = |rank: u16| 1.0 / f64::from(rank);
+    let pairs: Vec<(u16, u16)> = best.into_values().collect();
+    let mean = |of: &dyn Fn(&(u16, u16)) -> f64| crate::statistics::mean(pairs.iter().map(of));
+    let interval = |of: &dyn Fn(&(u16, u16)) -> f64| {
+        let values: Vec<f64> = pairs.iter().map(of).collect();
+        let of_draw = |units: &[usize]| crate::statistics::mean(units.iter().map(|&unit| values[unit]));
+        crate::bootstrap(
+            values.len(),
+            criteria.resamples,
+            criteria.confidence,
+            criteria.seed,
+            of_draw,
+        )
+    };
+    let times = || cases.iter().map(|case| case.ts_utc);
+    let gap = |score: &dyn Fn(&ShadowCase, &ShadowRow) -> f64| defined_gap(cases, criteria.fair_min_rows, score);
+    let scored = cases.iter().filter(|case| served(case));
+    let mut ms: Vec<f64> = scored
+        .filter_map(|case| Some(f64::from(case.score_us?) / 1000.0))
+        .collect();
+    ms.sort_by(f64::total_cmp);
+    Evidence {
+        cases: cases
+            .iter()
+            .map(|case| case.case_id)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len() as u64,
+        days: times().max().map_or(0.0, |last| {
+            (last - times().min().unwrap()).num_milliseconds() as f64 / 86_400_000.0
+        }),
+        contracts: pairs.len() as u64,
+        fallbacks: cases.iter().filter(|case| !served(case)).count() as u64,
+        hit3_legacy: mean(&|p| hit(p.0)),
+        hit3_ltr: mean(&|p| hit(p.1)),
+        hit3_gain: interval(&|p| hit(p.1) - hit(p.0)),
+        mrr_legacy: mean(&|p| reciprocal(p.0)),
+        mrr_ltr: mean(&|p| reciprocal(p.1)),
+        mrr_gap: interval(&|p| reciprocal(p.1) - reciprocal(p.0)),
+        fair_gap_legacy: gap(&|_, row| row.fair_legacy),
+        fair_gap_ltr: gap(&|case, row| row.fair_ltr.filter(|_| served(case)).unwrap_or(row.fair_legacy)),
+        latency_p95_ms: crate::statistics::quantile(&ms, 0.95),
+    }
+}
+
+fn defined_gap(cases: &[ShadowCase], min_rows: usize, score: &dyn Fn(&ShadowCase, &ShadowRow) -> f64) -> f64 {
+    let mut groups: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for (case, row) in cases
+        .iter()
+        .flat_map(|case| case.rows.iter().map(move |row| (case, row)))
+    {
+        let (sum, rows) = groups.entry(&row.groups["gender"]).or_default();
+        (*sum, *rows) = (*sum + score(case, row), *rows + 1.0);
+    }
+    groups.retain(|_, (_, rows)| *rows >= min_rows as f64);
+    let means: Vec<f64> = groups.into_values().map(|(sum, rows)| sum / rows).collect();
+    let high = means.iter().copied().reduce(f64::max).unwrap_or(0.0);
+    high - means.iter().copied().reduce(f64::min).unwrap_or(0.0)
+}
+
+fn any_case() -> impl Strategy<Value = ShadowCase> {
+    let row = (
+        1u16..40,
+        proptest::option::of(1u16..40),
+        proptest::sample::select(vec![Some(0.0f32), Some(0.6), Some(1.0), None]),
+        (-5.0f64..5.0, proptest::option::of(-5.0f64..5.0)),
+        0..3,
+    );
+    let rows = proptest::collection::vec(row, 0..6);
+    let score_us = proptest::option::of(0u32..200_000);
+    (0u128..25, 0i64..1 << 40, score_us, proptest::bool::weighted(0.8), rows).prop_map(
+        |(id, ts, score_us, is_scored, rows)| ShadowCase {
+            request_id: Uuid::nil(),
+            case_id: Uuid::from_u128(id),
+            ts_utc: DateTime::from_timestamp_millis(ts).unwrap(),
+            score_us,
+            outcome: if is_scored {
+                ShadowOutcome::Scored
+            } else {
+                ShadowOutcome::Unscored(crate::Unscored::Timeout)
+            },
+            rows: rows
+                .into_iter()
+                .map(
+                    |(rank_legacy, rank_ltr, label, (fair_legacy, fair_ltr), group)| ShadowRow {
+                        lawyer_id: String::new(),
+                        rank_legacy,
+                        rank_ltr,
+                        label,
+                        fair_legacy,
+                        fair_ltr,
+                        groups: BTreeMap::from([("gender".into(), format!("g{group}"))]),
+                    },
+                )
+                .collect(),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn evidence_is_what_its_definition_says_in_any_order(
+        (cases, shuffled) in proptest::collection::vec(any_case(), 0..40)
+            .prop_flat_map(|cases| (Just(cases.clone()), Just(cases).prop_shuffle())),
+        fair_min_rows in 0usize..20,
+    ) {
+        let criteria = Criteria { resamples: 30, fair_min_rows, ..Criteria::default() };
+        let evidence = gather(&cases, &criteria);
+        let mut defined = defined(&cases, &criteria);
+        // The definition's sums are rounded at every row.
+        prop_assert!((evidence.fair_gap_legacy - defined.fair_gap_legacy).abs() < 1e-12);
+        prop_assert!((evidence.fair_gap_ltr - defined.fair_gap_ltr).abs() < 1e-12);
+        (defined.fair_gap_legacy, defined.fair_gap_ltr) = (evidence.fair_gap_legacy, evidence.fair_gap_ltr);
+        prop_assert_eq!(&evidence, &defined);
+        let bits = |evidence: &Evidence| serde_json::to_string(evidence).unwrap();
+        prop_assert_eq!(bits(&gather(&shuffled, &criteria)), bits(&evidence));
+    }
 }

@@ -23,7 +23,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
-use ranking::verdict::ShadowCase;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
@@ -35,6 +34,7 @@ use uuid::Uuid;
 
 pub(crate) use self::changes::Listening;
 use crate::backend::Backend;
+use crate::comparisons::Reading;
 use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
 use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
@@ -43,6 +43,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Any server writes this many lawyers within the shortest useful timeout.
 const LAWYERS_A_TIMEOUT: usize = 5_000;
+
+/// The time limit for finding the next labelled comparison: it may look through days of others.
+const NEXT_LABELLED: Duration = Duration::from_secs(60);
 
 /// The time limit for all migrations together.
 const MIGRATING: Duration = Duration::from_secs(300);
@@ -310,14 +313,34 @@ impl Backend for Postgres {
         self.answered(connection, done)
     }
 
-    async fn shadow_cases(
+    async fn each_shadow_case(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Readable<ShadowCase>, StoreError> {
+        reading: &mut Reading<'_>,
+    ) -> Result<(), StoreError> {
         self.ready().await?;
-        let _turn = self.reading.turn(self.timeout).await?;
-        self.observe(shadow::cases(&self.pool, model_version, closed_before).await)
+        let mut next = Some(shadow::Place::first());
+        while let Some(after) = next {
+            let _turn = self.reading.turn(self.timeout).await?;
+            let page = shadow::page(&self.pool, model_version, closed_before, &after, reading);
+            next = self.observe(page.await)?;
+        }
+        Ok(())
+    }
+
+    async fn next_labelled(
+        &self,
+        model_version: &str,
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let mut connection = self.connection(&self.reading).await?;
+        let done = timeout(
+            NEXT_LABELLED,
+            shadow::next_labelled(&mut connection, model_version, after),
+        )
+        .await;
+        self.answered(connection, done)
     }
 
     async fn label_shadow(

@@ -9,10 +9,11 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
-use super::codec::{read_json, read_unsigned, to_the_microsecond};
+use super::codec::{bound, read_json, read_unsigned, to_the_microsecond};
 use super::evidence;
-use crate::records::{ShadowRecord, comparisons, groups_json};
-use crate::{Readable, Record, StoreError};
+use crate::comparisons::{Head, PAGE, Reading};
+use crate::records::{ShadowRecord, groups_json};
+use crate::{Record, StoreError};
 
 /// The most rows per statement; bounds its memory here and on the server.
 const ROWS_A_STATEMENT: usize = 20_000;
@@ -155,26 +156,77 @@ fn small(field: &'static str, rank: u16) -> Result<i16, StoreError> {
     })
 }
 
-pub(super) async fn cases(
+/// A comparison's place in the order of a model's comparisons: by time, then by key.
+pub(super) struct Place {
+    ts_utc: DateTime<Utc>,
+    key: Key,
+}
+
+impl Place {
+    /// Before all comparisons.
+    pub(super) fn first() -> Place {
+        Place {
+            ts_utc: bound(DateTime::<Utc>::MIN_UTC),
+            key: (Uuid::nil(), Uuid::nil()),
+        }
+    }
+}
+
+/// Reads the comparisons that come after a place, as many as fit a page; returns the last one's place, or `None` if no
+/// other follows. No transaction outlasts a query: what holds of a comparison is read by one query, and what one page
+/// shows may be newer than what another did.
+///
+/// The index has model and time alone, so that comparisons of one microsecond are sorted again for each page: there are
+/// a handful at most.
+pub(super) async fn page(
     pool: &PgPool,
     model_version: &str,
     closed_before: DateTime<Utc>,
-) -> Result<Readable<ShadowCase>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
-                l.lawyer_id, l.rank_legacy::bigint, l.rank_ltr::bigint, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\"::text \
-         FROM ltr_shadow_request r JOIN ltr_shadow_log l ON l.request_id = r.request_id AND l.case_id = r.case_id \
-         WHERE r.model_version = $1 AND r.ts_utc <= $2 \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log u \
-                           WHERE u.request_id = r.request_id AND u.case_id = r.case_id AND u.label IS NULL) \
-         ORDER BY r.ts_utc, r.request_id, r.case_id, l.rank_legacy",
+    after: &Place,
+    reading: &mut Reading<'_>,
+) -> Result<Option<Place>, StoreError> {
+    let mut connection = pool.acquire().await?;
+    let found = sqlx::query(
+        "SELECT request_id, case_id, ts_utc, score_us, outcome FROM ltr_shadow_request \
+         WHERE model_version = $1 AND ts_utc <= $2 AND (ts_utc, request_id, case_id) > ($3, $4, $5) \
+         ORDER BY ts_utc, request_id, case_id LIMIT $6",
     )
     .bind(model_version)
     .bind(to_the_microsecond(closed_before))
-    .fetch_all(pool)
+    .bind(after.ts_utc)
+    .bind(after.key.0)
+    .bind(after.key.1)
+    .bind(PAGE)
+    .fetch_all(&mut *connection)
     .await?;
     let key = |row: &PgRow| -> Result<Key, StoreError> { Ok((row.try_get("request_id")?, row.try_get("case_id")?)) };
-    comparisons(&rows, key, shadow_case, shadow_row)
+    let Some(last) = found.last() else {
+        return Ok(None);
+    };
+    let last = Place {
+        ts_utc: last.try_get("ts_utc")?,
+        key: key(last)?,
+    };
+    let head = |row: &PgRow| -> Result<Head<Key>, StoreError> {
+        Ok(Head {
+            key: key(row)?,
+            case: shadow_case(row),
+        })
+    };
+    let heads = found.iter().map(head).collect::<Result<Vec<_>, _>>()?;
+    let (requests, cases): (Vec<Uuid>, Vec<Uuid>) = heads.iter().map(|head| head.key).unzip();
+    let rows = sqlx::query(
+        "SELECT l.request_id, l.case_id, l.lawyer_id, l.rank_legacy::bigint, l.rank_ltr::bigint, l.label, \
+                l.fair_legacy, l.fair_ltr, l.\"groups\"::text \
+         FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (request_id, case_id) \
+              JOIN ltr_shadow_log l ON l.request_id = asked.request_id AND l.case_id = asked.case_id \
+         ORDER BY l.request_id, l.case_id, l.rank_legacy",
+    )
+    .bind(requests)
+    .bind(cases)
+    .fetch(&mut *connection);
+    reading.page(heads, rows, key, shadow_row).await?;
+    Ok((found.len() as i64 == PAGE).then_some(last))
 }
 
 pub(super) async fn label(
@@ -237,16 +289,42 @@ fn shadow_case(row: &PgRow) -> Result<ShadowCase, StoreError> {
     })
 }
 
-fn shadow_row(row: &PgRow) -> Result<ShadowRow, StoreError> {
+/// A lawyer's row; `None` until it has its label.
+fn shadow_row(row: &PgRow) -> Result<Option<ShadowRow>, StoreError> {
     const TABLE: &str = "ltr_shadow_log";
-    Ok(ShadowRow {
+    let label: Option<f32> = row.try_get("label")?;
+    if label.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(ShadowRow {
         lawyer_id: row.try_get("lawyer_id")?,
         // The column is NOT NULL.
         rank_legacy: read_unsigned(row, "rank_legacy", TABLE)?.unwrap_or_default(),
         rank_ltr: read_unsigned(row, "rank_ltr", TABLE)?,
-        label: row.try_get("label")?,
+        label,
         fair_legacy: row.try_get("fair_legacy")?,
         fair_ltr: row.try_get("fair_ltr")?,
         groups: read_json(row, "groups", TABLE)?,
-    })
+    }))
+}
+
+/// As [`crate::Store::next_labelled`] says.
+pub(super) async fn next_labelled(
+    connection: &mut PgConnection,
+    model_version: &str,
+    after: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let row = sqlx::query(
+        "SELECT ts_utc FROM ltr_shadow_request r \
+         WHERE model_version = $1 AND ts_utc > $2 \
+           AND EXISTS (SELECT 1 FROM ltr_shadow_log l WHERE l.request_id = r.request_id AND l.case_id = r.case_id) \
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log l \
+                           WHERE l.request_id = r.request_id AND l.case_id = r.case_id AND l.label IS NULL) \
+         ORDER BY ts_utc LIMIT 1",
+    )
+    .bind(model_version)
+    .bind(bound(after))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.try_get("ts_utc")).transpose()?)
 }

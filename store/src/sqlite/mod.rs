@@ -23,7 +23,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ranking::events::Event;
-use ranking::verdict::ShadowCase;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
@@ -33,6 +32,7 @@ use uuid::Uuid;
 
 use self::files::Files;
 use crate::backend::Backend;
+use crate::comparisons::Reading;
 use crate::error::passes;
 use crate::shown::Search;
 use crate::{Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
@@ -333,14 +333,30 @@ impl Backend for Sqlite {
         rollout::history(&self.readers().control, limit).await
     }
 
-    async fn shadow_cases(
+    async fn each_shadow_case(
         &self,
         model_version: &str,
         closed_before: DateTime<Utc>,
-    ) -> Result<Readable<ShadowCase>, StoreError> {
+        reading: &mut Reading<'_>,
+    ) -> Result<(), StoreError> {
+        // Of one file for all pages, even if another one takes its place.
+        let readers = self.readers();
+        let mut next = Some(shadow::Place::first());
+        while let Some(after) = next {
+            let _turn = self.turn(&readers).await?;
+            next = shadow::page(&readers.data, model_version, closed_before, &after, reading).await?;
+        }
+        Ok(())
+    }
+
+    async fn next_labelled(
+        &self,
+        model_version: &str,
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let readers = self.readers();
         let _turn = self.turn(&readers).await?;
-        shadow::cases(&readers.data, model_version, closed_before).await
+        shadow::next_labelled(&readers.data, model_version, after).await
     }
 
     async fn label_shadow(

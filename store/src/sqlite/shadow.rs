@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::batch_insert::Insert;
 use super::codec::{instant, read_instant, read_json, read_uuid};
-use crate::records::{ShadowRecord, comparisons, groups_json};
-use crate::{Readable, StoreError};
+use crate::StoreError;
+use crate::comparisons::{Head, PAGE, Reading};
+use crate::records::{ShadowRecord, groups_json};
 
 /// One row per lawyer of a request; the request's own row was written just before.
 static INSERT_ROWS: Insert = Insert::new(
@@ -58,24 +59,71 @@ pub(super) async fn insert(connection: &mut SqliteConnection, record: &ShadowRec
     Ok(true)
 }
 
-pub(super) async fn cases(
+/// A comparison's place in the index by model and time. A row's id is the last column of every index of its table.
+pub(super) struct Place {
+    /// As bytes: see `events::between`.
+    ts_utc: Vec<u8>,
+    id: i64,
+}
+
+impl Place {
+    /// Before all comparisons.
+    pub(super) fn first() -> Place {
+        Place {
+            ts_utc: Vec::new(),
+            id: i64::MIN,
+        }
+    }
+}
+
+/// Reads the comparisons that come after a place, as many as fit a page; returns the last one's place, or `None` if no
+/// other follows. No transaction outlasts a query: what holds of a comparison is read by one query, and what one page
+/// shows may be newer than what another did.
+pub(super) async fn page(
     readers: &SqlitePool,
     model_version: &str,
     closed_before: DateTime<Utc>,
-) -> Result<Readable<ShadowCase>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT r.id, r.request_id, r.case_id, r.ts_utc, r.score_us, r.outcome, \
-                l.lawyer_id, l.rank_legacy, l.rank_ltr, l.label, l.fair_legacy, l.fair_ltr, l.\"groups\" \
-         FROM ltr_shadow_request r JOIN ltr_shadow_row l ON l.request = r.id \
-         WHERE r.model_version = ? AND r.ts_utc <= ? \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_row u WHERE u.request = r.id AND u.label IS NULL) \
-         ORDER BY r.ts_utc, r.request_id, r.id, l.rank_legacy",
+    after: &Place,
+    reading: &mut Reading<'_>,
+) -> Result<Option<Place>, StoreError> {
+    let mut connection = readers.acquire().await?;
+    let found = sqlx::query(
+        "SELECT id, request_id, case_id, ts_utc, score_us, outcome, CAST(ts_utc AS BLOB) AS place \
+         FROM ltr_shadow_request \
+         WHERE model_version = ? AND ts_utc <= ? AND (ts_utc, id) > (CAST(? AS TEXT), ?) \
+         ORDER BY ts_utc, id LIMIT ?",
     )
     .bind(model_version)
     .bind(instant(closed_before))
-    .fetch_all(readers)
+    .bind(&after.ts_utc)
+    .bind(after.id)
+    .bind(PAGE)
+    .fetch_all(&mut *connection)
     .await?;
-    comparisons(&rows, |row| Ok(row.try_get::<i64, _>("id")?), shadow_case, shadow_row)
+    let Some(last) = found.last() else {
+        return Ok(None);
+    };
+    let last = Place {
+        ts_utc: last.try_get("place")?,
+        id: last.try_get("id")?,
+    };
+    let head = |row: &SqliteRow| -> Result<Head<i64>, StoreError> {
+        Ok(Head {
+            key: row.try_get("id")?,
+            case: shadow_case(row),
+        })
+    };
+    let heads = found.iter().map(head).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<i64> = heads.iter().map(|head| head.key).collect();
+    let rows = sqlx::query(
+        "SELECT request, lawyer_id, rank_legacy, rank_ltr, label, fair_legacy, fair_ltr, \"groups\" \
+         FROM ltr_shadow_row WHERE request IN (SELECT value FROM json_each(?)) ORDER BY request, rank_legacy",
+    )
+    .bind(serde_json::to_string(&ids).expect("numbers are always valid JSON"))
+    .fetch(&mut *connection);
+    let key = |row: &SqliteRow| Ok(row.try_get("request")?);
+    reading.page(heads, rows, key, shadow_row).await?;
+    Ok((found.len() as i64 == PAGE).then_some(last))
 }
 
 fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
@@ -90,14 +138,39 @@ fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
     })
 }
 
-fn shadow_row(row: &SqliteRow) -> Result<ShadowRow, StoreError> {
-    Ok(ShadowRow {
+/// A lawyer's row; `None` until it has its label.
+fn shadow_row(row: &SqliteRow) -> Result<Option<ShadowRow>, StoreError> {
+    let Some(label) = row.try_get::<Option<f64>, _>("label")? else {
+        return Ok(None);
+    };
+    Ok(Some(ShadowRow {
         lawyer_id: row.try_get("lawyer_id")?,
         rank_legacy: row.try_get("rank_legacy")?,
         rank_ltr: row.try_get("rank_ltr")?,
-        label: row.try_get::<Option<f64>, _>("label")?.map(|label| label as f32),
+        label: Some(label as f32),
         fair_legacy: row.try_get("fair_legacy")?,
         fair_ltr: row.try_get("fair_ltr")?,
         groups: read_json(row, "groups", "ltr_shadow_log")?,
-    })
+    }))
+}
+
+/// As [`crate::Store::next_labelled`] says.
+pub(super) async fn next_labelled(
+    readers: &SqlitePool,
+    model_version: &str,
+    after: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let row = sqlx::query(
+        "SELECT ts_utc FROM ltr_shadow_request r \
+         WHERE model_version = ? AND ts_utc > ? \
+           AND EXISTS (SELECT 1 FROM ltr_shadow_row l WHERE l.request = r.id) \
+           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_row l WHERE l.request = r.id AND l.label IS NULL) \
+         ORDER BY ts_utc LIMIT 1",
+    )
+    .bind(model_version)
+    .bind(bound(after))
+    .fetch_optional(readers)
+    .await?;
+    row.map(|row| read_instant(&row, "ts_utc", "ltr_shadow_request"))
+        .transpose()
 }

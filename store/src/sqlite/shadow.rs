@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::batch_insert::Insert;
-use super::codec::{instant, read_instant, read_json, read_uuid};
+use super::codec::{bound, instant, read_instant, read_json, read_uuid};
 use crate::StoreError;
 use crate::comparisons::{Head, PAGE, Reading};
 use crate::records::{ShadowRecord, groups_json};

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole story on embedded defaults: a month of legacy traffic, the nightly run, a fortnight in shadow, the
-# verdict, promotion, live LTR traffic. Called by `make demo`.
+# The whole story on embedded defaults: a month of legacy traffic, the nightly run, a fortnight in shadow, a
+# promotion and a rollback that nobody asks for. Called by `make demo`.
 #   BIN         where ltr-host and ltr-trainer are
 #   DEMO_EXIT=1 end after the story, else keep serving until ctrl-c
 #   DEMO_PORT   where the gateway listens (8080)
@@ -73,14 +73,21 @@ fi
 stage "October: a fortnight in shadow, a tenth of the requests"
 simulate --from 2026-10-01T00:00:00Z --days 15 --cases-per-day 600
 
-stage "23 October: the last attribution window has closed; the verdict"
+stage "23 October: the last attribution window has closed; the labels are filled in"
 "$BIN/ltr-trainer" etl --as-of 2026-10-23T02:15:00Z
-rollout status --as-of 2026-10-23T02:15:00Z
-rollout promote --as-of 2026-10-23T02:15:00Z || fail "the verdict did not allow the promotion"
 
-stage "Two days of live LTR traffic"
+stage "Two days of traffic: the controller judges, promotes by itself, and holds out 5 % of the users"
 simulate --from 2026-10-23T00:00:00Z --days 2 --cases-per-day 300
 rollout status --as-of 2026-10-25T00:00:00Z
+rollout watch --until live --timeout 5 --as-of 2026-10-25T00:00:00Z >/dev/null || fail "the verdict did not promote the model"
+
+stage "A drill: the model is slowed down by 60 ms; the controller rolls back by itself"
+rollout drill 60
+simulate --from 2026-10-25T00:00:00Z --days 1 --cases-per-day 600
+rollout drill 0
+rollout watch --until rolled_back --timeout 5 --as-of 2026-10-26T00:00:00Z >/dev/null || fail "the slow model was not rolled back"
+rollout status --as-of 2026-10-26T00:00:00Z
+"$BIN/ltr-host" ledger verify
 
 stage "Where to look next"
 cat <<TEXT

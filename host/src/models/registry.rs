@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
@@ -127,6 +127,8 @@ pub struct Models {
     serving: ArcSwap<Serving>,
     refused: Mutex<VecDeque<(Refusal, DateTime<Utc>)>>,
     loads: Mutex<VecDeque<Load>>,
+    /// What a drill adds to each scoring for `/rank`, in milliseconds.
+    drill_ms: AtomicU64,
 }
 
 impl Models {
@@ -252,6 +254,7 @@ impl Models {
             total: until.saturating_duration_since(start),
         };
         let outcome = model.rank.call(&model.scorer, model.values(rows), time).await;
+        let outcome = self.slowed(outcome, until).await;
         match &outcome {
             Ok(scored) => {
                 call.succeeded();
@@ -266,6 +269,29 @@ impl Models {
             }
         }
         outcome.map_err(Failure::reason)
+    }
+
+    /// Sets what a drill adds to each scoring for `/rank`; zero ends it.
+    pub fn set_drill(&self, delay: Duration) {
+        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.drill_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The outcome as it would be if the model were slower by what a drill adds.
+    async fn slowed(&self, outcome: Result<Scored, Failure>, until: Instant) -> Result<Scored, Failure> {
+        let delay = Duration::from_millis(self.drill_ms.load(Ordering::Relaxed));
+        match outcome {
+            Ok(scored) if !delay.is_zero() => {
+                let left = until.saturating_duration_since(Instant::now());
+                tokio::time::sleep(delay.min(left)).await;
+                if delay > left {
+                    return Err(Failure::Fault(Unscored::Timeout));
+                }
+                let took = scored.took + delay;
+                Ok(Scored { took, ..scored })
+            }
+            outcome => outcome,
+        }
     }
 
     /// Logs that the breaker of `model` opened, and counts it for each of the model's roles.

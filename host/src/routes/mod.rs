@@ -38,6 +38,7 @@ enum Endpoint {
     Hold,
     Pin,
     Weight,
+    Drill,
 }
 
 /// A response that is being computed.
@@ -96,7 +97,7 @@ const ADMIN: Option<Permission> = Some(Permission {
 });
 
 /// The most frequent paths come first.
-static ROUTES: [Route; 14] = {
+static ROUTES: [Route; 15] = {
     use Endpoint::*;
     use Side::*;
     [
@@ -116,6 +117,7 @@ static ROUTES: [Route; 14] = {
         route(Method::POST, "/rollout/hold", Admin, ADMIN, Hold),
         route(Method::POST, "/rollout/pin", Admin, ADMIN, Pin),
         route(Method::POST, "/rollout/weight", Admin, ADMIN, Weight),
+        route(Method::POST, "/rollout/drill", Admin, ADMIN, Drill),
     ]
 };
 
@@ -138,6 +140,7 @@ impl Endpoint {
             Endpoint::Hold => Box::pin(rollout::hold(gateway, call)),
             Endpoint::Pin => Box::pin(rollout::pin(gateway, call)),
             Endpoint::Weight => Box::pin(rollout::weight(gateway, call)),
+            Endpoint::Drill => Box::pin(rollout::drill(gateway, call)),
         }
     }
 }

@@ -22,6 +22,8 @@ const MAX_REASON: usize = 500;
 const RECORDING: Duration = Duration::from_secs(2);
 /// How long a rollback waits for the rest of its body, which only has the reason.
 const REASON: Duration = Duration::from_millis(50);
+/// Longest delay of a drill.
+const MAX_DRILL_MS: u64 = 10_000;
 /// How long a call waits for the controller, if the clock is injected.
 const STEPPING: Duration = Duration::from_secs(60);
 
@@ -118,6 +120,24 @@ pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, Ap
         })
     };
     asked.carry_out(gateway, weight).await
+}
+
+/// `POST /rollout/drill`: makes every scoring for `/rank` slower on this gateway, to see the technical
+/// watch at work. Only where the clock is injected, which no gateway with real users has.
+pub(super) async fn drill(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    if gateway.settings.host.clock != settings::Clock::Header {
+        let message = "drills are for simulations; allowed: with host.clock = \"header\"";
+        return Err(ApiError::new(StatusCode::CONFLICT, "no_simulation", message));
+    }
+    let delay = |[delay]: [Field<'_>; 1]| delay.read(|json| json.unsigned(MAX_DRILL_MS));
+    let asked = Asked::read(gateway, call, ["delay_ms"], delay).await?;
+    gateway.models().set_drill(Duration::from_millis(asked.what));
+    tracing::warn!(
+        actor = asked.actor,
+        delay_ms = asked.what,
+        "drill: scoring is made slower on this gateway"
+    );
+    Ok(response::json(&json!({ "delay_ms": asked.what })))
 }
 
 /// The model on record under this version, or one that is not there.

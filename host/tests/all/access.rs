@@ -8,12 +8,13 @@ use settings::Role;
 use crate::{Answer, Running, Site, TOKEN, VERSION, case, token};
 
 /// Each guarded route, the role it needs, and a body that it reads.
-const ROUTES: [(&str, Role); 9] = [
+const ROUTES: [(&str, Role); 10] = [
     ("/rank", Role::Rank),
     ("/ltr/score", Role::Rank),
     ("/events", Role::Ingest),
     ("/models/notify", Role::Admin),
     ("/rollout/promote", Role::Admin),
+    ("/rollout/drill", Role::Admin),
     ("/rollout/hold", Role::Admin),
     ("/rollout/pin", Role::Admin),
     ("/rollout/rollback", Role::Admin),

@@ -60,6 +60,12 @@ impl Site {
         self
     }
 
+    /// This site with another folder of models, and another one of trusted keys.
+    pub(crate) fn publishing_into(mut self, models: &Path, trusted: &Path) -> Site {
+        self.publisher = Publisher::new(models, trusted);
+        self
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -85,7 +91,12 @@ impl Site {
             // Models come when a test says so.
             .env("LTR_MODELS__POLL_SECONDS", "0")
             // And they are challengers, unless it promotes one.
-            .env("LTR_HOST__SCORE_CHALLENGER", "true");
+            .env("LTR_HOST__SCORE_CHALLENGER", "true")
+            // Which nobody does but a test, and to everybody.
+            .env("LTR_ROLLOUT__AUTOMATIC", "false")
+            .env("LTR_ROLLOUT__HOLD_OUT", "0")
+            // Hostile components stay for as long as a test wants them.
+            .env("LTR_ROLLOUT__EVALUATE_SECONDS", "3600");
         command.envs(self.env.iter().cloned());
         command
     }
@@ -211,6 +222,11 @@ impl Gateway {
     /// `kill -9`, and waits until the process is gone.
     pub(crate) fn kill(self) {}
 
+    /// Stops the process, and lets it go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.serving.signal(signal);
+    }
+
     /// The most memory that the process ever had resident, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory("VmHWM:")
@@ -271,7 +287,8 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
-        let response = self.http.get(format!("{}{path}", self.address)).send().await.unwrap();
+        let request = self.http.get(format!("{}{path}", self.address)).bearer_auth(TOKEN);
+        let response = request.send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
@@ -326,8 +343,17 @@ impl Client {
         .await
     }
 
+    /// Lets the champion, or else the challenger, answer this share, on an operator's word.
     pub(crate) async fn set_weight(&self, weight: u8) {
-        let body = json!({ "weight": weight }).to_string().into();
+        let rollout = self.json("/rollout").await;
+        let known = [&rollout["champion"], &rollout["challenger"]];
+        let version = known.into_iter().find(|version| version.is_string());
+        self.weigh(weight, version.and_then(Value::as_str)).await;
+    }
+
+    /// Lets this version answer this share.
+    pub(crate) async fn weigh(&self, weight: u8, version: Option<&str>) {
+        let body = json!({ "weight": weight, "version": version }).to_string().into();
         let answer = self.post("/rollout/weight", &[], body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod fleet;
 #[allow(dead_code, reason = "the edge's tests need more of it")]
 mod harness;
 mod hostile;

@@ -42,6 +42,7 @@ async fn a_hundred_swaps_under_traffic_lose_no_answer_and_give_their_memory_back
         site.publish_bytes(&version, &evil::raw::padded(&DEFAULT_FEATURES, 1_000 + swap));
         let answer = gateway.notify(&version).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+        gateway.weigh(100, Some(&version)).await;
         if swap == BEFORE {
             before = (gateway.resident_memory(), gateway.virtual_memory());
         }

@@ -113,11 +113,31 @@ impl Gateway {
             .sum::<f64>() as u64)
     }
 
+    /// Steps the gateway's release controller to `now`, and waits until it has evaluated: what it decides
+    /// then is decided for every later request. Without the role for it nothing is stepped, and the
+    /// controller follows the requests' times by itself.
+    ///
+    /// # Errors
+    /// No response, or a status other than 200, 401 and 403.
+    pub(super) async fn step(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let request = self.at(self.client.get(self.endpoint("rollout")), now);
+        let answer = request
+            .send()
+            .await
+            .context("GET /rollout: no response; is the gateway running?")?;
+        let may_not = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status());
+        if !may_not && answer.status() != StatusCode::OK {
+            bail!("GET /rollout answered {}", answer.status());
+        }
+        Ok(())
+    }
+
     fn post(&self, path: &str, now: DateTime<Utc>) -> RequestBuilder {
-        let request = self
-            .client
-            .post(self.endpoint(path))
-            .header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true));
+        self.at(self.client.post(self.endpoint(path)), now)
+    }
+
+    fn at(&self, request: RequestBuilder, now: DateTime<Utc>) -> RequestBuilder {
+        let request = request.header("X-LTR-Time", now.to_rfc3339_opts(SecondsFormat::Millis, true));
         if self.token.is_empty() {
             request
         } else {

@@ -4,7 +4,8 @@
 //! market (lawyers, cases) -> /rank -> client (examines, clicks, contacts, signs) -> deliveries -> /events
 //! ```
 //!
-//! For each day, the simulator requests all rankings concurrently. It then posts the clients'
+//! For each day, the simulator steps the gateway's release controller to midnight, and requests all
+//! rankings concurrently. It then posts the clients'
 //! actions in the order in which their phones send them, some late or twice. A client's actions
 //! depend on the seed and on the ranking shown, but not on response times, so a seed gives the same
 //! events on every machine. Events sent after the last day are posted at the end.
@@ -160,6 +161,7 @@ impl Simulation {
         let indices = 0..u64::from(self.args.cases_per_day);
         let mut cases: Vec<Case> = indices.map(|i| self.market.case(self.args.seed, day, i)).collect();
         cases.sort_by_key(|case| (case.opened_at, case.case_id));
+        self.gateway.step(midnight(day)).await?;
         let answers = self.rank(&cases, midnight(day)).await?;
         for (case, answer) in cases.iter().zip(answers) {
             self.react(case, &answer)?;

@@ -80,6 +80,14 @@ Examples:
 The share stays until another order: a weight sets a hold, which `ltr-host rollout hold --off` ends.
 
 Exit codes: 0 done, 1 failed, 2 usage.";
+const DRILL: &str = "\
+Examples:
+  ltr-host rollout drill 40 --token \"$TOKEN\"
+  ltr-host rollout drill 0 --token \"$TOKEN\"
+
+Only a gateway with host.clock = \"header\" takes it; such a gateway has no real users.
+
+Exit codes: 0 done, 1 failed, 2 usage.";
 const WATCH: &str = "\
 Examples:
   ltr-host rollout watch
@@ -174,6 +182,15 @@ enum Action {
         #[command(flatten)]
         why: Why,
     },
+    /// Make scoring slower on a simulating gateway, to see the technical watch at work
+    #[command(after_help = DRILL)]
+    Drill {
+        /// Milliseconds that are added to each scoring; 0 ends the drill
+        #[arg(value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+        delay_ms: u64,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Follow the rollout until ctrl-c
     #[command(after_help = WATCH)]
     Watch {
@@ -213,6 +230,7 @@ impl Action {
                 }
                 ("/weight", body, why)
             }
+            Action::Drill { delay_ms, why } => ("/drill", json!({ "delay_ms": delay_ms }), why),
         };
         // A former gateway refuses members that it does not know, so only what was asked for is sent.
         if let Some(reason) = &why.reason {

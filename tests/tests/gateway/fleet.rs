@@ -43,9 +43,14 @@ impl Fleet {
             for (name, value) in settings {
                 site = site.with(name, value);
             }
-            site.publishing_into(&home.path().join("models"), &home.path().join("trusted"))
+            site
         };
-        let sites = (0..gateways).map(site).collect();
+        let mut sites: Vec<Site> = (0..gateways).map(site).collect();
+        let first = sites.remove(0);
+        sites.insert(
+            0,
+            first.publishing_into(&home.path().join("models"), &home.path().join("trusted")),
+        );
         Fleet { home, url, sites }
     }
 
@@ -141,7 +146,7 @@ async fn harm(fleet: Arc<Fleet>, clients: Arc<parking::Clients>, stop: Arc<Atomi
     let mut random = Random(seed);
     let mut running: Vec<Option<Gateway>> = clients.take();
     while !stop.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(random.below(400) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(random.below(150) as u64)).await;
         let at = random.below(running.len());
         if random.below(2) == 0 {
             // The lease holder among them, sooner or later.
@@ -225,6 +230,7 @@ async fn one_state_through_kills(fleet: Fleet) {
     let mut random = Random(11);
     for number in 0..TRANSITIONS {
         let body = json!({ "on": number % 2 == 0, "reason": format!("order {number}") });
+        tokio::time::sleep(Duration::from_millis(random.below(100) as u64)).await;
         order_somewhere(&clients, &mut random, &body).await;
     }
     stop.store(true, Ordering::Relaxed);

@@ -4,7 +4,6 @@
 //! A rollback is first: it acts here before anything is written, and holds until the state on record
 //! has it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,25 +13,22 @@ use parking_lot::Mutex;
 use ranking::Criteria;
 use ranking::release::ledger::{self, ORIGIN};
 use ranking::release::watch::Limits;
-use ranking::release::{
-    Command, Effect, Exposure, FORM, Input, ModelId, Order, Refused, Rules, State, Transition, begin, step,
-};
-use store::{Commit, Committed, Lease, Pulse, Released, RolloutState, Store, StoreError};
+use ranking::release::{Effect, FORM, Input, ModelId, Order, Refused, Rules, State, Transition, begin, step};
+use store::{Commit, Committed, Lease, Pulse, Released, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
 use super::courier::Courier;
 use super::health::{Health, Served};
-use super::pending::{PendingFile, PendingRollback};
-use super::snapshot::Snapshot;
+use super::known::{Known, held, mirror, serving};
+use super::pending::PendingFile;
+use super::shown::Snapshot;
 use super::stepped::Stepped;
 use crate::http::clock::wall;
 use crate::models::{Loader, Model, Models, Refusal, Serving, Tried};
 
 /// Attempts of a change that others get ahead of.
 const ATTEMPTS: u32 = 20;
-/// Maximum number of rollbacks that wait for the database; more add nothing.
-const MAX_PENDING: usize = 16;
 /// Maximum number of notified publications that wait for their load.
 const MAX_NOTICES: usize = 32;
 
@@ -81,33 +77,17 @@ pub struct Controller {
     /// that it never follows an older state after a newer one.
     turn: AsyncMutex<()>,
     pub(super) known: Mutex<Known>,
-    pending: PendingFile,
+    pub(super) pending: PendingFile,
     /// Wakes the task that follows the record.
     pub(super) wake: Arc<Notify>,
     /// Wakes the task that loads models.
     pub(super) load: Arc<Notify>,
+    /// Wakes the task that reports and refreshes what is shown.
+    pub(super) changed: Arc<Notify>,
     /// Who hears of every transition.
     pub(super) courier: Courier,
     /// Until when this gateway holds the lease, as far as it knows.
     pub(super) leased_until: Mutex<Option<Instant>>,
-}
-
-/// What this gateway knows of the record.
-#[derive(Default)]
-pub(super) struct Known {
-    /// `None`: it was never read.
-    pub state: Option<State>,
-    pub head: String,
-    /// When the record was last seen to be what is followed.
-    pub seen: Option<Instant>,
-    /// What keeps this gateway from following, in words.
-    pub problem: Option<String>,
-    /// Rollbacks that act here and are not on record yet, the first one first.
-    pub pending: VecDeque<PendingRollback>,
-    /// Counter of the evidence that was last read.
-    pub evidence: u64,
-    /// The loaded models that the state names, and those about to be proposed.
-    pub loaded: HashMap<String, Arc<Model>>,
 }
 
 /// What became of an order.
@@ -187,6 +167,7 @@ impl Controller {
             pending,
             wake: Arc::default(),
             load: Arc::default(),
+            changed: Arc::default(),
             courier,
             leased_until: Mutex::new(None),
         }
@@ -211,74 +192,7 @@ impl Controller {
         Ok(self.ordered(true))
     }
 
-    /// Gives all requests back to legacy: here at once, whatever the database does, and everywhere
-    /// once it is on record.
-    pub async fn rollback(&self, pending: PendingRollback, within: Duration) -> Ordered {
-        {
-            let mut known = self.known.lock();
-            let is_repeated = known.pending.iter().any(|other| other.command == pending.command);
-            if !is_repeated && known.pending.len() < MAX_PENDING {
-                known.pending.push_back(pending.clone());
-            }
-            self.apply(&mut known);
-        }
-        tracing::warn!(
-            actor = pending.actor,
-            reason = pending.reason,
-            "rollback: legacy answers on this gateway"
-        );
-        self.wake.notify_one();
-        if let Err(error) = self.pending.write(Some(&pending)) {
-            tracing::error!("the rollback is kept in memory alone until it is in the database: {error}");
-        }
-        // A database that does not answer must not keep the operator waiting.
-        let recorded = tokio::time::timeout(within, self.record_pending()).await;
-        match recorded {
-            Ok(Ok(())) => self.ordered(true),
-            Ok(Err(error)) => {
-                tracing::error!("the rollback is not in the database yet: {error}");
-                self.ordered(false)
-            }
-            Err(_) => self.ordered(false),
-        }
-    }
-
-    /// Records the rollbacks that act here and are not on record yet. They win over whatever is on
-    /// record.
-    ///
-    /// # Errors
-    /// A database that cannot be used.
-    pub(super) async fn record_pending(&self) -> Result<(), OrderError> {
-        loop {
-            let Some(pending) = self.known.lock().pending.front().cloned() else {
-                return Ok(());
-            };
-            self.record_rollback(&pending).await?;
-        }
-    }
-
-    async fn record_rollback(&self, pending: &PendingRollback) -> Result<(), OrderError> {
-        let order = Order {
-            command: Command::Rollback,
-            actor: pending.actor.clone(),
-            reason: pending.reason.clone(),
-        };
-        self.submit(pending.at, Some(pending.command), None, |_| {
-            Ok(Input::Order(order.clone()))
-        })
-        .await?;
-        // If the gateway ends before the file is empty, the ledger knows the command.
-        let next = self.known.lock().pending.get(1).cloned();
-        if let Err(error) = self.pending.write(next.as_ref()) {
-            tracing::error!("the file of pending rollbacks cannot be written: {error}");
-        }
-        let mut known = self.known.lock();
-        known.pending.retain(|left| left.command != pending.command);
-        self.apply(&mut known);
-        Ok(())
-    }
-
-    fn ordered(&self, recorded: bool) -> Ordered {
+    pub(super) fn ordered(&self, recorded: bool) -> Ordered {
         let known = self.known.lock();
         Ordered {
             state: known.state.clone(),
@@ -478,6 +392,7 @@ impl Controller {
         drop(known);
         if changed {
             self.load.notify_one();
+            self.changed.notify_one();
         }
     }
 
@@ -575,51 +490,4 @@ impl Controller {
             since: serving.serving_since?,
         })
     }
-}
-
-/// What a gateway serves that knows this.
-fn serving(known: &Known) -> Serving {
-    let Some(state) = &known.state else {
-        return Serving::default();
-    };
-    let champion = state.champion.as_ref();
-    let model = champion.and_then(|champion| held(&known.loaded, &champion.model));
-    let exposure = if !known.pending.is_empty() || !state.serves() {
-        Exposure::NONE
-    } else {
-        state.exposure
-    };
-    let challenger = state.challenger.as_ref().and_then(|id| held(&known.loaded, id));
-    // On the ladder the model that climbs is judged further, if no newer one is.
-    let climbs = matches!(state.phase, ranking::release::Phase::Rung { .. });
-    Serving {
-        state_version: state.version,
-        exposure,
-        serving_since: champion.and_then(|champion| champion.serving_since),
-        named: champion.map(|champion| champion.model.version.clone()),
-        compared: challenger.clone().or_else(|| model.clone().filter(|_| climbs)),
-        challenger,
-        champion: model,
-    }
-}
-
-/// The loaded model with this version and content.
-fn held(loaded: &HashMap<String, Arc<Model>>, id: &ModelId) -> Option<Arc<Model>> {
-    let model = loaded.get(&id.version)?;
-    model.id().is(id).then(|| model.clone())
-}
-
-/// The state as programs of the version before read it.
-fn mirror(state: &State) -> RolloutState {
-    RolloutState {
-        weight: state.exposure.percent(),
-        champion: state.champion.as_ref().map(|champion| champion.model.version.clone()),
-        challenger: state.challenger.as_ref().map(|model| model.version.clone()),
-    }
-}
-
-/// The refused models by version, with their reasons, as `GET /rollout` names them.
-pub(super) fn refusals(models: &Models) -> BTreeMap<String, String> {
-    let refused = models.refused().into_iter();
-    refused.map(|(refusal, _)| (refusal.version, refusal.message)).collect()
 }

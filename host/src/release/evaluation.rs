@@ -1,18 +1,18 @@
 //! What the lease holder does regularly: judge the evidence, watch the fleet's figures, and decide.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use metrics::gauge;
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State};
 use ranking::{Evidence, Gathering, decide};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{GatewayReport, Lease, StoreError};
 
-use super::controller::{Controller, OrderError, refusals};
+use super::controller::{Controller, OrderError};
+use super::reports::{Gathered, Said};
 use crate::models::Position;
 use crate::telemetry;
 
@@ -20,64 +20,8 @@ use crate::telemetry;
 pub(super) const LEASE: &str = "controller";
 /// Most transitions of one evaluation; the state machine comes to rest after fewer.
 const MAX_STEPS: usize = 8;
-/// Evidence on the same labels is gathered again after this time, because labels of programs of the
-/// version before announce themselves by nothing.
-const STALE_EVIDENCE: TimeDelta = TimeDelta::hours(6);
 /// Reports are pooled that are younger than this, or than two evaluations.
 const FRESH_REPORT: Duration = Duration::from_secs(5);
-
-/// What the log shows of a model, as the database keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Gathered {
-    /// The model.
-    pub version: String,
-    /// When it was gathered, by the clock that decides.
-    pub as_of: DateTime<Utc>,
-    /// Comparisons up to this time were closed.
-    pub closed: DateTime<Utc>,
-    /// The labels that it is made from: see [`store::Store::label_generation`].
-    pub generation: u64,
-    /// The first comparison after `closed` that has its labels already; from then on there is more.
-    pub next: Option<DateTime<Utc>>,
-    /// The numbers.
-    pub evidence: Evidence,
-}
-
-impl Gathered {
-    /// Whether gathering it again would give the same.
-    fn is_current(&self, generation: u64, closed: DateTime<Utc>) -> bool {
-        let older = closed.signed_duration_since(self.closed);
-        let has_more = self.next.is_some_and(|next| next <= closed);
-        self.generation == generation && older >= TimeDelta::zero() && older < STALE_EVIDENCE && !has_more
-    }
-}
-
-/// What a gateway says of itself to the others.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Said {
-    /// The version of the state that it follows.
-    pub follows: u64,
-    /// Whether LTR answers a share of its requests.
-    pub serves: bool,
-    /// Whether a rollback acts there that is not on record.
-    #[serde(default)]
-    pub rollback_pending: bool,
-    /// How it stands to the champion; `None`: LTR answers nobody.
-    pub condition: Option<Condition>,
-    /// `loaded`, `loading`, or why it is missing; `None`: there is none.
-    pub champion: Option<String>,
-    /// The same of the challenger.
-    pub challenger: Option<String>,
-    /// The model that was counted.
-    #[serde(default)]
-    pub model: String,
-    /// Since which version of the state.
-    #[serde(default)]
-    pub serving_since: u64,
-    /// The counts, the latest first.
-    #[serde(default)]
-    pub stretches: Vec<Stretch>,
-}
 
 impl Controller {
     /// Evaluates at `now`: judges, watches and decides, if this gateway has or gets the lease. Returns
@@ -283,7 +227,12 @@ impl Controller {
     pub(super) fn said(&self) -> Said {
         let (counted, stretches) = self.health.report(Instant::now());
         let serving = self.models.serving();
-        let refused = refusals(&self.models);
+        let refused: BTreeMap<String, String> = self
+            .models
+            .refused()
+            .into_iter()
+            .map(|(refusal, _)| (refusal.version, refusal.message))
+            .collect();
         let known = self.known.lock();
         let state = known.state.as_ref();
         let named = state.and_then(|state| state.champion.as_ref());
@@ -311,7 +260,7 @@ impl Controller {
     }
 }
 
-fn loaded_or_not(version: &str, is_loaded: bool, refused: &std::collections::BTreeMap<String, String>) -> String {
+fn loaded_or_not(version: &str, is_loaded: bool, refused: &BTreeMap<String, String>) -> String {
     if is_loaded {
         return "loaded".to_owned();
     }
@@ -320,6 +269,3 @@ fn loaded_or_not(version: &str, is_loaded: bool, refused: &std::collections::BTr
         None => "loading".to_owned(),
     }
 }
-
-/// The evidence of each model by version, as it was gathered last.
-pub(super) type GatheredByVersion = HashMap<String, Gathered>;

@@ -1,14 +1,15 @@
 //! What serves, in the whole fleet: the state on record is followed, and changed by the rules of
 //! [`ranking::release`] alone.
 //!
-//! - `controller` writes transitions, and keeps what this gateway serves in step with the record;
+//! - `controller` writes transitions and follows the record; `known` is what it knows of it;
+//! - `rollback` acts from memory first; `pending` keeps what the database does not have yet;
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
-//! - `health` counts for the technical watch;
-//! - `pending` keeps a rollback that the database does not have yet;
-//! - `snapshot` is what `GET /rollout` shows;
+//! - `health` counts for the technical watch; `reports` is what gateways tell each other;
+//! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
 //! - `courier` tells webhooks of every transition;
+//! - `stepped` is the injected clock;
 //! - `tasks` runs all of it in the background.
 
 mod controller;
@@ -16,9 +17,13 @@ pub mod courier;
 mod edge;
 mod evaluation;
 mod health;
+mod known;
 mod offering;
 mod pending;
 mod publications;
+mod reports;
+mod rollback;
+mod shown;
 mod snapshot;
 mod stepped;
 pub mod tasks;

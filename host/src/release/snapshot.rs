@@ -1,52 +1,21 @@
-//! What `GET /rollout` shows: a snapshot that the background refreshes, so that reading costs nothing,
-//! however many ask.
+//! What `GET /rollout` shows, and how the background refreshes it.
 
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use ranking::decide;
 use ranking::release::ledger::Entry;
 use serde_json::{Value, json};
-use store::{LedgerRow, OutboxFacts, Reported, StoreError};
+use store::{LedgerRow, Reported, StoreError};
 
 use super::controller::Controller;
 use super::courier::measure_owed;
-use super::evaluation::{Gathered, GatheredByVersion, LEASE, Said};
+use super::evaluation::LEASE;
+use super::reports::{Gathered, Said};
 
 /// Entries of the ledger that are shown.
 const HISTORY: u32 = 50;
 /// Gateways that were seen within this time are shown.
 const SHOWN: Duration = Duration::from_secs(60);
-
-/// The parts that are read in the background.
-#[derive(Default)]
-pub(super) struct Snapshot(Mutex<Parts>);
-
-#[derive(Default)]
-struct Parts {
-    gathered: GatheredByVersion,
-    health: Option<Value>,
-    holder: Option<String>,
-    gateways: Vec<Value>,
-    outbox: OutboxFacts,
-    /// The version that `history` goes up to.
-    version: u64,
-    history: Vec<Value>,
-}
-
-impl Snapshot {
-    pub(super) fn gathered(&self, version: &str) -> Option<Gathered> {
-        self.0.lock().gathered.get(version).cloned()
-    }
-
-    pub(super) fn set_gathered(&self, gathered: Gathered) {
-        self.0.lock().gathered.insert(gathered.version.clone(), gathered);
-    }
-
-    pub(super) fn set_health(&self, health: Option<Value>) {
-        self.0.lock().health = health;
-    }
-}
 
 impl Controller {
     /// Reads again what the snapshot shows.

@@ -93,14 +93,17 @@ async fn look(controller: &Controller, said: &mut String) {
 /// Reports what this gateway does, and refreshes what `GET /rollout` shows.
 async fn report(controller: Weak) {
     loop {
-        let pause = {
+        let (pause, changed) = {
             let Some(controller) = controller.upgrade() else { return };
             // The follower says what is wrong with the database.
             let _ = controller.report().await;
             let _ = controller.refresh_snapshot().await;
-            REPORT.min(controller.config.evaluate / 2)
+            (REPORT.min(controller.config.evaluate / 2), controller.changed.clone())
         };
-        sleep(pause).await;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = sleep(pause) => {}
+        }
     }
 }
 

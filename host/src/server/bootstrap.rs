@@ -93,6 +93,7 @@ pub async fn restore_when_possible(gateway: &Weak<Gateway>) -> Result<(), StoreE
 pub async fn restore(gateway: &Gateway) -> Result<(), StoreError> {
     gateway.store.hold_to_salt(gateway.pseudonyms.salt_id).await?;
     gateway.release.restore().await?;
+    gateway.release.refresh_snapshot().await?;
     gateway.models().set_unknown(false);
     gateway.writer.health().mark_available();
     gateway.readiness.set_ready();

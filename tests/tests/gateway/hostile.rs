@@ -101,7 +101,6 @@ async fn a_corrupt_first_model_is_refused_and_legacy_answers() {
     let legacy = gateway.rank(&case("large", LARGE)).await.body["ranking"].take();
     corrupt(&site, "m1");
     assert_refused(&gateway, "m1", "hash_mismatch").await;
-    gateway.set_weight(100).await;
     assert_legacy(
         &gateway.rank(&case("large", LARGE)).await,
         "model_refused",

@@ -103,6 +103,7 @@ async fn each_guest_that_turns_in_service_is_answered_for_by_legacy_with_its_rea
         site.publish_bytes(guest.name, &guest.bytes(&ranking::features::DEFAULT_FEATURES, turns));
         let answer = gateway.notify(guest.name).await;
         assert_eq!(answer.status, 200, "{}: {answer:?}", guest.name);
+        gateway.weigh(100, Some(guest.name)).await;
         let small = gateway.rank(&case("small", SMALL)).await;
         assert_eq!(small.text("model_version"), Some(guest.name), "before: {small:?}");
         let large = gateway.rank(&case("large", LARGE)).await;

@@ -1,0 +1,81 @@
+//! Rollback first, bookkeeping second: an operator's rollback acts from memory, and is recorded when the
+//! database can be written.
+
+use std::time::Duration;
+
+use ranking::release::{Command, Input, Order};
+
+use super::controller::{Controller, OrderError, Ordered};
+use super::pending::PendingRollback;
+
+/// Maximum number of rollbacks that wait for the database; more add nothing.
+const MAX_PENDING: usize = 16;
+
+impl Controller {
+    /// Gives all requests back to legacy: here at once, whatever the database does, and everywhere
+    /// once it is on record.
+    pub async fn rollback(&self, pending: PendingRollback, within: Duration) -> Ordered {
+        {
+            let mut known = self.known.lock();
+            let is_repeated = known.pending.iter().any(|other| other.command == pending.command);
+            if !is_repeated && known.pending.len() < MAX_PENDING {
+                known.pending.push_back(pending.clone());
+            }
+            self.apply(&mut known);
+        }
+        tracing::warn!(
+            actor = pending.actor,
+            reason = pending.reason,
+            "rollback: legacy answers on this gateway"
+        );
+        self.wake.notify_one();
+        if let Err(error) = self.pending.write(Some(&pending)) {
+            tracing::error!("the rollback is kept in memory alone until it is in the database: {error}");
+        }
+        // A database that does not answer must not keep the operator waiting.
+        let recorded = tokio::time::timeout(within, self.record_pending()).await;
+        match recorded {
+            Ok(Ok(())) => self.ordered(true),
+            Ok(Err(error)) => {
+                tracing::error!("the rollback is not in the database yet: {error}");
+                self.ordered(false)
+            }
+            Err(_) => self.ordered(false),
+        }
+    }
+
+    /// Records the rollbacks that act here and are not on record yet. They win over whatever is on
+    /// record.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub(super) async fn record_pending(&self) -> Result<(), OrderError> {
+        loop {
+            let Some(pending) = self.known.lock().pending.front().cloned() else {
+                return Ok(());
+            };
+            self.record_rollback(&pending).await?;
+        }
+    }
+
+    async fn record_rollback(&self, pending: &PendingRollback) -> Result<(), OrderError> {
+        let order = Order {
+            command: Command::Rollback,
+            actor: pending.actor.clone(),
+            reason: pending.reason.clone(),
+        };
+        self.submit(pending.at, Some(pending.command), None, |_| {
+            Ok(Input::Order(order.clone()))
+        })
+        .await?;
+        // If the gateway ends before the file is empty, the ledger knows the command.
+        let next = self.known.lock().pending.get(1).cloned();
+        if let Err(error) = self.pending.write(next.as_ref()) {
+            tracing::error!("the file of pending rollbacks cannot be written: {error}");
+        }
+        let mut known = self.known.lock();
+        known.pending.retain(|left| left.command != pending.command);
+        self.apply(&mut known);
+        Ok(())
+    }
+}

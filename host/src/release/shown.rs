@@ -1,0 +1,41 @@
+//! The parts of `GET /rollout` that are read in the background, so that reading costs nothing,
+//! however many ask.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use store::OutboxFacts;
+
+use super::reports::Gathered;
+
+/// The parts that are read in the background.
+#[derive(Default)]
+pub(super) struct Snapshot(pub(super) Mutex<Parts>);
+
+#[derive(Default)]
+pub(super) struct Parts {
+    /// The evidence of each model by version, as it was gathered last.
+    pub gathered: HashMap<String, Gathered>,
+    pub health: Option<Value>,
+    pub holder: Option<String>,
+    pub gateways: Vec<Value>,
+    pub outbox: OutboxFacts,
+    /// The version that `history` goes up to.
+    pub version: u64,
+    pub history: Vec<Value>,
+}
+
+impl Snapshot {
+    pub(super) fn gathered(&self, version: &str) -> Option<Gathered> {
+        self.0.lock().gathered.get(version).cloned()
+    }
+
+    pub(super) fn set_gathered(&self, gathered: Gathered) {
+        self.0.lock().gathered.insert(gathered.version.clone(), gathered);
+    }
+
+    pub(super) fn set_health(&self, health: Option<Value>) {
+        self.0.lock().health = health;
+    }
+}

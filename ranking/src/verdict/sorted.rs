@@ -2,13 +2,14 @@
 
 use std::mem;
 
-/// Bytes of a block: all have the same size, so that what one frees another one takes.
-const BLOCK: usize = 16 << 10;
+/// Bytes of a block: all have the same size, so that what one frees another one takes. jemalloc would use a page more for
+/// each of more than 14 KiB.
+const BLOCK: usize = 8 << 10;
 /// Least number of entries that wait to be merged.
 const LEAST_WAITING: usize = 1024;
 
-/// Distinct entries in ascending order, in blocks that are full, and a sixteenth of as many that wait to be merged into
-/// them. A tree's nodes, or a vector that doubles, would leave up to half of the memory empty.
+/// Distinct entries in ascending order, in blocks that are full, and at most a sixteenth of as many that wait to be merged
+/// into them. A tree's nodes, or a vector that doubles, would leave up to half of the memory empty.
 ///
 /// Adding `n` entries takes time in proportion to `n log n`.
 #[derive(Clone, Debug)]
@@ -33,7 +34,11 @@ impl<T: Ord + Copy> Sorted<T> {
     pub(super) fn add(&mut self, entry: T) {
         if self.waiting.len() == self.waiting.capacity() {
             self.merge();
-            self.waiting.reserve_exact(LEAST_WAITING.max(self.merged / 16));
+            let most = LEAST_WAITING.max(self.merged / 16);
+            // Seldom: each time leaves a hole where it was.
+            if most >= 2 * self.waiting.capacity() {
+                self.waiting.reserve_exact(most);
+            }
         }
         self.waiting.push(entry);
     }
@@ -42,16 +47,18 @@ impl<T: Ord + Copy> Sorted<T> {
     fn merge(&mut self) {
         let mut waiting = mem::take(&mut self.waiting);
         waiting.sort_unstable();
-        let mut waiting = waiting.into_iter().peekable();
+        let mut earlier = waiting.iter().copied().peekable();
         let merged = mem::take(&mut self.blocks);
         self.merged = 0;
         for entry in merged.into_iter().flatten() {
-            while let Some(earlier) = waiting.next_if(|waiting| *waiting <= entry) {
+            while let Some(earlier) = earlier.next_if(|earlier| *earlier <= entry) {
                 self.append(earlier);
             }
             self.append(entry);
         }
-        waiting.for_each(|last| self.append(last));
+        earlier.for_each(|last| self.append(last));
+        waiting.clear();
+        self.waiting = waiting;
     }
 
     /// Adds an entry that is not less than any.

@@ -226,6 +226,8 @@ pub(super) async fn page(
     .bind(cases)
     .fetch(&mut *connection);
     reading.page(heads, rows, key, shadow_row).await?;
+    // Dropped, it would be returned by a task of its own, and the next page would open another one meanwhile.
+    connection.return_to_pool().await;
     Ok((found.len() as i64 == PAGE).then_some(last))
 }
 

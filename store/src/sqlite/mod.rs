@@ -343,8 +343,11 @@ impl Backend for Sqlite {
         let readers = self.readers();
         let mut next = Some(shadow::Place::first());
         while let Some(after) = next {
-            let _turn = self.turn(&readers).await?;
+            let turn = self.turn(&readers).await?;
             next = shadow::page(&readers.data, model_version, closed_before, &after, reading).await?;
+            drop(turn);
+            // Pages that are ready at once would let nobody else queue for the turn.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! Comparisons, their labels, and the rollout.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ranking::ShadowCase;
 use serde_json::json;
-use store::{Appended, HistoryEntry, Record, RolloutState, Store, StoreError};
+use store::{Appended, HistoryEntry, Limits, Record, RolloutState, SetAside, Store, StoreError};
 use uuid::Uuid;
 
 use crate::database::*;
@@ -60,6 +63,75 @@ pub(crate) async fn only_closed_and_labelled_cases_are_evidence(database: Databa
         closed.iter().map(|case| case.request_id.as_u128()).collect::<Vec<_>>(),
         [1, 3]
     );
+}
+
+pub(crate) async fn every_comparison_of_a_model_comes_once_and_others_get_a_turn_between(database: Database) {
+    let limits = Limits {
+        // One for all who read.
+        max_connections: 3,
+        ..Limits::default()
+    };
+    let store = Store::open_with(&database.url, limits).await.unwrap();
+    // More than two pages, at four times; of a request in five, another model has a comparison as well.
+    let mut records: Vec<Record> = (0..1_201)
+        .map(|id| Record::Shadow(shadow(id % 700, id, day(id as i64 % 4))))
+        .collect();
+    for id in (0..700).step_by(5) {
+        let mut other = shadow(id, 10_000 + id, day(id as i64 % 4));
+        other.model_version = "another".into();
+        records.push(Record::Shadow(other));
+    }
+    store.append(&records).await.unwrap();
+    store.label_shadow(&[], day(9)).await.unwrap();
+    let unlabelled = (2_000..2_007).map(|id| Record::Shadow(shadow(id, id, day(1))));
+    store.append(&unlabelled.collect::<Vec<_>>()).await.unwrap();
+    let mut no_lawyer = shadow(3_000, 3_000, day(1));
+    no_lawyer.rows.clear();
+    store.append(&[Record::Shadow(no_lawyer)]).await.unwrap();
+
+    let another_call = AtomicBool::new(false);
+    let (mut found, mut called_meanwhile) = (Vec::new(), false);
+    let mut take = |case: ShadowCase| {
+        called_meanwhile |= another_call.load(Ordering::Relaxed);
+        let ranks: Vec<u16> = case.rows.iter().map(|row| row.rank_legacy).collect();
+        assert_eq!(ranks, [1, 2]);
+        found.push((case.case_id.as_u128(), case.request_id.as_u128()));
+    };
+    let reading = store.each_shadow_case(VERSION, day(9), &mut take);
+    let calling = async {
+        store.events_between(day(0), day(1)).await.unwrap();
+        another_call.store(true, Ordering::Relaxed);
+    };
+    let (set_aside, ()) = tokio::join!(reading, calling);
+    assert_eq!(set_aside.unwrap(), SetAside::default());
+    assert!(called_meanwhile, "the other call waited for the last page");
+    found.sort_unstable();
+    let expected: Vec<(u128, u128)> = (0..1_201).map(|id| (id, id % 700)).collect();
+    assert_eq!(found, expected);
+}
+
+pub(crate) async fn comparisons_that_cannot_be_read_are_counted_and_the_first_are_listed(database: Database) {
+    let store = database.open().await;
+    let records = (0..150).map(|id| Record::Shadow(shadow(id, id, day(0))));
+    store.append(&records.collect::<Vec<_>>()).await.unwrap();
+    store.label_shadow(&[], day(9)).await.unwrap();
+    let (table, open) = if database.url.starts_with("sqlite") {
+        ("ltr_shadow_row", "request <= 10")
+    } else {
+        ("ltr_shadow_log", "case_id < '00000000-0000-0000-0000-00000000000a'")
+    };
+    let bad = format!("UPDATE {table} SET \"groups\" = '[7]' WHERE lawyer_id = 'adv_2'");
+    database.execute(bad).await;
+    // Without its labels a comparison is no evidence, whether it can be read or not.
+    database
+        .execute(format!(
+            "UPDATE {table} SET label = NULL WHERE {open} AND lawyer_id = 'adv_1'"
+        ))
+        .await;
+    let mut none = |case: ShadowCase| panic!("{case:?}");
+    let set_aside = store.each_shadow_case(VERSION, day(9), &mut none).await.unwrap();
+    assert_eq!((set_aside.count, set_aside.first.len()), (140, SetAside::MOST_LISTED));
+    assert!(set_aside.first.iter().all(|unreadable| !unreadable.reason.is_empty()));
 }
 
 pub(crate) async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {

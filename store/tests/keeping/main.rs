@@ -52,6 +52,8 @@ on_every_back_end! {
     what_a_newer_program_says_of_a_comparison_is_kept,
     what_the_version_before_writes_beside_this_one_is_evidence_as_well,
     only_closed_and_labelled_cases_are_evidence,
+    every_comparison_of_a_model_comes_once_and_others_get_a_turn_between,
+    comparisons_that_cannot_be_read_are_counted_and_the_first_are_listed,
     a_later_run_raises_labels_and_never_wipes_them,
     the_rollout_starts_at_nothing_and_remembers_every_change,
     two_programs_share_the_database,

@@ -218,7 +218,7 @@ async fn envoy_scores_with_the_champion_while_it_serves_and_no_request_fails() {
         let answer = gateway.post(path, &[NOW], body.to_string().into()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     };
-    change("/rollout/weight", json!({ "weight": 100 })).await;
+    change("/rollout/weight", json!({ "weight": 100, "version": FIRST })).await;
     until_more(&envoy, SCORED).await;
     assert!(offered(edge.path()).ends_with(FIRST), "{}", offered(edge.path()));
 

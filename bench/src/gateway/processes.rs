@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use runtime::artefact::Golden;
 use runtime::{Engine, Limits, Output};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::PATIENCE;
 use testkit_gateway::Publisher;
 
@@ -140,6 +140,10 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
 }
 
+/// The version that serves, and the newer one that is compared with legacy.
+const SERVED: &str = "benchmark";
+const COMPARED: &str = "compared";
+
 /// A directory with a published model, that gateways start in.
 pub(crate) struct Home {
     dir: PathBuf,
@@ -148,6 +152,8 @@ pub(crate) struct Home {
     /// What callers show, and the entry that lets them in.
     pub token: String,
     entry: String,
+    component: Vec<u8>,
+    features: Vec<String>,
 }
 
 impl Home {
@@ -179,8 +185,10 @@ impl Home {
             program,
             token: token.to_owned(),
             entry: entry.to_owned(),
+            component: component.to_vec(),
+            features: features.to_vec(),
         };
-        home.publish("benchmark", component, features)?;
+        home.publish(SERVED, component, features)?;
         Ok(home)
     }
 
@@ -211,17 +219,23 @@ impl Home {
         Site::start(command, address, &self.dir.join("gateway.log"))
     }
 
-    /// A gateway whose model ranks every request, and so many of them in shadow, too.
+    /// A gateway whose model ranks every request. So many of them are also ranked by a second one, with the same
+    /// trees, in shadow.
     pub(crate) fn gateway(&self, shadow: f64) -> Result<Site> {
-        let site = self.start(&[("LTR_SHADOW__FRACTION", shadow.to_string())])?;
-        let mut weight = self.program();
-        weight.args(["rollout", "weight", "100", "--url", &site.url("")]);
-        let output = weight.output()?;
-        ensure!(
-            output.status.success(),
-            "setting the weight: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let site = self.start(&[
+            ("LTR_SHADOW__FRACTION", shadow.to_string()),
+            // It is measured at its limit, and stays.
+            ("LTR_ROLLOUT__EVALUATE_SECONDS", "3600".to_owned()),
+        ])?;
+        let serve = json!({ "weight": 100, "version": SERVED });
+        site.post("/rollout/weight", &self.token, &serve)
+            .context("letting the model serve")?;
+        if !self.dir.join("var/models/ltr").join(COMPARED).exists() {
+            self.publish(COMPARED, &self.component, &self.features)?;
+        }
+        let compared = json!({ "version": COMPARED });
+        site.post("/models/notify?wait=1", &self.token, &compared)
+            .context("loading the model to compare")?;
         Ok(site)
     }
 

@@ -53,6 +53,10 @@ impl Bench<'_> {
                     &json!({ "version": version }),
                 )
                 .with_context(|| format!("loading {version}"))?;
+            let serve = json!({ "weight": 100, "version": version });
+            gateway
+                .post("/rollout/weight", &self.home.token, &serve)
+                .with_context(|| format!("serving {version}"))?;
         }
         Ok(components.len())
     }

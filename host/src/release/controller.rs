@@ -5,6 +5,7 @@
 //! has it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -86,6 +87,8 @@ pub struct Controller {
     pub(super) changed: Arc<Notify>,
     /// Who hears of every transition.
     pub(super) courier: Courier,
+    /// Whether this gateway has handed its lease on and ends.
+    pub(super) has_left: AtomicBool,
     /// Until when this gateway holds the lease, as far as it knows.
     pub(super) leased_until: Mutex<Option<Instant>>,
 }
@@ -169,6 +172,7 @@ impl Controller {
             load: Arc::default(),
             changed: Arc::default(),
             courier,
+            has_left: AtomicBool::new(false),
             leased_until: Mutex::new(None),
         }
     }
@@ -319,7 +323,7 @@ impl Controller {
     ///
     /// # Errors
     /// A database that cannot be used. This gateway then goes on as before.
-    pub(super) async fn look(&self) -> Result<(), OrderError> {
+    pub async fn look(&self) -> Result<(), OrderError> {
         self.record_pending().await?;
         let pulse = self.store.pulse().await?;
         let (version, share) = {
@@ -332,11 +336,11 @@ impl Controller {
         };
         if pulse.version == 0 {
             // The first gateway begins.
-            self.submit(wall(), None, None, |_| Ok(Input::Evaluation(Default::default())))
+            self.submit(self.now(), None, None, |_| Ok(Input::Evaluation(Default::default())))
                 .await?;
         } else if version != Some(pulse.version) {
             let _turn = self.turn.lock().await;
-            let latest = self.read(wall()).await?;
+            let latest = self.read(self.now()).await?;
             self.follow(latest.state, latest.head);
         } else if share.is_some_and(|share| pulse.mirror.weight < share) {
             self.follow_former(&pulse).await?;
@@ -358,7 +362,7 @@ impl Controller {
                 Input::Evaluation(Default::default())
             })
         };
-        self.submit(wall(), None, None, lowered).await.map(drop)
+        self.submit(self.now(), None, None, lowered).await.map(drop)
     }
 
     /// Follows a state. The caller holds the turn.
@@ -454,6 +458,15 @@ impl Controller {
         let champion = state.champion.as_ref().map(|champion| &champion.model);
         let named = [champion, state.challenger.as_ref()].into_iter().flatten();
         named.filter(|id| held(&known.loaded, id).is_none()).cloned().collect()
+    }
+
+    /// The time of a decision that no request asks for: this machine's, or with an injected clock the
+    /// latest one seen; 1970 before the first.
+    pub fn now(&self) -> DateTime<Utc> {
+        match &self.stepped {
+            None => wall(),
+            Some(stepped) => stepped.latest().unwrap_or(DateTime::UNIX_EPOCH),
+        }
     }
 
     /// A request had this time. If the clock is injected, it steps the controller.

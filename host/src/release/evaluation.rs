@@ -1,6 +1,7 @@
 //! What the lease holder does regularly: judge the evidence, watch the fleet's figures, and decide.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -71,12 +72,26 @@ impl Controller {
 
     /// Takes or renews the lease.
     pub(super) async fn take_lease(&self) -> Result<Option<Lease>, StoreError> {
+        if self.has_left.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         // From before the call, so that it ends here no later than in the database.
         let until = Instant::now() + self.config.lease;
         let lease = self.store.take_lease(LEASE, self.id, self.config.lease).await?;
         *self.leased_until.lock() = lease.as_ref().map(|_| until);
         gauge!("ltr_rollout_lease").set(u8::from(lease.is_some()));
         Ok(lease)
+    }
+
+    /// Hands the lease on, and takes this gateway off the list of the fleet: it ends.
+    pub async fn leave(&self) {
+        let lease = self.take_lease().await;
+        self.has_left.store(true, Ordering::Relaxed);
+        *self.leased_until.lock() = None;
+        if let Ok(Some(lease)) = lease {
+            let _ = self.store.drop_lease(&lease).await;
+        }
+        let _ = self.store.forget_gateway(self.id).await;
     }
 
     /// Whether this gateway holds the lease, as far as it knows.
@@ -212,6 +227,9 @@ impl Controller {
     /// # Errors
     /// A database that cannot be used.
     pub(super) async fn report(&self) -> Result<(), StoreError> {
+        if self.has_left.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let said = self.said();
         gauge!("ltr_rollout_model_missing").set(u8::from(said.condition == Some(Condition::Lost)));
         let text = serde_json::to_string(&said).expect("a report has texts and finite numbers alone");

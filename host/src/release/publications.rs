@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ranking::release::{Input, State};
+use ranking::release::{Findings, Input, State};
 use serde_json::{Value, json};
 use store::StoreError;
 use tokio::sync::OwnedSemaphorePermit;
@@ -44,7 +44,7 @@ impl Controller {
         if let Some(state) = &state
             && let Some(model) = self.load_first_good(state).await
         {
-            match self.propose(model).await {
+            match self.propose(model, Allowed::Newer).await {
                 Err(Proposal::Store(error)) => return Err(error),
                 // A refusal is logged and remembered.
                 Err(Proposal::Refused(_)) | Ok(()) => {}
@@ -72,15 +72,12 @@ impl Controller {
     /// The versions to try at a start, in order. Later looks try the rest.
     async fn start_candidates(&self, state: &State) -> Vec<String> {
         let order = self.loader.order();
-        let champion = state.champion.as_ref().map(|champion| &champion.model.version);
-        let challenger = state.challenger.as_ref().map(|model| &model.version);
-        let on_record = [champion, challenger].into_iter().flatten();
-        let newest = on_record.max_by(|a, b| order.key(a).cmp(&order.key(b)));
-        let newer = self.loader.newer_here(newest.map(String::as_str)).await;
+        let newest = versions_of(state).max_by(|a, b| order.key(a).cmp(&order.key(b)));
+        let newer = self.loader.newer_here(newest).await;
         self.tried.set_skipped(newer.skipped);
         let mut versions = newer.versions;
         versions.truncate(MAX_LOADS);
-        versions.extend(challenger.cloned());
+        versions.extend(state.challenger.as_ref().map(|model| model.version.clone()));
         versions
     }
 
@@ -91,7 +88,7 @@ impl Controller {
     /// Why the version was refused.
     pub async fn challenge(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
         let _loading = self.loading.lock().await;
-        self.load_and_propose(version, trigger).await
+        self.load_and_propose(version, trigger, Allowed::Any).await
     }
 
     /// Like [`Controller::challenge`], but refuses versions older than the newest one that is
@@ -113,7 +110,7 @@ impl Controller {
                 );
                 Err(Refusal::new(version, "older_version", message))
             }
-            _ => self.load_and_propose(version, trigger).await,
+            _ => self.load_and_propose(version, trigger, Allowed::Newer).await,
         }
     }
 
@@ -131,7 +128,7 @@ impl Controller {
     }
 
     /// The caller holds `loading`.
-    async fn load_and_propose(&self, version: &str, trigger: Trigger) -> Result<(), Refusal> {
+    async fn load_and_propose(&self, version: &str, trigger: Trigger, allowed: Allowed) -> Result<(), Refusal> {
         self.apply_key_ring().await;
         let is_named = self.state().is_some_and(|state| state.named(version).is_some());
         let is_missing = self.missing().iter().any(|model| model.version == version);
@@ -142,7 +139,7 @@ impl Controller {
         if is_named {
             return self.add_named(model);
         }
-        self.propose(model).await.map_err(|proposal| match proposal {
+        self.propose(model, allowed).await.map_err(|proposal| match proposal {
             Proposal::Refused(refusal) => refusal,
             Proposal::Store(error) => {
                 self.tried.forget(version);
@@ -168,13 +165,23 @@ impl Controller {
         Ok(())
     }
 
-    /// Proposes a loaded model as challenger.
-    async fn propose(&self, model: Arc<Model>) -> Result<(), Proposal> {
+    /// Proposes a loaded model as challenger. An older one than is on record changes nothing, unless any
+    /// is allowed.
+    async fn propose(&self, model: Arc<Model>, allowed: Allowed) -> Result<(), Proposal> {
         let (version, id) = (model.version.clone(), model.id());
+        let order = self.loader.order();
+        // Looked at again for each attempt: another gateway may have proposed a newer one meanwhile.
+        let is_older = |state: &State| versions_of(state).any(|known| order.key(known) > order.key(&version));
         // Before the state names it, so that it serves from the moment that it does.
         self.add_model(model);
         let proposed = self
-            .submit(wall(), None, None, |_| Ok(Input::Published(id.clone())))
+            .submit(self.now(), None, None, |state| {
+                Ok(if allowed == Allowed::Newer && is_older(state) {
+                    Input::Evaluation(Findings::default())
+                } else {
+                    Input::Published(id.clone())
+                })
+            })
             .await;
         self.forget_models(None);
         proposed.map(drop).map_err(|error| match error {
@@ -235,7 +242,7 @@ impl Controller {
         if self.tried.has(version, &fingerprint) {
             return TryOutcome::Unchanged;
         }
-        match self.load_and_propose(version, trigger).await {
+        match self.load_and_propose(version, trigger, Allowed::Newer).await {
             Ok(()) => TryOutcome::Loaded,
             Err(_) => TryOutcome::Refused,
         }
@@ -286,6 +293,15 @@ impl Controller {
     }
 }
 
+/// Which versions may be proposed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    /// Only those that are newer than what is on record.
+    Newer,
+    /// Any: an operator asks for it.
+    Any,
+}
+
 /// Why a proposal did not become the challenger.
 enum Proposal {
     Refused(Refusal),
@@ -301,6 +317,13 @@ enum TryOutcome {
     Unchanged,
     /// There is no such version any more.
     Gone,
+}
+
+/// The versions on record.
+fn versions_of(state: &State) -> impl Iterator<Item = &str> {
+    let champion = state.champion.as_ref().map(|champion| &*champion.model.version);
+    let challenger = state.challenger.as_ref().map(|model| &*model.version);
+    champion.into_iter().chain(challenger)
 }
 
 fn other_content(version: &str, on_record: Option<&str>, found: Option<&str>) -> Refusal {

@@ -30,6 +30,11 @@ impl Stepped {
         self.want(now, self.every);
     }
 
+    /// The latest time that an evaluation was wanted for.
+    pub(super) fn latest(&self) -> Option<DateTime<Utc>> {
+        *self.wanted.borrow()
+    }
+
     /// Wants an evaluation at `now`, if that is at least `after` later than the last one wanted.
     fn want(&self, now: DateTime<Utc>, after: TimeDelta) {
         self.wanted.send_if_modified(|wanted| {

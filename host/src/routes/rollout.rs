@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::json::{Document, Field, Json};
+use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use ranking::release::{Command, ModelId, Order, Phase, Refused, State};
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
 /// on record. The models stay loaded.
 pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     // A call without a usable time must not keep LTR serving.
-    let at = gateway.clock.now_or_system(&call.head.headers);
+    let at = decided_at(gateway, &call.head.headers);
     let (actor, headers) = (call.caller.name().to_owned(), call.head.headers.clone());
     let asked = tokio::time::timeout(REASON, Asked::read(gateway, call, [], |[]| Ok(()))).await;
     let (command, reason) = match asked {
@@ -154,7 +155,7 @@ struct Asked<T> {
     command: Uuid,
     actor: String,
     reason: String,
-    now: chrono::DateTime<chrono::Utc>,
+    now: DateTime<Utc>,
     what: T,
 }
 
@@ -167,7 +168,7 @@ impl<T: Send + Sync> Asked<T> {
         names: [&'static str; N],
         read: impl FnOnce([Field<'_>; N]) -> Result<T, Invalid>,
     ) -> Result<Asked<T>, ApiError> {
-        let now = gateway.clock.now_or_system(&call.head.headers);
+        let now = decided_at(gateway, &call.head.headers);
         let command = command_id(&call.head.headers)?;
         let content = gateway.bodies.read(call.body).await?;
         let max_depth = gateway.settings.host.max_json_depth;
@@ -236,6 +237,12 @@ fn boolean(json: Json<'_>) -> Result<bool, Invalid> {
         Value::Bool(value) => Ok(value),
         other => Err(Invalid::new(api::shortened(&other.to_string()), "true or false")),
     }
+}
+
+/// The time of an order. A call without a usable time has the latest one that was seen.
+fn decided_at(gateway: &Gateway, headers: &hyper::HeaderMap) -> DateTime<Utc> {
+    let now = gateway.clock.now(headers);
+    now.unwrap_or_else(|_| gateway.release.now())
 }
 
 /// The id of the command: the caller's, or a new one.

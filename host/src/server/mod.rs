@@ -29,6 +29,8 @@ use crate::telemetry::metrics;
 
 /// Time limit for the writer to finish after the requests have ended.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
+/// Time limit for handing the lease on.
+const LEAVING: Duration = Duration::from_secs(2);
 /// Time limit for reading the certificates again.
 const RELOADING: Duration = Duration::from_secs(30);
 /// Time limit for exporting the last spans.
@@ -67,8 +69,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         () = stops.wait(&gateway) => Ok(()),
         error = refused_by_database(restoring) => Err(error.into()),
     };
-    let (store, traces, patience) = (
+    let (store, release, traces, patience) = (
         gateway.store.clone(),
+        gateway.release.clone(),
         gateway.traces.clone(),
         gateway.settings.host.drain_timeout(),
     );
@@ -85,6 +88,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     // The writer ends when the last request has dropped its handle.
     let _ = tokio::time::timeout(LAST_RECORDS, written).await;
+    let _ = tokio::time::timeout(LEAVING, release.leave()).await;
+    drop(release);
     store.close().await;
     if let Some(traces) = traces {
         traces.stop(LAST_SPANS).await;

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 39] = [
+const METRICS: [(Kind, &str, &str); 47] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -201,6 +201,46 @@ const METRICS: [(Kind, &str, &str); 39] = [
         Kind::Counter,
         "ltr_flags_refused_total",
         "Polls of Redis that found an invalid value, by flag",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_rollout_version",
+        "Version of the release state that this gateway follows",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_rollout_lease",
+        "1 while this gateway holds the lease, so that it evaluates and sends",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_rollout_model_missing",
+        "1 while this gateway cannot load the model that should serve",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_rollback_pending",
+        "Rollbacks that act on this gateway and are not in the database yet",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_fleet_fallback_rate",
+        "Share of requests that fell back, pooled over the fleet by the holder of the lease",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_fleet_latency_p95_seconds",
+        "95th percentile of the scoring time, pooled over the fleet by the holder of the lease",
+    ),
+    (
+        Kind::Counter,
+        "ltr_ledger_rewritten_total",
+        "Times that the record was not the one that this gateway had followed",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_edge_offer_failed",
+        "1 while Envoys that watch rollout.edge_dir do not get what serves",
     ),
     (
         Kind::Gauge,

@@ -34,6 +34,7 @@ mod tables;
 mod tls;
 mod traces;
 mod trust;
+mod watch;
 mod webhooks;
 
 use std::sync::Arc;

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::{Running, Site, VERSION, case};
 
-const CASES: u128 = 60;
+pub(crate) const CASES: u128 = 60;
 
 /// Cases in which the client signed with the lawyer whom the challenger had first and legacy had fifth.
-async fn good_evidence(running: &Running, at: DateTime<Utc>) {
+pub(crate) async fn good_evidence(running: &Running, at: DateTime<Utc>) {
     let row = |lawyer: u16| ShadowRow {
         lawyer_id: format!("adv_{lawyer}"),
         rank_legacy: lawyer,

@@ -215,11 +215,14 @@ pub(super) async fn page(
     };
     let heads = found.iter().map(head).collect::<Result<Vec<_>, _>>()?;
     let (requests, cases): (Vec<Uuid>, Vec<Uuid>) = heads.iter().map(|head| head.key).unzip();
+    // With `OFFSET 0` the subquery is run for each comparison. A join of tables without statistics, as after a restore,
+    // would read the whole log for each page.
     let rows = sqlx::query(
         "SELECT l.request_id, l.case_id, l.lawyer_id, l.rank_legacy::bigint, l.rank_ltr::bigint, l.label, \
                 l.fair_legacy, l.fair_ltr, l.\"groups\"::text \
-         FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (request_id, case_id) \
-              JOIN ltr_shadow_log l ON l.request_id = asked.request_id AND l.case_id = asked.case_id \
+         FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (request_id, case_id) CROSS JOIN LATERAL \
+             (SELECT * FROM ltr_shadow_log own \
+              WHERE own.request_id = asked.request_id AND own.case_id = asked.case_id OFFSET 0) AS l \
          ORDER BY l.request_id, l.case_id, l.rank_legacy",
     )
     .bind(requests)

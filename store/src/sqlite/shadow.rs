@@ -59,7 +59,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, record: &ShadowRec
     Ok(true)
 }
 
-/// A comparison's place in the index by model and time. A row's id is the last column of every index of its table.
+/// A comparison's place in the index by model and time, which has the row's id as its last column. Of that, SQLite
+/// searches model and time: comparisons of the same nanosecond are passed over again for each page.
 pub(super) struct Place {
     /// As bytes: see `events::between`.
     ts_utc: Vec<u8>,

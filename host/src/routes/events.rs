@@ -30,7 +30,6 @@ const MAX_SEARCHED: usize = 256;
 /// Only after a 503 `slow_database` they may still be written.
 pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
-    gateway.release.saw(now);
     let max_depth = gateway.settings.host.max_json_depth;
     let read = |text: &[u8]| read(text, &gateway.schema, max_depth);
     let mut events = gateway.bodies.read(call.body).await?.decode(read).await?;

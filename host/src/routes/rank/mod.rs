@@ -67,6 +67,7 @@ async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {
         metrics::rank_requested();
     }
     let now = gateway.clock.now(&headers)?;
+    // Not events: they may be posted days after they happened.
     gateway.release.saw(now);
     let content = gateway.bodies.read(body).await?;
     // The time that the client takes to send the body does not count.

@@ -53,6 +53,7 @@ pub(crate) trait ReleaseBackend {
     async fn pulse(&self) -> Result<Pulse, StoreError>;
     async fn commit_release(&self, commit: &Commit<'_>) -> Result<Committed, StoreError>;
     async fn ledger(&self, after: u64, limit: u32) -> Result<Vec<LedgerRow>, StoreError>;
+    async fn ordered(&self, command: Uuid) -> Result<Option<u64>, StoreError>;
     async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError>;
     /// The epoch of the lease, if the holder has it now.
     async fn take_lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError>;

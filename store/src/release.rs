@@ -186,6 +186,11 @@ impl Store {
         self.backend.ledger(after, limit).await
     }
 
+    /// The sequence number of the entry that this command led to; `None` if it led to none.
+    pub async fn ordered(&self, command: Uuid) -> Result<Option<u64>, StoreError> {
+        self.backend.ordered(command).await
+    }
+
     /// The latest `limit` entries, newest first.
     pub async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
         self.backend.ledger_tail(limit).await

@@ -15,7 +15,7 @@ use ranking::Criteria;
 use ranking::release::ledger::{self, ORIGIN};
 use ranking::release::watch::Limits;
 use ranking::release::{Effect, FORM, Input, ModelId, Order, Refused, Rules, State, Transition, begin, step};
-use store::{Commit, Committed, Lease, Pulse, Released, Store, StoreError};
+use store::{Commit, Committed, Lease, LedgerRow, Pulse, Released, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ use crate::models::{Loader, Model, Models, Refusal, Serving, Tried};
 
 /// Attempts of a change that others get ahead of.
 const ATTEMPTS: u32 = 20;
+/// Maximum number of entries that a follower checks at once; behind more it follows unchecked.
+const MAX_CHECKED: u32 = 256;
 /// Maximum number of notified publications that wait for their load.
 const MAX_NOTICES: usize = 32;
 
@@ -188,12 +190,27 @@ impl Controller {
         now: DateTime<Utc>,
         decide: impl Fn(&State) -> Result<Order, Refused> + Send + Sync,
     ) -> Result<Ordered, OrderError> {
-        if !self.known.lock().pending.is_empty() {
-            return Err(OrderError::RollbackPending);
+        if let Some(ordered) = self.repeated(command).await? {
+            return Ok(ordered);
         }
         self.submit(now, Some(command), None, |state| decide(state).map(Input::Order))
             .await?;
         Ok(self.ordered(true))
+    }
+
+    /// What an order led to that is in the ledger already: the state may not allow it any more.
+    ///
+    /// # Errors
+    /// A rollback of this gateway that is not on record; a database that cannot be used.
+    pub async fn repeated(&self, command: Uuid) -> Result<Option<Ordered>, OrderError> {
+        if self.has_pending_rollback() {
+            return Err(OrderError::RollbackPending);
+        }
+        if self.store.ordered(command).await?.is_none() {
+            return Ok(None);
+        }
+        self.look().await?;
+        Ok(Some(self.ordered(true)))
     }
 
     pub(super) fn ordered(&self, recorded: bool) -> Ordered {
@@ -302,6 +319,7 @@ impl Controller {
                     let said = format!("its version is {}, and its row has {version}", state.version);
                     return Err(OrderError::Unreadable(said));
                 }
+                self.compare(version, &head);
                 Ok(OnRecord {
                     state,
                     head,
@@ -339,9 +357,7 @@ impl Controller {
             self.submit(self.now(), None, None, |_| Ok(Input::Evaluation(Default::default())))
                 .await?;
         } else if version != Some(pulse.version) {
-            let _turn = self.turn.lock().await;
-            let latest = self.read(self.now()).await?;
-            self.follow(latest.state, latest.head);
+            self.follow_record().await?;
         } else if share.is_some_and(|share| pulse.mirror.weight < share) {
             self.follow_former(&pulse).await?;
         }
@@ -349,6 +365,52 @@ impl Controller {
         known.seen = Some(Instant::now());
         known.problem = None;
         Ok(())
+    }
+
+    /// Follows what is on record, and checks that it continues what was followed.
+    async fn follow_record(&self) -> Result<(), OrderError> {
+        let _turn = self.turn.lock().await;
+        let latest = self.read(self.now()).await?;
+        let before = {
+            let known = self.known.lock();
+            known.state.as_ref().map(|state| (state.version, known.head.clone()))
+        };
+        let version = latest.state.version;
+        let head = latest.head.clone();
+        self.follow(latest.state, latest.head);
+        // Followed first, because a rollback must not wait for bookkeeping.
+        if let Some((seq, known_head)) = before.filter(|(seq, _)| *seq < version) {
+            let rows = self.store.ledger(seq, MAX_CHECKED).await?;
+            let is_whole = rows.last().is_some_and(|last| last.seq == version);
+            if is_whole && !ledger::continues(seq, &known_head, &rows_of(rows), &head) {
+                self.note_rewritten(format!(
+                    "the ledger up to version {version} does not continue the entry {seq} with the hash {known_head}, which was followed"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what is on record with what was followed. The caller holds the turn.
+    fn compare(&self, version: u64, head: &str) {
+        let known = self.known.lock();
+        let followed = known.state.as_ref().map_or(0, |state| state.version);
+        if version > followed || (version == followed && head == known.head) {
+            return;
+        }
+        let what = format!(
+            "version {followed} with the hash {} was followed, and version {version} with {head} is on record",
+            known.head
+        );
+        drop(known);
+        self.note_rewritten(what);
+    }
+
+    /// Somebody has replaced, restored or rewritten the record. It is shown until the gateway ends.
+    fn note_rewritten(&self, what: String) {
+        counter!("ltr_ledger_rewritten_total").increment(1);
+        tracing::error!("the rollout's record was replaced, restored or rewritten: {what}");
+        self.known.lock().rewritten = Some(what);
     }
 
     /// An operator of a gateway of the version before, which knows no state machine, has lowered the
@@ -368,19 +430,6 @@ impl Controller {
     /// Follows a state. The caller holds the turn.
     fn follow(&self, state: State, head: String) {
         let mut known = self.known.lock();
-        if let Some(before) = &known.state {
-            let rewritten = state.version < before.version || (state.version == before.version && head != known.head);
-            if rewritten {
-                counter!("ltr_ledger_rewritten_total").increment(1);
-                tracing::error!(
-                    followed = before.version,
-                    known_head = known.head,
-                    on_record = state.version,
-                    head,
-                    "the rollout's record is not the one that was followed: it was replaced, restored or rewritten"
-                );
-            }
-        }
         if state.form > FORM {
             tracing::error!(
                 form = state.form,
@@ -503,4 +552,14 @@ impl Controller {
             since: serving.serving_since?,
         })
     }
+}
+
+fn rows_of(rows: Vec<LedgerRow>) -> Vec<ledger::Row> {
+    let row = |row: LedgerRow| ledger::Row {
+        seq: row.seq,
+        text: row.entry,
+        hash: row.hash,
+        command: row.command,
+    };
+    rows.into_iter().map(row).collect()
 }

@@ -20,6 +20,10 @@ pub(super) struct Known {
     pub seen: Option<Instant>,
     /// What keeps this gateway from following, in words.
     pub problem: Option<String>,
+    /// In which way the record is not the one that was followed before, in words.
+    pub rewritten: Option<String>,
+    /// Versions that the state names and that are nowhere to be found, and since when.
+    pub gone: HashMap<String, Instant>,
     /// Rollbacks that act here and are not on record yet, the first one first.
     pub pending: VecDeque<PendingRollback>,
     /// Counter of the evidence that was last read.

@@ -19,6 +19,8 @@ use crate::models::{Model, Refusal, Trigger};
 const RESTORE_BUDGET: Duration = Duration::from_secs(30);
 /// Time limit for reading the key ring.
 const KEY_RING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a version that the state names may take to arrive.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
 /// Maximum number of loads per start, and per look. Bounded, so that the next look sees new versions;
 /// it tries the rest.
 pub const MAX_LOADS: usize = 16;
@@ -199,9 +201,37 @@ impl Controller {
     pub(super) async fn load_missing(&self) {
         let _loading = self.loading.lock().await;
         for model in self.missing() {
-            let _ = self.try_if_changed(&model.version, Trigger::Follow).await;
+            let tried = self.try_if_changed(&model.version, Trigger::Follow).await;
+            self.note_gone(&model.version, matches!(tried, TryOutcome::Gone));
         }
         self.forget_models(None);
+    }
+
+    /// A version that is nowhere to be found counts as lost after a while: it may still be on its way.
+    fn note_gone(&self, version: &str, is_gone: bool) {
+        let is_lost = {
+            let mut known = self.known.lock();
+            if !is_gone {
+                known.gone.remove(version);
+                return;
+            }
+            known
+                .gone
+                .entry(version.to_owned())
+                .or_insert_with(Instant::now)
+                .elapsed()
+                >= ON_ITS_WAY
+        };
+        let is_noted = self
+            .models
+            .refused()
+            .iter()
+            .any(|(refusal, _)| refusal.version == version);
+        if is_lost && !is_noted {
+            let message = "the rollout names it, and neither models.dir nor models.source has it";
+            self.models
+                .record_refusal(Refusal::new(version, "gone", message), wall());
+        }
     }
 
     /// Looks for publications once: tries what is missing, then the versions newer than every known

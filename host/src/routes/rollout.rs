@@ -42,6 +42,10 @@ pub(super) async fn status(gateway: &Gateway, call: Call) -> Result<Response, Ap
 pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     let asked = Asked::read(gateway, call, [], |[]| Ok(())).await?;
+    if let Some(ordered) = gateway.release.repeated(asked.command).await? {
+        return Ok(response::json(&answer(&ordered)));
+    }
+    gateway.release.look().await?;
     let challenger = gateway.release.state().and_then(|state| state.challenger);
     let Some(challenger) = challenger else {
         return Err(OrderError::from(Refused::NoChallenger).into());

@@ -348,6 +348,52 @@ async fn an_order_that_is_sent_again_counts_once_and_two_operators_both_count() 
 }
 
 #[tokio::test]
+async fn a_promotion_that_is_asked_for_again_is_answered_as_done_and_not_refused() {
+    let (_site, running) = automatic(|settings| settings.rollout.automatic = false).await;
+    good_evidence(&running, Utc::now() - TimeDelta::days(20)).await;
+    let key = uuid::Uuid::from_u128(8).to_string();
+    let headers = [("idempotency-key", &*key)];
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        let answer = running.send(hyper::Method::POST, "/rollout/promote", &headers, "{}");
+        let answer = answer.await.ok();
+        assert_eq!((&answer["champion"], &answer["weight"]), (&json!(VERSION), &json!(100)));
+        versions.push(answer["state"]["version"].clone());
+    }
+    assert_eq!(versions[0], versions[1]);
+    let another = running.post("/rollout/promote", &json!({})).await;
+    assert_eq!(another.refused(409)["code"], "no_challenger");
+}
+
+#[tokio::test]
+async fn a_record_that_was_rewritten_behind_a_running_gateway_is_shown() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    for on in [true, false] {
+        running.post("/rollout/hold", &json!({ "on": on })).await.ok();
+    }
+    assert_eq!(running.get("/rollout").await.ok()["following"]["problem"], json!(null));
+    let url = site.settings.database.url.expose().to_owned();
+    let mut other = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    let cut = "DROP TRIGGER ltr_ledger_no_delete; DELETE FROM ltr_ledger WHERE seq > 2; \
+               UPDATE ltr_release SET version = 2, head = (SELECT hash FROM ltr_ledger WHERE seq = 2), \
+               state = (SELECT json_extract(entry, '$.state') FROM ltr_ledger WHERE seq = 2)";
+    sqlx::Executor::execute(&mut other, sqlx::AssertSqlSafe(cut))
+        .await
+        .unwrap();
+    running.gateway.release.look().await.unwrap();
+    let shown = running.get("/rollout").await.ok();
+    let problem = shown["following"]["problem"].as_str().unwrap();
+    assert!(
+        problem.contains("version 4") && problem.contains("version 2"),
+        "{problem}"
+    );
+    assert!(running.metric("ltr_ledger_rewritten_total").await >= 1.0);
+}
+
+#[tokio::test]
 async fn evidence_is_gathered_once_for_the_same_labels() {
     let (_site, running) = automatic(|settings| settings.rollout.automatic = false).await;
     let now: DateTime<Utc> = Utc::now();

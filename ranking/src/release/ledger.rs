@@ -113,6 +113,16 @@ impl Default for Verifier {
     }
 }
 
+/// Whether these rows continue the entry `seq` with the hash `head`, and end with the hash `end`.
+pub fn continues(seq: u64, head: &str, rows: &[Row], end: &str) -> bool {
+    let mut verifier = Verifier {
+        seq,
+        head: head.to_owned(),
+        state: None,
+    };
+    rows.iter().all(|row| verifier.take(row).is_ok()) && verifier.head == end
+}
+
 impl Verifier {
     /// Takes the next row.
     ///

@@ -106,7 +106,7 @@ async fn attempt(connection: &mut PgConnection, commit: &Commit<'_>) -> Result<C
 }
 
 /// The entry of this command.
-async fn repeated(connection: &mut PgConnection, command: Option<Uuid>) -> Result<Option<u64>, StoreError> {
+pub(super) async fn repeated(connection: &mut PgConnection, command: Option<Uuid>) -> Result<Option<u64>, StoreError> {
     let Some(command) = command else {
         return Ok(None);
     };

@@ -39,6 +39,12 @@ impl ReleaseBackend for Postgres {
         self.answered(connection, done)
     }
 
+    async fn ordered(&self, command: Uuid) -> Result<Option<u64>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, ledger::repeated(&mut connection, Some(command))).await;
+        self.answered(connection, done)
+    }
+
     async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
         let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, ledger::tail(&mut connection, limit)).await;

@@ -84,7 +84,10 @@ pub(super) async fn commit(connection: &mut SqliteConnection, commit: &Commit<'_
 }
 
 /// The entry of this command.
-async fn repeated(connection: &mut SqliteConnection, command: Option<Uuid>) -> Result<Option<u64>, StoreError> {
+pub(super) async fn repeated(
+    connection: &mut SqliteConnection,
+    command: Option<Uuid>,
+) -> Result<Option<u64>, StoreError> {
     let Some(command) = command else {
         return Ok(None);
     };

@@ -42,6 +42,10 @@ impl ReleaseBackend for Sqlite {
         ledger::after(&mut *self.reading().await?, after, limit).await
     }
 
+    async fn ordered(&self, command: Uuid) -> Result<Option<u64>, StoreError> {
+        ledger::repeated(&mut *self.reading().await?, Some(command)).await
+    }
+
     async fn ledger_tail(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
         ledger::tail(&mut *self.reading().await?, limit).await
     }

@@ -34,6 +34,7 @@ ready() {
 export LTR_HOST__LISTEN=127.0.0.1:$PORT LTR_HOST__CLOCK=header
 { read -r LTR_CLIENT__TOKEN; read -r ENTRY; } < <("$BIN/ltr-host" token demo --role ingest --role rank --role admin)
 export LTR_CLIENT__TOKEN LTR_ACCESS__TOKENS="[$ENTRY]"
+(umask 077; printf 'export LTR_CLIENT__TOKEN=%q\n' "$LTR_CLIENT__TOKEN" >"$RUN/client.env")
 export LTR_DATABASE__URL=sqlite://$RUN/ltr.db LTR_DATABASE__SPOOL_DIR=$RUN/spool LTR_MODELS__DIR=$RUN/models LTR_LAKE__DIR=$RUN/lake
 export LTR_MODELS__CODE_CACHE_DIR=$RUN/code
 export LTR_MODELS__TRUSTED_KEYS=$RUN/keys/trusted LTR_PUBLISH__SIGNING_KEY=$RUN/keys/publish.key
@@ -91,7 +92,8 @@ rollout status --as-of 2026-10-26T00:00:00Z
 
 stage "Where to look next"
 cat <<TEXT
-  $URL/models, $URL/rollout, $URL/metrics
+  $URL/models, $URL/metrics
+  . $RUN/client.env; $BIN/ltr-host rollout status --url $URL --as-of 2026-10-26T00:00:00Z
   $RUN/models/ltr     the signed artefact
   $RUN/ltr.db         events and shadow log
   $RUN/gateway.log    what the gateway said

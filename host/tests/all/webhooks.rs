@@ -19,7 +19,9 @@ use tempfile::TempDir;
 use testkit::PATIENCE;
 use tokio::net::TcpListener;
 
+use crate::Site;
 use crate::receiver::{Call, Receiver};
+use crate::running::Program;
 
 const SECRET: &str = "pas-s-word-of-webhooks";
 /// In the path of every URL: with Slack, that is what lets a caller post.
@@ -356,4 +358,43 @@ async fn who_lost_the_lease_sends_no_more() {
     assert_eq!(receiver.calls().len(), 0);
     assert_eq!(deliver(&|| receiver.calls().len() < 2).await, 2);
     assert_eq!(seqs(&receiver.calls(), "ops"), [1, 2]);
+}
+
+#[tokio::test]
+async fn the_program_tells_of_each_transition_by_itself_with_the_head_that_it_shows() {
+    let receiver = Receiver::start().await;
+    let site = Site::new();
+    site.publish(crate::VERSION, evil::Behaviour::Honest);
+    let targets = format!(
+        "[{{ name = \"ops\", url = \"http://{}/hook\", format = \"json\", secret = \"sixteen-characters\" }}]",
+        receiver.address
+    );
+    let program = Program::start(&site, &[("LTR_WEBHOOKS__TARGETS", targets.as_ref())]);
+    let (status, ordered) = program
+        .call("/rollout/hold", Some(&json!({ "on": true, "reason": "campaign" })))
+        .await;
+    assert_eq!(status, 200, "{ordered}");
+    let message = receiver
+        .wait_for(|calls| {
+            let mut messages = calls
+                .iter()
+                .map(|call| serde_json::from_slice::<Value>(&call.body).unwrap());
+            messages.find(|message| message["action"] == "hold")
+        })
+        .await;
+    assert_eq!(
+        (&message["reason"], &message["actor"]),
+        (&json!("campaign"), &json!("tests"))
+    );
+    assert_eq!(message["head"], ordered["head"]);
+    assert!(
+        receiver
+            .calls()
+            .iter()
+            .all(|call| call.headers.contains_key("x-ltr-signature"))
+    );
+    // Each once and in order, from the first entry on.
+    let seqs = seqs(&receiver.calls(), "hook");
+    let expected: Vec<u64> = (1..=message["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, expected);
 }

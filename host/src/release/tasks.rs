@@ -124,6 +124,7 @@ async fn keep_lease(controller: Weak) {
 /// Evaluates, after each interval or when the injected clock says so.
 async fn evaluate(controller: Weak) {
     let mut next = Instant::now();
+    let mut said = String::new();
     loop {
         let Some(strong) = controller.upgrade() else { return };
         let now = match &strong.stepped {
@@ -142,10 +143,18 @@ async fn evaluate(controller: Weak) {
             }
         };
         let Some(controller) = controller.upgrade() else { return };
-        if let Err(error) = controller.evaluate(now).await {
-            tracing::warn!("the rollout cannot be evaluated: {error}");
-            drop(controller);
-            sleep(LISTEN_AGAIN).await;
+        match controller.evaluate(now).await {
+            Ok(_) => said.clear(),
+            Err(error) => {
+                drop(controller);
+                // Once, and not at each interval of an outage.
+                let problem = error.to_string();
+                if said != problem {
+                    tracing::warn!("the rollout cannot be evaluated: {problem}");
+                    said = problem;
+                }
+                sleep(LISTEN_AGAIN).await;
+            }
         }
     }
 }

@@ -112,13 +112,19 @@ async fn gateway(ids: &[Uuid]) -> (HashSet<String>, HashMap<String, bool>) {
     site.publish("honest", Behaviour::Honest);
     assert_eq!(gateway.notify("honest").await.status, 200);
     gateway.set_weight(50).await;
-    let case = case("sampled", 1).to_string();
+    // The one that serves is not compared.
+    site.publish("newer", Behaviour::Honest);
+    assert_eq!(gateway.notify("newer").await.status, 200);
+    let case = case("sampled", 1);
     let request = move |id: &str| {
         let token = format!("Bearer {TOKEN}");
+        let mut case = case.clone();
+        // A user for each request: LTR's share is of the users.
+        case["case"]["user_id"] = id.into();
         post(
             "/rank",
             &[("x-request-id", id.as_bytes()), ("authorization", token.as_bytes())],
-            case.clone(),
+            case.to_string(),
         )
     };
     let served = send_all(gateway.address(), ids, request, |answer| {

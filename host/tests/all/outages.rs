@@ -324,10 +324,22 @@ async fn a_full_disk_of_the_database_loses_nothing_and_an_operator_is_heard_as_s
     check_away(&running).await;
     use_it(&running, sent..sent + 5).await;
     sent += 5;
+    // A rollback acts, and is on record once there is room.
+    let back = running.post("/rollout/rollback", &json!({ "reason": "full" })).await;
+    assert_eq!(
+        (back.status, &back.json()["recorded"]),
+        (StatusCode::ACCEPTED, &json!(false))
+    );
+    assert_eq!(running.rank(&[], &case(9_999)).await.ok()["source"], "legacy");
+    sent += 1;
     disk.make_room();
-    running.post("/rollout/rollback", &json!({})).await.ok();
+    running.gateway.release.look().await.unwrap();
+    let rollout = running.get("/rollout").await.ok();
+    assert_eq!(rollout["state"]["phase"]["name"], "rolled_back", "{rollout:#}");
+    assert_eq!(rollout["following"]["rollback_pending"], json!(null));
     recovered(&running).await;
-    assert_eq!(kept(&running.gateway.store).await.len() as u128, 2 * sent);
+    // The last ranking has no click.
+    assert_eq!(kept(&running.gateway.store).await.len() as u128, 2 * sent - 1);
 }
 
 #[tokio::test]

@@ -139,6 +139,17 @@ pub struct Order {
     pub reason: String,
 }
 
+impl Command {
+    /// Whether it may let LTR answer more.
+    pub fn may_raise(&self) -> bool {
+        match self {
+            Command::Promote(_) | Command::Pin(_) => true,
+            Command::Weight { percent, .. } => *percent > 0,
+            Command::Rollback | Command::Hold(_) => false,
+        }
+    }
+}
+
 /// An input of the state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -250,6 +261,9 @@ pub enum Refused {
     /// The model was rolled back before.
     #[error("{0} was rolled back; the same evidence does not bring it back; force it by name: weight or pin")]
     Barred(String),
+    /// A rollback came while the order was on its way.
+    #[error("the rollout was rolled back meanwhile; look again, and retry if LTR shall serve all the same")]
+    RolledBackMeanwhile,
     /// A share was asked for, and no model was ever promoted or named.
     #[error("no model was promoted yet; name the version that shall answer")]
     NameVersion,
@@ -289,6 +303,7 @@ impl Refused {
             Refused::OtherChallenger { .. } => "changed",
             Refused::Verdict(_) => "verdict",
             Refused::Barred(_) => "barred",
+            Refused::RolledBackMeanwhile => "changed",
             Refused::NameVersion => "name_version",
             Refused::UnknownVersion { .. } => "unknown_version",
             Refused::OtherContent { .. } => "other_content",

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use ranking::Criteria;
 use ranking::release::ledger::{self, ORIGIN};
 use ranking::release::watch::Limits;
-use ranking::release::{Effect, FORM, Input, ModelId, Order, Refused, Rules, State, Transition, begin, step};
+use ranking::release::{Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step};
 use store::{Commit, Committed, Lease, LedgerRow, Pulse, Released, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
@@ -180,7 +180,9 @@ impl Controller {
     }
 
     /// Carries out an operator's order. `decide` makes it from the state on record. `command` is the
-    /// order's id: the same order again changes nothing more.
+    /// order's id: the same order again changes nothing more. `seen`: the phase that this gateway
+    /// followed when the order arrived. An order that would let LTR answer more is refused after a
+    /// rollback that it did not know of.
     ///
     /// # Errors
     /// What the state does not allow; a database that cannot be used.
@@ -188,13 +190,21 @@ impl Controller {
         &self,
         command: Uuid,
         now: DateTime<Utc>,
+        seen: Option<&Phase>,
         decide: impl Fn(&State) -> Result<Order, Refused> + Send + Sync,
     ) -> Result<Ordered, OrderError> {
         if let Some(ordered) = self.repeated(command).await? {
             return Ok(ordered);
         }
-        self.submit(now, Some(command), None, |state| decide(state).map(Input::Order))
-            .await?;
+        let bound = |state: &State| {
+            let order = decide(state)?;
+            let is_new = matches!(state.phase, Phase::RolledBack { .. }) && seen != Some(&state.phase);
+            if is_new && order.command.may_raise() {
+                return Err(Refused::RolledBackMeanwhile);
+            }
+            Ok(Input::Order(order))
+        };
+        self.submit(now, Some(command), None, bound).await?;
         Ok(self.ordered(true))
     }
 

@@ -31,6 +31,9 @@ pub struct PendingRollback {
     pub reason: String,
     /// When.
     pub at: DateTime<Utc>,
+    /// Asked for now, and not left by an earlier run, which may have recorded it.
+    #[serde(skip)]
+    pub is_fresh: bool,
 }
 
 /// The file.
@@ -63,6 +66,7 @@ impl PendingFile {
                 actor: "unknown".to_owned(),
                 reason: format!("a rollback was being written when the gateway ended: {error}"),
                 at: now,
+                is_fresh: false,
             })
         });
         let writing = Mutex::default();
@@ -140,6 +144,7 @@ mod tests {
             actor: "ann".into(),
             reason: reason.into(),
             at: DateTime::UNIX_EPOCH,
+            is_fresh: false,
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use ranking::release::{Command, Input, Order};
+use ranking::release::{Command, Input, Order, State};
+use uuid::Uuid;
 
 use super::controller::{Controller, OrderError, Ordered};
 use super::pending::PendingRollback;
@@ -64,10 +65,12 @@ impl Controller {
             actor: pending.actor.clone(),
             reason: pending.reason.clone(),
         };
-        self.submit(pending.at, Some(pending.command), None, |_| {
-            Ok(Input::Order(order.clone()))
-        })
-        .await?;
+        let input = |_: &State| Ok(Input::Order(order.clone()));
+        let done = self.submit(pending.at, Some(pending.command), None, input).await?;
+        // The id was used before, and LTR serves again: somebody asks for a rollback now, and gets one.
+        if done.is_none() && pending.is_fresh && self.state().is_some_and(|state| state.serves()) {
+            self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
+        }
         // If the gateway ends before the file is empty, the ledger knows the command.
         let next = self.known.lock().pending.get(1).cloned();
         if let Err(error) = self.pending.write(next.as_ref()) {

@@ -17,6 +17,8 @@ use crate::state::Gateway;
 
 /// The header with a command's id, a UUID: a repeated call with the same id changes nothing more.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// What a rollback's key is mixed with, as [`Asked::read`] does with each path.
+const ROLLBACK_PATH: &str = "/rollout/rollback";
 /// Longest reason, in characters.
 const MAX_REASON: usize = 500;
 /// How long a rollback waits for the database; it acts before.
@@ -54,7 +56,10 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
     let judgement = gateway.release.judge(&challenger, now).await?;
     let detail = judgement.evidence.clone();
     let order = |_: &State| Ok(asked.order(Command::Promote(judgement.clone())));
-    let ordered = gateway.release.order(asked.command, now, order).await;
+    let ordered = gateway
+        .release
+        .order(asked.command, now, asked.seen.as_ref(), order)
+        .await;
     let ordered = ordered.map_err(|error| ApiError::from(error).with_detail(detail.clone()))?;
     let mut answer = answer(&ordered);
     answer["verdict"] = detail["verdict"].clone();
@@ -70,17 +75,15 @@ pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, 
     let asked = tokio::time::timeout(REASON, Asked::read(gateway, call, [], |[]| Ok(()))).await;
     let (command, reason) = match asked {
         Ok(Ok(asked)) => (asked.command, asked.reason),
-        Ok(Err(error)) => (
-            command_id(&headers).unwrap_or_else(|_| Uuid::new_v4()),
-            unread(&error.message),
-        ),
-        Err(_) => (Uuid::new_v4(), unread("it did not arrive in time")),
+        Ok(Err(error)) => (rollback_id(&headers), unread(&error.message)),
+        Err(_) => (rollback_id(&headers), unread("it did not arrive in time")),
     };
     let pending = PendingRollback {
         command,
         actor,
         reason,
         at,
+        is_fresh: true,
     };
     let ordered = gateway.release.rollback(pending, RECORDING).await;
     let status = if ordered.recorded {
@@ -89,6 +92,12 @@ pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, 
         StatusCode::ACCEPTED
     };
     Ok(response::with_status(status, response::json(&answer(&ordered))))
+}
+
+/// The id of a rollback whose body could not be read; an unusable key counts as none.
+fn rollback_id(headers: &hyper::HeaderMap) -> Uuid {
+    let key = command_id(headers).unwrap_or_else(|_| Uuid::new_v4());
+    Uuid::new_v5(&key, ROLLBACK_PATH.as_bytes())
 }
 
 fn unread(problem: &str) -> String {
@@ -160,6 +169,8 @@ struct Asked<T> {
     actor: String,
     reason: String,
     now: DateTime<Utc>,
+    /// The phase that this gateway followed when the order arrived.
+    seen: Option<Phase>,
     what: T,
 }
 
@@ -173,7 +184,9 @@ impl<T: Send + Sync> Asked<T> {
         read: impl FnOnce([Field<'_>; N]) -> Result<T, Invalid>,
     ) -> Result<Asked<T>, ApiError> {
         let now = decided_at(gateway, &call.head.headers);
-        let command = command_id(&call.head.headers)?;
+        let seen = gateway.release.state().map(|state| state.phase);
+        let key = command_id(&call.head.headers)?;
+        let path = call.head.uri.path().to_owned();
         let content = gateway.bodies.read(call.body).await?;
         let max_depth = gateway.settings.host.max_json_depth;
         let decode = |text: &[u8]| {
@@ -181,14 +194,19 @@ impl<T: Send + Sync> Asked<T> {
             let document = Document::parse(text, max_depth)?;
             let (members, reason) = members(document.root(), names)?;
             let reason = reason.read_optional(bounded_reason)?;
-            Ok::<_, ApiError>((read(members)?, reason.unwrap_or_default()))
+            // A key that was used for another order is not this one. A rollback has its key, whatever
+            // its body says, because it acts also without one.
+            let of = if path == ROLLBACK_PATH { &[][..] } else { text };
+            let command = Uuid::new_v5(&key, &[path.as_bytes(), of].concat());
+            Ok::<_, ApiError>((read(members)?, reason.unwrap_or_default(), command))
         };
-        let (what, reason) = content.decode(decode).await?;
+        let (what, reason, command) = content.decode(decode).await?;
         Ok(Asked {
             command,
             actor: call.caller.name().to_owned(),
             reason,
             now,
+            seen,
             what,
         })
     }
@@ -208,7 +226,10 @@ impl<T: Send + Sync> Asked<T> {
         decide: impl Fn(&State, &T) -> Result<Command, Refused> + Send + Sync,
     ) -> Result<Response, ApiError> {
         let order = |state: &State| Ok(self.order(decide(state, &self.what)?));
-        let ordered = gateway.release.order(self.command, self.now, order).await?;
+        let ordered = gateway
+            .release
+            .order(self.command, self.now, self.seen.as_ref(), order)
+            .await?;
         Ok(response::json(&answer(&ordered)))
     }
 }

@@ -366,6 +366,51 @@ async fn a_promotion_that_is_asked_for_again_is_answered_as_done_and_not_refused
 }
 
 #[tokio::test]
+async fn a_rollback_acts_under_whatever_key() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    let key = uuid::Uuid::from_u128(6).to_string();
+    let keyed = async |path: &str, body: Value| {
+        let headers = [("idempotency-key", &*key)];
+        running
+            .send(hyper::Method::POST, path, &headers, body.to_string())
+            .await
+            .ok()
+    };
+    keyed("/rollout/hold", json!({ "on": true })).await;
+    for _ in 0..2 {
+        running.ltr_serves().await;
+        let back = keyed("/rollout/rollback", json!({ "reason": "again" })).await;
+        assert_eq!((&back["phase"], &back["weight"]), (&json!("rolled_back"), &json!(0)));
+        assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "legacy");
+    }
+    running.ltr_serves().await;
+    keyed("/rollout/weight", json!({ "weight": 50 })).await;
+    assert_eq!(keyed("/rollout/weight", json!({ "weight": 0 })).await["weight"], 0);
+}
+
+#[tokio::test]
+async fn an_order_that_did_not_know_of_a_rollback_does_not_undo_it() {
+    let server = Postgres::shared();
+    let fleet = Fleet::serving(&server, 2, Behaviour::Honest).await;
+    let [one, other] = &fleet.gateways[..] else {
+        unreachable!()
+    };
+    one.post("/rollout/rollback", &json!({})).await.ok();
+    // The other has not looked since.
+    for (path, body) in [
+        ("/rollout/weight", json!({ "weight": 80 })),
+        ("/rollout/pin", json!({ "version": VERSION })),
+    ] {
+        assert_eq!(other.post(path, &body).await.refused(409)["code"], "changed", "{path}");
+        assert_eq!(one.get("/rollout").await.ok()["weight"], 0);
+    }
+    // Who knows of it may.
+    other.gateway.release.look().await.unwrap();
+    other.post("/rollout/weight", &json!({ "weight": 80 })).await.ok();
+}
+
+#[tokio::test]
 async fn a_record_that_was_rewritten_behind_a_running_gateway_is_shown() {
     let site = Site::new();
     let running = site.start_with(Behaviour::Honest).await;

@@ -556,7 +556,9 @@ impl Controller {
     }
 
     /// What the technical watch counts a request under that the serving model should answer.
+    /// A gateway that is still loading it is not its fault, and one that lost it reports that.
     pub fn served(serving: &Serving) -> Option<Served> {
+        serving.champion.as_ref()?;
         Some(Served {
             version: serving.named.clone()?,
             since: serving.serving_since?,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics::gauge;
+use ranking::criterion::all_passed;
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State};
 use ranking::{Evidence, Gathering, decide};
@@ -49,10 +50,22 @@ impl Controller {
         let Some(state) = self.state() else {
             return Ok(false);
         };
+        // First and by itself: months of evidence, or a failure to read them, must not delay the watch.
+        let health = Findings {
+            health: self.fleet_health(&state).await?,
+            ..Findings::default()
+        };
+        let rolled_back = health
+            .health
+            .as_ref()
+            .is_some_and(|health| !all_passed(&health.criteria));
+        if rolled_back && let Some(lease) = self.take_lease().await? {
+            let watch = |_: &State| Ok(Input::Evaluation(health.clone()));
+            self.submit(now, None, Some(&lease), watch).await?;
+        }
         let findings = Findings {
             judgements: self.judgements(&state, now).await?,
-            health: self.fleet_health(&state).await?,
-            suspicion: None,
+            ..health
         };
         // Judging may have taken longer than the lease lasts.
         let Some(lease) = self.take_lease().await? else {

@@ -273,7 +273,8 @@ impl At<'_> {
         let exposure = Exposure {
             share: rung.share,
             display: rung.display,
-            hold_out: 0.0,
+            // As when live: who is held out sees LTR on no rung either.
+            hold_out: self.rules.hold_out,
         };
         (Phase::Rung { index }, exposure)
     }

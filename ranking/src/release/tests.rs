@@ -148,6 +148,10 @@ fn the_ladder_is_climbed_rung_by_rung_after_its_time_and_while_its_criteria_hold
         (first.phase.clone(), first.exposure.share),
         (Phase::Rung { index: 0 }, 0.05)
     );
+    assert_eq!(
+        first.exposure.hold_out, rules.hold_out,
+        "who is held out sees LTR on no rung"
+    );
     let nothing = evaluation(Findings::default());
     unchanged(&first, &nothing, at(25), &rules);
     let second = step(&first, &nothing, at(26), &rules).unwrap().unwrap().state;

@@ -104,6 +104,8 @@ pub struct Health {
     pub model: ModelId,
     /// [`Champion::serving_since`] of what was counted: figures from before do not count.
     pub serving_since: u64,
+    /// Whether there were enough requests to decide by.
+    pub is_enough: bool,
     /// The criteria, one by one.
     pub criteria: Vec<Criterion>,
 }
@@ -172,6 +174,8 @@ pub enum Action {
     Begin,
     /// A new model is compared.
     Challenger,
+    /// The content of a model that a former program had named became known.
+    Identify,
     /// The evidence let the challenger serve.
     Promote,
     /// The next rung of the ladder, or live.
@@ -200,6 +204,7 @@ impl Action {
         match self {
             Action::Begin => "begin",
             Action::Challenger => "challenger",
+            Action::Identify => "identify",
             Action::Promote => "promote",
             Action::Climb => "climb",
             Action::Suspect => "suspect",

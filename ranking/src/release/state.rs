@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// state, as far as it can read it, and changes nothing.
 pub const FORM: u32 = 1;
 
-/// How many rolled back versions are remembered.
-pub(super) const BARRED: usize = 64;
+/// How many rolled back versions, and how many contents, are remembered.
+pub(super) const REMEMBERED: usize = 64;
 
 /// A published model, and its content: what was judged is what serves, also if a folder is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub struct Champion {
     /// An operator pinned it: no other model replaces it by itself.
     #[serde(default)]
     pub pinned: bool,
-    /// The state's version since which this model has answered somebody, without a break. The
+    /// The state's version since which this model has had its present share, without a break. The
     /// technical watch counts from there. `None` while it answers nobody.
     pub serving_since: Option<u64>,
 }
@@ -186,6 +186,9 @@ pub struct State {
     /// Versions that were rolled back, the latest last. No verdict brings them back by itself.
     #[serde(default)]
     pub barred: Vec<String>,
+    /// The models that were on record, the latest last: their versions stand for their contents.
+    #[serde(default)]
+    pub contents: Vec<ModelId>,
 }
 
 impl State {
@@ -201,6 +204,7 @@ impl State {
             challenger: None,
             hold: None,
             barred: Vec::new(),
+            contents: Vec::new(),
         }
     }
 
@@ -237,6 +241,14 @@ impl State {
             challenger,
             ..State::new(now)
         }
+    }
+
+    /// Remembers the content of a version.
+    pub(super) fn remember(&mut self, model: &ModelId) {
+        self.contents.retain(|other| other.version != model.version);
+        self.contents.push(model.clone());
+        let surplus = self.contents.len().saturating_sub(REMEMBERED);
+        self.contents.drain(..surplus);
     }
 
     /// Whether LTR answers anybody.

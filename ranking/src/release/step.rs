@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::state::BARRED;
+use super::state::REMEMBERED;
 use super::{
     Action, CONTROLLER, Champion, Command, Effect, Exposure, FORM, Findings, Grounds, Health, Hold, Input, Judgement,
     ModelId, Order, Phase, Refused, Rules, State, Suspicion, Transition,
@@ -79,7 +79,9 @@ impl At<'_> {
         let serves = state.serves();
         let version = state.version;
         if let Some(champion) = &mut state.champion {
-            let goes_on = served.is_some_and(|served| served.model.is(&champion.model));
+            // At another share the watch counts anew: what held for a few users need not for many.
+            let goes_on =
+                self.state.exposure == state.exposure && served.is_some_and(|served| served.model.is(&champion.model));
             champion.serving_since = match (serves, served) {
                 (false, _) => None,
                 (true, Some(served)) if goes_on => served.serving_since,
@@ -98,26 +100,46 @@ impl At<'_> {
     }
 
     fn published(&self, model: &ModelId) -> Result<Option<Transition>, Refused> {
-        if let Some(known) = self.state.named(&model.version) {
-            if known.is(model) {
-                return Ok(None);
-            }
-            return Err(Refused::OtherContent {
-                version: model.version.clone(),
-                on_record: known.sha256.clone().unwrap_or_default(),
-                found: model.sha256.clone().unwrap_or_default(),
-            });
+        // Evidence is kept by version, so a version that comes back with other content is refused, also
+        // if something else was named meanwhile.
+        let remembered = self.state.named(&model.version).or_else(|| {
+            let mut contents = self.state.contents.iter();
+            contents.find(|other| other.version == model.version)
+        });
+        if let Some(known) = remembered.filter(|known| !known.is(model)) {
+            return Err(other_content(known, model));
         }
-        let state = State {
+        match self.state.named(&model.version) {
+            Some(known) if known.sha256.is_none() && model.sha256.is_some() => return Ok(Some(self.identified(model))),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        let mut state = State {
             challenger: Some(model.clone()),
             ..self.state.clone()
         };
+        state.remember(model);
         let said = Said::by_itself(
             Action::Challenger,
             "",
             json!({ "version": model.version, "sha256": model.sha256 }),
         );
         Ok(Some(self.to(state, said)))
+    }
+
+    /// A model that a former program named without its content has been loaded: from now on its name
+    /// stands for this content.
+    fn identified(&self, model: &ModelId) -> Transition {
+        let mut state = self.state.clone();
+        let champion = state.champion.as_mut().map(|champion| &mut champion.model);
+        for known in champion.into_iter().chain(state.challenger.as_mut()) {
+            if known.version == model.version {
+                known.clone_from(model);
+            }
+        }
+        state.remember(model);
+        let evidence = json!({ "version": model.version, "sha256": model.sha256 });
+        self.to(state, Said::by_itself(Action::Identify, "", evidence))
     }
 
     /// The first of these that applies: rollback, end of the cool-down, suspicion, promotion, climb.
@@ -127,13 +149,12 @@ impl At<'_> {
             .or_else(|| self.cooled_down())
             .or_else(|| self.suspicion(findings.suspicion.as_ref()?))
             .or_else(|| self.promotion(&findings.judgements))
-            .or_else(|| self.climb(&findings.judgements))
+            .or_else(|| self.climb(findings))
     }
 
     fn unhealthy(&self, health: &Health) -> Option<Transition> {
         let champion = self.state.champion.as_ref().filter(|_| self.state.serves())?;
-        let is_meant = champion.model.is(&health.model) && champion.serving_since == Some(health.serving_since);
-        if !is_meant || all_passed(&health.criteria) {
+        if !is_of(champion, health) || all_passed(&health.criteria) {
             return None;
         }
         let reason = format!("technical watch: {}", failed(&health.criteria).join(", "));
@@ -232,29 +253,33 @@ impl At<'_> {
         self.to(state, said)
     }
 
-    fn climb(&self, judgements: &[Judgement]) -> Option<Transition> {
+    /// The next rung, once this one's time has passed, its criteria hold, and its users were served well:
+    /// a kill switch must not let a model climb unseen. A rung that is no longer configured is not left
+    /// by itself.
+    fn climb(&self, findings: &Findings) -> Option<Transition> {
         let Phase::Rung { index } = self.state.phase else {
             return None;
         };
         let champion = self.state.champion.as_ref().filter(|_| self.may_promote())?;
+        let health = findings.health.as_ref().filter(|health| is_of(champion, health))?;
+        if !health.is_enough || !all_passed(&health.criteria) {
+            return None;
+        }
+        let judgements = &findings.judgements;
         let judgement = judgements.iter().find(|judgement| judgement.model.is(&champion.model));
-        let evidence = match self.rules.ladder.get(index) {
-            Some(rung) => {
-                let hours = (self.now - self.state.since).num_milliseconds() as f64 / 3_600_000.0;
-                let holds = |name: &String| {
-                    let criteria = judgement.map_or(&[][..], |judgement| &judgement.criteria);
-                    criteria
-                        .iter()
-                        .any(|criterion| criterion.name == name.as_str() && criterion.passed)
-                };
-                if hours < rung.min_hours || !rung.criteria.iter().all(holds) {
-                    return None;
-                }
-                json!({ "from": rung, "hours": hours, "criteria": judgement.map(|judgement| &judgement.criteria) })
-            }
-            // The ladder was cut short by configuration.
-            None => Value::Null,
+        let rung = self.rules.ladder.get(index)?;
+        let hours = (self.now - self.state.since).num_milliseconds() as f64 / 3_600_000.0;
+        let holds = |name: &String| {
+            let criteria = judgement.map_or(&[][..], |judgement| &judgement.criteria);
+            criteria
+                .iter()
+                .any(|criterion| criterion.name == name.as_str() && criterion.passed)
         };
+        if hours < rung.min_hours || !rung.criteria.iter().all(holds) {
+            return None;
+        }
+        let evidence =
+            json!({ "from": rung, "hours": hours, "criteria": judgement.map(|judgement| &judgement.criteria) });
         let (phase, exposure) = if index + 1 < self.rules.ladder.len() {
             self.rung(index + 1)
         } else {
@@ -299,7 +324,7 @@ impl At<'_> {
             champion.pinned = false;
             if self.state.serves() && !state.barred.contains(&champion.model.version) {
                 state.barred.push(champion.model.version.clone());
-                let surplus = state.barred.len().saturating_sub(BARRED);
+                let surplus = state.barred.len().saturating_sub(REMEMBERED);
                 state.barred.drain(..surplus);
             }
         }
@@ -422,11 +447,7 @@ impl At<'_> {
 
     fn unknown_version(&self, model: &ModelId) -> Refused {
         if let Some(known) = self.state.named(&model.version) {
-            return Refused::OtherContent {
-                version: model.version.clone(),
-                on_record: known.sha256.clone().unwrap_or_default(),
-                found: model.sha256.clone().unwrap_or_default(),
-            };
+            return other_content(known, model);
         }
         let champion = self.state.champion.as_ref().map(|champion| &champion.model);
         let known: Vec<&str> = [champion, self.state.challenger.as_ref()]
@@ -456,6 +477,19 @@ impl At<'_> {
             evidence: json!({ "from": self.state.exposure.percent(), "to": weight }),
         };
         Some(self.rolled_back(said))
+    }
+}
+
+/// Whether this was counted while the champion served as it does now.
+fn is_of(champion: &Champion, health: &Health) -> bool {
+    champion.model.is(&health.model) && champion.serving_since == Some(health.serving_since)
+}
+
+fn other_content(on_record: &ModelId, found: &ModelId) -> Refused {
+    Refused::OtherContent {
+        version: found.version.clone(),
+        on_record: on_record.sha256.clone().unwrap_or_default(),
+        found: found.sha256.clone().unwrap_or_default(),
     }
 }
 
@@ -491,6 +525,7 @@ fn sentence(state: &State, said: &Said) -> String {
             let version = state.challenger.as_ref().map_or("none", |model| &model.version);
             format!("{version} is compared in shadow")
         }
+        Action::Identify => "the content of a model of the former program is known".to_owned(),
         Action::Promote => format!("{champion} was promoted and answers {share} % of the users"),
         Action::Climb => format!("{champion} answers {share} % of the users now"),
         Action::Suspect => format!("{champion} is under suspicion and answers {share} % of the users"),

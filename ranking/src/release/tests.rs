@@ -77,12 +77,31 @@ fn weight(percent: u8, model: Option<ModelId>) -> Input {
     order(Command::Weight { percent, model })
 }
 
+/// An evaluation of a model that serves well, and the verdict on it.
+fn well(state: &State, promote: Option<bool>) -> Input {
+    let champion = state.champion.as_ref().unwrap();
+    evaluation(Findings {
+        judgements: promote
+            .map(|promote| judgement(champion.model.clone(), promote))
+            .into_iter()
+            .collect(),
+        health: Some(Health {
+            model: champion.model.clone(),
+            serving_since: champion.serving_since.unwrap_or_default(),
+            is_enough: true,
+            criteria: vec![criterion("latency", true)],
+        }),
+        ..Findings::default()
+    })
+}
+
 fn unhealthy(state: &State) -> Input {
     let champion = state.champion.as_ref().unwrap();
     evaluation(Findings {
         health: Some(Health {
             model: champion.model.clone(),
             serving_since: champion.serving_since.unwrap_or_default(),
+            is_enough: true,
             criteria: vec![criterion("latency", false)],
         }),
         ..Findings::default()
@@ -152,21 +171,77 @@ fn the_ladder_is_climbed_rung_by_rung_after_its_time_and_while_its_criteria_hold
         first.exposure.hold_out, rules.hold_out,
         "who is held out sees LTR on no rung"
     );
-    let nothing = evaluation(Findings::default());
-    unchanged(&first, &nothing, at(25), &rules);
-    let second = step(&first, &nothing, at(26), &rules).unwrap().unwrap().state;
+    unchanged(&first, &well(&first, None), at(25), &rules);
+    let second = step(&first, &well(&first, None), at(26), &rules)
+        .unwrap()
+        .unwrap()
+        .state;
     assert_eq!(
         (second.phase.clone(), second.exposure.share),
         (Phase::Rung { index: 1 }, 0.5)
     );
-    unchanged(&second, &judged(model("a"), false), at(40), &rules);
-    unchanged(&second, &nothing, at(40), &rules);
-    let live = step(&second, &judged(model("a"), true), at(40), &rules)
+    unchanged(&second, &well(&second, Some(false)), at(40), &rules);
+    unchanged(&second, &well(&second, None), at(40), &rules);
+    let live = step(&second, &well(&second, Some(true)), at(40), &rules)
         .unwrap()
         .unwrap();
     assert_eq!((live.state.phase, live.action), (Phase::Live, Action::Climb));
-    // It never stopped serving.
-    assert_eq!(live.state.champion.unwrap().serving_since, Some(2));
+    // The watch counts anew at each share.
+    assert_eq!(live.state.champion.unwrap().serving_since, Some(4));
+}
+
+#[test]
+fn nobody_climbs_who_was_not_seen_to_serve_well_on_this_rung_nor_from_a_rung_that_is_no_more() {
+    let ladder = rules(vec![rung(0.05, 1.0, &[]), rung(0.5, 1.0, &[])]);
+    let first = after(&[Input::Published(model("a")), judged(model("a"), true)], &ladder);
+    unchanged(&first, &judged(model("a"), true), at(40), &ladder);
+    let health = |change: fn(&mut Health)| {
+        let Input::Evaluation(mut findings) = well(&first, Some(true)) else {
+            unreachable!()
+        };
+        change(findings.health.as_mut().unwrap());
+        evaluation(findings)
+    };
+    unchanged(&first, &health(|health| health.is_enough = false), at(40), &ladder);
+    unchanged(&first, &health(|health| health.serving_since = 1), at(40), &ladder);
+    unchanged(&first, &well(&first, Some(true)), at(40), &rules(Vec::new()));
+    assert!(step(&first, &well(&first, None), at(40), &ladder).unwrap().is_some());
+}
+
+#[test]
+fn a_version_stands_for_its_content_also_after_it_left_the_record_and_came_back() {
+    let rules = rules(Vec::new());
+    let state = after(&[Input::Published(model("a")), Input::Published(model("b"))], &rules);
+    let other = ModelId {
+        sha256: Some("another".into()),
+        ..model("a")
+    };
+    let refused = step(&state, &Input::Published(other), at(3), &rules).unwrap_err();
+    assert_eq!(refused.code(), "other_content");
+    let back = step(&state, &Input::Published(model("a")), at(3), &rules)
+        .unwrap()
+        .unwrap();
+    assert_eq!(back.state.challenger, Some(model("a")));
+}
+
+#[test]
+fn the_content_of_a_former_programs_model_is_put_on_record_once() {
+    let rules = rules(Vec::new());
+    let left = State::taken_over(100, Some("a".into()), None, at(0));
+    let known = step(&begin(left, at(0)).state, &Input::Published(model("a")), at(1), &rules)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (known.action, known.state.champion.clone().unwrap().model),
+        (Action::Identify, model("a"))
+    );
+    assert_eq!(known.state.champion.clone().unwrap().serving_since, Some(1));
+    unchanged(&known.state, &Input::Published(model("a")), at(2), &rules);
+    let other = ModelId {
+        sha256: Some("another".into()),
+        ..model("a")
+    };
+    assert!(step(&known.state, &Input::Published(other), at(2), &rules).is_err());
 }
 
 #[test]
@@ -412,6 +487,7 @@ fn inputs() -> impl Strategy<Value = Input> {
     let health = (models(), 0..6_u64, any::<bool>()).prop_map(|(model, serving_since, passed)| Health {
         model,
         serving_since,
+        is_enough: true,
         criteria: vec![criterion("latency", passed)],
     });
     let suspicion = (models(), 0..3_usize).prop_map(|(model, kind)| {

@@ -28,11 +28,14 @@ pub struct Released {
 pub struct Pulse {
     /// The version on record; 0 before the first commit.
     pub version: u64,
+    /// Hash of the ledger's last entry; empty before the first commit.
+    pub head: String,
     /// How often evidence was saved: see [`Store::save_evidence`].
     pub evidence: u64,
     /// The table `ltr_rollout`. Programs of the previous version write it directly, so that it may differ from the
     /// last [`Commit::mirror`].
-    pub mirror: RolloutState,
+    /// `None`: somebody has deleted its row.
+    pub mirror: Option<RolloutState>,
 }
 
 /// The next state, and everything that is written with it in one transaction.

@@ -9,20 +9,20 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use metrics::{counter, gauge};
+use metrics::gauge;
 use parking_lot::Mutex;
 use ranking::Criteria;
-use ranking::release::ledger::{self, ORIGIN};
+use ranking::release::ledger;
 use ranking::release::watch::Limits;
 use ranking::release::{Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step};
-use store::{Commit, Committed, Lease, LedgerRow, Pulse, Released, Store, StoreError};
+use store::{Commit, Committed, Lease, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
 use super::courier::Courier;
 use super::health::{Health, Served};
-use super::known::{Known, held, mirror, serving};
-use super::pending::PendingFile;
+use super::known::{Known, OnRecord, held, mirror, serving};
+use super::pending::{PendingFile, PendingRollback};
 use super::shown::Snapshot;
 use super::stepped::Stepped;
 use crate::http::clock::wall;
@@ -30,8 +30,6 @@ use crate::models::{Loader, Model, Models, Refusal, Serving, Tried};
 
 /// Attempts of a change that others get ahead of.
 const ATTEMPTS: u32 = 20;
-/// Maximum number of entries that a follower checks at once; behind more it follows unchecked.
-const MAX_CHECKED: u32 = 256;
 /// Maximum number of notified publications that wait for their load.
 const MAX_NOTICES: usize = 32;
 
@@ -48,6 +46,8 @@ pub struct Config {
     pub window: chrono::TimeDelta,
     /// The pause between two evaluations.
     pub evaluate: Duration,
+    /// How long a model that serves may take to arrive at a gateway that never had it.
+    pub arrival: Duration,
     /// How long a lease lasts.
     pub lease: Duration,
     /// This gateway's name in the fleet.
@@ -78,9 +78,11 @@ pub struct Controller {
     pub(super) loading: AsyncMutex<()>,
     /// Held from reading the state on record until this gateway follows what was read or written, so
     /// that it never follows an older state after a newer one.
-    turn: AsyncMutex<()>,
-    pub(super) known: Mutex<Known>,
-    pub(super) pending: PendingFile,
+    pub(super) turn: AsyncMutex<()>,
+    pub(super) known: Arc<Mutex<Known>>,
+    pub(super) pending: Arc<PendingFile>,
+    /// Held while a rollback is recorded, so that no two tasks record the same.
+    pub(super) recording: AsyncMutex<()>,
     /// Wakes the task that follows the record.
     pub(super) wake: Arc<Notify>,
     /// Wakes the task that loads models.
@@ -129,14 +131,6 @@ pub enum OrderError {
     Store(#[from] StoreError),
 }
 
-/// A state as it is on record.
-struct OnRecord {
-    state: State,
-    head: String,
-    /// Whether there is one, or it is what the table of former programs amounts to.
-    exists: bool,
-}
-
 impl Controller {
     /// Serves legacy until [`Controller::restore`] has read the state. `stepped`: the clock is
     /// injected. A rollback that an earlier run could not record goes on.
@@ -149,8 +143,8 @@ impl Controller {
         courier: Courier,
     ) -> Controller {
         let (pending, left) = PendingFile::open(pending, wall());
-        if let Some(left) = &left {
-            tracing::warn!(command = %left.command, actor = left.actor, "a rollback is not on record yet; legacy answers until it is");
+        for PendingRollback { command, actor, .. } in &left {
+            tracing::warn!(%command, actor, "a rollback is not on record yet; legacy answers until it is");
         }
         Controller {
             models: Models::default(),
@@ -165,11 +159,12 @@ impl Controller {
             notices: Arc::new(Semaphore::new(MAX_NOTICES)),
             loading: AsyncMutex::new(()),
             turn: AsyncMutex::new(()),
-            known: Mutex::new(Known {
-                pending: left.into_iter().collect(),
+            known: Arc::new(Mutex::new(Known {
+                pending: left.into(),
                 ..Known::default()
-            }),
-            pending,
+            })),
+            pending: Arc::new(pending),
+            recording: AsyncMutex::new(()),
             wake: Arc::default(),
             load: Arc::default(),
             changed: Arc::default(),
@@ -202,9 +197,11 @@ impl Controller {
             if is_new && order.command.may_raise() {
                 return Err(Refused::RolledBackMeanwhile);
             }
-            Ok(Input::Order(order))
+            Ok(Some(Input::Order(order)))
         };
         self.submit(now, Some(command), None, bound).await?;
+        // An operator has seen the record as it is now.
+        self.trust();
         Ok(self.ordered(true))
     }
 
@@ -233,7 +230,7 @@ impl Controller {
     }
 
     /// Changes the state on record by one step, by compare-and-swap: `input` is made again from what
-    /// others wrote meanwhile. Returns the transition; `None` if nothing changed.
+    /// others wrote meanwhile; it may be none. Returns the transition; `None` if nothing changed.
     ///
     /// # Errors
     /// As [`Controller::order`]; [`OrderError::LeaseLost`] with a lease that is another's.
@@ -242,13 +239,16 @@ impl Controller {
         now: DateTime<Utc>,
         command: Option<Uuid>,
         lease: Option<&Lease>,
-        input: impl Fn(&State) -> Result<Input, Refused> + Send + Sync,
+        input: impl Fn(&State) -> Result<Option<Input>, Refused> + Send + Sync,
     ) -> Result<Option<Transition>, OrderError> {
         for _ in 0..ATTEMPTS {
             let _turn = self.turn.lock().await;
             let on_record = self.read(now).await?;
             let transition = if on_record.exists {
-                step(&on_record.state, &input(&on_record.state)?, now, &self.config.rules)?
+                match input(&on_record.state)? {
+                    Some(input) => step(&on_record.state, &input, now, &self.config.rules)?,
+                    None => None,
+                }
             } else {
                 // Whatever is asked for comes after the first entry.
                 Some(begin(on_record.state.clone(), now))
@@ -319,126 +319,8 @@ impl Controller {
         Ok(committed)
     }
 
-    /// The state on record. Without one: what the table of former programs amounts to.
-    async fn read(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
-        match self.store.released().await? {
-            Some(Released { version, state, head }) => {
-                let state: State =
-                    serde_json::from_str(&state).map_err(|error| OrderError::Unreadable(error.to_string()))?;
-                if state.version != version {
-                    let said = format!("its version is {}, and its row has {version}", state.version);
-                    return Err(OrderError::Unreadable(said));
-                }
-                self.compare(version, &head);
-                Ok(OnRecord {
-                    state,
-                    head,
-                    exists: true,
-                })
-            }
-            None => {
-                let left = self.store.rollout().await?;
-                Ok(OnRecord {
-                    state: State::taken_over(left.weight, left.champion, left.challenger, now),
-                    head: ORIGIN.to_owned(),
-                    exists: false,
-                })
-            }
-        }
-    }
-
-    /// Looks at the record once, and follows what is there.
-    ///
-    /// # Errors
-    /// A database that cannot be used. This gateway then goes on as before.
-    pub async fn look(&self) -> Result<(), OrderError> {
-        self.record_pending().await?;
-        let pulse = self.store.pulse().await?;
-        let (version, share) = {
-            let known = self.known.lock();
-            let state = known.state.as_ref();
-            (
-                state.map(|state| state.version),
-                state.map(|state| state.exposure.percent()),
-            )
-        };
-        if pulse.version == 0 {
-            // The first gateway begins.
-            self.submit(self.now(), None, None, |_| Ok(Input::Evaluation(Default::default())))
-                .await?;
-        } else if version != Some(pulse.version) {
-            self.follow_record().await?;
-        } else if share.is_some_and(|share| pulse.mirror.weight < share) {
-            self.follow_former(&pulse).await?;
-        }
-        let mut known = self.known.lock();
-        known.seen = Some(Instant::now());
-        known.problem = None;
-        Ok(())
-    }
-
-    /// Follows what is on record, and checks that it continues what was followed.
-    async fn follow_record(&self) -> Result<(), OrderError> {
-        let _turn = self.turn.lock().await;
-        let latest = self.read(self.now()).await?;
-        let before = {
-            let known = self.known.lock();
-            known.state.as_ref().map(|state| (state.version, known.head.clone()))
-        };
-        let version = latest.state.version;
-        let head = latest.head.clone();
-        self.follow(latest.state, latest.head);
-        // Followed first, because a rollback must not wait for bookkeeping.
-        if let Some((seq, known_head)) = before.filter(|(seq, _)| *seq < version) {
-            let rows = self.store.ledger(seq, MAX_CHECKED).await?;
-            let is_whole = rows.last().is_some_and(|last| last.seq == version);
-            if is_whole && !ledger::continues(seq, &known_head, &rows_of(rows), &head) {
-                self.note_rewritten(format!(
-                    "the ledger up to version {version} does not continue the entry {seq} with the hash {known_head}, which was followed"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares what is on record with what was followed. The caller holds the turn.
-    fn compare(&self, version: u64, head: &str) {
-        let known = self.known.lock();
-        let followed = known.state.as_ref().map_or(0, |state| state.version);
-        if version > followed || (version == followed && head == known.head) {
-            return;
-        }
-        let what = format!(
-            "version {followed} with the hash {} was followed, and version {version} with {head} is on record",
-            known.head
-        );
-        drop(known);
-        self.note_rewritten(what);
-    }
-
-    /// Somebody has replaced, restored or rewritten the record. It is shown until the gateway ends.
-    fn note_rewritten(&self, what: String) {
-        counter!("ltr_ledger_rewritten_total").increment(1);
-        tracing::error!("the rollout's record was replaced, restored or rewritten: {what}");
-        self.known.lock().rewritten = Some(what);
-    }
-
-    /// An operator of a gateway of the version before, which knows no state machine, has lowered the
-    /// weight in its table.
-    async fn follow_former(&self, pulse: &Pulse) -> Result<(), OrderError> {
-        let (seen, weight) = (pulse.version, pulse.mirror.weight);
-        let lowered = |state: &State| {
-            Ok(if state.version == seen {
-                Input::FormerWeight(weight)
-            } else {
-                Input::Evaluation(Default::default())
-            })
-        };
-        self.submit(self.now(), None, None, lowered).await.map(drop)
-    }
-
     /// Follows a state. The caller holds the turn.
-    fn follow(&self, state: State, head: String) {
+    pub(super) fn follow(&self, state: State, head: String) {
         let mut known = self.known.lock();
         if state.form > FORM {
             tracing::error!(
@@ -447,6 +329,7 @@ impl Controller {
             );
         }
         let changed = known.state.as_ref() != Some(&state);
+        known.unreadable = None;
         known.state = Some(state);
         known.head = head;
         known.seen = Some(Instant::now());
@@ -464,6 +347,15 @@ impl Controller {
         let serving = serving(known);
         gauge!("ltr_rollout_version").set(serving.state_version as f64);
         gauge!("ltr_rollback_pending").set(known.pending.len() as f64);
+        // Since when a model that should serve is not here.
+        let is_missing = serving.champion.is_none() && known.state.as_ref().is_some_and(State::serves);
+        if !is_missing {
+            known.had_champion = serving.named.clone().filter(|_| serving.champion.is_some());
+            known.missing_since = None;
+        } else if known.missing_since.is_none() {
+            known.missing_since = Some(Instant::now());
+        }
+        self.health.expect(Controller::served(&serving));
         self.models.swap(serving);
     }
 
@@ -545,6 +437,13 @@ impl Controller {
         }
     }
 
+    /// Whether what Envoys are offered must go before anything offered earlier: a rollback that is not
+    /// on record yet, or a record that was replaced, so that its versions begin anew.
+    pub(super) fn is_out_of_order(&self) -> bool {
+        let known = self.known.lock();
+        !known.pending.is_empty() || known.was_rewritten
+    }
+
     /// Whether a rollback acts here that is not on record yet.
     pub(super) fn has_pending_rollback(&self) -> bool {
         !self.known.lock().pending.is_empty()
@@ -555,8 +454,8 @@ impl Controller {
         self.known.lock().state.clone()
     }
 
-    /// What the technical watch counts a request under that the serving model should answer.
-    /// A gateway that is still loading it is not its fault, and one that lost it reports that.
+    /// What the technical watch counts a request under that the serving model should answer. A gateway
+    /// that is still loading the model counts nothing, and one that lost it reports that.
     pub fn served(serving: &Serving) -> Option<Served> {
         serving.champion.as_ref()?;
         Some(Served {
@@ -564,14 +463,4 @@ impl Controller {
             since: serving.serving_since?,
         })
     }
-}
-
-fn rows_of(rows: Vec<LedgerRow>) -> Vec<ledger::Row> {
-    let row = |row: LedgerRow| ledger::Row {
-        seq: row.seq,
-        text: row.entry,
-        hash: row.hash,
-        command: row.command,
-    };
-    rows.into_iter().map(row).collect()
 }

@@ -57,8 +57,22 @@ pub struct Offer {
     /// The version of the rollout's state. An offer of an earlier state never replaces one of a later
     /// state.
     pub state_version: u64,
+    /// Whether it goes before an offer of a later state, too: LTR was stopped on this gateway, or the
+    /// database was replaced, so that its versions began anew.
+    pub goes_first: bool,
     /// What is offered.
     pub what: Offered,
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was written.
+    Written,
+    /// The directory offers it already, or there is nothing to offer.
+    Same,
+    /// An offer of this later state stays.
+    Later(u64),
 }
 
 /// What is offered to Envoys.
@@ -112,8 +126,7 @@ impl EdgeDir {
         self.current().filter.is_some()
     }
 
-    /// Offers what `offer` says, unless the directory offers it already, or a later state. Returns
-    /// whether anything was written.
+    /// Offers what `offer` says, unless the directory offers it already, or a later state.
     ///
     /// The filter's file is there before the discovery response names it, and each appears by one
     /// rename. The previous filter's file stays, because an Envoy may be reading it; older ones are
@@ -124,36 +137,31 @@ impl EdgeDir {
     /// # Errors
     /// A file that cannot be written, or no filter in the place of one that Envoys are told to load.
     /// Envoys then keep their current filter.
-    pub fn offer(&self, offer: &Offer) -> anyhow::Result<bool> {
+    pub fn offer(&self, offer: &Offer) -> anyhow::Result<Outcome> {
         let _turn = self.lock().context("rollout.edge_dir")?;
         self.offer_in_turn(offer).context("rollout.edge_dir")
     }
 
-    fn offer_in_turn(&self, offer: &Offer) -> anyhow::Result<bool> {
+    fn offer_in_turn(&self, offer: &Offer) -> anyhow::Result<Outcome> {
         let current = self.current();
         let place = current.place.filter(|place| place.state >= offer.state_version);
-        if let Some(later) = place.filter(|place| place.state > offer.state_version) {
-            tracing::warn!(
-                "rollout.edge_dir: {} is of state {} of the rollout, and this gateway has state {}; the file is left as it is; if the database was replaced by an older one, remove the file",
-                self.dir.join(DISCOVERY).display(),
-                later.state,
-                offer.state_version
-            );
-            return Ok(false);
+        let state = place.map_or(offer.state_version, |place| place.state);
+        if state > offer.state_version && !offer.goes_first {
+            return Ok(Outcome::Later(state));
         }
         let Some(Placed { name, is_new }) = self.place_filter(&offer.what, &current)? else {
-            return Ok(false);
+            return Ok(Outcome::Same);
         };
         let mut discovery = self.discovery(&name, &offer.what);
         if place.is_some() && !is_new && current.resources == discovery["resources"] {
-            return Ok(false);
+            return Ok(Outcome::Same);
         }
         let count = place.and_then(|place| place.count.checked_add(1)).unwrap_or(1);
         let what = match &offer.what {
             Offered::Model(filter) => &filter.version,
             Offered::Nothing { .. } => "off",
         };
-        let version = format!("{}.{count}-{what}", offer.state_version);
+        let version = format!("{state}.{count}-{what}");
         discovery["version_info"] = version.as_str().into();
         let mut text = serde_json::to_vec_pretty(&discovery)?;
         text.push(b'\n');
@@ -163,7 +171,7 @@ impl EdgeDir {
         if let Err(error) = self.remove_other_filters(&[Some(name), current.filter]) {
             tracing::warn!("rollout.edge_dir: {error:#}; a former filter is left there");
         }
-        Ok(true)
+        Ok(Outcome::Written)
     }
 
     /// Waits until no other gateway makes an offer. The turn ends with the file, and with the

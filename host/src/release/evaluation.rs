@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 use metrics::gauge;
 use ranking::criterion::all_passed;
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
-use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State};
+use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State, Transition};
 use ranking::{Evidence, Gathering, decide};
 use serde_json::json;
 use store::{GatewayReport, Lease, StoreError};
 
 use super::controller::{Controller, OrderError};
+use super::known::Known;
 use super::reports::{Gathered, Said};
 use crate::models::Position;
 use crate::telemetry;
@@ -32,12 +33,16 @@ impl Controller {
     /// # Errors
     /// A database that cannot be used.
     pub async fn evaluate(&self, now: DateTime<Utc>) -> Result<bool, OrderError> {
-        let has_lease = self.evaluate_once(now).await?;
+        let evaluated = self.evaluate_once(now).await;
         // What is shown is of this evaluation.
-        self.refresh_snapshot().await?;
+        let shown = self.refresh_snapshot().await;
         if let Some(stepped) = &self.stepped {
+            // Also if it failed: whoever waits learns what was known before.
             stepped.evaluated(now);
         }
+        let has_lease = evaluated?;
+        shown?;
+        metrics::counter!("ltr_rollout_evaluations_total").increment(u64::from(has_lease));
         Ok(has_lease)
     }
 
@@ -50,30 +55,48 @@ impl Controller {
         let Some(state) = self.state() else {
             return Ok(false);
         };
-        // First and by itself: months of evidence, or a failure to read them, must not delay the watch.
-        let health = Findings {
-            health: self.fleet_health(&state).await?,
-            ..Findings::default()
+        // First and by itself, and again as long as judging takes: months of evidence, or a failure to read
+        // them, must not delay the watch.
+        self.watch(now).await?;
+        let judging = self.judgements(&state, now);
+        tokio::pin!(judging);
+        let judgements = loop {
+            tokio::select! {
+                judged = &mut judging => break judged?,
+                () = tokio::time::sleep(self.config.evaluate) => {
+                    self.report().await?;
+                    self.watch(self.now()).await?;
+                }
+            }
         };
-        let rolled_back = health
-            .health
-            .as_ref()
-            .is_some_and(|health| !all_passed(&health.criteria));
-        if rolled_back && let Some(lease) = self.take_lease().await? {
-            let watch = |_: &State| Ok(Input::Evaluation(health.clone()));
-            self.submit(now, None, Some(&lease), watch).await?;
+        self.decide(now, judgements).await
+    }
+
+    /// Rolls back if the fleet's figures of what serves say so.
+    async fn watch(&self, now: DateTime<Utc>) -> Result<(), OrderError> {
+        let Some(health) = self.fleet_health().await? else {
+            return Ok(());
+        };
+        if !all_passed(&health.criteria) {
+            let findings = Findings {
+                health: Some(health),
+                ..Findings::default()
+            };
+            self.submit_findings(now, &findings).await?;
         }
+        Ok(())
+    }
+
+    /// Decides by all that is known, until nothing more follows. Returns whether this gateway still had
+    /// the lease.
+    async fn decide(&self, now: DateTime<Utc>, judgements: Vec<Judgement>) -> Result<bool, OrderError> {
         let findings = Findings {
-            judgements: self.judgements(&state, now).await?,
-            ..health
-        };
-        // Judging may have taken longer than the lease lasts.
-        let Some(lease) = self.take_lease().await? else {
-            return Ok(false);
+            judgements,
+            health: self.fleet_health().await?,
+            suspicion: None,
         };
         for _ in 0..MAX_STEPS {
-            let evaluation = |_: &State| Ok(Input::Evaluation(findings.clone()));
-            match self.submit(now, None, Some(&lease), evaluation).await {
+            match self.submit_findings(now, &findings).await {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(OrderError::LeaseLost) => return Ok(false),
@@ -81,6 +104,12 @@ impl Controller {
             }
         }
         Ok(true)
+    }
+
+    async fn submit_findings(&self, now: DateTime<Utc>, findings: &Findings) -> Result<Option<Transition>, OrderError> {
+        let lease = self.take_lease().await?.ok_or(OrderError::LeaseLost)?;
+        let evaluation = |_: &State| Ok(Some(Input::Evaluation(findings.clone())));
+        self.submit(now, None, Some(&lease), evaluation).await
     }
 
     /// Takes or renews the lease.
@@ -187,15 +216,14 @@ impl Controller {
     }
 
     /// The fleet's figures of the model that serves, judged; `None` if none serves.
-    async fn fleet_health(&self, state: &State) -> Result<Option<Health>, OrderError> {
-        let Some(champion) = state.champion.as_ref().filter(|_| state.serves()) else {
+    async fn fleet_health(&self) -> Result<Option<Health>, OrderError> {
+        let champion = self.state().and_then(|state| state.champion);
+        let serving = champion.and_then(|champion| Some((champion.serving_since?, champion.model)));
+        let Some((serving_since, model)) = serving else {
             self.snapshot.set_health(None);
             return Ok(None);
         };
-        let Some(serving_since) = champion.serving_since else {
-            return Ok(None);
-        };
-        let reports = self.reports(&champion.model.version, serving_since).await?;
+        let reports = self.reports(&model.version, serving_since).await?;
         let limits = &self.config.limits;
         let criteria = judge(&reports, limits);
         let pooled = pool(&reports, limits);
@@ -208,8 +236,9 @@ impl Controller {
             "criteria": criteria,
         })));
         Ok(Some(Health {
-            model: champion.model.clone(),
+            model,
             serving_since,
+            is_enough: pooled.requests >= limits.min_requests,
             criteria,
         }))
     }
@@ -254,6 +283,14 @@ impl Controller {
         self.store.report_gateway(&report).await
     }
 
+    /// Whether a model that could not be loaded is lost for the fleet. One that was here is. One that
+    /// this gateway never had may still be on its way: a start must not roll back the others.
+    fn counts_as_lost(&self, known: &Known, version: &str) -> bool {
+        let was_here = known.had_champion.as_deref() == Some(version);
+        let waited = known.missing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        was_here || waited >= self.config.arrival
+    }
+
     /// What this gateway would report now.
     pub(super) fn said(&self) -> Said {
         let (counted, stretches) = self.health.report(Instant::now());
@@ -273,7 +310,9 @@ impl Controller {
         let condition = match (&serving.champion, named) {
             (Some(model), _) if is_open(model) => Some(Condition::BreakerOpen),
             (Some(_), _) => Some(Condition::Serving),
-            (None, Some(version)) if refused.contains_key(version) => Some(Condition::Lost),
+            (None, Some(version)) if refused.contains_key(version) && self.counts_as_lost(&known, version) => {
+                Some(Condition::Lost)
+            }
             (None, Some(_)) => Some(Condition::Loading),
             (None, None) => None,
         };
@@ -284,8 +323,11 @@ impl Controller {
             condition: condition.filter(|_| state.is_some_and(State::serves)),
             champion: named.map(|version| loaded_or_not(version, serving.champion.is_some(), &refused)),
             challenger: compared.map(|id| loaded_or_not(&id.version, serving.challenger.is_some(), &refused)),
-            model: counted.version,
-            serving_since: counted.since,
+            model: counted
+                .as_ref()
+                .map(|counted| counted.version.clone())
+                .unwrap_or_default(),
+            serving_since: counted.map_or(0, |counted| counted.since),
             stretches,
         }
     }

@@ -31,7 +31,7 @@ pub struct Health {
 
 #[derive(Default)]
 struct Ring {
-    of: Served,
+    of: Option<Served>,
     /// The latest first, each with its beginning.
     stretches: VecDeque<(Instant, Counts)>,
 }
@@ -46,18 +46,20 @@ impl Health {
         }
     }
 
+    /// What is counted from now on; `None`: nothing. What was counted of anything else is forgotten.
+    pub fn expect(&self, of: Option<Served>) {
+        let mut ring = self.counts.lock();
+        if ring.of != of {
+            *ring = Ring { of, ..Ring::default() };
+        }
+    }
+
     /// A request that LTR answered after scoring for `took`; `None`: legacy answered in its place.
     pub fn record(&self, of: &Served, took: Option<Duration>, now: Instant) {
         let mut ring = self.counts.lock();
-        if ring.of != *of {
-            // A request that began before the model was replaced says nothing of the new one.
-            if ring.of.since > of.since {
-                return;
-            }
-            *ring = Ring {
-                of: of.clone(),
-                ..Ring::default()
-            };
+        // A request that began before the model was replaced says nothing of the new one.
+        if ring.of.as_ref() != Some(of) {
+            return;
         }
         let is_current = ring
             .stretches
@@ -97,7 +99,7 @@ impl Health {
     }
 
     /// What was counted, the latest first.
-    pub fn report(&self, now: Instant) -> (Served, Vec<Stretch>) {
+    pub fn report(&self, now: Instant) -> (Option<Served>, Vec<Stretch>) {
         let ring = self.counts.lock();
         let stretches = ring.stretches.iter().map(|(begin, counts)| Stretch {
             age_seconds: now
@@ -134,6 +136,7 @@ mod tests {
     #[test]
     fn the_last_seconds_are_kept_and_as_many_requests_as_a_decision_needs() {
         let (health, start) = (health(), Instant::now());
+        health.expect(Some(served(1)));
         let at = |second: u64| start + Duration::from_secs(second);
         for second in 0..3_600 {
             health.record(&served(1), Some(Duration::from_millis(1)), at(second));
@@ -147,18 +150,20 @@ mod tests {
     fn a_request_of_a_model_that_was_replaced_is_not_counted_for_its_successor() {
         let (health, now) = (health(), Instant::now());
         health.record(&served(1), None, now);
+        health.expect(Some(served(2)));
         health.record(&served(2), Some(Duration::ZERO), now);
         health.record(&served(1), None, now);
         let (of, stretches) = health.report(now);
         assert_eq!(
             (of, stretches[0].counts.requests, stretches[0].counts.fallbacks),
-            (served(2), 1, 0)
+            (Some(served(2)), 1, 0)
         );
     }
 
     #[test]
     fn fallbacks_alone_are_bounded_too() {
         let (health, start) = (health(), Instant::now());
+        health.expect(Some(served(1)));
         for second in 0..10_000 {
             health.record(&served(1), None, start + Duration::from_secs(second));
         }

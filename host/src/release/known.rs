@@ -20,16 +20,30 @@ pub(super) struct Known {
     pub seen: Option<Instant>,
     /// What keeps this gateway from following, in words.
     pub problem: Option<String>,
-    /// In which way the record is not the one that was followed before, in words.
+    /// Why the record cannot be read, in words. Legacy answers meanwhile.
+    pub unreadable: Option<String>,
+    /// In which way the record is not the one that was followed before, in words. Legacy answers until
+    /// an operator's next order.
     pub rewritten: Option<String>,
-    /// Versions that the state names and that are nowhere to be found, and since when.
-    pub gone: HashMap<String, Instant>,
+    /// Whether that was ever so.
+    pub was_rewritten: bool,
+    /// The model that was here while it served last, and since when the one that should is not.
+    pub had_champion: Option<String>,
+    pub missing_since: Option<Instant>,
     /// Rollbacks that act here and are not on record yet, the first one first.
     pub pending: VecDeque<PendingRollback>,
     /// Counter of the evidence that was last read.
     pub evidence: u64,
     /// The loaded models that the state names, and those about to be proposed.
     pub loaded: HashMap<String, Arc<Model>>,
+}
+
+/// A state as it is on record.
+pub(super) struct OnRecord {
+    pub state: State,
+    pub head: String,
+    /// Whether there is one, or it is what the table of former programs amounts to.
+    pub exists: bool,
 }
 
 /// What a gateway serves that knows this.
@@ -39,10 +53,11 @@ pub(super) fn serving(known: &Known) -> Serving {
     };
     let champion = state.champion.as_ref();
     let model = champion.and_then(|champion| held(&known.loaded, &champion.model));
-    let exposure = if !known.pending.is_empty() || !state.serves() {
-        Exposure::NONE
-    } else {
+    let may_serve = known.pending.is_empty() && known.unreadable.is_none() && known.rewritten.is_none();
+    let exposure = if may_serve && state.serves() {
         state.exposure
+    } else {
+        Exposure::NONE
     };
     let challenger = state.challenger.as_ref().and_then(|id| held(&known.loaded, id));
     // On the ladder the model that climbs is judged further, if no newer one is.

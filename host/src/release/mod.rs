@@ -1,7 +1,8 @@
 //! What serves, in the whole fleet: the state on record is followed, and changed by the rules of
 //! [`ranking::release`] alone.
 //!
-//! - `controller` writes transitions and follows the record; `known` is what it knows of it;
+//! - `controller` writes transitions; `record` reads and compares what is on record; `known` is what a
+//!   gateway knows of it;
 //! - `rollback` acts from memory first; `pending` keeps what the database does not have yet;
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
@@ -21,6 +22,7 @@ mod known;
 mod offering;
 mod pending;
 mod publications;
+mod record;
 mod reports;
 mod rollback;
 mod shown;
@@ -29,7 +31,7 @@ mod stepped;
 pub mod tasks;
 
 pub use controller::{Config, Controller, OrderError, Ordered};
-pub use edge::{EdgeDir, EdgeFilter, Offer, Offered};
+pub use edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome};
 pub use health::{Health, Served};
 pub use offering::keep_offering;
 pub use pending::PendingRollback;

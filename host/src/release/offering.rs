@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::controller::Controller;
-use super::edge::{EdgeDir, EdgeFilter, Offer, Offered};
+use super::edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome};
 
 /// A failed offer is tried again after this time, and an offer that somebody changed is made again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     state_version: u64,
+    /// See [`Offer::goes_first`].
+    goes_first: bool,
     /// The model that scores; `None`: LTR is off, killed, or the model is not loaded.
     scores: Option<String>,
 }
@@ -26,6 +28,7 @@ struct Wanted {
 pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed: impl Fn() -> bool + Send + 'static) {
     let dir = Arc::new(dir);
     let mut offered: Option<(Wanted, tokio::time::Instant)> = None;
+    let mut was_late = false;
     let mut said = String::new();
     loop {
         {
@@ -36,8 +39,16 @@ pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed
                 .is_some_and(|(offered, at)| *offered == wanted && at.elapsed() < AGAIN);
             // Before a state is known there is nothing to offer.
             if wanted.state_version > 0 && !is_current {
-                let problem = match offer(&controller, &dir, &wanted).await {
-                    Ok(()) => String::new(),
+                let outcome = offer(&controller, &dir, &wanted).await;
+                let is_late = matches!(outcome, Ok(Outcome::Later(_)));
+                let problem = match outcome {
+                    Ok(Outcome::Written | Outcome::Same) => String::new(),
+                    // Another gateway is ahead for a moment, or for good.
+                    Ok(Outcome::Later(state)) if was_late => format!(
+                        "ecds.json is of state {state} of the rollout, and this gateway has state {}; if the database was replaced, remove the file",
+                        wanted.state_version
+                    ),
+                    Ok(Outcome::Later(_)) => String::new(),
                     Err(error) => format!("{error:#}"),
                 };
                 if !problem.is_empty() && problem != said {
@@ -45,6 +56,7 @@ pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed
                 }
                 metrics::gauge!("ltr_edge_offer_failed").set(u8::from(!problem.is_empty()));
                 said = problem;
+                was_late = is_late;
                 offered = Some((wanted, tokio::time::Instant::now()));
             }
         }
@@ -58,6 +70,7 @@ fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
     let ahead = u64::from(controller.has_pending_rollback());
     Wanted {
         state_version: serving.state_version + ahead,
+        goes_first: is_killed || controller.is_out_of_order(),
         scores: serving
             .serves()
             .filter(|_| !is_killed)
@@ -65,7 +78,7 @@ fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
     }
 }
 
-async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> anyhow::Result<()> {
+async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> anyhow::Result<Outcome> {
     let (what, problem) = match &wanted.scores {
         None => (Offered::Nothing { spare: None }, None),
         Some(version) => match filter(controller, version).await {
@@ -84,17 +97,19 @@ async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> 
         dir.clone(),
         Offer {
             state_version: wanted.state_version,
+            goes_first: wanted.goes_first,
             what,
         },
     );
-    if tokio::task::spawn_blocking(move || dir.offer(&offer)).await?? {
+    let outcome = tokio::task::spawn_blocking(move || dir.offer(&offer)).await??;
+    if outcome == Outcome::Written {
         tracing::info!(
             state = wanted.state_version,
             scores = wanted.scores.as_deref().unwrap_or("nothing"),
             "Envoys are offered what serves"
         );
     }
-    problem.map_or(Ok(()), Err)
+    problem.map_or(Ok(outcome), Err)
 }
 
 async fn filter(controller: &Controller, version: &str) -> anyhow::Result<EdgeFilter> {

@@ -1,5 +1,5 @@
-//! A rollback that acts on this gateway and is not in the database yet, kept on disk, so that a
-//! restart does not undo it.
+//! Rollbacks that act on this gateway and are not in the database yet, kept on disk, so that a
+//! restart neither undoes nor forgets them.
 //!
 //! The file is written in place: its space is taken at the start, so that a full disk does not
 //! matter, and it stays open, so that a right that is revoked later does not.
@@ -18,7 +18,7 @@ use uuid::Uuid;
 /// Size of the file, bytes.
 const SIZE: usize = 4096;
 /// Longest actor and reason that are kept, bytes.
-const MAX_TEXT: usize = 800;
+const MAX_TEXT: usize = 200;
 
 /// A rollback as an operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,61 +45,77 @@ pub(super) struct PendingFile {
 }
 
 impl PendingFile {
-    /// Opens the file, makes it if it is missing, and reads what it holds. A file that cannot be
-    /// read as a rollback counts as one: it was written by one that did not end.
-    pub(super) fn open(path: &Path, now: DateTime<Utc>) -> (PendingFile, Option<PendingRollback>) {
-        let opened = open(path);
-        let (file, text) = match opened {
-            Ok((file, text)) => (Some(file), text),
+    /// Opens the file, makes it if it is missing, and reads what it holds. What cannot be read as
+    /// rollbacks counts as one: it was written by one that did not end, or is not the gateway's file.
+    pub(super) fn open(path: &Path, now: DateTime<Utc>) -> (PendingFile, Vec<PendingRollback>) {
+        let unknown = |reason: String, of: &[u8]| PendingRollback {
+            command: Uuid::new_v5(&Uuid::NAMESPACE_OID, of),
+            actor: "unknown".to_owned(),
+            reason: bounded(&reason),
+            at: now,
+            is_fresh: false,
+        };
+        let (file, pending) = match open(path) {
+            Ok((file, text)) => {
+                let text = text.trim_ascii();
+                let read = if text.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    serde_json::from_slice(text)
+                };
+                let torn = |error| format!("a rollback was being written when the gateway ended: {error}");
+                let pending = read.unwrap_or_else(|error| vec![unknown(torn(error), text)]);
+                (Some(file), pending)
+            }
             Err(error) => {
+                let path = path.display();
                 tracing::error!(
-                    "database.spool_dir: {} cannot be used: {error}; a rollback during an outage is kept in memory alone",
-                    path.display()
+                    "database.spool_dir: {path} cannot be used: {error}; rollbacks are kept in memory alone, and one may have been in it"
                 );
-                (None, Vec::new())
+                // The same at each start, so that the ledger gets it once.
+                let problem = format!("{path} cannot be used, and may have held a rollback: {error}");
+                (None, vec![unknown(problem.clone(), problem.as_bytes())])
             }
         };
-        let text = text.trim_ascii();
-        let pending = (!text.is_empty()).then(|| {
-            serde_json::from_slice(text).unwrap_or_else(|error| PendingRollback {
-                command: Uuid::new_v5(&Uuid::NAMESPACE_OID, text),
-                actor: "unknown".to_owned(),
-                reason: format!("a rollback was being written when the gateway ended: {error}"),
-                at: now,
-                is_fresh: false,
-            })
-        });
         let writing = Mutex::default();
         (PendingFile { file, writing }, pending)
     }
 
-    /// Writes a rollback, or that there is none. On disk when it returns.
+    /// Writes what `pending` gives: as many rollbacks as have room, the first ones first. It is asked
+    /// while nobody else writes, so that the last writer writes the latest. On disk when it returns.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn write(&self, pending: Option<&PendingRollback>) -> io::Result<()> {
+    pub(super) fn write(&self, pending: impl FnOnce() -> Vec<PendingRollback>) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Err(io::Error::other(
                 "the file of pending rollbacks could not be opened at the start",
             ));
         };
+        let _writing = self.writing.lock();
+        let mut kept: Vec<PendingRollback> = pending().iter().map(PendingRollback::bounded).collect();
         let mut page = [b' '; SIZE];
         page[SIZE - 1] = b'\n';
-        if let Some(pending) = pending {
-            let bounded = PendingRollback {
-                actor: bounded(&pending.actor),
-                reason: bounded(&pending.reason),
-                ..pending.clone()
-            };
-            let text = serde_json::to_vec(&bounded)?;
-            let place = page
-                .get_mut(..text.len())
-                .ok_or_else(|| io::Error::other("the reason is too long"))?;
-            place.copy_from_slice(&text);
+        while !kept.is_empty() {
+            let text = serde_json::to_vec(&kept)?;
+            if let Some(place) = page[..SIZE - 1].get_mut(..text.len()) {
+                place.copy_from_slice(&text);
+                break;
+            }
+            kept.pop();
         }
-        let _writing = self.writing.lock();
         file.write_all_at(&page, 0)?;
         file.sync_data()
+    }
+}
+
+impl PendingRollback {
+    fn bounded(&self) -> PendingRollback {
+        PendingRollback {
+            actor: bounded(&self.actor),
+            reason: bounded(&self.reason),
+            ..self.clone()
+        }
     }
 }
 
@@ -149,30 +165,52 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_survives_a_restart_until_it_is_taken_back() {
+    fn rollbacks_survive_a_restart_until_they_are_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rollback.pending");
         let open = || PendingFile::open(&path, DateTime::UNIX_EPOCH);
         let (file, none) = open();
-        assert_eq!(none, None);
-        file.write(Some(&pending("slow"))).unwrap();
-        assert_eq!(open().1, Some(pending("slow")));
-        file.write(None).unwrap();
-        assert_eq!(open().1, None);
+        assert_eq!(none, []);
+        let both = || vec![pending("slow"), pending("wrong")];
+        file.write(both).unwrap();
+        assert_eq!(open().1, both());
+        file.write(Vec::new).unwrap();
+        assert_eq!(open().1, []);
     }
 
     #[test]
-    fn any_reason_fits_and_a_torn_file_counts_as_a_rollback() {
+    fn any_reason_has_room_and_of_too_many_rollbacks_the_first_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rollback.pending");
         let (file, _) = PendingFile::open(&path, DateTime::UNIX_EPOCH);
         for reason in ["\u{1}".repeat(9_000), "ü\"".repeat(9_000), "x".repeat(9_000)] {
-            file.write(Some(&pending(&reason))).unwrap();
+            file.write(|| vec![pending(&reason); 40]).unwrap();
             let (_, read) = PendingFile::open(&path, DateTime::UNIX_EPOCH);
-            assert!(reason.starts_with(&read.unwrap().reason));
+            assert!(read.len() >= 8, "{}", read.len());
+            assert!(reason.starts_with(&read[0].reason));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_a_rollback_the_same_at_each_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollback.pending");
+        let (file, _) = PendingFile::open(&path, DateTime::UNIX_EPOCH);
+        file.write(|| vec![pending("slow")]).unwrap();
         file.file.as_ref().unwrap().write_all_at(b"   ", 0).unwrap();
-        let (_, torn) = PendingFile::open(&path, DateTime::UNIX_EPOCH);
-        assert_eq!(torn.unwrap().actor, "unknown");
+        let open = |path: &Path| PendingFile::open(path, DateTime::UNIX_EPOCH).1;
+        let too_long = folder.path().join("too_long");
+        std::fs::write(&too_long, [b' '; SIZE + 1]).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&too_long, &link).unwrap();
+        for path in [&path, &too_long, &link, folder.path()] {
+            let [rollback] = &open(path)[..] else {
+                panic!("{} counts as a rollback", path.display())
+            };
+            assert_eq!(
+                (rollback.actor.as_str(), rollback.command),
+                ("unknown", open(path)[0].command)
+            );
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ranking::release::{Findings, Input, State};
+use ranking::release::{Input, State};
 use serde_json::{Value, json};
 use store::StoreError;
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,8 +19,6 @@ use crate::models::{Model, Refusal, Trigger};
 const RESTORE_BUDGET: Duration = Duration::from_secs(30);
 /// Time limit for reading the key ring.
 const KEY_RING_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a version that the state names may take to arrive.
-const ON_ITS_WAY: Duration = Duration::from_secs(10);
 /// Maximum number of loads per start, and per look. Bounded, so that the next look sees new versions;
 /// it tries the rest.
 pub const MAX_LOADS: usize = 16;
@@ -41,7 +39,7 @@ impl Controller {
             && let Ok(model) = self.load(&champion.model.version, Trigger::Start).await
         {
             // A refusal is logged and remembered.
-            let _ = self.add_named(model);
+            let _ = self.add_named(model).await;
         }
         if let Some(state) = &state
             && let Some(model) = self.load_first_good(state).await
@@ -119,13 +117,7 @@ impl Controller {
     /// The versions that are loaded or on record.
     fn known_versions(&self) -> Vec<String> {
         let known = self.known.lock();
-        let state = known.state.as_ref();
-        let champion = state.and_then(|state| state.champion.as_ref());
-        let named = champion.map(|champion| &champion.model);
-        let named = named
-            .into_iter()
-            .chain(state.and_then(|state| state.challenger.as_ref()));
-        let named = named.map(|model| model.version.clone());
+        let named = known.state.iter().flat_map(versions_of).map(str::to_owned);
         named.chain(known.loaded.keys().cloned()).collect()
     }
 
@@ -139,7 +131,7 @@ impl Controller {
         }
         let model = self.load(version, trigger).await?;
         if is_named {
-            return self.add_named(model);
+            return self.add_named(model).await;
         }
         self.propose(model, allowed).await.map_err(|proposal| match proposal {
             Proposal::Refused(refusal) => refusal,
@@ -154,16 +146,24 @@ impl Controller {
 
     /// Adds a model that the state names, unless its content is not the one on record: what was judged
     /// is what serves.
-    fn add_named(&self, model: Arc<Model>) -> Result<(), Refusal> {
+    async fn add_named(&self, model: Arc<Model>) -> Result<(), Refusal> {
         let (version, id) = (model.version.clone(), model.id());
         let on_record = self.state().and_then(|state| state.named(&version).cloned());
-        if let Some(on_record) = on_record.filter(|on_record| !on_record.is(&id)) {
+        if let Some(on_record) = on_record.as_ref().filter(|on_record| !on_record.is(&id)) {
             let refusal = other_content(&version, on_record.sha256.as_deref(), id.sha256.as_deref());
             self.models.record_refusal(refusal.clone(), wall());
             return Err(refusal);
         }
+        let is_unknown = on_record.is_some_and(|on_record| on_record.sha256.is_none());
         self.add_model(model);
         tracing::info!(version, "a model that the rollout names is loaded");
+        if is_unknown {
+            // A former program named it. If this fails, the next load puts its content on record.
+            let known = |_: &State| Ok(Some(Input::Published(id.clone())));
+            if let Err(error) = self.submit(self.now(), None, None, known).await {
+                tracing::warn!(version, "the content of the model is not on record yet: {error}");
+            }
+        }
         Ok(())
     }
 
@@ -178,11 +178,8 @@ impl Controller {
         self.add_model(model);
         let proposed = self
             .submit(self.now(), None, None, |state| {
-                Ok(if allowed == Allowed::Newer && is_older(state) {
-                    Input::Evaluation(Findings::default())
-                } else {
-                    Input::Published(id.clone())
-                })
+                let is_allowed = allowed == Allowed::Any || !is_older(state);
+                Ok(is_allowed.then(|| Input::Published(id.clone())))
             })
             .await;
         self.forget_models(None);
@@ -201,33 +198,21 @@ impl Controller {
     pub(super) async fn load_missing(&self) {
         let _loading = self.loading.lock().await;
         for model in self.missing() {
-            let tried = self.try_if_changed(&model.version, Trigger::Follow).await;
-            self.note_gone(&model.version, matches!(tried, TryOutcome::Gone));
+            if let TryOutcome::Gone = self.try_if_changed(&model.version, Trigger::Follow).await {
+                self.note_gone(&model.version);
+            }
         }
         self.forget_models(None);
     }
 
-    /// A version that is nowhere to be found counts as lost after a while: it may still be on its way.
-    fn note_gone(&self, version: &str, is_gone: bool) {
-        let is_lost = {
-            let mut known = self.known.lock();
-            if !is_gone {
-                known.gone.remove(version);
-                return;
-            }
-            known
-                .gone
-                .entry(version.to_owned())
-                .or_insert_with(Instant::now)
-                .elapsed()
-                >= ON_ITS_WAY
-        };
+    /// A version that is nowhere to be found is remembered as refused.
+    fn note_gone(&self, version: &str) {
         let is_noted = self
             .models
             .refused()
             .iter()
             .any(|(refusal, _)| refusal.version == version);
-        if is_lost && !is_noted {
+        if !is_noted {
             let message = "the rollout names it, and neither models.dir nor models.source has it";
             self.models
                 .record_refusal(Refusal::new(version, "gone", message), wall());

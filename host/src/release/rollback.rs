@@ -29,12 +29,13 @@ impl Controller {
             reason = pending.reason,
             "rollback: legacy answers on this gateway"
         );
-        self.wake.notify_one();
-        if let Err(error) = self.pending.write(Some(&pending)) {
-            tracing::error!("the rollback is kept in memory alone until it is in the database: {error}");
-        }
-        // A database that does not answer must not keep the operator waiting.
-        let recorded = tokio::time::timeout(within, self.record_pending()).await;
+        // Neither a disk nor a database that does not answer must keep the operator waiting.
+        let recorded = tokio::time::timeout(within, async {
+            self.keep_pending().await;
+            self.wake.notify_one();
+            self.record_pending().await
+        });
+        let recorded = recorded.await;
         match recorded {
             Ok(Ok(())) => self.ordered(true),
             Ok(Err(error)) => {
@@ -51,6 +52,10 @@ impl Controller {
     /// # Errors
     /// A database that cannot be used.
     pub(super) async fn record_pending(&self) -> Result<(), OrderError> {
+        if !self.has_pending_rollback() {
+            return Ok(());
+        }
+        let _recording = self.recording.lock().await;
         loop {
             let Some(pending) = self.known.lock().pending.front().cloned() else {
                 return Ok(());
@@ -65,20 +70,30 @@ impl Controller {
             actor: pending.actor.clone(),
             reason: pending.reason.clone(),
         };
-        let input = |_: &State| Ok(Input::Order(order.clone()));
+        let input = |_: &State| Ok(Some(Input::Order(order.clone())));
         let done = self.submit(pending.at, Some(pending.command), None, input).await?;
         // The id was used before, and LTR serves again: somebody asks for a rollback now, and gets one.
         if done.is_none() && pending.is_fresh && self.state().is_some_and(|state| state.serves()) {
             self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
         }
-        // If the gateway ends before the file is empty, the ledger knows the command.
-        let next = self.known.lock().pending.get(1).cloned();
-        if let Err(error) = self.pending.write(next.as_ref()) {
-            tracing::error!("the file of pending rollbacks cannot be written: {error}");
+        {
+            let mut known = self.known.lock();
+            known.pending.retain(|left| left.command != pending.command);
+            self.apply(&mut known);
         }
-        let mut known = self.known.lock();
-        known.pending.retain(|left| left.command != pending.command);
-        self.apply(&mut known);
+        self.trust();
+        // If the gateway ends before, the ledger knows the command.
+        self.keep_pending().await;
         Ok(())
+    }
+
+    /// Writes the pending rollbacks to the disk, on a thread of their own: the disk may hang.
+    async fn keep_pending(&self) {
+        let (file, known) = (self.pending.clone(), self.known.clone());
+        let pending = move || known.lock().pending.iter().cloned().collect();
+        let written = tokio::task::spawn_blocking(move || file.write(pending)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!("pending rollbacks are kept in memory alone: {error}");
+        }
     }
 }

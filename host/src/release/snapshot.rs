@@ -100,7 +100,7 @@ impl Controller {
                 "serves": if said.serves { "ltr" } else { "legacy" },
                 "up_to_date": is_fresh,
                 "checked_seconds_ago": seen,
-                "problem": known.problem.as_ref().or(known.rewritten.as_ref()),
+                "problem": known.unreadable.as_ref().or(known.problem.as_ref()).or(known.rewritten.as_ref()),
                 "rollback_pending": known.pending.front(),
                 "condition": said.condition,
             },

@@ -6,6 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
+/// Requests of one replay arrive out of order by less than this.
+const ANEW: TimeDelta = TimeDelta::days(1);
+
 /// The latest simulated time, and how far the controller has evaluated.
 pub(super) struct Stepped {
     every: TimeDelta,
@@ -36,9 +39,16 @@ impl Stepped {
     }
 
     /// Wants an evaluation at `now`, if that is at least `after` later than the last one wanted.
+    ///
+    /// A time long before it is another replay, or the one before was wrong: time begins anew there.
     fn want(&self, now: DateTime<Utc>, after: TimeDelta) {
         self.wanted.send_if_modified(|wanted| {
-            let is_due = wanted.is_none_or(|before| now.signed_duration_since(before) >= after);
+            let passed = wanted.map(|before| now.signed_duration_since(before));
+            let is_anew = passed.is_some_and(|passed| passed < -ANEW);
+            if is_anew {
+                self.evaluated.send_replace(None);
+            }
+            let is_due = is_anew || passed.is_none_or(|passed| passed >= after);
             if is_due {
                 *wanted = Some(now);
             }
@@ -69,7 +79,7 @@ impl Stepped {
         }
     }
 
-    /// An evaluation was made at this time.
+    /// An evaluation was made at this time, or was tried and failed.
     pub(super) fn evaluated(&self, now: DateTime<Utc>) {
         self.evaluated.send_replace(Some(now));
     }

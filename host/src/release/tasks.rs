@@ -26,15 +26,30 @@ const GONE: Duration = Duration::from_secs(3_600);
 /// Starts the tasks, which end with the controller. `poll`: the pause between two looks at the record;
 /// `publications`: between two looks for publications, `None`: never.
 pub fn start(controller: &Arc<Controller>, poll: Duration, publications: Option<Duration>) {
-    tokio::spawn(follow(Arc::downgrade(controller), poll));
-    tokio::spawn(report(Arc::downgrade(controller)));
-    tokio::spawn(keep_lease(Arc::downgrade(controller)));
-    tokio::spawn(evaluate(Arc::downgrade(controller)));
-    tokio::spawn(deliver(Arc::downgrade(controller)));
-    tokio::spawn(find(Arc::downgrade(controller), publications));
+    let weak = Arc::downgrade(controller);
+    supervise("follow", weak.clone(), move |controller| follow(controller, poll));
+    supervise("report", weak.clone(), report);
+    supervise("keep_lease", weak.clone(), keep_lease);
+    supervise("evaluate", weak.clone(), evaluate);
+    supervise("deliver", weak.clone(), deliver);
+    supervise("find", weak, move |controller| find(controller, publications));
 }
 
 type Weak = std::sync::Weak<Controller>;
+
+/// Runs a task, and again if it panics: a gateway that no longer follows or watches must not go on as
+/// if nothing had happened.
+fn supervise<F>(name: &'static str, controller: Weak, task: impl Fn(Weak) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        while let Err(error) = tokio::spawn(task(controller.clone())).await {
+            tracing::error!("a task of the release controller ended and begins again: {name}: {error}");
+            sleep(LISTEN_AGAIN).await;
+        }
+    });
+}
 
 /// Follows the record: at once where the database says that it changed, else after `poll`.
 async fn follow(controller: Weak, poll: Duration) {

@@ -133,6 +133,7 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         criteria: rollout.criteria.clone(),
         window: settings.labels.longest(),
         evaluate: rollout.evaluate(),
+        arrival: rollout.watch.arrival(),
         lease: rollout.lease(),
         name: gateway_name(settings),
     };

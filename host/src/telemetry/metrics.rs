@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 47] = [
+const METRICS: [(Kind, &str, &str); 48] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -206,6 +206,11 @@ const METRICS: [(Kind, &str, &str); 47] = [
         Kind::Gauge,
         "ltr_rollout_version",
         "Version of the release state that this gateway follows",
+    ),
+    (
+        Kind::Counter,
+        "ltr_rollout_evaluations_total",
+        "Evaluations by this gateway as holder of the lease; over the fleet one per rollout.evaluate_seconds",
     ),
     (
         Kind::Gauge,

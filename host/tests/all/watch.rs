@@ -34,6 +34,7 @@ impl Fleet {
         for site in &mut sites {
             site.settings.database.url = url.clone().into();
             site.settings.rollout.watch.min_requests = 60;
+            site.settings.rollout.watch.arrival_seconds = 0;
         }
         sites[0].publish(VERSION, behaviour);
         let mut fleet = Fleet {
@@ -98,6 +99,47 @@ async fn a_model_that_is_slow_on_one_gateway_of_three_is_rolled_back_on_all_at_t
     fleet.gateways[2].gateway.models().set_drill(Duration::from_millis(40));
     fleet.rank(2, 30, case).await;
     fleet.rolled_back(&fleet.evaluated().await, "latency").await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_slow_on_all_gateways_is_rolled_back_on_all() {
+    let server = Postgres::shared();
+    let fleet = Fleet::serving(&server, 3, Behaviour::Honest).await;
+    for gateway in 0..3 {
+        let models = fleet.gateways[gateway].gateway.models();
+        models.set_drill(Duration::from_millis(40));
+        fleet.rank(gateway, 30, case).await;
+    }
+    fleet.rolled_back(&fleet.evaluated().await, "latency").await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_starts_before_its_model_has_arrived_rolls_nobody_back() {
+    let server = Postgres::shared();
+    let mut fleet = Fleet::serving(&server, 2, Behaviour::Honest).await;
+    let mut site = Site::new();
+    site.settings.database.url = fleet.sites[0].settings.database.url.clone();
+    site.settings.privacy.salt_file = fleet.sites[0].settings.privacy.salt_file.clone();
+    site.settings.rollout.watch.arrival_seconds = 600;
+    let late = site.start().await;
+    late.gateway.release.find_publications().await;
+    // It answers with legacy, says why, and blames nobody for it.
+    for id in 0..100 {
+        assert_eq!(late.rank(&[], &case(id)).await.ok()["source"], "legacy");
+    }
+    fleet.sites.push(site);
+    fleet.gateways.push(late);
+    let rollout = fleet.evaluated().await;
+    assert_eq!(rollout["state"]["phase"]["name"], "manual", "{rollout:#}");
+    let shown = fleet.gateways[2].get("/rollout").await.ok();
+    assert_eq!(shown["following"]["condition"], "loading", "{shown:#}");
+    let here = rollout["fleet"]["gateways"].as_array().unwrap();
+    let missing = |gateway: &&Value| {
+        gateway["champion"]
+            .as_str()
+            .is_some_and(|said| said.starts_with("missing"))
+    };
+    assert_eq!(here.iter().filter(missing).count(), 1, "{here:#?}");
 }
 
 #[tokio::test]
@@ -188,13 +230,14 @@ async fn the_ladder_is_climbed_in_its_time_and_a_user_who_was_in_stays_in() {
     };
     let (_site, running) = automatic(|settings| {
         settings.rollout.ladder = vec![rung(0.1, 24.0), rung(0.5, 48.0)];
+        settings.rollout.watch.min_requests = 20;
     })
     .await;
     let start = Utc::now();
     good_evidence(&running, start - TimeDelta::days(20)).await;
     let by_ltr = async || {
         let mut users = Vec::new();
-        for id in 0..200 {
+        for id in 0..300 {
             if running.rank(&[], &case(id)).await.ok()["source"] == "ltr" {
                 users.push(id);
             }
@@ -216,7 +259,7 @@ async fn the_ladder_is_climbed_in_its_time_and_a_user_who_was_in_stays_in() {
         assert!(before.iter().all(|user| users.contains(user)), "after {hours} hours");
         before = users;
     }
-    assert_eq!(before.len(), 200);
+    assert_eq!(before.len(), 300);
 }
 
 #[tokio::test]
@@ -293,7 +336,8 @@ async fn the_version_before_may_roll_back_and_may_do_nothing_else() {
 
 #[tokio::test]
 async fn a_folder_that_was_replaced_does_not_serve_under_the_name_of_what_was_judged() {
-    let site = Site::new();
+    let mut site = Site::new();
+    site.settings.rollout.watch.arrival_seconds = 0;
     let running = site.start_with(Behaviour::Honest).await;
     running.ltr_serves().await;
     running.stop().await;
@@ -418,16 +462,10 @@ async fn a_record_that_was_rewritten_behind_a_running_gateway_is_shown() {
         running.post("/rollout/hold", &json!({ "on": on })).await.ok();
     }
     assert_eq!(running.get("/rollout").await.ok()["following"]["problem"], json!(null));
-    let url = site.settings.database.url.expose().to_owned();
-    let mut other = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-        .await
-        .unwrap();
     let cut = "DROP TRIGGER ltr_ledger_no_delete; DELETE FROM ltr_ledger WHERE seq > 2; \
                UPDATE ltr_release SET version = 2, head = (SELECT hash FROM ltr_ledger WHERE seq = 2), \
                state = (SELECT json_extract(entry, '$.state') FROM ltr_ledger WHERE seq = 2)";
-    sqlx::Executor::execute(&mut other, sqlx::AssertSqlSafe(cut))
-        .await
-        .unwrap();
+    execute(&site, cut).await;
     running.gateway.release.look().await.unwrap();
     let shown = running.get("/rollout").await.ok();
     let problem = shown["following"]["problem"].as_str().unwrap();
@@ -455,4 +493,83 @@ async fn evidence_is_gathered_once_for_the_same_labels() {
         .unwrap();
     running.evaluated(now + TimeDelta::minutes(6)).await;
     assert_ne!(running.get("/rollout").await.ok()["as_of"], first);
+}
+
+/// Another program's statements on the gateway's database.
+async fn execute(site: &Site, statements: &'static str) {
+    let url = site.settings.database.url.expose().to_owned();
+    let mut other = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::Executor::execute(&mut other, sqlx::AssertSqlSafe(statements))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_record_from_before_a_rollback_does_not_bring_ltr_back_until_an_operator_orders_something() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    running.post("/rollout/rollback", &json!({})).await.ok();
+    // A backup of before: version 3 was the weight.
+    let restored = "DROP TRIGGER ltr_ledger_no_delete; DELETE FROM ltr_ledger WHERE seq > 3; \
+                    UPDATE ltr_rollout SET weight = 100; \
+                    UPDATE ltr_release SET version = 3, head = (SELECT hash FROM ltr_ledger WHERE seq = 3), \
+                    state = (SELECT json_extract(entry, '$.state') FROM ltr_ledger WHERE seq = 3)";
+    execute(&site, restored).await;
+    for _ in 0..2 {
+        running.gateway.release.look().await.unwrap();
+        running.evaluated(Utc::now()).await;
+    }
+    let shown = running.get("/rollout").await.ok();
+    assert_eq!(phase(&shown).0, "manual", "the record says that LTR serves: {shown:#}");
+    assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "legacy");
+    running.post("/rollout/weight", &json!({ "weight": 100 })).await.ok();
+    assert_eq!(running.rank(&[], &case(2)).await.ok()["source"], "ltr");
+    let problem = &running.get("/rollout").await.ok()["following"]["problem"];
+    assert_eq!(*problem, json!(null));
+}
+
+#[tokio::test]
+async fn a_state_that_is_gone_or_cannot_be_read_serves_nothing_and_is_named() {
+    for (harm, named) in [
+        ("DELETE FROM ltr_release", "ltr_release has no row"),
+        (
+            "UPDATE ltr_release SET state = '{}', version = version + 1",
+            "cannot be read",
+        ),
+    ] {
+        let site = Site::new();
+        let running = site.start_with(Behaviour::Honest).await;
+        running.ltr_serves().await;
+        execute(&site, harm).await;
+        let error = running.gateway.release.look().await.unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+        assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "legacy", "{harm}");
+        let back = running.post("/rollout/rollback", &json!({})).await;
+        assert_eq!(back.json()["recorded"], false);
+    }
+    // The table of former programs is theirs alone.
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    execute(&site, "DELETE FROM ltr_rollout").await;
+    running.gateway.release.look().await.unwrap();
+    assert_eq!(running.rank(&[], &case(1)).await.ok()["source"], "ltr");
+    running.post("/rollout/rollback", &json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn one_wrong_time_does_not_stop_the_injected_clock() {
+    let mut site = Site::new();
+    site.settings.host.clock = settings::Clock::Header;
+    let running = site.start_with(Behaviour::Honest).await;
+    let release = &running.gateway.release;
+    release.saw("9999-12-31T23:59:59Z".parse().unwrap());
+    let now: DateTime<Utc> = "2026-10-01T00:00:00Z".parse().unwrap();
+    release.saw(now);
+    assert_eq!(release.now(), now);
+    release.saw(now - TimeDelta::hours(1));
+    assert_eq!(release.now(), now, "requests of one replay are a little out of order");
 }

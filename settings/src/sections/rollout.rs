@@ -69,7 +69,16 @@ section! {
         /// Maximum share of the gateways whose breaker is open, or that cannot load the model.
         broken_gateways: f64 = 0.02, SHARE;
         /// Latency and fallbacks of fewer requests decide nothing.
-        min_requests: u64 = 200, Whole(20, 1_000_000);
+        min_requests: u64 = 200, Whole(20, 100_000);
+        /// Seconds that a model may take to arrive at a gateway that never had it, before it counts as lost.
+        arrival_seconds: u32 = 30, Whole(0, 3_600);
+    }
+}
+
+impl Watch {
+    /// How long a model may take to arrive at a gateway that never had it.
+    pub fn arrival(&self) -> Duration {
+        Duration::from_secs(self.arrival_seconds.into())
     }
 }
 

@@ -28,21 +28,25 @@ pub(super) async fn released(connection: &mut PgConnection) -> Result<Option<Rel
 
 pub(super) async fn pulse(connection: &mut PgConnection) -> Result<Pulse, StoreError> {
     let row = sqlx::query(
-        "SELECT (SELECT version FROM ltr_release WHERE id = 1), \
+        "SELECT r.version, coalesce(r.head, '') AS head, \
                 (SELECT value FROM ltr_counter WHERE name = 'evidence') AS evidence, \
-                weight::bigint, champion, challenger \
-         FROM ltr_rollout WHERE id = 1",
+                m.weight::bigint, m.champion, m.challenger \
+         FROM (SELECT 1 AS id) one LEFT JOIN ltr_release r ON r.id = one.id LEFT JOIN ltr_rollout m ON m.id = one.id",
     )
     .fetch_one(connection)
     .await?;
     Ok(Pulse {
         version: read_unsigned(&row, "version", "ltr_release")?.unwrap_or_default(),
         evidence: read_unsigned(&row, "evidence", "ltr_counter")?.unwrap_or_default(),
-        mirror: RolloutState {
-            // The column is NOT NULL.
-            weight: read_unsigned(&row, "weight", "ltr_rollout")?.unwrap_or_default(),
-            champion: row.try_get("champion")?,
-            challenger: row.try_get("challenger")?,
+        head: row.try_get("head")?,
+        // The column is NOT NULL, so without it there is no row.
+        mirror: match read_unsigned(&row, "weight", "ltr_rollout")? {
+            None => None,
+            Some(weight) => Some(RolloutState {
+                weight,
+                champion: row.try_get("champion")?,
+                challenger: row.try_get("challenger")?,
+            }),
         },
     })
 }

@@ -25,20 +25,25 @@ pub(super) async fn released(connection: &mut SqliteConnection) -> Result<Option
 
 pub(super) async fn pulse(connection: &mut SqliteConnection) -> Result<Pulse, StoreError> {
     let row = sqlx::query(
-        "SELECT coalesce((SELECT version FROM ltr_release WHERE id = 1), 0) AS version, \
+        "SELECT coalesce(r.version, 0) AS version, coalesce(r.head, '') AS head, \
                 coalesce((SELECT value FROM ltr_counter WHERE name = 'evidence'), 0) AS evidence, \
-                weight, champion, challenger \
-         FROM ltr_rollout WHERE id = 1",
+                m.weight, m.champion, m.challenger \
+         FROM (SELECT 1 AS id) one LEFT JOIN ltr_release r ON r.id = one.id LEFT JOIN ltr_rollout m ON m.id = one.id",
     )
     .fetch_one(connection)
     .await?;
     Ok(Pulse {
         version: row.try_get("version")?,
         evidence: row.try_get("evidence")?,
-        mirror: RolloutState {
-            weight: row.try_get("weight")?,
-            champion: row.try_get("champion")?,
-            challenger: row.try_get("challenger")?,
+        head: row.try_get("head")?,
+        // The column is NOT NULL, so without it there is no row.
+        mirror: match row.try_get("weight")? {
+            None => None,
+            Some(weight) => Some(RolloutState {
+                weight,
+                champion: row.try_get("champion")?,
+                challenger: row.try_get("challenger")?,
+            }),
         },
     })
 }

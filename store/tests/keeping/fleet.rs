@@ -257,11 +257,11 @@ pub(crate) async fn what_the_version_before_says_of_the_rollout_is_seen(database
         champion: Some("v1".into()),
         challenger: None,
     };
-    assert_eq!((pulse.version, &pulse.mirror), (1, &expected));
+    assert_eq!((pulse.version, pulse.mirror.as_ref()), (1, Some(&expected)));
     assert_eq!(store.history(10).await.unwrap().len(), 1);
     // The next commit is no conflict: the mirror is not what is compared.
     commit(&store, 1, &[]).await;
-    assert_eq!(store.pulse().await.unwrap().mirror, RolloutState::default());
+    assert_eq!(store.pulse().await.unwrap().mirror, Some(RolloutState::default()));
 }
 
 async fn wakes(changes: &mut Changes, start: Instant) {

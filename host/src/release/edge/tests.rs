@@ -51,6 +51,7 @@ fn filter(version: &str) -> EdgeFilter {
 fn model(state_version: u64, version: &str) -> Offer {
     Offer {
         state_version,
+        goes_first: false,
         what: Offered::Model(filter(version)),
     }
 }
@@ -63,6 +64,7 @@ fn nothing_with(state_version: u64, spare: Option<&str>) -> Offer {
     let spare = spare.map(filter);
     Offer {
         state_version,
+        goes_first: false,
         what: Offered::Nothing { spare },
     }
 }
@@ -106,7 +108,7 @@ fn filters(dir: &TempDir) -> Vec<String> {
 fn a_filter_is_offered_after_its_file_is_written_and_the_one_before_stays() {
     let (dir, edge) = watched();
     for (state, version) in [(3, A), (4, B), (7, C)] {
-        assert!(edge.offer(&model(state, version)).unwrap());
+        assert_eq!(edge.offer(&model(state, version)).unwrap(), Outcome::Written);
         assert_eq!(told(&dir), (format!("{state}.1-{version}"), seen(version)));
         let file = dir.path().join(format!("edge-filter-{version}.wasm"));
         assert_eq!(fs::read(file).unwrap(), filter(version).wasm);
@@ -119,46 +121,58 @@ fn a_filter_is_offered_after_its_file_is_written_and_the_one_before_stays() {
 #[test]
 fn what_is_offered_already_is_not_written_again_and_a_new_state_is_put_on_record() {
     let (dir, edge) = watched();
-    assert!(edge.offer(&model(3, A)).unwrap());
+    assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Written);
     let before = fs::metadata(dir.path().join(DISCOVERY)).unwrap().modified().unwrap();
-    assert!(!edge.offer(&model(3, A)).unwrap());
+    assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Same);
     let after = fs::metadata(dir.path().join(DISCOVERY)).unwrap().modified().unwrap();
     assert_eq!(before, after);
     // Another weight, the same champion.
     let resources = discovery(&dir)["resources"].clone();
-    assert!(edge.offer(&model(4, A)).unwrap());
+    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).0, format!("4.1-{A}"));
     assert_eq!(discovery(&dir)["resources"], resources, "nothing to load for Envoy");
     // A damaged file is put right, and Envoy is told to look again.
     fs::write(dir.path().join(format!("edge-filter-{A}.wasm")), "filter").unwrap();
-    assert!(edge.offer(&model(4, A)).unwrap());
+    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).0, format!("4.2-{A}"));
     // The operator has changed the template, and the gateway was started again.
     let changed = template(&own().to_string().replace("0.1", "0.2")).to_string();
     fs::write(dir.path().join(TEMPLATE), changed).unwrap();
-    assert!(EdgeDir::open(dir.path()).unwrap().offer(&model(4, A)).unwrap());
+    assert_eq!(
+        EdgeDir::open(dir.path()).unwrap().offer(&model(4, A)).unwrap(),
+        Outcome::Written
+    );
     assert_eq!(offered_configuration(&dir)["sampling"]["fraction"], 0.2);
 }
 
 #[test]
 fn a_gateway_that_lags_replaces_nothing_and_within_a_state_the_latest_offer_counts() {
     let (dir, edge) = watched();
-    assert!(edge.offer(&model(9, A)).unwrap());
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
     for late in [model(8, B), nothing(8), model(0, A)] {
-        assert!(!edge.offer(&late).unwrap());
+        assert_eq!(edge.offer(&late).unwrap(), Outcome::Later(9));
     }
     assert_eq!(told(&dir), (format!("9.1-{A}"), seen(A)));
     assert_eq!(filters(&dir).len(), 1, "nothing of a late offer is written");
     // The kill switch, on and off and on.
-    assert!(edge.offer(&nothing(9)).unwrap());
+    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written);
     assert_eq!((told(&dir).0.as_str(), scores(&dir)), ("9.2-off", false));
-    assert!(!edge.offer(&nothing(9)).unwrap());
-    assert!(edge.offer(&model(9, A)).unwrap());
+    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
     assert_eq!((told(&dir).0, scores(&dir)), (format!("9.3-{A}"), true));
-    assert!(edge.offer(&nothing(9)).unwrap());
+    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).0, "9.4-off");
+    // What stops LTR goes before whatever a database said that is no more.
+    let first = Offer {
+        goes_first: true,
+        ..nothing(2)
+    };
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&first).unwrap(), Outcome::Written);
+    assert!(!scores(&dir));
+    assert_eq!(edge.offer(&first).unwrap(), Outcome::Same);
     // A later state beats every count. State 10 follows 9, although "10" does not follow "9".
-    assert!(edge.offer(&model(10, B)).unwrap());
+    assert_eq!(edge.offer(&model(10, B)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir), (format!("10.1-{B}"), seen(B)));
 }
 
@@ -202,14 +216,14 @@ fn every_configuration_can_be_changed_to_score_nothing() {
 fn without_any_filter_the_directory_is_left_alone() {
     let (dir, edge) = watched();
     assert!(!edge.has_filter());
-    assert!(!edge.offer(&nothing(5)).unwrap());
+    assert_eq!(edge.offer(&nothing(5)).unwrap(), Outcome::Same);
     assert!(!dir.path().join(DISCOVERY).exists());
     // The first model is published, and not yet promoted.
-    assert!(edge.offer(&nothing_with(6, Some(A))).unwrap());
+    assert_eq!(edge.offer(&nothing_with(6, Some(A))).unwrap(), Outcome::Written);
     assert_eq!((told(&dir), scores(&dir)), (("6.1-off".into(), seen(A)), false));
     assert!(edge.has_filter());
     // The offered filter stays.
-    assert!(edge.offer(&nothing_with(7, Some(B))).unwrap());
+    assert_eq!(edge.offer(&nothing_with(7, Some(B))).unwrap(), Outcome::Written);
     assert_eq!(told(&dir), ("7.1-off".into(), seen(A)));
 }
 
@@ -221,7 +235,7 @@ fn an_operators_own_filter_stops_scoring_too() {
     *own.pointer_mut(FILENAME).unwrap() = "/etc/envoy/ltr/first.wasm".into();
     own["version_info"] = A.into();
     fs::write(dir.path().join(DISCOVERY), own.to_string()).unwrap();
-    assert!(edge.offer(&nothing(0)).unwrap());
+    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir), ("0.1-off".into(), "/etc/envoy/ltr/first.wasm".into()));
     assert!(!scores(&dir));
 }
@@ -232,7 +246,7 @@ fn if_nobody_can_read_which_filter_envoys_have_the_newest_one_stops_scoring() {
     edge.offer(&model(1, B)).unwrap();
     edge.offer(&model(2, A)).unwrap();
     fs::remove_file(dir.path().join(DISCOVERY)).unwrap();
-    assert!(edge.offer(&nothing(0)).unwrap());
+    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written);
     assert_eq!((told(&dir).1, scores(&dir)), (seen(A), false));
     // Envoys have a filter, and there is none to put in its place.
     for name in filters(&dir) {
@@ -272,20 +286,20 @@ fn whatever_is_in_the_place_of_the_discovery_response_the_next_offer_replaces_it
     for text in garbled {
         let (dir, edge) = watched();
         fs::write(dir.path().join(DISCOVERY), &text).unwrap();
-        assert!(edge.offer(&model(1, A)).unwrap(), "{text:.40}");
+        assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written, "{text:.40}");
         assert_eq!(told(&dir), (format!("1.1-{A}"), seen(A)), "{text:.40}");
     }
     let (dir, edge) = watched();
     let at = |name: &str| dir.path().join(name);
     let made = std::process::Command::new("mkfifo").arg(at(DISCOVERY)).status();
     assert!(made.unwrap().success());
-    assert!(edge.offer(&model(1, A)).unwrap());
+    assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written);
     fs::remove_file(at(DISCOVERY)).unwrap();
     symlink("/dev/zero", at(DISCOVERY)).unwrap();
-    assert!(edge.offer(&model(1, B)).unwrap());
+    assert_eq!(edge.offer(&model(1, B)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).1, seen(B));
     fs::File::create(at(DISCOVERY)).unwrap().set_len(20 << 30).unwrap();
-    assert!(edge.offer(&model(1, C)).unwrap());
+    assert_eq!(edge.offer(&model(1, C)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).1, seen(C));
 }
 

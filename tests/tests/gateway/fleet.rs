@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use evil::Behaviour;
+use evil::{Behaviour, Fault, When};
 use serde_json::{Value, json};
 use servers::Postgres;
 use tempfile::TempDir;
 use testkit::{PATIENCE, Random};
 use uuid::Uuid;
 
-use crate::harness::{Client, Gateway, SMALL, Site, case};
+use crate::harness::{Client, Gateway, LARGE, SMALL, SMALL_VALUES, Site, case};
 
 const MODEL: &str = "20261001T021500Z";
 const TRANSITIONS: u64 = 100;
 /// In which a transition is followed, from the answer to the operator on.
 const FOLLOWED: Duration = Duration::from_secs(1);
+
+/// In which the gateway that is asked for a rollback serves legacy, from the operator's call on.
+const SERVES_LEGACY: Duration = Duration::from_millis(100);
 
 /// Gateways with a folder each, one database, and one folder of models.
 struct Fleet {
@@ -56,7 +59,12 @@ impl Fleet {
 
     /// All gateways, ready, with the model loaded by each.
     async fn start(&self) -> Vec<Gateway> {
-        self.sites[0].publish(MODEL, Behaviour::Honest);
+        self.start_with(Behaviour::Honest).await
+    }
+
+    /// The same, of a model that behaves as told.
+    async fn start_with(&self, behaviour: Behaviour) -> Vec<Gateway> {
+        self.sites[0].publish(MODEL, behaviour);
         let mut gateways = Vec::new();
         for site in &self.sites {
             gateways.push(site.start().await);
@@ -133,7 +141,9 @@ async fn followed_by_all(fleet: Fleet) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_gateways_on_postgresql_follow_each_transition_within_a_second() {
     let server = Postgres::shared();
-    followed_by_all(Fleet::new(Some(&server.database()), 3, &[])).await;
+    // Too seldom by itself: each has to hear of it.
+    let settings = [("LTR_ROLLOUT__POLL_MS", "10000")];
+    followed_by_all(Fleet::new(Some(&server.database()), 3, &settings)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,6 +302,7 @@ async fn rolled_back_without_the_database(gateways: &[Gateway]) -> Duration {
         assert!(start.elapsed() < PATIENCE, "it never serves legacy");
     }
     let took = start.elapsed();
+    assert!(took < SERVES_LEGACY, "{took:?}");
     let answer = asked.await.unwrap();
     assert_eq!(
         (answer.status, &answer.body["recorded"]),
@@ -352,6 +363,57 @@ async fn a_rollback_acts_at_once_while_the_database_hangs_or_is_away_and_everywh
         }
         rolled_back_everywhere(&fleet, &gateways).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_acts_at_once_while_the_database_only_reads() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let fleet = Fleet::new(Some(&url), 2, &[("LTR_DATABASE__RANK_WAITS", "false")]);
+    let gateways = fleet.start().await;
+    live(&gateways).await;
+    let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    let name = url.rsplit('/').next().unwrap();
+    let mut only_reads = async |yes: &str| {
+        let statements = format!(
+            "SET default_transaction_read_only = off; \
+             ALTER DATABASE {name} SET default_transaction_read_only = {yes}; \
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+        );
+        sqlx::Executor::execute(&mut other, sqlx::AssertSqlSafe(statements))
+            .await
+            .unwrap();
+    };
+    only_reads("on").await;
+    rolled_back_without_the_database(&gateways).await;
+    only_reads("off").await;
+    rolled_back_everywhere(&fleet, &gateways).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_gateways_roll_a_failing_model_back_by_themselves() {
+    let server = Postgres::shared();
+    let settings = [
+        ("LTR_ROLLOUT__EVALUATE_SECONDS", "1"),
+        ("LTR_ROLLOUT__WATCH__MIN_REQUESTS", "50"),
+    ];
+    let fleet = Fleet::new(Some(&server.database()), 3, &settings);
+    let fails = Behaviour::Faulty(Fault::Trap, When::ValuesOver(SMALL_VALUES));
+    let gateways = fleet.start_with(fails).await;
+    live(&gateways).await;
+    let start = Instant::now();
+    while rollout(&gateways[0]).await["state"]["phase"]["name"] != "rolled_back" {
+        for number in 0..10 {
+            gateways[1].rank(&case(&number.to_string(), LARGE)).await;
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody rolls it back");
+    }
+    for gateway in &gateways {
+        let rollout = until(gateway, "follows", |rollout| rollout["following"]["serves"] == "legacy").await;
+        assert_eq!(rollout["state"]["barred"], json!([MODEL]));
+    }
+    let (code, said) = fleet.verify();
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -173,10 +173,7 @@ pub fn judge(reports: &[Report], limits: &Limits) -> Vec<Criterion> {
     let (lost, too_many_lost) = broken(Condition::Lost);
     let of = |broken: usize| format!("{broken} of {} gateways", reports.len());
     let most = format!("at most {} % of the gateways", limits.broken_gateways * 100.0);
-    let basis = format!(
-        "over {} requests, of which {} are needed",
-        pooled.requests, limits.min_requests
-    );
+    let basis = format!("{} requests; a decision needs {}", pooled.requests, limits.min_requests);
     let enough_scored = pooled.scorings() >= limits.min_requests;
     vec![
         Criterion {
@@ -230,7 +227,7 @@ mod tests {
         }
     }
 
-    /// `scored` requests, of which `slow` took 40 ms and the others 1 ms, and `fallbacks` more.
+    /// `slow` of the `scored` requests took 40 ms, the others 1 ms. `fallbacks` more fell back.
     fn counts(scored: u64, slow: u64, fallbacks: u64) -> Counts {
         let mut counts = Counts::default();
         (0..scored - slow).for_each(|_| counts.scored(1_000, false));

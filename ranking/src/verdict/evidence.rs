@@ -1,4 +1,4 @@
-//! Sums up comparisons, one at a time: what is kept of each is a few bytes.
+//! Sums up comparisons one at a time. A few bytes of each are kept.
 
 use chrono::{DateTime, Utc};
 

@@ -21,6 +21,9 @@ use crate::telemetry;
 
 /// The name of the controller's lease.
 pub(super) const LEASE: &str = "controller";
+/// Time limit for judging. A million comparisons take half a minute; a connection that was cut off may
+/// stay silent for ever.
+const JUDGING: Duration = Duration::from_secs(900);
 /// Most transitions of one evaluation; the state machine comes to rest after fewer.
 const MAX_STEPS: usize = 8;
 /// Reports are pooled that are younger than this, or than two evaluations.
@@ -58,11 +61,14 @@ impl Controller {
         // First and by itself, and again as long as judging takes: months of evidence, or a failure to read
         // them, must not delay the watch.
         self.watch(now).await?;
-        let judging = self.judgements(&state, now);
+        let judging = tokio::time::timeout(JUDGING, self.judgements(&state, now));
         tokio::pin!(judging);
         let judgements = loop {
             tokio::select! {
-                judged = &mut judging => break judged?,
+                judged = &mut judging => break judged.unwrap_or_else(|_| {
+                    tracing::error!("the evidence could not be read within {} s; nothing is judged by it", JUDGING.as_secs());
+                    Ok(Vec::new())
+                })?,
                 () = tokio::time::sleep(self.config.evaluate) => {
                     self.report().await?;
                     self.watch(self.now()).await?;

@@ -199,6 +199,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether an operator who orders it says what serves, and so has looked at what served before.
+    pub fn says_what_serves(self) -> bool {
+        matches!(self, Action::Promote | Action::Rollback | Action::Pin | Action::Weight)
+    }
+
     /// As JSON spells it.
     pub fn as_str(self) -> &'static str {
         match self {

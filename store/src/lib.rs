@@ -54,7 +54,7 @@ pub use records::{
 pub use release::{
     Changes, Commit, Committed, Effect, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported,
 };
-pub use spool::{Batch, PENDING_ROLLBACK, Refused, Spool, SpoolError};
+pub use spool::{Batch, FOLLOWED_RECORD, PENDING_ROLLBACK, Refused, Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]

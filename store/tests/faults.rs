@@ -72,7 +72,7 @@ fn change(weight: u8) -> (RolloutState, HistoryEntry) {
 
 #[tokio::test]
 async fn a_disk_that_was_full_is_written_again_as_soon_as_there_is_room() {
-    let Some(disk) = Tmpfs::mount(4 << 20) else { return };
+    let disk = Tmpfs::mount(4 << 20);
     disk.fill(1 << 20);
     let store = Store::open(&url(&disk.path().join("ltr.db"))).await.unwrap();
     let mut kept = 0;
@@ -97,7 +97,7 @@ async fn a_disk_that_was_full_is_written_again_as_soon_as_there_is_room() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_the_start_keeps_no_program_from_starting() {
-    let Some(disk) = Tmpfs::mount(1 << 20) else { return };
+    let disk = Tmpfs::mount(1 << 20);
     disk.fill(usize::MAX);
     let url = url(&disk.path().join("ltr.db"));
     let store = Store::open_later(&*url, Limits::default()).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_disk_that_is_full_at_the_start_keeps_no_program_from_starting() {
 
 #[tokio::test]
 async fn a_disk_that_turned_read_only_is_written_again_when_it_is_not() {
-    let Some(disk) = Tmpfs::mount(8 << 20) else { return };
+    let disk = Tmpfs::mount(8 << 20);
     let file = disk.path().join("ltr.db");
     let limits = Limits {
         timeout: Duration::from_millis(100),

@@ -12,14 +12,15 @@ use chrono::{DateTime, Utc};
 use metrics::gauge;
 use parking_lot::Mutex;
 use ranking::Criteria;
-use ranking::release::ledger;
+use ranking::release::ledger::{self, Anchor};
 use ranking::release::watch::Limits;
 use ranking::release::{Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step};
-use store::{Commit, Committed, Lease, Store, StoreError};
+use store::{Commit, Committed, FOLLOWED_RECORD, Lease, PENDING_ROLLBACK, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
 use super::courier::Courier;
+use super::followed::FollowedFile;
 use super::health::{Health, Served};
 use super::known::{Known, OnRecord, held, mirror, serving};
 use super::pending::{PendingFile, PendingRollback};
@@ -81,6 +82,7 @@ pub struct Controller {
     pub(super) turn: AsyncMutex<()>,
     pub(super) known: Arc<Mutex<Known>>,
     pub(super) pending: Arc<PendingFile>,
+    pub(super) followed: Arc<FollowedFile>,
     /// Held while a rollback is recorded, so that no two tasks record the same.
     pub(super) recording: AsyncMutex<()>,
     /// Wakes the task that follows the record.
@@ -95,6 +97,13 @@ pub struct Controller {
     pub(super) has_left: AtomicBool,
     /// Until when this gateway holds the lease, as far as it knows.
     pub(super) leased_until: Mutex<Option<Instant>>,
+}
+
+/// What a gateway knew when an order arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    phase: Option<Phase>,
+    rewrites: u64,
 }
 
 /// What became of an order.
@@ -117,6 +126,11 @@ pub enum OrderError {
     /// A rollback of this gateway is not on record yet, and comes first.
     #[error("a rollback on this gateway is not in the database yet; retry when it is")]
     RollbackPending,
+    /// The record was replaced, and the operator could not know.
+    #[error(
+        "the rollout's record was replaced, restored or rewritten, perhaps from before a rollback; look again (`rollout status`, `ledger show`), and retry if LTR shall serve all the same"
+    )]
+    Replaced,
     /// Others changed the state again and again.
     #[error("others changed the rollout {ATTEMPTS} times meanwhile; retry")]
     Contended,
@@ -133,16 +147,18 @@ pub enum OrderError {
 
 impl Controller {
     /// Serves legacy until [`Controller::restore`] has read the state. `stepped`: the clock is
-    /// injected. A rollback that an earlier run could not record goes on.
+    /// injected. A rollback that an earlier run could not record goes on, and the record must continue
+    /// what an earlier run followed: both are kept in `dir`.
     pub fn new(
         store: Store,
         loader: Loader,
         config: Config,
         is_stepped: bool,
-        pending: &std::path::Path,
+        dir: &std::path::Path,
         courier: Courier,
     ) -> Controller {
-        let (pending, left) = PendingFile::open(pending, wall());
+        let (pending, left) = PendingFile::open(&dir.join(PENDING_ROLLBACK), wall());
+        let (followed, note) = FollowedFile::open(&dir.join(FOLLOWED_RECORD));
         for PendingRollback { command, actor, .. } in &left {
             tracing::warn!(%command, actor, "a rollback is not on record yet; legacy answers until it is");
         }
@@ -161,9 +177,13 @@ impl Controller {
             turn: AsyncMutex::new(()),
             known: Arc::new(Mutex::new(Known {
                 pending: left.into(),
+                offers_anew: note.rewritten.is_some(),
+                anchor: note.anchor,
+                rewritten: note.rewritten,
                 ..Known::default()
             })),
             pending: Arc::new(pending),
+            followed: Arc::new(followed),
             recording: AsyncMutex::new(()),
             wake: Arc::default(),
             load: Arc::default(),
@@ -175,9 +195,9 @@ impl Controller {
     }
 
     /// Carries out an operator's order. `decide` makes it from the state on record. `command` is the
-    /// order's id: the same order again changes nothing more. `seen`: the phase that this gateway
-    /// followed when the order arrived. An order that would let LTR answer more is refused after a
-    /// rollback that it did not know of.
+    /// order's id: the same order again changes nothing more. `seen`: what this gateway knew when the
+    /// order arrived. An order that would let LTR answer more is refused after a rollback, and after a
+    /// replacement of the record, that it did not know of.
     ///
     /// # Errors
     /// What the state does not allow; a database that cannot be used.
@@ -185,7 +205,7 @@ impl Controller {
         &self,
         command: Uuid,
         now: DateTime<Utc>,
-        seen: Option<&Phase>,
+        seen: &Seen,
         decide: impl Fn(&State) -> Result<Order, Refused> + Send + Sync,
     ) -> Result<Ordered, OrderError> {
         if let Some(ordered) = self.repeated(command).await? {
@@ -193,16 +213,27 @@ impl Controller {
         }
         let bound = |state: &State| {
             let order = decide(state)?;
-            let is_new = matches!(state.phase, Phase::RolledBack { .. }) && seen != Some(&state.phase);
-            if is_new && order.command.may_raise() {
-                return Err(Refused::RolledBackMeanwhile);
+            if order.command.may_raise() {
+                if self.known.lock().rewrites != seen.rewrites {
+                    return Err(OrderError::Replaced);
+                }
+                if matches!(state.phase, Phase::RolledBack { .. }) && seen.phase.as_ref() != Some(&state.phase) {
+                    return Err(Refused::RolledBackMeanwhile.into());
+                }
             }
             Ok(Some(Input::Order(order)))
         };
         self.submit(now, Some(command), None, bound).await?;
-        // An operator has seen the record as it is now.
-        self.trust();
         Ok(self.ordered(true))
+    }
+
+    /// What this gateway knows now, for an order that arrives.
+    pub fn seen(&self) -> Seen {
+        let known = self.known.lock();
+        Seen {
+            phase: known.state.as_ref().map(|state| state.phase.clone()),
+            rewrites: known.rewrites,
+        }
     }
 
     /// What an order led to that is in the ledger already: the state may not allow it any more.
@@ -239,7 +270,7 @@ impl Controller {
         now: DateTime<Utc>,
         command: Option<Uuid>,
         lease: Option<&Lease>,
-        input: impl Fn(&State) -> Result<Option<Input>, Refused> + Send + Sync,
+        input: impl Fn(&State) -> Result<Option<Input>, OrderError> + Send + Sync,
     ) -> Result<Option<Transition>, OrderError> {
         for _ in 0..ATTEMPTS {
             let _turn = self.turn.lock().await;
@@ -254,7 +285,7 @@ impl Controller {
                 Some(begin(on_record.state.clone(), now))
             };
             let Some(transition) = transition else {
-                self.follow(on_record.state, on_record.head);
+                self.follow(on_record);
                 return Ok(None);
             };
             let is_first = !on_record.exists;
@@ -265,7 +296,7 @@ impl Controller {
                 Committed::Conflict => {}
                 Committed::Repeated(_) => {
                     let latest = self.read(now).await?;
-                    self.follow(latest.state, latest.head);
+                    self.follow(latest);
                     return Ok(None);
                 }
                 Committed::LeaseLost => return Err(OrderError::LeaseLost),
@@ -313,14 +344,31 @@ impl Controller {
                 head = sealed.hash,
                 "rollout: {sentence}"
             );
-            self.follow(transition.state.clone(), sealed.hash);
+            self.known.lock().anchor = Some(Anchor {
+                seq: transition.state.version,
+                head: sealed.hash.clone(),
+            });
+            self.follow(OnRecord {
+                state: transition.state.clone(),
+                head: sealed.hash,
+                exists: true,
+                is_ordered: on_record.is_ordered || (command.is_some() && transition.action.says_what_serves()),
+            });
             self.wake.notify_one();
         }
         Ok(committed)
     }
 
-    /// Follows a state. The caller holds the turn.
-    pub(super) fn follow(&self, state: State, head: String) {
+    /// Follows a state that was checked. The caller holds the turn.
+    pub(super) fn follow(&self, on_record: OnRecord) {
+        if on_record.is_ordered && self.known.lock().rewritten.take().is_some() {
+            tracing::info!("an operator's order is on record; what it leads to serves");
+        }
+        self.adopt(on_record.state, on_record.head);
+    }
+
+    /// Follows a state. The caller holds the turn, and has checked a state that serves.
+    pub(super) fn adopt(&self, state: State, head: String) {
         let mut known = self.known.lock();
         if state.form > FORM {
             tracing::error!(
@@ -351,10 +399,12 @@ impl Controller {
         let is_missing = serving.champion.is_none() && known.state.as_ref().is_some_and(State::serves);
         if !is_missing {
             known.had_champion = serving.named.clone().filter(|_| serving.champion.is_some());
-            known.missing_since = None;
-        } else if known.missing_since.is_none() {
-            known.missing_since = Some(Instant::now());
         }
+        let missing = serving.named.clone().filter(|_| is_missing);
+        known.missing = match (missing, known.missing.take()) {
+            (Some(version), Some((before, since))) if version == before => Some((version, since)),
+            (missing, _) => missing.map(|version| (version, Instant::now())),
+        };
         self.health.expect(Controller::served(&serving));
         self.models.swap(serving);
     }
@@ -435,13 +485,6 @@ impl Controller {
         {
             tracing::warn!(%now, "the rollout was not evaluated in time; what is shown is older");
         }
-    }
-
-    /// Whether what Envoys are offered must go before anything offered earlier: a rollback that is not
-    /// on record yet, or a record that was replaced, so that its versions begin anew.
-    pub(super) fn is_out_of_order(&self) -> bool {
-        let known = self.known.lock();
-        !known.pending.is_empty() || known.was_rewritten
     }
 
     /// Whether a rollback acts here that is not on record yet.

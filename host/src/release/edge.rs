@@ -3,9 +3,9 @@
 //!
 //! Each offer has a place in an order, which the discovery response keeps as its `version_info`:
 //! `{state version}.{count}-{what}`. A higher state version replaces a lower one, and never the other
-//! way, so that a gateway that lags does not bring back what was replaced. Within one state version
-//! the latest offer counts: the kill switch turns without a new state, in both directions. The count
-//! makes each `version_info` unique.
+//! way, so that a gateway that lags does not bring back what was replaced; [`Turn`] has the
+//! exceptions. Within one state version the latest offer counts: the kill switch turns without a new
+//! state, in both directions. The count makes each `version_info` unique.
 
 use std::fs::{self, File};
 use std::io;
@@ -54,14 +54,41 @@ pub struct EdgeFilter {
 /// What Envoys shall do with requests to score, from one state of the rollout on.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// The version of the rollout's state. An offer of an earlier state never replaces one of a later
-    /// state.
+    /// The version of the rollout's state.
     pub state_version: u64,
-    /// Whether it goes before an offer of a later state, too: LTR was stopped on this gateway, or the
-    /// database was replaced, so that its versions began anew.
-    pub goes_first: bool,
+    /// Which offers it may replace.
+    pub turn: Turn,
     /// What is offered.
     pub what: Offered,
+}
+
+/// Which offers an offer may replace, and which may replace it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It replaces none of a later state.
+    InOrder,
+    /// It replaces any, and is replaced by the next one of the state whose offer it replaced: LTR was
+    /// stopped on this gateway without a new state.
+    First,
+    /// It replaces any, and is replaced by a state alone that follows the one whose offer it replaced:
+    /// a rollback that is not on record yet becomes such a state.
+    Ahead,
+    /// It replaces any, and the order begins anew with its state: the record was replaced.
+    Anew,
+}
+
+impl Offer {
+    /// The state of which the directory then has an offer. `place`: the offer that is there; `is_same`:
+    /// whether it offers the same.
+    fn state(&self, place: Option<Place>, is_same: bool) -> u64 {
+        let before = place.map_or(0, |place| place.state);
+        match self.turn {
+            Turn::InOrder | Turn::Anew => self.state_version,
+            Turn::First => self.state_version.max(before),
+            Turn::Ahead if is_same && before > self.state_version => before,
+            Turn::Ahead => self.state_version.max(before).saturating_add(1),
+        }
+    }
 }
 
 /// What became of an offer.
@@ -144,19 +171,23 @@ impl EdgeDir {
 
     fn offer_in_turn(&self, offer: &Offer) -> anyhow::Result<Outcome> {
         let current = self.current();
-        let place = current.place.filter(|place| place.state >= offer.state_version);
-        let state = place.map_or(offer.state_version, |place| place.state);
-        if state > offer.state_version && !offer.goes_first {
-            return Ok(Outcome::Later(state));
+        let place = current.place;
+        if let (Turn::InOrder, Some(place)) = (offer.turn, place)
+            && place.state > offer.state_version
+        {
+            return Ok(Outcome::Later(place.state));
         }
         let Some(Placed { name, is_new }) = self.place_filter(&offer.what, &current)? else {
             return Ok(Outcome::Same);
         };
         let mut discovery = self.discovery(&name, &offer.what);
-        if place.is_some() && !is_new && current.resources == discovery["resources"] {
+        let is_same = place.is_some() && !is_new && current.resources == discovery["resources"];
+        let state = offer.state(place, is_same);
+        if is_same && place.is_some_and(|place| place.state == state) {
             return Ok(Outcome::Same);
         }
-        let count = place.and_then(|place| place.count.checked_add(1)).unwrap_or(1);
+        let before = place.filter(|place| place.state >= state);
+        let count = before.map_or(1, |place| place.count.saturating_add(1));
         let what = match &offer.what {
             Offered::Model(filter) => &filter.version,
             Offered::Nothing { .. } => "off",

@@ -1,6 +1,7 @@
 //! What the lease holder does regularly: judge the evidence, watch the fleet's figures, and decide.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -62,20 +63,24 @@ impl Controller {
         // them, must not delay the watch.
         self.watch(now).await?;
         let judging = tokio::time::timeout(JUDGING, self.judgements(&state, now));
-        tokio::pin!(judging);
-        let judgements = loop {
-            tokio::select! {
-                judged = &mut judging => break judged.unwrap_or_else(|_| {
-                    tracing::error!("the evidence could not be read within {} s; nothing is judged by it", JUDGING.as_secs());
-                    Ok(Vec::new())
-                })?,
-                () = tokio::time::sleep(self.config.evaluate) => {
-                    self.report().await?;
-                    self.watch(self.now()).await?;
-                }
-            }
+        // Both go on at the same time: each may wait for a connection that the other has.
+        let judgements = tokio::select! {
+            judged = judging => judged.unwrap_or_else(|_| {
+                tracing::error!("the evidence could not be read within {} s; nothing is judged by it", JUDGING.as_secs());
+                Ok(Vec::new())
+            })?,
+            Err(error) = self.keep_watching() => return Err(error),
         };
         self.decide(now, judgements).await
+    }
+
+    /// Watches after each interval, until it fails.
+    async fn keep_watching(&self) -> Result<Infallible, OrderError> {
+        loop {
+            tokio::time::sleep(self.config.evaluate).await;
+            self.report().await?;
+            self.watch(self.now()).await?;
+        }
     }
 
     /// Rolls back if the fleet's figures of what serves say so.
@@ -293,7 +298,10 @@ impl Controller {
     /// this gateway never had may still be on its way: a start must not roll back the others.
     fn counts_as_lost(&self, known: &Known, version: &str) -> bool {
         let was_here = known.had_champion.as_deref() == Some(version);
-        let waited = known.missing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waited = known
+            .missing
+            .as_ref()
+            .map_or(Duration::ZERO, |(_, since)| since.elapsed());
         was_here || waited >= self.config.arrival
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ranking::release::ledger::Anchor;
 use ranking::release::{Exposure, ModelId, Phase, State};
 use store::RolloutState;
 
@@ -25,11 +26,17 @@ pub(super) struct Known {
     /// In which way the record is not the one that was followed before, in words. Legacy answers until
     /// an operator's next order.
     pub rewritten: Option<String>,
-    /// Whether that was ever so.
-    pub was_rewritten: bool,
-    /// The model that was here while it served last, and since when the one that should is not.
+    /// How often that was found.
+    pub rewrites: u64,
+    /// Whether Envoys may be offered a later state of a record that is no more.
+    pub offers_anew: bool,
+    /// How far the record was checked; what follows must continue it. Kept on disk, so that it holds
+    /// across restarts. `None`: no record was ever seen.
+    pub anchor: Option<Anchor>,
+    /// The model that was here while it served last.
     pub had_champion: Option<String>,
-    pub missing_since: Option<Instant>,
+    /// The model that should serve and is not here, and since when.
+    pub missing: Option<(String, Instant)>,
     /// Rollbacks that act here and are not on record yet, the first one first.
     pub pending: VecDeque<PendingRollback>,
     /// Counter of the evidence that was last read.
@@ -44,6 +51,15 @@ pub(super) struct OnRecord {
     pub head: String,
     /// Whether there is one, or it is what the table of former programs amounts to.
     pub exists: bool,
+    /// Whether it continues what was followed by an operator's order that says what serves.
+    pub is_ordered: bool,
+}
+
+impl Known {
+    /// Whether LTR may serve at all, whatever the state says.
+    pub(super) fn may_serve(&self) -> bool {
+        self.pending.is_empty() && self.unreadable.is_none() && self.rewritten.is_none()
+    }
 }
 
 /// What a gateway serves that knows this.
@@ -53,8 +69,7 @@ pub(super) fn serving(known: &Known) -> Serving {
     };
     let champion = state.champion.as_ref();
     let model = champion.and_then(|champion| held(&known.loaded, &champion.model));
-    let may_serve = known.pending.is_empty() && known.unreadable.is_none() && known.rewritten.is_none();
-    let exposure = if may_serve && state.serves() {
+    let exposure = if known.may_serve() && state.serves() {
         state.exposure
     } else {
         Exposure::NONE

@@ -1,8 +1,8 @@
 //! What serves, in the whole fleet: the state on record is followed, and changed by the rules of
 //! [`ranking::release`] alone.
 //!
-//! - `controller` writes transitions; `record` reads and compares what is on record; `known` is what a
-//!   gateway knows of it;
+//! - `controller` writes transitions; `record` reads and checks what is on record; `known` is what a
+//!   gateway knows of it, and `followed` what its next run must know;
 //! - `rollback` acts from memory first; `pending` keeps what the database does not have yet;
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
@@ -17,6 +17,7 @@ mod controller;
 pub mod courier;
 mod edge;
 mod evaluation;
+mod followed;
 mod health;
 mod known;
 mod offering;
@@ -30,9 +31,8 @@ mod snapshot;
 mod stepped;
 pub mod tasks;
 
-pub use controller::{Config, Controller, OrderError, Ordered};
-pub use edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome};
+pub use controller::{Config, Controller, OrderError, Ordered, Seen};
+pub use edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome, Turn};
 pub use health::{Health, Served};
-pub use offering::keep_offering;
 pub use pending::PendingRollback;
 pub use publications::MAX_LOADS;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::controller::Controller;
-use super::edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome};
+use super::edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome, Turn};
 
 /// A failed offer is tried again after this time, and an offer that somebody changed is made again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -18,15 +18,17 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     state_version: u64,
-    /// See [`Offer::goes_first`].
-    goes_first: bool,
+    turn: Turn,
     /// The model that scores; `None`: LTR is off, killed, or the model is not loaded.
     scores: Option<String>,
 }
 
 /// Offers what serves, until the controller is gone. `is_killed`: whether the kill switch is on.
-pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed: impl Fn() -> bool + Send + 'static) {
-    let dir = Arc::new(dir);
+pub(super) async fn keep_offering(
+    controller: Weak<Controller>,
+    dir: Arc<EdgeDir>,
+    is_killed: impl Fn() -> bool + Send,
+) {
     let mut offered: Option<(Wanted, tokio::time::Instant)> = None;
     let mut was_late = false;
     let mut said = String::new();
@@ -37,8 +39,9 @@ pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed
             let is_current = offered
                 .as_ref()
                 .is_some_and(|(offered, at)| *offered == wanted && at.elapsed() < AGAIN);
-            // Before a state is known there is nothing to offer.
-            if wanted.state_version > 0 && !is_current {
+            // Before a state is known there is nothing to offer, unless LTR was stopped.
+            let is_known = wanted.state_version > 0 || wanted.turn != Turn::InOrder;
+            if is_known && !is_current {
                 let outcome = offer(&controller, &dir, &wanted).await;
                 let is_late = matches!(outcome, Ok(Outcome::Later(_)));
                 let problem = match outcome {
@@ -66,15 +69,34 @@ pub async fn keep_offering(controller: Weak<Controller>, dir: EdgeDir, is_killed
 
 fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
     let serving = controller.models.serving();
-    // A rollback that is not on record yet goes before what other gateways offer of the same state.
-    let ahead = u64::from(controller.has_pending_rollback());
     Wanted {
-        state_version: serving.state_version + ahead,
-        goes_first: is_killed || controller.is_out_of_order(),
+        state_version: serving.state_version,
+        turn: controller.turn_of_offers(is_killed),
         scores: serving
             .serves()
             .filter(|_| !is_killed)
             .map(|model| model.version.clone()),
+    }
+}
+
+impl Controller {
+    /// Which offers this gateway's offers may replace now.
+    fn turn_of_offers(&self, is_killed: bool) -> Turn {
+        let known = self.known.lock();
+        if !known.pending.is_empty() {
+            Turn::Ahead
+        } else if known.rewritten.is_some() || known.offers_anew {
+            Turn::Anew
+        } else if is_killed || known.unreadable.is_some() {
+            Turn::First
+        } else {
+            Turn::InOrder
+        }
+    }
+
+    /// The order of the offers has begun anew.
+    fn offered_anew(&self) {
+        self.known.lock().offers_anew = false;
     }
 }
 
@@ -97,11 +119,14 @@ async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> 
         dir.clone(),
         Offer {
             state_version: wanted.state_version,
-            goes_first: wanted.goes_first,
+            turn: wanted.turn,
             what,
         },
     );
     let outcome = tokio::task::spawn_blocking(move || dir.offer(&offer)).await??;
+    if wanted.turn == Turn::Anew {
+        controller.offered_anew();
+    }
     if outcome == Outcome::Written {
         tracing::info!(
             state = wanted.state_version,

@@ -29,10 +29,18 @@ impl Controller {
     /// challenger must not bring back an older one for the whole fleet.
     ///
     /// # Errors
-    /// A database that cannot be used. A refused model is no error; it is logged.
+    /// A database that cannot be used. A refused model is no error, nor is a record that cannot be read:
+    /// legacy answers until it can, and both are logged.
     pub async fn restore(&self) -> Result<(), StoreError> {
         let _loading = self.loading.lock().await;
-        self.look().await.map_err(store_error)?;
+        match self.look().await {
+            Ok(()) => {}
+            Err(OrderError::Store(error)) => return Err(error),
+            Err(error) => {
+                tracing::error!("the rollout's record cannot be followed; legacy answers until it can: {error}");
+                return Ok(());
+            }
+        }
         let state = self.state();
         let champion = state.as_ref().and_then(|state| state.champion.as_ref());
         if let Some(champion) = champion
@@ -348,16 +356,4 @@ fn other_content(version: &str, on_record: Option<&str>, found: Option<&str>) ->
         found.unwrap_or("unknown")
     );
     Refusal::new(version, "other_content", message)
-}
-
-/// The database's error; any other keeps a gateway from starting, too, until it is gone.
-fn store_error(error: OrderError) -> StoreError {
-    match error {
-        OrderError::Store(error) => error,
-        other => StoreError::Row {
-            table: "ltr_release",
-            key: "id = 1".to_owned(),
-            reason: other.to_string(),
-        },
-    }
 }

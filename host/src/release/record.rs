@@ -5,48 +5,107 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
-use ranking::release::ledger::{self, ORIGIN};
+use ranking::release::ledger::{Anchor, ORIGIN, Row};
 use ranking::release::{Input, State};
-use store::{LedgerRow, Released};
+use store::{LedgerRow, Released, StoreError};
 
 use super::controller::{Controller, OrderError};
 use super::known::OnRecord;
 
-/// Maximum number of entries that a follower checks at once; behind more it follows unchecked.
-const MAX_CHECKED: u32 = 256;
+/// Number of entries that are read at once.
+const PAGE: u32 = 256;
 
 impl Controller {
-    /// The state on record. Without one: what the table of former programs amounts to.
+    /// The state on record, which was checked to continue what this gateway has followed; otherwise
+    /// nothing serves here. Without one: what the table of former programs amounts to. The caller holds
+    /// the turn.
     pub(super) async fn read(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
-        match self.store.released().await? {
-            Some(Released { version, state, head }) => {
-                let state: State =
-                    serde_json::from_str(&state).map_err(|error| OrderError::Unreadable(error.to_string()))?;
-                if state.version != version {
-                    let said = format!("its version is {}, and its row has {version}", state.version);
-                    return Err(OrderError::Unreadable(said));
-                }
-                self.compare(version, &head);
-                Ok(OnRecord {
-                    state,
-                    head,
-                    exists: true,
-                })
-            }
-            None => {
-                if !self.store.ledger_tail(1).await?.is_empty() {
-                    let said = "ltr_release has no row, and the ledger has entries; restore the row from the last one";
-                    return Err(OrderError::Unreadable(said.to_owned()));
-                }
-                self.compare(0, ORIGIN);
-                let left = self.store.rollout().await?;
-                Ok(OnRecord {
-                    state: State::taken_over(left.weight, left.champion, left.challenger, now),
-                    head: ORIGIN.to_owned(),
-                    exists: false,
-                })
+        let mut on_record = self.on_record(now).await?;
+        if on_record.exists && !on_record.state.serves() {
+            // A rollback must not wait for bookkeeping.
+            self.adopt(on_record.state.clone(), on_record.head.clone());
+        }
+        on_record.is_ordered = self.check(&on_record).await?;
+        Ok(on_record)
+    }
+
+    async fn on_record(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
+        let mut released = self.store.released().await?;
+        if released.is_none() && !self.store.ledger_tail(1).await?.is_empty() {
+            // Perhaps the first transition came between the two.
+            released = self.store.released().await?;
+            if released.is_none() {
+                let said = "ltr_release has no row, and the ledger has entries; restore the row from the last one";
+                return Err(OrderError::Unreadable(said.to_owned()));
             }
         }
+        let Some(Released { version, state, head }) = released else {
+            let left = self.store.rollout().await?;
+            return Ok(OnRecord {
+                state: State::taken_over(left.weight, left.champion, left.challenger, now),
+                head: ORIGIN.to_owned(),
+                exists: false,
+                is_ordered: false,
+            });
+        };
+        let state: State = serde_json::from_str(&state).map_err(|error| OrderError::Unreadable(error.to_string()))?;
+        if state.version != version {
+            let said = format!("its version is {}, and its row has {version}", state.version);
+            return Err(OrderError::Unreadable(said));
+        }
+        Ok(OnRecord {
+            state,
+            head,
+            exists: true,
+            is_ordered: false,
+        })
+    }
+
+    /// Checks that the record goes on from where it was checked before. Returns whether it does so by an
+    /// operator's order that says what serves.
+    async fn check(&self, on_record: &OnRecord) -> Result<bool, StoreError> {
+        let end = Anchor {
+            seq: on_record.state.version * u64::from(on_record.exists),
+            head: on_record.head.clone(),
+        };
+        let anchor = self.known.lock().anchor.clone();
+        // A gateway that has followed nothing yet takes what is there.
+        let (is_ordered, fault) = match anchor {
+            None => (false, None),
+            Some(anchor) => self.advance(anchor, &end).await?,
+        };
+        if let Some(fault) = fault {
+            self.note_rewritten(fault);
+        }
+        self.known.lock().anchor = Some(end);
+        Ok(is_ordered)
+    }
+
+    /// Goes from one entry to another. Returns whether an operator's order that says what serves is
+    /// between them, and what is wrong, in words.
+    async fn advance(&self, from: Anchor, end: &Anchor) -> Result<(bool, Option<String>), StoreError> {
+        let broken = |fault: &str| {
+            let Anchor { seq, head } = &from;
+            let said = format!(
+                "version {seq} with the hash {head} was followed, and version {} with {} is on record{fault}",
+                end.seq, end.head
+            );
+            Ok((false, Some(said)))
+        };
+        let (mut at, mut is_ordered) = (from.clone(), false);
+        while at.seq < end.seq {
+            let rows = self.store.ledger(at.seq, PAGE).await?;
+            if rows.is_empty() {
+                return broken(&format!("; entry {} is missing", at.seq + 1));
+            }
+            for row in rows.into_iter().filter(|row| row.seq <= end.seq).map(row_of) {
+                match at.advance(&row) {
+                    Ok(ordered) => is_ordered |= ordered,
+                    Err(fault) => return broken(&format!("; {fault}")),
+                }
+            }
+        }
+        if at == *end { Ok((is_ordered, None)) } else { broken("") }
     }
 
     /// Looks at the record once, and follows what is there.
@@ -59,6 +118,7 @@ impl Controller {
         if let Err(error @ OrderError::Unreadable(_)) = &looked {
             self.note_unreadable(&error.to_string());
         }
+        self.keep_followed().await;
         looked
     }
 
@@ -68,7 +128,10 @@ impl Controller {
         let (is_same, share) = {
             let known = self.known.lock();
             let state = known.state.as_ref();
-            let is_same = state.is_some_and(|state| state.version == pulse.version) && known.head == pulse.head;
+            let is_same = known.unreadable.is_none()
+                && state.is_some_and(|state| state.version == pulse.version)
+                && known.head == pulse.head
+                && known.anchor.as_ref().is_some_and(|anchor| anchor.head == pulse.head);
             (is_same, state.map_or(0, |state| state.exposure.percent()))
         };
         let former = pulse.mirror.filter(|mirror| mirror.weight < share);
@@ -86,71 +149,26 @@ impl Controller {
         Ok(())
     }
 
-    /// Follows what is on record, and checks that it continues what was followed.
+    /// Follows what is on record.
     async fn follow_record(&self) -> Result<(), OrderError> {
         let _turn = self.turn.lock().await;
         let latest = self.read(self.now()).await?;
-        let before = {
-            let known = self.known.lock();
-            known.state.as_ref().map(|state| (state.version, known.head.clone()))
-        };
-        let version = latest.state.version;
-        let head = latest.head.clone();
-        self.follow(latest.state, latest.head);
-        // Followed first, because a rollback must not wait for bookkeeping.
-        if let Some((seq, known_head)) = before.filter(|(seq, _)| *seq < version) {
-            let rows = self.store.ledger(seq, MAX_CHECKED).await?;
-            let is_whole = rows.last().is_some_and(|last| last.seq == version);
-            let is_ordered = rows.iter().any(|row| row.command.is_some());
-            if is_whole && !ledger::continues(seq, &known_head, &rows_of(rows), &head) {
-                self.note_rewritten(format!(
-                    "the ledger up to version {version} does not continue entry {seq}, which had the hash {known_head}"
-                ));
-            } else if is_ordered {
-                self.trust();
-            }
-        }
+        self.follow(latest);
         Ok(())
     }
 
-    /// Compares what is on record with what was followed. The caller holds the turn.
-    fn compare(&self, version: u64, head: &str) {
-        let known = self.known.lock();
-        // A gateway that has followed nothing yet takes what is there.
-        let Some(followed) = known.state.as_ref().map(|state| state.version) else {
-            return;
-        };
-        if version > followed || (version == followed && head == known.head) {
-            return;
-        }
-        let what = format!(
-            "version {followed} with the hash {} was followed, and version {version} with {head} is on record",
-            known.head
-        );
-        drop(known);
-        self.note_rewritten(what);
-    }
-
     /// Somebody has replaced, restored or rewritten the record, perhaps from before a rollback. Legacy
-    /// answers here until an operator orders something.
+    /// answers here until an operator orders what serves.
     fn note_rewritten(&self, what: String) {
         counter!("ltr_ledger_rewritten_total").increment(1);
         tracing::error!(
-            "the rollout's record was replaced, restored or rewritten; legacy answers until an operator's next order: {what}"
+            "the rollout's record was replaced, restored or rewritten; legacy answers until an operator orders what serves: {what}"
         );
         let mut known = self.known.lock();
-        known.rewritten = Some(format!("{what}; legacy answers until an operator's next order"));
-        known.was_rewritten = true;
+        known.rewritten = Some(format!("{what}; legacy answers until an operator orders what serves"));
+        known.rewrites += 1;
+        known.offers_anew = true;
         self.apply(&mut known);
-    }
-
-    /// An operator's order was recorded after the record was rewritten: what it leads to counts.
-    pub(super) fn trust(&self) {
-        let mut known = self.known.lock();
-        if known.rewritten.take().is_some() {
-            tracing::info!("an operator's order is on record; what it leads to serves");
-            self.apply(&mut known);
-        }
     }
 
     fn note_unreadable(&self, what: &str) {
@@ -167,12 +185,11 @@ impl Controller {
     }
 }
 
-fn rows_of(rows: Vec<LedgerRow>) -> Vec<ledger::Row> {
-    let row = |row: LedgerRow| ledger::Row {
+fn row_of(row: LedgerRow) -> Row {
+    Row {
         seq: row.seq,
         text: row.entry,
         hash: row.hash,
         command: row.command,
-    };
-    rows.into_iter().map(row).collect()
+    }
 }

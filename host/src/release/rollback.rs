@@ -81,7 +81,6 @@ impl Controller {
             known.pending.retain(|left| left.command != pending.command);
             self.apply(&mut known);
         }
-        self.trust();
         // If the gateway ends before, the ledger knows the command.
         self.keep_pending().await;
         Ok(())

@@ -89,8 +89,8 @@ impl Controller {
         let seen = known.seen.map(|seen| seen.elapsed().as_secs_f64());
         let is_fresh = seen.is_some_and(|seen| seen < 5.0) && known.problem.is_none();
         json!({
-            // What this gateway does; a rollback may act here before it is on record.
-            "weight": if known.pending.is_empty() { state.map_or(0, |state| state.exposure.percent()) } else { 0 },
+            // What this gateway does: a rollback may act here before it is on record.
+            "weight": state.filter(|_| known.may_serve()).map_or(0, |state| state.exposure.percent()),
             "champion": champion,
             "challenger": challenger,
             "state": state,

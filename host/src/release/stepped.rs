@@ -80,7 +80,39 @@ impl Stepped {
     }
 
     /// An evaluation was made at this time, or was tried and failed.
+    ///
+    /// Not if time has begun anew meanwhile: what was evaluated is then another replay, and would hold up
+    /// the evaluations of this one.
     pub(super) fn evaluated(&self, now: DateTime<Utc>) {
-        self.evaluated.send_replace(Some(now));
+        let wanted = self.wanted.borrow();
+        if wanted.is_some_and(|wanted| now <= wanted) {
+            self.evaluated.send_replace(Some(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_evaluation_of_a_wrong_time_that_ends_late_does_not_stop_those_of_the_right_one() {
+        let stepped = Stepped::new(Duration::from_secs(60));
+        stepped.saw(time("9999-12-31T23:59:59Z"));
+        let wrong = stepped.due().await;
+        let right = time("2026-10-01T00:00:00Z");
+        stepped.saw(right);
+        stepped.evaluated(wrong);
+        let due = tokio::time::timeout(Duration::from_secs(60), stepped.due());
+        assert_eq!(due.await, Ok(right));
+        stepped.evaluated(right);
+        stepped.step_to(right).await;
+        stepped.saw(right + TimeDelta::seconds(59));
+        stepped.saw(right + TimeDelta::seconds(60));
+        assert_eq!(stepped.due().await, right + TimeDelta::seconds(60));
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::controller::{Controller, OrderError};
+use super::edge::EdgeDir;
+use super::offering::keep_offering;
 use crate::http::clock::wall;
 
 /// The pause between two reports of a gateway, at most.
@@ -33,6 +35,18 @@ pub fn start(controller: &Arc<Controller>, poll: Duration, publications: Option<
     supervise("evaluate", weak.clone(), evaluate);
     supervise("deliver", weak.clone(), deliver);
     supervise("find", weak, move |controller| find(controller, publications));
+}
+
+/// Starts the task that offers Envoys what serves, which ends with the controller. `is_killed`: whether
+/// the kill switch is on.
+pub fn start_offering(
+    controller: &Arc<Controller>,
+    dir: EdgeDir,
+    is_killed: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) {
+    let dir = Arc::new(dir);
+    let offer = move |controller| keep_offering(controller, dir.clone(), is_killed.clone());
+    supervise("offer", Arc::downgrade(controller), offer);
 }
 
 type Weak = std::sync::Weak<Controller>;

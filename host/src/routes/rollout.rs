@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Invalid};
 use crate::http::response::{self, Response};
-use crate::release::{OrderError, Ordered, PendingRollback};
+use crate::release::{OrderError, Ordered, PendingRollback, Seen};
 use crate::state::Gateway;
 
 /// The header with a command's id, a UUID: a repeated call with the same id changes nothing more.
@@ -56,10 +56,7 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
     let judgement = gateway.release.judge(&challenger, now).await?;
     let detail = judgement.evidence.clone();
     let order = |_: &State| Ok(asked.order(Command::Promote(judgement.clone())));
-    let ordered = gateway
-        .release
-        .order(asked.command, now, asked.seen.as_ref(), order)
-        .await;
+    let ordered = gateway.release.order(asked.command, now, &asked.seen, order).await;
     let ordered = ordered.map_err(|error| ApiError::from(error).with_detail(detail.clone()))?;
     let mut answer = answer(&ordered);
     answer["verdict"] = detail["verdict"].clone();
@@ -169,8 +166,8 @@ struct Asked<T> {
     actor: String,
     reason: String,
     now: DateTime<Utc>,
-    /// The phase that this gateway followed when the order arrived.
-    seen: Option<Phase>,
+    /// What this gateway knew when the order arrived.
+    seen: Seen,
     what: T,
 }
 
@@ -184,7 +181,7 @@ impl<T: Send + Sync> Asked<T> {
         read: impl FnOnce([Field<'_>; N]) -> Result<T, Invalid>,
     ) -> Result<Asked<T>, ApiError> {
         let now = decided_at(gateway, &call.head.headers);
-        let seen = gateway.release.state().map(|state| state.phase);
+        let seen = gateway.release.seen();
         let key = command_id(&call.head.headers)?;
         let path = call.head.uri.path().to_owned();
         let content = gateway.bodies.read(call.body).await?;
@@ -226,10 +223,7 @@ impl<T: Send + Sync> Asked<T> {
         decide: impl Fn(&State, &T) -> Result<Command, Refused> + Send + Sync,
     ) -> Result<Response, ApiError> {
         let order = |state: &State| Ok(self.order(decide(state, &self.what)?));
-        let ordered = gateway
-            .release
-            .order(self.command, self.now, self.seen.as_ref(), order)
-            .await?;
+        let ordered = gateway.release.order(self.command, self.now, &self.seen, order).await?;
         Ok(response::json(&answer(&ordered)))
     }
 }
@@ -312,6 +306,7 @@ impl From<OrderError> for ApiError {
         let message = error.to_string();
         match error {
             OrderError::Refused(refused) => ApiError::new(StatusCode::CONFLICT, refused.code(), message),
+            OrderError::Replaced => ApiError::new(StatusCode::CONFLICT, "record_replaced", message),
             OrderError::RollbackPending => ApiError::new(StatusCode::CONFLICT, "rollback_pending", message),
             OrderError::Store(error) => error.into(),
             OrderError::Contended => ApiError::unavailable("contended", message),

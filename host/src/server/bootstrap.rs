@@ -138,9 +138,9 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         name: gateway_name(settings),
     };
     let is_stepped = settings.host.clock == settings::Clock::Header;
-    let pending = settings.database.spool_dir.join(store::PENDING_ROLLBACK);
+    let dir = &settings.database.spool_dir;
     let store = store.clone();
-    Ok(Controller::new(store, loader, config, is_stepped, &pending, courier))
+    Ok(Controller::new(store, loader, config, is_stepped, dir, courier))
 }
 
 /// The gateway's name in the fleet: as configured, or the machine's name and the port.

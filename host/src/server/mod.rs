@@ -22,7 +22,7 @@ use self::connection_runtimes::ConnectionRuntimes;
 use self::listener::Connections;
 use self::shutdown::Stops;
 use self::tls::Tls;
-use crate::release::{EdgeDir, keep_offering, tasks};
+use crate::release::{EdgeDir, tasks};
 use crate::router::Router;
 use crate::state::Gateway;
 use crate::telemetry::metrics;
@@ -113,7 +113,7 @@ async fn restore(gateway: Weak<Gateway>, edge_dir: Option<EdgeDir>) -> Result<()
         if let Some(dir) = edge_dir {
             let flags = gateway.flags.clone();
             let is_killed = move || flags.in_force().killed;
-            tokio::spawn(keep_offering(Arc::downgrade(&gateway.release), dir, is_killed));
+            tasks::start_offering(&gateway.release, dir, is_killed);
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ mod program;
 mod promotion;
 mod ranking_cases;
 mod receiver;
+mod record;
 mod reports;
 mod running;
 mod scoring;

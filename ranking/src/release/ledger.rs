@@ -95,40 +95,39 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Verifies a ledger from its first entry on, a few rows at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verifier {
-    seq: u64,
-    head: String,
-    state: Option<String>,
+/// A place in a ledger. Whoever remembers it notices whether a later ledger goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Number of the entry; 0: before the first one.
+    pub seq: u64,
+    /// Its hash, or [`ORIGIN`].
+    pub head: String,
 }
 
-impl Default for Verifier {
-    fn default() -> Verifier {
-        Verifier {
+impl Default for Anchor {
+    fn default() -> Anchor {
+        Anchor {
             seq: 0,
             head: ORIGIN.to_owned(),
-            state: None,
         }
     }
 }
 
-/// Whether these rows continue the entry `seq` with the hash `head`, and end with the hash `end`.
-pub fn continues(seq: u64, head: &str, rows: &[Row], end: &str) -> bool {
-    let mut verifier = Verifier {
-        seq,
-        head: head.to_owned(),
-        state: None,
-    };
-    rows.iter().all(|row| verifier.take(row).is_ok()) && verifier.head == end
+/// What a follower needs of an entry that a newer program may have written.
+#[derive(Deserialize)]
+struct Link {
+    prev: String,
+    #[serde(default)]
+    action: Value,
 }
 
-impl Verifier {
-    /// Takes the next row.
+impl Anchor {
+    /// Goes on to the next row, whatever program wrote it. Returns whether an operator's order that
+    /// says what serves led to it.
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub fn take(&mut self, row: &Row) -> Result<Entry, Fault> {
+    /// A row that does not continue the ledger from here.
+    pub fn advance(&mut self, row: &Row) -> Result<bool, Fault> {
         let fault = |what: String| Fault {
             seq: self.seq + 1,
             what,
@@ -143,19 +142,40 @@ impl Verifier {
                 row.hash
             )));
         }
-        let entry: Entry =
-            serde_json::from_str(&row.text).map_err(|error| fault(format!("is no entry of this program: {error}")))?;
-        if entry.prev != self.head {
+        let link: Link = serde_json::from_str(&row.text).map_err(|error| fault(format!("is no entry: {error}")))?;
+        if link.prev != self.head {
             return Err(fault(format!(
                 "does not follow entry {}: it names {}, which has {}",
-                self.seq, entry.prev, self.head
+                self.seq, link.prev, self.head
             )));
-        }
-        if (entry.seq, entry.command, entry.state.version) != (row.seq, row.command, row.seq) {
-            return Err(fault("its columns say something else than its text".to_owned()));
         }
         self.seq = row.seq;
         self.head.clone_from(&row.hash);
+        let action: Option<Action> = serde_json::from_value(link.action).ok();
+        Ok(row.command.is_some() && action.is_some_and(Action::says_what_serves))
+    }
+}
+
+/// Verifies a ledger from its first entry on, a few rows at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verifier {
+    anchor: Anchor,
+    state: Option<String>,
+}
+
+impl Verifier {
+    /// Takes the next row.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn take(&mut self, row: &Row) -> Result<Entry, Fault> {
+        self.anchor.advance(row)?;
+        let fault = |what: String| Fault { seq: row.seq, what };
+        let entry: Entry =
+            serde_json::from_str(&row.text).map_err(|error| fault(format!("is no entry of this program: {error}")))?;
+        if (entry.seq, entry.command, entry.state.version) != (row.seq, row.command, row.seq) {
+            return Err(fault("its columns say something else than its text".to_owned()));
+        }
         self.state = serde_json::to_string(&entry.state).ok();
         Ok(entry)
     }
@@ -165,16 +185,21 @@ impl Verifier {
     /// # Errors
     /// A state that is not the last entry's.
     pub fn end(self, version: u64, head: &str, state: &str) -> Result<(), Fault> {
-        let fault = |what: String| Err(Fault { seq: self.seq, what });
-        if version != self.seq {
+        let fault = |what: String| {
+            Err(Fault {
+                seq: self.anchor.seq,
+                what,
+            })
+        };
+        if version != self.anchor.seq {
             return fault(format!(
                 "is the last one, but the state on record has version {version}"
             ));
         }
-        if head != self.head {
+        if head != self.anchor.head {
             return fault(format!(
                 "has the hash {}, but the state on record names {head}",
-                self.head
+                self.anchor.head
             ));
         }
         let same = |text: &str| serde_json::from_str::<Value>(text).ok();
@@ -186,11 +211,11 @@ impl Verifier {
 
     /// Number of entries so far.
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.anchor.seq
     }
 
     /// Hash of the last entry, or [`ORIGIN`].
     pub fn head(&self) -> &str {
-        &self.head
+        &self.anchor.head
     }
 }

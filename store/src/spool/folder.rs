@@ -18,6 +18,9 @@ pub(super) const REFUSED: &str = "refused.ndjson";
 /// Where a gateway keeps a rollback that the database does not have yet.
 pub const PENDING_ROLLBACK: &str = "rollback.pending";
 
+/// Where a gateway keeps how far it has followed the release record.
+pub const FOLLOWED_RECORD: &str = "record.followed";
+
 /// Damaged parts of a file that are named in the log, and other files of the folder.
 pub(super) const MOST_NAMED: usize = 10;
 
@@ -41,7 +44,9 @@ impl Folder {
                     next = next.max(number + 1);
                     spooled.extend((extension == EXTENSION).then_some(number));
                 }
-                None if name == LOCK || name == REFUSED || name == PENDING_ROLLBACK => {}
+                None if [LOCK, REFUSED, PENDING_ROLLBACK, FOLLOWED_RECORD]
+                    .iter()
+                    .any(|own| name == *own) => {}
                 None => others.push(name),
             }
         }

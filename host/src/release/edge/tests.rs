@@ -51,7 +51,7 @@ fn filter(version: &str) -> EdgeFilter {
 fn model(state_version: u64, version: &str) -> Offer {
     Offer {
         state_version,
-        goes_first: false,
+        turn: Turn::InOrder,
         what: Offered::Model(filter(version)),
     }
 }
@@ -64,9 +64,13 @@ fn nothing_with(state_version: u64, spare: Option<&str>) -> Offer {
     let spare = spare.map(filter);
     Offer {
         state_version,
-        goes_first: false,
+        turn: Turn::InOrder,
         what: Offered::Nothing { spare },
     }
+}
+
+fn by(turn: Turn, offer: Offer) -> Offer {
+    Offer { turn, ..offer }
 }
 
 fn discovery(dir: &TempDir) -> Value {
@@ -162,18 +166,57 @@ fn a_gateway_that_lags_replaces_nothing_and_within_a_state_the_latest_offer_coun
     assert_eq!((told(&dir).0, scores(&dir)), (format!("9.3-{A}"), true));
     assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir).0, "9.4-off");
-    // What stops LTR goes before whatever a database said that is no more.
-    let first = Offer {
-        goes_first: true,
-        ..nothing(2)
-    };
-    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
-    assert_eq!(edge.offer(&first).unwrap(), Outcome::Written);
-    assert!(!scores(&dir));
-    assert_eq!(edge.offer(&first).unwrap(), Outcome::Same);
     // A later state beats every count. State 10 follows 9, although "10" does not follow "9".
     assert_eq!(edge.offer(&model(10, B)).unwrap(), Outcome::Written);
     assert_eq!(told(&dir), (format!("10.1-{B}"), seen(B)));
+}
+
+#[test]
+fn the_kill_switch_of_a_gateway_that_lags_goes_first_and_is_taken_back_by_the_same_state() {
+    let (dir, edge) = watched();
+    let off = by(Turn::First, nothing(2));
+    edge.offer(&model(9, A)).unwrap();
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
+    assert_eq!((told(&dir).0.as_str(), scores(&dir)), ("9.2-off", false));
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
+    assert!(scores(&dir));
+}
+
+#[test]
+fn a_rollback_that_is_not_on_record_is_not_taken_back_by_what_others_serve_meanwhile() {
+    let (dir, edge) = watched();
+    let off = by(Turn::Ahead, nothing(2));
+    edge.offer(&model(9, A)).unwrap();
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Later(10));
+    assert!(!scores(&dir));
+    // On record it is state 10, or a later one.
+    assert_eq!(edge.offer(&nothing(10)).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&model(11, A)).unwrap(), Outcome::Written);
+    // The first offer of all.
+    let (dir, edge) = watched();
+    assert_eq!(
+        edge.offer(&by(Turn::Ahead, nothing_with(0, Some(A)))).unwrap(),
+        Outcome::Written
+    );
+    assert_eq!(told(&dir).0, "1.1-off");
+}
+
+#[test]
+fn after_the_record_was_replaced_the_order_begins_anew() {
+    let (dir, edge) = watched();
+    let off = by(Turn::Anew, nothing(4));
+    edge.offer(&model(9, A)).unwrap();
+    edge.offer(&nothing(9)).unwrap();
+    // The same is offered, of another state.
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
+    assert_eq!(told(&dir).0, "4.3-off");
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Later(4));
+    assert_eq!(edge.offer(&model(5, B)).unwrap(), Outcome::Written);
+    assert!(scores(&dir));
 }
 
 #[test]

@@ -116,7 +116,10 @@ pub enum Command {
     /// Promote the challenger by this judgement.
     Promote(Judgement),
     /// Give all requests back to legacy.
-    Rollback,
+    Rollback {
+        /// Whether who asked could not know the record that it acts on: it then does not vouch for it.
+        blind: bool,
+    },
     /// Stop promotions and climbing by themselves, or let them go on.
     Hold(bool),
     /// Serve this model to all, by name, and replace it by none.
@@ -142,12 +145,21 @@ pub struct Order {
 }
 
 impl Command {
+    /// Whether it says what serves, and so vouches for the record.
+    pub fn vouches(&self) -> bool {
+        match self {
+            Command::Promote(_) | Command::Pin(_) | Command::Weight { .. } => true,
+            Command::Rollback { blind } => !blind,
+            Command::Hold(_) => false,
+        }
+    }
+
     /// Whether it may let LTR answer more.
     pub fn may_raise(&self) -> bool {
         match self {
             Command::Promote(_) | Command::Pin(_) => true,
             Command::Weight { percent, .. } => *percent > 0,
-            Command::Rollback | Command::Hold(_) => false,
+            Command::Rollback { .. } | Command::Hold(_) => false,
         }
     }
 }
@@ -199,11 +211,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether an operator who orders it says what serves, and so has looked at what served before.
-    pub fn says_what_serves(self) -> bool {
-        matches!(self, Action::Promote | Action::Rollback | Action::Pin | Action::Weight)
-    }
-
     /// As JSON spells it.
     pub fn as_str(self) -> &'static str {
         match self {

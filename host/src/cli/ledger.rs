@@ -357,7 +357,7 @@ mod tests {
         let inputs = [
             (Input::Published(model), None),
             (order(Command::Hold(true)), Some(Uuid::from_u128(7))),
-            (order(Command::Rollback), None),
+            (order(Command::Rollback { blind: false }), None),
         ];
         let first = begin(State::new(now), now);
         let mut sealed = seal(&first, now, None, ORIGIN);

@@ -103,7 +103,8 @@ pub struct Controller {
 #[derive(Clone, Debug)]
 pub struct Seen {
     phase: Option<Phase>,
-    rewrites: u64,
+    /// How often the record was found to be replaced.
+    pub rewrites: u64,
 }
 
 /// What became of an order.
@@ -115,6 +116,8 @@ pub struct Ordered {
     pub head: String,
     /// Whether the order is on record. A rollback may act before it is.
     pub recorded: bool,
+    /// The percentage of users whom LTR answers on this gateway.
+    pub weight: u8,
 }
 
 /// Why an order was not carried out. Nothing changed then.
@@ -159,6 +162,9 @@ impl Controller {
     ) -> Controller {
         let (pending, left) = PendingFile::open(&dir.join(PENDING_ROLLBACK), wall());
         let (followed, note) = FollowedFile::open(&dir.join(FOLLOWED_RECORD));
+        if let Some(problem) = &note.rewritten {
+            tracing::error!("the rollout's record was replaced: {problem}");
+        }
         for PendingRollback { command, actor, .. } in &left {
             tracing::warn!(%command, actor, "a rollback is not on record yet; legacy answers until it is");
         }
@@ -179,6 +185,7 @@ impl Controller {
                 pending: left.into(),
                 offers_anew: note.rewritten.is_some(),
                 anchor: note.anchor,
+                must_have: note.must_have,
                 rewritten: note.rewritten,
                 ..Known::default()
             })),
@@ -213,13 +220,12 @@ impl Controller {
         }
         let bound = |state: &State| {
             let order = decide(state)?;
-            if order.command.may_raise() {
-                if self.known.lock().rewrites != seen.rewrites {
-                    return Err(OrderError::Replaced);
-                }
-                if matches!(state.phase, Phase::RolledBack { .. }) && seen.phase.as_ref() != Some(&state.phase) {
-                    return Err(Refused::RolledBackMeanwhile.into());
-                }
+            if order.command.vouches() && self.known.lock().rewrites != seen.rewrites {
+                return Err(OrderError::Replaced);
+            }
+            let is_new = matches!(state.phase, Phase::RolledBack { .. }) && seen.phase.as_ref() != Some(&state.phase);
+            if is_new && order.command.may_raise() {
+                return Err(Refused::RolledBackMeanwhile.into());
             }
             Ok(Some(Input::Order(order)))
         };
@@ -254,6 +260,7 @@ impl Controller {
     pub(super) fn ordered(&self, recorded: bool) -> Ordered {
         let known = self.known.lock();
         Ordered {
+            weight: known.weight(),
             state: known.state.clone(),
             head: known.head.clone(),
             recorded,
@@ -285,7 +292,7 @@ impl Controller {
                 Some(begin(on_record.state.clone(), now))
             };
             let Some(transition) = transition else {
-                self.follow(on_record);
+                self.follow(on_record.state, on_record.head);
                 return Ok(None);
             };
             let is_first = !on_record.exists;
@@ -296,7 +303,7 @@ impl Controller {
                 Committed::Conflict => {}
                 Committed::Repeated(_) => {
                     let latest = self.read(now).await?;
-                    self.follow(latest);
+                    self.follow(latest.state, latest.head);
                     return Ok(None);
                 }
                 Committed::LeaseLost => return Err(OrderError::LeaseLost),
@@ -344,32 +351,31 @@ impl Controller {
                 head = sealed.hash,
                 "rollout: {sentence}"
             );
-            self.known.lock().anchor = Some(Anchor {
-                seq: transition.state.version,
-                head: sealed.hash.clone(),
-            });
-            self.follow(OnRecord {
-                state: transition.state.clone(),
-                head: sealed.hash,
-                exists: true,
-                is_ordered: on_record.is_ordered || (command.is_some() && transition.action.says_what_serves()),
-            });
+            {
+                let mut known = self.known.lock();
+                known.anchor = Some(Anchor {
+                    seq: transition.state.version,
+                    head: sealed.hash.clone(),
+                });
+                known.is_vouched |= ledger::vouches(transition.action, &transition.evidence, command);
+            }
+            self.follow(transition.state.clone(), sealed.hash);
             self.wake.notify_one();
         }
         Ok(committed)
     }
 
     /// Follows a state that was checked. The caller holds the turn.
-    pub(super) fn follow(&self, on_record: OnRecord) {
-        if on_record.is_ordered && self.known.lock().rewritten.take().is_some() {
-            tracing::info!("an operator's order is on record; what it leads to serves");
-        }
-        self.adopt(on_record.state, on_record.head);
+    pub(super) fn follow(&self, state: State, head: String) {
+        self.adopt(state, head, true);
     }
 
     /// Follows a state. The caller holds the turn, and has checked a state that serves.
-    pub(super) fn adopt(&self, state: State, head: String) {
+    pub(super) fn adopt(&self, state: State, head: String, is_checked: bool) {
         let mut known = self.known.lock();
+        if is_checked && std::mem::take(&mut known.is_vouched) && known.rewritten.take().is_some() {
+            tracing::info!("an operator's order is on record; what it leads to serves");
+        }
         if state.form > FORM {
             tracing::error!(
                 form = state.form,
@@ -395,6 +401,7 @@ impl Controller {
         let serving = serving(known);
         gauge!("ltr_rollout_version").set(serving.state_version as f64);
         gauge!("ltr_rollback_pending").set(known.pending.len() as f64);
+        gauge!("ltr_record_replaced").set(u8::from(known.rewritten.is_some()));
         // Since when a model that should serve is not here.
         let is_missing = serving.champion.is_none() && known.state.as_ref().is_some_and(State::serves);
         if !is_missing {

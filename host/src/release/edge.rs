@@ -72,7 +72,10 @@ pub enum Turn {
     First,
     /// It replaces any, and is replaced by a state alone that follows the one whose offer it replaced:
     /// a rollback that is not on record yet becomes such a state.
-    Ahead,
+    Ahead {
+        /// The state of the gateway's own former offer of this kind, which need not be made again.
+        of: Option<u64>,
+    },
     /// It replaces any, and the order begins anew with its state: the record was replaced.
     Anew,
 }
@@ -85,8 +88,8 @@ impl Offer {
         match self.turn {
             Turn::InOrder | Turn::Anew => self.state_version,
             Turn::First => self.state_version.max(before),
-            Turn::Ahead if is_same && before > self.state_version => before,
-            Turn::Ahead => self.state_version.max(before).saturating_add(1),
+            Turn::Ahead { of } if is_same && of == Some(before) => before,
+            Turn::Ahead { .. } => self.state_version.max(before).saturating_add(1),
         }
     }
 }
@@ -94,8 +97,8 @@ impl Offer {
 /// What became of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was written.
-    Written,
+    /// It was written, as of this state.
+    Written(u64),
     /// The directory offers it already, or there is nothing to offer.
     Same,
     /// An offer of this later state stays.
@@ -202,7 +205,7 @@ impl EdgeDir {
         if let Err(error) = self.remove_other_filters(&[Some(name), current.filter]) {
             tracing::warn!("rollout.edge_dir: {error:#}; a former filter is left there");
         }
-        Ok(Outcome::Written)
+        Ok(Outcome::Written(state))
     }
 
     /// Waits until no other gateway makes an offer. The turn ends with the file, and with the

@@ -334,6 +334,7 @@ impl Controller {
             follows: state.map_or(0, |state| state.version),
             serves: serving.serves().is_some(),
             rollback_pending: !known.pending.is_empty(),
+            problem: known.unreadable.is_some() || known.rewritten.is_some(),
             condition: condition.filter(|_| state.is_some_and(State::serves)),
             champion: named.map(|version| loaded_or_not(version, serving.champion.is_some(), &refused)),
             challenger: compared.map(|id| loaded_or_not(&id.version, serving.challenger.is_some(), &refused)),

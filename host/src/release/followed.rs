@@ -12,8 +12,6 @@ use ranking::release::ledger::Anchor;
 use regular_file::Links;
 use serde::{Deserialize, Serialize};
 
-use super::controller::Controller;
-
 /// Maximum size of the file, bytes.
 const MAX_SIZE: u64 = 64 << 10;
 /// How long a look waits for the disk.
@@ -24,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Followed {
     /// How far the record was checked; `None`: none was ever seen.
     pub anchor: Option<Anchor>,
+    /// An entry that the record must contain: a rollback that was followed before it was checked.
+    #[serde(default)]
+    pub must_have: Option<Anchor>,
     /// Why legacy answers until an operator orders what serves, in words.
     pub rewritten: Option<String>,
 }
@@ -46,10 +47,10 @@ impl FollowedFile {
                 "database.spool_dir: {path} cannot be read: {error}; legacy answers until an operator orders what serves"
             );
             Followed {
-                anchor: None,
                 rewritten: Some(format!(
                     "{path} cannot be read, so that nobody knows which record was followed: {error}; legacy answers until an operator orders what serves"
                 )),
+                ..Followed::default()
             }
         });
         let file = FollowedFile {
@@ -59,6 +60,19 @@ impl FollowedFile {
             has_failed: AtomicBool::new(false),
         };
         (file, followed)
+    }
+
+    /// Keeps this, if it has changed. A disk that hangs holds up one look, and that for a moment.
+    pub(super) async fn keep_in_time(self: &Arc<FollowedFile>, followed: Followed) {
+        if *self.kept.lock() == followed || self.is_busy.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let file = self.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            file.keep(followed);
+            file.is_busy.store(false, Ordering::Release);
+        });
+        let _ = tokio::time::timeout(PATIENCE, writing).await;
     }
 
     fn keep(&self, followed: Followed) {
@@ -86,29 +100,6 @@ fn read(path: &Path) -> io::Result<Followed> {
     }
 }
 
-impl Controller {
-    /// Keeps on disk how far the record was followed, if that has changed. A disk that hangs holds up
-    /// one look, and that for a moment.
-    pub(super) async fn keep_followed(&self) {
-        let followed = {
-            let known = self.known.lock();
-            Followed {
-                anchor: known.anchor.clone(),
-                rewritten: known.rewritten.clone(),
-            }
-        };
-        if *self.followed.kept.lock() == followed || self.followed.is_busy.swap(true, Ordering::Acquire) {
-            return;
-        }
-        let file: Arc<FollowedFile> = self.followed.clone();
-        let writing = tokio::task::spawn_blocking(move || {
-            file.keep(followed);
-            file.is_busy.store(false, Ordering::Release);
-        });
-        let _ = tokio::time::timeout(PATIENCE, writing).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +108,7 @@ mod tests {
         let head = "a".repeat(64);
         Followed {
             anchor: Some(Anchor { seq, head }),
-            rewritten: None,
+            ..Followed::default()
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ranking::release::ledger::Anchor;
 use ranking::release::{Exposure, ModelId, Phase, State};
+use serde_json::Value;
 use store::RolloutState;
 
 use super::pending::PendingRollback;
@@ -33,6 +34,11 @@ pub(super) struct Known {
     /// How far the record was checked; what follows must continue it. Kept on disk, so that it holds
     /// across restarts. `None`: no record was ever seen.
     pub anchor: Option<Anchor>,
+    /// An entry that the record must contain: a rollback that was followed before it was checked. Kept
+    /// on disk, too.
+    pub must_have: Option<Anchor>,
+    /// Whether an operator vouches for the record up to `anchor`, which is not followed so far yet.
+    pub is_vouched: bool,
     /// The model that was here while it served last.
     pub had_champion: Option<String>,
     /// The model that should serve and is not here, and since when.
@@ -49,16 +55,32 @@ pub(super) struct Known {
 pub(super) struct OnRecord {
     pub state: State,
     pub head: String,
+    /// The state as it is stored, with what this program does not know of it.
+    pub stored: Value,
     /// Whether there is one, or it is what the table of former programs amounts to.
     pub exists: bool,
-    /// Whether it continues what was followed by an operator's order that says what serves.
-    pub is_ordered: bool,
 }
 
 impl Known {
     /// Whether LTR may serve at all, whatever the state says.
     pub(super) fn may_serve(&self) -> bool {
         self.pending.is_empty() && self.unreadable.is_none() && self.rewritten.is_none()
+    }
+
+    /// The percentage of users whom LTR answers here, if its model is loaded.
+    pub(super) fn weight(&self) -> u8 {
+        let state = self.state.as_ref().filter(|_| self.may_serve());
+        state.map_or(0, |state| state.exposure.percent())
+    }
+}
+
+impl OnRecord {
+    /// The end of the ledger as the state's row says it.
+    pub(super) fn anchor(&self) -> Anchor {
+        Anchor {
+            seq: self.state.version * u64::from(self.exists),
+            head: self.head.clone(),
+        }
     }
 }
 

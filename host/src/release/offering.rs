@@ -29,41 +29,70 @@ pub(super) async fn keep_offering(
     dir: Arc<EdgeDir>,
     is_killed: impl Fn() -> bool + Send,
 ) {
-    let mut offered: Option<(Wanted, tokio::time::Instant)> = None;
-    let mut was_late = false;
-    let mut said = String::new();
+    let mut offering = Offering::default();
     loop {
         {
             let Some(controller) = controller.upgrade() else { return };
             let wanted = wanted(&controller, is_killed());
-            let is_current = offered
-                .as_ref()
-                .is_some_and(|(offered, at)| *offered == wanted && at.elapsed() < AGAIN);
-            // Before a state is known there is nothing to offer, unless LTR was stopped.
-            let is_known = wanted.state_version > 0 || wanted.turn != Turn::InOrder;
-            if is_known && !is_current {
-                let outcome = offer(&controller, &dir, &wanted).await;
-                let is_late = matches!(outcome, Ok(Outcome::Later(_)));
-                let problem = match outcome {
-                    Ok(Outcome::Written | Outcome::Same) => String::new(),
-                    // Another gateway is ahead for a moment, or for good.
-                    Ok(Outcome::Later(state)) if was_late => format!(
-                        "ecds.json is of state {state} of the rollout, and this gateway has state {}; if the database was replaced, remove the file",
-                        wanted.state_version
-                    ),
-                    Ok(Outcome::Later(_)) => String::new(),
-                    Err(error) => format!("{error:#}"),
-                };
-                if !problem.is_empty() && problem != said {
-                    tracing::error!("rollout.edge_dir: Envoys do not follow: {problem}");
-                }
-                metrics::gauge!("ltr_edge_offer_failed").set(u8::from(!problem.is_empty()));
-                said = problem;
-                was_late = is_late;
-                offered = Some((wanted, tokio::time::Instant::now()));
-            }
+            offering.offer_if_needed(&controller, &dir, wanted).await;
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What was offered, and what became of it.
+#[derive(Default)]
+struct Offering {
+    offered: Option<(Wanted, tokio::time::Instant)>,
+    /// The state of the last offer that went ahead.
+    ahead: Option<u64>,
+    was_late: bool,
+    said: String,
+}
+
+impl Offering {
+    async fn offer_if_needed(&mut self, controller: &Controller, dir: &Arc<EdgeDir>, wanted: Wanted) {
+        let is_again = self.offered.as_ref().is_some_and(|(offered, _)| *offered == wanted);
+        let is_current = is_again && self.offered.as_ref().is_some_and(|(_, at)| at.elapsed() < AGAIN);
+        // Before a state is known there is nothing to offer, unless LTR was stopped.
+        let is_known = wanted.state_version > 0 || wanted.turn != Turn::InOrder;
+        if !is_known || is_current {
+            return;
+        }
+        let turn = match wanted.turn {
+            Turn::Ahead { .. } => Turn::Ahead { of: self.ahead },
+            turn => {
+                self.ahead = None;
+                turn
+            }
+        };
+        let outcome = offer(controller, dir, &wanted, turn).await;
+        if let (Ok(Outcome::Written(state)), Turn::Ahead { .. }) = (&outcome, turn) {
+            self.ahead = Some(*state);
+        }
+        let is_late = matches!(outcome, Ok(Outcome::Later(_)));
+        let problem = match outcome {
+            // Somebody has replaced it since, and will do so again.
+            Ok(Outcome::Written(_)) if is_again && self.said.is_empty() => {
+                "another gateway that shares the directory, or somebody else, offers otherwise; compare `rollout status` of the gateways".to_owned()
+            }
+            Ok(Outcome::Written(_)) if is_again => self.said.clone(),
+            Ok(Outcome::Written(_) | Outcome::Same) => String::new(),
+            // Another gateway is ahead for a moment, or for good.
+            Ok(Outcome::Later(state)) if self.was_late => format!(
+                "ecds.json is of state {state} of the rollout, and this gateway has state {}; if the database was replaced, remove the file",
+                wanted.state_version
+            ),
+            Ok(Outcome::Later(_)) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        if !problem.is_empty() && problem != self.said {
+            tracing::error!("rollout.edge_dir: Envoys do not follow: {problem}");
+        }
+        metrics::gauge!("ltr_edge_offer_failed").set(u8::from(!problem.is_empty()));
+        self.said = problem;
+        self.was_late = is_late;
+        self.offered = Some((wanted, tokio::time::Instant::now()));
     }
 }
 
@@ -84,10 +113,10 @@ impl Controller {
     fn turn_of_offers(&self, is_killed: bool) -> Turn {
         let known = self.known.lock();
         if !known.pending.is_empty() {
-            Turn::Ahead
-        } else if known.rewritten.is_some() || known.offers_anew {
+            Turn::Ahead { of: None }
+        } else if known.offers_anew {
             Turn::Anew
-        } else if is_killed || known.unreadable.is_some() {
+        } else if is_killed || known.rewritten.is_some() {
             Turn::First
         } else {
             Turn::InOrder
@@ -100,7 +129,7 @@ impl Controller {
     }
 }
 
-async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> anyhow::Result<Outcome> {
+async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted, turn: Turn) -> anyhow::Result<Outcome> {
     let (what, problem) = match &wanted.scores {
         None => (Offered::Nothing { spare: None }, None),
         Some(version) => match filter(controller, version).await {
@@ -115,21 +144,19 @@ async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted) -> 
         },
         what => what,
     };
-    let (dir, offer) = (
-        dir.clone(),
-        Offer {
-            state_version: wanted.state_version,
-            turn: wanted.turn,
-            what,
-        },
-    );
+    let offer = Offer {
+        state_version: wanted.state_version,
+        turn,
+        what,
+    };
+    let dir = dir.clone();
     let outcome = tokio::task::spawn_blocking(move || dir.offer(&offer)).await??;
-    if wanted.turn == Turn::Anew {
+    if turn == Turn::Anew {
         controller.offered_anew();
     }
-    if outcome == Outcome::Written {
+    if let Outcome::Written(state) = outcome {
         tracing::info!(
-            state = wanted.state_version,
+            state,
             scores = wanted.scores.as_deref().unwrap_or("nothing"),
             "Envoys are offered what serves"
         );

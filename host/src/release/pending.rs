@@ -31,9 +31,10 @@ pub struct PendingRollback {
     pub reason: String,
     /// When.
     pub at: DateTime<Utc>,
-    /// Asked for now, and not left by an earlier run, which may have recorded it.
+    /// [`Seen::rewrites`](super::Seen) when it was asked for; `None`: it was left by an earlier run, which
+    /// may have recorded it.
     #[serde(skip)]
-    pub is_fresh: bool,
+    pub seen: Option<u64>,
 }
 
 /// The file.
@@ -53,7 +54,7 @@ impl PendingFile {
             actor: "unknown".to_owned(),
             reason: bounded(&reason),
             at: now,
-            is_fresh: false,
+            seen: None,
         };
         let (file, pending) = match open(path) {
             Ok((file, text)) => {
@@ -160,7 +161,7 @@ mod tests {
             actor: "ann".into(),
             reason: reason.into(),
             at: DateTime::UNIX_EPOCH,
-            is_fresh: false,
+            seen: None,
         }
     }
 

@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
-use ranking::release::ledger::{Anchor, ORIGIN, Row};
+use ranking::release::ledger::{self, Anchor, ORIGIN, Row};
 use ranking::release::{Input, State};
+use serde::Deserialize;
+use serde_json::Value;
 use store::{LedgerRow, Released, StoreError};
 
 use super::controller::{Controller, OrderError};
+use super::followed::Followed;
 use super::known::OnRecord;
 
 /// Number of entries that are read at once.
@@ -20,12 +23,11 @@ impl Controller {
     /// nothing serves here. Without one: what the table of former programs amounts to. The caller holds
     /// the turn.
     pub(super) async fn read(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
-        let mut on_record = self.on_record(now).await?;
+        let on_record = self.on_record(now).await?;
         if on_record.exists && !on_record.state.serves() {
-            // A rollback must not wait for bookkeeping.
-            self.adopt(on_record.state.clone(), on_record.head.clone());
+            self.adopt_unchecked(&on_record);
         }
-        on_record.is_ordered = self.check(&on_record).await?;
+        self.check(&on_record).await?;
         Ok(on_record)
     }
 
@@ -44,11 +46,13 @@ impl Controller {
             return Ok(OnRecord {
                 state: State::taken_over(left.weight, left.champion, left.challenger, now),
                 head: ORIGIN.to_owned(),
+                stored: Value::Null,
                 exists: false,
-                is_ordered: false,
             });
         };
-        let state: State = serde_json::from_str(&state).map_err(|error| OrderError::Unreadable(error.to_string()))?;
+        let unreadable = |error: serde_json::Error| OrderError::Unreadable(error.to_string());
+        let stored: Value = serde_json::from_str(&state).map_err(unreadable)?;
+        let state = State::deserialize(&stored).map_err(unreadable)?;
         if state.version != version {
             let said = format!("its version is {}, and its row has {version}", state.version);
             return Err(OrderError::Unreadable(said));
@@ -56,43 +60,72 @@ impl Controller {
         Ok(OnRecord {
             state,
             head,
+            stored,
             exists: true,
-            is_ordered: false,
         })
     }
 
-    /// Checks that the record goes on from where it was checked before. Returns whether it does so by an
-    /// operator's order that says what serves.
-    async fn check(&self, on_record: &OnRecord) -> Result<bool, StoreError> {
-        let end = Anchor {
-            seq: on_record.state.version * u64::from(on_record.exists),
-            head: on_record.head.clone(),
-        };
-        let anchor = self.known.lock().anchor.clone();
-        // A gateway that has followed nothing yet takes what is there.
-        let (is_ordered, fault) = match anchor {
-            None => (false, None),
-            Some(anchor) => self.advance(anchor, &end).await?,
-        };
-        if let Some(fault) = fault {
-            self.note_rewritten(fault);
+    /// Follows a state that serves nothing before it was checked, because a rollback must not wait for
+    /// bookkeeping. What is on record later must contain it.
+    fn adopt_unchecked(&self, on_record: &OnRecord) {
+        let entry = on_record.anchor();
+        let mut known = self.known.lock();
+        let is_later = |other: &Option<Anchor>| other.as_ref().is_some_and(|other| other.seq >= entry.seq);
+        if !is_later(&known.anchor) && !is_later(&known.must_have) {
+            known.must_have = Some(entry);
         }
-        self.known.lock().anchor = Some(end);
-        Ok(is_ordered)
+        drop(known);
+        self.adopt(on_record.state.clone(), on_record.head.clone(), false);
     }
 
-    /// Goes from one entry to another. Returns whether an operator's order that says what serves is
-    /// between them, and what is wrong, in words.
-    async fn advance(&self, from: Anchor, end: &Anchor) -> Result<(bool, Option<String>), StoreError> {
+    /// Checks that the record goes on from where it was checked before, and that its state is the one of
+    /// its last entry.
+    async fn check(&self, on_record: &OnRecord) -> Result<(), StoreError> {
+        let end = on_record.anchor();
+        let (anchor, must_have) = {
+            let known = self.known.lock();
+            (known.anchor.clone(), known.must_have.clone())
+        };
+        let checked = self.advance(anchor, must_have, &end, &on_record.stored).await?;
+        let fault = {
+            let mut known = self.known.lock();
+            known.anchor = Some(end);
+            known.must_have = None;
+            match checked {
+                Ok(is_vouched) => {
+                    known.is_vouched |= is_vouched;
+                    return Ok(());
+                }
+                Err(fault) => fault,
+            }
+        };
+        self.note_rewritten(fault);
+        Ok(())
+    }
+
+    /// Goes from the entry that was checked last to the end of the record. Returns whether an operator
+    /// vouches for it on the way; otherwise what is wrong, in words.
+    async fn advance(
+        &self,
+        anchor: Option<Anchor>,
+        must_have: Option<Anchor>,
+        end: &Anchor,
+        stored: &Value,
+    ) -> Result<Result<bool, String>, StoreError> {
+        // A gateway that has followed nothing yet takes what is there.
+        let from = anchor.or_else(|| must_have.clone()).unwrap_or_else(|| end.clone());
         let broken = |fault: &str| {
             let Anchor { seq, head } = &from;
-            let said = format!(
-                "version {seq} with the hash {head} was followed, and version {} with {} is on record{fault}",
-                end.seq, end.head
-            );
-            Ok((false, Some(said)))
+            let found = match end.seq {
+                0 => "the record is empty".to_owned(),
+                version => format!("version {version} with {} is on record", end.head),
+            };
+            Ok(Err(format!(
+                "version {seq} with the hash {head} was followed, and {found}{fault}"
+            )))
         };
-        let (mut at, mut is_ordered) = (from.clone(), false);
+        let (mut at, mut is_vouched, mut last) = (from.clone(), false, None);
+        let mut lacks = must_have.filter(|entry| *entry != at);
         while at.seq < end.seq {
             let rows = self.store.ledger(at.seq, PAGE).await?;
             if rows.is_empty() {
@@ -100,12 +133,35 @@ impl Controller {
             }
             for row in rows.into_iter().filter(|row| row.seq <= end.seq).map(row_of) {
                 match at.advance(&row) {
-                    Ok(ordered) => is_ordered |= ordered,
+                    Ok((link, vouches)) => {
+                        is_vouched |= vouches;
+                        last = Some(link.state);
+                    }
                     Err(fault) => return broken(&format!("; {fault}")),
                 }
+                lacks = lacks.filter(|entry| *entry != at);
             }
         }
-        if at == *end { Ok((is_ordered, None)) } else { broken("") }
+        if at != *end {
+            return broken("");
+        }
+        if let Some(entry) = lacks {
+            return broken(&format!("; entry {} with the hash {} is gone", entry.seq, entry.head));
+        }
+        if last.is_none() && end.seq > 0 {
+            last = self.entry_of(end).await?;
+        }
+        if end.seq > 0 && last.as_ref() != Some(stored) {
+            return broken("; its state is not the one of its last entry");
+        }
+        Ok(Ok(is_vouched))
+    }
+
+    /// The state that an entry of this hash leads to.
+    async fn entry_of(&self, at: &Anchor) -> Result<Option<Value>, StoreError> {
+        let rows = self.store.ledger(at.seq - 1, 1).await?;
+        let row = rows.first().filter(|row| ledger::hash(&row.entry) == at.head);
+        Ok(row.and_then(|row| Some(serde_json::from_str::<Value>(&row.entry).ok()?["state"].take())))
     }
 
     /// Looks at the record once, and follows what is there.
@@ -118,7 +174,15 @@ impl Controller {
         if let Err(error @ OrderError::Unreadable(_)) = &looked {
             self.note_unreadable(&error.to_string());
         }
-        self.keep_followed().await;
+        let followed = {
+            let known = self.known.lock();
+            Followed {
+                anchor: known.anchor.clone(),
+                must_have: known.must_have.clone(),
+                rewritten: known.rewritten.clone(),
+            }
+        };
+        self.followed.keep_in_time(followed).await;
         looked
     }
 
@@ -153,7 +217,7 @@ impl Controller {
     async fn follow_record(&self) -> Result<(), OrderError> {
         let _turn = self.turn.lock().await;
         let latest = self.read(self.now()).await?;
-        self.follow(latest);
+        self.follow(latest.state, latest.head);
         Ok(())
     }
 
@@ -166,6 +230,7 @@ impl Controller {
         );
         let mut known = self.known.lock();
         known.rewritten = Some(format!("{what}; legacy answers until an operator orders what serves"));
+        known.is_vouched = false;
         known.rewrites += 1;
         known.offers_anew = true;
         self.apply(&mut known);

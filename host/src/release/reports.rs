@@ -46,6 +46,9 @@ pub(super) struct Said {
     /// Whether a rollback acts there that is not on record.
     #[serde(default)]
     pub rollback_pending: bool,
+    /// Whether it does not follow the record, which was replaced or cannot be read.
+    #[serde(default)]
+    pub problem: bool,
     /// How it stands to the champion; `None`: LTR answers nobody.
     pub condition: Option<Condition>,
     /// `loaded`, `loading`, or why it is missing; `None`: there is none.

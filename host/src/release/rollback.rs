@@ -65,20 +65,25 @@ impl Controller {
     }
 
     async fn record_rollback(&self, pending: &PendingRollback) -> Result<(), OrderError> {
-        let order = Order {
-            command: Command::Rollback,
-            actor: pending.actor.clone(),
-            reason: pending.reason.clone(),
+        let input = |_: &State| {
+            // The record may have been replaced since, or in this very attempt.
+            let blind = pending.seen != Some(self.seen().rewrites);
+            Ok(Some(Input::Order(Order {
+                command: Command::Rollback { blind },
+                actor: pending.actor.clone(),
+                reason: pending.reason.clone(),
+            })))
         };
-        let input = |_: &State| Ok(Some(Input::Order(order.clone())));
-        let done = self.submit(pending.at, Some(pending.command), None, input).await?;
+        let mut done = self.submit(pending.at, Some(pending.command), None, input).await?;
         // The id was used before, and LTR serves again: somebody asks for a rollback now, and gets one.
-        if done.is_none() && pending.is_fresh && self.state().is_some_and(|state| state.serves()) {
-            self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
+        if done.is_none() && pending.seen.is_some() && self.state().is_some_and(|state| state.serves()) {
+            done = self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
         }
         {
             let mut known = self.known.lock();
             known.pending.retain(|left| left.command != pending.command);
+            // Envoys were offered nothing as of a state that does not come.
+            known.offers_anew |= done.is_none();
             self.apply(&mut known);
         }
         // If the gateway ends before, the ledger knows the command.

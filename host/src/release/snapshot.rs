@@ -90,7 +90,7 @@ impl Controller {
         let is_fresh = seen.is_some_and(|seen| seen < 5.0) && known.problem.is_none();
         json!({
             // What this gateway does: a rollback may act here before it is on record.
-            "weight": state.filter(|_| known.may_serve()).map_or(0, |state| state.exposure.percent()),
+            "weight": known.weight(),
             "champion": champion,
             "challenger": challenger,
             "state": state,
@@ -140,6 +140,7 @@ fn shown_gateway(gateway: &Reported) -> Value {
         "follows": said.map(|said| said.follows),
         "serves": said.map(|said| if said.serves { "ltr" } else { "legacy" }),
         "rollback_pending": said.is_some_and(|said| said.rollback_pending),
+        "problem": said.is_some_and(|said| said.problem),
         "condition": said.map(|said| said.condition),
         "champion": said.map(|said| &said.champion),
         "challenger": said.map(|said| &said.challenger),

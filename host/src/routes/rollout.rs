@@ -66,6 +66,7 @@ pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, A
 /// `POST /rollout/rollback`: lets legacy answer all requests, here at once, and everywhere once it is
 /// on record. The models stay loaded.
 pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let seen = gateway.release.seen().rewrites;
     // A call without a usable time must not keep LTR serving.
     let at = decided_at(gateway, &call.head.headers);
     let (actor, headers) = (call.caller.name().to_owned(), call.head.headers.clone());
@@ -80,7 +81,7 @@ pub(super) async fn rollback(gateway: &Gateway, call: Call) -> Result<Response, 
         actor,
         reason,
         at,
-        is_fresh: true,
+        seen: Some(seen),
     };
     let ordered = gateway.release.rollback(pending, RECORDING).await;
     let status = if ordered.recorded {
@@ -283,11 +284,8 @@ fn answer(ordered: &Ordered) -> Value {
     let state = ordered.state.as_ref();
     let champion = state.and_then(|state| state.champion.as_ref());
     let challenger = state.and_then(|state| state.challenger.as_ref());
-    let weight = state
-        .filter(|_| ordered.recorded)
-        .map_or(0, |state| state.exposure.percent());
     json!({
-        "weight": weight,
+        "weight": ordered.weight,
         "phase": state.map(|state| state.phase.name()),
         "until": state.and_then(|state| match state.phase {
             Phase::RolledBack { until } => Some(until),

@@ -102,6 +102,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// # Errors
 /// The database belongs to another salt, so this gateway must not use it.
 async fn restore(gateway: Weak<Gateway>, edge_dir: Option<EdgeDir>) -> Result<(), StoreError> {
+    // First, because Envoys must hear of a rollback and of the kill switch while the database is away.
+    if let (Some(gateway), Some(dir)) = (gateway.upgrade(), edge_dir) {
+        let flags = gateway.flags.clone();
+        tasks::start_offering(&gateway.release, dir, move || flags.in_force().killed);
+    }
     match bootstrap::restore_when_possible(&gateway).await {
         Err(error @ StoreError::OtherSalt { .. }) => return Err(error),
         Err(error) => tracing::error!("the models could not be restored: {error:#}"),
@@ -110,11 +115,6 @@ async fn restore(gateway: Weak<Gateway>, edge_dir: Option<EdgeDir>) -> Result<()
     if let Some(gateway) = gateway.upgrade() {
         let settings = &gateway.settings;
         tasks::start(&gateway.release, settings.rollout.poll(), settings.models.poll());
-        if let Some(dir) = edge_dir {
-            let flags = gateway.flags.clone();
-            let is_killed = move || flags.in_force().killed;
-            tasks::start_offering(&gateway.release, dir, is_killed);
-        }
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 48] = [
+const METRICS: [(Kind, &str, &str); 49] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -236,6 +236,11 @@ const METRICS: [(Kind, &str, &str); 48] = [
         Kind::Gauge,
         "ltr_fleet_latency_p95_seconds",
         "95th percentile of the scoring time, pooled over the fleet by the holder of the lease",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_record_replaced",
+        "1 while legacy answers because the record is not the one that this gateway had followed",
     ),
     (
         Kind::Counter,

@@ -43,6 +43,15 @@ async fn look(running: &Running) {
     running.gateway.release.look().await.unwrap();
 }
 
+/// Another gateway on the same database, with the same models and a folder of its own.
+fn another(site: &Site) -> Site {
+    let mut other = Site::new();
+    other.settings.database.url = site.settings.database.url.clone();
+    other.settings.privacy.salt_file = site.settings.privacy.salt_file.clone();
+    other.settings.models = site.settings.models.clone();
+    other
+}
+
 /// A gateway that was live at version 3 and rolled back since, on a record of version 3.
 async fn rewound(site: &Site) -> Running {
     let running = site.start_with(Behaviour::Honest).await;
@@ -76,6 +85,7 @@ async fn a_record_from_before_a_rollback_does_not_bring_ltr_back_until_an_operat
         "{problem}"
     );
     assert!(running.metric("ltr_ledger_rewritten_total").await >= 1.0);
+    assert_eq!(running.metric("ltr_record_replaced").await, 1.0);
     // Holding promotions back says nothing about what serves.
     running.post("/rollout/hold", &json!({ "on": true })).await.ok();
     assert!(!serves(&running).await.0);
@@ -125,11 +135,8 @@ async fn a_restart_remembers_what_was_followed_and_that_the_record_was_replaced(
 async fn a_fork_that_has_grown_longer_than_what_was_followed_is_found() {
     let site = Site::new();
     let running = rewound(&site).await;
-    // Another gateway, with a folder of its own, goes on from there: with more entries than are read at once.
-    let mut other = Site::new();
-    other.settings.database.url = site.settings.database.url.clone();
-    other.settings.privacy.salt_file = site.settings.privacy.salt_file.clone();
-    let other = other.start().await;
+    // Another gateway goes on from there: with more entries than are read at once.
+    let other = another(&site).start().await;
     for number in 0..300 {
         other
             .post("/rollout/hold", &json!({ "on": number % 2 == 0 }))
@@ -173,7 +180,7 @@ async fn an_entry_of_a_newer_program_is_no_fork() {
         next["version"] = json!(4);
         next.to_string()
     };
-    let entry = format!(r#"{{"seq":4,"action":"rehearse","whatever":[1,2],"prev":"{head}"}}"#);
+    let entry = format!(r#"{{"seq":4,"action":"rehearse","whatever":[1,2],"state":{state},"prev":"{head}"}}"#);
     let of_newer = format!(
         "INSERT INTO ltr_ledger (seq, entry, hash) VALUES (4, '{entry}', '{hash}'); \
          UPDATE ltr_release SET version = 4, head = '{hash}', state = '{state}'",
@@ -214,11 +221,7 @@ async fn a_state_that_is_gone_or_cannot_be_read_serves_nothing_until_it_is_mende
     // So does a gateway that starts meanwhile, and a rollback is kept.
     let (harm, mend, named) = faults[0];
     execute(&site, harm).await;
-    let mut other = Site::new();
-    other.settings.database.url = site.settings.database.url.clone();
-    other.settings.privacy.salt_file = site.settings.privacy.salt_file.clone();
-    other.settings.models = site.settings.models.clone();
-    let other = other.start().await;
+    let other = another(&site).start().await;
     assert_eq!(other.get("/readyz").await.status, StatusCode::OK);
     assert!(!serves(&other).await.0);
     let back = running.post("/rollout/rollback", &json!({})).await;
@@ -231,6 +234,79 @@ async fn a_state_that_is_gone_or_cannot_be_read_serves_nothing_until_it_is_mende
     other.post("/rollout/weight", &json!({ "weight": 100 })).await.ok();
     other.gateway.release.find_publications().await;
     assert_eq!(serves(&other).await, (true, json!(null)));
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_followed_before_it_was_checked_must_be_there_later() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    look(&running).await;
+    // Another gateway's rollback, whose entry cannot be read now.
+    let other = another(&site).start().await;
+    other.post("/rollout/rollback", &json!({})).await.ok();
+    execute(&site, "ALTER TABLE ltr_ledger RENAME TO elsewhere").await;
+    running.gateway.release.look().await.unwrap_err();
+    assert!(!serves(&running).await.0, "it does not wait for the ledger");
+    execute(&site, "ALTER TABLE elsewhere RENAME TO ltr_ledger").await;
+    rewind(&site, 3).await;
+    // At once, and after a restart.
+    look(&running).await;
+    let found = serves(&running).await;
+    running.stop().await;
+    let again = serves(&site.start().await).await;
+    for (ltr, problem) in [found, again] {
+        assert!(!ltr && problem.as_str().unwrap().contains("version 3"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_is_not_the_one_of_its_last_entry_serves_nothing() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    running.post("/rollout/rollback", &json!({})).await.ok();
+    look(&running).await;
+    let edited = "UPDATE ltr_release SET state = json_set((SELECT json_extract(entry, '$.state') FROM ltr_ledger WHERE seq = 3), \
+                  '$.version', 4)";
+    execute(&site, edited).await;
+    for running in [running, another(&site).start().await] {
+        running.evaluated(Utc::now()).await;
+        let (ltr, problem) = serves(&running).await;
+        assert!(!ltr && problem.as_str().unwrap().contains("last entry"), "{problem}");
+        running.gateway.release.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_could_not_know_of_the_replacement_does_not_vouch_for_the_record() {
+    let site = Site::new();
+    let running = rewound(&site).await;
+    let back = running.post("/rollout/rollback", &json!({})).await.ok();
+    assert_eq!((&back["phase"], &back["weight"]), (&json!("rolled_back"), &json!(0)));
+    let other = another(&site).start().await;
+    for gateway in [&running, &other] {
+        look(gateway).await;
+    }
+    let problem = serves(&running).await.1;
+    assert!(problem.as_str().unwrap().contains("version 3"), "{problem}");
+    // The next one does.
+    running.post("/rollout/rollback", &json!({})).await.ok();
+    assert_eq!(serves(&running).await.1, json!(null));
+}
+
+#[tokio::test]
+async fn an_order_is_not_forgotten_if_the_first_to_read_it_follows_nothing() {
+    let site = Site::new();
+    let running = rewound(&site).await;
+    look(&running).await;
+    let other = another(&site).start().await;
+    let weight = json!({ "weight": 100, "version": crate::VERSION });
+    other.post("/rollout/weight", &weight).await.ok();
+    let unknown = running.post("/rollout/pin", &json!({ "version": "nobody" })).await;
+    assert_eq!(unknown.refused(409)["code"], "unknown_version");
+    look(&running).await;
+    assert_eq!(serves(&running).await, (true, json!(null)));
 }
 
 #[tokio::test]
@@ -248,15 +324,7 @@ async fn the_table_of_former_programs_is_theirs_alone() {
 async fn gateways_that_start_together_on_an_empty_database_all_get_ready() {
     let site = Site::new();
     site.publish(crate::VERSION, Behaviour::Honest);
-    let sites: Vec<Site> = (0..8)
-        .map(|_| {
-            let mut one = Site::new();
-            one.settings.database.url = site.settings.database.url.clone();
-            one.settings.privacy.salt_file = site.settings.privacy.salt_file.clone();
-            one.settings.models = site.settings.models.clone();
-            one
-        })
-        .collect();
+    let sites: Vec<Site> = (0..8).map(|_| another(&site)).collect();
     let started = futures_util::future::join_all(sites.iter().map(Site::start)).await;
     for running in &started {
         look(running).await;

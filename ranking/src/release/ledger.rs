@@ -113,21 +113,36 @@ impl Default for Anchor {
     }
 }
 
-/// What a follower needs of an entry that a newer program may have written.
-#[derive(Deserialize)]
-struct Link {
+/// What a follower needs of an entry, whatever program wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Link {
     prev: String,
     #[serde(default)]
     action: Value,
+    #[serde(default)]
+    evidence: Value,
+    /// The state from then on.
+    #[serde(default)]
+    pub state: Value,
+}
+
+/// Whether an operator vouches for the record by an order that led to such an entry. `command`: the
+/// order's id.
+pub fn vouches(action: Action, evidence: &Value, command: Option<Uuid>) -> bool {
+    let says_what_serves = matches!(
+        action,
+        Action::Promote | Action::Rollback | Action::Pin | Action::Weight
+    );
+    command.is_some() && says_what_serves && evidence["blind"] != true
 }
 
 impl Anchor {
-    /// Goes on to the next row, whatever program wrote it. Returns whether an operator's order that
-    /// says what serves led to it.
+    /// Goes on to the next row, whatever program wrote it. Returns the entry, and whether an operator
+    /// vouches for the record with it.
     ///
     /// # Errors
     /// A row that does not continue the ledger from here.
-    pub fn advance(&mut self, row: &Row) -> Result<bool, Fault> {
+    pub fn advance(&mut self, row: &Row) -> Result<(Link, bool), Fault> {
         let fault = |what: String| Fault {
             seq: self.seq + 1,
             what,
@@ -151,8 +166,9 @@ impl Anchor {
         }
         self.seq = row.seq;
         self.head.clone_from(&row.hash);
-        let action: Option<Action> = serde_json::from_value(link.action).ok();
-        Ok(row.command.is_some() && action.is_some_and(Action::says_what_serves))
+        let action = serde_json::from_value::<Action>(link.action.clone());
+        let is_vouched = action.is_ok_and(|action| vouches(action, &link.evidence, row.command));
+        Ok((link, is_vouched))
     }
 }
 

@@ -335,7 +335,10 @@ impl At<'_> {
         match &order.command {
             Command::Promote(judgement) => self.promote(judgement, order),
             // Always a transition: a promotion that is being written meanwhile then fails.
-            Command::Rollback => Ok(self.rolled_back(Said::by_order(Action::Rollback, order, Value::Null))),
+            Command::Rollback { blind } => {
+                let evidence = if *blind { json!({ "blind": true }) } else { Value::Null };
+                Ok(self.rolled_back(Said::by_order(Action::Rollback, order, evidence)))
+            }
             Command::Hold(on) => Ok(self.hold(*on, order)),
             Command::Pin(model) => self.forced(model, 100, Action::Pin, order),
             Command::Weight { percent, model } => {

@@ -422,7 +422,7 @@ fn a_pinned_model_serves_all_and_is_replaced_by_none_until_the_hold_is_lifted() 
 fn an_operators_rollback_always_counts_and_beats_a_promotion_that_is_being_decided() {
     let rules = rules(Vec::new());
     let shadow = after(&[Input::Published(model("a"))], &rules);
-    let back = step(&shadow, &order(Command::Rollback), at(2), &rules)
+    let back = step(&shadow, &order(Command::Rollback { blind: false }), at(2), &rules)
         .unwrap()
         .unwrap()
         .state;

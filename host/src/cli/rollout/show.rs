@@ -236,7 +236,7 @@ fn gateways(gateways: &Value, version: &Value) -> String {
         "champion",
         "challenger",
     ]);
-    let strays = |gateway: &&Value| version.is_u64() && gateway["follows"] != *version;
+    let strays = |gateway: &&Value| gateway["problem"] == true || (version.is_u64() && gateway["follows"] != *version);
     for gateway in gateways {
         let mark = if strays(&gateway) { " !" } else { "" };
         table.add_row([

@@ -112,7 +112,7 @@ fn filters(dir: &TempDir) -> Vec<String> {
 fn a_filter_is_offered_after_its_file_is_written_and_the_one_before_stays() {
     let (dir, edge) = watched();
     for (state, version) in [(3, A), (4, B), (7, C)] {
-        assert_eq!(edge.offer(&model(state, version)).unwrap(), Outcome::Written);
+        assert_eq!(edge.offer(&model(state, version)).unwrap(), Outcome::Written(state));
         assert_eq!(told(&dir), (format!("{state}.1-{version}"), seen(version)));
         let file = dir.path().join(format!("edge-filter-{version}.wasm"));
         assert_eq!(fs::read(file).unwrap(), filter(version).wasm);
@@ -125,26 +125,26 @@ fn a_filter_is_offered_after_its_file_is_written_and_the_one_before_stays() {
 #[test]
 fn what_is_offered_already_is_not_written_again_and_a_new_state_is_put_on_record() {
     let (dir, edge) = watched();
-    assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Written(3));
     let before = fs::metadata(dir.path().join(DISCOVERY)).unwrap().modified().unwrap();
     assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Same);
     let after = fs::metadata(dir.path().join(DISCOVERY)).unwrap().modified().unwrap();
     assert_eq!(before, after);
     // Another weight, the same champion.
     let resources = discovery(&dir)["resources"].clone();
-    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written(4));
     assert_eq!(told(&dir).0, format!("4.1-{A}"));
     assert_eq!(discovery(&dir)["resources"], resources, "nothing to load for Envoy");
     // A damaged file is put right, and Envoy is told to look again.
     fs::write(dir.path().join(format!("edge-filter-{A}.wasm")), "filter").unwrap();
-    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(4, A)).unwrap(), Outcome::Written(4));
     assert_eq!(told(&dir).0, format!("4.2-{A}"));
     // The operator has changed the template, and the gateway was started again.
     let changed = template(&own().to_string().replace("0.1", "0.2")).to_string();
     fs::write(dir.path().join(TEMPLATE), changed).unwrap();
     assert_eq!(
         EdgeDir::open(dir.path()).unwrap().offer(&model(4, A)).unwrap(),
-        Outcome::Written
+        Outcome::Written(4)
     );
     assert_eq!(offered_configuration(&dir)["sampling"]["fraction"], 0.2);
 }
@@ -152,22 +152,22 @@ fn what_is_offered_already_is_not_written_again_and_a_new_state_is_put_on_record
 #[test]
 fn a_gateway_that_lags_replaces_nothing_and_within_a_state_the_latest_offer_counts() {
     let (dir, edge) = watched();
-    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written(9));
     for late in [model(8, B), nothing(8), model(0, A)] {
         assert_eq!(edge.offer(&late).unwrap(), Outcome::Later(9));
     }
     assert_eq!(told(&dir), (format!("9.1-{A}"), seen(A)));
     assert_eq!(filters(&dir).len(), 1, "nothing of a late offer is written");
     // The kill switch, on and off and on.
-    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written(9));
     assert_eq!((told(&dir).0.as_str(), scores(&dir)), ("9.2-off", false));
     assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Same);
-    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written(9));
     assert_eq!((told(&dir).0, scores(&dir)), (format!("9.3-{A}"), true));
-    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing(9)).unwrap(), Outcome::Written(9));
     assert_eq!(told(&dir).0, "9.4-off");
     // A later state beats every count. State 10 follows 9, although "10" does not follow "9".
-    assert_eq!(edge.offer(&model(10, B)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(10, B)).unwrap(), Outcome::Written(10));
     assert_eq!(told(&dir), (format!("10.1-{B}"), seen(B)));
 }
 
@@ -176,31 +176,33 @@ fn the_kill_switch_of_a_gateway_that_lags_goes_first_and_is_taken_back_by_the_sa
     let (dir, edge) = watched();
     let off = by(Turn::First, nothing(2));
     edge.offer(&model(9, A)).unwrap();
-    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written(9));
     assert_eq!((told(&dir).0.as_str(), scores(&dir)), ("9.2-off", false));
     assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
-    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Written(9));
     assert!(scores(&dir));
 }
 
 #[test]
 fn a_rollback_that_is_not_on_record_is_not_taken_back_by_what_others_serve_meanwhile() {
     let (dir, edge) = watched();
-    let off = by(Turn::Ahead, nothing(2));
+    let off = |of| by(Turn::Ahead { of }, nothing(2));
     edge.offer(&model(9, A)).unwrap();
-    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
-    assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&off(None)).unwrap(), Outcome::Written(10));
+    assert_eq!(edge.offer(&off(Some(10))).unwrap(), Outcome::Same);
     assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Later(10));
     assert!(!scores(&dir));
     // On record it is state 10, or a later one.
     assert_eq!(edge.offer(&nothing(10)).unwrap(), Outcome::Same);
-    assert_eq!(edge.offer(&model(11, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(11, A)).unwrap(), Outcome::Written(11));
+    // Somebody else's "off" may be taken back by them, so it is not this one.
+    edge.offer(&by(Turn::First, nothing(2))).unwrap();
+    assert_eq!(edge.offer(&off(None)).unwrap(), Outcome::Written(12));
+    assert_eq!(edge.offer(&model(11, A)).unwrap(), Outcome::Later(12));
     // The first offer of all.
     let (dir, edge) = watched();
-    assert_eq!(
-        edge.offer(&by(Turn::Ahead, nothing_with(0, Some(A)))).unwrap(),
-        Outcome::Written
-    );
+    let first = by(Turn::Ahead { of: None }, nothing_with(0, Some(A)));
+    assert_eq!(edge.offer(&first).unwrap(), Outcome::Written(1));
     assert_eq!(told(&dir).0, "1.1-off");
 }
 
@@ -211,11 +213,11 @@ fn after_the_record_was_replaced_the_order_begins_anew() {
     edge.offer(&model(9, A)).unwrap();
     edge.offer(&nothing(9)).unwrap();
     // The same is offered, of another state.
-    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&off).unwrap(), Outcome::Written(4));
     assert_eq!(told(&dir).0, "4.3-off");
     assert_eq!(edge.offer(&off).unwrap(), Outcome::Same);
     assert_eq!(edge.offer(&model(3, A)).unwrap(), Outcome::Later(4));
-    assert_eq!(edge.offer(&model(5, B)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(5, B)).unwrap(), Outcome::Written(5));
     assert!(scores(&dir));
 }
 
@@ -262,11 +264,11 @@ fn without_any_filter_the_directory_is_left_alone() {
     assert_eq!(edge.offer(&nothing(5)).unwrap(), Outcome::Same);
     assert!(!dir.path().join(DISCOVERY).exists());
     // The first model is published, and not yet promoted.
-    assert_eq!(edge.offer(&nothing_with(6, Some(A))).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing_with(6, Some(A))).unwrap(), Outcome::Written(6));
     assert_eq!((told(&dir), scores(&dir)), (("6.1-off".into(), seen(A)), false));
     assert!(edge.has_filter());
     // The offered filter stays.
-    assert_eq!(edge.offer(&nothing_with(7, Some(B))).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing_with(7, Some(B))).unwrap(), Outcome::Written(7));
     assert_eq!(told(&dir), ("7.1-off".into(), seen(A)));
 }
 
@@ -278,7 +280,7 @@ fn an_operators_own_filter_stops_scoring_too() {
     *own.pointer_mut(FILENAME).unwrap() = "/etc/envoy/ltr/first.wasm".into();
     own["version_info"] = A.into();
     fs::write(dir.path().join(DISCOVERY), own.to_string()).unwrap();
-    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written(0));
     assert_eq!(told(&dir), ("0.1-off".into(), "/etc/envoy/ltr/first.wasm".into()));
     assert!(!scores(&dir));
 }
@@ -289,7 +291,7 @@ fn if_nobody_can_read_which_filter_envoys_have_the_newest_one_stops_scoring() {
     edge.offer(&model(1, B)).unwrap();
     edge.offer(&model(2, A)).unwrap();
     fs::remove_file(dir.path().join(DISCOVERY)).unwrap();
-    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&nothing(0)).unwrap(), Outcome::Written(0));
     assert_eq!((told(&dir).1, scores(&dir)), (seen(A), false));
     // Envoys have a filter, and there is none to put in its place.
     for name in filters(&dir) {
@@ -329,20 +331,20 @@ fn whatever_is_in_the_place_of_the_discovery_response_the_next_offer_replaces_it
     for text in garbled {
         let (dir, edge) = watched();
         fs::write(dir.path().join(DISCOVERY), &text).unwrap();
-        assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written, "{text:.40}");
+        assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written(1), "{text:.40}");
         assert_eq!(told(&dir), (format!("1.1-{A}"), seen(A)), "{text:.40}");
     }
     let (dir, edge) = watched();
     let at = |name: &str| dir.path().join(name);
     let made = std::process::Command::new("mkfifo").arg(at(DISCOVERY)).status();
     assert!(made.unwrap().success());
-    assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(1, A)).unwrap(), Outcome::Written(1));
     fs::remove_file(at(DISCOVERY)).unwrap();
     symlink("/dev/zero", at(DISCOVERY)).unwrap();
-    assert_eq!(edge.offer(&model(1, B)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(1, B)).unwrap(), Outcome::Written(1));
     assert_eq!(told(&dir).1, seen(B));
     fs::File::create(at(DISCOVERY)).unwrap().set_len(20 << 30).unwrap();
-    assert_eq!(edge.offer(&model(1, C)).unwrap(), Outcome::Written);
+    assert_eq!(edge.offer(&model(1, C)).unwrap(), Outcome::Written(1));
     assert_eq!(told(&dir).1, seen(C));
 }
 

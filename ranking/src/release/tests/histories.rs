@@ -13,7 +13,7 @@ fn models() -> impl Strategy<Value = ModelId> {
 fn inputs() -> impl Strategy<Value = Input> {
     let orders = prop_oneof![
         (models(), any::<bool>()).prop_map(|(model, promote)| Command::Promote(judgement(model, promote))),
-        Just(Command::Rollback),
+        any::<bool>().prop_map(|blind| Command::Rollback { blind }),
         any::<bool>().prop_map(Command::Hold),
         models().prop_map(Command::Pin),
         (0..=100_u8, prop::option::of(models())).prop_map(|(percent, model)| Command::Weight { percent, model }),
@@ -100,7 +100,7 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
     if matches!(
         input,
         Input::Order(Order {
-            command: Command::Rollback,
+            command: Command::Rollback { .. },
             ..
         })
     ) {

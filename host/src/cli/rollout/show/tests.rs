@@ -88,6 +88,12 @@ fn a_gateway_that_follows_another_version_is_marked() {
     );
     assert!(page.contains("1 of 2 gateways do not follow version 12"), "{page}");
     assert!(row(&page, "gw-b").contains("missing: no such file"), "{page}");
+    // So is one that has the version and does not trust it.
+    let mut answer = live();
+    answer["fleet"]["gateways"][0]["problem"] = json!(true);
+    let page = status(&answer);
+    assert!(row(&page, "gw-a").contains("12 !"), "{page}");
+    assert!(page.contains("2 of 2 gateways do not follow version 12"), "{page}");
 }
 
 #[test]

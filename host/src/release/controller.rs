@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use ranking::Criteria;
 use ranking::release::ledger::{self, Anchor};
 use ranking::release::watch::Limits;
-use ranking::release::{Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step};
+use ranking::release::{
+    Command, Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step,
+};
 use store::{Commit, Committed, FOLLOWED_RECORD, Lease, PENDING_ROLLBACK, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
@@ -93,6 +95,8 @@ pub struct Controller {
     pub(super) changed: Arc<Notify>,
     /// Who hears of every transition.
     pub(super) courier: Courier,
+    /// Whether the models that the state named at the start are loaded, as far as they can be.
+    pub(super) is_restored: AtomicBool,
     /// Whether this gateway has handed its lease on and ends.
     pub(super) has_left: AtomicBool,
     /// Until when this gateway holds the lease, as far as it knows.
@@ -105,6 +109,14 @@ pub struct Seen {
     phase: Option<Phase>,
     /// How often the record was found to be replaced.
     pub rewrites: u64,
+}
+
+/// Whether this may act on a state that is not the one of its last entry.
+fn may_mend(input: &Input) -> bool {
+    match input {
+        Input::Order(order) => order.command.vouches() || matches!(order.command, Command::Rollback { .. }),
+        _ => false,
+    }
 }
 
 /// What became of an order.
@@ -196,6 +208,7 @@ impl Controller {
             load: Arc::default(),
             changed: Arc::default(),
             courier,
+            is_restored: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             leased_until: Mutex::new(None),
         }
@@ -284,6 +297,8 @@ impl Controller {
             let on_record = self.read(now).await?;
             let transition = if on_record.exists {
                 match input(&on_record.state)? {
+                    // A state that somebody has edited must not be sealed as if it had been decided.
+                    Some(input) if !on_record.is_sound && !may_mend(&input) => return Err(OrderError::Replaced),
                     Some(input) => step(&on_record.state, &input, now, &self.config.rules)?,
                     None => None,
                 }

@@ -88,7 +88,7 @@ impl Offer {
         match self.turn {
             Turn::InOrder | Turn::Anew => self.state_version,
             Turn::First => self.state_version.max(before),
-            Turn::Ahead { of } if is_same && of == Some(before) => before,
+            Turn::Ahead { of: Some(of) } if is_same && before >= of => before,
             Turn::Ahead { .. } => self.state_version.max(before).saturating_add(1),
         }
     }

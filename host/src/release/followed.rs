@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Followed {
     /// How far the record was checked; `None`: none was ever seen.
     pub anchor: Option<Anchor>,
-    /// An entry that the record must contain: a rollback that was followed before it was checked.
+    /// Entries that the record must contain: rollbacks that were followed before they were checked.
     #[serde(default)]
-    pub must_have: Option<Anchor>,
+    pub must_have: Vec<Anchor>,
     /// Why legacy answers until an operator orders what serves, in words.
     pub rewritten: Option<String>,
 }

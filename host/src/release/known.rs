@@ -34,9 +34,9 @@ pub(super) struct Known {
     /// How far the record was checked; what follows must continue it. Kept on disk, so that it holds
     /// across restarts. `None`: no record was ever seen.
     pub anchor: Option<Anchor>,
-    /// An entry that the record must contain: a rollback that was followed before it was checked. Kept
+    /// Entries that the record must contain: rollbacks that were followed before they were checked. Kept
     /// on disk, too.
-    pub must_have: Option<Anchor>,
+    pub must_have: Vec<Anchor>,
     /// Whether an operator vouches for the record up to `anchor`, which is not followed so far yet.
     pub is_vouched: bool,
     /// The model that was here while it served last.
@@ -57,6 +57,8 @@ pub(super) struct OnRecord {
     pub head: String,
     /// The state as it is stored, with what this program does not know of it.
     pub stored: Value,
+    /// Whether that is the state of the ledger's last entry.
+    pub is_sound: bool,
     /// Whether there is one, or it is what the table of former programs amounts to.
     pub exists: bool,
 }

@@ -1,13 +1,16 @@
 //! Keeps the directory that Envoys watch in step with what this gateway serves: the champion's filter
 //! while LTR answers, and one that scores nothing otherwise.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
+use ranking::release::State;
 
 use super::controller::Controller;
 use super::edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome, Turn};
+use super::known::{Known, serving};
 
 /// A failed offer is tried again after this time, and an offer that somebody changed is made again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -19,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Wanted {
     state_version: u64,
     turn: Turn,
+    /// Counts the replacements of the record, so that what was offered before one is not after it.
+    rewrites: u64,
     /// The model that scores; `None`: LTR is off, killed, or the model is not loaded.
     scores: Option<String>,
 }
@@ -33,8 +38,9 @@ pub(super) async fn keep_offering(
     loop {
         {
             let Some(controller) = controller.upgrade() else { return };
-            let wanted = wanted(&controller, is_killed());
-            offering.offer_if_needed(&controller, &dir, wanted).await;
+            if let Some(wanted) = controller.wanted_of_envoys(is_killed()) {
+                offering.offer_if_needed(&controller, &dir, wanted).await;
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -47,16 +53,15 @@ struct Offering {
     /// The state of the last offer that went ahead.
     ahead: Option<u64>,
     was_late: bool,
+    /// How often in a row somebody had replaced an offer that was made again.
+    replaced: u32,
     said: String,
 }
 
 impl Offering {
     async fn offer_if_needed(&mut self, controller: &Controller, dir: &Arc<EdgeDir>, wanted: Wanted) {
         let is_again = self.offered.as_ref().is_some_and(|(offered, _)| *offered == wanted);
-        let is_current = is_again && self.offered.as_ref().is_some_and(|(_, at)| at.elapsed() < AGAIN);
-        // Before a state is known there is nothing to offer, unless LTR was stopped.
-        let is_known = wanted.state_version > 0 || wanted.turn != Turn::InOrder;
-        if !is_known || is_current {
+        if is_again && self.offered.as_ref().is_some_and(|(_, at)| at.elapsed() < AGAIN) {
             return;
         }
         let turn = match wanted.turn {
@@ -71,12 +76,15 @@ impl Offering {
             self.ahead = Some(*state);
         }
         let is_late = matches!(outcome, Ok(Outcome::Later(_)));
+        self.replaced = match outcome {
+            Ok(Outcome::Written(_)) if is_again => self.replaced + 1,
+            _ => 0,
+        };
         let problem = match outcome {
-            // Somebody has replaced it since, and will do so again.
-            Ok(Outcome::Written(_)) if is_again && self.said.is_empty() => {
+            // Once may be a restart.
+            Ok(Outcome::Written(_)) if self.replaced > 1 => {
                 "another gateway that shares the directory, or somebody else, offers otherwise; compare `rollout status` of the gateways".to_owned()
             }
-            Ok(Outcome::Written(_)) if is_again => self.said.clone(),
             Ok(Outcome::Written(_) | Outcome::Same) => String::new(),
             // Another gateway is ahead for a moment, or for good.
             Ok(Outcome::Later(state)) if self.was_late => format!(
@@ -96,36 +104,49 @@ impl Offering {
     }
 }
 
-fn wanted(controller: &Controller, is_killed: bool) -> Wanted {
-    let serving = controller.models.serving();
-    Wanted {
-        state_version: serving.state_version,
-        turn: controller.turn_of_offers(is_killed),
-        scores: serving
-            .serves()
-            .filter(|_| !is_killed)
-            .map(|model| model.version.clone()),
+impl Controller {
+    /// What Envoys should do now; `None`: what they do, because that is not known yet.
+    fn wanted_of_envoys(&self, is_killed: bool) -> Option<Wanted> {
+        // At one moment: a stop must not go with a model.
+        let known = self.known.lock();
+        let serving = serving(&known);
+        let wanted = Wanted {
+            state_version: serving.state_version,
+            turn: turn(&known, is_killed),
+            rewrites: known.rewrites,
+            scores: serving
+                .serves()
+                .filter(|_| !is_killed)
+                .map(|model| model.version.clone()),
+        };
+        // A start does not take away what Envoys have until its models are loaded.
+        let is_loading = !self.is_restored.load(Ordering::Relaxed)
+            && wanted.scores.is_none()
+            && known.state.as_ref().is_some_and(State::serves);
+        let is_known = wanted.turn != Turn::InOrder || (wanted.state_version > 0 && !is_loading);
+        is_known.then_some(wanted)
+    }
+
+    /// The order of the offers has begun anew with this one.
+    fn offered_anew(&self, wanted: &Wanted) {
+        let mut known = self.known.lock();
+        known.offers_anew &= known.rewrites != wanted.rewrites;
     }
 }
 
-impl Controller {
-    /// Which offers this gateway's offers may replace now.
-    fn turn_of_offers(&self, is_killed: bool) -> Turn {
-        let known = self.known.lock();
-        if !known.pending.is_empty() {
-            Turn::Ahead { of: None }
-        } else if known.offers_anew {
-            Turn::Anew
-        } else if is_killed || known.rewritten.is_some() {
-            Turn::First
-        } else {
-            Turn::InOrder
-        }
-    }
-
-    /// The order of the offers has begun anew.
-    fn offered_anew(&self) {
-        self.known.lock().offers_anew = false;
+/// Which offers this gateway's offers may replace.
+fn turn(known: &Known, is_killed: bool) -> Turn {
+    // The order begins anew with what is on record now, and not with what was followed before.
+    let is_followed = known.anchor.as_ref().is_some_and(|anchor| anchor.head == known.head);
+    let cannot_know = known.unreadable.is_some() && known.state.is_none();
+    if !known.pending.is_empty() {
+        Turn::Ahead { of: None }
+    } else if known.offers_anew && is_followed {
+        Turn::Anew
+    } else if is_killed || known.rewritten.is_some() || cannot_know {
+        Turn::First
+    } else {
+        Turn::InOrder
     }
 }
 
@@ -152,7 +173,7 @@ async fn offer(controller: &Controller, dir: &Arc<EdgeDir>, wanted: &Wanted, tur
     let dir = dir.clone();
     let outcome = tokio::task::spawn_blocking(move || dir.offer(&offer)).await??;
     if turn == Turn::Anew {
-        controller.offered_anew();
+        controller.offered_anew(wanted);
     }
     if let Outcome::Written(state) = outcome {
         tracing::info!(

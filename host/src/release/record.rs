@@ -13,7 +13,7 @@ use store::{LedgerRow, Released, StoreError};
 
 use super::controller::{Controller, OrderError};
 use super::followed::Followed;
-use super::known::OnRecord;
+use super::known::{Known, OnRecord};
 
 /// Number of entries that are read at once.
 const PAGE: u32 = 256;
@@ -23,11 +23,11 @@ impl Controller {
     /// nothing serves here. Without one: what the table of former programs amounts to. The caller holds
     /// the turn.
     pub(super) async fn read(&self, now: DateTime<Utc>) -> Result<OnRecord, OrderError> {
-        let on_record = self.on_record(now).await?;
+        let mut on_record = self.on_record(now).await?;
         if on_record.exists && !on_record.state.serves() {
             self.adopt_unchecked(&on_record);
         }
-        self.check(&on_record).await?;
+        on_record.is_sound = self.check(&on_record).await?;
         Ok(on_record)
     }
 
@@ -47,6 +47,7 @@ impl Controller {
                 state: State::taken_over(left.weight, left.champion, left.challenger, now),
                 head: ORIGIN.to_owned(),
                 stored: Value::Null,
+                is_sound: true,
                 exists: false,
             });
         };
@@ -61,6 +62,7 @@ impl Controller {
             state,
             head,
             stored,
+            is_sound: true,
             exists: true,
         })
     }
@@ -70,91 +72,91 @@ impl Controller {
     fn adopt_unchecked(&self, on_record: &OnRecord) {
         let entry = on_record.anchor();
         let mut known = self.known.lock();
-        let is_later = |other: &Option<Anchor>| other.as_ref().is_some_and(|other| other.seq >= entry.seq);
-        if !is_later(&known.anchor) && !is_later(&known.must_have) {
-            known.must_have = Some(entry);
+        let mut others = known.anchor.iter().chain(&known.must_have);
+        let is_other = |other: &Anchor| other.seq >= entry.seq && *other != entry;
+        if let Some(other) = others.find(|other| is_other(other)) {
+            let fault = replaced(other, &entry, "");
+            self.note_rewritten(&mut known, &fault);
+        }
+        if known.anchor.as_ref() != Some(&entry) && !known.must_have.contains(&entry) {
+            known.must_have.push(entry);
         }
         drop(known);
         self.adopt(on_record.state.clone(), on_record.head.clone(), false);
     }
 
-    /// Checks that the record goes on from where it was checked before, and that its state is the one of
-    /// its last entry.
-    async fn check(&self, on_record: &OnRecord) -> Result<(), StoreError> {
+    /// Checks that the record goes on from where it was checked before. Returns whether its state is the
+    /// one of its last entry.
+    async fn check(&self, on_record: &OnRecord) -> Result<bool, StoreError> {
         let end = on_record.anchor();
         let (anchor, must_have) = {
             let known = self.known.lock();
             (known.anchor.clone(), known.must_have.clone())
         };
-        let checked = self.advance(anchor, must_have, &end, &on_record.stored).await?;
-        let fault = {
-            let mut known = self.known.lock();
-            known.anchor = Some(end);
-            known.must_have = None;
-            match checked {
-                Ok(is_vouched) => {
-                    known.is_vouched |= is_vouched;
-                    return Ok(());
-                }
-                Err(fault) => fault,
-            }
+        let walked = self.advance(anchor, must_have, &end).await?;
+        let last = match &walked {
+            Ok(Walked { last: Some(last), .. }) => Some(last.clone()),
+            _ if end.seq > 0 => self.entry_of(&end).await?,
+            _ => None,
         };
-        self.note_rewritten(fault);
-        Ok(())
+        let is_sound = end.seq == 0 || last.as_ref() == Some(&on_record.stored);
+        let fault = match &walked {
+            Err(fault) => Some(fault.clone()),
+            Ok(_) if is_sound => None,
+            Ok(_) => Some(replaced(&end, &end, "; its state is not the one of its last entry")),
+        };
+        let mut known = self.known.lock();
+        let was_known = known.anchor.as_ref() == Some(&end) && known.rewritten.is_some();
+        known.anchor = Some(end);
+        known.must_have.clear();
+        match fault {
+            // Found again, as long as it is so.
+            Some(_) if was_known => {}
+            Some(fault) => self.note_rewritten(&mut known, &fault),
+            None => known.is_vouched |= walked.is_ok_and(|walked| walked.is_vouched),
+        }
+        Ok(is_sound)
     }
 
-    /// Goes from the entry that was checked last to the end of the record. Returns whether an operator
-    /// vouches for it on the way; otherwise what is wrong, in words.
+    /// Goes from the entry that was checked last to the end of the record; otherwise says what is wrong.
     async fn advance(
         &self,
         anchor: Option<Anchor>,
-        must_have: Option<Anchor>,
+        must_have: Vec<Anchor>,
         end: &Anchor,
-        stored: &Value,
-    ) -> Result<Result<bool, String>, StoreError> {
+    ) -> Result<Result<Walked, String>, StoreError> {
         // A gateway that has followed nothing yet takes what is there.
-        let from = anchor.or_else(|| must_have.clone()).unwrap_or_else(|| end.clone());
-        let broken = |fault: &str| {
-            let Anchor { seq, head } = &from;
-            let found = match end.seq {
-                0 => "the record is empty".to_owned(),
-                version => format!("version {version} with {} is on record", end.head),
-            };
-            Ok(Err(format!(
-                "version {seq} with the hash {head} was followed, and {found}{fault}"
-            )))
-        };
-        let (mut at, mut is_vouched, mut last) = (from.clone(), false, None);
-        let mut lacks = must_have.filter(|entry| *entry != at);
+        let first = must_have.iter().min_by_key(|entry| entry.seq);
+        let from = anchor.or_else(|| first.cloned()).unwrap_or_else(|| end.clone());
+        let mut at = from.clone();
+        let mut walked = Walked::default();
+        let mut lacks = must_have;
+        lacks.retain(|entry| *entry != at);
         while at.seq < end.seq {
             let rows = self.store.ledger(at.seq, PAGE).await?;
+            let rows: Vec<Row> = rows.into_iter().filter(|row| row.seq <= end.seq).map(row_of).collect();
             if rows.is_empty() {
-                return broken(&format!("; entry {} is missing", at.seq + 1));
+                return Ok(Err(replaced(&from, end, &format!("; entry {} is missing", at.seq + 1))));
             }
-            for row in rows.into_iter().filter(|row| row.seq <= end.seq).map(row_of) {
-                match at.advance(&row) {
+            for row in &rows {
+                match at.advance(row) {
                     Ok((link, vouches)) => {
-                        is_vouched |= vouches;
-                        last = Some(link.state);
+                        walked.is_vouched |= vouches;
+                        walked.last = Some(link.state);
                     }
-                    Err(fault) => return broken(&format!("; {fault}")),
+                    Err(fault) => return Ok(Err(replaced(&from, end, &format!("; {fault}")))),
                 }
-                lacks = lacks.filter(|entry| *entry != at);
+                lacks.retain(|entry| *entry != at);
             }
         }
         if at != *end {
-            return broken("");
+            return Ok(Err(replaced(&from, end, "")));
         }
-        if let Some(entry) = lacks {
-            return broken(&format!("; entry {} with the hash {} is gone", entry.seq, entry.head));
+        if let Some(entry) = lacks.first() {
+            let gone = format!("; entry {} with the hash {} is gone", entry.seq, entry.head);
+            return Ok(Err(replaced(&from, end, &gone)));
         }
-        if last.is_none() && end.seq > 0 {
-            last = self.entry_of(end).await?;
-        }
-        if end.seq > 0 && last.as_ref() != Some(stored) {
-            return broken("; its state is not the one of its last entry");
-        }
-        Ok(Ok(is_vouched))
+        Ok(Ok(walked))
     }
 
     /// The state that an entry of this hash leads to.
@@ -195,7 +197,8 @@ impl Controller {
             let is_same = known.unreadable.is_none()
                 && state.is_some_and(|state| state.version == pulse.version)
                 && known.head == pulse.head
-                && known.anchor.as_ref().is_some_and(|anchor| anchor.head == pulse.head);
+                && known.anchor.as_ref().is_some_and(|anchor| anchor.head == pulse.head)
+                && !known.is_vouched;
             (is_same, state.map_or(0, |state| state.exposure.percent()))
         };
         let former = pulse.mirror.filter(|mirror| mirror.weight < share);
@@ -223,17 +226,16 @@ impl Controller {
 
     /// Somebody has replaced, restored or rewritten the record, perhaps from before a rollback. Legacy
     /// answers here until an operator orders what serves.
-    fn note_rewritten(&self, what: String) {
+    fn note_rewritten(&self, known: &mut Known, what: &str) {
         counter!("ltr_ledger_rewritten_total").increment(1);
         tracing::error!(
             "the rollout's record was replaced, restored or rewritten; legacy answers until an operator orders what serves: {what}"
         );
-        let mut known = self.known.lock();
         known.rewritten = Some(format!("{what}; legacy answers until an operator orders what serves"));
         known.is_vouched = false;
         known.rewrites += 1;
         known.offers_anew = true;
-        self.apply(&mut known);
+        self.apply(known);
     }
 
     fn note_unreadable(&self, what: &str) {
@@ -248,6 +250,25 @@ impl Controller {
         let lowered = |state: &State| Ok((state.version == seen).then_some(Input::FormerWeight(weight)));
         self.submit(self.now(), None, None, lowered).await.map(drop)
     }
+}
+
+/// A way along the ledger.
+#[derive(Default)]
+struct Walked {
+    /// Whether an operator vouches for the record on the way.
+    is_vouched: bool,
+    /// The state of the last entry; `None`: there was no way to go.
+    last: Option<Value>,
+}
+
+/// The record is not the one that was followed, in words.
+fn replaced(followed: &Anchor, found: &Anchor, fault: &str) -> String {
+    let Anchor { seq, head } = followed;
+    let found = match found.seq {
+        0 => "the record is empty".to_owned(),
+        version => format!("version {version} with {} is on record", found.head),
+    };
+    format!("version {seq} with the hash {head} was followed, and {found}{fault}")
 }
 
 fn row_of(row: LedgerRow) -> Row {

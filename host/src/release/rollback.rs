@@ -74,16 +74,16 @@ impl Controller {
                 reason: pending.reason.clone(),
             })))
         };
-        let mut done = self.submit(pending.at, Some(pending.command), None, input).await?;
+        let done = self.submit(pending.at, Some(pending.command), None, input).await?;
         // The id was used before, and LTR serves again: somebody asks for a rollback now, and gets one.
         if done.is_none() && pending.seen.is_some() && self.state().is_some_and(|state| state.serves()) {
-            done = self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
+            self.submit(pending.at, Some(Uuid::new_v4()), None, input).await?;
         }
         {
             let mut known = self.known.lock();
             known.pending.retain(|left| left.command != pending.command);
-            // Envoys were offered nothing as of a state that does not come.
-            known.offers_anew |= done.is_none();
+            // Envoys were offered nothing as of states that do not come.
+            known.offers_anew |= known.pending.is_empty();
             self.apply(&mut known);
         }
         // If the gateway ends before, the ledger knows the command.

@@ -3,6 +3,7 @@
 //! One task per job, so that none waits for another.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,6 +29,7 @@ const GONE: Duration = Duration::from_secs(3_600);
 /// Starts the tasks, which end with the controller. `poll`: the pause between two looks at the record;
 /// `publications`: between two looks for publications, `None`: never.
 pub fn start(controller: &Arc<Controller>, poll: Duration, publications: Option<Duration>) {
+    controller.is_restored.store(true, Ordering::Relaxed);
     let weak = Arc::downgrade(controller);
     supervise("follow", weak.clone(), move |controller| follow(controller, poll));
     supervise("report", weak.clone(), report);

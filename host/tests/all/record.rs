@@ -269,13 +269,58 @@ async fn a_state_that_is_not_the_one_of_its_last_entry_serves_nothing() {
     look(&running).await;
     let edited = "UPDATE ltr_release SET state = json_set((SELECT json_extract(entry, '$.state') FROM ltr_ledger WHERE seq = 3), \
                   '$.version', 4)";
+    let other = another(&site).start().await;
+    look(&other).await;
     execute(&site, edited).await;
-    for running in [running, another(&site).start().await] {
-        running.evaluated(Utc::now()).await;
-        let (ltr, problem) = serves(&running).await;
+    site.publish("20261002T021500Z", Behaviour::Honest);
+    // Nobody makes it look decided: neither an evaluation, nor a hold, nor a new model.
+    for running in [&running, &another(&site).start().await] {
+        running.gateway.release.evaluate(Utc::now()).await.unwrap_err();
+        let hold = running.post("/rollout/hold", &json!({ "on": true })).await;
+        assert_eq!(hold.refused(409)["code"], "record_replaced");
+        running.gateway.release.find_publications().await;
+        let (ltr, problem) = serves(running).await;
         assert!(!ltr && problem.as_str().unwrap().contains("last entry"), "{problem}");
         running.gateway.release.leave().await;
     }
+    look(&other).await;
+    assert!(!serves(&other).await.0);
+    // An operator who knows says what serves, on the first attempt.
+    running.post("/rollout/weight", &json!({ "weight": 100 })).await.ok();
+    for running in [&running, &other] {
+        look(running).await;
+        assert_eq!(serves(running).await, (true, json!(null)));
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_of_another_past_is_noticed_before_its_entries_can_be_read() {
+    let site = Site::new();
+    let running = site.start_with(Behaviour::Honest).await;
+    running.ltr_serves().await;
+    running.post("/rollout/hold", &json!({ "on": true })).await.ok();
+    look(&running).await;
+    execute(
+        &site,
+        "CREATE TABLE one AS SELECT * FROM ltr_release; CREATE TABLE entries AS SELECT * FROM ltr_ledger",
+    )
+    .await;
+    rewind(&site, 3).await;
+    let other = another(&site).start().await;
+    other.post("/rollout/rollback", &json!({})).await.ok();
+    execute(&site, "ALTER TABLE ltr_ledger RENAME TO elsewhere").await;
+    running.gateway.release.look().await.unwrap_err();
+    assert!(!serves(&running).await.0);
+    // The first past is back, as if nothing had been.
+    execute(
+        &site,
+        "DROP TABLE elsewhere; ALTER TABLE entries RENAME TO ltr_ledger; DELETE FROM ltr_release; \
+                    INSERT INTO ltr_release SELECT * FROM one",
+    )
+    .await;
+    look(&running).await;
+    let (ltr, problem) = serves(&running).await;
+    assert!(!ltr && problem.is_string(), "{problem}");
 }
 
 #[tokio::test]

@@ -190,6 +190,12 @@ fn a_rollback_that_is_not_on_record_is_not_taken_back_by_what_others_serve_meanw
     edge.offer(&model(9, A)).unwrap();
     assert_eq!(edge.offer(&off(None)).unwrap(), Outcome::Written(10));
     assert_eq!(edge.offer(&off(Some(10))).unwrap(), Outcome::Same);
+    // Two gateways that both have one do not outbid each other.
+    assert_eq!(edge.offer(&off(None)).unwrap(), Outcome::Written(11));
+    assert_eq!(edge.offer(&off(Some(10))).unwrap(), Outcome::Same);
+    assert_eq!(edge.offer(&off(Some(11))).unwrap(), Outcome::Same);
+    edge.offer(&by(Turn::Anew, nothing(9))).unwrap();
+    assert_eq!(edge.offer(&off(None)).unwrap(), Outcome::Written(10));
     assert_eq!(edge.offer(&model(9, A)).unwrap(), Outcome::Later(10));
     assert!(!scores(&dir));
     // On record it is state 10, or a later one.

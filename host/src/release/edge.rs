@@ -81,8 +81,8 @@ pub enum Turn {
 }
 
 impl Offer {
-    /// The state of which the directory then has an offer. `place`: the offer that is there; `is_same`:
-    /// whether it offers the same.
+    /// The state that this offer is written under. `place`: the offer in the directory; `is_same`: whether
+    /// that one offers the same.
     fn state(&self, place: Option<Place>, is_same: bool) -> u64 {
         let before = place.map_or(0, |place| place.state);
         match self.turn {

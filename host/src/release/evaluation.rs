@@ -41,7 +41,7 @@ impl Controller {
         // What is shown is of this evaluation.
         let shown = self.refresh_snapshot().await;
         if let Some(stepped) = &self.stepped {
-            // Also if it failed: whoever waits learns what was known before.
+            // Also if it failed, so that nobody waits for ever; what was known before is shown then.
             stepped.evaluated(now);
         }
         let has_lease = evaluated?;

@@ -166,10 +166,10 @@ bench-gateway: build dist setup-bench ## Measure the gateway beside FastAPI with
 bench-edge: build dist setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
 	$(BIN)/ltr-bench edge --gateway $(DIST)/ltr-host $(ARGS)
 
-etl: programs ## Events of closed cases -> matrix.parquet
+etl: programs ## New events -> data lake -> the matrices of the days that changed
 	$(BIN)/ltr-trainer etl $(ARGS)
 
-train: programs ## matrix.parquet -> ltr_model.txt and feature_map.json
+train: programs ## Matrices -> ltr_model.txt and feature_map.json
 	$(BIN)/ltr-trainer train $(ARGS)
 
 evaluate: programs ## Compare the trained model with the legacy ranking, and apply the gate

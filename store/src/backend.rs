@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ranking::events::Event;
 use uuid::Uuid;
 
@@ -9,8 +9,8 @@ use crate::comparisons::Reading;
 use crate::postgres::Listening;
 use crate::shown::Search;
 use crate::{
-    Appended, Commit, Committed, GatewayReport, HistoryEntry, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Readable,
-    Record, Released, Reported, RolloutState, StoreError,
+    Appended, Commit, Committed, EventDay, GatewayReport, HistoryEntry, Lease, LedgerRow, OutboxFacts, Owed, Pulse,
+    Readable, Record, Released, Reported, RolloutState, StoreError, StoredRow,
 };
 
 /// What a database must be able to do. The methods of [`crate::Store`] say what each one means, and check the values
@@ -21,6 +21,9 @@ pub(crate) trait Backend: ReleaseBackend + Send + Sync {
     /// Gives the impressions of these cases to these users to the search, until it has enough.
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError>;
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError>;
+    async fn event_days(&self) -> Result<Vec<EventDay>, StoreError>;
+    async fn event_keys(&self, day: Option<NaiveDate>) -> Result<Vec<String>, StoreError>;
+    async fn stored_events(&self, keys: &[String]) -> Result<Vec<StoredRow>, StoreError>;
     /// The salt on record, which is the given one if there was none.
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError>;
     async fn rollout(&self) -> Result<RolloutState, StoreError>;

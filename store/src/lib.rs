@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ranking::events::Event;
 use ranking::verdict::ShadowCase;
 use uuid::Uuid;
@@ -49,7 +49,8 @@ use comparisons::Reading;
 pub use comparisons::SetAside;
 pub use error::StoreError;
 pub use records::{
-    Acted, Appended, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, Unreadable,
+    Acted, Appended, EventDay, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, StoredRow,
+    Unreadable,
 };
 pub use release::{
     Changes, Commit, Committed, Effect, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported,
@@ -204,6 +205,21 @@ impl Store {
     /// be read is set aside and stops no other; it may be of any time.
     pub async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError> {
         self.backend.events_between(from, to).await
+    }
+
+    /// How many events there are on each day, in UTC, by their own time.
+    pub async fn event_days(&self) -> Result<Vec<EventDay>, StoreError> {
+        self.backend.event_days().await
+    }
+
+    /// The keys of a day's events, in order; `None`: of those whose time is none of the calendar's.
+    pub async fn event_keys(&self, day: Option<NaiveDate>) -> Result<Vec<String>, StoreError> {
+        self.backend.event_keys(day).await
+    }
+
+    /// The events with these keys as they were stored, in any order. One that is not there is left out.
+    pub async fn stored_events(&self, keys: &[String]) -> Result<Vec<StoredRow>, StoreError> {
+        self.backend.stored_events(keys).await
     }
 
     /// Holds this program to the salt that the pseudonyms in the database were made with; the first program that comes says

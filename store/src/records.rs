@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ranking::ShadowOutcome;
 use ranking::events::{Action, Body, EVENT_TYPES, Event, comparison_id};
 use ranking::verdict::ShadowRow;
@@ -370,6 +370,24 @@ impl Unreadable {
             },
         }
     }
+}
+
+/// The events of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventDay {
+    /// In UTC; `None`: their time is none of the calendar's, which a program of ours never writes.
+    pub day: Option<NaiveDate>,
+    /// How many.
+    pub events: u64,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// Its id, unless somebody else wrote another text.
+    pub key: String,
+    /// Its JSON.
+    pub payload: String,
 }
 
 /// Reads the JSON of an event that was kept; one that cannot be read is set aside.

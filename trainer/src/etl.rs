@@ -1,56 +1,60 @@
-//! `ltr-trainer etl`: builds the matrix from logged events and labels the shadow log.
+//! `ltr-trainer etl`: brings the lake to what was logged, makes the matrices of the days that changed, and
+//! labels the log of comparisons.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 use clap::Parser;
-use ranking::{Body, Event, Schema};
+use lake::{DayReport, Etl, Lake, Rules, Sank};
 use regular_file::Links;
 use serde::Serialize;
 use settings::Settings;
-use store::{Readable, Store, Unreadable};
+use store::Store;
 
-use crate::attribution::{Attributed, Counts, attribute};
-use crate::matrix::{self, Matrix};
+use crate::matrix::days::{DAYS, Day, DayList};
 use crate::outcome::Outcome;
-use crate::{console, files};
+use crate::{console, files, progress};
 
 /// Limit for the salt file, which holds one line of text.
 const MAX_SALT_BYTES: u64 = 1 << 16;
 
 const EXAMPLES: &str = "Examples:
-  ltr-trainer etl                                      every closed case so far
+  ltr-trainer etl                                      the days that changed since the last run
   ltr-trainer etl --day 2026-11-01                     the cases of one day
-  ltr-trainer etl --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z --output october.parquet
-  ltr-trainer etl --as-of 2026-11-09T02:15:00Z --json";
+  ltr-trainer etl --from 2026-10-01 --to 2026-10-31 --output october.json
+  ltr-trainer etl --as-of 2026-11-09T02:15:00Z --json
 
-/// Builds the matrix from the event log.
+A run that is repeated, or that ended half-way, makes what is missing and no more.";
+
+/// Takes new events into the lake, and makes the matrices of the days that changed.
 ///
-/// Each case becomes one query, from its first impression, with features as served. A lawyer's
-/// label is the strongest action inside its attribution window. A case enters once its longest
-/// window has closed.
+/// Each case becomes one query, from its first impression, with features as served. A lawyer's label is
+/// the strongest action inside its attribution window. A case belongs to the day on which it was first
+/// shown; until its longest window has closed it is marked as not mature, and not trained on.
 ///
-/// The matrix goes to {lake}/ltr/processed/{date}/matrix.parquet, where {date} is --day or the date
-/// of --as-of. Closed cases in the shadow log get their labels, too.
+/// A day's matrix is {lake}/ltr/processed/{day}/matrix.parquet. It is made again if events came late, a
+/// window of it was still open, or the rules changed. The list of the days, which `train` reads, goes to
+/// {lake}/ltr/processed/{date of --as-of}/days.json. Closed comparisons get their labels, too.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Only cases first shown at or after this time (RFC 3339)
-    #[arg(long, value_name = "TIME", conflicts_with = "day")]
-    pub from: Option<DateTime<Utc>>,
-    /// Only cases first shown before this time (RFC 3339)
-    #[arg(long, value_name = "TIME", conflicts_with = "day")]
-    pub to: Option<DateTime<Utc>>,
+    /// Only cases first shown on this day or later (UTC)
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "day")]
+    pub from: Option<NaiveDate>,
+    /// Only cases first shown on this day or before (UTC)
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "day")]
+    pub to: Option<NaiveDate>,
     /// Only cases first shown on this day (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<NaiveDate>,
     /// Time that counts as now (RFC 3339); windows ending later are open; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Write the matrix here instead of into the lake
-    #[arg(long, value_name = "PARQUET")]
+    /// Write the list of days here instead of into the lake
+    #[arg(long, value_name = "JSON")]
     pub output: Option<PathBuf>,
     /// Print the report as JSON instead of a table
     #[arg(long)]
@@ -60,62 +64,28 @@ pub struct Args {
 /// The result of one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Path of the matrix.
+    /// Path of the list of days.
     pub path: PathBuf,
-    /// SHA-256 of the matrix file.
+    /// SHA-256 of that file, which follows from the matrices.
     pub sha256: String,
-    /// Cases in the matrix.
-    pub queries: usize,
-    /// Rows in the matrix.
-    pub rows: usize,
+    /// What was new in the database.
+    pub sunk: Sank,
+    /// Events in the lake that no reader understands, all days together.
+    pub rejected: u64,
+    /// Where they are, with the reasons; `None`: there are none.
+    pub rejected_in: Option<PathBuf>,
+    /// Days on the list.
+    pub days: usize,
+    /// Days whose matrix was made by this run.
+    pub made: Vec<NaiveDate>,
+    /// Rows of all days on the list.
+    pub rows: u64,
     /// Rows by grade, 0 to 3.
-    pub grades: [usize; 4],
-    /// How many events were used or left out.
-    pub counts: Counts,
-    /// Events that were left out because they cannot be read.
-    pub unreadable: Unreadables,
-    /// Rows of the shadow log whose label changed.
+    pub grades: [u64; 4],
+    /// Cases, also those left out, and actions by what became of them, of all days on the list.
+    pub facts: BTreeMap<String, u64>,
+    /// Rows of the log of comparisons whose label changed.
     pub shadow_rows_labelled: u64,
-}
-
-/// Events that cannot be read. They stay in the database.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Unreadables {
-    /// How many.
-    pub count: usize,
-    /// An NDJSON file that lists each event with the reason; `None`: there are none.
-    pub listed_in: Option<PathBuf>,
-    /// The first few.
-    pub first: Vec<Unreadable>,
-}
-
-impl Unreadables {
-    /// How many are printed; the file lists all.
-    const SHOWN: usize = 5;
-
-    /// Lists them in a file beside the matrix. Replaces or removes the list of an earlier run.
-    fn new(unreadable: Vec<Unreadable>, matrix: &Path) -> anyhow::Result<Unreadables> {
-        let path = matrix.with_extension("unreadable.ndjson");
-        if unreadable.is_empty() {
-            return match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error).with_context(|| format!("removing {}", path.display()))
-                }
-                _ => Ok(Unreadables::default()),
-            };
-        }
-        let mut lines = String::new();
-        for one in &unreadable {
-            lines += &serde_json::to_string(one)?;
-            lines.push('\n');
-        }
-        files::write(&path, lines.as_bytes())?;
-        Ok(Unreadables {
-            count: unreadable.len(),
-            listed_in: Some(path),
-            first: unreadable.into_iter().take(Unreadables::SHOWN).collect(),
-        })
-    }
 }
 
 /// Runs the command.
@@ -125,10 +95,8 @@ impl Unreadables {
 pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
-    let path = args.output.clone().unwrap_or_else(|| {
-        let date = args.day.unwrap_or_else(|| as_of.date_naive());
-        matrix_path(&settings.lake.dir, date)
-    });
+    let path = args.output.clone();
+    let path = path.unwrap_or_else(|| days_path(&settings.lake.dir, args.day.unwrap_or_else(|| as_of.date_naive())));
     let report = build(&range(args)?, as_of, &path, settings).await?;
     if args.json {
         console::json(&report)?;
@@ -138,113 +106,159 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The path of a date's matrix in the lake.
-pub fn matrix_path(lake: &Path, date: NaiveDate) -> PathBuf {
-    let processed = lake.join("ltr").join("processed");
-    processed.join(date.to_string()).join("matrix.parquet")
+/// The list of days that a run of this date leaves in the lake.
+pub fn days_path(lake: &Path, date: NaiveDate) -> PathBuf {
+    lake.join("ltr/processed").join(date.to_string()).join(DAYS)
 }
 
-/// The range of all times.
-pub fn always() -> Range<DateTime<Utc>> {
-    DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC
+/// All days.
+pub fn always() -> RangeInclusive<NaiveDate> {
+    NaiveDate::MIN..=NaiveDate::MAX
 }
 
-/// Reads the events up to `as_of`, writes the matrix of the cases in `range` to `path`, and labels
-/// the shadow log.
+/// The days that a training run as of this time uses.
+pub fn training_days(as_of: DateTime<Utc>, settings: &Settings) -> RangeInclusive<NaiveDate> {
+    let all = always();
+    match settings.train.window_days {
+        0 => all,
+        days => as_of.date_naive() - Duration::days(i64::from(days))..=*all.end(),
+    }
+}
+
+/// Takes the database's new events into the lake, makes the matrices of the days in `range` that changed,
+/// labels the log of comparisons, and lists the days in `path`.
 ///
 /// # Errors
-/// An unusable store, or no closed case in the range. No matrix is written then.
+/// An unusable database or lake, or no closed case in the range: no list is written then.
 pub async fn build(
-    range: &Range<DateTime<Utc>>,
+    range: &RangeInclusive<NaiveDate>,
     as_of: DateTime<Utc>,
     path: &Path,
     settings: &Settings,
 ) -> anyhow::Result<Report> {
     let database = &settings.database;
     let store = Store::open_with(database.address(), database.limits()).await?;
-    // Always from the first event, because a case belongs to the day of its first impression.
-    let events = store
-        .events_between(always().start, as_of)
-        .await
-        .context("reading events")?;
-    let schema = settings.schema();
-    let Readable {
-        records: events,
-        unreadable,
-    } = set_aside_other_schemas(events, &schema);
+    let lake = Lake::open(&settings.lake.dir)?;
+    let sunk = sink(&store, &lake, settings).await?;
+    let etl = Etl::new(&lake, &settings.schema(), rules(settings), as_of).await?;
+    let mut made = Made::default();
+    let days: Vec<NaiveDate> = etl.days().into_iter().filter(|day| range.contains(day)).collect();
+    let bar = progress::bar("days", days.len());
+    for day in days {
+        bar.set_message(day.to_string());
+        made.day(day, &etl, &store, as_of, settings).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    // Comparisons of cases that nobody was shown.
+    let labelled = store.label_shadow(&[], as_of - settings.labels.longest()).await;
+    made.labelled += labelled.context("labelling the log of comparisons")?;
+    store.close().await;
+    made.report(path, as_of, &lake, sunk).await
+}
+
+/// Takes the database's new events into the lake.
+///
+/// # Errors
+/// An unusable database or lake, or a salt that is not the gateway's.
+pub async fn sink(store: &Store, lake: &Lake, settings: &Settings) -> anyhow::Result<Sank> {
     let salt = salt(&settings.privacy.salt_file)?;
     if let Some(salt) = &salt {
         store.check_salt(ranking::salt_id(salt)).await?;
     }
-    let attributed = attribute(&events, &settings.labels, range, as_of, salt.as_deref());
-    drop(events);
-    let Attributed { cases, labels, counts } = attributed;
-    let shadow_rows_labelled = store
-        .label_shadow(&labels, as_of - settings.labels.longest())
-        .await
-        .context("labelling the shadow log")?;
-    store.close().await;
-    if cases.is_empty() {
-        bail!(
-            "no closed case in the range as of {}: {} cases in the log, {} with an open window, {} out of range, {} with one lawyer, {} events unreadable",
-            as_of.to_rfc3339(),
-            counts.cases,
-            counts.cases_open,
-            counts.cases_out_of_range,
-            counts.cases_single,
-            unreadable.len()
-        );
-    }
-    let unreadable = Unreadables::new(unreadable, path)?;
-    let matrix = Matrix { schema, cases };
-    let bytes = matrix::encode(&matrix)?;
-    files::write(path, &bytes)?;
-    Ok(Report {
-        path: path.to_owned(),
-        sha256: files::sha256(&bytes),
-        queries: matrix.cases.len(),
-        rows: matrix.rows(),
-        grades: grades(&matrix),
-        counts,
-        unreadable,
-        shadow_rows_labelled,
-    })
+    let spinner = progress::spinner("sink");
+    let sunk = lake::sink(store, lake, &settings.schema(), salt.as_deref(), |_| {}).await;
+    spinner.finish_and_clear();
+    Ok(sunk?)
 }
 
-/// Moves impressions whose features differ from the schema to the unreadable events: they were
-/// logged under another `ranking.features`.
-fn set_aside_other_schemas(events: Readable<Event>, schema: &Schema) -> Readable<Event> {
-    let mut sorted = Readable {
-        unreadable: events.unreadable,
-        ..Readable::default()
-    };
-    for event in events.records {
-        match schema_mismatch(&event, schema) {
-            None => sorted.records.push(event),
-            Some(reason) => sorted.unreadable.push(Unreadable {
-                table: "match_events",
-                key: event.event_id.to_string(),
-                reason,
-            }),
+fn rules(settings: &Settings) -> Rules {
+    Rules {
+        windows: settings.labels.clone(),
+        case_days: settings.lake.case_days,
+    }
+}
+
+/// What the days of a run came to.
+#[derive(Default)]
+struct Made {
+    days: Vec<DayReport>,
+    made: Vec<NaiveDate>,
+    labelled: u64,
+}
+
+impl Made {
+    async fn day(
+        &mut self,
+        day: NaiveDate,
+        etl: &Etl<'_>,
+        store: &Store,
+        as_of: DateTime<Utc>,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        if etl.is_current(day).await?
+            && let Some(report) = etl.report(day).await?
+        {
+            self.days.push(report);
+            return Ok(());
         }
+        let made = etl.make(day).await.with_context(|| format!("the matrix of {day}"))?;
+        // Before the day is noted as done, so that a run that ends here labels it again.
+        let day_ends = (day + Duration::days(1)).and_time(NaiveTime::MIN).and_utc();
+        let closed = day_ends.min(as_of - settings.labels.longest());
+        let labelled = store.label_shadow(&made.labels, closed).await;
+        self.labelled += labelled.context("labelling the log of comparisons")?;
+        etl.note_done(&made).await?;
+        self.made.push(day);
+        self.days.push(made.report);
+        Ok(())
     }
-    sorted
-}
 
-fn schema_mismatch(event: &Event, schema: &Schema) -> Option<String> {
-    let Body::Impression(impression) = &event.body else {
-        return None;
-    };
-    let (width, wanted) = (impression.features[0].len(), schema.len());
-    if width != wanted {
-        return Some(format!("features: {width} columns; ranking.features has {wanted}"));
+    async fn report(self, path: &Path, as_of: DateTime<Utc>, lake: &Lake, sunk: Sank) -> anyhow::Result<Report> {
+        let mut facts: BTreeMap<String, u64> = BTreeMap::new();
+        let (mut rows, mut grades) = (0, [0; 4]);
+        for day in &self.days {
+            rows += day.rows;
+            for (fact, number) in &day.facts {
+                *facts.entry(fact.clone()).or_default() += number;
+            }
+            for (sum, grade) in grades.iter_mut().zip(day.grades) {
+                *sum += grade;
+            }
+        }
+        let rejected: u64 = lake::inspect(lake).await?.iter().map(|day| day.rejected).sum();
+        let fact = |name: &str| facts.get(name).copied().unwrap_or(0);
+        if fact("cases") == fact("cases_immature") {
+            bail!(
+                "no closed case in the range as of {}: {} cases in the log, {} with an open window, {rejected} events rejected",
+                as_of.to_rfc3339(),
+                fact("cases"),
+                fact("cases_immature"),
+            );
+        }
+        let matrix = |day: &DayReport| Day {
+            date: day.date,
+            path: PathBuf::from(lake.url()).join(format!("ltr/processed/{}/{}", day.date, lake::MATRIX)),
+            sha256: day.sha256.clone(),
+        };
+        let list = DayList {
+            days: self.days.iter().filter(|day| day.rows > 0).map(matrix).collect(),
+        };
+        files::write_json(path, &list)?;
+        Ok(Report {
+            path: path.to_owned(),
+            sha256: files::sha256(&files::read(path)?),
+            sunk,
+            rejected,
+            rejected_in: (rejected > 0).then(|| PathBuf::from(lake.url()).join("ltr/rejected")),
+            days: list.days.len(),
+            made: self.made,
+            rows,
+            grades,
+            facts,
+            shadow_rows_labelled: self.labelled,
+        })
     }
-    let unknown = impression
-        .weights_used
-        .keys()
-        .find(|name| schema.index_of(name).is_none())?;
-    let unknown = grammar::shorten(unknown);
-    Some(format!("weights_used: {unknown:?} is none of ranking.features"))
 }
 
 /// The pseudonyms' salt; `None` if this machine does not have it. A log may hold a user's id as
@@ -257,35 +271,33 @@ fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-fn range(args: &Args) -> anyhow::Result<Range<DateTime<Utc>>> {
-    if let Some(day) = args.day {
-        let start = day.and_time(chrono::NaiveTime::MIN).and_utc();
-        return Ok(start..start + chrono::Duration::days(1));
-    }
-    let range = args.from.unwrap_or(always().start)..args.to.unwrap_or(always().end);
+fn range(args: &Args) -> anyhow::Result<RangeInclusive<NaiveDate>> {
+    let all = always();
+    let range = match args.day {
+        Some(day) => day..=day,
+        None => args.from.unwrap_or(*all.start())..=args.to.unwrap_or(*all.end()),
+    };
     if range.is_empty() {
-        bail!("--from {}: allowed: before --to, {}", range.start, range.end);
+        bail!("--from {}: allowed: --to, {}, or before", range.start(), range.end());
     }
     Ok(range)
-}
-
-fn grades(matrix: &Matrix) -> [usize; 4] {
-    let mut grades = [0; 4];
-    for row in matrix.cases.iter().flat_map(|case| &case.rows) {
-        grades[usize::from(row.grade.value())] += 1;
-    }
-    grades
 }
 
 /// Prints the report as a table.
 pub fn print_report(report: &Report) {
     let mut table = console::table(&["etl", ""]);
-    let counts = &report.counts;
     let mut add = |name: &str, value: String| {
         table.add_row(vec![name.to_owned(), value]);
     };
-    add("events read", counts.events.to_string());
-    add("queries (cases)", report.queries.to_string());
+    let fact = |name: &str| report.facts.get(name).copied().unwrap_or(0).to_string();
+    let sunk = &report.sunk;
+    add("new events", (sunk.impressions + sunk.actions).to_string());
+    add("new events rejected", sunk.rejected.to_string());
+    add("days", report.days.to_string());
+    add("days made by this run", report.made.len().to_string());
+    add("cases", fact("cases"));
+    add("cases with an open window", fact("cases_immature"));
+    add("cases left out: one lawyer", fact("cases_single"));
     add("rows (lawyers shown)", report.rows.to_string());
     for (name, rows) in ["0 shown", "1 click", "2 contact", "3 contract"]
         .iter()
@@ -293,48 +305,23 @@ pub fn print_report(report: &Report) {
     {
         add(&format!("grade {name}"), rows.to_string());
     }
-    add("cases left out: window open", counts.cases_open.to_string());
-    add("cases left out: out of range", counts.cases_out_of_range.to_string());
-    add("cases left out: one lawyer", counts.cases_single.to_string());
-    add("actions counted", counts.actions_counted.to_string());
-    add(
-        "actions of cases left out",
-        counts.actions_of_left_out_cases.to_string(),
-    );
-    add("actions after their window", counts.actions_after_window.to_string());
-    add(
-        "actions before the impression",
-        counts.actions_before_impression.to_string(),
-    );
-    add(
-        "actions on lawyers not shown first",
-        counts.actions_not_shown.to_string(),
-    );
-    add(
-        "actions without impression",
-        counts.actions_without_impression.to_string(),
-    );
+    add("actions counted", fact("actions_counted"));
+    add("actions after their window", fact("actions_after_window"));
+    add("actions before the impression", fact("actions_before_impression"));
+    add("actions on lawyers not shown first", fact("actions_not_shown"));
     add(
         "actions without a matching impression (unbound)",
-        counts.actions_unbound.to_string(),
+        fact("actions_unbound"),
     );
-    add(
-        "clients' impressions left out",
-        counts.impressions_of_clients_left_out.to_string(),
-    );
-    add("events that cannot be read", report.unreadable.count.to_string());
-    add("shadow rows labelled", report.shadow_rows_labelled.to_string());
+    add("comparisons labelled (rows)", report.shadow_rows_labelled.to_string());
     add("written to", report.path.display().to_string());
     println!("{table}");
-    if let Some(list) = &report.unreadable.listed_in {
-        let count = report.unreadable.count;
+    if let Some(folder) = &report.rejected_in {
         eprintln!(
-            "{count} events cannot be read and were left out; {} lists them all. The first:",
-            list.display()
+            "{} events in the lake cannot be read and were left out; {} has them, with the reasons",
+            report.rejected,
+            folder.display()
         );
-        for Unreadable { table, key, reason } in &report.unreadable.first {
-            eprintln!("  {table} {key}: {reason}");
-        }
     }
 }
 

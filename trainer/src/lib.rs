@@ -18,7 +18,6 @@
     )
 )]
 
-pub mod attribution;
 pub mod boosting;
 pub mod bypass;
 pub mod compile;
@@ -30,6 +29,7 @@ pub mod feature_map;
 pub mod files;
 pub mod gate;
 pub mod keygen;
+pub mod lake_commands;
 pub mod lightgbm;
 pub mod matrix;
 pub mod nightly;

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::{self, ParameterError};
 use ltr_trainer::outcome::Outcome;
-use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, nightly, publish, simulate, train};
+use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train};
 use settings::{Settings, SettingsError};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +38,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Simulate(simulate::Args),
+    Sink(lake_commands::SinkArgs),
+    #[command(subcommand)]
+    Lake(lake_commands::LakeCommand),
     Etl(etl::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
@@ -101,6 +104,8 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     };
     match command {
         Command::Simulate(args) => simulate::run(args, &settings).await.map(|()| Outcome::Done),
+        Command::Sink(args) => lake_commands::sink(&args, &settings).await,
+        Command::Lake(command) => lake_commands::lake(&command, &settings).await,
         Command::Etl(args) => etl::run(&args, &settings).await,
         Command::Train(args) => train::run(&args, &settings),
         Command::Evaluate(args) => evaluate::run(&args, &settings),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use settings::Settings;
 
 use crate::console;
-use crate::etl::{self, always, matrix_path};
+use crate::etl::{self, days_path, training_days};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
 use crate::gate::{GateResult, gate, print_gate};
 use crate::outcome::Outcome;
@@ -55,7 +55,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let version = version_of(as_of);
     let dir = settings.lake.dir.join("ltr").join("runs").join(&version);
-    let matrix = matrix_path(&settings.lake.dir, as_of.date_naive());
+    let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
     let step = |number: u8, name: &str| {
         if people {
@@ -64,7 +64,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     };
 
     step(1, "etl");
-    let etl = etl::build(&always(), as_of, &matrix, settings).await?;
+    let etl = etl::build(&training_days(as_of, settings), as_of, &matrix, settings).await?;
     if people {
         etl::print_report(&etl);
     }

@@ -8,8 +8,11 @@ use crate::section::{PATH, Section, choice, section};
 section! {
     /// Training data.
     ["lake"] Lake {
-        /// Where matrices are written.
+        /// Where the lake is: raw events, matrices, runs.
         dir: PathBuf = "var/lake".into(), PATH;
+        /// A case that is shown again within this many days belongs to the day on which it was shown first;
+        /// later it is another query.
+        case_days: u32 = 30, Whole(1, 3_650);
     }
 }
 
@@ -19,6 +22,8 @@ section! {
         /// Objective of the published model: lambdarank (LambdaMART, pairs of lawyers), rank_xendcg (whole
         /// cases) or regression (the label of each lawyer alone). evaluate compares it with the other two.
         objective: Objective = Objective::Lambdarank, OneOf(Objective::NAMES);
+        /// Only cases first shown in the last so many days; 0: all.
+        window_days: u32 = 0, Whole(0, 36_500);
         /// Maximum number of boosting rounds.
         max_rounds: u32 = 1000, Whole(1, 100_000);
         /// Share of the cases for early stopping; they follow the training cases in time.

@@ -4,6 +4,7 @@
 mod agreed;
 mod changes;
 mod codec;
+mod days;
 mod events;
 mod evidence;
 mod gateways;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ranking::events::Event;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
@@ -37,7 +38,10 @@ use crate::backend::Backend;
 use crate::comparisons::Reading;
 use crate::error::{doubts_the_tables, passes};
 use crate::shown::Search;
-use crate::{Address, Appended, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, same_id, wrong_url};
+use crate::{
+    Address, Appended, EventDay, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, StoredRow, same_id,
+    wrong_url,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -287,6 +291,24 @@ impl Backend for Postgres {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
         self.observe(events::between(&self.pool, from, to).await)
+    }
+
+    async fn event_days(&self) -> Result<Vec<EventDay>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::event_days(&self.pool).await)
+    }
+
+    async fn event_keys(&self, day: Option<NaiveDate>) -> Result<Vec<String>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::event_keys(&self.pool, day).await)
+    }
+
+    async fn stored_events(&self, keys: &[String]) -> Result<Vec<StoredRow>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::stored_events(&self.pool, keys).await)
     }
 
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {

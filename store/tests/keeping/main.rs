@@ -42,6 +42,7 @@ on_every_back_end! {
     a_batch_that_fails_half_way_leaves_nothing,
     what_was_kept_is_there_after_reopening,
     events_come_in_time_order_and_the_end_is_outside,
+    the_events_of_each_day_are_counted_and_found_by_their_keys,
     an_action_is_on_what_was_shown_to_its_user_at_its_place_and_on_nothing_else,
     a_case_that_was_ranked_very_often_is_looked_through_in_part,
     two_cases_under_one_request_are_two_comparisons,
@@ -298,6 +299,36 @@ async fn what_was_kept_is_there_after_reopening(database: Database) {
         (found.score_us, found.outcome.as_str(), found.ts_utc),
         (Some(250), "ok", day(0))
     );
+}
+
+async fn the_events_of_each_day_are_counted_and_found_by_their_keys(database: Database) {
+    let store = database.open().await;
+    let midnight = "2026-10-02T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let times = [-1_i64, 0, 86_399_999, 86_400_000].map(|millis| midnight + Duration::milliseconds(millis));
+    let event = |(number, at): (usize, &chrono::DateTime<chrono::Utc>)| {
+        let body = Body::Action(Action::new(ActionKind::ClickProfile, "adv_1", 1));
+        Event::new(Uuid::from_u128(number as u128), *at, Uuid::nil(), Uuid::nil(), body)
+    };
+    let events: Vec<Event> = times.iter().enumerate().map(event).collect();
+    let records: Vec<Record> = events.iter().cloned().map(Record::Event).collect();
+    store.append(&records).await.unwrap();
+    let mut days = store.event_days().await.unwrap();
+    days.sort_by_key(|day| day.day);
+    let day = |text: &str| Some(text.parse().unwrap());
+    let expected = [("2026-10-01", 1), ("2026-10-02", 2), ("2026-10-03", 1)];
+    let expected = expected.map(|(text, events)| store::EventDay { day: day(text), events });
+    assert_eq!(days, expected);
+    let keys = store.event_keys(day("2026-10-02")).await.unwrap();
+    assert_eq!(keys, [1, 2].map(|number| Uuid::from_u128(number).to_string()));
+    assert_eq!(store.event_keys(None).await.unwrap(), [""; 0]);
+    let asked = [keys, vec!["nobody".to_owned(), Uuid::max().to_string()]].concat();
+    let mut rows = store.stored_events(&asked).await.unwrap();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    let read: Vec<Event> = rows
+        .iter()
+        .map(|row| Event::from_stored(serde_json::from_str(&row.payload).unwrap()).unwrap())
+        .collect();
+    assert_eq!(read, events[1..3]);
 }
 
 async fn events_come_in_time_order_and_the_end_is_outside(database: Database) {

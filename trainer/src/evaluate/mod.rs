@@ -43,7 +43,7 @@ const SCORE_TIMEOUT: Duration = Duration::from_secs(10);
 const CANDIDATE: &str = "candidate";
 
 const EXAMPLES: &str = "Examples:
-  ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
+  ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json";
 
 /// Judges a trained model on the held-out part of its matrix.
@@ -62,8 +62,8 @@ pub struct Args {
     /// Directory written by `train`
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Matrix that the model was trained on
-    #[arg(long, value_name = "PARQUET")]
+    /// List of days, or matrix, that the model was trained on
+    #[arg(long, value_name = "FILE")]
     pub matrix: PathBuf,
     /// Print the evaluation as JSON instead of tables
     #[arg(long)]

@@ -18,8 +18,10 @@
 //! | `source` | text | `legacy`, `ltr` or `interleaved`: what ranked the list shown |
 //! | `event_date` | date | of `ts` |
 //! | `ts` | timestamp (us, UTC) | when the ranking was shown |
+//! | `mature` | bool | whether its labels can change no more; absent: they cannot |
 
 mod check;
+pub mod days;
 mod read;
 mod write;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -14,6 +14,9 @@ use uuid::Uuid;
 use super::check::check;
 use super::{Case, Matrix, MatrixError, Shown, columns};
 
+/// The column that marks cases whose labels can still change.
+const MATURE: &str = "mature";
+
 /// Reads a matrix from the bytes of a Parquet file and checks all rules.
 ///
 /// # Errors
@@ -22,7 +25,7 @@ pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
     let batch = one_batch(bytes)?;
     let names: Vec<&str> = columns(schema).collect();
     for field in batch.schema_ref().fields() {
-        if !names.contains(&field.name().as_str()) {
+        if !names.contains(&field.name().as_str()) && field.name() != MATURE {
             return Err(MatrixError::UnknownColumn {
                 column: field.name().clone(),
                 allowed: names.join(", "),
@@ -35,12 +38,28 @@ pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
             needed: names.join(", "),
         });
     }
+    let batch = mature(batch)?;
     let cases = Columns::of(&batch, schema)?.cases()?;
     check(&cases)?;
     Ok(Matrix {
         schema: schema.clone(),
         cases,
     })
+}
+
+/// The rows whose labels can change no more.
+fn mature(batch: RecordBatch) -> Result<RecordBatch, MatrixError> {
+    let Some(column) = batch.column_by_name(MATURE) else {
+        return Ok(batch);
+    };
+    let Some(is_mature) = column.as_boolean_opt() else {
+        return Err(MatrixError::ColumnType {
+            column: MATURE.to_owned(),
+            found: column.data_type().to_string(),
+            allowed: "true or false",
+        });
+    };
+    filter_record_batch(&batch, is_mature).map_err(|error| MatrixError::Parquet(error.to_string()))
 }
 
 fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {

@@ -40,9 +40,11 @@ fn arrays(matrix: &Matrix) -> Vec<(ArrayRef, bool)> {
             .flat_map(|case| case.rows.iter().map(move |row| (case, row)))
     };
     let text = |value: fn(&Case, &Shown) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(
-            rows().map(|(case, row)| value(case, row)),
-        ))
+        Arc::new(
+            rows()
+                .map(|(case, row)| Some(value(case, row)))
+                .collect::<StringArray>(),
+        )
     };
     let count = |value: fn(&Shown) -> Option<u32>| -> ArrayRef {
         let values = rows().map(|(_, row)| value(row).map(i64::from));

@@ -1,4 +1,6 @@
+use arrow::array::AsArray;
 use chrono::Duration;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, ShadowRow};
 use serde_json::json;
 use sqlx::Connection;
@@ -120,8 +122,8 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     };
     assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
 
-    let path = matrix_path(&settings.lake.dir, as_of.date_naive());
-    let built = matrix::read(std::fs::read(&path).unwrap(), &settings.schema()).unwrap();
+    let path = days_path(&settings.lake.dir, as_of.date_naive());
+    let (built, _) = matrix::days::read_listed(&path, &settings.schema()).unwrap();
     // A score is logged for all lawyers of an impression or for none; text, because NaN (missing)
     // does not equal itself.
     assert_eq!(format!("{built:?}"), format!("{log:?}"), "what went in comes out");
@@ -166,8 +168,9 @@ async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
         json: false,
     };
     let error = run(&args, &settings).await.unwrap_err().to_string();
-    assert!(error.contains("30 with an open window"), "{error}");
-    assert!(!settings.lake.dir.exists());
+    assert!(error.contains("with an open window"), "{error}");
+    assert!(!days_path(&settings.lake.dir, args.as_of.unwrap().date_naive()).exists());
+    assert!(!settings.lake.dir.join("ltr/runs").exists());
 }
 
 #[tokio::test]
@@ -179,7 +182,7 @@ async fn a_salt_other_than_the_gateways_is_rejected() {
     let store = Store::open(settings.database.url.expose()).await.unwrap();
     store.hold_to_salt(ranking::salt_id(b"the gateways'")).await.unwrap();
     store.close().await;
-    let path = dir.path().join("matrix.parquet");
+    let path = dir.path().join("days.json");
     let build = async |salt: &str| {
         std::fs::write(&settings.privacy.salt_file, salt).unwrap();
         crate::etl::build(&crate::etl::always(), closed(&log), &path, &settings).await
@@ -246,23 +249,69 @@ async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     let log = synthetic(60, 14);
     let settings = logged(&dir, &log).await;
     let as_of = closed(&log);
-    let path = dir.path().join("matrix.parquet");
+    let path = dir.path().join("days.json");
     let build = async || {
         crate::etl::build(&crate::etl::always(), as_of, &path, &settings)
             .await
             .unwrap()
     };
     let before = build().await;
-    assert_eq!((before.unreadable.count, &before.unreadable.listed_in), (0, &None));
+    assert_eq!((before.rejected, &before.rejected_in), (0, &None));
     spoil(&settings, &log).await;
     let after = build().await;
-    assert_eq!(after.sha256, before.sha256);
-    assert_eq!(after.unreadable.count, 1_000);
-    let list = std::fs::read_to_string(after.unreadable.listed_in.unwrap()).unwrap();
-    assert_eq!(list.lines().count(), 1_000);
-    for line in list.lines() {
-        let named: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(named["key"].as_str().unwrap().starts_with("00000010"), "{line}");
-        assert!(!named["reason"].as_str().unwrap().is_empty(), "{line}");
+    assert_eq!((&after.sha256, after.made), (&before.sha256, vec![]));
+    assert_eq!((after.sunk.rejected, after.rejected), (1_000, 1_000));
+    let folder = after.rejected_in.unwrap().join("2026/09/01");
+    let rejected = std::fs::read(folder.join("0000000000-0000001000.parquet")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(rejected)).unwrap();
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+        for (id, reason) in text("event_id").iter().zip(text("reason").iter()) {
+            assert!(
+                id.unwrap().starts_with("00000010") && !reason.unwrap().is_empty(),
+                "{id:?}: {reason:?}"
+            );
+        }
     }
+}
+
+#[tokio::test]
+async fn a_night_that_is_repeated_makes_no_day_again_and_one_that_was_listed_before_is_not_trained_on_by_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(60, 17);
+    let settings = logged(&dir, &log).await;
+    let as_of = closed(&log) + Duration::days(1);
+    let path = dir.path().join("days.json");
+    let build = async || {
+        crate::etl::build(&crate::etl::always(), as_of, &path, &settings)
+            .await
+            .unwrap()
+    };
+    let first = build().await;
+    assert_eq!(first.made.len(), first.days);
+    assert_eq!(build().await.made, []);
+    let list = std::fs::read(&path).unwrap();
+    // A click that comes late makes its day anew.
+    let nobody = |case: &&Case| case.rows.iter().any(|row| row.grade == Grade::Shown);
+    let case = log.cases.iter().find(nobody).unwrap();
+    let row = case.rows.iter().find(|row| row.grade == Grade::Shown).unwrap();
+    let click = Action::new(ActionKind::ClickProfile, row.lawyer_id.clone(), row.position);
+    let late = Event::new(
+        Uuid::from_u128(1 << 90),
+        case.ts + Duration::minutes(1),
+        case.qid,
+        Uuid::from_u128(5),
+        Body::Action(click),
+    );
+    let store = Store::open(settings.database.url.expose()).await.unwrap();
+    store.append(&[Record::Event(late)]).await.unwrap();
+    store.close().await;
+    let again = build().await;
+    assert!(!again.made.is_empty() && again.made.len() <= first.made.len());
+    std::fs::write(&path, list).unwrap();
+    let error = matrix::days::read_listed(&path, &settings.schema())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("was made again since it was listed"), "{error}");
 }

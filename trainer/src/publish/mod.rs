@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 use crate::training_run::TrainingRun;
 
 const EXAMPLES: &str = "Examples:
-  ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet
+  ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
   ltr-trainer publish --model var/runs/today --matrix matrix.parquet --as-of 2026-11-23T02:15:00Z";
 
 /// Compiles, signs and publishes a model, then notifies the gateway.
@@ -36,8 +36,8 @@ pub struct Args {
     /// Directory written by `train` and `evaluate`
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Matrix that the model was trained on; golden rows come from its test part
-    #[arg(long, value_name = "PARQUET")]
+    /// List of days, or matrix, that the model was trained on; golden rows come from its test part
+    #[arg(long, value_name = "FILE")]
     pub matrix: PathBuf,
     /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]

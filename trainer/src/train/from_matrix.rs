@@ -56,16 +56,13 @@ pub fn train_matrix(
     Ok(training)
 }
 
-/// Reads and checks the matrix at `path`. Also returns the file's SHA-256.
+/// Reads and checks the matrix at `path`, or those that a list of days names. Also returns the SHA-256 of the
+/// file at `path`.
 ///
 /// # Errors
 /// An unreadable file, or a matrix that breaks a rule.
 pub fn read_matrix(path: &Path, settings: &Settings) -> anyhow::Result<(Matrix, String)> {
-    let bytes = files::read(path)?;
-    let hash = sha256(&bytes);
-    let matrix =
-        matrix::read(bytes, &settings.schema()).with_context(|| format!("reading the matrix {}", path.display()))?;
-    Ok((matrix, hash))
+    matrix::days::read_listed(path, &settings.schema())
 }
 
 /// What to train: the objective, and whether to model position bias.

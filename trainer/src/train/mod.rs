@@ -23,7 +23,7 @@ pub use from_matrix::{Recipe, read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
 
 const EXAMPLES: &str = "Examples:
-  ltr-trainer train --matrix var/lake/ltr/processed/2026-11-23/matrix.parquet --out var/runs/today
+  ltr-trainer train --matrix var/lake/ltr/processed/2026-11-23/days.json --out var/runs/today
   ltr-trainer train --train rank.train --valid rank.test --params P.json --out D";
 
 /// Trains a model.
@@ -37,8 +37,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Matrix written by `etl`
-    #[arg(long, value_name = "PARQUET", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
+    /// List of days written by `etl`, or one matrix
+    #[arg(long, value_name = "FILE", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
     pub matrix: Option<PathBuf>,
     /// Training rows, SVMlight; query sizes in FILE.query or as qid fields
     #[arg(long, value_name = "FILE", requires = "valid")]

@@ -1,0 +1,167 @@
+//! Labels by day.
+
+use proptest::prelude::*;
+use ranking::ActionKind::{ClickProfile, ContactMade, ContractSigned};
+
+use super::*;
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+fn grades(rows: &[Row]) -> Vec<u8> {
+    rows.iter().map(|row| row.grade).collect()
+}
+
+#[tokio::test]
+async fn the_strongest_action_inside_its_window_is_the_label_and_features_are_as_served() {
+    let place = Place::new().await;
+    place
+        .log([
+            event(1, 1, start(), shown(&["a", "b", "c", "d"])),
+            event(2, 1, later(1), act(ClickProfile, "b", 2)),
+            event(3, 1, later(1), act(ClickProfile, "c", 3)),
+            event(4, 1, later(25), act(ClickProfile, "d", 4)),
+            event(5, 1, later(71), act(ContactMade, "c", 3)),
+            event(6, 1, later(167), act(ContractSigned, "a", 1)),
+            event(7, 1, later(168), act(ContractSigned, "b", 2)),
+            event(8, 1, later(2), act(ContractSigned, "d", 1)),
+        ])
+        .await;
+    place.night(later(169)).await;
+    let rows = place.matrix(day("2026-10-01"));
+    assert_eq!(grades(&rows), [3, 1, 2, 0]);
+    assert_eq!((rows[1].position, rows[1].price, rows[1].mature), (2, Some(0.1), true));
+    let report = place
+        .etl(later(168))
+        .await
+        .report(day("2026-10-01"))
+        .await
+        .unwrap()
+        .unwrap();
+    let facts: Vec<(&str, u64)> = report
+        .facts
+        .iter()
+        .map(|(name, number)| (name.as_str(), *number))
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            ("actions_after_window", 2),
+            ("actions_counted", 4),
+            ("actions_unbound", 1),
+            ("cases", 1),
+            ("cases_immature", 0),
+            ("cases_single", 0)
+        ]
+    );
+    assert_eq!((report.rows, report.grades), (4, [1, 1, 1, 1]));
+}
+
+#[tokio::test]
+async fn an_open_case_is_kept_and_marked_and_becomes_mature_by_time_alone() {
+    let place = Place::new().await;
+    place.log([event(1, 1, start(), shown(&["a", "b"]))]).await;
+    let first = day("2026-10-01");
+    assert_eq!(place.night(later(2)).await, [first]);
+    assert!(place.matrix(first).iter().all(|row| !row.mature));
+    assert_eq!(place.night(later(168)).await, [first]);
+    assert!(place.matrix(first).iter().all(|row| row.mature));
+    // The day is over for all its cases.
+    assert_eq!(place.night(later(300)).await, [first]);
+    assert_eq!(place.night(later(301)).await, []);
+}
+
+#[tokio::test]
+async fn a_night_makes_the_days_that_late_events_and_open_windows_reopen_and_no_others() {
+    let place = Place::new().await;
+    let case = |number: u128, hours: i64| event(number, number, later(hours), shown(&["a", "b"]));
+    place.log((0..20).map(|number| case(number as u128, number * 24))).await;
+    let as_of = later(20 * 24);
+    assert_eq!(place.night(as_of).await.len(), 20);
+    assert_eq!(place.night(as_of).await, [], "twice is once");
+    // A click, a day late.
+    place
+        .log([event(100, 17, later(17 * 24 + 1), act(ClickProfile, "b", 2))])
+        .await;
+    let touched = place.night(as_of).await;
+    assert_eq!(
+        touched.last(),
+        Some(&day("2026-10-19")),
+        "an action may be dated a day early: {touched:?}"
+    );
+    assert_eq!(touched.first(), Some(&day("2026-10-11")));
+    assert_eq!(grades(&place.matrix(day("2026-10-18"))), [0, 1]);
+}
+
+fn kinds() -> impl Strategy<Value = ActionKind> {
+    prop::sample::select(vec![ClickProfile, ContactMade, ContractSigned])
+}
+
+/// Events of a few cases over two weeks.
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let lawyers = ["a", "b", "c", "d"];
+    let body = prop_oneof![
+        (
+            prop::sample::subsequence(lawyers.to_vec(), 1..=4).prop_shuffle(),
+            any::<bool>()
+        )
+            .prop_map(|(shown, gateway)| {
+                let origin = if gateway { Origin::Gateway } else { Origin::Client };
+                Body::Impression(impression(&shown, origin))
+            }),
+        (
+            kinds(),
+            prop::sample::select(lawyers.to_vec()),
+            1..=4_u32,
+            prop::option::of(any::<bool>()),
+            prop::option::of(77..79_u128)
+        )
+            .prop_map(|(kind, lawyer, place, unbound, request)| Body::Action(Action {
+                unbound,
+                request_id: request.map(Uuid::from_u128),
+                ..Action::new(kind, lawyer, place)
+            })),
+    ];
+    let one = (
+        0..5_u128,
+        0..14 * 86_400_000_000_i64,
+        body,
+        8..10_u128,
+        prop::option::weighted(0.2, Just(1_u128)),
+    );
+    prop::collection::vec(one, 1..60).prop_map(|all| {
+        let event =
+            |(number, (case, micros, body, user, salt)): (usize, (u128, i64, Body, u128, Option<u128>))| Event {
+                user_id: Uuid::from_u128(user),
+                salt_id: salt.map(Uuid::from_u128),
+                ..event(number as u128, case, start() + Duration::microseconds(micros), body)
+            };
+        all.into_iter().enumerate().map(event).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever the order and however often an event came, in one night or in several.
+    #[test]
+    fn the_matrix_is_what_the_rules_say(
+        events in events(),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 80),
+        nights in 1..4_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let place = Place::new().await;
+            let as_of = later(14 * 24);
+            let given: Vec<Event> = order.iter().map(|at| events[at.index(events.len())].clone()).collect();
+            for some in given.chunks(given.len().div_ceil(nights)) {
+                place.log(some.iter().cloned()).await;
+                place.night(as_of).await;
+            }
+            let expected = reference::matrix(&given, &rules().windows, as_of);
+            assert_eq!(place.rows(as_of).await, expected);
+        });
+    }
+}

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each step is a module of that name and a command of its own; [`nightly`] runs all of them in
-//! order. The steps use [`attribution`] (events to labels), [`matrix`] (the data set), [`split`]
+//! order. The steps use [`lake`] (events to labels), [`matrix`] (the data set), [`split`]
 //! and [`boosting`]. Only [`lightgbm`] calls LightGBM's C API.
 
 #![cfg_attr(

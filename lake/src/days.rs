@@ -2,6 +2,7 @@
 //! time, and is made again when one of them differs from what is noted beside it.
 
 use std::collections::BTreeMap;
+use std::path::{Path as OsPath, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -313,6 +314,33 @@ impl Etl<'_> {
             Field::new("mature", DataType::Boolean, false),
         ]);
         ArrowSchema::new(fields).into()
+    }
+}
+
+impl Lake {
+    /// The file with a day's matrix: where it is, or else a copy of it under `copies`, for programs that read files.
+    ///
+    /// # Errors
+    /// A lake that cannot be read; a matrix that was made again meanwhile; a copy that cannot be written.
+    pub async fn local_matrix(&self, day: &DayReport, copies: &OsPath) -> Result<PathBuf, LakeError> {
+        let path = processed(day.date, MATRIX);
+        if let Some(file) = self.file(&path) {
+            return Ok(file);
+        }
+        let file = copies.join(path.as_ref());
+        let is = |bytes: &[u8]| hex::encode(Sha256::digest(bytes)) == day.sha256;
+        if tokio::fs::read(&file).await.is_ok_and(|bytes| is(&bytes)) {
+            return Ok(file);
+        }
+        let bytes = self.get(&path).await?.filter(|bytes| is(bytes));
+        let bytes = bytes.ok_or_else(|| LakeError::File {
+            path: path.to_string(),
+            problem: "it was made again, or is gone".to_owned(),
+            remedy: "run etl again",
+        })?;
+        let copies = Lake::open(&copies.display().to_string())?;
+        copies.put(&path, bytes).await?;
+        Ok(file)
     }
 }
 

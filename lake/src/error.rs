@@ -22,7 +22,7 @@ pub enum LakeError {
         remedy: &'static str,
     },
     /// The address of the lake.
-    #[error("lake.dir: {value:?}: {problem}")]
+    #[error("the lake {value:?}: {problem}")]
     Address {
         /// The address.
         value: String,
@@ -40,6 +40,9 @@ pub enum LakeError {
     /// The database with the events.
     #[error(transparent)]
     Database(#[from] store::StoreError),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] bus::BusError),
     /// A column of a feature that has the name of another column.
     #[error("ranking.features: {name:?} is a column of the lake already; allowed: another name")]
     Reserved {

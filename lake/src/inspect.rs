@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{Duration, NaiveDate};
 use serde::Serialize;
 
 use crate::LakeError;
-use crate::layout::Table;
+use crate::layout::{RawFile, Table};
 use crate::place::Lake;
 
 /// One day of the raw tables.
@@ -18,15 +18,19 @@ pub struct Partition {
     pub impressions: u64,
     /// Clicks, contacts and contracts.
     pub actions: u64,
-    /// Events that no reader understands.
+    /// Requests that a challenger was compared on.
+    pub comparisons: u64,
+    /// Records that no reader understands.
     pub rejected: u64,
+    /// Records in files that were written two days or more after the day, by the clock of the disk or store.
+    pub late: u64,
     /// Files of all tables.
     pub files: u64,
     /// Their size.
     pub bytes: u64,
 }
 
-/// All days, the oldest first. Reads names alone.
+/// All days, the oldest first. Reads names, and the ends of files.
 ///
 /// # Errors
 /// A lake that cannot be read, or lacks a file.
@@ -39,11 +43,36 @@ pub async fn inspect(lake: &Lake) -> Result<Vec<Partition>, LakeError> {
         match table {
             Table::Impressions => partition.impressions = events,
             Table::Actions => partition.actions = events,
+            Table::Comparisons => partition.comparisons = events,
             Table::Rejected => partition.rejected = events,
             Table::ImpressionLawyers => {}
+        }
+        if table != Table::ImpressionLawyers {
+            partition.late += files
+                .iter()
+                .filter(|file| is_late(file))
+                .map(|file| file.to - file.from)
+                .sum::<u64>();
         }
         partition.files += files.len() as u64;
         partition.bytes += files.iter().map(|file| file.size).sum::<u64>();
     }
     Ok(days.into_values().collect())
+}
+
+fn is_late(file: &RawFile) -> bool {
+    let written = file.written.date_naive();
+    !file.is_merged && file.day.is_some_and(|day| written - day >= Duration::days(2))
+}
+
+/// The files that together have each record of a table once, the oldest day first.
+///
+/// # Errors
+/// As [`inspect`].
+pub async fn files(lake: &Lake, table: Table) -> Result<Vec<RawFile>, LakeError> {
+    let files = lake.raw_files().await?.into_iter();
+    Ok(files
+        .filter(|((other, _), _)| *other == table)
+        .flat_map(|(_, files)| files)
+        .collect())
 }

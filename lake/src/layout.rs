@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store_lake::ObjectMeta;
 use object_store_lake::path::Path;
 
 use crate::LakeError;
@@ -19,16 +20,19 @@ pub enum Table {
     ImpressionLawyers,
     /// A row for each click, contact and contract.
     Actions,
-    /// A row for each event that no reader understands.
+    /// A row for each lawyer of a request that a challenger was compared on.
+    Comparisons,
+    /// A row for each record that no reader understands.
     Rejected,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Table; 4] = [
+    pub const ALL: [Table; 5] = [
         Table::Impressions,
         Table::ImpressionLawyers,
         Table::Actions,
+        Table::Comparisons,
         Table::Rejected,
     ];
 
@@ -38,6 +42,7 @@ impl Table {
             Table::Impressions => "impressions",
             Table::ImpressionLawyers => "impression_lawyers",
             Table::Actions => "actions",
+            Table::Comparisons => "comparisons",
             Table::Rejected => "rejected",
         }
     }
@@ -52,19 +57,26 @@ impl Table {
     }
 }
 
-/// One file of a table: the events `from..to` of its day, in the order of arrival.
+/// One file of a table: the records `from..to` of its day, in the order of arrival.
+///
+/// The name of a file that adds records says only where it begins, so that of two writers who continue at the same place
+/// one alone gets the name. A file that replaces others says where it ends, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFile {
     /// The table.
     pub table: Table,
     /// The day, in UTC; `None`: of no day of the calendar.
     pub day: Option<NaiveDate>,
-    /// Number of its first event among those of the day's table.
+    /// Number of its first record among those of the day's table.
     pub from: u64,
-    /// Behind its last event.
+    /// Behind its last record.
     pub to: u64,
+    /// Whether it has the records of several files that were there before.
+    pub is_merged: bool,
     /// Bytes.
     pub size: u64,
+    /// When it was written, by the clock of the disk or store.
+    pub written: DateTime<Utc>,
 }
 
 impl RawFile {
@@ -72,12 +84,17 @@ impl RawFile {
     pub fn path(&self) -> Path {
         let Self { from, to, .. } = self;
         let folder = self.table.folder(self.day);
-        Path::from(format!("{folder}/{from:0DIGITS$}-{to:0DIGITS$}.parquet"))
+        Path::from(if self.is_merged {
+            format!("{folder}/{from:0DIGITS$}-{to:0DIGITS$}.parquet")
+        } else {
+            format!("{folder}/{from:0DIGITS$}.parquet")
+        })
     }
 
-    /// The file at this path; `None`: it is none of the raw tables'.
-    pub(crate) fn parse(path: &Path, size: u64) -> Option<RawFile> {
-        let parts: Vec<&str> = path.as_ref().split('/').collect();
+    /// The file at this path, as far as its name tells: without a name that says so, `to` is `from`. `None`: it is none of
+    /// the raw tables'.
+    pub(crate) fn parse(object: &ObjectMeta) -> Option<RawFile> {
+        let parts: Vec<&str> = object.location.as_ref().split('/').collect();
         let (table, day, name) = match parts[..] {
             ["ltr", "raw", year, month, day, table, name] => {
                 let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
@@ -87,16 +104,20 @@ impl RawFile {
             ["ltr", "rejected", year, month, day, name] => (Table::Rejected, Some(read_day(year, month, day)?), name),
             _ => return None,
         };
-        let (from, to) = name.strip_suffix(".parquet")?.split_once('-')?;
+        let name = name.strip_suffix(".parquet")?;
+        let (from, to) = name.split_once('-').unwrap_or((name, name));
         let file = RawFile {
             table,
             day,
             from: from.parse().ok()?,
             to: to.parse().ok()?,
-            size,
+            is_merged: name.contains('-'),
+            size: object.size,
+            written: object.last_modified,
         };
         // Nothing but the one way of writing it.
-        (file.from < file.to && file.path() == *path).then_some(file)
+        let is_one = file.path() == object.location && (file.from < file.to || !file.is_merged);
+        is_one.then_some(file)
     }
 }
 
@@ -110,23 +131,25 @@ fn read_day(year: &str, month: &str, day: &str) -> Option<NaiveDate> {
     NaiveDate::parse_from_str(&format!("{year}-{month}-{day}"), "%Y-%m-%d").ok()
 }
 
-/// The files of one table and day that together have each event once. While small files are being
-/// replaced by a larger one, both are there: the larger one counts.
+/// The files of one table and day that together have each record once, in order. A file that a larger one replaces is
+/// still there for a while, for those who read it: the larger one counts.
 ///
 /// # Errors
-/// Files that leave events out, or overlap.
+/// Files that leave records out, or overlap.
 pub(crate) fn cover(mut files: Vec<RawFile>) -> Result<Vec<RawFile>, LakeError> {
-    files.sort_by_key(|file| (file.from, std::cmp::Reverse(file.to)));
+    files.sort_by_key(|file| (file.from, !file.is_merged, std::cmp::Reverse(file.to)));
     let mut chosen: Vec<RawFile> = Vec::new();
     for file in files {
         let end = chosen.last().map_or(0, |last| last.to);
-        if file.to <= end {
+        // What is added where others were merged meanwhile came too late: its writer sees that it does not count.
+        let is_late = !file.is_merged && file.from < end && chosen.last().is_some_and(|last| last.is_merged);
+        if file.to <= end || is_late {
             continue;
         }
         if file.from != end {
             return Err(LakeError::File {
                 path: file.to_string(),
-                problem: format!("the file of its table before it ends with event {end}"),
+                problem: format!("the file of its table before it ends with record {end}"),
                 remedy: "put the missing file back, or remove the files of that day and table, and run the sink again",
             });
         }
@@ -139,55 +162,87 @@ pub(crate) fn cover(mut files: Vec<RawFile>) -> Result<Vec<RawFile>, LakeError> 
 mod tests {
     use super::*;
 
-    fn file(from: u64, to: u64) -> RawFile {
+    fn file(from: u64, to: u64, is_merged: bool) -> RawFile {
         RawFile {
             table: Table::Actions,
             day: NaiveDate::from_ymd_opt(2026, 10, 1),
             from,
             to,
+            is_merged,
             size: 7,
+            written: DateTime::UNIX_EPOCH,
         }
+    }
+
+    fn parse(path: &str) -> Option<RawFile> {
+        RawFile::parse(&ObjectMeta {
+            location: Path::from(path),
+            last_modified: DateTime::UNIX_EPOCH,
+            size: 7,
+            e_tag: None,
+            version: None,
+        })
     }
 
     #[test]
     fn a_name_is_read_as_it_is_written_and_no_other_way() {
         for table in Table::ALL {
-            let file = RawFile { table, ..file(3, 12) };
-            assert_eq!(RawFile::parse(&file.path(), 7), Some(file));
+            let merged = RawFile {
+                table,
+                ..file(3, 12, true)
+            };
+            assert_eq!(parse(merged.path().as_ref()), Some(merged));
+            let added = RawFile {
+                table,
+                ..file(3, 3, false)
+            };
+            assert_eq!(parse(added.path().as_ref()), Some(added));
         }
         let undated = RawFile {
             table: Table::Rejected,
             day: None,
-            ..file(0, 1)
+            ..file(0, 0, false)
         };
-        assert_eq!(RawFile::parse(&undated.path(), 7), Some(undated));
+        assert_eq!(parse(undated.path().as_ref()), Some(undated));
         assert_eq!(
-            file(3, 12).path().as_ref(),
-            "ltr/raw/2026/10/01/actions/0000000003-0000000012.parquet"
+            file(3, 12, false).path().as_ref(),
+            "ltr/raw/2026/10/01/actions/0000000003.parquet"
         );
         for other in [
             "ltr/raw/2026/10/01/actions/3-12.parquet",
+            "ltr/raw/2026/10/01/actions/3.parquet",
             "ltr/raw/2026/10/01/actions/0000000012-0000000003.parquet",
+            "ltr/raw/2026/10/01/actions/0000000003-0000000003.parquet",
             "ltr/raw/2026/13/01/actions/0000000003-0000000012.parquet",
             "ltr/raw/2026/10/1/actions/0000000003-0000000012.parquet",
             "ltr/raw/2026/10/01/others/0000000003-0000000012.parquet",
             "ltr/raw/2026/10/01/rejected/0000000003-0000000012.parquet",
             "ltr/raw/2026/10/01/actions/0000000003-0000000012.parquet.tmp",
         ] {
-            assert_eq!(RawFile::parse(&Path::from(other), 7), None, "{other}");
+            assert_eq!(parse(other), None, "{other}");
         }
     }
 
     #[test]
-    fn each_event_is_in_one_of_the_chosen_files() {
-        let chosen = |files: &[(u64, u64)]| {
-            let files = files.iter().map(|&(from, to)| file(from, to)).collect();
-            cover(files).map(|files| files.iter().map(|file| (file.from, file.to)).collect::<Vec<_>>())
+    fn each_record_is_in_one_of_the_chosen_files() {
+        let chosen = |files: &[(u64, u64, bool)]| {
+            let files = files.iter().map(|&(from, to, is_merged)| file(from, to, is_merged));
+            cover(files.collect()).map(|files| files.iter().map(|file| (file.from, file.to)).collect::<Vec<_>>())
         };
+        let (added, merged) = (false, true);
         assert_eq!(chosen(&[]).unwrap(), []);
-        assert_eq!(chosen(&[(5, 9), (0, 5)]).unwrap(), [(0, 5), (5, 9)]);
-        assert_eq!(chosen(&[(0, 5), (5, 9), (0, 9), (9, 10)]).unwrap(), [(0, 9), (9, 10)]);
-        for broken in [&[(1, 5)][..], &[(0, 5), (6, 9)], &[(0, 5), (3, 9)]] {
+        assert_eq!(chosen(&[(5, 9, added), (0, 5, added)]).unwrap(), [(0, 5), (5, 9)]);
+        let replaced = [(0, 5, added), (5, 9, added), (0, 9, merged), (9, 10, added)];
+        assert_eq!(chosen(&replaced).unwrap(), [(0, 9), (9, 10)]);
+        // Somebody was slow, and put a file where others were merged and removed meanwhile.
+        let late = [(0, 9, merged), (5, 12, added), (9, 10, added)];
+        assert_eq!(chosen(&late).unwrap(), [(0, 9), (9, 10)]);
+        for broken in [
+            &[(1, 5, added)][..],
+            &[(0, 5, added), (6, 9, added)],
+            &[(0, 5, added), (3, 9, merged)],
+            &[(0, 5, merged), (3, 9, merged)],
+        ] {
             chosen(broken).unwrap_err();
         }
     }

@@ -1,20 +1,29 @@
-//! Where the lake is: a folder, or later a bucket, behind one interface.
+//! Where the lake is: a folder or a bucket, behind one interface.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path as OsPath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::NaiveDate;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store_lake::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store_lake::local::LocalFileSystem;
 use object_store_lake::path::Path;
-use object_store_lake::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store_lake::prefix::PrefixStore;
+use object_store_lake::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
 use regular_file::Draft;
 
 use crate::LakeError;
+use crate::footer;
 use crate::layout::{RawFile, Table, cover};
+
+/// Footers that are read at once.
+const FOOTERS: usize = 16;
+/// How long a store that fails is asked again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// A lake.
 #[derive(Clone)]
@@ -24,27 +33,67 @@ pub struct Lake {
     /// writer does not wait for.
     folder: Option<PathBuf>,
     url: String,
+    /// How many records files have whose names do not say it. They never change.
+    records: Arc<Mutex<HashMap<Path, u64>>>,
 }
 
 /// The files of each table and day.
 pub(crate) type Files = BTreeMap<(Table, Option<NaiveDate>), Vec<RawFile>>;
 
 impl Lake {
-    /// The lake in a folder, which is made if it is not there.
+    /// The lake at `s3://BUCKET[/PREFIX]`, `file:///PATH` or a path. A folder is made if it is not there. Credentials,
+    /// region and endpoint of S3 come from the environment (`AWS_*`), as for every client.
     ///
     /// # Errors
-    /// A folder that cannot be made or used.
-    pub fn open(dir: &OsPath) -> Result<Lake, LakeError> {
-        let address = |problem: String| LakeError::Address {
-            value: dir.display().to_string(),
+    /// A folder that cannot be made or used; another kind of URL.
+    pub fn open(address: &str) -> Result<Lake, LakeError> {
+        Lake::open_on(address, AmazonS3Builder::from_env())
+    }
+
+    /// As [`Lake::open`], with these variables instead of the environment's.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub fn open_with<'a>(
+        address: &str,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Lake, LakeError> {
+        let builder = AmazonS3Builder::new();
+        let builder = variables.into_iter().fold(builder, |builder, (name, value)| {
+            let key = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>();
+            match key {
+                Ok(key) => builder.with_config(key, value),
+                // Another program's.
+                Err(_) => builder,
+            }
+        });
+        Lake::open_on(address, builder)
+    }
+
+    fn open_on(address: &str, s3: AmazonS3Builder) -> Result<Lake, LakeError> {
+        let failed = |problem: String| LakeError::Address {
+            value: address.to_owned(),
             problem,
         };
-        std::fs::create_dir_all(dir).map_err(|error| address(error.to_string()))?;
-        let store = LocalFileSystem::new_with_prefix(dir).map_err(|error| address(error.to_string()))?;
+        let (store, folder): (Arc<dyn ObjectStore>, _) = match address.split_once("://") {
+            Some(("s3", rest)) => (bucket(rest, s3).map_err(|error| failed(error.to_string()))?, None),
+            Some((kind, _)) if kind != "file" => {
+                return Err(failed(
+                    "allowed: s3://BUCKET[/PREFIX], file:///PATH or a path".to_owned(),
+                ));
+            }
+            of_file => {
+                let dir = PathBuf::from(of_file.map_or(address, |(_, path)| path));
+                std::fs::create_dir_all(&dir).map_err(|error| failed(error.to_string()))?;
+                let store = LocalFileSystem::new_with_prefix(&dir).map_err(|error| failed(error.to_string()))?;
+                (Arc::new(store.with_automatic_cleanup(true)), Some(dir))
+            }
+        };
         Ok(Lake {
-            store: Arc::new(store.with_automatic_cleanup(true)),
-            folder: Some(dir.to_owned()),
-            url: dir.display().to_string(),
+            store,
+            folder,
+            url: address.to_owned(),
+            records: Arc::default(),
         })
     }
 
@@ -57,38 +106,74 @@ impl Lake {
         &self.url
     }
 
-    /// The files of the raw tables that together have each event once.
+    /// Where an object of it is, for other programs.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.trim_end_matches('/'))
+    }
+
+    /// The file that an object is; `None`: the lake is no folder.
+    pub(crate) fn file(&self, path: &Path) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(path.as_ref()))
+    }
+
+    /// The files of the raw tables that together have each record once.
     pub(crate) async fn raw_files(&self) -> Result<Files, LakeError> {
-        self.listed(&["ltr/raw".to_owned(), "ltr/rejected".to_owned()]).await
+        covered(
+            self.all_raw_files(&["ltr/raw".to_owned(), "ltr/rejected".to_owned()])
+                .await?,
+        )
     }
 
     /// Those of one day.
     pub(crate) async fn raw_files_of(&self, day: Option<NaiveDate>) -> Result<Files, LakeError> {
-        self.listed(&Table::ALL.map(|table| table.folder(day))).await
+        covered(self.all_raw_files(&Table::ALL.map(|table| table.folder(day))).await?)
     }
 
-    async fn listed(&self, prefixes: &[String]) -> Result<Files, LakeError> {
-        let mut files = Files::new();
-        for prefix in prefixes {
-            let found: Vec<_> = self
-                .store
-                .list(Some(&Path::from(prefix.as_str())))
-                .try_collect()
-                .await
-                .map_err(|error| self.failed(error))?;
-            for object in found {
-                match RawFile::parse(&object.location, object.size) {
-                    Some(file) => files.entry((file.table, file.day)).or_default().push(file),
+    /// The files of these folders, also those that larger ones replace.
+    pub(crate) async fn all_raw_files(&self, folders: &[String]) -> Result<Files, LakeError> {
+        let mut found = Vec::new();
+        for folder in folders {
+            let listed = self.store.list(Some(&Path::from(folder.as_str())));
+            let listed: Vec<_> = listed.try_collect().await.map_err(|error| self.failed(error))?;
+            for object in listed {
+                match RawFile::parse(&object) {
+                    Some(file) => found.push(file),
                     // What was being written when a program ended.
                     None if object.location.filename().is_some_and(|name| name.starts_with('.')) => {}
                     None => tracing::warn!(path = %object.location, "a file that is not the lake's is left alone"),
                 }
             }
         }
-        for files in files.values_mut() {
-            *files = cover(std::mem::take(files))?;
+        let mut counted = stream::iter(found).map(|file| self.counted(file)).buffered(FOOTERS);
+        let mut files = Files::new();
+        while let Some(file) = counted.try_next().await? {
+            if let Some(file) = file {
+                files.entry((file.table, file.day)).or_default().push(file);
+            }
         }
         Ok(files)
+    }
+
+    /// The file with its end, if its name does not say it. `None`: it is gone.
+    async fn counted(&self, mut file: RawFile) -> Result<Option<RawFile>, LakeError> {
+        if file.is_merged {
+            return Ok(Some(file));
+        }
+        let path = file.path();
+        let known = || self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = known().get(&path).copied();
+        let records = match remembered {
+            Some(records) => records,
+            None => match footer::records(self.store.as_ref(), &path, file.size).await {
+                Ok(records) => records,
+                Err(footer::Failure::Store(Error::NotFound { .. })) => return Ok(None),
+                Err(footer::Failure::Store(error)) => return Err(self.failed(error)),
+                Err(footer::Failure::Damaged(problem)) => return Err(damaged(&file, problem)),
+            },
+        };
+        known().insert(path, records);
+        file.to = file.from + records;
+        Ok(Some(file))
     }
 
     /// Reads an object; `None`: there is none.
@@ -130,6 +215,14 @@ impl Lake {
         }
     }
 
+    /// Removes an object. One that is gone already is as good.
+    pub(crate) async fn remove(&self, path: &Path) -> Result<(), LakeError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
     async fn draft(
         &self,
         folder: &OsPath,
@@ -168,4 +261,37 @@ impl Lake {
             error,
         }
     }
+}
+
+/// What a damaged file of the raw tables comes to.
+pub(crate) fn damaged(file: &RawFile, problem: String) -> LakeError {
+    LakeError::File {
+        path: file.to_string(),
+        problem,
+        remedy: "remove the file and those behind it, of all tables of that day, and run the sink again",
+    }
+}
+
+fn covered(mut files: Files) -> Result<Files, LakeError> {
+    for files in files.values_mut() {
+        *files = cover(std::mem::take(files))?;
+    }
+    Ok(files)
+}
+
+/// A bucket, and a folder in it.
+fn bucket(rest: &str, builder: AmazonS3Builder) -> Result<Arc<dyn ObjectStore>, Error> {
+    let (bucket, folder) = rest.split_once('/').unwrap_or((rest, ""));
+    let builder = builder.with_bucket_name(bucket);
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let retries = RetryConfig {
+        retry_timeout: RETRY,
+        ..RetryConfig::default()
+    };
+    let store = builder.with_allow_http(is_plain).with_retry(retries).build()?;
+    Ok(Arc::new(PrefixStore::new(
+        store,
+        Path::parse(folder.trim_matches('/'))?,
+    )))
 }

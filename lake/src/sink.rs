@@ -1,51 +1,29 @@
-//! Fills the raw tables from the table `match_events`, each event once.
+//! Fills the raw tables from the database, each record once.
 //!
-//! The database knows how many events each day has, and the names of the lake's files how many of them are
-//! there, so that only days that differ are looked at. There the ids decide. A file is put only where none
-//! is, under a name that says which rows of its day it has: of two sinks at once, the second one finds its
-//! name taken, and looks again.
+//! The database knows how many records each day has, and the lake's files how many of them are there, so that only days
+//! that differ are looked at. There the ids decide.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::array::AsArray;
-use bytes::Bytes;
 use chrono::NaiveDate;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ranking::{Body, Event, Schema};
 use store::{EventDay, Store, StoredRow};
 use uuid::Uuid;
 
 use crate::LakeError;
-use crate::layout::{RawFile, Table};
-use crate::place::{Files, Lake};
-use crate::tables::{Rejected, Tables, encode_rejected, pseudonymised};
+use crate::add::{Adding, Records, Sank, count, id_of};
+use crate::place::Lake;
+use crate::read::Reader;
+use crate::tables::{Rejected, Tables};
 
-/// Events that are read, and written to one file, at once.
+/// Records that are read, and written to one file, at once.
 const CHUNK: usize = 20_000;
 /// The last days are compared by ids even if the numbers are the same: something may have been erased
 /// there since, while something else came.
 const LATEST: usize = 3;
-/// How often a day is looked at again because another sink was faster.
-const ATTEMPTS: u32 = 20;
-
-/// What a run of the sink did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Sank {
-    /// Days with new events.
-    pub days: u64,
-    /// New impressions.
-    pub impressions: u64,
-    /// New actions.
-    pub actions: u64,
-    /// New events that no reader understands.
-    pub rejected: u64,
-    /// New files.
-    pub files: u64,
-}
 
 /// Brings the raw tables to what the database has. `salt`: that of the pseudonyms, if this machine has it.
-/// `progress` is told of each day and its events.
+/// `progress` is told of each day and its records.
 ///
 /// # Errors
 /// A database or lake that cannot be used; a feature that has the name of another column. What was written
@@ -57,147 +35,89 @@ pub async fn sink(
     salt: Option<&[u8]>,
     mut progress: impl FnMut(EventDay) + Send,
 ) -> Result<Sank, LakeError> {
-    let sinking = Sinking {
+    let tables = Tables::new(features)?;
+    let mut sinking = Sinking {
         store,
-        lake,
-        tables: Tables::new(features)?,
-        salt,
+        reader: Reader::new(&tables, salt),
+        adding: Adding::new(lake, tables.clone()),
     };
-    let days = store.event_days().await?;
+    let mut days: BTreeMap<Option<NaiveDate>, u64> = BTreeMap::new();
+    for day in store
+        .event_days()
+        .await?
+        .into_iter()
+        .chain(store.comparison_days().await?)
+    {
+        *days.entry(day.day).or_default() += day.events;
+    }
     let files = lake.raw_files().await?;
-    let mut latest: Vec<Option<NaiveDate>> = days.iter().map(|day| day.day).collect();
-    latest.sort_unstable_by(|a, b| b.cmp(a));
-    latest.truncate(LATEST);
-    let mut sank = Sank::default();
-    for day in days {
-        if latest.contains(&day.day) || !Day::new(day.day, &files).has(day.events) {
-            let before = sank.files;
-            sinking.day(day.day, &mut sank).await?;
-            sank.days += u64::from(sank.files > before);
+    let latest: HashSet<Option<NaiveDate>> = days.keys().rev().take(LATEST).copied().collect();
+    for (day, events) in days {
+        if latest.contains(&day) || count(&files, day) != events {
+            sinking.day(day).await?;
         }
-        progress(day);
+        progress(EventDay { day, events });
     }
-    Ok(sank)
-}
-
-/// How many events of a day each table has.
-struct Day {
-    day: Option<NaiveDate>,
-    ends: [u64; 4],
-}
-
-impl Day {
-    fn new(day: Option<NaiveDate>, files: &Files) -> Day {
-        let end = |table| {
-            let files = files.get(&(table, day));
-            files.and_then(|files| files.last()).map_or(0, |last| last.to)
-        };
-        Day {
-            day,
-            ends: Table::ALL.map(end),
-        }
-    }
-
-    fn has(&self, events: u64) -> bool {
-        let [impressions, lawyers, actions, rejected] = self.ends;
-        impressions == lawyers && impressions + actions + rejected == events
-    }
-
-    /// The next file of a table, with so many events.
-    fn next(&self, table: Table, events: usize) -> RawFile {
-        let from = self.ends[table as usize];
-        RawFile {
-            table,
-            day: self.day,
-            from,
-            to: from + events as u64,
-            size: 0,
-        }
-    }
-}
-
-/// The events of a chunk, as far as tables lack them.
-#[derive(Default)]
-struct Lacking {
-    impressions: Vec<Event>,
-    lawyers: Vec<Event>,
-    actions: Vec<Event>,
-    rejected: Vec<Rejected>,
+    Ok(sinking.adding.sank)
 }
 
 struct Sinking<'a> {
     store: &'a Store,
-    lake: &'a Lake,
-    tables: Tables,
-    salt: Option<&'a [u8]>,
+    reader: Reader<'a>,
+    adding: Adding<'a>,
 }
 
 impl Sinking<'_> {
-    async fn day(&self, day: Option<NaiveDate>, sank: &mut Sank) -> Result<(), LakeError> {
-        for _ in 0..ATTEMPTS {
-            if self.try_day(day, sank).await? {
-                return Ok(());
-            }
-        }
-        Err(LakeError::File {
-            path: Table::Impressions.folder(day),
-            problem: format!("another sink was faster {ATTEMPTS} times"),
-            remedy: "let one of them run alone",
-        })
-    }
-
-    /// Writes what a day lacks; `false`: another sink has written meanwhile.
-    async fn try_day(&self, day: Option<NaiveDate>, sank: &mut Sank) -> Result<bool, LakeError> {
-        let files = self.lake.raw_files_of(day).await?;
-        let mut known = Vec::new();
-        for table in Table::ALL {
-            known.push(
-                self.ids(files.get(&(table, day)).map_or(&[][..], Vec::as_slice))
-                    .await?,
-            );
-        }
-        let [impressions, lawyers, actions, rejected] = &known[..] else {
-            unreachable!("four tables")
-        };
-        let is_there = |key: &String| {
-            actions.contains(key) || rejected.contains(key) || (impressions.contains(key) && lawyers.contains(key))
-        };
+    /// Writes what a day lacks.
+    async fn day(&mut self, day: Option<NaiveDate>) -> Result<(), LakeError> {
+        let known = self.adding.known(day).await?;
         let mut keys = self.store.event_keys(day).await?;
-        keys.retain(|key| !is_there(key));
-        let mut at = Day::new(day, &files);
+        keys.retain(|key| !known.has(id_of(key)));
         for keys in keys.chunks(CHUNK) {
-            let mut lacking = Lacking::default();
-            let rows = self.in_order(keys).await?;
-            lacking.rejected.extend(unreachable(keys, &rows));
-            for row in rows {
-                match self.read(day, &row) {
-                    Err(reason) => lacking.rejected.push(Rejected {
-                        key: row.key,
-                        reason,
-                        payload: row.payload,
+            let records = self.events(day, keys).await?;
+            self.adding.add(day, &records).await?;
+        }
+        let mut keys = self.store.comparison_keys(day).await?;
+        keys.retain(|key| !known.has(key.id()));
+        for keys in keys.chunks(CHUNK) {
+            let mut records = Records::default();
+            for (key, found) in self.store.comparisons(keys).await? {
+                match found {
+                    Ok(comparison) => records.comparisons.push(comparison),
+                    Err(error) => records.rejected.push(Rejected {
+                        key: key.id().to_string(),
+                        reason: error.to_string(),
+                        payload: String::new(),
                     }),
-                    Ok(event) if matches!(event.body, Body::Action(_)) => lacking.actions.push(event),
-                    Ok(event) => {
-                        if !lawyers.contains(&row.key) {
-                            lacking.lawyers.push(event.clone());
-                        }
-                        if !impressions.contains(&row.key) {
-                            lacking.impressions.push(event);
-                        }
-                    }
                 }
             }
-            if !self.write(&mut at, &lacking, sank).await? {
-                return Ok(false);
+            self.adding.add(day, &records).await?;
+        }
+        Ok(())
+    }
+
+    async fn events(&self, day: Option<NaiveDate>, keys: &[String]) -> Result<Records, LakeError> {
+        let rows = self.in_order(keys).await?;
+        let mut records = Records::default();
+        records.rejected.extend(unreachable(keys, &rows));
+        for row in rows {
+            match self.read(day, &row) {
+                Err(reason) => records.rejected.push(Rejected {
+                    key: row.key,
+                    reason,
+                    payload: row.payload,
+                }),
+                Ok(event) if matches!(event.body, Body::Action(_)) => records.actions.push(event),
+                Ok(event) => records.impressions.push(event),
             }
         }
-        Ok(true)
+        Ok(records)
     }
 
     /// The stored events with these keys, in this order.
     async fn in_order(&self, keys: &[String]) -> Result<Vec<StoredRow>, LakeError> {
         let mut rows = self.store.stored_events(keys).await?;
-        let places: std::collections::HashMap<&str, usize> = keys
+        let places: HashMap<&str, usize> = keys
             .iter()
             .enumerate()
             .map(|(place, key)| (key.as_str(), place))
@@ -207,83 +127,15 @@ impl Sinking<'_> {
     }
 
     fn read(&self, day: Option<NaiveDate>, row: &StoredRow) -> Result<Event, String> {
+        let key = Uuid::parse_str(&row.key).map_err(|error| format!("event_id: {:.64?}: {error}", row.key))?;
         let value = serde_json::from_str(&row.payload).map_err(|error| error.to_string())?;
-        let mut event = Event::from_stored(value).map_err(|error| error.to_string())?;
+        let event = self.reader.event(value, Some(key))?;
         let own = event.ts_utc.date_naive();
         if day != Some(own) {
             let stored = day.map_or_else(|| "no day of the calendar".to_owned(), |day| day.to_string());
             return Err(format!("ts_utc: the event is of {own}, and its row of {stored}"));
         }
-        // An event under an id that another one had is kept beside it, under a key of its own. A former
-        // program's impression says by its own id who showed it.
-        let origin = event.origin();
-        event.event_id = Uuid::parse_str(&row.key).map_err(|error| format!("event_id: {:.64?}: {error}", row.key))?;
-        if let Body::Impression(impression) = &mut event.body {
-            impression.origin = origin;
-        }
-        if let Some(reason) = self.tables.mismatch(&event) {
-            return Err(reason);
-        }
-        pseudonymised(&mut event, self.salt);
         Ok(event)
-    }
-
-    /// The lawyers last, because they are what the impressions are known to lack after a crash. `false`:
-    /// another sink has written meanwhile.
-    async fn write(&self, at: &mut Day, lacking: &Lacking, sank: &mut Sank) -> Result<bool, LakeError> {
-        let files = [
-            (Table::Impressions, &lacking.impressions),
-            (Table::Actions, &lacking.actions),
-            (Table::ImpressionLawyers, &lacking.lawyers),
-        ];
-        for (table, events) in files {
-            let file = at.next(table, events.len());
-            if !events.is_empty() {
-                let bytes = self.tables.encode(table, events);
-                if !self.put(&file, bytes, sank).await? {
-                    return Ok(false);
-                }
-                at.ends[table as usize] = file.to;
-            }
-        }
-        let file = at.next(Table::Rejected, lacking.rejected.len());
-        if !lacking.rejected.is_empty() {
-            if !self.put(&file, encode_rejected(&lacking.rejected), sank).await? {
-                return Ok(false);
-            }
-            at.ends[Table::Rejected as usize] = file.to;
-        }
-        sank.impressions += lacking.impressions.len() as u64;
-        sank.actions += lacking.actions.len() as u64;
-        sank.rejected += lacking.rejected.len() as u64;
-        Ok(true)
-    }
-
-    async fn put(&self, file: &RawFile, bytes: Result<Bytes, String>, sank: &mut Sank) -> Result<bool, LakeError> {
-        let bytes = bytes.map_err(|problem| LakeError::File {
-            path: file.to_string(),
-            problem,
-            remedy: "this is a fault of the program",
-        })?;
-        let is_new = self.lake.put_new(&file.path(), bytes).await?;
-        sank.files += u64::from(is_new);
-        Ok(is_new)
-    }
-
-    /// The ids of the events in these files.
-    async fn ids(&self, files: &[RawFile]) -> Result<HashSet<String>, LakeError> {
-        let mut ids = HashSet::new();
-        for file in files {
-            let damaged = |problem: String| LakeError::File {
-                path: file.to_string(),
-                problem,
-                remedy: "remove the file and those behind it, of all tables of that day, and run the sink again",
-            };
-            let bytes = self.lake.get(&file.path()).await?;
-            let bytes = bytes.ok_or_else(|| damaged("it is gone".to_owned()))?;
-            read_ids(bytes, &mut ids).map_err(damaged)?;
-        }
-        Ok(ids)
     }
 }
 
@@ -297,24 +149,4 @@ fn unreachable<'a>(keys: &'a [String], rows: &[StoredRow]) -> impl Iterator<Item
         reason: "event_id: the row has no text there".to_owned(),
         payload: String::new(),
     })
-}
-
-fn read_ids(bytes: Bytes, ids: &mut HashSet<String>) -> Result<(), String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
-    let column = ProjectionMask::columns(builder.parquet_schema(), ["event_id"]);
-    let reader = builder
-        .with_projection(column)
-        .build()
-        .map_err(|error| error.to_string())?;
-    for batch in reader {
-        let batch = batch.map_err(|error| error.to_string())?;
-        let column = batch.columns().first().ok_or("it has no column event_id")?;
-        let column = column.as_string_opt::<i32>().ok_or("its column event_id is no text")?;
-        for id in column.iter().flatten() {
-            if !ids.contains(id) {
-                ids.insert(id.to_owned());
-            }
-        }
-    }
-    Ok(())
 }

@@ -17,11 +17,13 @@ use chrono::{DateTime, Utc};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use ranking::{Action, Body, Event, Impression, Origin, Schema, pseudonym, salt_id};
+use ranking::{Action, Body, Event, Impression, Origin, Schema, ShadowRow, pseudonym, salt_id};
 use serde_json::{Map, Value};
+use store::ShadowRecord;
 
 use crate::LakeError;
 use crate::error::never;
+use crate::footer;
 use crate::layout::Table;
 
 /// Rows of a row group: large enough that a column of it compresses well, small enough that the night's
@@ -43,7 +45,7 @@ const AFTER: [&str; 6] = [
 /// Columns that the matrix has besides.
 const OF_MATRIX: [&str; 8] = ["qid", "label", "grade", "source", "event_date", "ts", "mature", "ts_us"];
 
-/// An event that no reader understands.
+/// A record that no reader understands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected {
     /// Its id, as it was stored.
@@ -83,6 +85,7 @@ impl Tables {
     pub(crate) fn schema(&self, table: Table) -> SchemaRef {
         let batch = match table {
             Table::Rejected => rejected(&[]),
+            Table::Comparisons => comparisons(&[]),
             table => self.rows(table, &[]),
         };
         batch.expect("no rows fit any table").schema()
@@ -102,9 +105,9 @@ impl Tables {
         Some(format!("weights_used: {unknown:.64?} is none of ranking.features"))
     }
 
-    /// The rows of these events in one of the tables of events, which has no others.
+    /// The rows of these events in one of the tables of events, which has no others, as a file.
     pub(crate) fn encode(&self, table: Table, events: &[Event]) -> Result<Bytes, String> {
-        parquet(&self.rows(table, events).map_err(never)?)
+        parquet(&self.rows(table, events).map_err(never)?, events.len())
     }
 
     fn rows(&self, table: Table, events: &[Event]) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -112,6 +115,7 @@ impl Tables {
             Table::Impressions => impressions(events),
             Table::ImpressionLawyers => self.impression_lawyers(events),
             Table::Actions => actions(events),
+            Table::Comparisons => comparisons(&[]),
             Table::Rejected => rejected(&[]),
         }
     }
@@ -256,7 +260,50 @@ fn actions(events: &[Event]) -> Result<RecordBatch, arrow::error::ArrowError> {
     RecordBatch::try_from_iter_with_nullable(columns)
 }
 
-/// What both tables begin with.
+/// A row for each lawyer; one without a lawyer for a comparison that had none, so that it is there.
+fn comparisons(records: &[ShadowRecord]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let mut rows: Vec<(&ShadowRecord, Option<&ShadowRow>)> = Vec::new();
+    for record in records {
+        rows.extend(record.rows.iter().map(|row| (record, Some(row))));
+        if record.rows.is_empty() {
+            rows.push((record, None));
+        }
+    }
+    let of = || rows.iter().map(|(record, _)| *record);
+    let rank = |of: fn(&ShadowRow) -> Option<u16>| -> ArrayRef {
+        let ranks = rows.iter().map(|(_, row)| Some(i32::from(of((*row)?)?)));
+        Arc::new(ranks.collect::<Int32Array>())
+    };
+    let number = |of: fn(&ShadowRow) -> Option<f64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(_, row)| of((*row)?)).collect::<Float64Array>())
+    };
+    let lawyers = rows.iter().map(|(_, row)| Some(&row.as_ref()?.lawyer_id));
+    let groups = rows
+        .iter()
+        .map(|(_, row)| row.map_or_else(|| "{}".to_owned(), |row| json(&row.groups)));
+    let micros = of().map(|record| record.score_us.map(i64::from));
+    RecordBatch::try_from_iter_with_nullable([
+        ("event_id", texts(of().map(ShadowRecord::comparison_id)), false),
+        ("ts_utc", instants(of().map(|record| Some(record.ts_utc))), false),
+        ("case_id", texts(of().map(|record| record.case_id)), false),
+        ("user_id", texts(of().map(|record| record.user_pseudonym)), false),
+        ("salt_id", maybe_texts(of().map(|record| record.salt_id)), true),
+        ("request_id", texts(of().map(|record| record.request_id)), false),
+        ("model_version", texts(of().map(|record| &record.model_version)), false),
+        ("outcome", texts(of().map(|record| record.outcome.as_str())), false),
+        ("score_us", Arc::new(micros.collect::<Int64Array>()), true),
+        ("trigger", maybe_texts(of().map(|record| record.trigger.as_ref())), true),
+        ("lawyer_id", maybe_texts(lawyers), true),
+        ("rank_legacy", rank(|row| Some(row.rank_legacy)), true),
+        ("rank_ltr", rank(|row| row.rank_ltr), true),
+        ("fair_legacy", number(|row| Some(row.fair_legacy)), true),
+        ("fair_ltr", number(|row| row.fair_ltr), true),
+        ("groups", texts(groups), false),
+        ("details", texts(of().map(|record| json(&record.unknown))), false),
+    ])
+}
+
+/// What the tables of events begin with.
 fn common<'a>(events: impl Iterator<Item = &'a Event> + Clone) -> Vec<(&'static str, ArrayRef, bool)> {
     vec![
         ("event_id", texts(events.clone().map(|event| event.event_id)), false),
@@ -279,16 +326,22 @@ fn rejected(events: &[Rejected]) -> Result<RecordBatch, arrow::error::ArrowError
     ])
 }
 
-/// The rows of the rejected events.
-pub(crate) fn encode_rejected(events: &[Rejected]) -> Result<Bytes, String> {
-    parquet(&rejected(events).map_err(never)?)
+/// The rows of what was rejected, as a file.
+pub(crate) fn encode_rejected(records: &[Rejected]) -> Result<Bytes, String> {
+    parquet(&rejected(records).map_err(never)?, records.len())
 }
 
-/// Rows as a Parquet file. The same rows are the same bytes.
-pub(crate) fn parquet(batch: &RecordBatch) -> Result<Bytes, String> {
+/// The rows of these comparisons, as a file.
+pub(crate) fn encode_comparisons(records: &[ShadowRecord]) -> Result<Bytes, String> {
+    parquet(&comparisons(records).map_err(never)?, records.len())
+}
+
+/// The rows of so many records as a file. The same rows are the same bytes.
+fn parquet(batch: &RecordBatch, records: usize) -> Result<Bytes, String> {
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties())).map_err(never)?;
     writer.write(batch).map_err(never)?;
+    writer.append_key_value_metadata(footer::fact(records as u64));
     writer.close().map_err(never)?;
     Ok(bytes.into())
 }

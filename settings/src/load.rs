@@ -8,7 +8,8 @@ use figment::{Figment, Profile, Provider};
 use regular_file::Links;
 
 use crate::sections::{
-    self, ACCESS_TOKENS, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY, WEBHOOK, WEBHOOKS_TARGETS, WEBHOOKS_TIMEOUT,
+    self, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, PARAMS, PRESETS, TELEMETRY, WEBHOOK, WEBHOOKS_TARGETS,
+    WEBHOOKS_TIMEOUT,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -243,7 +244,9 @@ fn shown(key: &str, value: &Value) -> String {
     // So is a webhook under a misspelt key or section.
     let is_section = matches!(value, Value::Dict(..));
     let may_be_webhook = key.starts_with(WEBHOOK) && key != WEBHOOKS_TIMEOUT && !is_section;
-    if key == CLIENT_TOKEN || key == ACCESS_TOKENS || may_be_dsn || may_be_webhook {
+    // As is a password under a misspelt key.
+    let may_be_password = key == BUS_PASSWORD || (key.starts_with("events.") && key.contains("pass"));
+    if may_be_password || key == CLIENT_TOKEN || key == ACCESS_TOKENS || may_be_dsn || may_be_webhook {
         return Secret::HIDDEN.to_owned();
     }
     match value {

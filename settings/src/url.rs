@@ -27,6 +27,16 @@ impl SecretUrl {
     }
 }
 
+/// Whether a text is empty, `s3://BUCKET[/PREFIX]` or `file:///PATH`.
+pub(crate) fn is_place(text: &str) -> bool {
+    let plain = |rest: &str| !rest.contains(['?', '#', '@', ':']);
+    match text.split_once("://") {
+        Some(("s3", rest)) => plain(rest) && !rest.is_empty() && !rest.starts_with('/'),
+        Some(("file", rest)) => plain(rest) && rest.starts_with('/'),
+        _ => text.is_empty(),
+    }
+}
+
 impl<T: Into<String>> From<T> for SecretUrl {
     fn from(url: T) -> SecretUrl {
         SecretUrl(url.into())

@@ -7,8 +7,8 @@ use ranking::{Presets, Schema};
 
 use crate::section::Rule;
 use crate::sections::{
-    self, ACCESS_EDGES, ACCESS_TOKENS, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS, REDIS_URL,
-    ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
+    self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS,
+    REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -108,6 +108,19 @@ impl Settings {
         }
         if !self.models.has_usable_source() {
             return Err(by_rule("models.source", &without_password(&self.models.source)));
+        }
+        if !self.lake.has_usable_url() {
+            return Err(by_rule("lake.url", &without_password(&self.lake.url)));
+        }
+        if let Some((key, value)) = self.events.bus_fault() {
+            return Err(by_rule(key, &without_password(&value)));
+        }
+        if self.events.bus_password.expose() == Secret::HIDDEN {
+            return Err(invalid(
+                BUS_PASSWORD,
+                Secret::HIDDEN.to_owned(),
+                NOT_THE_SECRET.to_owned(),
+            ));
         }
         let url = &self.publish.notify_url;
         let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));

@@ -7,23 +7,29 @@ use uuid::Uuid;
 
 use crate::comparisons::Reading;
 use crate::postgres::Listening;
+use crate::queue::Kept;
 use crate::shown::Search;
 use crate::{
-    Appended, Commit, Committed, EventDay, GatewayReport, HistoryEntry, Lease, LedgerRow, OutboxFacts, Owed, Pulse,
-    Readable, Record, Released, Reported, RolloutState, StoreError, StoredRow,
+    Commit, Committed, ComparisonKey, EventDay, GatewayReport, HistoryEntry, Lease, LedgerRow, OutboxFacts, Owed,
+    Pulse, QueueFacts, Queued, Readable, Record, Released, Reported, RolloutState, StoreError, StoredComparison,
+    StoredRow,
 };
 
 /// What a database must be able to do. The methods of [`crate::Store`] say what each one means, and check the values
 /// that come in.
 #[async_trait]
 pub(crate) trait Backend: ReleaseBackend + Send + Sync {
-    async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError>;
+    /// With an owner, what is new is queued for the bus, in the same transaction.
+    async fn append(&self, records: &[Record], owner: Option<Uuid>) -> Result<Kept, StoreError>;
     /// Gives the impressions of these cases to these users to the search, until it has enough.
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError>;
     async fn events_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Readable<Event>, StoreError>;
     async fn event_days(&self) -> Result<Vec<EventDay>, StoreError>;
     async fn event_keys(&self, day: Option<NaiveDate>) -> Result<Vec<String>, StoreError>;
     async fn stored_events(&self, keys: &[String]) -> Result<Vec<StoredRow>, StoreError>;
+    async fn comparison_days(&self) -> Result<Vec<EventDay>, StoreError>;
+    async fn comparison_keys(&self, day: Option<NaiveDate>) -> Result<Vec<ComparisonKey>, StoreError>;
+    async fn comparisons(&self, keys: &[ComparisonKey]) -> Result<Vec<StoredComparison>, StoreError>;
     /// The salt on record, which is the given one if there was none.
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError>;
     async fn rollout(&self) -> Result<RolloutState, StoreError>;
@@ -70,6 +76,11 @@ pub(crate) trait ReleaseBackend {
     async fn outbox_sent(&self, id: u64) -> Result<(), StoreError>;
     async fn outbox_failed(&self, id: u64, error: &str, retry_after: Duration) -> Result<(), StoreError>;
     async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError>;
+    async fn queue_first(&self, owner: Uuid, limit: u32) -> Result<Vec<Queued>, StoreError>;
+    async fn queue_sent(&self, seqs: &[u64]) -> Result<(), StoreError>;
+    async fn queue_refused(&self, seq: u64, reason: &str) -> Result<(), StoreError>;
+    async fn queue_adopt(&self, owner: Uuid, older: Duration) -> Result<u64, StoreError>;
+    async fn queue_facts(&self) -> Result<QueueFacts, StoreError>;
     async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError>;
     async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError>;
     async fn label_generation(&self) -> Result<u64, StoreError>;

@@ -26,6 +26,7 @@ mod backend;
 mod comparisons;
 mod error;
 mod postgres;
+mod queue;
 mod records;
 mod release;
 mod same_id;
@@ -48,14 +49,16 @@ use backend::Backend;
 use comparisons::Reading;
 pub use comparisons::SetAside;
 pub use error::StoreError;
+use queue::Kept;
+pub use queue::{COMPARISON, ORPHANED, QueueFacts, Queued};
 pub use records::{
-    Acted, Appended, EventDay, HistoryEntry, Readable, Record, RolloutState, ShadowRecord, StoredEvent, StoredRow,
-    Unreadable,
+    Acted, Appended, ComparisonKey, EventDay, HistoryEntry, Readable, Record, RolloutState, ShadowRecord,
+    StoredComparison, StoredEvent, StoredRow, Unreadable,
 };
 pub use release::{
     Changes, Commit, Committed, Effect, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported,
 };
-pub use spool::{Batch, FOLLOWED_RECORD, PENDING_ROLLBACK, Refused, Spool, SpoolError};
+pub use spool::{BUS_OWNER, Batch, FOLLOWED_RECORD, PENDING_ROLLBACK, Refused, Spool, SpoolError};
 
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]
@@ -172,8 +175,26 @@ impl Store {
     /// Keeps all of `records`, or none of them: one transaction, on disk when this returns. The answer has one
     /// entry a record, in order.
     pub async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
+        Ok(self.keep(records, None).await?.outcomes)
+    }
+
+    /// As [`Store::append`], and queues those that are new for the bus, to be sent by the gateway `owner`. Also returns the
+    /// place in the queue of the last of them.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_queued(
+        &self,
+        records: &[Record],
+        owner: Uuid,
+    ) -> Result<(Vec<Appended>, Option<u64>), StoreError> {
+        let kept = self.keep(records, Some(owner)).await?;
+        Ok((kept.outcomes, kept.queued))
+    }
+
+    async fn keep(&self, records: &[Record], owner: Option<Uuid>) -> Result<Kept, StoreError> {
         if records.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Kept::new(&[], None));
         }
         // Before the first record, and again after whatever may have put another database in the place of this one.
         if let Some(ours) = self.salt.ours.get()
@@ -181,11 +202,36 @@ impl Store {
         {
             self.hold_to_salt(*ours).await?;
         }
-        let appended = self.backend.append(records).await;
-        if appended.as_ref().is_err_and(StoreError::is_unavailable) {
+        let kept = self.backend.append(records, owner).await;
+        if kept.as_ref().is_err_and(StoreError::is_unavailable) {
             self.salt.is_held.store(false, Ordering::Relaxed);
         }
-        appended
+        kept
+    }
+
+    /// The first records that a gateway owes the bus, in the order in which they were kept.
+    pub async fn queue_first(&self, owner: Uuid, limit: u32) -> Result<Vec<Queued>, StoreError> {
+        self.backend.queue_first(owner, limit).await
+    }
+
+    /// Takes records that the bus has from the queue.
+    pub async fn queue_sent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        self.backend.queue_sent(seqs).await
+    }
+
+    /// Sets a record aside that the bus takes in no case; it stays in the queue's table, with the reason.
+    pub async fn queue_refused(&self, seq: u64, reason: &str) -> Result<(), StoreError> {
+        self.backend.queue_refused(seq, reason).await
+    }
+
+    /// Gives the records to `owner` that others queued before [`ORPHANED`] and have not sent. Returns how many.
+    pub async fn queue_adopt(&self, owner: Uuid) -> Result<u64, StoreError> {
+        self.backend.queue_adopt(owner, ORPHANED).await
+    }
+
+    /// The queue in numbers.
+    pub async fn queue_facts(&self) -> Result<QueueFacts, StoreError> {
+        self.backend.queue_facts().await
     }
 
     /// Whether each of these actions is on something that was shown: an impression of its case, to its user, with the lawyer
@@ -220,6 +266,21 @@ impl Store {
     /// The events with these keys as they were stored, in any order. One that is not there is left out.
     pub async fn stored_events(&self, keys: &[String]) -> Result<Vec<StoredRow>, StoreError> {
         self.backend.stored_events(keys).await
+    }
+
+    /// How many comparisons there are on each day, in UTC, by the time of the request.
+    pub async fn comparison_days(&self) -> Result<Vec<EventDay>, StoreError> {
+        self.backend.comparison_days().await
+    }
+
+    /// A day's comparisons, in order; `None`: those whose time is none of the calendar's.
+    pub async fn comparison_keys(&self, day: Option<NaiveDate>) -> Result<Vec<ComparisonKey>, StoreError> {
+        self.backend.comparison_keys(day).await
+    }
+
+    /// These comparisons as they were stored, without labels, in any order. One that is not there is left out.
+    pub async fn comparisons(&self, keys: &[ComparisonKey]) -> Result<Vec<StoredComparison>, StoreError> {
+        self.backend.comparisons(keys).await
     }
 
     /// Holds this program to the salt that the pseudonyms in the database were made with; the first program that comes says

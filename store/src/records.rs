@@ -314,7 +314,7 @@ impl ShadowRecord {
     }
 
     /// Its key: see [`ranking::events::comparison_id`].
-    pub(crate) fn comparison_id(&self) -> Uuid {
+    pub fn comparison_id(&self) -> Uuid {
         comparison_id(self.request_id, self.case_id)
     }
 
@@ -389,6 +389,28 @@ pub struct StoredRow {
     /// Its JSON.
     pub payload: String,
 }
+
+/// Which comparison, as the tables have it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ComparisonKey {
+    /// The id of the request, unless somebody else wrote another text.
+    pub request_id: String,
+    /// That of the case.
+    pub case_id: String,
+}
+
+impl ComparisonKey {
+    /// The comparison's id: see [`ranking::events::comparison_id`]. Texts that are no ids have one, too.
+    pub fn id(&self) -> Uuid {
+        match (self.request_id.parse(), self.case_id.parse()) {
+            (Ok(request), Ok(case)) => comparison_id(request, case),
+            _ => Uuid::new_v5(&Uuid::nil(), format!("{}/{}", self.request_id, self.case_id).as_bytes()),
+        }
+    }
+}
+
+/// A comparison as it was stored, or why it cannot be read.
+pub type StoredComparison = (ComparisonKey, Result<ShadowRecord, StoreError>);
 
 /// Reads the JSON of an event that was kept; one that cannot be read is set aside.
 pub(crate) fn read_event(into: &mut Readable<Event>, key: &str, payload: &str) {

@@ -46,13 +46,13 @@ pub(crate) trait EventTable {
     fn on_record(&mut self, keys: &[Uuid]) -> impl Future<Output = Result<HashMap<Uuid, Identity>, StoreError>> + Send;
 }
 
-/// Inserts the events among `records`. For each of them, in order, whether it was not there yet.
+/// Inserts the events among `records`. For each of them, in order, the key of one that was not there yet.
 ///
 /// # Errors
 /// Those of the table, and a row that it neither took nor has: somebody else's trigger or rule lost it.
-pub(crate) async fn insert(table: &mut impl EventTable, records: &[Record]) -> Result<Vec<bool>, StoreError> {
+pub(crate) async fn insert(table: &mut impl EventTable, records: &[Record]) -> Result<Vec<Option<Uuid>>, StoreError> {
     let rows: Vec<EventRow<'_>> = records.iter().filter_map(Record::event_row).collect();
-    let mut is_new = vec![false; rows.len()];
+    let mut new = vec![None; rows.len()];
     let mut waiting: Vec<(usize, EventRow<'_>)> = rows.into_iter().enumerate().collect();
     for keys in 1.. {
         let (places, rows): (Vec<usize>, Vec<EventRow<'_>>) = waiting.into_iter().unzip();
@@ -60,8 +60,8 @@ pub(crate) async fn insert(table: &mut impl EventTable, records: &[Record]) -> R
         let mut left = Vec::new();
         for (at, row) in places.into_iter().zip(rows) {
             // Taken out, so that the same key later in `rows` is another's.
-            is_new[at] = stored.remove(&row.key);
-            if !is_new[at] {
+            new[at] = stored.take(&row.key);
+            if new[at].is_none() {
                 left.push((at, row));
             }
         }
@@ -70,7 +70,7 @@ pub(crate) async fn insert(table: &mut impl EventTable, records: &[Record]) -> R
         }
         waiting = others(table, left, keys == MOST_KEYS).await?;
     }
-    Ok(is_new)
+    Ok(new)
 }
 
 /// Those of `rows` whose keys other events have, each with its next key.

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use regular_file::Links;
 use serde_json::{Value, json};
 
+pub use self::folder::{BUS_OWNER, FOLLOWED_RECORD, PENDING_ROLLBACK};
 use self::folder::{DAMAGED, Folder, LOCK, MOST_NAMED, REFUSED, name};
-pub use self::folder::{FOLLOWED_RECORD, PENDING_ROLLBACK};
 use self::frame::Part;
 use crate::Record;
 

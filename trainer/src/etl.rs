@@ -6,13 +6,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use bus::Kafka;
 use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 use clap::Parser;
-use lake::{DayReport, Etl, Lake, Rules, Sank};
+use lake::{DayReport, Etl, Lake, Rules, Sank, TopicSink};
 use regular_file::Links;
 use serde::Serialize;
 use settings::Settings;
-use store::Store;
+use store::{EventDay, Store};
 
 use crate::matrix::days::{DAYS, Day, DayList};
 use crate::outcome::Outcome;
@@ -73,7 +74,7 @@ pub struct Report {
     /// Events in the lake that no reader understands, all days together.
     pub rejected: u64,
     /// Where they are, with the reasons; `None`: there are none.
-    pub rejected_in: Option<PathBuf>,
+    pub rejected_in: Option<String>,
     /// Days on the list.
     pub days: usize,
     /// Days whose matrix was made by this run.
@@ -138,7 +139,7 @@ pub async fn build(
 ) -> anyhow::Result<Report> {
     let database = &settings.database;
     let store = Store::open_with(database.address(), database.limits()).await?;
-    let lake = Lake::open(&settings.lake.dir)?;
+    let lake = open_lake(settings)?;
     let sunk = sink(&store, &lake, settings).await?;
     let etl = Etl::new(&lake, &settings.schema(), rules(settings), as_of).await?;
     let mut made = Made::default();
@@ -154,22 +155,93 @@ pub async fn build(
     let labelled = store.label_shadow(&[], as_of - settings.labels.longest()).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;
     store.close().await;
-    made.report(path, as_of, &lake, sunk).await
+    made.report(path, &settings.lake.dir, as_of, &lake, sunk).await
 }
 
-/// Takes the database's new events into the lake.
+/// The lake of these settings.
 ///
 /// # Errors
-/// An unusable database or lake, or a salt that is not the gateway's.
+/// A folder that cannot be used.
+pub fn open_lake(settings: &Settings) -> anyhow::Result<Lake> {
+    Ok(Lake::open(&settings.lake.address())?)
+}
+
+/// Takes what is new into the lake: from the bus where there is one, else from the database.
+///
+/// # Errors
+/// An unusable bus, database or lake, or a salt that is not the gateway's.
 pub async fn sink(store: &Store, lake: &Lake, settings: &Settings) -> anyhow::Result<Sank> {
+    let salt = checked_salt(store, settings).await?;
+    match bus(settings)? {
+        Some(bus) => {
+            let mut sink = TopicSink::new(lake, &settings.schema(), salt.as_deref())?;
+            sink_topic(&mut sink, &bus).await
+        }
+        None => sink_database(store, lake, settings, salt.as_deref()).await,
+    }
+}
+
+/// The event bus; `None`: the database is the log.
+///
+/// # Errors
+/// Certificate authorities that cannot be read.
+pub fn bus(settings: &Settings) -> anyhow::Result<Option<Kafka>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time of records that are sent; this program sends none"
+    )]
+    let clock = Utc::now;
+    let events = &settings.events;
+    let address = events.bus_address()?;
+    Ok(address.map(|address| Kafka::new(address, events.bus_access(), events.bus_timeout(), clock)))
+}
+
+/// Takes what the bus has now.
+///
+/// # Errors
+/// An unusable bus or lake.
+pub async fn sink_topic(sink: &mut TopicSink<'_>, bus: &Kafka) -> anyhow::Result<Sank> {
+    let bar = progress::bar("sink", 0);
+    let topic = bus.topic().await?;
+    let sank = sink.run(&topic, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    let sank = sank.await;
+    bar.finish_and_clear();
+    if sank.is_err() {
+        bus.disconnect().await;
+    }
+    Ok(sank?)
+}
+
+/// Takes what the database has now.
+///
+/// # Errors
+/// An unusable database or lake.
+pub async fn sink_database(
+    store: &Store,
+    lake: &Lake,
+    settings: &Settings,
+    salt: Option<&[u8]>,
+) -> anyhow::Result<Sank> {
+    let spinner = progress::spinner("sink");
+    let say = |day: EventDay| spinner.set_message(day.day.map_or_else(String::new, |day| day.to_string()));
+    let sunk = lake::sink(store, lake, &settings.schema(), salt, say).await;
+    spinner.finish_and_clear();
+    Ok(sunk?)
+}
+
+/// The pseudonyms' salt, which is the one that the gateway uses.
+///
+/// # Errors
+/// Another salt.
+pub async fn checked_salt(store: &Store, settings: &Settings) -> anyhow::Result<Option<Vec<u8>>> {
     let salt = salt(&settings.privacy.salt_file)?;
     if let Some(salt) = &salt {
         store.check_salt(ranking::salt_id(salt)).await?;
     }
-    let spinner = progress::spinner("sink");
-    let sunk = lake::sink(store, lake, &settings.schema(), salt.as_deref(), |_| {}).await;
-    spinner.finish_and_clear();
-    Ok(sunk?)
+    Ok(salt)
 }
 
 fn rules(settings: &Settings) -> Rules {
@@ -214,7 +286,14 @@ impl Made {
         Ok(())
     }
 
-    async fn report(self, path: &Path, as_of: DateTime<Utc>, lake: &Lake, sunk: Sank) -> anyhow::Result<Report> {
+    async fn report(
+        self,
+        path: &Path,
+        copies: &Path,
+        as_of: DateTime<Utc>,
+        lake: &Lake,
+        sunk: Sank,
+    ) -> anyhow::Result<Report> {
         let mut facts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut rows, mut grades) = (0, [0; 4]);
         for day in &self.days {
@@ -236,21 +315,21 @@ impl Made {
                 fact("cases_immature"),
             );
         }
-        let matrix = |day: &DayReport| Day {
-            date: day.date,
-            path: PathBuf::from(lake.url()).join(format!("ltr/processed/{}/{}", day.date, lake::MATRIX)),
-            sha256: day.sha256.clone(),
-        };
-        let list = DayList {
-            days: self.days.iter().filter(|day| day.rows > 0).map(matrix).collect(),
-        };
+        let mut list = DayList { days: Vec::new() };
+        for day in self.days.iter().filter(|day| day.rows > 0) {
+            list.days.push(Day {
+                date: day.date,
+                path: lake.local_matrix(day, copies).await?,
+                sha256: day.sha256.clone(),
+            });
+        }
         files::write_json(path, &list)?;
         Ok(Report {
             path: path.to_owned(),
             sha256: files::sha256(&files::read(path)?),
             sunk,
             rejected,
-            rejected_in: (rejected > 0).then(|| PathBuf::from(lake.url()).join("ltr/rejected")),
+            rejected_in: (rejected > 0).then(|| lake.url_of("ltr/rejected")),
             days: list.days.len(),
             made: self.made,
             rows,
@@ -292,6 +371,7 @@ pub fn print_report(report: &Report) {
     let fact = |name: &str| report.facts.get(name).copied().unwrap_or(0).to_string();
     let sunk = &report.sunk;
     add("new events", (sunk.impressions + sunk.actions).to_string());
+    add("new comparisons", sunk.comparisons.to_string());
     add("new events rejected", sunk.rejected.to_string());
     add("days", report.days.to_string());
     add("days made by this run", report.made.len().to_string());
@@ -319,8 +399,7 @@ pub fn print_report(report: &Report) {
     if let Some(folder) = &report.rejected_in {
         eprintln!(
             "{} events in the lake cannot be read and were left out; {} has them, with the reasons",
-            report.rejected,
-            folder.display()
+            report.rejected, folder
         );
     }
 }

@@ -2,25 +2,29 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{NaiveDate, Utc};
 use clap::{Parser, Subcommand};
-use lake::{Lake, Partition, Sank};
+use lake::{Compacted, Lake, Partition, Sank, Table, TopicSink};
 use settings::Settings;
 use store::Store;
 
 use crate::outcome::Outcome;
-use crate::{console, etl};
+use crate::{console, etl, progress};
+
+/// Days that events of today may still come for, as a rule.
+const OPEN_DAYS: i64 = 3;
 
 const SINK_EXAMPLES: &str = "Examples:
   ltr-trainer sink                     what is new, once
   ltr-trainer sink --follow            go on, and look every 10 seconds
+  ltr-trainer sink --from-database     what was logged before there was an event bus
   ltr-trainer sink --json | jq .files";
 
-/// Takes new events from the database into the lake, each once.
+/// Takes what is new into the lake, each record once: from the event bus, or without one from the database.
 ///
 /// Writes flat Parquet tables by event date (UTC) under {lake}/ltr/raw/YYYY/MM/DD/: impressions,
-/// impression_lawyers and actions. Events that cannot be read go to {lake}/ltr/rejected/ with the reason,
-/// and stop nothing. A run that ended half-way is continued by the next one; two at once share the work.
+/// impression_lawyers, actions and comparisons. Records that cannot be read go to {lake}/ltr/rejected/ with
+/// the reason, and stop nothing. A run that ended half-way is continued by the next one; two at once share the work.
 #[derive(Debug, Parser)]
 #[command(after_help = SINK_EXAMPLES)]
 pub struct SinkArgs {
@@ -30,6 +34,9 @@ pub struct SinkArgs {
     /// Seconds between two looks with --follow
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400), requires = "follow")]
     pub every: u64,
+    /// Take what the database has, also where there is an event bus: what was logged before there was one
+    #[arg(long)]
+    pub from_database: bool,
     /// Print JSON instead of a table, one object a look
     #[arg(long)]
     pub json: bool,
@@ -39,9 +46,41 @@ const LAKE_EXAMPLES: &str = "Examples:
   ltr-trainer lake inspect
   ltr-trainer lake inspect --json | jq '.[] | select(.rejected > 0)'";
 
-/// Shows what the lake holds.
+const FILES_EXAMPLES: &str = "Examples:
+  ltr-trainer lake files --table actions
+  ltr-trainer lake files --table impressions --from 2026-11-01 --to 2026-11-07
+  duckdb -c \"SELECT count(*) FROM read_parquet([$(ltr-trainer lake files --table actions | sed \"s/.*/'&'/\" | paste -sd,)])\"";
+
+const COMPACT_EXAMPLES: &str = "Examples:
+  ltr-trainer lake compact
+  ltr-trainer lake compact --open-from 2026-11-01 --json";
+
+/// Shows what the lake holds, and keeps it in order.
 #[derive(Debug, Subcommand)]
 pub enum LakeCommand {
+    /// The files that together have each record of a table once, for programs that read Parquet
+    #[command(after_help = FILES_EXAMPLES)]
+    Files {
+        /// impressions, impression_lawyers, actions, comparisons or rejected
+        #[arg(long, value_parser = read_table)]
+        table: Table,
+        /// Only this day or later (UTC)
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        from: Option<NaiveDate>,
+        /// Only this day or before (UTC)
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        to: Option<NaiveDate>,
+    },
+    /// Few files of many: those of past days are put into one, and the replaced ones removed a day later
+    #[command(after_help = COMPACT_EXAMPLES)]
+    Compact {
+        /// The first day that still grows; default: three days ago
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        open_from: Option<NaiveDate>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// The days, their events, files and sizes
     #[command(after_help = LAKE_EXAMPLES)]
     Inspect {
@@ -58,9 +97,16 @@ pub enum LakeCommand {
 pub async fn sink(args: &SinkArgs, settings: &Settings) -> anyhow::Result<Outcome> {
     let database = &settings.database;
     let store = Store::open_with(database.address(), database.limits()).await?;
-    let lake = Lake::open(&settings.lake.dir)?;
+    let lake = etl::open_lake(settings)?;
+    let salt = etl::checked_salt(&store, settings).await?;
+    let salt = salt.as_deref();
+    let bus = if args.from_database { None } else { etl::bus(settings)? };
+    let mut of_topic = TopicSink::new(&lake, &settings.schema(), salt)?;
     loop {
-        let sank = etl::sink(&store, &lake, settings).await;
+        let sank = match &bus {
+            Some(bus) => etl::sink_topic(&mut of_topic, bus).await,
+            None => etl::sink_database(&store, &lake, settings, salt).await,
+        };
         match sank {
             Ok(sank) => say(&sank, args)?,
             Err(error) if args.follow => tracing::error!("the sink goes on at the next look: {error:#}"),
@@ -83,8 +129,8 @@ fn say(sank: &Sank, args: &SinkArgs) -> anyhow::Result<()> {
             #[expect(clippy::disallowed_methods, reason = "for people who watch")]
             let now = Utc::now().format("%H:%M:%S");
             println!(
-                "{now} {} impressions, {} actions, {} rejected, {} files",
-                sank.impressions, sank.actions, sank.rejected, sank.files
+                "{now} {} impressions, {} actions, {} comparisons, {} rejected, {} files",
+                sank.impressions, sank.actions, sank.comparisons, sank.rejected, sank.files
             );
         }
         return Ok(());
@@ -93,7 +139,8 @@ fn say(sank: &Sank, args: &SinkArgs) -> anyhow::Result<()> {
     for (name, number) in [
         ("new impressions", sank.impressions),
         ("new actions", sank.actions),
-        ("new events rejected", sank.rejected),
+        ("new comparisons", sank.comparisons),
+        ("new records rejected", sank.rejected),
         ("days with new events", sank.days),
         ("new files", sank.files),
     ] {
@@ -103,18 +150,76 @@ fn say(sank: &Sank, args: &SinkArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn read_table(text: &str) -> Result<Table, String> {
+    let names = Table::ALL.map(Table::name);
+    let found = Table::ALL.into_iter().find(|table| table.name() == text);
+    found.ok_or_else(|| format!("allowed: {}", names.join(", ")))
+}
+
 /// Runs `lake`.
 ///
 /// # Errors
 /// A lake that cannot be read, or lacks a file.
 pub async fn lake(command: &LakeCommand, settings: &Settings) -> anyhow::Result<Outcome> {
-    let LakeCommand::Inspect { json } = command;
-    let days = lake::inspect(&Lake::open(&settings.lake.dir)?).await?;
-    if *json {
-        console::json(&days)?;
-        return Ok(Outcome::Done);
+    let lake = etl::open_lake(settings)?;
+    match command {
+        LakeCommand::Inspect { json } => inspect(&lake, *json).await?,
+        LakeCommand::Files { table, from, to } => {
+            for file in lake::files(&lake, *table).await? {
+                let is_in = |day| from.is_none_or(|from| from <= day) && to.is_none_or(|to| day <= to);
+                let is_wanted = file.day.map_or(from.is_none() && to.is_none(), is_in);
+                if is_wanted {
+                    println!("{}", lake.url_of(file.path().as_ref()));
+                }
+            }
+        }
+        LakeCommand::Compact { open_from, json } => {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "files that were replaced a day ago are removed"
+            )]
+            let now = Utc::now();
+            let open_from = open_from.unwrap_or_else(|| now.date_naive() - chrono::Duration::days(OPEN_DAYS));
+            let spinner = progress::spinner("compact");
+            let done = lake::compact(&lake, open_from, now).await;
+            spinner.finish_and_clear();
+            say_compacted(&done?, *json)?;
+        }
     }
-    let mut table = console::table(&["day", "impressions", "actions", "rejected", "files", "kB"]);
+    Ok(Outcome::Done)
+}
+
+fn say_compacted(done: &Compacted, json: bool) -> anyhow::Result<()> {
+    if json {
+        return console::json(done);
+    }
+    let mut table = console::table(&["compact", ""]);
+    for (name, number) in [
+        ("new files", done.merged),
+        ("files that they replace", done.replaced),
+        ("replaced files removed", done.removed),
+    ] {
+        table.add_row(vec![name.to_owned(), number.to_string()]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+async fn inspect(lake: &Lake, json: bool) -> anyhow::Result<()> {
+    let days = lake::inspect(lake).await?;
+    if json {
+        return console::json(&days);
+    }
+    let mut table = console::table(&[
+        "day",
+        "impressions",
+        "actions",
+        "comparisons",
+        "rejected",
+        "late",
+        "files",
+        "kB",
+    ]);
     let mut sum = Partition::default();
     for day in &days {
         table.add_row(row(
@@ -123,20 +228,24 @@ pub async fn lake(command: &LakeCommand, settings: &Settings) -> anyhow::Result<
         ));
         sum.impressions += day.impressions;
         sum.actions += day.actions;
+        sum.comparisons += day.comparisons;
         sum.rejected += day.rejected;
+        sum.late += day.late;
         sum.files += day.files;
         sum.bytes += day.bytes;
     }
     table.add_row(row(format!("{} days", days.len()), &sum));
     println!("{table}");
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 fn row(name: String, day: &Partition) -> Vec<String> {
     let numbers = [
         day.impressions,
         day.actions,
+        day.comparisons,
         day.rejected,
+        day.late,
         day.files,
         day.bytes.div_ceil(1_000),
     ];

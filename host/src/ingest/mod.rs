@@ -7,6 +7,7 @@
 mod health;
 mod job;
 mod persist;
+mod relay;
 mod replay;
 mod task;
 mod writer;

@@ -9,6 +9,7 @@ use store::{Appended, Record, Refused, Spool, Store, StoreError};
 
 use super::health::DatabaseHealth;
 use super::job::NotKept;
+use super::relay::Relay;
 use crate::telemetry::scrub;
 
 /// Maximum number of records of a spool file that are left for later while the others are written.
@@ -23,6 +24,8 @@ pub(super) struct Written {
     pub refused: Vec<(usize, StoreError)>,
     /// Indices of valid records on which the database fails, while it accepts others.
     pub stuck: Vec<usize>,
+    /// Place of the last one in the queue of the bus.
+    pub queued: Option<u64>,
 }
 
 /// Writes to the database and to the spool. Clones share both.
@@ -31,6 +34,8 @@ pub(super) struct Persister {
     pub store: Store,
     pub spool: Arc<Mutex<Spool>>,
     pub health: Arc<DatabaseHealth>,
+    /// `None`: there is no event bus.
+    pub relay: Option<Relay>,
 }
 
 impl Persister {
@@ -44,10 +49,14 @@ impl Persister {
     pub(super) async fn write(&self, records: &[Record], most_stuck: usize) -> Result<Written, StoreError> {
         let mut outcomes = vec![Appended::Refused; records.len()];
         let (mut refused, mut stuck) = (Vec::new(), Vec::new());
+        let mut queued = None;
         let mut parts = vec![(0, records.len())];
         while let Some((start, end)) = parts.pop() {
-            match self.store.append(&records[start..end]).await {
-                Ok(appended) => outcomes[start..end].copy_from_slice(&appended),
+            match self.append(&records[start..end]).await {
+                Ok((appended, last)) => {
+                    outcomes[start..end].copy_from_slice(&appended);
+                    queued = last.max(queued);
+                }
                 Err(error) if error.blames_the_record() && end - start == 1 => refused.push((start, error)),
                 Err(error) if !error.blames_the_record() && (!error.was_answered() || stuck.len() == most_stuck) => {
                     return Err(error);
@@ -63,7 +72,17 @@ impl Persister {
             outcomes,
             refused,
             stuck,
+            queued,
         })
+    }
+
+    async fn append(&self, records: &[Record]) -> Result<(Vec<Appended>, Option<u64>), StoreError> {
+        let Some(relay) = &self.relay else {
+            return Ok((self.store.append(records).await?, None));
+        };
+        let kept = self.store.append_queued(records, relay.owner).await?;
+        relay.wake();
+        Ok(kept)
     }
 
     /// Sets the refused records aside, and returns the outcome of each record.

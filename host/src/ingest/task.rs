@@ -23,6 +23,15 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// files to retry.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What became of a batch.
+#[derive(Default)]
+struct Stored {
+    /// One per record.
+    outcomes: Vec<Result<Appended, NotKept>>,
+    /// Place of the last one in the queue of the bus.
+    queued: Option<u64>,
+}
+
 /// The task that writes records.
 pub(super) struct WriterTask {
     persister: Persister,
@@ -121,7 +130,9 @@ impl WriterTask {
             records.extend(job.records);
         }
         let kept = self.store(Arc::new(records), spooling).await;
-        let mut outcomes = kept.map(Vec::into_iter);
+        let queued = kept.as_ref().ok().and_then(|kept| kept.queued);
+        let mut outcomes = kept.map(|kept| kept.outcomes.into_iter());
+        let mut reports = Vec::with_capacity(waiting.len());
         for (count, done) in waiting {
             let outcome = match &mut outcomes {
                 Ok(outcomes) => {
@@ -130,27 +141,38 @@ impl WriterTask {
                 }
                 Err(error) => Err(*error),
             };
-            report(done, outcome);
+            reports.push((done, outcome));
+        }
+        let report_all = move || reports.into_iter().for_each(|(done, outcome)| report(done, outcome));
+        match (&self.persister.relay, queued) {
+            (Some(relay), Some(queued)) => {
+                let relay = relay.clone();
+                // The next batch does not wait for the brokers.
+                tokio::spawn(async move {
+                    relay.sent(queued).await;
+                    report_all();
+                });
+            }
+            _ => report_all(),
         }
     }
 
     /// Writes records to the database. They go to the spool instead if it is not empty, to keep the
     /// order, and if the database fails for a reason other than the records. The result has one
     /// entry per record.
-    async fn store(
-        &self,
-        records: Arc<Vec<Record>>,
-        spooling: bool,
-    ) -> Result<Vec<Result<Appended, NotKept>>, NotKept> {
+    async fn store(&self, records: Arc<Vec<Record>>, spooling: bool) -> Result<Stored, NotKept> {
         if records.is_empty() {
             // The sender only waits for earlier records.
-            return Ok(Vec::new());
+            return Ok(Stored::default());
         }
         if !spooling {
             match self.persister.write(&records, 0).await {
                 Ok(written) => {
                     self.persister.health.mark_available();
-                    return Ok(self.persister.settle(&records, written).await);
+                    return Ok(Stored {
+                        queued: written.queued,
+                        outcomes: self.persister.settle(&records, written).await,
+                    });
                 }
                 Err(error) => self.persister.note_failure(&error),
             }
@@ -158,6 +180,7 @@ impl WriterTask {
         let outcomes = vec![Ok(Appended::Stored); records.len()];
         let spooled = self.persister.with_spool(move |spool| spool.append(&records)).await;
         self.persister.health.note_spooling(&spooled);
-        spooled.map(|()| outcomes).map_err(|_| NotKept::SpoolFull)
+        let stored = |()| Stored { outcomes, queued: None };
+        spooled.map(stored).map_err(|_| NotKept::SpoolFull)
     }
 }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
 use parking_lot::Mutex;
 use store::{Record, Spool, Store};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::health::DatabaseHealth;
 use super::job::{Job, Kept, NotKept};
 use super::persist::Persister;
+use super::relay::Relay;
 use super::task::WriterTask;
 
 /// Maximum number of waiting requests. Beyond it the database cannot keep up, and a longer queue
@@ -49,15 +52,18 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the task. Its handle ends after all submitted records are on disk.
-    pub fn start(store: Store, spool: Spool) -> (Writer, JoinHandle<()>) {
+    /// Starts the task. Its handle ends after all submitted records are on disk. With a bus, records are sent there, too,
+    /// and those who wait for them wait for that, unless the bus is away.
+    pub fn start(store: Store, spool: Spool, bus: Option<(Uuid, Arc<dyn Bus>)>) -> (Writer, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(DatabaseHealth::default());
         health.mark_available();
         health.set_spooled(spool.records());
         health.count_damaged(&spool);
         let hurry: Arc<Notify> = Arc::default();
+        let relay = bus.map(|(owner, bus)| Relay::start(owner, store.clone(), bus));
         let persister = Persister {
+            relay,
             store,
             spool: Arc::new(Mutex::new(spool)),
             health: health.clone(),

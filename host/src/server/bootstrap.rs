@@ -6,18 +6,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use bus::{Bus, Kafka};
 use ranking::release::Shares;
 use regular_file::{Draft, Links};
 use runtime::{CodeCache, Engine, Limits};
 use settings::Settings;
-use store::{Spool, Store, StoreError};
+use store::{BUS_OWNER, Spool, Store, StoreError};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::flags::Flags;
 use crate::http::auth::Access;
 use crate::http::body::Bodies;
-use crate::http::clock::Clock;
+use crate::http::clock::{Clock, wall};
 use crate::http::rate_limit::Rate;
 use crate::ingest::Writer;
 use crate::models::{self, Keys, Loader, Source};
@@ -28,6 +29,7 @@ use crate::telemetry::{Traces, metrics};
 
 /// Pause between two attempts to restore the models while the database is unavailable.
 const RESTORE_PAUSE: Duration = Duration::from_millis(500);
+const MAX_OWNER_BYTES: u64 = 1 << 10;
 /// No salt is near this size; a larger file is something else.
 const MAX_SALT_BYTES: u64 = 4 << 10;
 
@@ -42,7 +44,7 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
     let pseudonyms = pseudonyms(&settings.privacy)?;
     check_salt(&store, &pseudonyms).await?;
     let spool = Spool::open(&settings.database.spool_dir, settings.database.spool_mb << 20)?;
-    let (writer, written) = Writer::start(store.clone(), spool);
+    let (writer, written) = Writer::start(store.clone(), spool, bus(&settings)?);
     let loader = loader(&settings)?;
     warn_of_unsafe_settings(&settings);
     let gateway = Gateway {
@@ -63,6 +65,32 @@ pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Gateway>, JoinHandl
         settings,
     };
     Ok((Arc::new(gateway), written))
+}
+
+/// The event bus, and whose records this gateway's are there: they stay its own after a restart.
+fn bus(settings: &Settings) -> anyhow::Result<Option<(Uuid, Arc<dyn Bus>)>> {
+    let events = &settings.events;
+    let Some(address) = events.bus_address()? else {
+        return Ok(None);
+    };
+    let file = settings.database.spool_dir.join(BUS_OWNER);
+    let owner = match regular_file::read_to_string(&file, Links::Refuse, MAX_OWNER_BYTES) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .with_context(|| format!("{}: no id", file.display()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let owner = Uuid::new_v4();
+            let mut draft = Draft::create(&file, 0o600)?;
+            draft.write_all(owner.to_string().as_bytes())?;
+            draft.commit().with_context(|| file.display().to_string())?;
+            owner
+        }
+        Err(error) => return Err(error).with_context(|| file.display().to_string()),
+    };
+    tracing::info!(bus = %address, "what is logged goes to the event bus");
+    let kafka = Kafka::new(address, events.bus_access(), events.bus_timeout(), wall);
+    Ok(Some((owner, Arc::new(kafka))))
 }
 
 /// Restores the models, retrying while the database is unavailable. Until then legacy answers, and

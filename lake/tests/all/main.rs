@@ -6,9 +6,12 @@
     reason = "tests make, read and time what they like"
 )]
 
+mod compacting;
 mod days;
+mod places;
 mod reference;
 mod sinking;
+mod topic;
 
 use std::path::Path;
 
@@ -82,7 +85,7 @@ impl Place {
             store: Store::open(&*format!("sqlite://{}", dir.path().join("ltr.db").display()))
                 .await
                 .unwrap(),
-            lake: Lake::open(&dir.path().join("lake")).unwrap(),
+            lake: Lake::open(dir.path().join("lake").to_str().unwrap()).unwrap(),
             dir,
         }
     }

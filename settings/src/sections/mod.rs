@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Edge, Role, Token};
 pub use connections::{Client, Tls};
 pub use database::Database;
-pub use events::Events;
+pub use events::{BusMechanism, Events};
 pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use gate::{Evaluate, Gate, Publish};
 pub use host::{Clock, Host};
@@ -43,7 +43,7 @@ pub struct Settings {
     pub ranking: Ranking,
     /// `[labels]`: the attribution windows of click, contact and contract, in hours.
     pub labels: Windows,
-    /// `[events]`: how far the times of posted events may be off.
+    /// `[events]`: how far the times of posted events may be off, and the bus that gets them.
     pub events: Events,
     /// `[database]`: where events, shadow log and rollout are stored, and the spool.
     pub database: Database,
@@ -72,7 +72,7 @@ pub struct Settings {
     pub rollout: Rollout,
     /// `[webhooks]`: the destinations that receive each transition of the rollout.
     pub webhooks: Webhooks,
-    /// `[lake]`: the directory of training matrices and runs.
+    /// `[lake]`: where the lake and the trainer's runs are.
     pub lake: Lake,
     /// `[train]`: objective, split by time, and LightGBM's parameters.
     pub train: Train,
@@ -167,6 +167,7 @@ pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const ROLLOUT_LADDER: &str = "rollout.ladder";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
+pub(crate) const BUS_PASSWORD: &str = "events.bus_password";
 /// The prefix of the telemetry keys. A DSN under any of them is secret.
 pub(crate) const TELEMETRY: &str = "telemetry.";
 pub(crate) const SENTRY_DSN: &str = "telemetry.sentry_dsn";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::section::Rule::{Flag, Whole, Words};
 use crate::section::{PATH, section};
+use crate::url::is_place;
 
 section! {
     /// Published models.
@@ -46,12 +47,7 @@ section! {
 impl Models {
     /// Whether `source` is empty, an S3 URL or the URL of a directory.
     pub(crate) fn has_usable_source(&self) -> bool {
-        let plain = |rest: &str| !rest.contains(['?', '#', '@', ':']);
-        match self.source.split_once("://") {
-            Some(("s3", rest)) => plain(rest) && !rest.is_empty() && !rest.starts_with('/'),
-            Some(("file", rest)) => plain(rest) && rest.starts_with('/'),
-            _ => self.source.is_empty(),
-        }
+        is_place(&self.source)
     }
 
     /// The limits on a component: those configured, else the sandbox's own.

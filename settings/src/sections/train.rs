@@ -2,17 +2,36 @@
 
 use std::path::PathBuf;
 
-use crate::section::Rule::{Between, Flag, OneOf, Whole};
+use crate::section::Rule::{Between, Flag, OneOf, Whole, Words};
 use crate::section::{PATH, Section, choice, section};
+use crate::url::is_place;
 
 section! {
-    /// Training data.
+    /// The data lake, and what the trainer makes of it.
     ["lake"] Lake {
-        /// Where the lake is: raw events, matrices, runs.
+        /// Directory of the trainer's runs, and of the lake itself unless lake.url names another place.
         dir: PathBuf = "var/lake".into(), PATH;
+        /// Where the lake is, if not in lake.dir: raw events and matrices, of which copies to train on go to
+        /// lake.dir. S3 credentials, region and endpoint: AWS_* in the environment.
+        url: String = String::new(), Words("empty, or s3://BUCKET[/PREFIX], or file:///PATH");
         /// A case that is shown again within this many days belongs to the day on which it was shown first;
         /// later it is another query.
         case_days: u32 = 30, Whole(1, 3_650);
+    }
+}
+
+impl Lake {
+    /// Where the lake is.
+    pub fn address(&self) -> String {
+        if self.url.is_empty() {
+            self.dir.display().to_string()
+        } else {
+            self.url.clone()
+        }
+    }
+
+    pub(crate) fn has_usable_url(&self) -> bool {
+        is_place(&self.url)
     }
 }
 

@@ -11,6 +11,7 @@ mod gateways;
 mod lease;
 mod ledger;
 mod outbox;
+mod queue;
 mod release;
 mod rollout;
 mod shadow;
@@ -37,10 +38,11 @@ pub(crate) use self::changes::Listening;
 use crate::backend::Backend;
 use crate::comparisons::Reading;
 use crate::error::{doubts_the_tables, passes};
+use crate::queue::{Entry, Kept};
 use crate::shown::Search;
 use crate::{
-    Address, Appended, EventDay, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, StoredRow, same_id,
-    wrong_url,
+    Address, ComparisonKey, EventDay, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError,
+    StoredComparison, StoredRow, same_id, wrong_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -258,21 +260,27 @@ impl Postgres {
 
 #[async_trait]
 impl Backend for Postgres {
-    async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
+    async fn append(&self, records: &[Record], owner: Option<Uuid>) -> Result<Kept, StoreError> {
         let mut connection = self.connection(&self.writing).await?;
         let done = timeout(self.patience(records), async {
             let mut transaction = connection.begin().await?;
             let mut events = same_id::insert(&mut *transaction, records).await?.into_iter();
             let mut shadows = shadow::insert(&mut transaction, records).await?;
-            transaction.commit().await?;
-            let outcomes = records.iter().map(|record| {
-                Appended::of(match record.shadow() {
-                    // Removed, so that the same key later in `records` counts as a duplicate.
-                    Some(shadow) => shadows.remove(&(shadow.request_id, shadow.case_id)),
-                    None => events.next().is_some_and(|is_new| is_new),
-                })
+            let new = records.iter().map(|record| match record.shadow() {
+                // Removed, so that the same key later in `records` counts as a duplicate.
+                Some(shadow) => {
+                    let is_new = shadows.remove(&(shadow.request_id, shadow.case_id));
+                    is_new.then(|| shadow.comparison_id())
+                }
+                None => events.next().flatten(),
             });
-            Ok(outcomes.collect())
+            let new: Vec<Option<Uuid>> = new.collect();
+            let queued = match owner {
+                Some(owner) => queue::push(&mut transaction, owner, &Entry::of_all(records, &new)).await?,
+                None => None,
+            };
+            transaction.commit().await?;
+            Ok(Kept::new(&new, queued))
         });
         let done = done.await;
         // Records kept during an outage take megabytes; the connection would never free that
@@ -309,6 +317,24 @@ impl Backend for Postgres {
         self.ready().await?;
         let _turn = self.reading.turn(self.timeout).await?;
         self.observe(days::stored_events(&self.pool, keys).await)
+    }
+
+    async fn comparison_days(&self) -> Result<Vec<EventDay>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::comparison_days(&self.pool).await)
+    }
+
+    async fn comparison_keys(&self, day: Option<NaiveDate>) -> Result<Vec<ComparisonKey>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::comparison_keys(&self.pool, day).await)
+    }
+
+    async fn comparisons(&self, keys: &[ComparisonKey]) -> Result<Vec<StoredComparison>, StoreError> {
+        self.ready().await?;
+        let _turn = self.reading.turn(self.timeout).await?;
+        self.observe(days::comparisons(&self.pool, keys).await)
     }
 
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {

@@ -7,10 +7,11 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::changes::Listening;
-use super::{Postgres, evidence, gateways, lease, ledger, outbox};
+use super::{Postgres, evidence, gateways, lease, ledger, outbox, queue};
 use crate::backend::ReleaseBackend;
 use crate::{
-    Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported, StoreError,
+    Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, QueueFacts, Queued, Released,
+    Reported, StoreError,
 };
 
 #[async_trait]
@@ -114,6 +115,36 @@ impl ReleaseBackend for Postgres {
     async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError> {
         let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, outbox::facts(&mut connection)).await;
+        self.answered(connection, done)
+    }
+
+    async fn queue_first(&self, owner: Uuid, limit: u32) -> Result<Vec<Queued>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, queue::first(&mut connection, owner, limit)).await;
+        self.answered(connection, done)
+    }
+
+    async fn queue_sent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, queue::sent(&mut connection, seqs)).await;
+        self.answered(connection, done)
+    }
+
+    async fn queue_refused(&self, seq: u64, reason: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, queue::refused(&mut connection, seq, reason)).await;
+        self.answered(connection, done)
+    }
+
+    async fn queue_adopt(&self, owner: Uuid, older: Duration) -> Result<u64, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, queue::adopt(&mut connection, owner, older)).await;
+        self.answered(connection, done)
+    }
+
+    async fn queue_facts(&self) -> Result<QueueFacts, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, queue::facts(&mut connection)).await;
         self.answered(connection, done)
     }
 

@@ -21,6 +21,9 @@ pub const PENDING_ROLLBACK: &str = "rollback.pending";
 /// Where a gateway keeps how far it has followed the release record.
 pub const FOLLOWED_RECORD: &str = "record.followed";
 
+/// Where a gateway keeps whose records in the queue of the event bus are its own.
+pub const BUS_OWNER: &str = "bus.owner";
+
 /// Damaged parts of a file that are named in the log, and other files of the folder.
 pub(super) const MOST_NAMED: usize = 10;
 
@@ -44,7 +47,7 @@ impl Folder {
                     next = next.max(number + 1);
                     spooled.extend((extension == EXTENSION).then_some(number));
                 }
-                None if [LOCK, REFUSED, PENDING_ROLLBACK, FOLLOWED_RECORD]
+                None if [LOCK, REFUSED, PENDING_ROLLBACK, FOLLOWED_RECORD, BUS_OWNER]
                     .iter()
                     .any(|own| name == *own) => {}
                 None => others.push(name),

@@ -12,6 +12,7 @@ mod labels;
 mod lease;
 mod ledger;
 mod outbox;
+mod queue;
 mod release;
 mod rollout;
 mod shadow;
@@ -35,9 +36,11 @@ use self::files::Files;
 use crate::backend::Backend;
 use crate::comparisons::Reading;
 use crate::error::passes;
+use crate::queue::{Entry, Kept};
 use crate::shown::Search;
 use crate::{
-    Appended, EventDay, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, StoredRow, same_id, wrong_url,
+    ComparisonKey, EventDay, HistoryEntry, Limits, Readable, Record, RolloutState, StoreError, StoredComparison,
+    StoredRow, same_id, wrong_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -281,20 +284,26 @@ impl Sqlite {
 
 #[async_trait]
 impl Backend for Sqlite {
-    async fn append(&self, records: &[Record]) -> Result<Vec<Appended>, StoreError> {
+    async fn append(&self, records: &[Record], owner: Option<Uuid>) -> Result<Kept, StoreError> {
         let mut writing = self.writing().await?;
         let connection = writing.connection();
         let mut events = same_id::insert(connection, records).await?.into_iter();
-        let mut outcomes = Vec::with_capacity(records.len());
+        let mut new = Vec::with_capacity(records.len());
         for record in records {
-            let is_new = match record.shadow() {
-                Some(shadow) => shadow::insert(connection, shadow).await?,
-                None => events.next().is_some_and(|is_new| is_new),
-            };
-            outcomes.push(Appended::of(is_new));
+            new.push(match record.shadow() {
+                Some(shadow) => {
+                    let is_new = shadow::insert(connection, shadow).await?;
+                    is_new.then(|| shadow.comparison_id())
+                }
+                None => events.next().flatten(),
+            });
         }
+        let queued = match owner {
+            Some(owner) => queue::push(connection, owner, &Entry::of_all(records, &new)).await?,
+            None => None,
+        };
         writing.commit().await?;
-        Ok(outcomes)
+        Ok(Kept::new(&new, queued))
     }
 
     async fn impressions(&self, asked: &[(Uuid, Uuid)], search: &mut Search<'_>) -> Result<(), StoreError> {
@@ -325,6 +334,24 @@ impl Backend for Sqlite {
         let readers = self.readers();
         let _turn = self.turn(&readers).await?;
         days::stored_events(&readers.data, keys).await
+    }
+
+    async fn comparison_days(&self) -> Result<Vec<EventDay>, StoreError> {
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        days::comparison_days(&readers.data).await
+    }
+
+    async fn comparison_keys(&self, day: Option<NaiveDate>) -> Result<Vec<ComparisonKey>, StoreError> {
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        days::comparison_keys(&readers.data, day).await
+    }
+
+    async fn comparisons(&self, keys: &[ComparisonKey]) -> Result<Vec<StoredComparison>, StoreError> {
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        days::comparisons(&readers.data, keys).await
     }
 
     async fn salt_id(&self, given: Option<Uuid>) -> Result<Option<Uuid>, StoreError> {

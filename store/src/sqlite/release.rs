@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use uuid::Uuid;
 
-use super::{Sqlite, evidence, gateways, lease, ledger, outbox};
+use super::{Sqlite, evidence, gateways, lease, ledger, outbox, queue};
 use crate::backend::ReleaseBackend;
 use crate::postgres::Listening;
 use crate::{
-    Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, Released, Reported, StoreError,
+    Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, QueueFacts, Queued, Released,
+    Reported, StoreError,
 };
 
 impl Sqlite {
@@ -108,6 +109,33 @@ impl ReleaseBackend for Sqlite {
 
     async fn outbox_facts(&self) -> Result<OutboxFacts, StoreError> {
         outbox::facts(&mut *self.reading().await?).await
+    }
+
+    async fn queue_first(&self, owner: Uuid, limit: u32) -> Result<Vec<Queued>, StoreError> {
+        queue::first(&mut *self.reading().await?, owner, limit).await
+    }
+
+    async fn queue_sent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        queue::sent(writing.connection(), seqs).await?;
+        writing.commit().await
+    }
+
+    async fn queue_refused(&self, seq: u64, reason: &str) -> Result<(), StoreError> {
+        let mut writing = self.writing().await?;
+        queue::refused(writing.connection(), seq, reason).await?;
+        writing.commit().await
+    }
+
+    async fn queue_adopt(&self, owner: Uuid, older: Duration) -> Result<u64, StoreError> {
+        let mut writing = self.writing().await?;
+        let adopted = queue::adopt(writing.connection(), owner, older).await?;
+        writing.commit().await?;
+        Ok(adopted)
+    }
+
+    async fn queue_facts(&self) -> Result<QueueFacts, StoreError> {
+        queue::facts(&mut *self.reading().await?).await
     }
 
     async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError> {

@@ -121,7 +121,7 @@ async fn readers_that_wait_for_each_other_keep_neither_the_writer_nor_an_operato
     );
     store.rollout().await.unwrap();
     store.history(1).await.unwrap();
-    store.append(&[]).await.unwrap();
+    store.append(&[], None).await.unwrap();
     drop(turns);
     store.events_between(DateTime::UNIX_EPOCH, Utc::now()).await.unwrap();
 }

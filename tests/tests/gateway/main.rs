@@ -1,6 +1,7 @@
 //! The gateway as a process, from outside: killed without warning, given hostile models, sent bad input.
 
 mod bad_input;
+mod bus;
 mod crash;
 mod fleet;
 #[allow(dead_code, reason = "the edge's tests need more of it")]

@@ -6,18 +6,22 @@
 mod authority;
 mod envoy;
 mod https;
+mod kafka;
 mod nginx;
 mod postgres;
 mod process;
 mod redis;
 mod s3;
+mod seaweed;
 mod tmpfs;
 
 pub use authority::{Authority, Identity};
 pub use envoy::Envoy;
 pub use https::https;
+pub use kafka::Kafka;
 pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use s3::S3;
+pub use seaweed::Seaweed;
 pub use tmpfs::Tmpfs;

@@ -1,0 +1,65 @@
+//! A folder and a bucket of a real server: the same lake.
+
+use super::*;
+
+fn on(store: &servers::Seaweed, address: &str) -> Lake {
+    let environment = store.environment();
+    Lake::open_with(address, environment.iter().map(|(name, value)| (*name, value.as_str()))).unwrap()
+}
+
+async fn night(place: &Place, lake: &Lake, copies: &Path) -> Vec<Row> {
+    sink(&place.store, lake, &features(), None, |_| {}).await.unwrap();
+    let etl = Etl::new(lake, &features(), rules(), later(500)).await.unwrap();
+    let mut rows = Vec::new();
+    for day in etl.days() {
+        let report = if etl.is_current(day).await.unwrap() {
+            etl.report(day).await.unwrap().unwrap()
+        } else {
+            let made = etl.make(day).await.unwrap();
+            etl.note_done(&made).await.unwrap();
+            made.report
+        };
+        rows.extend(read(&lake.local_matrix(&report, copies).await.unwrap()));
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_bucket_holds_what_a_folder_holds() {
+    let mut server = servers::Seaweed::start();
+    server.make_bucket("datalake");
+    let lake = on(&server, "s3://datalake/some/folder");
+    let place = Place::new().await;
+    place.log(sinking::some_events(0..120)).await;
+    let in_bucket = night(&place, &lake, &place.path().join("copies")).await;
+    place.night(later(500)).await;
+    assert_eq!(in_bucket, place.rows(later(500)).await);
+    // Two sinks at once, and a server that ends and comes back.
+    place.log(sinking::some_events(120..240)).await;
+    let (one, other) = tokio::join!(
+        sink(&place.store, &lake, &features(), None, |_| {}),
+        sink(&place.store, &lake, &features(), None, |_| {}),
+    );
+    one.unwrap();
+    other.unwrap();
+    server.crash();
+    server.go_on();
+    let in_bucket = night(&place, &lake, &place.path().join("copies")).await;
+    place.night(later(500)).await;
+    assert_eq!(in_bucket, place.rows(later(500)).await);
+    let count = |days: Vec<lake::Partition>| -> Vec<_> {
+        days.iter().map(|day| (day.day, day.impressions, day.actions)).collect()
+    };
+    assert_eq!(
+        count(lake::inspect(&lake).await.unwrap()),
+        count(lake::inspect(&place.lake).await.unwrap())
+    );
+}
+
+#[test]
+fn another_address_is_refused() {
+    for address in ["http://one/two", "gs://bucket"] {
+        let error = Lake::open(address).err().unwrap().to_string();
+        assert!(error.contains(address) && error.contains("s3://BUCKET"), "{error}");
+    }
+}

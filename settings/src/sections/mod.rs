@@ -16,14 +16,14 @@ mod telemetry;
 mod train;
 mod webhooks;
 
-use ::ranking::{Presets, Schema, Windows};
+use ::ranking::{Presets, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Edge, Role, Token};
 pub use checks::Checks;
 pub use connections::{Client, Tls};
 pub use database::Database;
-pub use events::Events;
+pub use events::{Events, Labels};
 pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use gate::{Evaluate, Gate, Publish};
 pub use host::{Clock, Host};
@@ -43,8 +43,9 @@ use crate::section::{Rule, Section};
 pub struct Settings {
     /// `[ranking]`: feature names, weight presets and the fairness re-rank.
     pub ranking: Ranking,
-    /// `[labels]`: the attribution windows of click, contact and contract, in hours.
-    pub labels: Windows,
+    /// `[labels]`: the attribution windows of click, contact and contract, in hours, and the impression that
+    /// an action counts for.
+    pub labels: Labels,
     /// `[events]`: how far the times of posted events may be off.
     pub events: Events,
     /// `[database]`: where events, shadow log and rollout are stored, and the spool.
@@ -112,7 +113,7 @@ const SECTIONS: [&Section; 27] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
-    &events::LABELS,
+    &Labels::SECTION,
     &Events::SECTION,
     &Database::SECTION,
     &Models::SECTION,

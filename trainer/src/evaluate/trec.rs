@@ -16,9 +16,9 @@ use crate::files;
 use crate::matrix::Case;
 
 /// Judgements of the cases that nDCG is the mean over.
-pub const POSITIVE: &str = "positive.qrels";
+const POSITIVE: &str = "positive.qrels";
 /// Judgements of the cases that MRR is the mean over.
-pub const RELEVANT: &str = "relevant.qrels";
+const RELEVANT: &str = "relevant.qrels";
 
 /// Writes a run for each arm, by its name, and the judgements. `min_grade`: the least one that MRR counts.
 ///

@@ -166,6 +166,10 @@ async fn a_list_of_the_gateway_counts_before_a_clients_within_the_window_and_nev
                 event(2, 1, later(48), shown(&["c", "d"])),
                 event(11, 2, start(), by_client(&["a", "b"])),
                 event(12, 2, later(240), shown(&["c", "d"])),
+                event(21, 3, start(), by_client(&["a", "b"])),
+                event(22, 3, later(160), shown_by(1, &["c", "d"])),
+                event(23, 3, later(200), shown_by(2, &["d", "c"])),
+                event(24, 3, later(201), act_on(2, ClickProfile, "d", 1)),
             ])
             .await;
         place.night(later(1000)).await;
@@ -175,5 +179,11 @@ async fn a_list_of_the_gateway_counts_before_a_clients_within_the_window_and_nev
             own.map(|row| row.lawyer_id.as_str()).collect()
         };
         assert_eq!((of(1), of(2)), (vec!["c", "d"], vec!["a", "b"]));
+        // The windows begin with the gateway's first list, of which the second is a week's neighbour.
+        let third = match attribution {
+            Attribution::FirstImpression => vec!["c", "d"],
+            Attribution::LastTouch => vec!["d", "c"],
+        };
+        assert_eq!(of(3), third);
     }
 }

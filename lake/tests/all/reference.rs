@@ -38,15 +38,17 @@ fn case(qid: Uuid, events: &[&Event], rules: &Rules, as_of: DateTime<Utc>) -> Ve
             Body::Action(action) => actions.push((event, action)),
         }
     }
-    let Some(&(very_first, _)) = impressions.first() else {
+    let Some(&(begun, _)) = impressions.first() else {
         return Vec::new();
     };
-    impressions.retain(|(event, _)| event.ts_utc < very_first.ts_utc + rules.windows.longest());
+    let longest = rules.windows.longest();
     let by_gateway = |(event, _): &Shown| event.origin() == Some(Origin::Gateway);
-    if impressions.iter().any(by_gateway) {
+    let in_time = |(event, _): &Shown| event.ts_utc < begun.ts_utc + longest;
+    if impressions.iter().any(|shown| by_gateway(shown) && in_time(shown)) {
         impressions.retain(by_gateway);
     }
     let first = impressions[0];
+    impressions.retain(|(event, _)| event.ts_utc < first.0.ts_utc + longest);
     let counted: Vec<(Grade, Shown, &str)> = actions
         .iter()
         .filter_map(|&(actor, action)| {

@@ -380,6 +380,31 @@ impl Runs {
 }
 
 #[test]
+fn the_command_ends_by_the_verdict_and_leaves_profile_and_verdict_beside_the_run() {
+    let mut runs = Runs::new();
+    let args = Args {
+        matrix: runs.dir.path().join("matrix.parquet"),
+        run: runs.dir.path().join("today"),
+        no_reference: false,
+        json: false,
+    };
+    assert_eq!(run(&args, &runs.settings).unwrap(), Outcome::Done);
+    runs.settings.checks.min_cases = 61;
+    assert_eq!(run(&args, &runs.settings).unwrap(), Outcome::Refused);
+    let verdict: serde_json::Value = files::read_json(&args.run.join(CHECKS)).unwrap();
+    assert_eq!(verdict["passed"], false);
+    let expected = serde_json::json!({
+        "check": "cases", "column": null, "finding": "refused", "value": 60.0, "limit": {"at_least": 61.0},
+    });
+    assert_eq!(verdict["checks"][0], expected);
+    let profile: DataProfile = files::read_json(&args.run.join(PROFILE)).unwrap();
+    assert_eq!(
+        (profile.cases, verdict["matrix_sha256"].as_str()),
+        (60, Some(&*profile.matrix_sha256))
+    );
+}
+
+#[test]
 fn a_run_is_compared_with_the_newest_earlier_one_that_passed_and_rather_with_a_published_one() {
     let mut runs = Runs::new();
     let nights: Vec<PathBuf> = (1..7)

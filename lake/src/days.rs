@@ -11,7 +11,7 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use object_store_lake::path::Path;
 use parquet::arrow::ArrowWriter;
-use ranking::{Grade, Schema, Windows};
+use ranking::{Attribution, Grade, Schema, Windows};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -35,16 +35,17 @@ const FORM: u32 = 1;
 pub struct Rules {
     /// The attribution windows.
     pub windows: Windows,
+    /// Which impression an action counts for.
+    pub attribution: Attribution,
     /// How many days before its first impression a case is looked for: one that was shown before that is
     /// another query.
     pub case_days: u32,
 }
 
 impl Rules {
-    /// Days behind a case's own whose events may count for it.
-    fn days_behind(&self) -> u64 {
-        let hours = self.windows.longest().num_hours().unsigned_abs();
-        hours.div_ceil(24)
+    /// How long after its first impression a case's labels can change.
+    fn closed_after(&self) -> Duration {
+        self.attribution.closed_after(&self.windows)
     }
 }
 
@@ -197,14 +198,17 @@ impl Etl<'_> {
     fn sources(&self, day: NaiveDate) -> [(Table, std::ops::RangeInclusive<NaiveDate>); 3] {
         let first = day.checked_sub_days(Days::new(u64::from(self.rules.case_days)));
         let first = first.unwrap_or(NaiveDate::MIN);
-        let last = day.checked_add_days(Days::new(self.rules.days_behind()));
-        let last = last.unwrap_or(NaiveDate::MAX);
+        let behind = |time: Duration| {
+            let days = time.num_hours().unsigned_abs().div_ceil(24);
+            day.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
+        };
+        let shown = behind(self.rules.windows.longest());
         // An action may be dated before the impression that it follows, by a clock that is wrong.
         let before = day.pred_opt().unwrap_or(day);
         [
-            (Table::Impressions, first..=last),
-            (Table::ImpressionLawyers, day..=last),
-            (Table::Actions, before..=last),
+            (Table::Impressions, first..=shown),
+            (Table::ImpressionLawyers, day..=shown),
+            (Table::Actions, before..=behind(self.rules.closed_after())),
         ]
     }
 
@@ -226,7 +230,7 @@ impl Etl<'_> {
         for query in STEPS.into_iter().chain([crate::engine::MATRIX, LABELS]) {
             sql.update(query.sql);
         }
-        let closed = start_of(day) + Duration::days(1) + self.rules.windows.longest();
+        let closed = start_of(day) + Duration::days(1) + self.rules.closed_after();
         Note {
             form: FORM,
             rules: self.rules.clone(),
@@ -259,6 +263,11 @@ impl Etl<'_> {
             ("day_end_us", (start_of(day) + Duration::days(1)).timestamp_micros()),
             ("as_of_us", self.as_of.timestamp_micros()),
             ("longest_us", micros(windows.longest())),
+            ("closed_us", micros(self.rules.closed_after())),
+            (
+                "last_touch",
+                i64::from(self.rules.attribution == Attribution::LastTouch),
+            ),
         ];
         engine.add_rows("parameters", &numbers(&parameters))?;
         let features = self.tables.features().names().iter().map(String::as_str);

@@ -33,7 +33,7 @@ pub(crate) struct Query {
 }
 
 /// Those that others build on, in order.
-pub(crate) const STEPS: [Query; 4] = [
+pub(crate) const STEPS: [Query; 5] = [
     Query {
         name: "kept",
         sql: include_str!("../sql/kept.sql"),
@@ -45,6 +45,10 @@ pub(crate) const STEPS: [Query; 4] = [
     Query {
         name: "outcomes",
         sql: include_str!("../sql/outcomes.sql"),
+    },
+    Query {
+        name: "queries",
+        sql: include_str!("../sql/queries.sql"),
     },
     Query {
         name: "grades",

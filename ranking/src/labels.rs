@@ -39,10 +39,35 @@ impl Windows {
         Duration::hours(i64::from(hours))
     }
 
-    /// After this long no action can change an impression's labels.
+    /// After this long no action can count for an impression.
     pub fn longest(&self) -> Duration {
         let hours = self.click_hours.max(self.contact_hours).max(self.contract_hours);
         Duration::hours(i64::from(hours))
+    }
+}
+
+/// Which impression of a case an action counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribution {
+    /// The case's first one.
+    #[default]
+    FirstImpression,
+    /// The latest one, up to the action, that showed the user the lawyer at that place.
+    LastTouch,
+}
+
+impl Attribution {
+    /// The names, as they are configured.
+    pub const NAMES: &[&str] = &["first_impression", "last_touch"];
+
+    /// How long after a case's first impression its labels can change. Impressions within the longest window of the
+    /// first are the case's; with the last touch, each of them has the windows of its own.
+    pub fn closed_after(self, windows: &Windows) -> Duration {
+        match self {
+            Attribution::FirstImpression => windows.longest(),
+            Attribution::LastTouch => windows.longest() * 2,
+        }
     }
 }
 
@@ -168,6 +193,16 @@ mod tests {
         }
         assert_eq!(Grade::from_label(0.5), None);
         assert_eq!(Grade::from_value(4), None);
+    }
+
+    #[test]
+    fn an_attribution_is_written_by_its_name() {
+        for (attribution, name) in [Attribution::FirstImpression, Attribution::LastTouch]
+            .into_iter()
+            .zip(Attribution::NAMES)
+        {
+            assert_eq!(serde_json::to_value(attribution).unwrap(), *name);
+        }
     }
 
     #[test]

@@ -32,9 +32,10 @@ A run that is repeated, or that ended half-way, makes what is missing and no mor
 
 /// Takes new events into the lake, and makes the matrices of the days that changed.
 ///
-/// Each case becomes one query, from its first impression, with features as served. A lawyer's label is
-/// the strongest action inside its attribution window. A case belongs to the day on which it was first
-/// shown; until its longest window has closed it is marked as not mature, and not trained on.
+/// Each case becomes one query with features as served: its first impression, or with labels.attribution =
+/// "last_touch" the latest one that its strongest action was about. A lawyer's label is the strongest
+/// action inside its attribution window. A case belongs to the day on which it was first shown; until its
+/// labels can change no more it is marked as not mature, and not trained on.
 ///
 /// A day's matrix is {lake}/ltr/processed/{day}/matrix.parquet. It is made again if events came late, a
 /// window of it was still open, or the rules changed. The list of the days, which `train` reads, goes to
@@ -152,7 +153,7 @@ pub async fn build(
     }
     bar.finish_and_clear();
     // Comparisons of cases that nobody was shown.
-    let labelled = store.label_shadow(&[], as_of - settings.labels.longest()).await;
+    let labelled = store.label_shadow(&[], as_of - settings.labels.closed_after()).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;
     store.close().await;
     made.report(path, &settings.lake.dir, as_of, &lake, sunk).await
@@ -246,7 +247,8 @@ pub async fn checked_salt(store: &Store, settings: &Settings) -> anyhow::Result<
 
 fn rules(settings: &Settings) -> Rules {
     Rules {
-        windows: settings.labels.clone(),
+        windows: settings.labels.windows(),
+        attribution: settings.labels.attribution,
         case_days: settings.lake.case_days,
     }
 }
@@ -277,7 +279,7 @@ impl Made {
         let made = etl.make(day).await.with_context(|| format!("the matrix of {day}"))?;
         // Before the day is noted as done, so that a run that ends here labels it again.
         let day_ends = (day + Duration::days(1)).and_time(NaiveTime::MIN).and_utc();
-        let closed = day_ends.min(as_of - settings.labels.longest());
+        let closed = day_ends.min(as_of - settings.labels.closed_after());
         let labelled = store.label_shadow(&made.labels, closed).await;
         self.labelled += labelled.context("labelling the log of comparisons")?;
         etl.note_done(&made).await?;
@@ -389,6 +391,10 @@ pub fn print_report(report: &Report) {
     add("actions after their window", fact("actions_after_window"));
     add("actions before the impression", fact("actions_before_impression"));
     add("actions on lawyers not shown first", fact("actions_not_shown"));
+    add(
+        "actions on another impression than the query",
+        fact("actions_other_impression"),
+    );
     add(
         "actions without a matching impression (unbound)",
         fact("actions_unbound"),

@@ -8,7 +8,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::{self, ParameterError};
 use ltr_trainer::outcome::Outcome;
-use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train};
+use ltr_trainer::{
+    bypass, checks, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train,
+};
 use settings::{Settings, SettingsError};
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +20,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer train --train rank.train --valid rank.test --params P.json --out D
   ltr-trainer compile D/ltr_model.txt -o scorer.wasm
 
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 rejected by the gate.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 rejected by the data checks or the gate.
 LTR_<SECTION>__<KEY> in the environment sets a configuration key, RUST_LOG the log level (default: warn).";
 
 /// Turns logged events into a published ranking model.
@@ -42,6 +44,7 @@ enum Command {
     #[command(subcommand)]
     Lake(lake_commands::LakeCommand),
     Etl(etl::Args),
+    Check(checks::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Gate(gate::Args),
@@ -107,6 +110,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Sink(args) => lake_commands::sink(&args, &settings).await,
         Command::Lake(command) => lake_commands::lake(&command, &settings).await,
         Command::Etl(args) => etl::run(&args, &settings).await,
+        Command::Check(args) => checks::run(&args, &settings),
         Command::Train(args) => train::run(&args, &settings),
         Command::Evaluate(args) => evaluate::run(&args, &settings),
         Command::Gate(args) => gate::run(&args, &settings),

@@ -159,7 +159,7 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         rules: rollout.rules(),
         limits: rollout.watch_limits(),
         criteria: rollout.criteria.clone(),
-        window: settings.labels.longest(),
+        window: settings.labels.closed_after(),
         evaluate: rollout.evaluate(),
         arrival: rollout.watch.arrival(),
         lease: rollout.lease(),

@@ -142,25 +142,27 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
-    /// Whatever the order and however often an event came, in one night or in several.
+    /// Whatever the order and however often an event came, in one night or in several, by both rules.
     #[test]
     fn the_matrix_is_what_the_rules_say(
         events in events(),
         order in prop::collection::vec(any::<prop::sample::Index>(), 80),
         nights in 1..4_usize,
+        hours in 100..30 * 24_i64,
+        attribution in prop::sample::select(vec![Attribution::FirstImpression, Attribution::LastTouch]),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let place = Place::new().await;
-            let as_of = later(14 * 24);
+            let place = Place::with(attribution).await;
+            let as_of = later(hours);
             let given: Vec<Event> = order.iter().map(|at| events[at.index(events.len())].clone()).collect();
             for some in given.chunks(given.len().div_ceil(nights)) {
                 place.log(some.iter().cloned()).await;
                 place.night(as_of).await;
             }
-            let expected = reference::matrix(&given, &rules().windows, as_of);
+            let expected = reference::matrix(&given, &place.rules, as_of);
             assert_eq!(place.rows(as_of).await, expected);
         });
     }

@@ -6,6 +6,7 @@
     reason = "tests make, read and time what they like"
 )]
 
+mod attribution;
 mod compacting;
 mod days;
 mod places;
@@ -20,7 +21,7 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use lake::{Etl, Lake, Rules, sink};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ranking::{Action, ActionKind, Body, Event, Impression, Origin, Schema, Windows};
+use ranking::{Action, ActionKind, Attribution, Body, Event, Impression, Origin, Schema, Windows};
 use store::{Record, Store};
 use uuid::Uuid;
 
@@ -28,9 +29,10 @@ fn features() -> Schema {
     Schema::new(vec!["price".to_owned(), "area match".to_owned()]).unwrap()
 }
 
-fn rules() -> Rules {
+fn rules(attribution: Attribution) -> Rules {
     Rules {
         windows: Windows::default(),
+        attribution,
         case_days: 30,
     }
 }
@@ -76,10 +78,15 @@ struct Place {
     dir: tempfile::TempDir,
     store: Store,
     lake: Lake,
+    rules: Rules,
 }
 
 impl Place {
     async fn new() -> Place {
+        Place::with(Attribution::FirstImpression).await
+    }
+
+    async fn with(attribution: Attribution) -> Place {
         let dir = tempfile::tempdir().unwrap();
         Place {
             store: Store::open(&*format!("sqlite://{}", dir.path().join("ltr.db").display()))
@@ -87,6 +94,7 @@ impl Place {
                 .unwrap(),
             lake: Lake::open(dir.path().join("lake").to_str().unwrap()).unwrap(),
             dir,
+            rules: rules(attribution),
         }
     }
 
@@ -104,7 +112,9 @@ impl Place {
     }
 
     async fn etl(&self, as_of: DateTime<Utc>) -> Etl<'_> {
-        Etl::new(&self.lake, &features(), rules(), as_of).await.unwrap()
+        Etl::new(&self.lake, &features(), self.rules.clone(), as_of)
+            .await
+            .unwrap()
     }
 
     /// Makes what is not current, as a night does. Returns the days that were made.

@@ -9,7 +9,9 @@ fn on(store: &servers::Seaweed, address: &str) -> Lake {
 
 async fn night(place: &Place, lake: &Lake, copies: &Path) -> Vec<Row> {
     sink(&place.store, lake, &features(), None, |_| {}).await.unwrap();
-    let etl = Etl::new(lake, &features(), rules(), later(500)).await.unwrap();
+    let etl = Etl::new(lake, &features(), place.rules.clone(), later(500))
+        .await
+        .unwrap();
     let mut rows = Vec::new();
     for day in etl.days() {
         let report = if etl.is_current(day).await.unwrap() {

@@ -1,14 +1,14 @@
-//! Events: the times that are accepted, and the windows in which an action counts.
+//! Events: the times that are accepted, the windows in which an action counts, and for which impression.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::{Access, Address, BusError, Mechanism};
-use ranking::Windows;
+use ranking::{Attribution, Windows};
 
 use crate::Secret;
 use crate::section::Rule::{Flag, OneOf, Whole, Words};
-use crate::section::{HOURS, TIMEOUT, choice, section, section_of};
+use crate::section::{HOURS, TIMEOUT, choice, section};
 
 section! {
     /// Events: the times that /events accepts, and the bus that gets what is logged.
@@ -106,14 +106,34 @@ impl Events {
     }
 }
 
-section_of! {
-    /// Attribution windows: how long after an impression an action still counts.
-    ["labels"] LABELS: Windows {
+section! {
+    /// From actions to labels: how long after an impression an action still counts, and for which impression.
+    ["labels"] Labels {
         /// Profile opened.
-        click_hours, HOURS;
+        click_hours: u32 = Windows::default().click_hours, HOURS;
         /// Chat or call started.
-        contact_hours, HOURS;
+        contact_hours: u32 = Windows::default().contact_hours, HOURS;
         /// Contract signed.
-        contract_hours, HOURS;
+        contract_hours: u32 = Windows::default().contract_hours, HOURS;
+        /// first_impression: an action counts for the case's first impression, and a case is closed after the
+        /// longest window. last_touch: for the latest impression before it, up to the longest window after the
+        /// first, that showed that lawyer at that place; a case is closed after twice the longest window.
+        attribution: Attribution = Attribution::FirstImpression, OneOf(Attribution::NAMES);
+    }
+}
+
+impl Labels {
+    /// The attribution windows.
+    pub fn windows(&self) -> Windows {
+        Windows {
+            click_hours: self.click_hours,
+            contact_hours: self.contact_hours,
+            contract_hours: self.contract_hours,
+        }
+    }
+
+    /// How long after a case's first impression its labels can change.
+    pub fn closed_after(&self) -> chrono::Duration {
+        self.attribution.closed_after(&self.windows())
     }
 }

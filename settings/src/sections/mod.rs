@@ -1,6 +1,7 @@
 //! The sections of `ltr.toml`, a file for each job, and the settings as one typed value.
 
 mod access;
+mod checks;
 mod connections;
 mod database;
 mod events;
@@ -15,13 +16,14 @@ mod telemetry;
 mod train;
 mod webhooks;
 
-use ::ranking::{Presets, Schema, Windows};
+use ::ranking::{Presets, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Edge, Role, Token};
+pub use checks::Checks;
 pub use connections::{Client, Tls};
 pub use database::Database;
-pub use events::{BusMechanism, Events};
+pub use events::{BusMechanism, Events, Labels};
 pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use gate::{Evaluate, Gate, Publish};
 pub use host::{Clock, Host};
@@ -41,8 +43,9 @@ use crate::section::{Rule, Section};
 pub struct Settings {
     /// `[ranking]`: feature names, weight presets and the fairness re-rank.
     pub ranking: Ranking,
-    /// `[labels]`: the attribution windows of click, contact and contract, in hours.
-    pub labels: Windows,
+    /// `[labels]`: the attribution windows of click, contact and contract, in hours, and the impression that
+    /// an action counts for.
+    pub labels: Labels,
     /// `[events]`: how far the times of posted events may be off, and the bus that gets them.
     pub events: Events,
     /// `[database]`: where events, shadow log and rollout are stored, and the spool.
@@ -74,6 +77,8 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// `[lake]`: where the lake and the trainer's runs are.
     pub lake: Lake,
+    /// `[checks]`: the thresholds of the data checks before a training.
+    pub checks: Checks,
     /// `[train]`: objective, split by time, and LightGBM's parameters.
     pub train: Train,
     /// `[evaluate]`: bootstrap, metrics and latency of the offline evaluation.
@@ -104,11 +109,11 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 26] = [
+const SECTIONS: [&Section; 27] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
-    &events::LABELS,
+    &Labels::SECTION,
     &Events::SECTION,
     &Database::SECTION,
     &Models::SECTION,
@@ -126,6 +131,7 @@ const SECTIONS: [&Section; 26] = [
     &Watch::SECTION,
     &Webhooks::SECTION,
     &Lake::SECTION,
+    &Checks::SECTION,
     &Train::SECTION,
     &train::PARAMS,
     &Evaluate::SECTION,

@@ -38,7 +38,8 @@ pub struct Arm {
 
 /// One arm's rankings and metrics per case. Each metric covers the same cases in every arm.
 pub(super) struct Served {
-    orders: Vec<Vec<Ranked>>,
+    /// The served order of each case.
+    pub orders: Vec<Vec<Ranked>>,
     raw_orders: Vec<Vec<usize>>,
     /// One value per case with a label above 0.
     pub ndcg5: Vec<f64>,

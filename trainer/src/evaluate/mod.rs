@@ -8,6 +8,7 @@ mod latency;
 mod pointwise;
 mod print;
 mod rivals;
+mod trec;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,7 +45,10 @@ const CANDIDATE: &str = "candidate";
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
-  ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json";
+  ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json
+  ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --trec trec
+  ir_measures trec/positive.qrels trec/ltr.run 'nDCG(gains={0:0,1:3,2:6,3:10})@5'
+  ir_measures trec/relevant.qrels trec/ltr.run 'RR(rel=2)@5'";
 
 /// Judges a trained model on the held-out part of its matrix.
 ///
@@ -65,6 +69,13 @@ pub struct Args {
     /// List of days, or matrix, that the model was trained on
     #[arg(long, value_name = "FILE")]
     pub matrix: PathBuf,
+    /// Also write the served rankings and the grades as TREC files into this directory
+    ///
+    /// A run for each ranking; positive.qrels for nDCG@5 and relevant.qrels for MRR@5, each with the
+    /// cases that its metric is the mean over. Scores in runs are ranks from the end, so that every
+    /// tool sees the served order.
+    #[arg(long, value_name = "DIR")]
+    pub trec: Option<PathBuf>,
     /// Print the evaluation as JSON instead of tables
     #[arg(long)]
     pub json: bool,
@@ -119,7 +130,7 @@ pub struct Gain {
 /// # Errors
 /// See [`evaluate`].
 pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let evaluation = evaluate(&args.model, &args.matrix, settings)?;
+    let evaluation = evaluate_and_export(&args.model, &args.matrix, args.trec.as_deref(), settings)?;
     if args.json {
         console::json(&evaluation)?;
     } else {
@@ -134,19 +145,23 @@ pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 /// Files that do not belong together, a component that the sandbox rejects, a test part without
 /// load data.
 pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Result<Evaluation> {
+    evaluate_and_export(dir, matrix, None, settings)
+}
+
+/// As [`evaluate`], and writes the rankings that it compares as TREC files into the directory `trec`.
+///
+/// # Errors
+/// The same.
+pub fn evaluate_and_export(
+    dir: &Path,
+    matrix: &Path,
+    trec: Option<&Path>,
+    settings: &Settings,
+) -> anyhow::Result<Evaluation> {
     let run = TrainingRun::open(dir, &settings.schema())?;
     let (cases, parts) = cases_of(&run, matrix, settings)?;
     let (train, valid, test) = (&cases[parts.train], &cases[parts.valid], &cases[parts.test]);
-    let complete: Vec<(&Case, Vec<Candidate>)> = test
-        .iter()
-        .filter_map(|case| Some((case, case.candidates()?)))
-        .collect();
-    if complete.is_empty() {
-        bail!(
-            "{}: cases_30d and monthly_capacity are null in a row of every test case; needed: at least one case with both in all rows, because the served order depends on them",
-            matrix.display()
-        );
-    }
+    let complete = with_load(test, matrix)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine
         .load(&run.compile(CANDIDATE)?)
@@ -167,6 +182,16 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
     let grown = rivals::grow(&run, train, valid, &complete)?;
+    let (rivals, orders): (Vec<Rival>, Vec<Option<Served>>) =
+        grown.into_iter().map(|scored| scored.judged(&judge, gain)).unzip();
+    if let Some(folder) = trec {
+        let names = rivals.iter().map(|rival| rival.name.as_str());
+        let judged = names
+            .zip(&orders)
+            .filter_map(|(name, served)| Some((name, served.as_ref()?)));
+        let arms: Vec<(&str, &Served)> = [("ltr", &ltr), ("legacy", &legacy)].into_iter().chain(judged).collect();
+        trec::write(folder, &complete, &arms, settings.evaluate.mrr_min_grade)?;
+    }
     let evaluation = Evaluation {
         model_sha256: sha256(&run.model),
         feature_map_sha256: sha256(&run.feature_map_json),
@@ -178,13 +203,28 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
         confidence: settings.evaluate.confidence,
         objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
         over_legacy: gain(&legacy),
-        rivals: grown.into_iter().map(|scored| scored.judged(&judge, gain)).collect(),
+        rivals,
         ltr: judge.arm(&ltr),
         legacy: judge.arm(&legacy),
         latency,
     };
     files::write_json(&dir.join(EVALUATION), &evaluation)?;
     Ok(evaluation)
+}
+
+/// The test cases whose served order is known.
+fn with_load<'a>(test: &'a [Case], matrix: &Path) -> anyhow::Result<Vec<(&'a Case, Vec<Candidate>)>> {
+    let complete: Vec<(&Case, Vec<Candidate>)> = test
+        .iter()
+        .filter_map(|case| Some((case, case.candidates()?)))
+        .collect();
+    if complete.is_empty() {
+        bail!(
+            "{}: cases_30d and monthly_capacity are null in a row of every test case; needed: at least one case with both in all rows, because the served order depends on them",
+            matrix.display()
+        );
+    }
+    Ok(complete)
 }
 
 /// Reads the matrix's cases and splits them as the training did.

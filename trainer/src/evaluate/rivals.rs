@@ -67,25 +67,28 @@ pub(super) struct Scored {
 }
 
 impl Scored {
-    /// Judges the scores; `gain` compares the published model with the served order.
-    pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> Rival {
-        let result = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
+    /// Judges the scores; `gain` compares the published model with the served order, which is returned, too,
+    /// unless the rival failed.
+    pub(super) fn judged(self, judge: &Judge, gain: impl Fn(&Served) -> Gain) -> (Rival, Option<Served>) {
+        let (result, served) = match self.scores.and_then(|scores| match ranks_nothing(&scores) {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(scores),
         }) {
             Ok(scores) => {
                 let served = judge.serve_ltr(&scores);
-                RivalResult::Judged {
+                let judged = RivalResult::Judged {
                     over: gain(&served),
                     arm: Box::new(judge.arm(&served)),
-                }
+                };
+                (judged, Some(served))
             }
-            Err(reason) => RivalResult::Failed { reason },
+            Err(reason) => (RivalResult::Failed { reason }, None),
         };
-        Rival {
+        let rival = Rival {
             name: self.name,
             result,
-        }
+        };
+        (rival, served)
     }
 }
 

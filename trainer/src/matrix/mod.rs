@@ -17,7 +17,7 @@
 //! | `last_offered_at` | timestamp (us, UTC) | null: never, or not logged |
 //! | `source` | text | `legacy`, `ltr` or `interleaved`: what ranked the list shown |
 //! | `event_date` | date | of `ts` |
-//! | `ts` | timestamp (us, UTC) | when the ranking was shown |
+//! | `ts` | timestamp (us, UTC) | when the case was first shown |
 //! | `mature` | bool | whether its labels can change no more; absent: they cannot |
 
 mod check;
@@ -32,7 +32,8 @@ use ranking::{Candidate, Grade, Schema, Source};
 use uuid::Uuid;
 
 pub use check::MatrixError;
-pub use read::read;
+pub(crate) use read::{instant, number, text};
+pub use read::{read, read_columns};
 pub use write::encode;
 
 /// Columns before the features.
@@ -64,7 +65,7 @@ pub struct Matrix {
 pub struct Case {
     /// The case's id.
     pub qid: Uuid,
-    /// When the ranking was shown, to the microsecond.
+    /// When the case was first shown, to the microsecond.
     pub ts: DateTime<Utc>,
     /// What ranked the list shown.
     pub source: Source,

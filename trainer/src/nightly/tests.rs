@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::checks::{CHECKS, DataProfile, Finding, PROFILE};
 use crate::evaluate::EVALUATION;
 use crate::gate::GATE;
 use crate::matrix::tests::{start, synthetic};
@@ -118,6 +119,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let as_of = closed(&log);
     let args = Args {
         as_of: Some(as_of),
+        no_reference: false,
         json: true,
     };
     assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
@@ -153,10 +155,80 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
     settings.gate.ndcg5_gain = 0.99;
     let args = Args {
         as_of: Some(closed(&log)),
+        no_reference: false,
         json: true,
     };
     assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
     assert!(!settings.models.dir.exists());
+}
+
+/// Reads a file of a run.
+fn of_run<T: serde::de::DeserializeOwned>(settings: &Settings, as_of: DateTime<Utc>, name: &str) -> T {
+    crate::files::read_json(&runs_dir(settings).join(version_of(as_of)).join(name)).unwrap()
+}
+
+#[tokio::test]
+async fn a_night_whose_data_shrank_is_refused_before_training_unless_the_change_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(400, 18);
+    let mut settings = logged(&dir, &log).await;
+    let first = closed(&log);
+    let mut args = Args {
+        as_of: Some(first),
+        no_reference: false,
+        json: true,
+    };
+    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    let checks: DataChecks = of_run(&settings, first, CHECKS);
+    assert!(checks.passed && checks.reference.is_none());
+
+    settings.train.window_days = 12;
+    let second = first + Duration::days(1);
+    args.as_of = Some(second);
+    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
+    let checks: DataChecks = of_run(&settings, second, CHECKS);
+    let reference = checks.reference.unwrap();
+    assert!(reference.published && reference.run.ends_with(version_of(first)));
+    let refused = checks.checks.iter().filter(|check| check.finding == Finding::Refused);
+    let refused: Vec<&str> = refused.map(|check| check.check.name()).collect();
+    assert_eq!(refused, ["cases_lost", "rows_lost"]);
+    let run_dir = runs_dir(&settings).join(version_of(second));
+    assert!(!run_dir.join(TRAINING).exists());
+    let versions = runtime::artefact::versions(&settings.models.dir.join("ltr")).unwrap();
+    assert_eq!(versions, [version_of(first)], "nothing is published");
+
+    args.no_reference = true;
+    run(&args, &settings).await.unwrap();
+    assert!(of_run::<DataChecks>(&settings, second, CHECKS).passed && run_dir.join(TRAINING).exists());
+}
+
+#[tokio::test]
+async fn a_night_leaves_out_the_newest_days_whose_windows_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = synthetic(400, 19);
+    let settings = logged(&dir, &log).await;
+    let as_of = closed(&log) - Duration::days(3);
+    let args = Args {
+        as_of: Some(as_of),
+        no_reference: false,
+        json: true,
+    };
+    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    let profile: DataProfile = of_run(&settings, as_of, PROFILE);
+    let mature: Vec<&Case> = log
+        .cases
+        .iter()
+        .filter(|case| case.ts + Duration::hours(168) <= as_of)
+        .collect();
+    assert_eq!(profile.cases, mature.len() as u64);
+    assert_eq!(
+        profile.rows,
+        mature.iter().map(|case| case.rows.len() as u64).sum::<u64>()
+    );
+    assert_eq!(
+        profile.days.keys().next_back(),
+        Some(&mature[mature.len() - 1].ts.date_naive())
+    );
 }
 
 #[tokio::test]
@@ -165,6 +237,7 @@ async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
     let settings = logged(&dir, &synthetic(30, 13)).await;
     let args = Args {
         as_of: Some(start() + Duration::hours(100)),
+        no_reference: false,
         json: false,
     };
     let error = run(&args, &settings).await.unwrap_err().to_string();

@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use crate::LakeError;
 use crate::error::never;
 use crate::footer;
-use crate::layout::{RawFile, Table, cover};
+use crate::layout::{RawFile, cover};
 use crate::place::{Lake, damaged};
 use crate::tables::properties;
 

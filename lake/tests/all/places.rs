@@ -38,9 +38,10 @@ async fn a_bucket_holds_what_a_folder_holds() {
     assert_eq!(in_bucket, place.rows(later(500)).await);
     // Two sinks at once, and a server that ends and comes back.
     place.log(sinking::some_events(120..240)).await;
+    let features = features();
     let (one, other) = tokio::join!(
-        sink(&place.store, &lake, &features(), None, |_| {}),
-        sink(&place.store, &lake, &features(), None, |_| {}),
+        sink(&place.store, &lake, &features, None, |_| {}),
+        sink(&place.store, &lake, &features, None, |_| {}),
     );
     one.unwrap();
     other.unwrap();

@@ -334,7 +334,7 @@ async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     let after = build().await;
     assert_eq!((&after.sha256, after.made), (&before.sha256, vec![]));
     assert_eq!((after.sunk.rejected, after.rejected), (1_000, 1_000));
-    let folder = after.rejected_in.unwrap().join("2026/09/01");
+    let folder = Path::new(&after.rejected_in.unwrap()).join("2026/09/01");
     let rejected = std::fs::read(folder.join("0000000000-0000001000.parquet")).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(rejected)).unwrap();
     for batch in reader.build().unwrap() {

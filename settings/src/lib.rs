@@ -26,9 +26,9 @@ mod validate;
 pub use error::SettingsError;
 pub use secret::Secret;
 pub use sections::{
-    Access, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Lake, Log, LogFormat, LogLevel, Models,
-    Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS, Settings, Shadow, Telemetry, Tls, Token, Train,
-    Watch, Webhook, WebhookFormat, Webhooks, switch,
+    Access, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Lake, Lineage, Log, LogFormat,
+    LogLevel, Models, Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS, Settings, Shadow, Telemetry,
+    Tls, Token, Train, Watch, Webhook, WebhookFormat, Webhooks, switch,
 };
 pub use url::SecretUrl;
 

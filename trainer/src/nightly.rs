@@ -8,11 +8,13 @@ use serde::Serialize;
 use settings::Settings;
 
 use crate::console;
-use crate::etl::{self, days_path, training_days};
+use crate::etl::{self, training_days};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
-use crate::gate::{GateResult, gate, print_gate};
+use crate::gate::{GATE, GateResult, gate, print_gate};
+use crate::lineage::{Dataset, Record};
+use crate::night::{days_path, run_dir, version_of};
 use crate::outcome::Outcome;
-use crate::publish::{PublishOutcome, Published, check_deliveries, print_published, publish, version_of};
+use crate::publish::{PublishOutcome, Published, check_deliveries, print_published, publish};
 use crate::train::{Training, print_training, train_matrix};
 
 const EXAMPLES: &str = "Examples:
@@ -50,11 +52,11 @@ struct Report {
 ///
 /// # Errors
 /// The error of the first step that failed.
-pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let version = version_of(as_of);
-    let dir = settings.lake.dir.join("ltr").join("runs").join(&version);
+    let dir = run_dir(&settings.lake.dir, as_of);
     let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
     let step = |number: u8, name: &str| {
@@ -65,21 +67,25 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
 
     step(1, "etl");
     let etl = etl::build(&training_days(as_of, settings), as_of, &matrix, settings).await?;
+    etl.record(settings, record);
     if people {
         etl::print_report(&etl);
     }
     step(2, "train");
     let training = train_matrix(&matrix, None, settings, &dir)?;
+    training.record(&dir, record);
     if people {
         print_training(&training, &dir);
     }
     step(3, "evaluate");
     let evaluation = evaluate(&dir, &matrix, settings)?;
+    evaluation.record(&dir, record);
     if people {
         print_evaluation(&evaluation);
     }
     step(4, "gate");
     let gate = gate(&dir, settings)?;
+    record.wrote(Dataset::file(&dir.join(GATE)));
     if people {
         print_gate(&gate);
     }
@@ -87,6 +93,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     if gate.passed {
         step(5, "publish");
         if let PublishOutcome::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
+            done.record(record);
             if people {
                 print_published(&done);
             }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Matrix, read};
 use crate::files;
+use crate::outcome::Permanent;
 
 /// Name of the list in the lake.
 pub const DAYS: &str = "days.json";
@@ -52,9 +53,11 @@ pub fn read_listed(path: &Path, schema: &Schema) -> anyhow::Result<(Matrix, Stri
         let found = files::sha256(&bytes);
         ensure!(
             found == day.sha256,
-            "{} was made again since it was listed in {}: run etl, train and evaluate again",
-            day.path.display(),
-            path.display()
+            Permanent::Refused(format!(
+                "{} was made again since it was listed in {}: run etl, train and evaluate again",
+                day.path.display(),
+                path.display()
+            ))
         );
         cases.extend(read(bytes, schema).with_context(reading)?.cases);
     }

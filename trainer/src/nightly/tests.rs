@@ -120,7 +120,12 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
         as_of: Some(as_of),
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    assert_eq!(
+        run(&args, &settings, &mut crate::lineage::Record::default())
+            .await
+            .unwrap(),
+        Outcome::Done
+    );
 
     let path = days_path(&settings.lake.dir, as_of.date_naive());
     let (built, _) = matrix::days::read_listed(&path, &settings.schema()).unwrap();
@@ -155,7 +160,12 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
         as_of: Some(closed(&log)),
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
+    assert_eq!(
+        run(&args, &settings, &mut crate::lineage::Record::default())
+            .await
+            .unwrap(),
+        Outcome::Refused
+    );
     assert!(!settings.models.dir.exists());
 }
 
@@ -167,7 +177,10 @@ async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
         as_of: Some(start() + Duration::hours(100)),
         json: false,
     };
-    let error = run(&args, &settings).await.unwrap_err().to_string();
+    let error = run(&args, &settings, &mut crate::lineage::Record::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("with an open window"), "{error}");
     assert!(!days_path(&settings.lake.dir, args.as_of.unwrap().date_naive()).exists());
     assert!(!settings.lake.dir.join("ltr/runs").exists());

@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BIN = Path(os.environ.get("BIN", "target/release")).resolve()
 AIRFLOW = Path(sys.executable).parent / "airflow"
-STEPS = ["sink", "etl", "train", "evaluate", "gate", "publish"]
+STEPS = ["sink", "etl", "check", "train", "evaluate", "gate", "publish"]
 
 
 def free_port():

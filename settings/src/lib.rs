@@ -26,7 +26,7 @@ mod validate;
 pub use error::SettingsError;
 pub use secret::Secret;
 pub use sections::{
-    Access, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Lake, Lineage, Log, LogFormat,
+    Access, Checks, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Lake, Lineage, Log, LogFormat,
     LogLevel, Models, Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS, Settings, Shadow, Telemetry,
     Tls, Token, Train, Watch, Webhook, WebhookFormat, Webhooks, switch,
 };

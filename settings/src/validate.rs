@@ -59,6 +59,7 @@ impl Settings {
         self.check_telemetry()?;
         self.check_rollout()?;
         self.check_webhooks()?;
+        self.check_checks()?;
         self.check_train()
     }
 
@@ -230,6 +231,15 @@ impl Settings {
         };
         let allowed = format!("{} ({fault})", rule_text(WEBHOOKS_TARGETS));
         Err(invalid(WEBHOOKS_TARGETS, Secret::HIDDEN.to_owned(), allowed))
+    }
+
+    fn check_checks(&self) -> Result<(), InvalidValue> {
+        let checks = &self.checks;
+        if checks.value_most < checks.value_least {
+            let allowed = format!("at least checks.value_least, which is {}", checks.value_least);
+            return Err(invalid("checks.value_most", checks.value_most.to_string(), allowed));
+        }
+        Ok(())
     }
 
     fn check_train(&self) -> Result<(), InvalidValue> {

@@ -2,10 +2,10 @@
 //! model into a WebAssembly component that the gateway loads.
 //!
 //! ```text
-//! etl -> train -> evaluate -> gate -> publish
+//! etl -> check -> train -> evaluate -> gate -> publish
 //! ```
 //!
-//! Each step is a module of that name and a command of its own; [`nightly`] runs all of them in
+//! Each step is a module of that name ([`checks`] of `check`) and a command of its own; [`nightly`] runs all of them in
 //! order. [`night`] says where they find each other's files, and [`lineage`] keeps a record of each run.
 //! The steps use [`lake`] (events to labels), [`matrix`] (the data set), [`split`]
 //! and [`boosting`]. Only [`lightgbm`] calls LightGBM's C API.
@@ -21,6 +21,7 @@
 
 pub mod boosting;
 pub mod bypass;
+pub mod checks;
 pub mod compile;
 pub mod console;
 pub mod etl;

@@ -9,7 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm;
 use ltr_trainer::lineage::{self, Record};
 use ltr_trainer::outcome::{self, Outcome};
-use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train};
+use ltr_trainer::{
+    bypass, checks, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train,
+};
 use settings::Settings;
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +22,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer compile D/ltr_model.txt -o scorer.wasm
 
 Exit codes: 0 done; 1 failed, may succeed if repeated; 2 wrong usage or configuration; 3 refused by the
-gate or for its data. Repeating after 2 or 3 changes nothing; after 1 it is always safe.
+data checks or the gate. Repeating after 2 or 3 changes nothing; after 1 it is always safe.
 
 Each step of the night writes a run record: see [lineage] in --print-config. OPENLINEAGE_PARENT_ID
 (NAMESPACE/JOB/RUN-ID) names the run that it is part of.
@@ -58,6 +60,7 @@ enum Command {
 enum Step {
     Sink(lake_commands::SinkArgs),
     Etl(etl::Args),
+    Check(checks::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Gate(gate::Args),
@@ -71,6 +74,7 @@ impl Step {
         match self {
             Step::Sink(_) => "sink",
             Step::Etl(_) => "etl",
+            Step::Check(_) => "check",
             Step::Train(_) => "train",
             Step::Evaluate(_) => "evaluate",
             Step::Gate(_) => "gate",
@@ -83,6 +87,7 @@ impl Step {
         match self {
             Step::Sink(args) => lake_commands::sink(args, settings, record).await,
             Step::Etl(args) => etl::run(args, settings, record).await,
+            Step::Check(args) => checks::run(args, settings, record),
             Step::Train(args) => train::run(args, settings, record),
             Step::Evaluate(args) => evaluate::run(args, settings, record),
             Step::Gate(args) => gate::run(args, settings, record),

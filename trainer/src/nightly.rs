@@ -7,6 +7,7 @@ use clap::Parser;
 use serde::Serialize;
 use settings::Settings;
 
+use crate::checks::{DataChecks, check, print_checks, record_checks};
 use crate::console;
 use crate::etl::{self, training_days};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
@@ -21,30 +22,34 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer train-daily
   ltr-trainer train-daily --as-of 2026-11-23T02:15:00Z --json";
 
-/// Runs etl, train, evaluate, gate and publish, in this order.
+/// Runs etl, check, train, evaluate, gate and publish, in this order.
 ///
-/// All results except the matrix go to {lake}/ltr/runs/{version}/. If the gate rejects the model,
-/// nothing is published and the exit code is 3.
+/// All results except the matrix go to {lake}/ltr/runs/{version}/. If the checks refuse the data, or the
+/// gate rejects the model, nothing is published and the exit code is 3.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
+    /// Compare the data with no earlier run: the change is meant, and later runs compare with this one
+    #[arg(long)]
+    pub no_reference: bool,
     /// Print one JSON object at the end instead of tables
     #[arg(long)]
     pub json: bool,
 }
 
-/// The result of all steps, printed with `--json`.
+/// The result of all steps, printed with `--json`; `null` from the first that was not run.
 #[derive(Debug, Serialize)]
 struct Report {
     version: String,
     run: PathBuf,
     etl: etl::Report,
-    training: Training,
-    evaluation: Evaluation,
-    gate: GateResult,
+    checks: DataChecks,
+    training: Option<Training>,
+    evaluation: Option<Evaluation>,
+    gate: Option<GateResult>,
     published: Option<Published>,
 }
 
@@ -55,13 +60,24 @@ struct Report {
 pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
+    let report = night(args, as_of, settings, record).await?;
+    if args.json {
+        console::json(&report)?;
+    }
+    match &report.published {
+        None => Ok(Outcome::Refused),
+        Some(published) => check_deliveries(published, settings).map(|()| Outcome::Done),
+    }
+}
+
+async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &mut Record) -> anyhow::Result<Report> {
     let version = version_of(as_of);
     let dir = run_dir(&settings.lake.dir, as_of);
     let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
     let step = |number: u8, name: &str| {
         if people {
-            println!("[{number}/5] {name}");
+            println!("[{number}/6] {name}");
         }
     };
 
@@ -71,51 +87,54 @@ pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyho
     if people {
         etl::print_report(&etl);
     }
-    step(2, "train");
-    let training = train_matrix(&matrix, None, settings, &dir)?;
+    step(2, "check");
+    let (profile, checks) = check(&matrix, &dir, !args.no_reference, settings)?;
+    record_checks(&dir, record);
+    if people {
+        print_checks(&profile, &checks);
+    }
+    let mut report = Report {
+        version,
+        run: dir.clone(),
+        etl,
+        checks,
+        training: None,
+        evaluation: None,
+        gate: None,
+        published: None,
+    };
+    if !report.checks.passed {
+        return Ok(report);
+    }
+    step(3, "train");
+    let training = report.training.insert(train_matrix(&matrix, None, settings, &dir)?);
     training.record(&dir, record);
     if people {
-        print_training(&training, &dir);
+        print_training(training, &dir);
     }
-    step(3, "evaluate");
-    let evaluation = evaluate(&dir, &matrix, settings)?;
+    step(4, "evaluate");
+    let evaluation = report.evaluation.insert(evaluate(&dir, &matrix, settings)?);
     evaluation.record(&dir, record);
     if people {
-        print_evaluation(&evaluation);
+        print_evaluation(evaluation);
     }
-    step(4, "gate");
-    let gate = gate(&dir, settings)?;
+    step(5, "gate");
+    let gate = report.gate.insert(gate(&dir, settings)?);
     record.wrote(Dataset::file(&dir.join(GATE)));
     if people {
-        print_gate(&gate);
+        print_gate(gate);
     }
-    let mut published = None;
     if gate.passed {
-        step(5, "publish");
+        step(6, "publish");
         if let PublishOutcome::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
             done.record(record);
             if people {
                 print_published(&done);
             }
-            published = Some(done);
+            report.published = Some(done);
         }
     }
-    let report = Report {
-        version,
-        run: dir,
-        etl,
-        training,
-        evaluation,
-        gate,
-        published,
-    };
-    if args.json {
-        console::json(&report)?;
-    }
-    match &report.published {
-        None => Ok(Outcome::Refused),
-        Some(published) => check_deliveries(published, settings).map(|()| Outcome::Done),
-    }
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::matrix::MatrixError;
 pub enum Outcome {
     /// The command did its work: exit code 0.
     Done,
-    /// The gate rejected the model, which is a result and not a failure: exit code 3.
+    /// The checks refused the data, or the gate the model, which is a result and not a failure: exit code 3.
     Refused,
 }
 

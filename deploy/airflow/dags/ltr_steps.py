@@ -22,8 +22,8 @@ MATRIX = Asset("ltr_matrix")
 # So a task that is repeated, or a night that is made up for, works on the same files.
 AS_OF = "{{ (data_interval_end or dag_run.run_after) | ts }}"
 
-# Exit codes after which a repetition changes nothing: 2 usage or configuration, 3 refused by the gate
-# or for the data.
+# Exit codes after which a repetition changes nothing: 2 usage or configuration, 3 refused by the data
+# checks or the gate.
 FINAL = (2, 3)
 
 

@@ -1,6 +1,8 @@
-"""A new model every night, at 02:15 UTC: lake, matrices, training, evaluation, gate, publication.
+"""A new model every night, at 02:15 UTC: lake, matrices, data checks, training, evaluation,
+gate, publication.
 
-A model that does not pass the gate fails the run, is not published, and is mailed; see docs/airflow.md.
+If the checks refuse the data, or the gate the model, the run fails, nothing is published, and it is
+mailed: see docs/airflow.md.
 """
 
 from airflow.sdk import DAG, TaskGroup
@@ -21,10 +23,11 @@ with DAG(
         extract >> enrich
 
     with TaskGroup("model") as model:
+        check = LtrStep(step="check")
         train = LtrStep(step="train", inlets=[MATRIX])
         evaluate = LtrStep(step="evaluate")
         gate = LtrStep(step="gate")
-        train >> evaluate >> gate
+        check >> train >> evaluate >> gate
 
     publish = LtrStep(step="publish")
 

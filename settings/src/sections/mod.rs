@@ -1,6 +1,7 @@
 //! The sections of `ltr.toml`, a file for each job, and the settings as one typed value.
 
 mod access;
+mod checks;
 mod connections;
 mod database;
 mod events;
@@ -20,6 +21,7 @@ use ::ranking::{Presets, Schema, Windows};
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Edge, Role, Token};
+pub use checks::Checks;
 pub use connections::{Client, Tls};
 pub use database::Database;
 pub use events::Events;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// `[lake]`: the directory of training matrices and runs.
     pub lake: Lake,
+    /// `[checks]`: the thresholds of the data checks before a training.
+    pub checks: Checks,
     /// `[train]`: objective, split by time, and LightGBM's parameters.
     pub train: Train,
     /// `[evaluate]`: bootstrap, metrics and latency of the offline evaluation.
@@ -108,7 +112,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 27] = [
+const SECTIONS: [&Section; 28] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -130,6 +134,7 @@ const SECTIONS: [&Section; 27] = [
     &Watch::SECTION,
     &Webhooks::SECTION,
     &Lake::SECTION,
+    &Checks::SECTION,
     &Train::SECTION,
     &train::PARAMS,
     &Evaluate::SECTION,

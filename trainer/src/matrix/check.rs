@@ -63,7 +63,7 @@ pub enum MatrixError {
 }
 
 impl MatrixError {
-    pub(super) fn value(row: usize, column: &str, value: impl ToString, allowed: impl ToString) -> MatrixError {
+    pub(crate) fn value(row: usize, column: &str, value: impl ToString, allowed: impl ToString) -> MatrixError {
         MatrixError::Value {
             row: row + 1,
             column: column.to_owned(),
@@ -73,18 +73,11 @@ impl MatrixError {
     }
 }
 
-/// Checks the rules that span rows.
+/// Checks the rules that span rows of a file.
 ///
 /// The rows of a case are adjacent, and cases are in time order. A case has at least two rows, each
-/// of another lawyer, with ascending positions. At least one label is above 0.
-pub(super) fn check(cases: &[Case]) -> Result<(), MatrixError> {
-    if cases.is_empty() {
-        return Err(MatrixError::Whole {
-            column: "qid",
-            problem: "no rows".to_owned(),
-            needed: "at least one case with two lawyers shown",
-        });
-    }
+/// of another lawyer, with ascending positions.
+pub(super) fn check_cases(cases: &[Case]) -> Result<(), MatrixError> {
     let mut first_row: HashMap<Uuid, usize> = HashMap::new();
     let mut row = 0;
     let mut before: Option<&Case> = None;
@@ -94,11 +87,27 @@ pub(super) fn check(cases: &[Case]) -> Result<(), MatrixError> {
         row += case.rows.len();
         before = Some(case);
     }
+    Ok(())
+}
+
+/// Checks that something can be learned: there are cases, and a label above 0. Of a list of days that holds for
+/// all together, because the newest have no mature case.
+pub(super) fn check_whole(cases: &[Case]) -> Result<(), MatrixError> {
+    if cases.is_empty() {
+        return Err(MatrixError::Whole {
+            column: "qid",
+            problem: "no rows of mature cases".to_owned(),
+            needed: "at least one case with two lawyers shown",
+        });
+    }
     let positive = |case: &Case| case.rows.iter().any(|r| r.grade.value() > 0);
     if !cases.iter().any(positive) {
         return Err(MatrixError::Whole {
             column: "label",
-            problem: format!("0 in all {row} rows"),
+            problem: format!(
+                "0 in all {} rows",
+                cases.iter().map(|case| case.rows.len()).sum::<usize>()
+            ),
             needed: "at least one label above 0, because nothing can be learned without one",
         });
     }

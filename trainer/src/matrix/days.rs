@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use chrono::NaiveDate;
 use ranking::Schema;
 use serde::{Deserialize, Serialize};
 
-use super::{Matrix, read};
+use super::Matrix;
+use super::check::check_whole;
+use super::read::read_cases;
 use crate::files;
 use crate::outcome::Permanent;
 
@@ -32,42 +34,56 @@ pub struct Day {
     pub sha256: String,
 }
 
+impl Day {
+    /// The bytes of the matrix, as `list` has it.
+    fn read(&self, list: &Path) -> anyhow::Result<Vec<u8>> {
+        let bytes = files::read(&self.path)?;
+        ensure!(
+            files::sha256(&bytes) == self.sha256,
+            Permanent::Refused(format!(
+                "{} was made again since it was listed in {}: run etl, train and evaluate again",
+                self.path.display(),
+                list.display()
+            ))
+        );
+        Ok(bytes)
+    }
+}
+
+/// Hands the bytes of each matrix that `path` lists, or of the one that it is, to `each`. Returns the SHA-256
+/// of the file at `path`.
+///
+/// # Errors
+/// A file that cannot be read; a matrix that was made again since it was listed; what `each` finds.
+pub fn for_each(path: &Path, mut each: impl FnMut(Vec<u8>) -> anyhow::Result<()>) -> anyhow::Result<String> {
+    let bytes = files::read(path)?;
+    let hash = files::sha256(&bytes);
+    let mut each =
+        |path: &Path, bytes: Vec<u8>| each(bytes).with_context(|| format!("reading the matrix {}", path.display()));
+    if path.extension().is_none_or(|extension| extension != "json") {
+        each(path, bytes)?;
+        return Ok(hash);
+    }
+    let list: DayList =
+        serde_json::from_slice(&bytes).with_context(|| format!("{}: not a list of days", path.display()))?;
+    for day in &list.days {
+        each(&day.path, day.read(path)?)?;
+    }
+    Ok(hash)
+}
+
 /// Reads a list of days, or one matrix, and the SHA-256 of the file at `path`. Of cases that are not mature
 /// the labels may still change: they are left out.
 ///
 /// # Errors
 /// A file that cannot be read or breaks a rule; a matrix that was made again since it was listed.
 pub fn read_listed(path: &Path, schema: &Schema) -> anyhow::Result<(Matrix, String)> {
-    let bytes = files::read(path)?;
-    let hash = files::sha256(&bytes);
-    let reading = || format!("reading the matrix {}", path.display());
-    if path.extension().is_none_or(|extension| extension != "json") {
-        return Ok((read(bytes, schema).with_context(reading)?, hash));
-    }
-    let list: DayList =
-        serde_json::from_slice(&bytes).with_context(|| format!("{}: not a list of days", path.display()))?;
     let mut cases = Vec::new();
-    for day in &list.days {
-        let reading = || format!("reading the matrix {}", day.path.display());
-        let bytes = files::read(&day.path)?;
-        let found = files::sha256(&bytes);
-        ensure!(
-            found == day.sha256,
-            Permanent::Refused(format!(
-                "{} was made again since it was listed in {}: run etl, train and evaluate again",
-                day.path.display(),
-                path.display()
-            ))
-        );
-        cases.extend(read(bytes, schema).with_context(reading)?.cases);
-    }
-    if cases.is_empty() {
-        bail!(
-            "{}: none of its {} days has a mature case",
-            path.display(),
-            list.days.len()
-        );
-    }
+    let hash = for_each(path, |bytes| {
+        cases.extend(read_cases(bytes, schema)?);
+        Ok(())
+    })?;
     let schema = schema.clone();
+    check_whole(&cases).with_context(|| format!("reading the matrix {}", path.display()))?;
     Ok((Matrix { schema, cases }, hash))
 }

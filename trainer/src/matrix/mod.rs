@@ -32,7 +32,8 @@ use ranking::{Candidate, Grade, Schema, Source};
 use uuid::Uuid;
 
 pub use check::MatrixError;
-pub use read::read;
+pub(crate) use read::{instant, number, text};
+pub use read::{read, read_columns};
 pub use write::encode;
 
 /// Columns before the features.

@@ -7,22 +7,54 @@ use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ranking::{Grade, Schema, Source};
 use uuid::Uuid;
 
-use super::check::check;
+use super::check::{check_cases, check_whole};
 use super::{Case, Matrix, MatrixError, Shown, columns};
 
 /// The column that marks cases whose labels can still change.
 const MATURE: &str = "mature";
+
+/// The named columns of a matrix's mature rows, from the bytes of a Parquet file. Nothing else of it is read.
+///
+/// # Errors
+/// A damaged file, or a column that is not there.
+pub fn read_columns(bytes: bytes::Bytes, names: &[&str]) -> Result<RecordBatch, MatrixError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| damaged(&error))?;
+    if let Some(missing) = names
+        .iter()
+        .find(|name| builder.schema().column_with_name(name).is_none())
+    {
+        return Err(MatrixError::MissingColumn {
+            column: (*missing).to_owned(),
+            needed: names.join(", "),
+        });
+    }
+    let columns = names.iter().copied().chain([MATURE]);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    mature(one_batch(builder.with_projection(mask))?)
+}
 
 /// Reads a matrix from the bytes of a Parquet file and checks all rules.
 ///
 /// # Errors
 /// A [`MatrixError`] that names row, column, value and what is allowed.
 pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
-    let batch = one_batch(bytes)?;
+    let cases = read_cases(bytes, schema)?;
+    check_whole(&cases)?;
+    Ok(Matrix {
+        schema: schema.clone(),
+        cases,
+    })
+}
+
+/// The mature cases, of which there may be none.
+pub(super) fn read_cases(bytes: Vec<u8>, schema: &Schema) -> Result<Vec<Case>, MatrixError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
+    let batch = one_batch(reader.map_err(|error| damaged(&error))?)?;
     let names: Vec<&str> = columns(schema).collect();
     for field in batch.schema_ref().fields() {
         if !names.contains(&field.name().as_str()) && field.name() != MATURE {
@@ -40,11 +72,8 @@ pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
     }
     let batch = mature(batch)?;
     let cases = Columns::of(&batch, schema)?.cases()?;
-    check(&cases)?;
-    Ok(Matrix {
-        schema: schema.clone(),
-        cases,
-    })
+    check_cases(&cases)?;
+    Ok(cases)
 }
 
 /// The rows whose labels can change no more.
@@ -62,15 +91,15 @@ fn mature(batch: RecordBatch) -> Result<RecordBatch, MatrixError> {
     filter_record_batch(&batch, is_mature).map_err(|error| MatrixError::Parquet(error.to_string()))
 }
 
-fn one_batch(bytes: Vec<u8>) -> Result<RecordBatch, MatrixError> {
-    let damaged = |e: &dyn std::fmt::Display| MatrixError::Parquet(e.to_string());
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
-        .map_err(|e| damaged(&e))?
-        .build()
-        .map_err(|e| damaged(&e))?;
+fn damaged(error: &dyn std::fmt::Display) -> MatrixError {
+    MatrixError::Parquet(error.to_string())
+}
+
+fn one_batch(reader: ParquetRecordBatchReaderBuilder<bytes::Bytes>) -> Result<RecordBatch, MatrixError> {
+    let reader = reader.build().map_err(|error| damaged(&error))?;
     let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| damaged(&e))?;
-    concat_batches(&schema, &batches).map_err(|e| damaged(&e))
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| damaged(&error))?;
+    concat_batches(&schema, &batches).map_err(|error| damaged(&error))
 }
 
 /// The columns, converted to one type per kind.
@@ -296,13 +325,15 @@ fn as_type(
     cast(array, target).map_err(|_| refuse())
 }
 
-fn number(batch: &RecordBatch, name: &str) -> Result<Float64Array, MatrixError> {
+/// A column of numbers.
+pub(crate) fn number(batch: &RecordBatch, name: &str) -> Result<Float64Array, MatrixError> {
     let fits = DataType::is_numeric;
     let array = as_type(batch, name, fits, &DataType::Float64, "a number type")?;
     Ok(array.as_primitive::<Float64Type>().clone())
 }
 
-fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, MatrixError> {
+/// A column of texts.
+pub(crate) fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, MatrixError> {
     let fits = |t: &DataType| match t {
         DataType::Dictionary(_, value) => **value == DataType::Utf8,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
@@ -312,7 +343,8 @@ fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, MatrixError> {
     Ok(array.as_string::<i32>().clone())
 }
 
-fn instant(batch: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray, MatrixError> {
+/// A column of times.
+pub(crate) fn instant(batch: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray, MatrixError> {
     let target = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let fits = |t: &DataType| matches!(t, DataType::Timestamp(_, _));
     let array = as_type(batch, name, fits, &target, "a timestamp type")?;

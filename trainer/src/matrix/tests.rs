@@ -252,7 +252,7 @@ fn every_bad_value_is_named_with_row_column_and_what_is_allowed() {
         ),
         (
             with_rows(&batch, &[]),
-            "column qid: no rows; needed: at least one case".into(),
+            "column qid: no rows of mature cases; needed: at least one case".into(),
         ),
     ];
     for (batch, expected) in cases {

@@ -4,6 +4,8 @@ Called by `make test-airflow`, with the Python of the environment that has Airfl
   BIN   where ltr-host and ltr-trainer are
 """
 
+import email
+import email.policy
 import json
 import os
 import re
@@ -45,7 +47,7 @@ class Mailbox(socketserver.ThreadingTCPServer):
                 if word == "DATA":
                     self.say("354 go on")
                     lines = iter(self.rfile.readline, b".\r\n")
-                    self.server.mails.append(b"".join(lines).decode())
+                    self.server.mails.append(email.message_from_bytes(b"".join(lines), policy=email.policy.default))
                 self.say("221 bye" if word == "QUIT" else "250 ok")
                 if word == "QUIT":
                     return
@@ -153,9 +155,10 @@ class Stack:
 
     def tasks(self, dag, day):
         """Each task's state and number of tries in the run of that day."""
-        query = "SELECT task_id, state, try_number FROM task_instance WHERE dag_id = ? AND run_id LIKE ?"
+        query = """SELECT task_id, task_instance.state, try_number FROM task_instance JOIN dag_run USING (dag_id, run_id)
+                   WHERE dag_id = ? AND logical_date LIKE ?"""
         with sqlite3.connect(self.folder / "airflow" / "airflow.db") as database:
-            return {task: (state, tries) for task, state, tries in database.execute(query, (dag, f"%{day}%"))}
+            return {task: (state, tries) for task, state, tries in database.execute(query, (dag, f"{day}%"))}
 
     def run_records(self):
         path = self.lake / "ltr" / "lineage.ndjson"
@@ -187,7 +190,7 @@ class Dags(unittest.TestCase):
             print("LOADED " + json.dumps({
                 "errors": bag.import_errors,
                 "warnings": {name: list(found) for name, found in bag.captured_warnings.items()},
-                "dags": {dag.dag_id: [str(dag.timetable.summary), dag.catchup, sorted(dag.tags)] for dag in bag.dags.values()},
+                "dags": {dag.dag_id: [dag.timetable.expression, dag.catchup, sorted(dag.tags)] for dag in bag.dags.values()},
                 "tasks": {
                     task.task_id: [task.retries, task.retry_delay.total_seconds()]
                     for dag in bag.dags.values() for task in dag.tasks
@@ -237,10 +240,10 @@ class Dags(unittest.TestCase):
         self.assertEqual(tasks["model.gate"], ("failed", 1), log)
         self.assertEqual(tasks["publish"][0], "upstream_failed")
         self.assertNotIn("20261002T021500Z", self.stack.versions())
-        mails = [mail for mail in self.stack.mailbox.mails if "train_ltr_daily.model.gate failed" in mail]
-        self.assertEqual(len(mails), 1, self.stack.mailbox.mails)
-        self.assertIn("To: ml-alerts@example.org, second@example.org", mails[0])
-        self.assertIn("exit code 3", mails[0])
+        [mail] = [mail for mail in self.stack.mailbox.mails if "train_ltr_daily" in mail["Subject"]]
+        self.assertEqual(mail["Subject"], "LTR: train_ltr_daily.model.gate failed")
+        self.assertEqual(mail["To"], "ml-alerts@example.org, second@example.org")
+        self.assertIn("gate ended with exit code 3", mail.get_body(("html",)).get_content())
 
     def test_only_a_failure_that_may_pass_is_repeated_and_only_once(self):
         # dags test waits for a retry as a scheduler does, so this one must not take 15 minutes.

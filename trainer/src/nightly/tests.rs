@@ -171,7 +171,7 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
 
 /// Reads a file of a run.
 fn of_run<T: serde::de::DeserializeOwned>(settings: &Settings, as_of: DateTime<Utc>, name: &str) -> T {
-    crate::files::read_json(&runs_dir(settings).join(version_of(as_of)).join(name)).unwrap()
+    crate::files::read_json(&run_dir(&settings.lake.dir, as_of).join(name)).unwrap()
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_night_whose_data_shrank_is_refused_before_training_unless_the_change_
     let refused = checks.checks.iter().filter(|check| check.finding == Finding::Refused);
     let refused: Vec<&str> = refused.map(|check| check.check.name()).collect();
     assert_eq!(refused, ["cases_lost", "rows_lost"]);
-    let run_dir = runs_dir(&settings).join(version_of(second));
+    let run_dir = run_dir(&settings.lake.dir, second);
     assert!(!run_dir.join(TRAINING).exists());
     let versions = runtime::artefact::versions(&settings.models.dir.join("ltr")).unwrap();
     assert_eq!(versions, [version_of(first)], "nothing is published");

@@ -20,6 +20,7 @@ import threading
 import time
 import unittest
 import urllib.request
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -245,29 +246,41 @@ class Dags(unittest.TestCase):
         self.assertEqual(mail["To"], "ml-alerts@example.org, second@example.org")
         self.assertIn("gate ended with exit code 3", mail.get_body(("html",)).get_content())
 
-    def test_only_a_failure_that_may_pass_is_repeated_and_only_once(self):
+    def stand_in(self, name, code, logical_date):
+        """Runs etl_ltr_daily with a program that notes its arguments and ends with `code`; gives what it noted."""
         # dags test waits for a retry as a scheduler does, so this one must not take 15 minutes.
         script = """if True:
             import sys
-            from datetime import datetime, timedelta, timezone
+            from datetime import datetime, timedelta
             from airflow.utils.cli import get_bagged_dag
             dag = get_bagged_dag(None, "etl_ltr_daily")
             for task in dag.tasks:
                 task.retry_delay = timedelta(0)
-            dag.test(logical_date=datetime.fromisoformat(sys.argv[1]))"""
-        stand_in = self.stack.folder / "stand-in"
-        stand_in.write_text('#!/bin/sh\necho "$@" >>"$CALLS"; exit "$CODE"\n')
-        stand_in.chmod(0o755)
-        for day, code, tries in [("2026-08-01", 0, 1), ("2026-08-02", 1, 2), ("2026-08-03", 2, 1), ("2026-08-04", 3, 1)]:
-            calls = self.stack.folder / f"calls-{code}"
-            # Words before the program's own, as those of `docker run` would be.
-            command = f"env CODE={code} CALLS='{calls}' {stand_in}"
-            env = {**self.stack.env, "AIRFLOW_VAR_LTR_TRAINER": command, "AIRFLOW_VAR_LTR_ALERT_EMAIL": ""}
-            self.stack.run(sys.executable, "-c", script, f"{day}T01:15:00+00:00", env=env)
+            date = datetime.fromisoformat(sys.argv[1]) if sys.argv[1] else None
+            dag.test(logical_date=date)"""
+        program = self.stack.folder / "stand-in"
+        program.write_text('#!/bin/sh\necho "$@" >>"$CALLS"; exit "$CODE"\n')
+        program.chmod(0o755)
+        calls = self.stack.folder / f"calls-{name}"
+        # Words before the program's own, as those of `docker run` would be.
+        command = f"env CODE={code} CALLS='{calls}' {program}"
+        env = {**self.stack.env, "AIRFLOW_VAR_LTR_TRAINER": command, "AIRFLOW_VAR_LTR_ALERT_EMAIL": ""}
+        self.stack.run(sys.executable, "-c", script, logical_date, env=env)
+        return calls.read_text().splitlines()
+
+    def test_only_a_failure_that_may_pass_is_repeated_and_only_once(self):
+        for code, tries in [(0, 1), (1, 2), (2, 1), (3, 1)]:
+            day = f"2026-08-0{code + 1}"
+            calls = self.stand_in(code, code, f"{day}T01:15:00+00:00")
+            expected = ["sink"] * tries if code else ["sink", f"etl --as-of {day}T01:15:00+00:00"]
+            self.assertEqual(calls, expected)
             state = "success" if code == 0 else "failed"
             self.assertEqual(self.stack.tasks("etl_ltr_daily", day)["etl.extract"], (state, tries), code)
-            expected = ["sink"] * tries if code else ["sink", f"etl --as-of {day}T01:15:00+00:00"]
-            self.assertEqual(calls.read_text().splitlines(), expected)
+
+    def test_a_run_without_a_date_is_as_of_its_start(self):
+        today = datetime.now(timezone.utc).date()
+        [_, etl] = self.stand_in("now", 0, "")
+        self.assertIn(etl[:22], [f"etl --as-of {today + timedelta(days=past)}" for past in (0, 1)])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ MATRIX = Asset("ltr_matrix")
 
 # The time for which a DAG run was scheduled, or which a person gave; not the time at which it runs.
 # So a task that is repeated, or a night that is made up for, works on the same files.
-AS_OF = "{{ (data_interval_end or dag_run.run_after) | ts }}"
+# A run that was triggered without a date is as of its start.
+AS_OF = "{{ data_interval_end | default(dag_run.run_after, true) | ts }}"
 
 # Exit codes after which a repetition changes nothing: 2 usage or configuration, 3 refused by the data
 # checks or the gate.
@@ -28,7 +29,7 @@ FINAL = (2, 3)
 
 
 class LtrStep(BaseOperator):
-    """One step of the nightly run: `ltr-trainer STEP --as-of TIME`, or without the time for `sink`."""
+    """One step of the nightly run: `ltr-trainer STEP --as-of TIME`; `sink` takes no time."""
 
     template_fields = ("command", "home", "parent", "arguments")
 

@@ -105,7 +105,7 @@ class Stack:
             "AIRFLOW__CORE__DAGS_FOLDER": f"{HERE}/dags",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "airflow",
-            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": f"{folder}/airflow.ndjson", "append": True}),
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": f"{folder}/airflow.ndjson"}),
             "AIRFLOW_VAR_LTR_TRAINER": f"{BIN}/ltr-trainer",
             "AIRFLOW_VAR_LTR_HOME": f"{folder}",
             "AIRFLOW_VAR_LTR_ALERT_EMAIL": "ml-alerts@example.org, second@example.org",
@@ -125,7 +125,8 @@ class Stack:
         trainer = BIN / "ltr-trainer"
         self.run(trainer, "keygen", env=self.env)
         with open(self.folder / "gateway.log", "w") as log:
-            self.gateway = subprocess.Popen([BIN / "ltr-host", "serve"], env=self.env, cwd=self.folder, stdout=log, stderr=log)
+            serve = [BIN / "ltr-host", "serve"]
+            self.gateway = subprocess.Popen(serve, env=self.env, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while not self.is_ready():
             if self.gateway.poll() is not None or time.monotonic() > deadline:
@@ -156,7 +157,8 @@ class Stack:
 
     def tasks(self, dag, day):
         """Each task's state and number of tries in the run of that day."""
-        query = """SELECT task_id, task_instance.state, try_number FROM task_instance JOIN dag_run USING (dag_id, run_id)
+        query = """SELECT task_id, task_instance.state, try_number
+                   FROM task_instance JOIN dag_run USING (dag_id, run_id)
                    WHERE dag_id = ? AND logical_date LIKE ?"""
         with sqlite3.connect(self.folder / "airflow" / "airflow.db") as database:
             return {task: (state, tries) for task, state, tries in database.execute(query, (dag, f"{day}%"))}
@@ -191,7 +193,10 @@ class Dags(unittest.TestCase):
             print("LOADED " + json.dumps({
                 "errors": bag.import_errors,
                 "warnings": {name: list(found) for name, found in bag.captured_warnings.items()},
-                "dags": {dag.dag_id: [dag.timetable.expression, dag.catchup, sorted(dag.tags)] for dag in bag.dags.values()},
+                "dags": {
+                    dag.dag_id: [dag.timetable.expression, dag.catchup, sorted(dag.tags)]
+                    for dag in bag.dags.values()
+                },
                 "tasks": {
                     task.task_id: [task.retries, task.retry_delay.total_seconds()]
                     for dag in bag.dags.values() for task in dag.tasks

@@ -1,6 +1,6 @@
 //! `ltr-trainer train-daily`: runs all steps in order and stops at the first failure or rejection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::Parser;
@@ -75,19 +75,13 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &
     let dir = run_dir(&settings.lake.dir, as_of);
     let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
-    let step = |number: u8, name: &str| {
-        if people {
-            println!("[{number}/6] {name}");
-        }
-    };
-
-    step(1, "etl");
+    announce(people, 1, "etl");
     let etl = etl::build(&training_days(as_of, settings), as_of, &matrix, settings).await?;
     etl.record(settings, record);
     if people {
         etl::print_report(&etl);
     }
-    step(2, "check");
+    announce(people, 2, "check");
     let (profile, checks) = check(&matrix, &dir, !args.no_reference, settings)?;
     record_checks(&dir, record);
     if people {
@@ -103,30 +97,49 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &
         gate: None,
         published: None,
     };
-    if !report.checks.passed {
-        return Ok(report);
+    if report.checks.passed {
+        model(&mut report, &matrix, as_of, people, settings, record).await?;
     }
-    step(3, "train");
-    let training = report.training.insert(train_matrix(&matrix, None, settings, &dir)?);
-    training.record(&dir, record);
+    Ok(report)
+}
+
+fn announce(people: bool, number: u8, step: &str) {
     if people {
-        print_training(training, &dir);
+        println!("[{number}/6] {step}");
     }
-    step(4, "evaluate");
-    let evaluation = report.evaluation.insert(evaluate(&dir, &matrix, settings)?);
-    evaluation.record(&dir, record);
+}
+
+/// The steps from a matrix that passed its checks to a published model.
+async fn model(
+    report: &mut Report,
+    matrix: &Path,
+    as_of: DateTime<Utc>,
+    people: bool,
+    settings: &Settings,
+    record: &mut Record,
+) -> anyhow::Result<()> {
+    let dir = &report.run;
+    announce(people, 3, "train");
+    let training = report.training.insert(train_matrix(matrix, None, settings, dir)?);
+    training.record(dir, record);
+    if people {
+        print_training(training, dir);
+    }
+    announce(people, 4, "evaluate");
+    let evaluation = report.evaluation.insert(evaluate(dir, matrix, settings)?);
+    evaluation.record(dir, record);
     if people {
         print_evaluation(evaluation);
     }
-    step(5, "gate");
-    let gate = report.gate.insert(gate(&dir, settings)?);
+    announce(people, 5, "gate");
+    let gate = report.gate.insert(gate(dir, settings)?);
     record.wrote(Dataset::file(&dir.join(GATE)));
     if people {
         print_gate(gate);
     }
     if gate.passed {
-        step(6, "publish");
-        if let PublishOutcome::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
+        announce(people, 6, "publish");
+        if let PublishOutcome::Published(done) = publish(dir, matrix, as_of, settings).await? {
             done.record(record);
             if people {
                 print_published(&done);
@@ -134,7 +147,7 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &
             report.published = Some(done);
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 #[cfg(test)]

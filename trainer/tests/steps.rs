@@ -74,7 +74,8 @@ fn wrong_usage_and_configuration_exit_with_2_and_refused_data_with_3() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("matrix.parquet"), "no Parquet").unwrap();
     let train = ["train", "--matrix", "matrix.parquet", "--out", "run"];
-    let cases: [(&[&str], &[(&str, &str)], i32); 7] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32);
+    let cases: [Case; 7] = [
         (&["train"], &[], 2),
         (&["train", "--matrix", "matrix.parquet"], &[], 2),
         (&["etl", "--as-of", "yesterday"], &[], 2),

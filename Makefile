@@ -25,6 +25,11 @@ SEAWEED_VERSION  := 4.48
 BROKER_VERSION   := 0.1.2
 ENVOY_VERSION    := 1.40.0
 IR_MEASURES_VERSION := 0.4.3
+# Airflow with the providers that the DAGs use; it has an environment of its own.
+AIRFLOW_VERSION             := 3.3.2
+AIRFLOW_SMTP_VERSION        := 3.2.0
+AIRFLOW_STANDARD_VERSION    := 1.21.0
+AIRFLOW_OPENLINEAGE_VERSION := 2.20.3
 
 # What bench-scorer compares with. lleaves 1.3 needs llvmlite 0.43; numpy is the one that suits them all.
 LLEAVES_VERSION     := 1.3.0
@@ -50,7 +55,7 @@ FUZZ_SECONDS ?= 60
 # What every build of programs and tests says, so that all of them share what they compile.
 BUILD      := --release --locked --workspace --exclude plugin-scorer
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx setup-bench programs build dist demo check test soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
+.PHONY: test-airflow help setup compilers setup-servers postgresql redis nginx setup-bench programs build dist demo check test soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -143,6 +148,16 @@ test: build setup-servers ## Run every test but the longest
 	  cargo test $(BUILD) --all-targets; \
 	fi
 	cargo test $(BUILD) --doc
+
+test-airflow: programs $(TOOLS)/airflow/.ready ## Run the nightly DAGs in a real Airflow on the embedded stack
+	BIN=$(BIN) $(TOOLS)/airflow/bin/python deploy/airflow/test_dags.py
+
+$(TOOLS)/airflow/.ready: Makefile | compilers
+	python3 -m venv $(TOOLS)/airflow
+	$(TOOLS)/airflow/bin/pip install --quiet --disable-pip-version-check 'apache-airflow==$(AIRFLOW_VERSION)' \
+	  'apache-airflow-providers-standard==$(AIRFLOW_STANDARD_VERSION)' 'apache-airflow-providers-smtp==$(AIRFLOW_SMTP_VERSION)' \
+	  'apache-airflow-providers-openlineage==$(AIRFLOW_OPENLINEAGE_VERSION)'
+	@touch $@
 
 soak: build setup-servers ## Run the longest tests, for minutes: load, a thousand configurations, a hundred thousand ids
 	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1

@@ -7,7 +7,7 @@ use ranking::{Presets, Schema};
 
 use crate::section::Rule;
 use crate::sections::{
-    self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, PARAMS, PRESETS,
+    self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, LINEAGE_URL, PARAMS, PRESETS,
     REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
@@ -89,9 +89,11 @@ impl Settings {
     }
 
     fn check_urls(&self) -> Result<(), InvalidValue> {
+        let lineage = self.lineage.url.expose();
         let urls = [
             (DATABASE_URL, &self.database.url, self.database.has_usable_url()),
             (REDIS_URL, &self.flags.redis_url, self.flags.has_usable_url()),
+            (LINEAGE_URL, &self.lineage.url, lineage.is_empty() || is_http(lineage)),
         ];
         for (key, url, usable) in urls {
             if !usable {
@@ -124,8 +126,7 @@ impl Settings {
             ));
         }
         let url = &self.publish.notify_url;
-        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        if !url.is_empty() && host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+        if !url.is_empty() && !is_http(url) {
             return Err(by_rule("publish.notify_url", url));
         }
         Ok(())
@@ -275,6 +276,12 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Whether a URL is `http[s]://` and something that may be a host.
+fn is_http(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
 fn check_rule(key: &str, rule: Rule, value: Option<&toml::Value>) -> Result<(), InvalidValue> {

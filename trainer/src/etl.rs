@@ -15,8 +15,10 @@ use serde::Serialize;
 use settings::Settings;
 use store::{EventDay, Store};
 
-use crate::matrix::days::{DAYS, Day, DayList};
-use crate::outcome::Outcome;
+use crate::lineage::{Dataset, Record};
+use crate::matrix::days::{Day, DayList};
+use crate::night::days_path;
+use crate::outcome::{Outcome, Permanent};
 use crate::{console, files, progress};
 
 /// Limit for the salt file, which holds one line of text.
@@ -39,7 +41,8 @@ A run that is repeated, or that ended half-way, makes what is missing and no mor
 ///
 /// A day's matrix is {lake}/ltr/processed/{day}/matrix.parquet. It is made again if events came late, a
 /// window of it was still open, or the rules changed. The list of the days, which `train` reads, goes to
-/// {lake}/ltr/processed/{date of --as-of}/days.json. Closed comparisons get their labels, too.
+/// {lake}/ltr/processed/{date of --as-of}/days.json. Without --from, --to and --day it has the days of
+/// train.window_days. Closed comparisons get their labels, too.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -88,29 +91,39 @@ pub struct Report {
     pub facts: BTreeMap<String, u64>,
     /// Rows of the log of comparisons whose label changed.
     pub shadow_rows_labelled: u64,
+    /// The matrices made by this run.
+    #[serde(skip)]
+    matrices: Vec<(Day, u64)>,
+}
+
+impl Report {
+    /// Records what the run read and wrote.
+    pub fn record(&self, settings: &Settings, record: &mut Record) {
+        record_sink(&self.sunk, settings, record);
+        for (matrix, rows) in &self.matrices {
+            record.wrote(Dataset::file(&matrix.path).sha256(&matrix.sha256).rows(*rows));
+        }
+        record.wrote(Dataset::file(&self.path).sha256(&self.sha256).rows(self.rows));
+    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// See [`build`].
-pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
     let path = args.output.clone();
     let path = path.unwrap_or_else(|| days_path(&settings.lake.dir, args.day.unwrap_or_else(|| as_of.date_naive())));
-    let report = build(&range(args)?, as_of, &path, settings).await?;
+    let report = build(&range(args, as_of, settings)?, as_of, &path, settings).await?;
+    report.record(settings, record);
     if args.json {
         console::json(&report)?;
     } else {
         print_report(&report);
     }
     Ok(Outcome::Done)
-}
-
-/// The list of days that a run of this date leaves in the lake.
-pub fn days_path(lake: &Path, date: NaiveDate) -> PathBuf {
-    lake.join("ltr/processed").join(date.to_string()).join(DAYS)
 }
 
 /// All days.
@@ -245,6 +258,21 @@ pub async fn checked_salt(store: &Store, settings: &Settings) -> anyhow::Result<
     Ok(salt)
 }
 
+/// Records what a sink read and wrote.
+pub fn record_sink(sank: &Sank, settings: &Settings, record: &mut Record) {
+    let taken = sank.impressions + sank.actions + sank.comparisons;
+    let lake = settings.lake.address();
+    let log = match settings.events.bus.as_str() {
+        "none" => Dataset::table(&settings.database.url, "match_events"),
+        bus => Dataset::folder(Path::new(bus)),
+    };
+    record.read(log.rows(taken + sank.rejected));
+    record.wrote(Dataset::folder(Path::new(&format!("{lake}/ltr/raw"))).rows(taken));
+    if sank.rejected > 0 {
+        record.wrote(Dataset::folder(Path::new(&format!("{lake}/ltr/rejected"))).rows(sank.rejected));
+    }
+}
+
 fn rules(settings: &Settings) -> Rules {
     Rules {
         windows: settings.labels.windows(),
@@ -318,12 +346,17 @@ impl Made {
             );
         }
         let mut list = DayList { days: Vec::new() };
+        let mut matrices = Vec::new();
         for day in self.days.iter().filter(|day| day.rows > 0) {
-            list.days.push(Day {
+            let listed = Day {
                 date: day.date,
                 path: lake.local_matrix(day, copies).await?,
                 sha256: day.sha256.clone(),
-            });
+            };
+            if self.made.contains(&day.date) {
+                matrices.push((listed.clone(), day.rows));
+            }
+            list.days.push(listed);
         }
         files::write_json(path, &list)?;
         Ok(Report {
@@ -333,6 +366,7 @@ impl Made {
             rejected,
             rejected_in: (rejected > 0).then(|| lake.url_of("ltr/rejected")),
             days: list.days.len(),
+            matrices,
             made: self.made,
             rows,
             grades,
@@ -352,14 +386,16 @@ fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-fn range(args: &Args) -> anyhow::Result<RangeInclusive<NaiveDate>> {
+fn range(args: &Args, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<RangeInclusive<NaiveDate>> {
     let all = always();
     let range = match args.day {
         Some(day) => day..=day,
+        None if args.from.is_none() && args.to.is_none() => training_days(as_of, settings),
         None => args.from.unwrap_or(*all.start())..=args.to.unwrap_or(*all.end()),
     };
     if range.is_empty() {
-        bail!("--from {}: allowed: --to, {}, or before", range.start(), range.end());
+        let fault = format!("--from {}: allowed: --to, {}, or before", range.start(), range.end());
+        return Err(Permanent::Usage(fault).into());
     }
     Ok(range)
 }

@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use ranking::criterion::{Criterion, all_passed, failed};
+use runtime::artefact;
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
 
 use crate::evaluate::{EVALUATION, Evaluation};
-use crate::outcome::Outcome;
+use crate::lineage::{Dataset, Record};
+use crate::night::{given_or, run_dir};
+use crate::outcome::{Outcome, Permanent};
 use crate::training_run::TrainingRun;
 use crate::{console, files};
 
@@ -17,6 +21,7 @@ use crate::{console, files};
 pub const GATE: &str = "gate.json";
 
 const EXAMPLES: &str = "Examples:
+  ltr-trainer gate --as-of 2026-11-23T02:15:00Z
   ltr-trainer gate --model var/runs/today
   ltr-trainer gate --model var/runs/today --json";
 
@@ -26,9 +31,12 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Time of the night's run (RFC 3339): sets --model unless it is given
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<DateTime<Utc>>,
     /// The directory `train` and `evaluate` wrote
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
+    pub model: Option<PathBuf>,
     /// Print the result as JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -94,8 +102,13 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
 ///
 /// # Errors
 /// See [`gate`].
-pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let result = gate(&args.model, settings)?;
+pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+    let of_night = args.as_of.map(|as_of| run_dir(&settings.lake.dir, as_of));
+    let dir = given_or(args.model.as_deref(), "--model", of_night)?;
+    record.read(Dataset::file(&dir.join(artefact::MODEL)));
+    record.read(Dataset::file(&dir.join(EVALUATION)));
+    let result = gate(&dir, settings)?;
+    record.wrote(Dataset::file(&dir.join(GATE)));
     if args.json {
         console::json(&result)?;
     } else {
@@ -134,8 +147,10 @@ pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
     ] {
         ensure!(
             found == expected,
-            "{}: {key} {found}; allowed: {expected}, the hash of this model's file; run `ltr-trainer evaluate` again",
-            path.display()
+            Permanent::Refused(format!(
+                "{}: {key} {found}; allowed: {expected}, the hash of this model's file; run `ltr-trainer evaluate` again",
+                path.display()
+            ))
         );
     }
     Ok(evaluation)

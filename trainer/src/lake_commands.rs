@@ -8,6 +8,7 @@ use lake::{Compacted, Lake, Partition, Sank, Table, TopicSink};
 use settings::Settings;
 use store::Store;
 
+use crate::lineage::Record;
 use crate::outcome::Outcome;
 use crate::{console, etl, progress};
 
@@ -94,7 +95,7 @@ pub enum LakeCommand {
 ///
 /// # Errors
 /// An unusable database or lake. With --follow that is logged, and tried again at the next look.
-pub async fn sink(args: &SinkArgs, settings: &Settings) -> anyhow::Result<Outcome> {
+pub async fn sink(args: &SinkArgs, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     let database = &settings.database;
     let store = Store::open_with(database.address(), database.limits()).await?;
     let lake = etl::open_lake(settings)?;
@@ -108,13 +109,18 @@ pub async fn sink(args: &SinkArgs, settings: &Settings) -> anyhow::Result<Outcom
             None => etl::sink_database(&store, &lake, settings, salt).await,
         };
         match sank {
-            Ok(sank) => say(&sank, args)?,
+            Ok(sank) => {
+                etl::record_sink(&sank, settings, record);
+                say(&sank, args)?;
+            }
             Err(error) if args.follow => tracing::error!("the sink goes on at the next look: {error:#}"),
             Err(error) => return Err(error),
         }
         if !args.follow {
             return Ok(Outcome::Done);
         }
+        // The record of a run without an end would grow for ever.
+        *record = Record::default();
         tokio::time::sleep(Duration::from_secs(args.every)).await;
     }
 }

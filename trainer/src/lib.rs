@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each step is a module of that name ([`checks`] of `check`) and a command of its own; [`nightly`] runs all of them in
-//! order. The steps use [`lake`] (events to labels), [`matrix`] (the data set), [`split`]
+//! order. [`night`] says where they find each other's files, and [`lineage`] keeps a record of each run.
+//! The steps use [`lake`] (events to labels), [`matrix`] (the data set), [`split`]
 //! and [`boosting`]. Only [`lightgbm`] calls LightGBM's C API.
 
 #![cfg_attr(
@@ -32,7 +33,9 @@ pub mod gate;
 pub mod keygen;
 pub mod lake_commands;
 pub mod lightgbm;
+pub mod lineage;
 pub mod matrix;
+pub mod night;
 pub mod nightly;
 pub mod outcome;
 pub mod progress;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use ltr_trainer::lightgbm::{self, ParameterError};
-use ltr_trainer::outcome::Outcome;
+use ltr_trainer::lightgbm;
+use ltr_trainer::lineage::{self, Record};
+use ltr_trainer::outcome::{self, Outcome};
 use ltr_trainer::{
     bypass, checks, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train,
 };
-use settings::{Settings, SettingsError};
+use settings::Settings;
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "Examples:
@@ -20,7 +21,11 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer train --train rank.train --valid rank.test --params P.json --out D
   ltr-trainer compile D/ltr_model.txt -o scorer.wasm
 
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 rejected by the data checks or the gate.
+Exit codes: 0 done; 1 failed, may succeed if repeated; 2 wrong usage or configuration; 3 refused by the
+data checks or the gate. Repeating after 2 or 3 changes nothing; after 1 it is always safe.
+
+Each step of the night writes a run record: see [lineage] in --print-config. OPENLINEAGE_PARENT_ID
+(NAMESPACE/JOB/RUN-ID) names the run that it is part of.
 LTR_<SECTION>__<KEY> in the environment sets a configuration key, RUST_LOG the log level (default: warn).";
 
 /// Turns logged events into a published ranking model.
@@ -40,9 +45,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Simulate(simulate::Args),
-    Sink(lake_commands::SinkArgs),
+    #[command(flatten)]
+    Step(Step),
     #[command(subcommand)]
     Lake(lake_commands::LakeCommand),
+    Compile(compile::command::Args),
+    EdgeMark(compile::command::MarkArgs),
+    EdgeBypass(bypass::Args),
+    Keygen(keygen::Args),
+}
+
+/// The steps of the nightly run. Each of them leaves a run record.
+#[derive(Subcommand)]
+enum Step {
+    Sink(lake_commands::SinkArgs),
     Etl(etl::Args),
     Check(checks::Args),
     Train(train::Args),
@@ -50,10 +66,35 @@ enum Command {
     Gate(gate::Args),
     Publish(publish::Args),
     TrainDaily(nightly::Args),
-    Compile(compile::command::Args),
-    EdgeMark(compile::command::MarkArgs),
-    EdgeBypass(bypass::Args),
-    Keygen(keygen::Args),
+}
+
+impl Step {
+    /// Its name in the run record.
+    fn job(&self) -> &'static str {
+        match self {
+            Step::Sink(_) => "sink",
+            Step::Etl(_) => "etl",
+            Step::Check(_) => "check",
+            Step::Train(_) => "train",
+            Step::Evaluate(_) => "evaluate",
+            Step::Gate(_) => "gate",
+            Step::Publish(_) => "publish",
+            Step::TrainDaily(_) => "train-daily",
+        }
+    }
+
+    async fn run(&self, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+        match self {
+            Step::Sink(args) => lake_commands::sink(args, settings, record).await,
+            Step::Etl(args) => etl::run(args, settings, record).await,
+            Step::Check(args) => checks::run(args, settings, record),
+            Step::Train(args) => train::run(args, settings, record),
+            Step::Evaluate(args) => evaluate::run(args, settings, record),
+            Step::Gate(args) => gate::run(args, settings, record),
+            Step::Publish(args) => publish::run(args, settings, record).await,
+            Step::TrainDaily(args) => nightly::run(args, settings, record).await,
+        }
+    }
 }
 
 #[tokio::main]
@@ -64,16 +105,11 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(cli).await {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Refused) => ExitCode::from(3),
-        Err(error) => {
-            eprintln!("error: {}", describe(&error));
-            let configuration =
-                |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
-            ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
-        }
+    let result = run(cli).await;
+    if let Err(error) = &result {
+        eprintln!("error: {}", describe(error));
     }
+    ExitCode::from(outcome::exit_code(&result))
 }
 
 /// The error and its causes on one line.
@@ -92,7 +128,10 @@ fn describe(error: &anyhow::Error) -> String {
 
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
-    let settings = Settings::load(cli.config.as_deref(), std::env::vars())?;
+    let (settings, parent) = (
+        Settings::load(cli.config.as_deref(), std::env::vars())?,
+        std::env::var("OPENLINEAGE_PARENT_ID").ok(),
+    );
     if cli.print_config {
         print!("{}", settings.print());
         return Ok(Outcome::Done);
@@ -107,15 +146,11 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     };
     match command {
         Command::Simulate(args) => simulate::run(args, &settings).await.map(|()| Outcome::Done),
-        Command::Sink(args) => lake_commands::sink(&args, &settings).await,
+        Command::Step(step) => {
+            let run = async |record: &mut Record| step.run(&settings, record).await;
+            lineage::recorded(step.job(), &settings, parent.as_deref(), run).await
+        }
         Command::Lake(command) => lake_commands::lake(&command, &settings).await,
-        Command::Etl(args) => etl::run(&args, &settings).await,
-        Command::Check(args) => checks::run(&args, &settings),
-        Command::Train(args) => train::run(&args, &settings),
-        Command::Evaluate(args) => evaluate::run(&args, &settings),
-        Command::Gate(args) => gate::run(&args, &settings),
-        Command::Publish(args) => publish::run(&args, &settings).await,
-        Command::TrainDaily(args) => nightly::run(&args, &settings).await,
         Command::Compile(args) => compile::command::run(&args),
         Command::EdgeMark(args) => compile::command::edge_mark(&args),
         Command::EdgeBypass(args) => bypass::run(&args),

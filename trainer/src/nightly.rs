@@ -1,19 +1,21 @@
 //! `ltr-trainer train-daily`: runs all steps in order and stops at the first failure or rejection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::Parser;
 use serde::Serialize;
 use settings::Settings;
 
-use crate::checks::{DataChecks, check, print_checks, runs_dir};
+use crate::checks::{DataChecks, check, print_checks, record_checks};
 use crate::console;
-use crate::etl::{self, days_path, training_days};
+use crate::etl::{self, training_days};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
-use crate::gate::{GateResult, gate, print_gate};
+use crate::gate::{GATE, GateResult, gate, print_gate};
+use crate::lineage::{Dataset, Record};
+use crate::night::{days_path, run_dir, version_of};
 use crate::outcome::Outcome;
-use crate::publish::{PublishOutcome, Published, check_deliveries, print_published, publish, version_of};
+use crate::publish::{PublishOutcome, Published, check_deliveries, print_published, publish};
 use crate::train::{Training, print_training, train_matrix};
 
 const EXAMPLES: &str = "Examples:
@@ -55,10 +57,10 @@ struct Report {
 ///
 /// # Errors
 /// The error of the first step that failed.
-pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
-    let report = night(args, as_of, settings).await?;
+    let report = night(args, as_of, settings, record).await?;
     if args.json {
         console::json(&report)?;
     }
@@ -68,24 +70,20 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
     }
 }
 
-async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<Report> {
+async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &mut Record) -> anyhow::Result<Report> {
     let version = version_of(as_of);
-    let dir = runs_dir(settings).join(&version);
+    let dir = run_dir(&settings.lake.dir, as_of);
     let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
-    let step = |number: u8, name: &str| {
-        if people {
-            println!("[{number}/6] {name}");
-        }
-    };
-
-    step(1, "etl");
+    announce(people, 1, "etl");
     let etl = etl::build(&training_days(as_of, settings), as_of, &matrix, settings).await?;
+    etl.record(settings, record);
     if people {
         etl::print_report(&etl);
     }
-    step(2, "check");
+    announce(people, 2, "check");
     let (profile, checks) = check(&matrix, &dir, !args.no_reference, settings)?;
+    record_checks(&dir, record);
     if people {
         print_checks(&profile, &checks);
     }
@@ -99,34 +97,57 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings) -> anyhow
         gate: None,
         published: None,
     };
-    if !report.checks.passed {
-        return Ok(report);
+    if report.checks.passed {
+        model(&mut report, &matrix, as_of, people, settings, record).await?;
     }
-    step(3, "train");
-    let training = report.training.insert(train_matrix(&matrix, None, settings, &dir)?);
+    Ok(report)
+}
+
+fn announce(people: bool, number: u8, step: &str) {
     if people {
-        print_training(training, &dir);
+        println!("[{number}/6] {step}");
     }
-    step(4, "evaluate");
-    let evaluation = report.evaluation.insert(evaluate(&dir, &matrix, settings)?);
+}
+
+/// The steps from a matrix that passed its checks to a published model.
+async fn model(
+    report: &mut Report,
+    matrix: &Path,
+    as_of: DateTime<Utc>,
+    people: bool,
+    settings: &Settings,
+    record: &mut Record,
+) -> anyhow::Result<()> {
+    let dir = &report.run;
+    announce(people, 3, "train");
+    let training = report.training.insert(train_matrix(matrix, None, settings, dir)?);
+    training.record(dir, record);
+    if people {
+        print_training(training, dir);
+    }
+    announce(people, 4, "evaluate");
+    let evaluation = report.evaluation.insert(evaluate(dir, matrix, settings)?);
+    evaluation.record(dir, record);
     if people {
         print_evaluation(evaluation);
     }
-    step(5, "gate");
-    let gate = report.gate.insert(gate(&dir, settings)?);
+    announce(people, 5, "gate");
+    let gate = report.gate.insert(gate(dir, settings)?);
+    record.wrote(Dataset::file(&dir.join(GATE)));
     if people {
         print_gate(gate);
     }
     if gate.passed {
-        step(6, "publish");
-        if let PublishOutcome::Published(done) = publish(&dir, &matrix, as_of, settings).await? {
+        announce(people, 6, "publish");
+        if let PublishOutcome::Published(done) = publish(dir, matrix, as_of, settings).await? {
+            done.record(record);
             if people {
                 print_published(&done);
             }
             report.published = Some(done);
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use settings::Objective;
 use crate::compile;
 use crate::feature_map::FeatureMap;
 use crate::files::{self, sha256};
+use crate::outcome::Permanent;
 use crate::train::{MatrixFacts, TRAINING, Training};
 
 /// A model trained on a matrix, with its feature map and report, all checked to belong together.
@@ -63,8 +64,10 @@ impl TrainingRun {
             let found = sha256(bytes);
             ensure!(
                 found == *expected,
-                "{}: SHA-256 {found}; allowed: {expected}, as recorded in {TRAINING} beside it",
-                dir.join(name).display()
+                Permanent::Refused(format!(
+                    "{}: SHA-256 {found}; allowed: {expected}, as recorded in {TRAINING} beside it",
+                    dir.join(name).display()
+                ))
             );
         }
         Ok(TrainingRun {

@@ -8,6 +8,7 @@ mod events;
 mod flags;
 mod gate;
 mod host;
+mod lineage;
 mod models;
 mod privacy;
 mod ranking;
@@ -27,6 +28,7 @@ pub use events::{BusMechanism, Events, Labels};
 pub use flags::{Flags, SWITCH_WORDS, switch};
 pub use gate::{Evaluate, Gate, Publish};
 pub use host::{Clock, Host};
+pub use lineage::Lineage;
 pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
@@ -87,6 +89,8 @@ pub struct Settings {
     pub gate: Gate,
     /// `[publish]`: the signing key, and the gateway to notify.
     pub publish: Publish,
+    /// `[lineage]`: where the run records of the nightly steps go.
+    pub lineage: Lineage,
 }
 
 impl Settings {
@@ -109,7 +113,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 27] = [
+const SECTIONS: [&Section; 28] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -137,6 +141,7 @@ const SECTIONS: [&Section; 27] = [
     &Evaluate::SECTION,
     &Gate::SECTION,
     &Publish::SECTION,
+    &Lineage::SECTION,
 ];
 
 /// All sections in printing order.
@@ -184,6 +189,7 @@ pub(crate) const ACCESS_EDGES: &str = "access.edges";
 pub(crate) const PSEUDONYMISE_EVENTS: &str = "pseudonymise_events";
 pub(crate) const GROUPS_WITHOUT_CONSENT: &str = "groups_without_consent";
 pub(crate) const REDIS_URL: &str = "flags.redis_url";
+pub(crate) const LINEAGE_URL: &str = "lineage.url";
 /// The prefix of the webhook keys, however they end. A URL or a secret may stand under any of them.
 pub(crate) const WEBHOOK: &str = "webhook";
 pub(crate) const WEBHOOKS_TARGETS: &str = "webhooks.targets";

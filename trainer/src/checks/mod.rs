@@ -11,10 +11,13 @@ mod rules;
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
+use crate::lineage::{Dataset, Record};
+use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::Outcome;
 use crate::{console, files};
 
@@ -29,6 +32,7 @@ pub const PROFILE: &str = "data_profile.json";
 pub const CHECKS: &str = "data_checks.json";
 
 const EXAMPLES: &str = "Examples:
+  ltr-trainer check --as-of 2026-11-23T02:15:00Z
   ltr-trainer check --matrix var/lake/ltr/processed/2026-11-23/days.json --run var/lake/ltr/runs/20261123T021500Z
   ltr-trainer check --matrix matrix.parquet --run var/runs/today --json
   ltr-trainer check --matrix days.json --run var/runs/today --no-reference    accept what has changed";
@@ -45,12 +49,15 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Time of the night's run (RFC 3339): sets --matrix and --run unless they are given
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<DateTime<Utc>>,
     /// List of days written by `etl`, or one matrix
-    #[arg(long, value_name = "FILE")]
-    pub matrix: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "as_of")]
+    pub matrix: Option<PathBuf>,
     /// Directory of the run: where `train` will write its results
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
+    pub run: Option<PathBuf>,
     /// Compare with no earlier run: the change is meant, and later runs compare with this one
     #[arg(long)]
     pub no_reference: bool,
@@ -76,14 +83,31 @@ pub struct DataChecks {
 ///
 /// # Errors
 /// See [`check`].
-pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let (profile, checks) = check(&args.matrix, &args.run, !args.no_reference, settings)?;
+pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+    let lake = &settings.lake.dir;
+    let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
+    let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
+    let dir = given_or(
+        args.run.as_deref(),
+        "--run",
+        args.as_of.map(|as_of| run_dir(lake, as_of)),
+    )?;
+    record.read(Dataset::file(&matrix));
+    let (profile, checks) = check(&matrix, &dir, !args.no_reference, settings)?;
+    record.read(Dataset::file(&matrix).sha256(&checks.matrix_sha256));
+    record_checks(&dir, record);
     if args.json {
         console::json(&checks)?;
     } else {
         print_checks(&profile, &checks);
     }
     Ok(if checks.passed { Outcome::Done } else { Outcome::Refused })
+}
+
+/// Records what the checks wrote into the directory of a run.
+pub fn record_checks(run: &Path, record: &mut Record) {
+    record.wrote(Dataset::file(&run.join(PROFILE)));
+    record.wrote(Dataset::file(&run.join(CHECKS)));
 }
 
 /// Checks the data that `matrix` lists, and writes profile and verdict into the directory of a run.

@@ -14,16 +14,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use ranking::{Candidate, Interval, mean_interval};
-use runtime::{Engine, Output, Scorer};
+use runtime::{Engine, Output, Scorer, artefact};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
 use crate::examination::DebiasedNdcg;
 use crate::files::{self, sha256};
+use crate::lineage::{Dataset, Record};
 use crate::matrix::{self, Case};
-use crate::outcome::Outcome;
+use crate::night::{days_path, given_or, run_dir};
+use crate::outcome::{Outcome, Permanent};
 use crate::split::{Part, Split, split};
 use crate::train::read_matrix;
 use crate::training_run::TrainingRun;
@@ -44,6 +47,7 @@ const SCORE_TIMEOUT: Duration = Duration::from_secs(10);
 const CANDIDATE: &str = "candidate";
 
 const EXAMPLES: &str = "Examples:
+  ltr-trainer evaluate --as-of 2026-11-23T02:15:00Z
   ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --trec trec
@@ -63,12 +67,15 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Time of the night's run (RFC 3339): sets --model and --matrix unless they are given
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<DateTime<Utc>>,
     /// Directory written by `train`
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
+    pub model: Option<PathBuf>,
     /// List of days, or matrix, that the model was trained on
-    #[arg(long, value_name = "FILE")]
-    pub matrix: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "as_of")]
+    pub matrix: Option<PathBuf>,
     /// Also write the served rankings and the grades as TREC files into this directory
     ///
     /// A run for each ranking; positive.qrels for nDCG@5 and relevant.qrels for MRR@5, each with the
@@ -129,14 +136,34 @@ pub struct Gain {
 ///
 /// # Errors
 /// See [`evaluate`].
-pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
-    let evaluation = evaluate_and_export(&args.model, &args.matrix, args.trec.as_deref(), settings)?;
+pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+    let lake = &settings.lake.dir;
+    let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
+    let dir = given_or(
+        args.model.as_deref(),
+        "--model",
+        args.as_of.map(|as_of| run_dir(lake, as_of)),
+    )?;
+    let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
+    record.read(Dataset::file(&dir.join(artefact::MODEL)));
+    record.read(Dataset::file(&matrix));
+    let evaluation = evaluate_and_export(&dir, &matrix, args.trec.as_deref(), settings)?;
+    evaluation.record(&dir, record);
     if args.json {
         console::json(&evaluation)?;
     } else {
         print_evaluation(&evaluation);
     }
     Ok(Outcome::Done)
+}
+
+impl Evaluation {
+    /// Records what an evaluation of the model in `dir` read and wrote, but for the matrix.
+    pub fn record(&self, dir: &Path, record: &mut Record) {
+        record.read(Dataset::file(&dir.join(artefact::MODEL)).sha256(&self.model_sha256));
+        record.read(Dataset::file(&dir.join(artefact::FEATURE_MAP)).sha256(&self.feature_map_sha256));
+        record.wrote(Dataset::file(&dir.join(EVALUATION)));
+    }
 }
 
 /// Judges the model in `dir` on the test part of the matrix at `matrix`; writes `evaluation.json`.
@@ -236,9 +263,11 @@ pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::
     let facts = &run.matrix;
     ensure!(
         found == facts.sha256,
-        "{}: SHA-256 {found}; allowed: {}, the matrix this model was trained on",
-        path.display(),
-        facts.sha256
+        Permanent::Refused(format!(
+            "{}: SHA-256 {found}; allowed: {}, the matrix this model was trained on",
+            path.display(),
+            facts.sha256
+        ))
     );
     // The training's fractions, not the configured ones: no training case may be a test case.
     let parts = split(&matrix.cases, facts.valid_fraction, facts.test_fraction)?;

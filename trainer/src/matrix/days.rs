@@ -11,6 +11,7 @@ use super::Matrix;
 use super::check::check_whole;
 use super::read::read_cases;
 use crate::files;
+use crate::outcome::Permanent;
 
 /// Name of the list in the lake.
 pub const DAYS: &str = "days.json";
@@ -39,9 +40,11 @@ impl Day {
         let bytes = files::read(&self.path)?;
         ensure!(
             files::sha256(&bytes) == self.sha256,
-            "{} was made again since it was listed in {}: run etl, train and evaluate again",
-            self.path.display(),
-            list.display()
+            Permanent::Refused(format!(
+                "{} was made again since it was listed in {}: run etl, train and evaluate again",
+                self.path.display(),
+                list.display()
+            ))
         );
         Ok(bytes)
     }

@@ -1,10 +1,11 @@
+use std::path::Path;
 use arrow::array::AsArray;
 use chrono::Duration;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, ShadowRow};
 use serde_json::json;
 use sqlx::Connection;
-use store::{Record, ShadowRecord, Store};
+use store::{ShadowRecord, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -73,10 +74,13 @@ async fn logged(dir: &TempDir, matrix: &Matrix) -> Settings {
     settings.publish.notify_url = String::new();
     crate::keygen::run(&Default::default(), &settings).unwrap();
     let store = Store::open(settings.database.url.expose()).await.unwrap();
-    let records: Vec<Record> = matrix.cases.iter().flat_map(events).map(Record::Event).collect();
+    let records: Vec<store::Record> = matrix.cases.iter().flat_map(events).map(store::Record::Event).collect();
     store.append(&records).await.unwrap();
     store.append(&records).await.unwrap();
-    store.append(&[Record::Shadow(shadow(&matrix.cases[0]))]).await.unwrap();
+    store
+        .append(&[store::Record::Shadow(shadow(&matrix.cases[0]))])
+        .await
+        .unwrap();
     store.close().await;
     settings
 }
@@ -111,6 +115,10 @@ fn closed(matrix: &Matrix) -> DateTime<Utc> {
     matrix.cases[matrix.cases.len() - 1].ts + Duration::hours(168)
 }
 
+async fn once(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+    run(args, settings, &mut Record::default()).await
+}
+
 #[tokio::test]
 async fn a_night_turns_the_event_log_into_a_published_model() {
     let dir = tempfile::tempdir().unwrap();
@@ -122,7 +130,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
         no_reference: false,
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
 
     let path = days_path(&settings.lake.dir, as_of.date_naive());
     let (built, _) = matrix::days::read_listed(&path, &settings.schema()).unwrap();
@@ -158,13 +166,13 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
         no_reference: false,
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
+    assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Refused);
     assert!(!settings.models.dir.exists());
 }
 
 /// Reads a file of a run.
 fn of_run<T: serde::de::DeserializeOwned>(settings: &Settings, as_of: DateTime<Utc>, name: &str) -> T {
-    crate::files::read_json(&runs_dir(settings).join(version_of(as_of)).join(name)).unwrap()
+    crate::files::read_json(&run_dir(&settings.lake.dir, as_of).join(name)).unwrap()
 }
 
 #[tokio::test]
@@ -178,27 +186,27 @@ async fn a_night_whose_data_shrank_is_refused_before_training_unless_the_change_
         no_reference: false,
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
     let checks: DataChecks = of_run(&settings, first, CHECKS);
     assert!(checks.passed && checks.reference.is_none());
 
     settings.train.window_days = 12;
     let second = first + Duration::days(1);
     args.as_of = Some(second);
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Refused);
+    assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Refused);
     let checks: DataChecks = of_run(&settings, second, CHECKS);
     let reference = checks.reference.unwrap();
     assert!(reference.published && reference.run.ends_with(version_of(first)));
     let refused = checks.checks.iter().filter(|check| check.finding == Finding::Refused);
     let refused: Vec<&str> = refused.map(|check| check.check.name()).collect();
     assert_eq!(refused, ["cases_lost", "rows_lost"]);
-    let run_dir = runs_dir(&settings).join(version_of(second));
+    let run_dir = run_dir(&settings.lake.dir, second);
     assert!(!run_dir.join(TRAINING).exists());
     let versions = runtime::artefact::versions(&settings.models.dir.join("ltr")).unwrap();
     assert_eq!(versions, [version_of(first)], "nothing is published");
 
     args.no_reference = true;
-    run(&args, &settings).await.unwrap();
+    once(&args, &settings).await.unwrap();
     assert!(of_run::<DataChecks>(&settings, second, CHECKS).passed && run_dir.join(TRAINING).exists());
 }
 
@@ -213,7 +221,7 @@ async fn a_night_leaves_out_the_newest_days_whose_windows_are_open() {
         no_reference: false,
         json: true,
     };
-    assert_eq!(run(&args, &settings).await.unwrap(), Outcome::Done);
+    assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
     let profile: DataProfile = of_run(&settings, as_of, PROFILE);
     let mature: Vec<&Case> = log
         .cases
@@ -240,7 +248,7 @@ async fn a_night_before_any_window_has_closed_fails_and_writes_nothing() {
         no_reference: false,
         json: false,
     };
-    let error = run(&args, &settings).await.unwrap_err().to_string();
+    let error = once(&args, &settings).await.unwrap_err().to_string();
     assert!(error.contains("with an open window"), "{error}");
     assert!(!days_path(&settings.lake.dir, args.as_of.unwrap().date_naive()).exists());
     assert!(!settings.lake.dir.join("ltr/runs").exists());
@@ -335,7 +343,7 @@ async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     assert_eq!((&after.sha256, after.made), (&before.sha256, vec![]));
     assert_eq!((after.sunk.rejected, after.rejected), (1_000, 1_000));
     let folder = Path::new(&after.rejected_in.unwrap()).join("2026/09/01");
-    let rejected = std::fs::read(folder.join("0000000000-0000001000.parquet")).unwrap();
+    let rejected = std::fs::read(folder.join("0000000000.parquet")).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(rejected)).unwrap();
     for batch in reader.build().unwrap() {
         let batch = batch.unwrap();
@@ -378,7 +386,7 @@ async fn a_night_that_is_repeated_makes_no_day_again_and_one_that_was_listed_bef
         Body::Action(click),
     );
     let store = Store::open(settings.database.url.expose()).await.unwrap();
-    store.append(&[Record::Event(late)]).await.unwrap();
+    store.append(&[store::Record::Event(late)]).await.unwrap();
     store.close().await;
     let again = build().await;
     assert!(!again.made.is_empty() && again.made.len() <= first.made.len());

@@ -5,21 +5,24 @@ mod notify;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
-use runtime::artefact::{self, Manifest, keys};
+use runtime::artefact::{self, ArtefactError, Manifest, keys};
 use runtime::{CONTRACT_VERSION, Engine};
 use serde::Serialize;
 use settings::Settings;
 
-use crate::console;
-use crate::evaluate::{Evaluation, cases_of};
+use crate::evaluate::{EVALUATION, Evaluation, cases_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
-use crate::outcome::Outcome;
+use crate::lineage::{Dataset, Record};
+use crate::night::{days_path, given_or, run_dir, version_of};
+use crate::outcome::{Outcome, Permanent};
 use crate::training_run::TrainingRun;
+use crate::{console, files};
 
 const EXAMPLES: &str = "Examples:
+  ltr-trainer publish --as-of 2026-11-23T02:15:00Z
   ltr-trainer publish --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
   ltr-trainer publish --model var/runs/today --matrix matrix.parquet --as-of 2026-11-23T02:15:00Z";
 
@@ -29,16 +32,18 @@ const EXAMPLES: &str = "Examples:
 /// appears atomically in {models.dir}/ltr/{version}/, where {version} is --as-of in the form
 /// 20261123T021500Z.
 ///
-/// If the gateway cannot be notified, the artefact stays and the exit code is 1.
+/// If the gateway cannot be notified, the artefact stays and the exit code is 1. Repeated, the command
+/// finds the artefact of the same model and notifies the gateway again.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Directory written by `train` and `evaluate`
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// List of days, or matrix, that the model was trained on; golden rows come from its test part
-    #[arg(long, value_name = "FILE")]
-    pub matrix: PathBuf,
+    /// Directory written by `train` and `evaluate`; default: that of the night of --as-of
+    #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
+    pub model: Option<PathBuf>,
+    /// List of days, or matrix, that the model was trained on; golden rows come from its test part.
+    /// Default: that of the night of --as-of
+    #[arg(long, value_name = "FILE", required_unless_present = "as_of")]
+    pub matrix: Option<PathBuf>,
     /// Time that counts as now (RFC 3339); names the version; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
@@ -62,6 +67,21 @@ pub struct Published {
     pub notified: Option<bool>,
 }
 
+impl Published {
+    /// Records the files of the artefact.
+    pub fn record(&self, record: &mut Record) {
+        let names = [
+            artefact::MODEL,
+            artefact::FEATURE_MAP,
+            artefact::SCORER,
+            artefact::EDGE_FILTER,
+        ];
+        for name in names.into_iter().chain([artefact::MANIFEST]) {
+            record.wrote(Dataset::file(&self.dir.join(name)));
+        }
+    }
+}
+
 /// How publishing ended.
 #[derive(Debug)]
 pub enum PublishOutcome {
@@ -75,10 +95,22 @@ pub enum PublishOutcome {
 ///
 /// # Errors
 /// See [`publish`] and [`check_deliveries`].
-pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+    let lake = &settings.lake.dir;
+    let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
+    let dir = given_or(
+        args.model.as_deref(),
+        "--model",
+        args.as_of.map(|as_of| run_dir(lake, as_of)),
+    )?;
+    let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
-    match publish(&args.model, &args.matrix, as_of, settings).await? {
+    for name in [artefact::MODEL, artefact::FEATURE_MAP, EVALUATION] {
+        record.read(Dataset::file(&dir.join(name)));
+    }
+    record.read(Dataset::file(&matrix));
+    match publish(&dir, &matrix, as_of, settings).await? {
         PublishOutcome::Refused(result) => {
             if args.json {
                 console::json(&result)?;
@@ -88,6 +120,7 @@ pub async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
             Ok(Outcome::Refused)
         }
         PublishOutcome::Published(published) => {
+            published.record(record);
             if args.json {
                 console::json(&published)?;
             } else {
@@ -119,7 +152,7 @@ pub fn check_deliveries(published: &Published, settings: &Settings) -> anyhow::R
 ///
 /// # Errors
 /// Files that do not belong together, an unreadable key, a component whose scores differ from
-/// LightGBM's in any bit, or an existing version. Nothing is published then.
+/// LightGBM's in any bit, or a version that exists with another model. Nothing is published then.
 pub async fn publish(
     dir: &Path,
     matrix: &Path,
@@ -180,7 +213,11 @@ fn write_artefact(
         (artefact::SCORER, &component),
         (artefact::EDGE_FILTER, &filter),
     ];
-    let dir = artefact::publish(&settings.models.dir.join("ltr"), &files, manifest, &key)?;
+    let data_sha256 = manifest.data_sha256.clone();
+    let dir = match artefact::publish(&settings.models.dir.join("ltr"), &files, manifest, &key) {
+        Err(ArtefactError::Exists(dir)) => same_as_published(dir, &files, &data_sha256)?,
+        published => published?,
+    };
     Ok(Published {
         version,
         dir,
@@ -190,9 +227,19 @@ fn write_artefact(
     })
 }
 
-/// The name of a version made at this time, e.g. `20261123T021500Z`.
-pub fn version_of(as_of: DateTime<Utc>) -> String {
-    as_of.format("%Y%m%dT%H%M%SZ").to_string()
+/// The artefact in `dir`, if it is of these files and this data: then a step that was repeated has
+/// nothing to write.
+fn same_as_published(dir: PathBuf, files: &[(&str, &[u8])], data_sha256: &str) -> anyhow::Result<PathBuf> {
+    let published: Manifest = files::read_json(&dir.join(artefact::MANIFEST))?;
+    let is_same = |(name, bytes): &(&str, &[u8])| published.files.get(*name) == Some(&files::sha256(bytes));
+    ensure!(
+        published.data_sha256 == data_sha256 && files.iter().all(is_same),
+        Permanent::Usage(format!(
+            "{}: published already, with another model; allowed: an --as-of that names another version",
+            dir.display()
+        ))
+    );
+    Ok(dir)
 }
 
 /// Prints where the artefact is and whether the gateway was notified.

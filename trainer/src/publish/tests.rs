@@ -51,12 +51,30 @@ async fn a_published_artefact_loads_in_a_gateway_and_describes_its_origin() {
     assert!(artefact.manifest.golden.rows.iter().flatten().any(Option::is_none));
     assert_eq!(artefact.manifest.gate["passed"], true);
     assert!(artefact.manifest.metrics["ltr"]["ndcg5"]["estimate"].as_f64().unwrap() > 0.0);
+}
 
-    let refusal = publish(&run, &matrix, start(), &settings).await.unwrap_err();
-    assert!(
-        format!("{refusal:#}").contains(VERSION),
-        "a version is published once: {refusal:#}"
-    );
+#[tokio::test]
+async fn a_version_is_published_once_and_published_again_it_is_only_made_known_again() {
+    let (_dir, settings, run, matrix) = evaluated(400, 1);
+    let again = async || publish(&run, &matrix, start(), &settings).await;
+    assert!(matches!(again().await.unwrap(), PublishOutcome::Published(_)));
+    let manifest = settings.models.dir.join("ltr").join(VERSION).join(artefact::MANIFEST);
+    let signed = fs::read(&manifest).unwrap();
+    let PublishOutcome::Published(published) = again().await.unwrap() else {
+        panic!("refused");
+    };
+    assert_eq!(published.version, VERSION);
+    assert_eq!(fs::read(&manifest).unwrap(), signed);
+
+    let mut shorter = settings.clone();
+    shorter.train.max_rounds = 3;
+    crate::train::train_matrix(&matrix, None, &shorter, &run).unwrap();
+    evaluate(&run, &matrix, &settings).unwrap();
+    let refusal = again().await;
+    let error = refusal.unwrap_err();
+    assert!(format!("{error:#}").contains(VERSION), "{error:#}");
+    assert_eq!(crate::outcome::exit_code(&Err(error)), 2);
+    assert_eq!(fs::read(&manifest).unwrap(), signed);
 }
 
 #[tokio::test]

@@ -10,12 +10,15 @@ mod warnings;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use settings::Settings;
 
 use crate::boosting::{self, CustomMetric, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
-use crate::outcome::Outcome;
+use crate::lineage::{self, Record};
+use crate::night::{days_path, given_or, run_dir};
+use crate::outcome::{Outcome, Permanent};
 use crate::{console, progress};
 
 pub(crate) use from_matrix::Parts;
@@ -23,6 +26,7 @@ pub use from_matrix::{Recipe, read_matrix, train_matrix};
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
 
 const EXAMPLES: &str = "Examples:
+  ltr-trainer train --as-of 2026-11-23T02:15:00Z
   ltr-trainer train --matrix var/lake/ltr/processed/2026-11-23/days.json --out var/runs/today
   ltr-trainer train --train rank.train --valid rank.test --params P.json --out D";
 
@@ -37,8 +41,11 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Time of the night's run (RFC 3339), as `etl` had it: sets --matrix and --out unless they are given
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["train", "valid"])]
+    pub as_of: Option<DateTime<Utc>>,
     /// List of days written by `etl`, or one matrix
-    #[arg(long, value_name = "FILE", required_unless_present = "train", conflicts_with_all = ["train", "valid"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["train", "as_of"], conflicts_with_all = ["train", "valid"])]
     pub matrix: Option<PathBuf>,
     /// Training rows, SVMlight; query sizes in FILE.query or as qid fields
     #[arg(long, value_name = "FILE", requires = "valid")]
@@ -50,8 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "JSON")]
     pub params: Option<PathBuf>,
     /// Directory for the results
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
+    pub out: Option<PathBuf>,
     /// Print the report as JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -61,23 +68,36 @@ pub struct Args {
 ///
 /// # Errors
 /// Unusable data or parameters; nothing is written then.
-pub fn run(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     let parameters = args.params.as_deref().map(params_file::read).transpose()?;
-    let training = match (&args.matrix, &args.train, &args.valid) {
-        (Some(matrix), _, _) => train_matrix(matrix, parameters, settings, &args.out)?,
-        (None, Some(train), Some(valid)) => {
-            let parameters = match parameters {
-                Some(parameters) => parameters,
-                None => configured(settings)?,
-            };
-            public_data::train_files(train, valid, parameters, settings, &args.out)?
-        }
-        _ => bail!("either --matrix or both --train and --valid are needed"),
+    let lake = &settings.lake.dir;
+    let out = given_or(
+        args.out.as_deref(),
+        "--out",
+        args.as_of.map(|as_of| run_dir(lake, as_of)),
+    )?;
+    let training = if let (Some(train), Some(valid)) = (&args.train, &args.valid) {
+        let parameters = match parameters {
+            Some(parameters) => parameters,
+            None => configured(settings)?,
+        };
+        let training = public_data::train_files(train, valid, parameters, settings, &out)?;
+        record.read(lineage::Dataset::file(train).rows(training.train.rows as u64));
+        record.read(lineage::Dataset::file(valid).rows(training.valid.rows as u64));
+        training
+    } else {
+        let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
+        let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
+        record.read(lineage::Dataset::file(&matrix));
+        let training = train_matrix(&matrix, parameters, settings, &out)?;
+        record.read(training.read_from(&matrix));
+        training
     };
+    training.record(&out, record);
     if args.json {
         console::json(&training)?;
     } else {
-        print_training(&training, &args.out);
+        print_training(&training, &out);
     }
     Ok(Outcome::Done)
 }
@@ -93,9 +113,10 @@ fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
     if let Some(other) = parameters.get("objective")
         && other != objective
     {
-        bail!(
+        return Err(Permanent::Usage(format!(
             "train.params.objective: {other:?}; allowed: {objective:?}, as in train.objective; set only train.objective"
-        );
+        ))
+        .into());
     }
     parameters.set("objective", objective);
     Ok(parameters)

@@ -1,13 +1,16 @@
 //! `training.json`: how a model was trained.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use runtime::artefact;
 use serde::{Deserialize, Serialize};
 
 use crate::boosting::Fit;
 use crate::examination::Examination;
 use crate::files::sha256;
 use crate::lightgbm::Parameters;
+use crate::lineage::{Dataset, Record};
 use crate::split::Part;
 
 /// Name of the report in a training's output directory.
@@ -85,7 +88,32 @@ pub struct MatrixFacts {
     pub test: Part,
 }
 
+impl MatrixFacts {
+    /// The matrix at `path` for the run record.
+    pub fn dataset(&self, path: &Path) -> Dataset {
+        let rows = self.train.rows + self.valid.rows + self.test.rows;
+        Dataset::file(path).sha256(&self.sha256).rows(rows as u64)
+    }
+}
+
 impl Training {
+    /// The matrix at `path`, which it was trained on, for the run record.
+    pub fn read_from(&self, path: &Path) -> Dataset {
+        match &self.matrix {
+            Some(matrix) => matrix.dataset(path),
+            None => Dataset::file(path),
+        }
+    }
+
+    /// Records what a training wrote into `out`.
+    pub fn record(&self, out: &Path, record: &mut Record) {
+        record.wrote(Dataset::file(&out.join(artefact::MODEL)).sha256(&self.model_sha256));
+        if let Some(matrix) = &self.matrix {
+            record.wrote(Dataset::file(&out.join(artefact::FEATURE_MAP)).sha256(&matrix.feature_map_sha256));
+        }
+        record.wrote(Dataset::file(&out.join(TRAINING)));
+    }
+
     /// Reports `fit`; `names` are the feature names in column order.
     pub(super) fn new(
         fit: &Fit,

@@ -40,9 +40,10 @@ KEYS = ["event_id", "position", "lawyer_id"]
 LABELS = np.array([0.0, 0.3, 0.6, 1.0], dtype=np.float32)
 
 
-def read(lake: Lake, table: str, files: list[RawFile], names: list[str]) -> pd.DataFrame:
-    """The columns of some files; a column that a file lacks is null."""
-    columns = ltr_lake.columns(table, ltr_lake.footers(lake, files))
+def read(lake: Lake, table: str, files: list[RawFile], names: list[str], features: list[str] = []) -> pd.DataFrame:
+    """The columns of some files, and features; a column that a file lacks is null."""
+    columns = ltr_lake.columns(table, ltr_lake.footers(lake, files), features)
+    names = [*names, *features]
     schema = pa.schema([columns.field(name) for name in names])
     parts = []
     for file in files:
@@ -140,8 +141,8 @@ class Etl:
     def matrix(self, day: date, anchors: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
         """The rows of one day, in the order of the matrix."""
         names = [name for name, *_ in ltr_lake.AFTER_FEATURES]
-        columns = [*ltr_lake.BEFORE_FEATURES, *self.features, *names]
-        rows = read(self.lake, "impression_lawyers", between(self.files, "impression_lawyers", day, day), columns)
+        of_day = between(self.files, "impression_lawyers", day, day)
+        rows = read(self.lake, "impression_lawyers", of_day, [*ltr_lake.BEFORE_FEATURES, *names], self.features)
         rows["impression"] = self.impressions.get_indexer(rows.pop("event_id"))
         of_day = anchors[(anchors.of_day == number(day)) & (anchors.lawyers >= 2)]
         of_day = of_day[["case", "case_id", "impression", "source", "ts_us", "mature"]]

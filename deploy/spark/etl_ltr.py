@@ -103,14 +103,12 @@ class Etl:
                 needed.setdefault(table, set()).update(between(self.files, table, first, last))
         for table, files in needed.items():
             found = ltr_lake.footers(self.lake, sorted(files))
-            ltr_lake.columns(table, found)
+            ltr_lake.columns(table, found, self.features)
             self.footers.update((footer.file, footer) for footer in found)
 
     def open(self, spark, day: date):
         """A session with the tables, the parameters and the steps of a day, and the steps that it keeps."""
         session = spark.newSession()
-        for key, value in SESSION.items():
-            session.conf.set(key, value)
         for table, (first, last) in self.rules.sources(day).items():
             self._register(session, table, between(self.files, table, first, last))
         windows = ", ".join(f"('{event}', {grade}L, {window}L)" for event, grade, window in self.rules.windows())
@@ -173,7 +171,7 @@ class Etl:
         from pyspark.sql.functions import unix_micros
 
         found = [self.footers[file] for file in files]
-        columns = ltr_lake.columns(table, found)
+        columns = ltr_lake.columns(table, found, self.features)
         types = _spark_types()
         # Spark reads only the columns that the queries need; a source in Python has to be told.
         wanted = self.queries.words.union(self.features) if self.lake.is_bucket else set(columns.names)
@@ -205,10 +203,13 @@ def _write(frame, output: Lake, path: str, schema) -> ltr_lake.Written:
     def write(batches):
         import pyarrow as pa
 
-        written = ltr_lake.write_matrix(output, path, schema, batches)
+        named = (batch.rename_columns(schema.names) for batch in batches)
+        written = ltr_lake.write_matrix(output, path, schema, named)
         yield pa.RecordBatch.from_pylist([written._asdict()])
 
-    made = frame.coalesce(1).mapInArrow(write, "rows bigint, grades array<bigint>, sha256 string").collect()
+    # Spark takes a dot in a name for a field of a structure here, and has no way to quote it.
+    numbered = frame.toDF(*[f"column_{number}" for number in range(len(schema))])
+    made = numbered.coalesce(1).mapInArrow(write, "rows bigint, grades array<bigint>, sha256 string").collect()
     if not made:
         # Spark found out that there are no rows, and asked no task.
         return ltr_lake.write_matrix(output, path, schema, [])
@@ -233,6 +234,8 @@ def start_session(name: str):
         # 200 by default, which is for a cluster: a day has little work for each.
         conf.setIfMissing("spark.sql.shuffle.partitions", str(os.cpu_count()))
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    for key, value in SESSION.items():
+        conf.set(key, value)
     spark = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     for module in ("ltr_lake.py", "lake_source.py"):
         spark.sparkContext.addPyFile(str(Path(__file__).with_name(module)))

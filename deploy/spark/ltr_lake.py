@@ -242,10 +242,12 @@ def plain(type_: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) else type_
 
 
-def columns(table: str, found: list[Footer]) -> pa.Schema:
-    """The columns of some files together, in the order of the newest. Older files may lack some: there they are null."""
+def columns(table: str, found: list[Footer], features: list[str]) -> pa.Schema:
+    """The columns of some files together, and those that the lake's tables have anyway. Older files may lack some."""
     types: dict[str, tuple[pa.DataType, str]] = {}
-    expected = TABLES.get(table, pa.schema([]))
+    expected = TABLES[table]
+    if table == "impression_lawyers":
+        expected = pa.schema([*expected, *[(name, pa.float64()) for name in features]])
     for footer in reversed(found):
         for field in footer.schema:
             type_ = plain(field.type)

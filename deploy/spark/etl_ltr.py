@@ -93,6 +93,8 @@ class Etl:
         if unknown:
             raise LakeError(f"--features: {unknown[0]!r} is no feature of the lake; allowed: {', '.join(known)}")
         self.features = features or known
+        after = [name for name, *_ in ltr_lake.AFTER_FEATURES]
+        self.shown = [*ltr_lake.BEFORE_FEATURES, *self.features, *after]
         self.footers: dict[RawFile, Footer] = {}
 
     def inspect(self, chosen: list[date]) -> None:
@@ -123,9 +125,7 @@ class Etl:
         values = ", ".join(f"{value}L" for value in parameters.values())
         # As rows and not as constants: the code that Spark generates is then the same for every day.
         session.sql(f"SELECT * FROM VALUES ({values}) AS t({', '.join(parameters)})").createTempView("parameters")
-        after = [name for name, *_ in ltr_lake.AFTER_FEATURES]
-        shown = [quoted(name) for name in [*ltr_lake.BEFORE_FEATURES, *self.features, *after]]
-        session.table("impression_lawyers").select(*shown).createTempView("shown")
+        session.table("impression_lawyers").select(*map(quoted, self.shown)).createTempView("shown")
         kept = []
         for name in self.queries.steps():
             frame = session.sql(self.queries.texts[name])
@@ -174,7 +174,7 @@ class Etl:
         columns = ltr_lake.columns(table, found, self.features)
         types = _spark_types()
         # Spark reads only the columns that the queries need; a source in Python has to be told.
-        wanted = self.queries.words.union(self.features) if self.lake.is_bucket else set(columns.names)
+        wanted = self.queries.words.union(self.shown) if self.lake.is_bucket else set(columns.names)
         spelled = [(quoted(field.name), types[str(field.type)]) for field in columns if field.name in wanted]
         schema = ", ".join(f"{name} {type_}" for name, type_ in spelled)
         if not files:
@@ -291,12 +291,26 @@ def arguments() -> argparse.Namespace:
     return checked(parser, parser.parse_args())
 
 
+def of_spark(error: Exception) -> str:
+    """The cause in one line: what a worker says of the lake, or else Spark's own message, or how that begins."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    of_lake = [line for line in lines if "LakeError: " in line]
+    of_spark = [line for line in lines if "Exception: [" in line]
+    return re.sub(r"^.*?(LakeError|Exception): ", "", (of_lake + of_spark + lines)[0])
+
+
 def main() -> int:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
     args = arguments()
     try:
         report = run(args)
     except LakeError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (PySparkException, Py4JError) as error:
+        print(f"error: Spark: {of_spark(error)}", file=sys.stderr)
         return 1
     if args.json:
         print(json.dumps(report, indent=2))

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.types import StructType
 
-from ltr_lake import TIME, Lake
+from ltr_lake import TIME, Lake, LakeError
 
 # Spark's names of the types that the raw tables have.
 TYPES = {
@@ -55,12 +55,16 @@ class RowGroups(DataSourceReader):
         schema = pa.schema([(name, _ARROW[type_]) for name, type_ in self.columns])
         with Lake(self.lake).parquet(partition.path) as parquet:
             there = [name for name in schema.names if name in parquet.schema_arrow.names]
-            for batch in parquet.iter_batches(row_groups=[partition.group], columns=there):
-                arrays = [
-                    batch.column(field.name).cast(field.type)
-                    if field.name in there
-                    else pa.nulls(batch.num_rows, field.type)
-                    for field in schema
-                ]
-                # Spark compares nullability, too: as declared here, not as the file has it.
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            try:
+                for batch in parquet.iter_batches(row_groups=[partition.group], columns=there):
+                    yield _fitted(batch, schema)
+            except (OSError, pa.ArrowException) as error:
+                raise LakeError(f"{partition.path}: it cannot be read: {error}") from error
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of a schema. Spark compares nullability, too: as declared here, not as the file has it."""
+    there = set(batch.schema.names)
+    nothing = pa.nulls(batch.num_rows)
+    arrays = [(batch.column(field.name) if field.name in there else nothing).cast(field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -16,7 +16,7 @@ import tempfile
 import time
 import unittest
 import unittest.mock
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -25,9 +25,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from pyspark.errors import PySparkException
 
 import made_lakes
-from etl_ltr import SQL, Etl, Queries, start_session
+from etl_ltr import SQL, Etl, Queries, of_spark, start_session
 from ltr_lake import Lake, LakeError, RawFile, cover
 from ltr_rules import Rules, micros
 
@@ -197,7 +198,7 @@ class OfPrograms(Case):
             paths = [str(path) for path in self.files(table)]
             glob = f"{self.lake}/ltr/raw/*/*/*/{table}/*.parquet"
             readers = {
-                "duckdb": duckdb.sql(f"SELECT COUNT(*) FROM read_parquet('{glob}')").fetchone()[0],
+                "duckdb": duckdb.sql(f"SELECT COUNT(*) FROM read_parquet('{glob}')").fetchall()[0][0],
                 "pandas": len(pd.concat([pd.read_parquet(path) for path in paths])),
                 "polars": pl.scan_parquet(glob).select(pl.len()).collect().item(),
                 "spark": spark.read.parquet(*paths).count(),
@@ -226,6 +227,18 @@ class OfPrograms(Case):
         self.assert_same_matrices(self.matrices, lake / "ltr/processed")
         programs = Programs(self.folder, LTR_LAKE__DIR=str(lake))
         self.assertEqual(programs.etl(AS_OF)["made"], [day])
+
+    def test_a_file_that_is_damaged_inside_is_named(self) -> None:
+        lake = self.copy()
+        path = sorted(lake.glob("ltr/raw/2026/09/01/actions/*.parquet"))[0]
+        content = bytearray(path.read_bytes())
+        content[100:2000] = bytes(1900)
+        path.write_bytes(content)
+        etl = Etl(Lake(str(lake)), Rules(), micros(datetime.fromisoformat(AS_OF)), Queries(SQL), None)
+        etl.inspect(DAYS[:1])
+        with self.assertRaises(PySparkException) as caught:
+            etl.make(the_session(), DAYS[0], Lake(str(self.folder / "damaged")), "")
+        self.assertIn(str(path), of_spark(caught.exception))
 
     def test_a_lake_in_a_bucket_gives_the_same_matrices(self) -> None:
         environment = bucket(self)

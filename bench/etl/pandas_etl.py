@@ -10,6 +10,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -40,7 +41,7 @@ KEYS = ["event_id", "position", "lawyer_id"]
 LABELS = np.array([0.0, 0.3, 0.6, 1.0], dtype=np.float32)
 
 
-def read(lake: Lake, table: str, files: list[RawFile], names: list[str], features: list[str] = []) -> pd.DataFrame:
+def read(lake: Lake, table: str, files: list[RawFile], names: list[str], features: Sequence[str] = ()) -> pd.DataFrame:
     """The columns of some files, and features; a column that a file lacks is null."""
     columns = ltr_lake.columns(table, ltr_lake.footers(lake, files), features)
     names = [*names, *features]
@@ -167,8 +168,8 @@ def make(lake: Lake, args: argparse.Namespace, output: Lake) -> int:
     schema, rows = ltr_lake.matrix_schema(etl.features), 0
     for day in chosen:
         matrix = etl.matrix(day, anchors, grades)[schema.names]
-        batch = pa.RecordBatch.from_pandas(matrix, schema=schema, preserve_index=False)
-        rows += ltr_lake.write_matrix(output, f"{day}/{ltr_lake.MATRIX}", schema, [batch]).rows
+        table = pa.Table.from_pandas(matrix, schema=schema, preserve_index=False)
+        rows += ltr_lake.write_matrix(output, f"{day}/{ltr_lake.MATRIX}", schema, [table]).rows
     return rows
 
 

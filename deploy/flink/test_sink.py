@@ -118,7 +118,9 @@ class Sink(unittest.TestCase):
     def check_lawyers(self) -> None:
         rows = self.rows("impression_lawyers")["day=2026-10-01"]
         rows.sort(key=lambda row: (row["event_id"], row["position"]))
-        self.assertEqual([(row["position"], row["lawyer_id"]) for row in rows], [(1, "b"), (2, "a"), (1, "c"), (2, "d")])
+        self.assertEqual(
+            [(row["position"], row["lawyer_id"]) for row in rows], [(1, "b"), (2, "a"), (1, "c"), (2, "d")]
+        )
         for at, row in enumerate(rows[:2]):
             self.assertEqual([row[name] for name in FEATURES], SHOWN["features"][at])
             for one, many in (("legacy_score", "legacy_scores"), ("cases_30d",) * 2, ("monthly_capacity",) * 2):

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cached_property
@@ -130,7 +131,7 @@ def cover(files: list[RawFile]) -> list[RawFile]:
 
 
 class Lake:
-    """A lake in a folder, or in a bucket: `s3://bucket/prefix`, with AWS_* and AWS_ENDPOINT_URL from the environment."""
+    """A lake in a folder, or in a bucket: `s3://bucket/prefix`, with AWS_* from the environment."""
 
     def __init__(self, address: str) -> None:
         url = urlsplit(address)
@@ -168,7 +169,9 @@ class Lake:
     def raw_files(self) -> dict[tuple[str, date], list[RawFile]]:
         """The files of each table and day that together have each event once."""
         try:
-            found = self.store.get_file_info(fs.FileSelector(self.full("ltr/raw"), recursive=True, allow_not_found=True))
+            found = self.store.get_file_info(
+                fs.FileSelector(self.full("ltr/raw"), recursive=True, allow_not_found=True)
+            )
         except OSError as error:
             raise LakeError(f"lake {self.url}: {error}") from None
         files: dict[tuple[str, date], list[RawFile]] = {}
@@ -242,7 +245,7 @@ def plain(type_: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) else type_
 
 
-def columns(table: str, found: list[Footer], features: list[str]) -> pa.Schema:
+def columns(table: str, found: list[Footer], features: Sequence[str]) -> pa.Schema:
     """The columns of some files together, and those that the lake's tables have anyway. Older files may lack some."""
     types: dict[str, tuple[pa.DataType, str]] = {}
     expected = TABLES[table]
@@ -302,7 +305,7 @@ class Written(NamedTuple):
 
 
 def write_matrix(lake: Lake, path: str, schema: pa.Schema, batches) -> Written:
-    """Writes a matrix, whole or not at all. The batches come in its order; their columns are matched by name."""
+    """Writes a matrix, whole or not at all, from batches or tables in its order. Columns are matched by name."""
     sink, rows, grades = pa.BufferOutputStream(), 0, [0, 0, 0, 0]
     with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=ZSTD) as writer:
         for batch in batches:

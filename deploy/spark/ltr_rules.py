@@ -86,7 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What every maker of matrices is told: the lake, the days, the time and the rules."""
     add = parser.add_argument
     add("--lake", required=True, metavar="DIR|URL", help="the lake: a folder, or s3://bucket/prefix")
-    add("--from", dest="first", type=_day, metavar="YYYY-MM-DD", help="only cases first shown on this day or later (UTC)")
+    add(
+        "--from",
+        dest="first",
+        type=_day,
+        metavar="YYYY-MM-DD",
+        help="only cases first shown on this day or later (UTC)",
+    )
     add("--to", dest="last", type=_day, metavar="YYYY-MM-DD", help="only cases first shown on this day or before (UTC)")
     add("--day", type=_day, metavar="YYYY-MM-DD", help="only cases first shown on this day (UTC)")
     add(

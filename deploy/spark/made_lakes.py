@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ltr_lake import TIME, RawFile
-from ltr_rules import EPOCH, MICROS_A_DAY, MICROS_AN_HOUR
+from ltr_rules import EPOCH, MICROS_A_DAY, MICROS_AN_HOUR, Rules
 
 FIRST = date(2026, 10, 1)
 # The last two are behind lake.case_days of the first ones.
@@ -200,11 +200,15 @@ def _lawyers(shown: dict) -> list[dict]:
     ]
 
 
-def configuration() -> str:
-    """The trainer's configuration for such a lake."""
+def configuration(rules: Rules) -> str:
+    """The trainer's configuration for such a lake and these rules."""
     features = ", ".join(_toml(name) for name in FEATURES)
     weights = "\n".join(f"{_toml(name)} = 1.0" for name in FEATURES)
-    return f'[ranking]\nfeatures = [{features}]\ndefault_preset = "even"\n\n[ranking.presets.even]\n{weights}\n'
+    windows = "\n".join(f"{name} = {hours}" for name, hours in vars(rules).items() if name != "case_days")
+    return (
+        f'[ranking]\nfeatures = [{features}]\ndefault_preset = "even"\n\n[ranking.presets.even]\n{weights}\n\n'
+        f"[labels]\n{windows}\n\n[lake]\ncase_days = {rules.case_days}\n"
+    )
 
 
 def _toml(text: str) -> str:

@@ -92,6 +92,9 @@ class Etl:
         unknown = [name for name in features or [] if name not in known]
         if unknown:
             raise LakeError(f"--features: {unknown[0]!r} is no feature of the lake; allowed: {', '.join(known)}")
+        twice = [name for name, count in Counter(features or []).items() if count > 1]
+        if twice:
+            raise LakeError(f"--features: {twice[0]!r} is listed twice; allowed: each feature once")
         self.features = features or known
         after = [name for name, *_ in ltr_lake.AFTER_FEATURES]
         self.shown = [*ltr_lake.BEFORE_FEATURES, *self.features, *after]

@@ -406,6 +406,9 @@ class Refused(Case):
         said = self.refused("--features", "price", "prize")
         self.assertIn("--features: 'prize' is no feature of the lake; allowed: price, Price, area match", said)
 
+    def test_a_feature_that_is_named_twice(self) -> None:
+        self.assertIn("--features: 'price' is listed twice", self.refused("--features", "price", "price"))
+
     def test_days_that_the_lake_does_not_have(self) -> None:
         self.assertIn("days with impressions: 2026-10-01 to 2026-11-0", self.refused("--from", "2030-01-01"))
 

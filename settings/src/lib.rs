@@ -26,9 +26,9 @@ mod validate;
 pub use error::SettingsError;
 pub use secret::Secret;
 pub use sections::{
-    Access, BusMechanism, Checks, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Labels, Lake, Lineage,
-    Log, LogFormat, LogLevel, Models, Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS, Settings,
-    Shadow, Telemetry, Tls, Token, Train, Watch, Webhook, WebhookFormat, Webhooks, switch,
+    Access, BusMechanism, Checks, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Labels, Lake,
+    Lineage, Log, LogFormat, LogLevel, Models, Objective, Privacy, Publish, Ranking, Role, Rollout, SWITCH_WORDS,
+    Settings, Shadow, Telemetry, Tls, Token, Train, Watch, Webhook, WebhookFormat, Webhooks, switch,
 };
 pub use url::SecretUrl;
 

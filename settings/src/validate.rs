@@ -7,8 +7,8 @@ use ranking::{Presets, Schema};
 
 use crate::section::Rule;
 use crate::sections::{
-    self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, LINEAGE_URL, PARAMS, PRESETS,
-    REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
+    self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, LINEAGE_URL, PARAMS,
+    PRESETS, REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};

@@ -1,10 +1,10 @@
-use std::path::Path;
 use arrow::array::AsArray;
 use chrono::Duration;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ranking::{Action, ActionKind, Body, Event, Grade, Impression, Origin, ShadowRow};
 use serde_json::json;
 use sqlx::Connection;
+use std::path::Path;
 use store::{ShadowRecord, Store};
 use tempfile::TempDir;
 use uuid::Uuid;

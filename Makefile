@@ -64,7 +64,7 @@ FUZZ_SECONDS ?= 60
 # What every build of programs and tests says, so that all of them share what they compile.
 BUILD      := --release --locked --workspace --exclude plugin-scorer
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink soak fuzz bench bench-scorer bench-gateway bench-edge etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink soak fuzz bench bench-scorer bench-gateway bench-edge bench-etl etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -219,6 +219,9 @@ bench-gateway: build dist setup-bench ## Measure the gateway beside FastAPI with
 
 bench-edge: build dist setup-bench ## Measure Envoy with the filter, without it, and with its own mirroring; writes target/bench/edge.json
 	$(BIN)/ltr-bench edge --gateway $(DIST)/ltr-host $(ARGS)
+
+bench-etl: build $(TOOLS)/spark/.ready ## Measure the ETL over 1, 3 and 10 million events, beside a warm Spark and pandas; writes target/bench/etl.json
+	$(BIN)/ltr-bench etl --python $(TOOLS)/spark/bin/python $(ARGS)
 
 etl: programs ## New events -> data lake -> the matrices of the days that changed
 	$(BIN)/ltr-trainer etl $(ARGS)

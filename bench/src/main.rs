@@ -1,5 +1,5 @@
 //! `make bench-scorer`: the scorer component beside what one would use instead, on the same rows, in one run.
-//! (`make bench-gateway` and `make bench-edge` are the subcommands in `gateway/` and `edge/`.)
+//! (`make bench-gateway`, `make bench-edge` and `make bench-etl` are the subcommands in `gateway/`, `edge/` and `etl/`.)
 //!
 //! Each round scores rows nobody has scored before, so that no branch predictor learns them; the subjects take turns
 //! within a round, so that a noisy neighbour disturbs them alike; medians are reported. Time is everything from the
@@ -8,6 +8,7 @@
 mod costs;
 mod data;
 mod edge;
+mod etl;
 mod gateway;
 mod matchup;
 mod models;
@@ -82,6 +83,7 @@ struct Args {
 enum Command {
     Gateway(gateway::GatewayArgs),
     Edge(edge::EdgeArgs),
+    Etl(etl::EtlArgs),
     /// Answer every request; the benchmark starts this itself
     #[command(hide = true)]
     Answer(edge::AnswerArgs),
@@ -115,6 +117,7 @@ fn main() -> Result<()> {
         Some(Command::Load(args)) => return args.run(),
         Some(Command::Gateway(args)) => return args.run(),
         Some(Command::Edge(args)) => return args.run(),
+        Some(Command::Etl(args)) => return args.run(),
         Some(Command::Answer(args)) => return args.run(),
         None => {}
     }

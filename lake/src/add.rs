@@ -3,7 +3,7 @@
 //! The ids of what is there decide. A file is put only where none has its name, which says where in its table it begins: of
 //! two writers at once, the second one finds the name taken, and looks again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use object_store_lake::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ranking::Event;
+use ranking::{Body, Event, Schema};
 use store::ShadowRecord;
 use uuid::Uuid;
 
@@ -44,6 +44,26 @@ pub struct Sank {
     pub rejected: u64,
     /// New files.
     pub files: u64,
+}
+
+/// Adds events to a lake, each once. What the sinks do, for programs that have events from elsewhere.
+///
+/// # Errors
+/// A lake that cannot be used; a feature that has the name of another column.
+pub async fn add_events(lake: &Lake, features: &Schema, events: Vec<Event>) -> Result<Sank, LakeError> {
+    let mut days: BTreeMap<NaiveDate, Records> = BTreeMap::new();
+    for event in events {
+        let of_day = days.entry(event.ts_utc.date_naive()).or_default();
+        match event.body {
+            Body::Action(_) => of_day.actions.push(event),
+            Body::Impression(_) => of_day.impressions.push(event),
+        }
+    }
+    let mut adding = Adding::new(lake, Tables::new(features)?);
+    for (day, records) in days {
+        adding.add(Some(day), &records).await?;
+    }
+    Ok(adding.sank)
 }
 
 /// Records of one day, in the order of arrival.

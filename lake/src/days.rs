@@ -241,7 +241,7 @@ impl Etl<'_> {
         }
     }
 
-    async fn register(&self, engine: &Engine, day: NaiveDate) -> Result<(), LakeError> {
+    async fn register(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<(), LakeError> {
         for (table, days) in self.sources(day) {
             let files: Vec<RawFile> = self.files_of(table, days).cloned().collect();
             engine.add_files(table, &self.tables, &files).await?;
@@ -276,7 +276,7 @@ impl Etl<'_> {
     }
 
     /// The matrix as a Parquet file, its rows, and its rows by grade.
-    async fn matrix(&self, engine: &Engine) -> Result<(Vec<u8>, u64, [u64; 4]), LakeError> {
+    async fn matrix(&self, engine: &Engine<'_>) -> Result<(Vec<u8>, u64, [u64; 4]), LakeError> {
         let fault = |problem: String| LakeError::File {
             path: MATRIX.to_owned(),
             problem,

@@ -69,12 +69,13 @@ pub(crate) const LABELS: Query = Query {
 };
 
 /// A session of the engine over some files.
-pub(crate) struct Engine {
+pub(crate) struct Engine<'a> {
+    lake: &'a Lake,
     session: SessionContext,
 }
 
-impl Engine {
-    pub(crate) fn new(lake: &Lake) -> Result<Engine, LakeError> {
+impl Engine<'_> {
+    pub(crate) fn new(lake: &Lake) -> Result<Engine<'_>, LakeError> {
         let opened = RuntimeEnvBuilder::new().with_memory_limit(MEMORY, 1.0).build_arc();
         let runtime = opened.map_err(failed("the engine"))?;
         let url = url::Url::parse(STORE).expect("a constant");
@@ -82,6 +83,7 @@ impl Engine {
         // Rows come out in the order that the SQL asks for, whatever the number of processors.
         let config = SessionConfig::new().with_information_schema(false);
         Ok(Engine {
+            lake,
             session: SessionContext::new_with_config_rt(config, runtime),
         })
     }
@@ -108,7 +110,7 @@ impl Engine {
     fn add_listing(&self, name: &str, schema: SchemaRef, files: &[RawFile]) -> Result<(), DataFusionError> {
         let urls = files
             .iter()
-            .map(|file| ListingTableUrl::parse(format!("{STORE}/{file}")))
+            .map(|file| ListingTableUrl::parse(format!("{STORE}/{}", self.lake.full(&file.path()))))
             .collect::<Result<Vec<_>, _>>()?;
         let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
         let config = ListingTableConfig::new_with_multi_paths(urls)

@@ -28,7 +28,7 @@ mod sink;
 mod tables;
 mod topic;
 
-pub use add::Sank;
+pub use add::{Sank, add_events};
 pub use compact::{Compacted, compact};
 pub use days::{DayReport, Etl, Labelled, MATRIX, Refreshed, Rules};
 pub use error::LakeError;

@@ -12,7 +12,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store_lake::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store_lake::local::LocalFileSystem;
 use object_store_lake::path::Path;
-use object_store_lake::prefix::PrefixStore;
 use object_store_lake::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
 use regular_file::Draft;
 
@@ -29,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
+    /// Before each path in the store. (`PrefixStore` would leave it in what it says of one object.)
+    prefix: Path,
     /// The folder, if it is one: there a file is on disk before it has its name, which the store's own
     /// writer does not wait for.
     folder: Option<PathBuf>,
@@ -75,8 +76,11 @@ impl Lake {
             value: address.to_owned(),
             problem,
         };
-        let (store, folder): (Arc<dyn ObjectStore>, _) = match address.split_once("://") {
-            Some(("s3", rest)) => (bucket(rest, s3).map_err(|error| failed(error.to_string()))?, None),
+        let (store, prefix, folder): (Arc<dyn ObjectStore>, _, _) = match address.split_once("://") {
+            Some(("s3", rest)) => {
+                let (store, prefix) = bucket(rest, s3).map_err(|error| failed(error.to_string()))?;
+                (store, prefix, None)
+            }
             Some((kind, _)) if kind != "file" => {
                 return Err(failed(
                     "allowed: s3://BUCKET[/PREFIX], file:///PATH or a path".to_owned(),
@@ -86,11 +90,12 @@ impl Lake {
                 let dir = PathBuf::from(of_file.map_or(address, |(_, path)| path));
                 std::fs::create_dir_all(&dir).map_err(|error| failed(error.to_string()))?;
                 let store = LocalFileSystem::new_with_prefix(&dir).map_err(|error| failed(error.to_string()))?;
-                (Arc::new(store.with_automatic_cleanup(true)), Some(dir))
+                (Arc::new(store.with_automatic_cleanup(true)), Path::default(), Some(dir))
             }
         };
         Ok(Lake {
             store,
+            prefix,
             folder,
             url: address.to_owned(),
             records: Arc::default(),
@@ -99,6 +104,11 @@ impl Lake {
 
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         self.store.clone()
+    }
+
+    /// The place in the store of a path in the lake.
+    pub(crate) fn full(&self, path: &Path) -> Path {
+        self.prefix.parts().chain(path.parts()).collect()
     }
 
     /// Where it is, for people.
@@ -133,9 +143,11 @@ impl Lake {
     pub(crate) async fn all_raw_files(&self, folders: &[String]) -> Result<Files, LakeError> {
         let mut found = Vec::new();
         for folder in folders {
-            let listed = self.store.list(Some(&Path::from(folder.as_str())));
+            let listed = self.store.list(Some(&self.full(&Path::from(folder.as_str()))));
             let listed: Vec<_> = listed.try_collect().await.map_err(|error| self.failed(error))?;
-            for object in listed {
+            for mut object in listed {
+                let inside: Option<Path> = object.location.prefix_match(&self.prefix).map(Iterator::collect);
+                object.location = inside.unwrap_or(object.location);
                 match RawFile::parse(&object) {
                     Some(file) => found.push(file),
                     // What was being written when a program ended.
@@ -164,7 +176,7 @@ impl Lake {
         let remembered = known().get(&path).copied();
         let records = match remembered {
             Some(records) => records,
-            None => match footer::records(self.store.as_ref(), &path, file.size).await {
+            None => match footer::records(self.store.as_ref(), &self.full(&path), file.size).await {
                 Ok(records) => records,
                 Err(footer::Failure::Store(Error::NotFound { .. })) => return Ok(None),
                 Err(footer::Failure::Store(error)) => return Err(self.failed(error)),
@@ -178,7 +190,7 @@ impl Lake {
 
     /// Reads an object; `None`: there is none.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, LakeError> {
-        match self.store.get(path).await {
+        match self.store.get(&self.full(path)).await {
             Ok(found) => Ok(Some(found.bytes().await.map_err(|error| self.failed(error))?)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(error)),
@@ -190,7 +202,7 @@ impl Lake {
         if let Some(folder) = &self.folder {
             return self.draft(folder, path, bytes, Draft::commit).await;
         }
-        let put = self.store.put(path, bytes.into()).await;
+        let put = self.store.put(&self.full(path), bytes.into()).await;
         put.map_err(|error| self.failed(error))?;
         Ok(())
     }
@@ -201,7 +213,7 @@ impl Lake {
             Some(folder) => self.draft(folder, path, bytes, Draft::commit_new).await,
             None => {
                 let options = PutOptions::from(PutMode::Create);
-                let put = self.store.put_opts(path, bytes.into(), options).await;
+                let put = self.store.put_opts(&self.full(path), bytes.into(), options).await;
                 put.map(drop).map_err(|error| self.failed(error))
             }
         };
@@ -217,7 +229,7 @@ impl Lake {
 
     /// Removes an object. One that is gone already is as good.
     pub(crate) async fn remove(&self, path: &Path) -> Result<(), LakeError> {
-        match self.store.delete(path).await {
+        match self.store.delete(&self.full(path)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
@@ -280,7 +292,7 @@ fn covered(mut files: Files) -> Result<Files, LakeError> {
 }
 
 /// A bucket, and a folder in it.
-fn bucket(rest: &str, builder: AmazonS3Builder) -> Result<Arc<dyn ObjectStore>, Error> {
+fn bucket(rest: &str, builder: AmazonS3Builder) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
     let (bucket, folder) = rest.split_once('/').unwrap_or((rest, ""));
     let builder = builder.with_bucket_name(bucket);
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
@@ -290,8 +302,5 @@ fn bucket(rest: &str, builder: AmazonS3Builder) -> Result<Arc<dyn ObjectStore>, 
         ..RetryConfig::default()
     };
     let store = builder.with_allow_http(is_plain).with_retry(retries).build()?;
-    Ok(Arc::new(PrefixStore::new(
-        store,
-        Path::parse(folder.trim_matches('/'))?,
-    )))
+    Ok((Arc::new(store), Path::parse(folder.trim_matches('/'))?))
 }

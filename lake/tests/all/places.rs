@@ -47,6 +47,11 @@ async fn a_bucket_holds_what_a_folder_holds() {
     other.unwrap();
     server.crash();
     server.go_on();
+    // It takes requests before it finds its volumes again.
+    let start = std::time::Instant::now();
+    while let Err(error) = sink(&place.store, &lake, &features, None, |_| {}).await {
+        assert!(start.elapsed() < std::time::Duration::from_secs(120), "{error}");
+    }
     let in_bucket = night(&place, &lake, &place.path().join("copies")).await;
     place.night(later(500)).await;
     assert_eq!(in_bucket, place.rows(later(500)).await);

@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod binning;
 pub mod boosting;
 pub mod bypass;
 pub mod compile;
@@ -31,6 +32,7 @@ pub mod gate;
 pub mod keygen;
 pub mod lake_commands;
 pub mod lightgbm;
+pub mod machines;
 pub mod matrix;
 pub mod nightly;
 pub mod outcome;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ltr_trainer::lightgbm::{self, ParameterError};
+use ltr_trainer::machines::MachinesError;
 use ltr_trainer::outcome::Outcome;
 use ltr_trainer::{bypass, compile, etl, evaluate, gate, keygen, lake_commands, nightly, publish, simulate, train};
 use settings::{Settings, SettingsError};
@@ -66,8 +67,9 @@ async fn main() -> ExitCode {
         Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) => {
             eprintln!("error: {}", describe(&error));
-            let configuration =
-                |cause: &(dyn std::error::Error + 'static)| cause.is::<SettingsError>() || cause.is::<ParameterError>();
+            let configuration = |cause: &(dyn std::error::Error + 'static)| {
+                cause.is::<SettingsError>() || cause.is::<ParameterError>() || cause.is::<MachinesError>()
+            };
             ExitCode::from(if error.chain().any(configuration) { 2 } else { 1 })
         }
     }

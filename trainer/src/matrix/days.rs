@@ -2,13 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
-use chrono::NaiveDate;
-use ranking::Schema;
+use anyhow::Context;
+use chrono::{Duration, NaiveDate};
 use serde::{Deserialize, Serialize};
-
-use super::{Matrix, read};
-use crate::files;
 
 /// Name of the list in the lake.
 pub const DAYS: &str = "days.json";
@@ -31,40 +27,25 @@ pub struct Day {
     pub sha256: String,
 }
 
-/// Reads a list of days, or one matrix, and the SHA-256 of the file at `path`. Of cases that are not mature
-/// the labels may still change: they are left out.
-///
-/// # Errors
-/// A file that cannot be read or breaks a rule; a matrix that was made again since it was listed.
-pub fn read_listed(path: &Path, schema: &Schema) -> anyhow::Result<(Matrix, String)> {
-    let bytes = files::read(path)?;
-    let hash = files::sha256(&bytes);
-    let reading = || format!("reading the matrix {}", path.display());
-    if path.extension().is_none_or(|extension| extension != "json") {
-        return Ok((read(bytes, schema).with_context(reading)?, hash));
+impl DayList {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// JSON of another shape, naming `path`.
+    pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<DayList> {
+        serde_json::from_slice(bytes).with_context(|| format!("{}: not a list of days", path.display()))
     }
-    let list: DayList =
-        serde_json::from_slice(&bytes).with_context(|| format!("{}: not a list of days", path.display()))?;
-    let mut cases = Vec::new();
-    for day in &list.days {
-        let reading = || format!("reading the matrix {}", day.path.display());
-        let bytes = files::read(&day.path)?;
-        let found = files::sha256(&bytes);
-        ensure!(
-            found == day.sha256,
-            "{} was made again since it was listed in {}: run etl, train and evaluate again",
-            day.path.display(),
-            path.display()
-        );
-        cases.extend(read(bytes, schema).with_context(reading)?.cases);
+
+    /// The days from `window_days` before the newest one on; 0: all days.
+    pub fn window(self, window_days: u32) -> DayList {
+        let newest = self.days.iter().map(|day| day.date).max();
+        let first = match (newest, window_days) {
+            (None, _) | (_, 0) => None,
+            (Some(newest), days) => newest.checked_sub_signed(Duration::days(i64::from(days))),
+        };
+        let days = self.days.into_iter();
+        DayList {
+            days: days.filter(|day| first.is_none_or(|first| day.date >= first)).collect(),
+        }
     }
-    if cases.is_empty() {
-        bail!(
-            "{}: none of its {} days has a mature case",
-            path.display(),
-            list.days.len()
-        );
-    }
-    let schema = schema.clone();
-    Ok((Matrix { schema, cases }, hash))
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use settings::Settings;
 
 use crate::console;
-use crate::evaluate::{Evaluation, cases_of};
+use crate::evaluate::{Evaluation, matrix_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::outcome::Outcome;
 use crate::training_run::TrainingRun;
@@ -153,13 +153,14 @@ fn write_artefact(
 ) -> anyhow::Result<Published> {
     let key = keys::read_signing_key(&settings.publish.signing_key)
         .context("publish.signing_key (make one with `ltr-trainer keygen`)")?;
-    let (cases, parts) = cases_of(run, matrix, settings)?;
+    let (stored, split) = matrix_of(run, matrix, settings)?;
+    let test = stored.cases(split.test)?;
     let version = version_of(as_of);
     let component = run.compile(&version)?;
     let filter = run.edge_filter(&version)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
-    let golden = golden::golden(&scorer, run, &cases[parts.test])?;
+    let golden = golden::golden(&scorer, run, &test)?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
         manifest_version: artefact::MANIFEST_VERSION,

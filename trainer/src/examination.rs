@@ -7,12 +7,16 @@
 //! inverse of how often its position is looked at (Joachims, Swaminathan and Schnabel 2017).
 //! Measurements: docs/position-bias.md.
 
+use std::ops::Range;
+
 use ranking::Grade;
 use ranking::statistics::mean;
 use serde::{Deserialize, Serialize};
 
-use crate::lightgbm::{Booster, Dataset, Error, Parameters, Predictor};
-use crate::matrix::{self, Case};
+use crate::binning::{Rows, cases_of};
+use crate::lightgbm::{Booster, Network, Parameters, Predictor};
+use crate::machines::Share;
+use crate::matrix::StoredMatrix;
 
 /// The cut-off of nDCG.
 const K: usize = 5;
@@ -44,30 +48,31 @@ impl Examination {
     /// how its predictions fall when the same rows are moved there. The features separate the
     /// lawyers' merit from the effect of the position.
     ///
+    /// Several machines train the click model together.
+    ///
     /// # Errors
-    /// A failure of LightGBM.
-    pub fn estimate(cases: &[Case], width: usize) -> Result<Examination, Error> {
-        let shown = || cases.iter().flat_map(|case| &case.rows);
-        let deepest = shown().map(|row| row.position.min(MAX_POSITION)).max().unwrap_or(1);
-        let at = |features: &[f64], position: u32| features.iter().copied().chain([f64::from(position)]).collect();
-        let values: Vec<f64> = shown()
-            .flat_map(|row| -> Vec<f64> { at(&row.features, row.position.min(MAX_POSITION)) })
-            .collect();
-        let clicked: Vec<f32> = shown()
-            .map(|row| f32::from(u8::from(row.grade > Grade::Shown)))
-            .collect();
-        let model = click_model(&values, &clicked, width + 1)?;
+    /// A matrix that cannot be read, or a failure of LightGBM.
+    pub fn estimate(
+        matrix: &StoredMatrix,
+        cases: Range<usize>,
+        network: Option<&Network>,
+    ) -> anyhow::Result<Examination> {
+        let positions = &matrix.index().positions;
+        let rows = matrix.index().rows(&cases);
+        let deepest = positions[rows.clone()].iter().map(|&at| at.min(MAX_POSITION)).max();
+        let model = click_model(matrix, cases, network)?;
 
-        let step = clicked.len().div_ceil(SAMPLE).max(1);
-        let sample = || shown().step_by(step);
-        let clicks = |position: u32| -> Result<f64, Error> {
-            let rows: Vec<f64> = sample()
-                .flat_map(|row| -> Vec<f64> { at(&row.features, position) })
-                .collect();
+        let step = rows.len().div_ceil(SAMPLE).max(1);
+        let sample: Vec<usize> = rows.step_by(step).collect();
+        let sample = matrix.features(&sample)?;
+        let width = matrix.schema().len();
+        let clicks = |position: u32| -> anyhow::Result<f64> {
+            let moved = |features: &[f64]| -> Vec<f64> { [features, &[f64::from(position)]].concat() };
+            let rows: Vec<f64> = sample.chunks_exact(width).flat_map(moved).collect();
             Ok(model.predict(&rows)?.iter().sum())
         };
         let first = clicks(1)?;
-        let shares = (1..=deepest).map(|position| {
+        let shares = (1..=deepest.unwrap_or(1)).map(|position| {
             let share = clicks(position)? / first;
             Ok(if share.is_finite() {
                 share.clamp(MIN_SHARE, 1.0)
@@ -75,11 +80,13 @@ impl Examination {
                 1.0
             })
         });
-        shares.collect::<Result<Vec<f64>, Error>>().map(Examination)
+        shares.collect::<anyhow::Result<Vec<f64>>>().map(Examination)
     }
 }
 
-fn click_model(values: &[f64], clicked: &[f32], width: usize) -> Result<Predictor, Error> {
+fn click_model(matrix: &StoredMatrix, cases: Range<usize>, network: Option<&Network>) -> anyhow::Result<Predictor> {
+    let index = matrix.index();
+    let width = matrix.schema().len() + 1;
     let mut parameters = Parameters::default();
     for (key, value) in [
         ("objective", "binary"),
@@ -96,13 +103,29 @@ fn click_model(values: &[f64], clicked: &[f32], width: usize) -> Result<Predicto
     }
     // 0 (free) for each feature, -1 (decreasing) for the position.
     parameters.set("monotone_constraints", format!("{}-1", "0,".repeat(width - 1)));
-    let mut dataset = Dataset::new(values, width, &parameters, None)?;
-    dataset.set_labels(clicked)?;
+    let rows = Rows {
+        matrix,
+        cases: cases.clone(),
+        width,
+        columns: |row: usize, features: &[f64], columns: &mut Vec<f64>| {
+            columns.extend_from_slice(features);
+            columns.push(f64::from(index.positions[row].min(MAX_POSITION)));
+        },
+    };
+    let share = network.map_or(Share::WHOLE, Network::share);
+    let mut dataset = rows.bin(share, &parameters)?;
+    let mine = cases_of(share, matrix, cases);
+    let grades = mine
+        .iter()
+        .flat_map(|case| &index.grades[case.first_row..][..case.rows]);
+    let clicked: Vec<f32> = grades.map(|grade| f32::from(u8::from(*grade > Grade::Shown))).collect();
+    dataset.set_labels(&clicked)?;
+    let _online = network.map(|network| network.online(&mut parameters)).transpose()?;
     let mut booster = Booster::new(dataset, &parameters)?;
     for _ in 0..ROUNDS {
         booster.update()?;
     }
-    Predictor::from_text(&booster.to_text(0)?)
+    Ok(Predictor::from_text(&booster.to_text(0)?)?)
 }
 
 /// nDCG as if every position were looked at as often as the first.
@@ -116,10 +139,10 @@ pub struct DebiasedNdcg {
 }
 
 impl DebiasedNdcg {
-    /// Prepares the metric for orders of these cases.
-    pub fn new<'a>(cases: impl Iterator<Item = &'a Case>, examination: &Examination) -> DebiasedNdcg {
-        let gain = |row: &matrix::Shown| row.grade.gain() / examination.share(row.position);
-        let gains: Vec<Vec<f64>> = cases.map(|case| case.rows.iter().map(gain).collect()).collect();
+    /// Prepares the metric for orders of these cases, given by grade and position of each row.
+    pub fn new(cases: impl Iterator<Item = Vec<(Grade, u32)>>, examination: &Examination) -> DebiasedNdcg {
+        let gain = |(grade, position): (Grade, u32)| grade.gain() / examination.share(position);
+        let gains: Vec<Vec<f64>> = cases.map(|case| case.into_iter().map(gain).collect()).collect();
         let best = mean(gains.iter().map(|gains| discounted(gains, &by_score(gains))));
         DebiasedNdcg { gains, best }
     }

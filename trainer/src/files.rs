@@ -1,7 +1,7 @@
 //! Reads files up to a size limit, and writes them atomically.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-/// Limit for models and matrices: no larger one fits into memory beside its trees.
+/// Limit for files that are read into memory as a whole: models and keys.
 const MAX_BYTES: u64 = 4 << 30;
 /// Limit for JSON files: reports, and Envoy's discovery responses (`edge-bypass`).
 const MAX_JSON_BYTES: u64 = 256 << 20;
@@ -70,6 +70,31 @@ fn read_up_to(path: &Path, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
 /// SHA-256 in lowercase hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file of any size, in lowercase hexadecimal.
+///
+/// # Errors
+/// A path that is unreadable or not a regular file.
+pub fn hash(path: &Path) -> io::Result<String> {
+    hash_of(&mut regular_file::open(path, Links::Follow)?)
+}
+
+/// SHA-256 of an open file, in lowercase hexadecimal. Leaves the file at its beginning.
+///
+/// # Errors
+/// A failure to read.
+pub fn hash_of(file: &mut File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    file.rewind()?;
+    Ok(hex::encode(hasher.finalize()))
 }
 
 fn try_write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod binning;
 pub mod boosting;
 pub mod bypass;
 pub mod checks;
@@ -34,6 +35,7 @@ pub mod keygen;
 pub mod lake_commands;
 pub mod lightgbm;
 pub mod lineage;
+pub mod machines;
 pub mod matrix;
 pub mod night;
 pub mod nightly;

@@ -5,6 +5,7 @@ use runtime::artefact::keys::KeyError;
 use settings::SettingsError;
 
 use crate::lightgbm::ParameterError;
+use crate::machines::MachinesError;
 use crate::matrix::MatrixError;
 
 /// How a command ended that did not fail.
@@ -48,6 +49,7 @@ fn permanent(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     let is_configuration = cause.is::<SettingsError>()
         || cause.is::<ParameterError>()
+        || cause.is::<MachinesError>()
         || cause.is::<KeyError>()
         || cause.is::<AuthoritiesError>();
     if is_configuration {
@@ -73,6 +75,8 @@ mod tests {
         assert_eq!(failed(MatrixError::Parquet("cut short".to_owned()).into()), 3);
         let missing = settings::Settings::load(Some("/nowhere/ltr.toml".as_ref()), []).unwrap_err();
         assert_eq!(failed(missing.into()), 2);
+        let machines = crate::machines::Machines::new(vec!["here".to_owned()], None);
+        assert_eq!(failed(machines.unwrap_err().into()), 2);
         let key = runtime::artefact::keys::read_signing_key("/nowhere/publish.key".as_ref());
         assert_eq!(failed(key.context("publish.signing_key").unwrap_err()), 2);
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::matrix::Case;
+use crate::matrix::IndexedCase;
 
 /// Case indices of each part. Every case of a part was shown before every case of the next part:
 /// cases with the same timestamp are never separated.
@@ -44,7 +44,7 @@ pub struct SplitError {
 ///
 /// # Errors
 /// A part without a single positive label.
-pub fn split(cases: &[Case], valid_fraction: f64, test_fraction: f64) -> Result<Split, SplitError> {
+pub fn split(cases: &[IndexedCase], valid_fraction: f64, test_fraction: f64) -> Result<Split, SplitError> {
     let count = cases.len() as f64;
     let test_from = instant_start(cases, (count * (1.0 - test_fraction)).round() as usize);
     let valid_from = count * (1.0 - test_fraction - valid_fraction);
@@ -59,7 +59,7 @@ pub fn split(cases: &[Case], valid_fraction: f64, test_fraction: f64) -> Result<
 }
 
 /// Moves a cut back to the first case with the same timestamp.
-fn instant_start(cases: &[Case], mut cut: usize) -> usize {
+fn instant_start(cases: &[IndexedCase], mut cut: usize) -> usize {
     while cut > 0 && cut < cases.len() && cases[cut - 1].ts == cases[cut].ts {
         cut -= 1;
     }
@@ -67,13 +67,12 @@ fn instant_start(cases: &[Case], mut cut: usize) -> usize {
 }
 
 impl Split {
-    fn check(&self, cases: &[Case]) -> Result<(), SplitError> {
+    fn check(&self, cases: &[IndexedCase]) -> Result<(), SplitError> {
         for (part, range) in [("train", &self.train), ("valid", &self.valid), ("test", &self.test)] {
             let cases = &cases[range.clone()];
-            let positive = |case: &Case| case.grades().into_iter().any(|grade| grade > 0);
             let problem = match cases {
                 [] => "no case".to_owned(),
-                [.., last] if !cases.iter().any(positive) => format!(
+                [.., last] if !cases.iter().any(|case| case.has_positive) => format!(
                     "{} cases up to {} and no label above 0",
                     cases.len(),
                     last.ts.to_rfc3339()
@@ -88,12 +87,12 @@ impl Split {
 
 impl Part {
     /// Describes a part. `cases` must not be empty, which [`split`] ensures.
-    pub fn of(cases: &[Case]) -> Part {
+    pub fn of(cases: &[IndexedCase]) -> Part {
         Part {
             start: cases[0].ts,
             end: cases[cases.len() - 1].ts,
             cases: cases.len(),
-            rows: cases.iter().map(|case| case.rows.len()).sum(),
+            rows: cases.iter().map(|case| case.rows).sum(),
         }
     }
 }

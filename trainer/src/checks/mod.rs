@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use settings::Settings;
 
 use crate::lineage::{Dataset, Record};
+use crate::matrix::days::MatrixFiles;
 use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::Outcome;
 use crate::{console, files};
@@ -110,7 +111,7 @@ pub fn record_checks(run: &Path, record: &mut Record) {
     record.wrote(Dataset::file(&run.join(CHECKS)));
 }
 
-/// Checks the data that `matrix` lists, and writes profile and verdict into the directory of a run.
+/// Checks the data that `matrix` lists, as far as `train.window_days` has it trained on, and writes profile and verdict into the directory of a run.
 /// `compare`: also with an earlier run.
 ///
 /// # Errors
@@ -123,7 +124,8 @@ pub fn check(
 ) -> anyhow::Result<(DataProfile, DataChecks)> {
     let found = if compare { reference::find(run, settings)? } else { None };
     let (reference, earlier) = found.unzip();
-    let profile = profile::of(matrix, &settings.schema(), earlier.as_ref(), &settings.checks)?;
+    let files = MatrixFiles::of(matrix, settings.train.window_days)?;
+    let profile = profile::of(&files, &settings.schema(), earlier.as_ref(), &settings.checks)?;
     let checks = judge(&profile, earlier.as_ref(), &settings.checks);
     let verdict = DataChecks {
         passed: checks.iter().all(|check| check.finding != Finding::Refused),

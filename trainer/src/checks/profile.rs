@@ -1,18 +1,17 @@
 //! What a run's data looks like: sizes, days, labels, and the distribution of each feature.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
 
-use anyhow::ensure;
 use arrow::array::{Array, Float64Array};
-use bytes::Bytes;
 use chrono::NaiveDate;
 use ranking::statistics::quantile;
 use ranking::{Bins, Schema, stability_index};
 use serde::{Deserialize, Serialize};
 use settings::Checks;
 
-use crate::matrix::{self, MatrixError, days};
+use crate::matrix::days::MatrixFiles;
+use crate::matrix::{self, MatrixError};
 use crate::progress;
 
 /// Which quantiles a profile has.
@@ -57,26 +56,23 @@ pub struct FeatureProfile {
     pub stability_index: Option<f64>,
 }
 
-/// Describes the data that `path` lists. Holds one matrix and one column of all of them at a time, so that the
-/// whole never has to fit into memory.
+/// Describes the data in `files`. Holds one column at a time, so that the whole never has to fit into memory.
 pub(super) fn of(
-    path: &Path,
+    files: &MatrixFiles,
     features: &Schema,
     reference: Option<&DataProfile>,
     limits: &Checks,
 ) -> anyhow::Result<DataProfile> {
-    let mut profile = DataProfile::default();
-    profile.matrix_sha256 = days::for_each(path, |bytes| Ok(profile.add(bytes.into())?))?;
+    let mut profile = DataProfile {
+        matrix_sha256: files.sha256().to_owned(),
+        ..DataProfile::default()
+    };
+    files.each(|file| profile.add(file))?;
     let bar = progress::bar("check", features.len());
     for name in features.names() {
         bar.set_message(name.clone());
         let mut column = Column::default();
-        days::for_each(path, |bytes| Ok(column.add(bytes.into(), name)?))?;
-        ensure!(
-            column.rows() == profile.rows,
-            "{}: a matrix was made again while it was checked: run check again",
-            path.display()
-        );
+        files.each(|file| column.add(file, name))?;
         let earlier = reference.and_then(|reference| reference.features.get(name));
         profile.features.insert(name.clone(), column.profile(earlier, limits));
         bar.inc(1);
@@ -87,8 +83,8 @@ pub(super) fn of(
 
 impl DataProfile {
     /// Adds the mature rows of a matrix.
-    fn add(&mut self, bytes: Bytes) -> Result<(), MatrixError> {
-        let batch = matrix::read_columns(bytes, &["qid", "grade", "ts"])?;
+    fn add(&mut self, file: File) -> Result<(), MatrixError> {
+        let batch = matrix::read_columns(file, &["qid", "grade", "ts"])?;
         let (qid, grade) = (matrix::text(&batch, "qid")?, matrix::number(&batch, "grade")?);
         let ts = matrix::instant(&batch, "ts")?;
         for row in 0..batch.num_rows() {
@@ -119,8 +115,8 @@ struct Column {
 }
 
 impl Column {
-    fn add(&mut self, bytes: Bytes, name: &str) -> Result<(), MatrixError> {
-        let batch = matrix::read_columns(bytes, &[name])?;
+    fn add(&mut self, file: File, name: &str) -> Result<(), MatrixError> {
+        let batch = matrix::read_columns(file, &[name])?;
         let column: Float64Array = matrix::number(&batch, name)?;
         for (row, value) in column.iter().enumerate() {
             match value {
@@ -133,10 +129,6 @@ impl Column {
             }
         }
         Ok(())
-    }
-
-    fn rows(&self) -> u64 {
-        self.values.len() as u64 + self.nulls
     }
 
     fn profile(mut self, reference: Option<&FeatureProfile>, limits: &Checks) -> FeatureProfile {

@@ -12,7 +12,7 @@ fn profiled(matrix: &Matrix, reference: Option<&DataProfile>, limits: &Checks) -
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("matrix.parquet");
     std::fs::write(&path, encode(matrix).unwrap()).unwrap();
-    profile::of(&path, &matrix.schema, reference, limits)
+    profile::of(&MatrixFiles::of(&path, 0)?, &matrix.schema, reference, limits)
 }
 
 /// The checks of a matrix after one.
@@ -382,22 +382,30 @@ impl Runs {
 #[test]
 fn the_command_ends_by_the_verdict_and_leaves_profile_and_verdict_beside_the_run() {
     let mut runs = Runs::new();
+    let dir = runs.dir.path().join("today");
     let args = Args {
-        matrix: runs.dir.path().join("matrix.parquet"),
-        run: runs.dir.path().join("today"),
+        as_of: None,
+        matrix: Some(runs.dir.path().join("matrix.parquet")),
+        run: Some(dir.clone()),
         no_reference: false,
         json: false,
     };
-    assert_eq!(run(&args, &runs.settings).unwrap(), Outcome::Done);
+    assert_eq!(
+        run(&args, &runs.settings, &mut Record::default()).unwrap(),
+        Outcome::Done
+    );
     runs.settings.checks.min_cases = 61;
-    assert_eq!(run(&args, &runs.settings).unwrap(), Outcome::Refused);
-    let verdict: serde_json::Value = files::read_json(&args.run.join(CHECKS)).unwrap();
+    assert_eq!(
+        run(&args, &runs.settings, &mut Record::default()).unwrap(),
+        Outcome::Refused
+    );
+    let verdict: serde_json::Value = files::read_json(&dir.join(CHECKS)).unwrap();
     assert_eq!(verdict["passed"], false);
     let expected = serde_json::json!({
         "check": "cases", "column": null, "finding": "refused", "value": 60.0, "limit": {"at_least": 61.0},
     });
     assert_eq!(verdict["checks"][0], expected);
-    let profile: DataProfile = files::read_json(&args.run.join(PROFILE)).unwrap();
+    let profile: DataProfile = files::read_json(&dir.join(PROFILE)).unwrap();
     assert_eq!(
         (profile.cases, verdict["matrix_sha256"].as_str()),
         (60, Some(&*profile.matrix_sha256))

@@ -24,11 +24,11 @@ use settings::Settings;
 use crate::examination::DebiasedNdcg;
 use crate::files::{self, sha256};
 use crate::lineage::{Dataset, Record};
-use crate::matrix::{self, Case};
+use crate::matrix::{self, Case, StoredMatrix};
 use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
 use crate::split::{Part, Split, split};
-use crate::train::read_matrix;
+use crate::train::Parts;
 use crate::training_run::TrainingRun;
 use crate::{console, progress};
 
@@ -186,14 +186,14 @@ pub fn evaluate_and_export(
     settings: &Settings,
 ) -> anyhow::Result<Evaluation> {
     let run = TrainingRun::open(dir, &settings.schema())?;
-    let (cases, parts) = cases_of(&run, matrix, settings)?;
-    let (train, valid, test) = (&cases[parts.train], &cases[parts.valid], &cases[parts.test]);
-    let complete = with_load(test, matrix)?;
+    let (stored, split) = matrix_of(&run, matrix, settings)?;
+    let test = stored.cases(split.test.clone())?;
+    let complete = with_load(&test, matrix)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine
         .load(&run.compile(CANDIDATE)?)
         .context("loading the compiled model")?;
-    let debiased = DebiasedNdcg::new(complete.iter().map(|(case, _)| *case), &run.matrix.examination);
+    let debiased = DebiasedNdcg::new(complete.iter().map(|(case, _)| case.shown()), &run.matrix.examination);
     let judge = Judge::new(&complete, debiased, settings);
     let scores = component_scores(&scorer, &complete)?;
     if let Some(reason) = rivals::ranks_nothing(&scores) {
@@ -208,7 +208,14 @@ pub fn evaluate_and_export(
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
-    let grown = rivals::grow(&run, train, valid, &complete)?;
+    let parts = Parts {
+        matrix: &stored,
+        split: &split,
+        map: &run.feature_map,
+        examination: &run.matrix.examination,
+        network: None,
+    };
+    let grown = rivals::grow(&run, &parts, &complete)?;
     let (rivals, orders): (Vec<Rival>, Vec<Option<Served>>) =
         grown.into_iter().map(|scored| scored.judged(&judge, gain)).unzip();
     if let Some(folder) = trec {
@@ -223,7 +230,7 @@ pub fn evaluate_and_export(
         model_sha256: sha256(&run.model),
         feature_map_sha256: sha256(&run.feature_map_json),
         matrix_sha256: run.matrix.sha256.clone(),
-        test: Part::of(test),
+        test: Part::of(&stored.index().cases[split.test]),
         cases_without_load: test.len() - complete.len(),
         cases_with_positive: ltr.ndcg5.len(),
         cases_with_relevant: ltr.mrr5.len(),
@@ -254,13 +261,15 @@ fn with_load<'a>(test: &'a [Case], matrix: &Path) -> anyhow::Result<Vec<(&'a Cas
     Ok(complete)
 }
 
-/// Reads the matrix's cases and splits them as the training did.
+/// Opens the matrix that the model was trained on, and splits it as the training did.
 ///
 /// # Errors
 /// A matrix other than the one that the model was trained on.
-pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::Result<(Vec<Case>, Split)> {
-    let (matrix, found) = read_matrix(path, settings)?;
+pub fn matrix_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::Result<(StoredMatrix, Split)> {
+    // The training's window and fractions, not the configured ones: no training case may be a test case.
     let facts = &run.matrix;
+    let matrix = StoredMatrix::open(path, facts.window_days, &settings.schema())?;
+    let found = matrix.sha256();
     ensure!(
         found == facts.sha256,
         Permanent::Refused(format!(
@@ -269,9 +278,8 @@ pub fn cases_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow::
             facts.sha256
         ))
     );
-    // The training's fractions, not the configured ones: no training case may be a test case.
-    let parts = split(&matrix.cases, facts.valid_fraction, facts.test_fraction)?;
-    Ok((matrix.cases, parts))
+    let split = split(&matrix.index().cases, facts.valid_fraction, facts.test_fraction)?;
+    Ok((matrix, split))
 }
 
 fn component_scores(scorer: &Scorer, cases: &[(&Case, Vec<Candidate>)]) -> anyhow::Result<Vec<Vec<f64>>> {

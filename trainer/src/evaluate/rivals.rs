@@ -113,39 +113,31 @@ pub(super) fn ranks_nothing(scores: &[Vec<f64>]) -> Option<&'static str> {
 ///
 /// # Errors
 /// Parameters in `training.json` that cannot be used.
-pub(super) fn grow(
-    run: &TrainingRun,
-    train: &[Case],
-    valid: &[Case],
-    test: &[(&Case, Vec<Candidate>)],
-) -> anyhow::Result<Vec<Scored>> {
+pub(super) fn grow(run: &TrainingRun, parts: &Parts, test: &[(&Case, Vec<Candidate>)]) -> anyhow::Result<Vec<Scored>> {
     let map = &run.feature_map;
-    let scaled = |cases: &[Case]| {
-        let mut values = matrix::values(cases);
+    let scaled = |case: &Case| {
+        let mut values = matrix::values(std::slice::from_ref(case));
         map.scale(&mut values);
         values
     };
-    let test_rows: Vec<Vec<f64>> = test
+    let test_rows: Vec<Vec<f64>> = test.iter().map(|(case, _)| scaled(case)).collect();
+    // The gbdt crate needs all values at once.
+    let rows = parts.matrix.index().rows(&parts.split.train);
+    let labels: Vec<f64> = parts.matrix.index().grades[rows.clone()]
         .iter()
-        .map(|(case, _)| scaled(std::slice::from_ref(*case)))
+        .map(|grade| grade.label())
         .collect();
-    let parts = Parts {
-        train,
-        valid,
-        map,
-        examination: &run.matrix.examination,
-    };
+    let mut values = parts.matrix.features(&rows.collect::<Vec<_>>())?;
+    map.scale(&mut values);
     let spinner = progress::spinner("rivals");
     // The gbdt crate and LightGBM use one thread each.
     let rivals = std::thread::scope(|scope| {
         let gbdt = scope.spawn(|| {
-            let labels = train.iter().flat_map(|case| &case.rows);
-            let labels: Vec<f64> = labels.map(|row| row.grade.label()).collect();
-            let model = pointwise::Model::fit(&scaled(train), &labels, map.names().len());
+            let model = pointwise::Model::fit(&values, &labels, map.names().len());
             let scores: Vec<Vec<f64>> = test_rows.iter().map(|rows| model.predict(rows)).collect();
             scores
         });
-        let mut rivals = lightgbm(run, &parts, &test_rows)?;
+        let mut rivals = lightgbm(run, parts, &test_rows)?;
         // A panic of the crate fails only this rival, not the evaluation.
         let scores = gbdt.join().map_err(|_| "panicked while training".to_owned());
         rivals.push(Scored {

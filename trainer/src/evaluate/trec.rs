@@ -68,7 +68,7 @@ fn qrels(cases: &[(&Case, Vec<Candidate>)], least: u8) -> String {
     let mut text = String::new();
     let counted = cases
         .iter()
-        .filter(|(case, _)| case.grades().into_iter().any(|grade| grade >= least));
+        .filter(|(case, _)| case.rows.iter().any(|row| row.grade.value() >= least));
     for (case, _) in counted {
         for row in &case.rows {
             let line = writeln!(text, "{} 0 {} {}", case.qid, word(&row.lawyer_id), row.grade.value());

@@ -2,12 +2,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::matrix::tests::{biased, synthetic, uniform};
+use crate::matrix::tests::{biased, stored, synthetic, uniform};
+use crate::matrix::{Case, Matrix, Shown};
+
+fn estimate(matrix: &Matrix) -> Examination {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = stored(dir.path(), matrix);
+    Examination::estimate(&stored, 0..matrix.cases.len(), None).unwrap()
+}
 
 #[test]
 fn propensities_are_estimated_although_better_lawyers_are_shown_higher() {
     let matrix = biased(3_000, 1, 0.5);
-    let examination = Examination::estimate(&matrix.cases, 11).unwrap();
+    let examination = estimate(&matrix);
     for position in 1..=8 {
         let (found, truth) = (examination.share(position), 1.0 / (1.0 + 0.5 * f64::from(position - 1)));
         assert!(
@@ -24,7 +31,7 @@ fn propensities_are_estimated_although_better_lawyers_are_shown_higher() {
 
 #[test]
 fn positions_that_do_not_matter_have_one_share() {
-    let examination = Examination::estimate(&synthetic(2_000, 2).cases, 11).unwrap();
+    let examination = estimate(&synthetic(2_000, 2));
     for position in 1..=8 {
         assert!(examination.share(position) > 0.9, "{examination:?}");
     }
@@ -33,11 +40,15 @@ fn positions_that_do_not_matter_have_one_share() {
 
 #[test]
 fn few_cases_without_clicks_give_equal_propensities() {
-    let mut matrix = synthetic(3, 3);
+    // The click of the last case, which is not part of the estimate, makes it a matrix.
+    let mut matrix = synthetic(4, 3);
     for row in matrix.cases.iter_mut().flat_map(|case| &mut case.rows) {
         row.grade = Grade::Shown;
     }
-    let examination = Examination::estimate(&matrix.cases, 11).unwrap();
+    matrix.cases[3].rows[0].grade = Grade::Clicked;
+    let dir = tempfile::tempdir().unwrap();
+    let stored = stored(dir.path(), &matrix);
+    let examination = Examination::estimate(&stored, 0..3, None).unwrap();
     assert!(
         (1..=8).all(|position| examination.share(position) == 1.0),
         "{examination:?}"
@@ -55,7 +66,7 @@ fn the_best_order_is_worth_1_and_clicks_far_down_count_for_more() {
         };
     }
     let shares = Examination(vec![1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.25]);
-    let judge = DebiasedNdcg::new([&case].into_iter(), &shares);
+    let judge = DebiasedNdcg::new([case.shown()].into_iter(), &shares);
     assert_eq!(judge.of_case(0, &[7, 0, 1, 2, 3, 4, 5, 6]), 1.0);
     let first_on_top = judge.of_case(0, &[0, 7, 1, 2, 3, 4, 5, 6]);
     assert!(first_on_top < 1.0 && first_on_top > judge.of_case(0, &[0, 1, 2, 3, 4, 5, 6, 7]));
@@ -74,13 +85,15 @@ fn a_ranking_by_what_clients_want_beats_the_order_shown_once_debiased() {
     let shown: Vec<f64> = rows(&matrix)
         .map(|row| row.features[0] + 0.001 * uniform(rng) - 0.08 * f64::from(row.position))
         .collect();
-    let examination = Examination::estimate(&matrix.cases, 11).unwrap();
-    let score = |shares: &Examination, scores: &[f64]| DebiasedNdcg::new(matrix.cases.iter(), shares).of_scores(scores);
+    let examination = estimate(&matrix);
+    let score = |shares: &Examination, scores: &[f64]| {
+        DebiasedNdcg::new(matrix.cases.iter().map(Case::shown), shares).of_scores(scores)
+    };
     let blind = Examination::default();
     assert!(score(&blind, &shown) > score(&blind, &wanted));
     assert!(score(&examination, &wanted) > score(&examination, &shown));
 }
 
-fn rows(matrix: &crate::matrix::Matrix) -> impl Iterator<Item = &matrix::Shown> {
+fn rows(matrix: &Matrix) -> impl Iterator<Item = &Shown> {
     matrix.cases.iter().flat_map(|case| &case.rows)
 }

@@ -60,7 +60,12 @@ impl Dataset {
             )
         };
         check("LGBM_DatasetCreateFromMat", status)?;
-        Ok(Dataset { handle, rows, width })
+        Ok(Dataset::from_handle(handle, rows, width))
+    }
+
+    /// Owns a live handle that LightGBM has just made for that many rows and columns.
+    pub(super) fn from_handle(handle: sys::DatasetHandle, rows: usize, width: usize) -> Dataset {
+        Dataset { handle, rows, width }
     }
 
     /// Rows in the set.
@@ -192,6 +197,11 @@ impl Dataset {
         check("LGBM_DatasetSetField", status)
     }
 
+    /// Columns of the set.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     pub(super) fn handle(&self) -> sys::DatasetHandle {
         self.handle
     }
@@ -199,8 +209,7 @@ impl Dataset {
 
 impl Drop for Dataset {
     fn drop(&mut self) {
-        // SAFETY: the handle came from LGBM_DatasetCreateFromMat and is freed only here. No pointer
-        // to it remains: a `Booster` owns its data sets and frees itself first.
+        // SAFETY: the handle came from LightGBM and is freed only here. No pointer to it remains: a `Booster` owns its data sets and frees itself first.
         unsafe { sys::LGBM_DatasetFree(self.handle) };
     }
 }

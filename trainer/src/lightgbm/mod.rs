@@ -9,11 +9,15 @@
 
 mod booster;
 mod dataset;
+mod filling;
 mod log;
+mod network;
 mod parameters;
 
 pub use booster::{Booster, Metric, Predictor};
 pub use dataset::Dataset;
+pub use filling::{Filling, bin_rows};
+pub use network::{Network, Online};
 pub use parameters::{ParameterError, Parameters};
 
 use std::ffi::{CStr, CString, c_int};

@@ -78,10 +78,10 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "input_model",
         "no value, because training cannot continue from another model",
     ),
-    ("machines", "no value, because training runs on one machine"),
+    ("machines", "no value; the option --machines of train lists them"),
     (
         "machine_list_filename",
-        "no value, because training runs on one machine",
+        "no value; the option --machines of train lists them",
     ),
 ];
 
@@ -282,7 +282,7 @@ fn main_names() -> Result<BTreeMap<String, String>, Error> {
 fn refuse_unsupported(key: &str, name: &str, text: &str) -> Result<(), ParameterError> {
     let allowed = match name {
         "task" if !matches!(text, "train" | "training") => "train, or no value",
-        "num_machines" if text != "1" => "1 or no value, because training runs on one machine",
+        "num_machines" if text != "1" => "1 or no value; the option --machines of train says how many",
         _ => match UNSUPPORTED.iter().find(|(refused, _)| *refused == name) {
             Some((_, allowed)) => allowed,
             None => return Ok(()),

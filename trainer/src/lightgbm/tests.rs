@@ -273,3 +273,70 @@ fn parameters_that_cannot_be_passed_on_are_rejected_by_name() {
     let refusal = text.integer("num_iterations").unwrap_err().to_string();
     assert_eq!(refusal, "num_iterations: ten; allowed: a whole number");
 }
+
+/// Rows for several batches, with missing values and zeros, so that bins differ from row to row.
+fn many_rows(rows: u32) -> Vec<f64> {
+    let value = |at: u32| match at.wrapping_mul(2_654_435_761) % 1_000 {
+        0..50 => f64::NAN,
+        50..150 => 0.0,
+        other => f64::from(other) / 7.0,
+    };
+    (0..rows * 3).map(value).collect()
+}
+
+fn grown(mut train: Dataset, mut valid: Dataset, parameters: &Parameters) -> (String, Vec<f64>) {
+    for set in [&mut train, &mut valid] {
+        let label = |row: usize| if row * 7919 % 101 > 60 { 1.0 } else { 0.0 };
+        set.set_labels(&(0..set.rows()).map(label).collect::<Vec<f32>>())
+            .unwrap();
+        set.set_groups(&vec![10; set.rows() / 10]).unwrap();
+    }
+    let mut booster = Booster::new(train, parameters).unwrap();
+    booster.add_valid(valid).unwrap();
+    for _ in 0..5 {
+        booster.update().unwrap();
+    }
+    (booster.to_text(0).unwrap(), booster.valid_predictions(0).unwrap())
+}
+
+#[test]
+fn a_set_that_is_filled_row_by_row_is_the_one_that_is_made_at_once() {
+    let (values, others) = (many_rows(100_000), many_rows(1_000));
+    let mut sampling = ranker();
+    sampling.set("bin_construct_sample_cnt", 5_000);
+    let mut linear = ranker();
+    linear.set("objective", "regression");
+    linear.set("linear_tree", true);
+    for parameters in [ranker(), sampling, linear] {
+        let train = Dataset::new(&values, 3, &parameters, None).unwrap();
+        let valid = Dataset::new(&others, 3, &parameters, Some(&train)).unwrap();
+        let at_once = grown(train, valid, &parameters);
+
+        let sample = bin_rows(100_000, &parameters).unwrap();
+        let sampled: Vec<f64> = sample.iter().flat_map(|row| &values[row * 3..][..3]).copied().collect();
+        let mut train = Filling::new(&sampled, 3, 100_000, 100_000, &parameters).unwrap();
+        values.chunks_exact(3).for_each(|row| train.push(row).unwrap());
+        let train = train.finish().unwrap();
+        let mut valid = Filling::like(&train, 1_000, &parameters).unwrap();
+        others.chunks_exact(3).for_each(|row| valid.push(row).unwrap());
+        let filled = grown(train, valid.finish().unwrap(), &parameters);
+        assert!(at_once == filled, "{parameters}");
+    }
+}
+
+#[test]
+fn a_set_is_filled_with_exactly_the_announced_rows() {
+    let filling = |rows: usize| {
+        let mut filling = Filling::new(&[0.0, 1.0, 2.0, 3.0], 2, 3, 3, &ranker()).unwrap();
+        for row in 0..rows {
+            filling.push(&[row as f64, 1.0])?;
+        }
+        filling.finish()
+    };
+    assert_eq!(filling(3).unwrap().rows(), 3);
+    assert!(message(filling(2)).contains("rows: 2; allowed: 3"));
+    assert!(message(filling(4)).contains("one row too many; allowed: 3"));
+    let mut filling = Filling::new(&[0.0; 4], 2, 2, 2, &ranker()).unwrap();
+    assert!(message(filling.push(&[1.0])).contains("values of a row: 1; allowed: 2"));
+    assert!(message(Filling::new(&[0.0; 3], 2, 2, 2, &ranker())).contains("multiple of the width, 2"));
+}

@@ -1,12 +1,11 @@
 //! What a step reads or writes, as OpenLineage names it.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use regular_file::Links;
 use reqwest::Url;
 use settings::SecretUrl;
-use sha2::{Digest, Sha256};
+
+use crate::files;
 
 /// A file, a folder or a table.
 #[derive(Debug, Clone)]
@@ -101,20 +100,6 @@ impl Dataset {
 
     /// The hash that the step gave, or else that of the file; `None`: it cannot be read.
     pub(super) fn hash(&self) -> Option<String> {
-        self.sha256.clone().or_else(|| hash(self.file.as_deref()?).ok())
-    }
-}
-
-/// In pieces: what a step reads may be larger than what is left of the memory.
-fn hash(path: &Path) -> std::io::Result<String> {
-    let mut file = regular_file::open(path, Links::Follow)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(hex::encode(hasher.finalize()));
-        }
-        hasher.update(&piece[..length]);
+        self.sha256.clone().or_else(|| files::hash(self.file.as_deref()?).ok())
     }
 }

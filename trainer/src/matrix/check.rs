@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Case;
@@ -71,71 +72,91 @@ impl MatrixError {
             allowed: allowed.to_string(),
         }
     }
+
+    /// The same error, its row counted from `rows` rows earlier on.
+    pub(super) fn behind(mut self, rows: usize) -> MatrixError {
+        if let MatrixError::Value { row, .. } = &mut self {
+            *row += rows;
+        }
+        self
+    }
 }
 
-/// Checks the rules that span rows of a file.
+/// Checks the rules that span rows, case by case.
 ///
-/// The rows of a case are adjacent, and cases are in time order. A case has at least two rows, each
-/// of another lawyer, with ascending positions.
-pub(super) fn check_cases(cases: &[Case]) -> Result<(), MatrixError> {
-    let mut first_row: HashMap<Uuid, usize> = HashMap::new();
-    let mut row = 0;
-    let mut before: Option<&Case> = None;
-    for case in cases {
-        in_order(case, before, row, &mut first_row)?;
-        rows_fit(case, row)?;
-        row += case.rows.len();
-        before = Some(case);
-    }
-    Ok(())
-}
-
-/// Checks that something can be learned: there are cases, and a label above 0. Of a list of days that holds for
-/// all together, because the newest have no mature case.
-pub(super) fn check_whole(cases: &[Case]) -> Result<(), MatrixError> {
-    if cases.is_empty() {
-        return Err(MatrixError::Whole {
-            column: "qid",
-            problem: "no rows of mature cases".to_owned(),
-            needed: "at least one case with two lawyers shown",
-        });
-    }
-    let positive = |case: &Case| case.rows.iter().any(|r| r.grade.value() > 0);
-    if !cases.iter().any(positive) {
-        return Err(MatrixError::Whole {
-            column: "label",
-            problem: format!(
-                "0 in all {} rows",
-                cases.iter().map(|case| case.rows.len()).sum::<usize>()
-            ),
-            needed: "at least one label above 0, because nothing can be learned without one",
-        });
-    }
-    Ok(())
-}
-
-fn in_order(
-    case: &Case,
-    before: Option<&Case>,
+/// The rows of a case are adjacent, and cases are in time order, also across files. A case has at
+/// least two rows, each of another lawyer, with ascending positions.
+///
+/// That there are cases, and a label above 0, holds for all files together: the newest days of a list
+/// have no mature case.
+#[derive(Debug, Default)]
+pub(super) struct Checker {
+    /// Time and id of the case before.
+    before: Option<(DateTime<Utc>, Uuid)>,
+    /// The first row of each case of this file, counted from 0.
+    first_row: HashMap<Uuid, usize>,
+    /// Rows of this file.
     row: usize,
-    first_row: &mut HashMap<Uuid, usize>,
-) -> Result<(), MatrixError> {
-    if let Some(earlier) = first_row.insert(case.qid, row) {
-        let allowed = format!("adjacent rows for each case; this case began at row {}", earlier + 1);
-        return Err(MatrixError::value(row, "qid", case.qid, allowed));
+    /// Rows of all files.
+    rows: usize,
+    has_positive: bool,
+}
+
+impl Checker {
+    /// The next file begins: rows are counted from 1 again.
+    pub(super) fn next_file(&mut self) {
+        self.row = 0;
+        self.first_row.clear();
     }
-    let Some(before) = before else {
-        return Ok(());
-    };
-    if case.ts < before.ts {
-        let allowed = format!("{} (the case before it) or later", before.ts.to_rfc3339());
-        return Err(MatrixError::value(row, "ts", case.ts.to_rfc3339(), allowed));
+
+    /// Checks the next case.
+    pub(super) fn case(&mut self, case: &Case) -> Result<(), MatrixError> {
+        self.in_order(case)?;
+        rows_fit(case, self.row)?;
+        self.row += case.rows.len();
+        self.rows += case.rows.len();
+        self.has_positive |= case.rows.iter().any(|row| row.grade.value() > 0);
+        self.before = Some((case.ts, case.qid));
+        Ok(())
     }
-    if case.ts == before.ts && case.qid < before.qid {
-        let allowed = format!("above {}, the case before it at the same time", before.qid);
-        return Err(MatrixError::value(row, "qid", case.qid, allowed));
+
+    /// Checks the rules on the whole, after the last case.
+    pub(super) fn whole(&self) -> Result<(), MatrixError> {
+        if self.rows == 0 {
+            return Err(MatrixError::Whole {
+                column: "qid",
+                problem: "no rows of mature cases".to_owned(),
+                needed: "at least one case with two lawyers shown",
+            });
+        }
+        if !self.has_positive {
+            return Err(MatrixError::Whole {
+                column: "label",
+                problem: format!("0 in all {} rows", self.rows),
+                needed: "at least one label above 0, because nothing can be learned without one",
+            });
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn in_order(&mut self, case: &Case) -> Result<(), MatrixError> {
+        if let Some(earlier) = self.first_row.insert(case.qid, self.row) {
+            let allowed = format!("adjacent rows for each case; this case began at row {}", earlier + 1);
+            return Err(MatrixError::value(self.row, "qid", case.qid, allowed));
+        }
+        let Some((ts, qid)) = self.before else {
+            return Ok(());
+        };
+        if case.ts < ts {
+            let allowed = format!("{} (the case before it) or later", ts.to_rfc3339());
+            return Err(MatrixError::value(self.row, "ts", case.ts.to_rfc3339(), allowed));
+        }
+        if case.ts == ts && case.qid < qid {
+            let allowed = format!("above {qid}, the case before it at the same time");
+            return Err(MatrixError::value(self.row, "qid", case.qid, allowed));
+        }
+        Ok(())
+    }
 }
 
 fn rows_fit(case: &Case, first: usize) -> Result<(), MatrixError> {

@@ -1,15 +1,14 @@
 //! A list of days: which matrices a training run reads, with their hashes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use chrono::NaiveDate;
-use ranking::Schema;
+use chrono::{Duration, NaiveDate};
+use regular_file::Links;
 use serde::{Deserialize, Serialize};
 
-use super::Matrix;
-use super::check::check_whole;
-use super::read::read_cases;
+use super::MatrixError;
 use crate::files;
 use crate::outcome::Permanent;
 
@@ -34,56 +33,119 @@ pub struct Day {
     pub sha256: String,
 }
 
-impl Day {
-    /// The bytes of the matrix, as `list` has it.
-    fn read(&self, list: &Path) -> anyhow::Result<Vec<u8>> {
-        let bytes = files::read(&self.path)?;
+impl DayList {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// JSON of another shape, naming `path`.
+    pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<DayList> {
+        serde_json::from_slice(bytes).with_context(|| format!("{}: not a list of days", path.display()))
+    }
+
+    /// The days from `window_days` before the newest one on; 0: all days.
+    pub fn window(self, window_days: u32) -> DayList {
+        let newest = self.days.iter().map(|day| day.date).max();
+        let first = match (newest, window_days) {
+            (None, _) | (_, 0) => None,
+            (Some(newest), days) => newest.checked_sub_signed(Duration::days(i64::from(days))),
+        };
+        let days = self.days.into_iter();
+        DayList {
+            days: days.filter(|day| first.is_none_or(|first| day.date >= first)).collect(),
+        }
+    }
+}
+
+/// The files of a matrix: one, or those that a list of days names. Each pass over them compares each file
+/// with its hash, so that all passes read the same bytes.
+#[derive(Debug)]
+pub struct MatrixFiles {
+    path: PathBuf,
+    sha256: String,
+    files: Vec<MatrixFile>,
+}
+
+#[derive(Debug)]
+struct MatrixFile {
+    path: PathBuf,
+    sha256: String,
+}
+
+impl MatrixFiles {
+    /// The matrix at `path`, or those that the list of days at `path` names, from `window_days` before the
+    /// newest of them on (0: all).
+    ///
+    /// # Errors
+    /// A file at `path` that cannot be read.
+    pub fn of(path: &Path, window_days: u32) -> anyhow::Result<MatrixFiles> {
+        let (sha256, files) = if path.extension().is_some_and(|extension| extension == "json") {
+            let bytes = files::read(path)?;
+            let days = DayList::parse(&bytes, path)?.window(window_days).days;
+            let listed = days
+                .into_iter()
+                .map(|Day { path, sha256, .. }| MatrixFile { path, sha256 });
+            (files::sha256(&bytes), listed.collect())
+        } else {
+            let sha256 = files::hash(path).with_context(|| reading(path))?;
+            let file = MatrixFile {
+                path: path.to_owned(),
+                sha256: sha256.clone(),
+            };
+            (sha256, vec![file])
+        };
+        Ok(MatrixFiles {
+            path: path.to_owned(),
+            sha256,
+            files,
+        })
+    }
+
+    /// SHA-256 of the file at the path: of the matrix, or of the list that has the matrices' hashes.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Hands each file to `read`, in order.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not the one that was listed; an error of `read`, naming the file.
+    pub fn each(&self, mut read: impl FnMut(File) -> Result<(), MatrixError>) -> anyhow::Result<()> {
+        for (at, file) in self.files.iter().enumerate() {
+            read(self.open(at)?).with_context(|| reading(&file.path))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file of this number.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not the one that was listed.
+    pub(super) fn open(&self, at: usize) -> anyhow::Result<File> {
+        let MatrixFile { path, sha256 } = &self.files[at];
+        let mut file = regular_file::open(path, Links::Follow).with_context(|| reading(path))?;
+        let found = files::hash_of(&mut file).with_context(|| reading(path))?;
         ensure!(
-            files::sha256(&bytes) == self.sha256,
+            found == *sha256,
             Permanent::Refused(format!(
                 "{} was made again since it was listed in {}: run etl, train and evaluate again",
-                self.path.display(),
-                list.display()
+                path.display(),
+                self.path.display()
             ))
         );
-        Ok(bytes)
+        Ok(file)
+    }
+
+    /// The context of errors in the file of this number.
+    pub(super) fn reading(&self, at: usize) -> String {
+        reading(&self.files[at].path)
+    }
+
+    /// The context of errors in all files together.
+    pub(super) fn reading_all(&self) -> String {
+        format!("{} ({} files)", reading(&self.path), self.files.len())
     }
 }
 
-/// Hands the bytes of each matrix that `path` lists, or of the one that it is, to `each`. Returns the SHA-256
-/// of the file at `path`.
-///
-/// # Errors
-/// A file that cannot be read; a matrix that was made again since it was listed; what `each` finds.
-pub fn for_each(path: &Path, mut each: impl FnMut(Vec<u8>) -> anyhow::Result<()>) -> anyhow::Result<String> {
-    let bytes = files::read(path)?;
-    let hash = files::sha256(&bytes);
-    let mut each =
-        |path: &Path, bytes: Vec<u8>| each(bytes).with_context(|| format!("reading the matrix {}", path.display()));
-    if path.extension().is_none_or(|extension| extension != "json") {
-        each(path, bytes)?;
-        return Ok(hash);
-    }
-    let list: DayList =
-        serde_json::from_slice(&bytes).with_context(|| format!("{}: not a list of days", path.display()))?;
-    for day in &list.days {
-        each(&day.path, day.read(path)?)?;
-    }
-    Ok(hash)
-}
-
-/// Reads a list of days, or one matrix, and the SHA-256 of the file at `path`. Of cases that are not mature
-/// the labels may still change: they are left out.
-///
-/// # Errors
-/// A file that cannot be read or breaks a rule; a matrix that was made again since it was listed.
-pub fn read_listed(path: &Path, schema: &Schema) -> anyhow::Result<(Matrix, String)> {
-    let mut cases = Vec::new();
-    let hash = for_each(path, |bytes| {
-        cases.extend(read_cases(bytes, schema)?);
-        Ok(())
-    })?;
-    let schema = schema.clone();
-    check_whole(&cases).with_context(|| format!("reading the matrix {}", path.display()))?;
-    Ok((Matrix { schema, cases }, hash))
+fn reading(path: &Path) -> String {
+    format!("reading the matrix {}", path.display())
 }

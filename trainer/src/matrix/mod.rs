@@ -23,6 +23,7 @@
 mod check;
 pub mod days;
 mod read;
+mod stored;
 mod write;
 
 use std::collections::BTreeMap;
@@ -32,8 +33,9 @@ use ranking::{Candidate, Grade, Schema, Source};
 use uuid::Uuid;
 
 pub use check::MatrixError;
+pub use read::read_columns;
 pub(crate) use read::{instant, number, text};
-pub use read::{read, read_columns};
+pub use stored::{Index, IndexedCase, StoredMatrix};
 pub use write::encode;
 
 /// Columns before the features.
@@ -122,9 +124,9 @@ impl Case {
             .collect()
     }
 
-    /// The grades, in the order shown.
-    pub fn grades(&self) -> Vec<u8> {
-        self.rows.iter().map(|row| row.grade.value()).collect()
+    /// Grade and position of each lawyer, in the order shown.
+    pub fn shown(&self) -> Vec<(Grade, u32)> {
+        self.rows.iter().map(|row| (row.grade, row.position)).collect()
     }
 }
 

@@ -1,29 +1,134 @@
-//! Reads a matrix from Parquet and checks the values (not `event_date`, which follows from `ts`).
+//! Reads a matrix from Parquet, some rows at a time, and checks the values (not `event_date`, which
+//! follows from `ts`).
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ranking::{Grade, Schema, Source};
 use uuid::Uuid;
 
-use super::check::{check_cases, check_whole};
-use super::{Case, Matrix, MatrixError, Shown, columns};
+use super::{Case, MatrixError, Shown, columns};
 
 /// The column that marks cases whose labels can still change.
 const MATURE: &str = "mature";
+/// Rows that are decoded at once: some megabytes, whatever the size of the file.
+const BATCH_ROWS: usize = 8_192;
 
-/// The named columns of a matrix's mature rows, from the bytes of a Parquet file. Nothing else of it is read.
+/// The mature cases of one Parquet file, some at a time. Checks each value, but not the rules that
+/// span rows.
+///
+/// Each item is a [`MatrixError`] or the next cases, all of them whole.
+pub(super) struct Cases<'a> {
+    batches: ParquetRecordBatchReader,
+    schema: &'a Schema,
+    /// The case that the last batch ended with; the next one may go on with it.
+    open: Option<Case>,
+    /// Rows read.
+    rows: usize,
+}
+
+impl<'a> Cases<'a> {
+    /// # Errors
+    /// A file that is not Parquet, or has other columns than a matrix.
+    pub(super) fn of(file: File, schema: &'a Schema) -> Result<Cases<'a>, MatrixError> {
+        let builder = open(file)?;
+        check_columns(&builder, schema)?;
+        Ok(Cases {
+            batches: builder.build().map_err(|error| damaged(&error))?,
+            schema,
+            open: None,
+            rows: 0,
+        })
+    }
+
+    fn next_cases(&mut self) -> Result<Option<Vec<Case>>, MatrixError> {
+        let Some(batch) = self.batches.next() else {
+            return Ok(self.open.take().map(|case| vec![case]));
+        };
+        let batch = mature(batch.map_err(|error| damaged(&error))?)?;
+        let columns = Columns::of(&batch, self.schema)?;
+        let cases = columns.cases(self.open.take());
+        let mut cases = cases.map_err(|error| error.behind(self.rows))?;
+        self.rows += batch.num_rows();
+        self.open = cases.pop();
+        Ok(Some(cases))
+    }
+}
+
+impl Iterator for Cases<'_> {
+    type Item = Result<Vec<Case>, MatrixError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_cases().transpose()
+    }
+}
+
+/// The features of the mature rows of one Parquet file, some rows at a time: row-major values.
+pub(super) struct Features<'a> {
+    batches: ParquetRecordBatchReader,
+    schema: &'a Schema,
+    rows: usize,
+}
+
+impl<'a> Features<'a> {
+    /// # Errors
+    /// A file that is not Parquet, or has other columns than a matrix.
+    pub(super) fn of(file: File, schema: &'a Schema) -> Result<Features<'a>, MatrixError> {
+        let builder = open(file)?;
+        check_columns(&builder, schema)?;
+        let names = schema.names().iter().map(String::as_str).chain([MATURE]);
+        let needed = ProjectionMask::columns(builder.parquet_schema(), names);
+        Ok(Features {
+            batches: builder
+                .with_projection(needed)
+                .build()
+                .map_err(|error| damaged(&error))?,
+            schema,
+            rows: 0,
+        })
+    }
+
+    fn next_values(&mut self) -> Result<Option<Vec<f64>>, MatrixError> {
+        let Some(batch) = self.batches.next() else {
+            return Ok(None);
+        };
+        let batch = mature(batch.map_err(|error| damaged(&error))?)?;
+        let names = self.schema.names();
+        let width = names.len();
+        let mut values = vec![0.0; batch.num_rows() * width];
+        for (at, name) in names.iter().enumerate() {
+            let column = number(&batch, name)?;
+            for row in 0..batch.num_rows() {
+                let value = feature(row, name, &column).map_err(|error| error.behind(self.rows))?;
+                values[row * width + at] = value;
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(Some(values))
+    }
+}
+
+impl Iterator for Features<'_> {
+    type Item = Result<Vec<f64>, MatrixError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_values().transpose()
+    }
+}
+
+/// The named columns of the mature rows of one Parquet file. Nothing else of it is read.
 ///
 /// # Errors
 /// A damaged file, or a column that is not there.
-pub fn read_columns(bytes: bytes::Bytes, names: &[&str]) -> Result<RecordBatch, MatrixError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| damaged(&error))?;
+pub fn read_columns(file: File, names: &[&str]) -> Result<RecordBatch, MatrixError> {
+    let builder = open(file)?;
     if let Some(missing) = names
         .iter()
         .find(|name| builder.schema().column_with_name(name).is_none())
@@ -34,29 +139,30 @@ pub fn read_columns(bytes: bytes::Bytes, names: &[&str]) -> Result<RecordBatch, 
         });
     }
     let columns = names.iter().copied().chain([MATURE]);
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    mature(one_batch(builder.with_projection(mask))?)
+    let needed = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let batches = builder
+        .with_projection(needed)
+        .build()
+        .map_err(|error| damaged(&error))?;
+    let schema = batches.schema();
+    let batches = batches.map(|batch| mature(batch.map_err(|error| damaged(&error))?));
+    let batches = batches.collect::<Result<Vec<_>, _>>()?;
+    concat_batches(&schema, &batches).map_err(|error| damaged(&error))
 }
 
-/// Reads a matrix from the bytes of a Parquet file and checks all rules.
-///
-/// # Errors
-/// A [`MatrixError`] that names row, column, value and what is allowed.
-pub fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
-    let cases = read_cases(bytes, schema)?;
-    check_whole(&cases)?;
-    Ok(Matrix {
-        schema: schema.clone(),
-        cases,
-    })
+fn open(file: File) -> Result<ParquetRecordBatchReaderBuilder<File>, MatrixError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(&error))?;
+    Ok(builder.with_batch_size(BATCH_ROWS))
 }
 
-/// The mature cases, of which there may be none.
-pub(super) fn read_cases(bytes: Vec<u8>, schema: &Schema) -> Result<Vec<Case>, MatrixError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
-    let batch = one_batch(reader.map_err(|error| damaged(&error))?)?;
+fn damaged(error: &dyn std::fmt::Display) -> MatrixError {
+    MatrixError::Parquet(error.to_string())
+}
+
+fn check_columns(builder: &ParquetRecordBatchReaderBuilder<File>, schema: &Schema) -> Result<(), MatrixError> {
+    let found = builder.schema();
     let names: Vec<&str> = columns(schema).collect();
-    for field in batch.schema_ref().fields() {
+    for field in found.fields() {
         if !names.contains(&field.name().as_str()) && field.name() != MATURE {
             return Err(MatrixError::UnknownColumn {
                 column: field.name().clone(),
@@ -64,16 +170,13 @@ pub(super) fn read_cases(bytes: Vec<u8>, schema: &Schema) -> Result<Vec<Case>, M
             });
         }
     }
-    if let Some(missing) = names.iter().find(|n| batch.column_by_name(n).is_none()) {
-        return Err(MatrixError::MissingColumn {
+    match names.iter().find(|name| found.field_with_name(name).is_err()) {
+        None => Ok(()),
+        Some(missing) => Err(MatrixError::MissingColumn {
             column: (*missing).to_owned(),
             needed: names.join(", "),
-        });
+        }),
     }
-    let batch = mature(batch)?;
-    let cases = Columns::of(&batch, schema)?.cases()?;
-    check_cases(&cases)?;
-    Ok(cases)
 }
 
 /// The rows whose labels can change no more.
@@ -88,18 +191,7 @@ fn mature(batch: RecordBatch) -> Result<RecordBatch, MatrixError> {
             allowed: "true or false",
         });
     };
-    filter_record_batch(&batch, is_mature).map_err(|error| MatrixError::Parquet(error.to_string()))
-}
-
-fn damaged(error: &dyn std::fmt::Display) -> MatrixError {
-    MatrixError::Parquet(error.to_string())
-}
-
-fn one_batch(reader: ParquetRecordBatchReaderBuilder<bytes::Bytes>) -> Result<RecordBatch, MatrixError> {
-    let reader = reader.build().map_err(|error| damaged(&error))?;
-    let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| damaged(&error))?;
-    concat_batches(&schema, &batches).map_err(|error| damaged(&error))
+    filter_record_batch(&batch, is_mature).map_err(|error| damaged(&error))
 }
 
 /// The columns, converted to one type per kind.
@@ -143,9 +235,9 @@ impl Columns {
         })
     }
 
-    /// Groups adjacent rows with the same qid into cases.
-    fn cases(&self) -> Result<Vec<Case>, MatrixError> {
-        let mut cases: Vec<Case> = Vec::new();
+    /// Groups adjacent rows with the same qid into cases. The first rows may belong to `open`.
+    fn cases(&self, open: Option<Case>) -> Result<Vec<Case>, MatrixError> {
+        let mut cases: Vec<Case> = open.into_iter().collect();
         for row in 0..self.qid.len() {
             let (qid, ts, source) = (self.qid(row)?, self.ts(row)?, self.source(row)?);
             let shown = self.shown(row)?;
@@ -302,7 +394,7 @@ fn moment(row: usize, name: &str, micros: i64) -> Result<DateTime<Utc>, MatrixEr
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
     batch
         .column_by_name(name)
-        .expect("`read` has checked that every column is there")
+        .expect("`check_columns` has found every column")
 }
 
 fn as_type(

@@ -1,16 +1,68 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Field, Schema as ArrowSchema};
 use arrow::record_batch::RecordBatch;
-use chrono::{Duration, SubsecRound};
+use chrono::{Duration, NaiveDate, SubsecRound};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
+
+/// Reads the bytes of a Parquet file as a matrix.
+fn read(bytes: Vec<u8>, schema: &Schema) -> Result<Matrix, MatrixError> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let read = || -> anyhow::Result<Vec<Case>> {
+        let stored = StoredMatrix::open(file.path(), 0, schema)?;
+        stored.cases(0..stored.index().cases.len())
+    };
+    let schema = schema.clone();
+    match read() {
+        Ok(cases) => Ok(Matrix { schema, cases }),
+        Err(error) => Err(error.downcast().unwrap()),
+    }
+}
+
+/// A matrix on disk with these cases.
+pub(crate) fn stored(dir: &Path, matrix: &Matrix) -> StoredMatrix {
+    let path = dir.join("stored.parquet");
+    std::fs::write(&path, encode(matrix).unwrap()).unwrap();
+    StoredMatrix::open(&path, 0, &matrix.schema).unwrap()
+}
+
+/// Writes the cases as matrices of a day each, and a list of these days.
+pub(crate) fn listed(dir: &Path, matrix: &Matrix) -> PathBuf {
+    let mut by_day: BTreeMap<NaiveDate, Vec<Case>> = BTreeMap::new();
+    for case in &matrix.cases {
+        by_day.entry(case.ts.date_naive()).or_default().push(case.clone());
+    }
+    let day = |(date, cases): (NaiveDate, Vec<Case>)| {
+        let schema = matrix.schema.clone();
+        let bytes = encode(&Matrix { schema, cases }).unwrap();
+        let path = dir.join(format!("{date}.parquet"));
+        std::fs::write(&path, &bytes).unwrap();
+        let sha256 = crate::files::sha256(&bytes);
+        days::Day { date, path, sha256 }
+    };
+    let days = days::DayList {
+        days: by_day.into_iter().map(day).collect(),
+    };
+    let path = dir.join(days::DAYS);
+    crate::files::write_json(&path, &days).unwrap();
+    path
+}
+
+/// The index of these cases.
+pub(crate) fn index_of(cases: &[Case]) -> Index {
+    let mut index = Index::default();
+    cases.iter().for_each(|case| index.add(case));
+    index
+}
 
 /// A fixed start, so that dates in tests are readable.
 pub(crate) fn start() -> DateTime<Utc> {

@@ -14,7 +14,7 @@ use crate::checks::{CHECKS, DataProfile, Finding, PROFILE};
 use crate::evaluate::EVALUATION;
 use crate::gate::GATE;
 use crate::matrix::tests::{start, synthetic};
-use crate::matrix::{self, Case, Matrix};
+use crate::matrix::{self, Case, Matrix, StoredMatrix};
 use crate::train::TRAINING;
 
 /// The events that a gateway would log for a case, with the actions in the wrong order.
@@ -133,7 +133,11 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
 
     let path = days_path(&settings.lake.dir, as_of.date_naive());
-    let (built, _) = matrix::days::read_listed(&path, &settings.schema()).unwrap();
+    let stored = StoredMatrix::open(&path, 0, &settings.schema()).unwrap();
+    let built = Matrix {
+        schema: settings.schema(),
+        cases: stored.cases(0..stored.index().cases.len()).unwrap(),
+    };
     // A score is logged for all lawyers of an impression or for none; text, because NaN (missing)
     // does not equal itself.
     assert_eq!(format!("{built:?}"), format!("{log:?}"), "what went in comes out");
@@ -391,7 +395,7 @@ async fn a_night_that_is_repeated_makes_no_day_again_and_one_that_was_listed_bef
     let again = build().await;
     assert!(!again.made.is_empty() && again.made.len() <= first.made.len());
     std::fs::write(&path, list).unwrap();
-    let error = matrix::days::read_listed(&path, &settings.schema())
+    let error = StoredMatrix::open(&path, 0, &settings.schema())
         .unwrap_err()
         .to_string();
     assert!(error.contains("was made again since it was listed"), "{error}");

@@ -13,7 +13,7 @@ use runtime::{CONTRACT_VERSION, Engine};
 use serde::Serialize;
 use settings::Settings;
 
-use crate::evaluate::{EVALUATION, Evaluation, cases_of};
+use crate::evaluate::{EVALUATION, Evaluation, matrix_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::lineage::{Dataset, Record};
 use crate::night::{days_path, given_or, run_dir, version_of};
@@ -186,13 +186,14 @@ fn write_artefact(
 ) -> anyhow::Result<Published> {
     let key = keys::read_signing_key(&settings.publish.signing_key)
         .context("publish.signing_key (make one with `ltr-trainer keygen`)")?;
-    let (cases, parts) = cases_of(run, matrix, settings)?;
+    let (stored, split) = matrix_of(run, matrix, settings)?;
+    let test = stored.cases(split.test)?;
     let version = version_of(as_of);
     let component = run.compile(&version)?;
     let filter = run.edge_filter(&version)?;
     let engine = Engine::new(settings.models.limits())?;
     let scorer = engine.load(&component).context("loading the compiled model")?;
-    let golden = golden::golden(&scorer, run, &cases[parts.test])?;
+    let golden = golden::golden(&scorer, run, &test)?;
     let golden_rows = golden.rows.len();
     let manifest = Manifest {
         manifest_version: artefact::MANIFEST_VERSION,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ranking::Grade;
 
 use super::*;
-use crate::matrix::tests::synthetic;
+use crate::matrix::tests::{index_of, synthetic};
 
 #[test]
 fn a_matrix_without_positives_in_a_part_is_refused_by_part() {
@@ -12,6 +12,7 @@ fn a_matrix_without_positives_in_a_part_is_refused_by_part() {
     for row in cases[16..].iter_mut().flat_map(|case| &mut case.rows) {
         row.grade = Grade::Shown;
     }
+    let cases = index_of(&cases).cases;
     let refusal = split(&cases, 0.15, 0.2).unwrap_err().to_string();
     assert!(
         refusal.starts_with("the test part of the matrix has 4 cases up to"),
@@ -35,6 +36,7 @@ proptest! {
         for at in 0..count {
             cases[at].ts = cases[at / every * every].ts;
         }
+        let cases = index_of(&cases).cases;
         if let Ok(parts) = split(&cases, valid, test) {
             prop_assert_eq!(parts.train.start, 0);
             prop_assert_eq!(parts.train.end, parts.valid.start);

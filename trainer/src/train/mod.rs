@@ -3,11 +3,14 @@
 mod from_matrix;
 mod limits;
 mod params_file;
+mod parts;
 mod public_data;
 mod report;
+mod together;
 mod warnings;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -17,23 +20,39 @@ use settings::Settings;
 use crate::boosting::{self, CustomMetric, Fit, Schedule};
 use crate::lightgbm::{Booster, Dataset, Parameters};
 use crate::lineage::{self, Record};
+use crate::machines::Machines;
 use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
 use crate::{console, progress};
 
-pub(crate) use from_matrix::Parts;
-pub use from_matrix::{Recipe, read_matrix, train_matrix};
+pub use from_matrix::train_matrix;
+pub(crate) use parts::Parts;
+pub use parts::Recipe;
 pub use report::{Importance, MatrixFacts, Size, TRAINING, Training};
+pub use together::train_together;
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer train --as-of 2026-11-23T02:15:00Z
   ltr-trainer train --matrix var/lake/ltr/processed/2026-11-23/days.json --out var/runs/today
-  ltr-trainer train --train rank.train --valid rank.test --params P.json --out D";
+  ltr-trainer train --train rank.train --valid rank.test --params P.json --out D
+
+On two machines, the same command on both:
+  ltr-trainer train --machines train-0:12400,train-1:12400 --matrix /lake/days.json --out var/runs/today
+As two processes of one machine:
+  ltr-trainer train --machines localhost:12400,localhost:12401 --machine-rank 0 --matrix D.json --out a &
+  ltr-trainer train --machines localhost:12400,localhost:12401 --machine-rank 1 --matrix D.json --out b";
 
 /// Trains a model.
 ///
 /// With --matrix: splits the cases by time into a training, a validation and a test part, fits the
 /// scaler on the training part alone, and writes ltr_model.txt, feature_map.json and training.json.
+///
+/// The features are streamed into LightGBM's bins: about 50 bytes of memory a row, whatever the size
+/// of the files. With `train.window_days`, only cases of the last days on the list are used.
+///
+/// With --machines, several machines grow the same trees, each on every n-th case. Each reads the whole
+/// list of days and writes the model, which is the same on all. If one is lost, all others fail.
+/// Connections are neither encrypted nor authenticated: use a private network.
 ///
 /// With --train and --valid: reads SVMlight/LETOR files without scaling. Reads the `.query`,
 /// `.weight`, `.position` and `.init` files beside them, as LightGBM does. Writes ltr_model.txt and
@@ -56,6 +75,16 @@ pub struct Args {
     /// JSON file with LightGBM parameters; replaces `[train]` params of the configuration
     #[arg(long, value_name = "JSON")]
     pub params: Option<PathBuf>,
+    /// Machines that train together, this one included; the same list in the same order on all
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', conflicts_with_all = ["train", "valid"])]
+    pub machines: Vec<String>,
+    /// Place of this machine in --machines, from 0; default: the one whose host has an address of it
+    #[arg(long, value_name = "N", requires = "machines")]
+    pub machine_rank: Option<usize>,
+    /// Longest wait for another machine: until it is there, and for each message
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "machines",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub machines_timeout: u64,
     /// Directory for the results
     #[arg(long, value_name = "DIR", required_unless_present = "as_of")]
     pub out: Option<PathBuf>,
@@ -89,7 +118,7 @@ pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Res
         let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
         let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
         record.read(lineage::Dataset::file(&matrix));
-        let training = train_matrix(&matrix, parameters, settings, &out)?;
+        let training = on_matrix(args, &matrix, parameters, settings, &out)?;
         record.read(training.read_from(&matrix));
         training
     };
@@ -100,6 +129,22 @@ pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Res
         print_training(&training, &out);
     }
     Ok(Outcome::Done)
+}
+
+/// Trains on a matrix, alone or with the machines of `--machines`.
+fn on_matrix(
+    args: &Args,
+    matrix: &Path,
+    parameters: Option<Parameters>,
+    settings: &Settings,
+    out: &Path,
+) -> anyhow::Result<Training> {
+    if args.machines.is_empty() {
+        return train_matrix(matrix, parameters, settings, out);
+    }
+    let machines = Machines::new(args.machines.clone(), args.machine_rank)?;
+    let timeout = Duration::from_secs(args.machines_timeout);
+    train_together(machines, timeout, matrix, parameters, settings, out)
 }
 
 /// The configuration's `[train] params` and `objective`.
@@ -122,11 +167,9 @@ fn configured(settings: &Settings) -> anyhow::Result<Parameters> {
     Ok(parameters)
 }
 
-/// One part of the data, in the layout that LightGBM expects.
+/// One part of the data but its features, in the layout that LightGBM expects.
 #[derive(Default)]
 struct Queries {
-    /// Feature values, row-major.
-    values: Vec<f64>,
     labels: Vec<f32>,
     /// Number of rows of each query, in order.
     groups: Vec<u32>,
@@ -145,8 +188,8 @@ impl Queries {
         }
     }
 
-    fn dataset(&self, width: usize, parameters: &Parameters, reference: Option<&Dataset>) -> anyhow::Result<Dataset> {
-        let mut dataset = Dataset::new(&self.values, width, parameters, reference)?;
+    /// Hands everything over to the data set, which has the features.
+    fn describe(&self, dataset: &mut Dataset) -> Result<(), crate::lightgbm::Error> {
         dataset.set_labels(&self.labels)?;
         dataset.set_groups(&self.groups)?;
         if let Some(weights) = &self.weights {
@@ -158,7 +201,7 @@ impl Queries {
         if let Some(scores) = &self.initial_scores {
             dataset.set_initial_scores(scores)?;
         }
-        Ok(dataset)
+        Ok(())
     }
 }
 

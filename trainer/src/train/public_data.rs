@@ -12,7 +12,7 @@ use super::limits::{self, Labels};
 use super::{Queries, TRAINING, Training, grow, warnings};
 use crate::boosting::Schedule;
 use crate::files;
-use crate::lightgbm::Parameters;
+use crate::lightgbm::{Dataset, Parameters};
 
 /// Trains on `train` with early stopping on `valid`; writes the model and the report into `out`.
 pub(super) fn train_files(
@@ -31,17 +31,17 @@ pub(super) fn train_files(
         );
     }
     let (asked, judged) = (Labels::of_objective(&parameters)?, Labels::of_metrics(&parameters)?);
-    let (train_queries, width) = read(train, asked)?;
+    let (train_queries, train_values, width) = read(train, asked)?;
     ensure!(
         width > 0,
         "{}: no row has a feature; needed: at least one index:value pair",
         train.display()
     );
     parameters.check_width(width)?;
-    let (mut valid_queries, valid_width) = read(valid, judged)?;
-    valid_queries.values = match valid_width {
+    let (valid_queries, valid_values, valid_width) = read(valid, judged)?;
+    let valid_values = match valid_width {
         0 => vec![0.0; valid_queries.labels.len() * width],
-        _ => to_width(valid_queries.values, valid_width, width),
+        _ => to_width(valid_values, valid_width, width),
     };
     check_initial_scores(train, &train_queries, asked)?;
     check_initial_scores(valid, &valid_queries, asked)?;
@@ -49,13 +49,14 @@ pub(super) fn train_files(
     warnings::of_validation(&valid_queries, judged, &valid.display().to_string());
 
     let training = || format!("training on {}", train.display());
-    let train_set = train_queries.dataset(width, &parameters, None).with_context(training)?;
-    let valid_set = valid_queries
-        .dataset(width, &parameters, Some(&train_set))
-        .with_context(training)?;
+    let mut train_set = Dataset::new(&train_values, width, &parameters, None).with_context(training)?;
+    let mut valid_set = Dataset::new(&valid_values, width, &parameters, Some(&train_set)).with_context(training)?;
+    // LightGBM has its own binned copy.
+    drop((train_values, valid_values));
+    train_queries.describe(&mut train_set).with_context(training)?;
+    valid_queries.describe(&mut valid_set).with_context(training)?;
     let sizes = (train_queries.size(), valid_queries.size());
     let no_pairs = limits::has_no_preference_pairs(&train_queries);
-    // LightGBM has its own binned copy.
     drop((train_queries, valid_queries));
     let fit = grow(train_set, valid_set, &parameters, &schedule, no_pairs, None).with_context(training)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -67,12 +68,12 @@ pub(super) fn train_files(
     Ok(training)
 }
 
-/// Reads the rows of `path` and the files beside it. Also returns the number of features.
-fn read(path: &Path, asked: Labels) -> anyhow::Result<(Queries, usize)> {
+/// Reads the rows of `path` and the files beside it. Also returns the row-major values and the number
+/// of features.
+fn read(path: &Path, asked: Labels) -> anyhow::Result<(Queries, Vec<f64>, usize)> {
     let ranking =
         svmlight::read_ranking(path).with_context(|| format!("reading ranking data from {}", path.display()))?;
     let queries = Queries {
-        values: ranking.values,
         labels: ranking.labels.iter().map(|&label| label as f32).collect(),
         groups: ranking.groups,
         weights: ranking.weights,
@@ -87,7 +88,7 @@ fn read(path: &Path, asked: Labels) -> anyhow::Result<(Queries, usize)> {
         let (file, line) = (path.display(), ranking.lines[fault.row]);
         anyhow!("{file}:{line}{}: {}", query.unwrap_or_default(), fault.message)
     })?;
-    Ok((queries, ranking.width))
+    Ok((queries, ranking.values, ranking.width))
 }
 
 fn check_initial_scores(path: &Path, queries: &Queries, asked: Labels) -> anyhow::Result<()> {

@@ -41,6 +41,9 @@ pub struct Training {
     pub seconds: f64,
     /// SHA-256 of `ltr_model.txt`.
     pub model_sha256: String,
+    /// Machines that trained together.
+    #[serde(default = "one")]
+    pub machines: usize,
     /// Facts about the matrix; `None`: trained on SVMlight files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixFacts>,
@@ -67,8 +70,11 @@ pub struct Importance {
 /// Identifies the matrix and how it was split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MatrixFacts {
-    /// SHA-256 of the Parquet file.
+    /// SHA-256 of the Parquet file, or of the list of days.
     pub sha256: String,
+    /// `train.window_days` of the training: how many days of the list were used; 0: all.
+    #[serde(default)]
+    pub window_days: u32,
     /// SHA-256 of `feature_map.json`.
     pub feature_map_sha256: String,
     /// Whether LightGBM modelled position bias.
@@ -152,7 +158,12 @@ impl Training {
             importance,
             seconds,
             model_sha256: sha256(fit.model.as_bytes()),
+            machines: one(),
             matrix: None,
         }
     }
+}
+
+fn one() -> usize {
+    1
 }

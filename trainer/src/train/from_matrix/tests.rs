@@ -2,11 +2,16 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use settings::Objective;
+
 use super::*;
+use crate::evaluate::matrix_of;
 use crate::evaluate::tests::settings;
 use crate::lightgbm::Predictor;
-use crate::matrix::encode;
-use crate::matrix::tests::{biased, synthetic};
+use crate::matrix::tests::{biased, index_of, listed, stored, synthetic};
+use crate::matrix::{self, Matrix, encode};
+use crate::train::parts::DEBIASED;
+use crate::training_run::TrainingRun;
 
 fn written(dir: &TempDir, matrix: &Matrix) -> PathBuf {
     let path = dir.path().join("matrix.parquet");
@@ -18,7 +23,7 @@ fn written(dir: &TempDir, matrix: &Matrix) -> PathBuf {
 fn the_scaler_sees_the_training_part_alone() {
     let dir = tempfile::tempdir().unwrap();
     let mut matrix = synthetic(200, 1);
-    let parts = split(&matrix.cases, 0.15, 0.2).unwrap();
+    let parts = split(&index_of(&matrix.cases).cases, 0.15, 0.2).unwrap();
     for case in &mut matrix.cases[parts.valid.start..] {
         case.rows[0].features[3] = 1000.0;
     }
@@ -88,7 +93,9 @@ fn position_bias_can_be_switched_off() {
 #[test]
 fn training_continues_on_debiased_clicks_although_clicks_as_shown_would_stop_it() {
     let matrix = biased(2_500, 5, 1.0);
-    let grown = grow_on(&matrix, configured(&settings()).unwrap(), &settings()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let stored = stored(dir.path(), &matrix);
+    let grown = grow_on(&stored, configured(&settings()).unwrap(), &settings(), None).unwrap();
     let shown = &grown.training.metrics["ndcg@5"];
     let best_shown = 1 + (0..shown.len()).max_by(|&a, &b| shown[a].total_cmp(&shown[b])).unwrap();
     assert!(
@@ -101,6 +108,8 @@ fn training_continues_on_debiased_clicks_although_clicks_as_shown_would_stop_it(
 
 #[test]
 fn the_objective_is_the_configured_one_unless_parameters_name_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = stored(dir.path(), &synthetic(200, 6));
     let train = |objective, parameters: Option<serde_json::Value>| {
         let mut settings = settings();
         settings.train.objective = objective;
@@ -108,7 +117,7 @@ fn the_objective_is_the_configured_one_unless_parameters_name_another() {
             Some(json) => Parameters::from_json(json.as_object().unwrap()).unwrap(),
             None => configured(&settings)?,
         };
-        let grown = grow_on(&synthetic(200, 6), parameters, &settings)?;
+        let grown = grow_on(&stored, parameters, &settings, None)?;
         anyhow::Ok((
             grown.training.parameters["objective"].clone(),
             grown.facts.position_bias,
@@ -148,4 +157,56 @@ fn a_matrix_that_breaks_a_rule_leaves_nothing_behind() {
     let refusal = train_matrix(&path, None, &settings(), &out).unwrap_err();
     assert!(format!("{refusal:#}").contains("row 33, column ts"), "{refusal:#}");
     assert!(!out.exists());
+}
+
+/// Model, feature map and the facts of the matrix.
+fn trained_on(path: &Path, window_days: u32, out: PathBuf) -> (Vec<u8>, Vec<u8>, MatrixFacts) {
+    let mut settings = settings();
+    settings.train.window_days = window_days;
+    let training = train_matrix(path, None, &settings, &out).unwrap();
+    let file = |name| files::read(&out.join(name)).unwrap();
+    (
+        file(artefact::MODEL),
+        file(artefact::FEATURE_MAP),
+        training.matrix.unwrap(),
+    )
+}
+
+#[test]
+fn a_list_of_days_gives_the_model_of_the_same_cases_in_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let matrix = synthetic(300, 7);
+    let days = trained_on(&listed(dir.path(), &matrix), 0, dir.path().join("days"));
+    let one = trained_on(&written(&dir, &matrix), 0, dir.path().join("one"));
+    assert_eq!((&days.0, &days.1), (&one.0, &one.1));
+    let rest = |facts: &MatrixFacts| MatrixFacts {
+        sha256: String::new(),
+        ..facts.clone()
+    };
+    assert_eq!(rest(&days.2), rest(&one.2));
+}
+
+#[test]
+fn a_window_of_days_gives_the_model_of_the_last_days_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, last) = (dir.path().join("all"), dir.path().join("last"));
+    std::fs::create_dir(&all).unwrap();
+    std::fs::create_dir(&last).unwrap();
+    let mut matrix = synthetic(300, 8);
+    let path = listed(&all, &matrix);
+    let newest = matrix.cases.last().unwrap().ts.date_naive();
+    matrix
+        .cases
+        .retain(|case| case.ts.date_naive() >= newest - chrono::Duration::days(9));
+    assert!((200..260).contains(&matrix.cases.len()), "{}", matrix.cases.len());
+    let windowed = trained_on(&path, 9, dir.path().join("windowed"));
+    let alone = trained_on(&listed(&last, &matrix), 0, dir.path().join("alone"));
+    assert_eq!((&windowed.0, &windowed.1), (&alone.0, &alone.1));
+    assert_eq!((windowed.2.window_days, alone.2.window_days), (9, 0));
+    assert_eq!(windowed.2.test, alone.2.test);
+
+    // The evaluation takes the training's window, not the configured one.
+    let run = TrainingRun::open(&dir.path().join("windowed"), &matrix.schema).unwrap();
+    let (judged, parts) = matrix_of(&run, &path, &settings()).unwrap();
+    assert_eq!(Part::of(&judged.index().cases[parts.test]), windowed.2.test);
 }

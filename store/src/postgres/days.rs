@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::codec::{read_json, read_unsigned};
 use crate::{ComparisonKey, EventDay, ShadowRecord, StoreError, StoredComparison, StoredRow};
 
+/// The user and the lawyers of a comparison, unless one of them cannot be read.
+type Lawyers = Result<(Uuid, Vec<ShadowRow>), StoreError>;
+
 /// The day of an event in UTC; null where its time is none of the calendar's.
 const DAY: &str = "CASE WHEN isfinite(ts_utc) AND ts_utc >= '0001-01-01T00:00:00Z' AND ts_utc < '9999-12-31T00:00:00Z' \
                    THEN (ts_utc AT TIME ZONE 'UTC')::date END";
@@ -127,7 +130,7 @@ pub(super) async fn comparisons(pool: &PgPool, keys: &[ComparisonKey]) -> Result
     .bind(&cases)
     .fetch_all(pool)
     .await?;
-    let mut lawyers: HashMap<(Uuid, Uuid), Result<(Uuid, Vec<ShadowRow>), StoreError>> = HashMap::new();
+    let mut lawyers: HashMap<(Uuid, Uuid), Lawyers> = HashMap::new();
     for row in &rows {
         let of = (row.try_get("request_id")?, row.try_get("case_id")?);
         let user: Uuid = row.try_get("user_id")?;

@@ -4,8 +4,9 @@ use settings::Checks;
 use tempfile::TempDir;
 
 use super::*;
-use crate::matrix::tests::{start, synthetic};
+use crate::matrix::tests::{listed, start, synthetic};
 use crate::matrix::{Matrix, encode};
+use crate::outcome::exit_code;
 
 /// The profile of a matrix.
 fn profiled(matrix: &Matrix, reference: Option<&DataProfile>, limits: &Checks) -> anyhow::Result<DataProfile> {
@@ -345,6 +346,27 @@ fn a_profile_is_read_back_as_it_was() {
     assert_eq!(geo.counts.iter().sum::<u64>(), 480);
     let text = serde_json::to_string(&profile).unwrap();
     assert_eq!(serde_json::from_str::<DataProfile>(&text).unwrap(), profile);
+}
+
+#[test]
+fn the_days_that_are_trained_on_are_checked_and_only_as_they_were_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = listed(dir.path(), &synthetic(480, 12));
+    let mut settings = Settings::default();
+    settings.train.window_days = 9;
+    let check = || check(&list, &dir.path().join("run"), false, &settings);
+    let (profile, verdict) = check().unwrap();
+    assert_eq!(
+        profile.days.into_keys().collect::<Vec<_>>(),
+        (11..=20).map(day).collect::<Vec<_>>()
+    );
+    assert_eq!(verdict.matrix_sha256, files::hash(&list).unwrap());
+
+    let last = dir.path().join(format!("{}.parquet", day(20)));
+    std::fs::write(last, encode(&synthetic(100, 12)).unwrap()).unwrap();
+    let error = check().unwrap_err();
+    assert!(error.to_string().contains("made again since it was listed"), "{error}");
+    assert_eq!(exit_code(&Err(error)), 3);
 }
 
 /// A lake with runs.

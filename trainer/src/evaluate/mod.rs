@@ -208,22 +208,12 @@ pub fn evaluate_and_export(
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
-    let parts = Parts {
-        matrix: &stored,
-        split: &split,
-        map: &run.feature_map,
-        examination: &run.matrix.examination,
-        network: None,
-    };
-    let grown = rivals::grow(&run, &parts, &complete)?;
+    let grown = rivals::grow(&run, &parts_of(&run, &stored, &split), &complete)?;
     let (rivals, orders): (Vec<Rival>, Vec<Option<Served>>) =
         grown.into_iter().map(|scored| scored.judged(&judge, gain)).unzip();
     if let Some(folder) = trec {
-        let names = rivals.iter().map(|rival| rival.name.as_str());
-        let judged = names
-            .zip(&orders)
-            .filter_map(|(name, served)| Some((name, served.as_ref()?)));
-        let arms: Vec<(&str, &Served)> = [("ltr", &ltr), ("legacy", &legacy)].into_iter().chain(judged).collect();
+        let mut arms = vec![("ltr", &ltr), ("legacy", &legacy)];
+        arms.extend(with_order(&rivals, &orders));
         trec::write(folder, &complete, &arms, settings.evaluate.mrr_min_grade)?;
     }
     let evaluation = Evaluation {
@@ -244,6 +234,25 @@ pub fn evaluate_and_export(
     };
     files::write_json(&dir.join(EVALUATION), &evaluation)?;
     Ok(evaluation)
+}
+
+/// The parts that the model was trained on.
+fn parts_of<'a>(run: &'a TrainingRun, matrix: &'a StoredMatrix, split: &'a Split) -> Parts<'a> {
+    Parts {
+        matrix,
+        split,
+        map: &run.feature_map,
+        examination: &run.matrix.examination,
+        network: None,
+    }
+}
+
+/// The rivals that rank, by name, with what they serve.
+fn with_order<'a>(rivals: &'a [Rival], orders: &'a [Option<Served>]) -> impl Iterator<Item = (&'a str, &'a Served)> {
+    let names = rivals.iter().map(|rival| rival.name.as_str());
+    names
+        .zip(orders)
+        .filter_map(|(name, served)| Some((name, served.as_ref()?)))
 }
 
 /// The test cases whose served order is known.

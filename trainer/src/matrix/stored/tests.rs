@@ -5,6 +5,7 @@ use crate::files;
 use crate::matrix::days::DayList;
 use crate::matrix::tests::{listed, stored, synthetic};
 use crate::matrix::{encode, values};
+use crate::outcome::exit_code;
 
 /// More rows than are decoded at once, so that cases lie across batches.
 const MANY: usize = 2_500;
@@ -89,8 +90,9 @@ fn a_file_that_changes_between_two_passes_or_is_out_of_order_is_named() {
     other.cases.truncate(20);
     std::fs::write(second, encode(&other).unwrap()).unwrap();
     let named = |error: anyhow::Error| {
-        let (error, file) = (format!("{error:#}"), second.display().to_string());
-        assert!(error.contains(&file) && error.contains("made again"), "{error}");
+        let (text, file) = (format!("{error:#}"), second.display().to_string());
+        assert!(text.contains(&file) && text.contains("made again"), "{text}");
+        assert_eq!(exit_code(&Err(error)), 3, "a repetition does not help");
     };
     named(stored.cases(0..100).unwrap_err());
     named(stored.each_row(0..800, |_, _| Ok(())).unwrap_err());

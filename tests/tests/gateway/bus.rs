@@ -55,7 +55,8 @@ fn clicks(name: &str, of: std::ops::Range<usize>) -> Vec<(Uuid, Value)> {
 
 async fn send(client: &Client, clicks: &[(Uuid, Value)]) -> Option<()> {
     let body = Value::from(clicks.iter().map(|(_, click)| click.clone()).collect::<Vec<_>>());
-    let answer = client.try_post("/events", &[], body.to_string().into()).await.ok()?;
+    let answer = client.try_post("/events", &[], body.to_string().into());
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("no answer").ok()?;
     (answer.status == 200).then_some(())
 }
 

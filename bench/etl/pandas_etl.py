@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +38,13 @@ ACTIONS = [
     "unbound",
 ]
 KEYS = ["event_id", "position", "lawyer_id"]
+PAIRS = ["action", "case", "of_day", "grade", "rank_pos", "lawyer_id", "impression", "ts_us_seen", "event_id_seen"]
 LABELS = np.array([0.0, 0.3, 0.6, 1.0], dtype=np.float32)
 
 
 def read(lake: Lake, table: str, files: list[RawFile], names: list[str], features: Sequence[str] = ()) -> pd.DataFrame:
     """The columns of some files, and features; a column that a file lacks is null."""
-    columns = ltr_lake.columns(table, ltr_lake.footers(lake, files), features)
+    columns = ltr_lake.columns(lake, table, files, features)
     names = [*names, *features]
     schema = pa.schema([columns.field(name) for name in names])
     parts = []
@@ -90,16 +91,22 @@ class Etl:
         self.impressions = pd.Index(shown.event_id)
         of_days = shown.loc[shown.day.isin(self.days), ["case", "day"]].drop_duplicates()
         seen = of_days.rename(columns={"day": "of_day"}).merge(shown, on="case")
-        first, last = seen.of_day - self.rules.case_days, seen.of_day + self.rules.days_behind
+        first, last = seen.of_day - self.rules.case_days, seen.of_day + self.rules.days_shown
         seen = seen[(seen.day >= first) & (seen.day <= last)]
         by_gateway = seen.origin == "gateway"
-        return seen[by_gateway | ~by_gateway.groupby([seen.case, seen.of_day]).transform("max")]
+        ranked = by_gateway & self.within_longest(seen)
+        trusted = seen[by_gateway | ~ranked.groupby([seen.case, seen.of_day]).transform("max")]
+        return trusted[self.within_longest(trusted)]
+
+    def within_longest(self, seen: pd.DataFrame) -> pd.Series:
+        """Whether impressions are within the longest window of their case's first."""
+        return seen.ts_us < seen.groupby(["case", "of_day"]).ts_us.transform("min") + self.rules.longest_us
 
     def anchors(self, kept: pd.DataFrame) -> pd.DataFrame:
         """The first impression of each case, where that is on the day itself."""
         first = kept.sort_values(["ts_us", "event_id"]).drop_duplicates(["case", "of_day"])
         first = first[first.day == first.of_day].copy()
-        first["mature"] = first.ts_us + self.rules.longest_us <= self.as_of_us
+        first["mature"] = first.ts_us + self.rules.closed_us <= self.as_of_us
         return first
 
     def keys(self, wanted: pd.Series) -> pd.DataFrame:
@@ -114,40 +121,59 @@ class Etl:
             parts.append(rows[(rows.impression >= 0) & is_wanted[rows.impression]])
         return pd.concat(parts)
 
-    def grades(self, kept: pd.DataFrame, anchors: pd.DataFrame) -> pd.DataFrame:
-        """The strongest action that counts, of each day, case and lawyer."""
+    def counted(self, kept: pd.DataFrame, anchors: pd.DataFrame) -> pd.DataFrame:
+        """The actions that count for each day and case, with the impression that each is about."""
         done = self.table("actions", ACTIONS)
         done["case"] = self.cases.get_indexer(done.pop("case_id"))
         windows = pd.DataFrame(self.rules.windows(), columns=["event", "grade", "window_us"])
         first = anchors[["case", "of_day", "impression", "ts_us"]]
-        first = first.rename(columns={"impression": "anchor", "ts_us": "shown_us"})
+        first = first.rename(columns={"impression": "first", "ts_us": "first_us"})
         done = done.merge(windows, on="event").merge(first, on="case")
-        done = done[(done.day >= done.of_day - 1) & (done.day <= done.of_day + self.rules.days_behind)]
-        # What costs nothing comes first: an action outside its window does not count, bound or not.
-        done = done[(done.ts_us >= done.shown_us) & (done.ts_us < done.shown_us + done.window_us)]
+        done = done[(done.day >= done.of_day - 1) & (done.day <= done.of_day + self.rules.days_closed)]
+        if not self.rules.is_last_touch:
+            # What costs nothing comes first: an action outside its window does not count, bound or not.
+            done = done[in_window(done, done.first_us)]
         done["action"] = np.arange(len(done))
-        seen = kept[["case", "of_day", "impression", "user_id", "salt_id", "request_id"]]
+        seen = kept[["case", "of_day", "impression", "event_id", "ts_us", "user_id", "salt_id", "request_id"]]
         pairs = done.merge(seen, on=["case", "of_day"], suffixes=("", "_seen"))
+        if self.rules.is_last_touch:
+            # Of an impression that an action comes too late for, no earlier one has a window that is still open.
+            pairs = pairs[in_window(pairs, pairs.ts_us_seen)]
         same_request = pairs.request_id.isna() | (pairs.request_id == pairs.request_id_seen)
         same_salt = pairs.salt_id == pairs.salt_id_seen
         is_bound = np.where(same_salt, pairs.user_id == pairs.user_id_seen, pairs.unbound == False)  # noqa: E712
-        pairs = pairs.loc[same_request & is_bound, ["action", "impression", "rank_pos", "lawyer_id"]]
-        keys = self.keys(pd.concat([pairs.impression, done.anchor]))
-        pairs = pairs.rename(columns={"rank_pos": "position"})
-        bound = pairs.merge(keys, on=["impression", "position", "lawyer_id"]).action.unique()
-        first_shown = keys.rename(columns={"impression": "anchor"})[["anchor", "lawyer_id"]]
-        counted = done[done.action.isin(bound)].merge(first_shown, on=["anchor", "lawyer_id"])
-        return counted.groupby(["of_day", "case", "lawyer_id"], as_index=False).grade.max()
+        pairs = pairs.loc[same_request & is_bound, PAIRS].rename(columns={"rank_pos": "position"})
+        keys = self.keys(pd.concat([pairs.impression, done["first"]]))
+        fitting = pairs.merge(keys, on=["impression", "position", "lawyer_id"])
+        if self.rules.is_last_touch:
+            fitting = fitting.sort_values(["ts_us_seen", "event_id_seen"])
+            return fitting.drop_duplicates("action", keep="last").rename(columns={"ts_us_seen": "shown_us"})
+        done = done.rename(columns={"first": "impression", "first_us": "shown_us"})
+        return done[done.action.isin(fitting.action)].merge(keys, on=["impression", "lawyer_id"])
 
-    def matrix(self, day: date, anchors: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
+    def queries(self, kept: pd.DataFrame, anchors: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
+        """The impression that is each case's query: the one of its strongest action, or else its first."""
+        counted = counted.assign(event_id=self.impressions[counted.impression])
+        last = counted.sort_values(["grade", "shown_us", "event_id"]).drop_duplicates(["case", "of_day"], keep="last")
+        last = last[["case", "of_day", "impression"]].rename(columns={"impression": "touched"})
+        cases = anchors[["case", "case_id", "of_day", "impression", "ts_us", "mature"]]
+        cases = cases.merge(last, on=["case", "of_day"], how="left")
+        cases["impression"] = cases.pop("touched").fillna(cases.impression).astype("int64")
+        return cases.merge(kept[["of_day", "impression", "day", "source", "lawyers"]], on=["of_day", "impression"])
+
+    def matrix(self, day: date, queries: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
         """The rows of one day, in the order of the matrix."""
-        names = [name for name, *_ in ltr_lake.AFTER_FEATURES]
-        of_day = between(self.files, "impression_lawyers", day, day)
-        rows = read(self.lake, "impression_lawyers", of_day, [*ltr_lake.BEFORE_FEATURES, *names], self.features)
-        rows["impression"] = self.impressions.get_indexer(rows.pop("event_id"))
-        of_day = anchors[(anchors.of_day == number(day)) & (anchors.lawyers >= 2)]
+        names = [*ltr_lake.BEFORE_FEATURES, *[name for name, *_ in ltr_lake.AFTER_FEATURES]]
+        of_day = queries[(queries.of_day == number(day)) & (queries.lawyers >= 2)]
+        shown_on = [EPOCH.date() + timedelta(int(shown)) for shown in sorted(of_day.day.unique())]
         of_day = of_day[["case", "case_id", "impression", "source", "ts_us", "mature"]]
-        rows = rows.merge(of_day, on="impression")
+        parts = []
+        for shown in shown_on or [day]:
+            files = between(self.files, "impression_lawyers", shown, shown)
+            rows = read(self.lake, "impression_lawyers", files, names, self.features)
+            rows["impression"] = self.impressions.get_indexer(rows.pop("event_id"))
+            parts.append(rows.merge(of_day, on="impression"))
+        rows = pd.concat(parts)
         of_day = grades.loc[grades.of_day == number(day), ["case", "lawyer_id", "grade"]]
         rows = rows.merge(of_day, on=["case", "lawyer_id"], how="left")
         rows["grade"] = rows.grade.fillna(0).astype("int64")
@@ -157,17 +183,25 @@ class Etl:
         return rows.rename(columns={"case_id": "qid"}).sort_values(["ts_us", "qid", "position"])
 
 
+def in_window(actions: pd.DataFrame, shown_us: pd.Series) -> pd.Series:
+    """Whether actions are inside their windows, which begin at these times."""
+    return (actions.ts_us >= shown_us) & (actions.ts_us < shown_us + actions.window_us)
+
+
 def make(lake: Lake, args: argparse.Namespace, output: Lake) -> int:
     """Writes all matrices; returns their rows."""
-    files = lake.raw_files()
+    files = lake.raw_files(ltr_lake.TABLES)
     chosen = days(files, args)
     etl = Etl(lake, files, args, chosen)
     kept = etl.kept()
     anchors = etl.anchors(kept)
-    grades = etl.grades(kept, anchors)
+    counted = etl.counted(kept, anchors)
+    queries = etl.queries(kept, anchors, counted)
+    grades = counted.merge(queries[["of_day", "impression"]], on=["of_day", "impression"])
+    grades = grades.groupby(["of_day", "case", "lawyer_id"], as_index=False).grade.max()
     schema, rows = ltr_lake.matrix_schema(etl.features), 0
     for day in chosen:
-        matrix = etl.matrix(day, anchors, grades)[schema.names]
+        matrix = etl.matrix(day, queries, grades)[schema.names]
         table = pa.Table.from_pandas(matrix, schema=schema, preserve_index=False)
         rows += ltr_lake.write_matrix(output, f"{day}/{ltr_lake.MATRIX}", schema, [table]).rows
     return rows

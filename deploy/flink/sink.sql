@@ -1,4 +1,4 @@
--- The job of `ltr-trainer sink` as Flink SQL: events of the Kafka topic match_events as flat Parquet tables by day.
+-- The job of `ltr-trainer sink` as Flink SQL: the records of the Kafka topic match_events as flat Parquet tables by day.
 -- Replace the addresses. The columns of features are those of ranking.features, in its order.
 
 SET 'table.local-time-zone' = 'UTC';
@@ -45,6 +45,18 @@ CREATE TABLE events (
     lawyer_id STRING,
     rank_pos BIGINT,
     unbound BOOLEAN,
+    user_pseudonym STRING,
+    outcome STRING,
+    score_us BIGINT,
+    `trigger` STRING,
+    `rows` ARRAY<ROW<
+        lawyer_id STRING,
+        rank_legacy INT,
+        rank_ltr INT,
+        fair_legacy DOUBLE,
+        fair_ltr DOUBLE,
+        `groups` MAP<STRING, STRING>
+    >>,
     arrived AS PROCTIME()
 ) WITH (
     'connector' = 'kafka',
@@ -140,6 +152,34 @@ CREATE TABLE actions (
     'auto-compaction' = 'true'
 );
 
+CREATE TABLE comparisons (
+    ts_utc TIMESTAMP_LTZ(6),
+    case_id STRING,
+    user_id STRING,
+    salt_id STRING,
+    request_id STRING,
+    model_version STRING,
+    outcome STRING,
+    score_us BIGINT,
+    `trigger` STRING,
+    lawyer_id STRING,
+    rank_legacy INT,
+    rank_ltr INT,
+    fair_legacy DOUBLE,
+    fair_ltr DOUBLE,
+    `groups` STRING,
+    `day` STRING
+) PARTITIONED BY (`day`) WITH (
+    'connector' = 'filesystem',
+    'path' = 's3://bucket/flink/comparisons',
+    'format' = 'parquet',
+    'parquet.compression' = 'ZSTD',
+    'parquet.write.int64.timestamp' = 'true',
+    'parquet.timestamp.time.unit' = 'micros',
+    'parquet.utc-timezone' = 'true',
+    'auto-compaction' = 'true'
+);
+
 CREATE TABLE rejected (
     event_id STRING,
     reason STRING,
@@ -159,6 +199,16 @@ FROM (
     SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY arrived) AS occurrence
     FROM events
     WHERE event_id IS NOT NULL AND ts_utc IS NOT NULL AND case_id IS NOT NULL AND user_id IS NOT NULL
+)
+WHERE occurrence = 1;
+
+-- Each comparison once. Request and case are its key.
+CREATE VIEW distinct_comparisons AS
+SELECT *, DATE_FORMAT(ts_utc, 'yyyy-MM-dd') AS `day`
+FROM (
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY request_id, case_id ORDER BY arrived) AS occurrence
+    FROM events
+    WHERE event = 'comparison' AND request_id IS NOT NULL AND ts_utc IS NOT NULL AND case_id IS NOT NULL
 )
 WHERE occurrence = 1;
 
@@ -216,13 +266,35 @@ SELECT event_id, ts_utc, case_id, user_id, salt_id, event, lawyer_id, rank_pos, 
 FROM distinct_events
 WHERE event IN ('click_profile', 'contact_made', 'contract_signed');
 
+-- A comparison without lawyers is a row, too.
+INSERT INTO comparisons
+SELECT
+    c.ts_utc,
+    c.case_id,
+    c.user_pseudonym,
+    c.salt_id,
+    c.request_id,
+    c.model_version,
+    c.outcome,
+    c.score_us,
+    c.`trigger`,
+    l.lawyer_id,
+    l.rank_legacy,
+    l.rank_ltr,
+    l.fair_legacy,
+    l.fair_ltr,
+    COALESCE(JSON_STRING(l.`groups`), '{}'),
+    c.`day`
+FROM distinct_comparisons c
+LEFT JOIN UNNEST(c.`rows`) AS l (lawyer_id, rank_legacy, rank_ltr, fair_legacy, fair_ltr, `groups`) ON TRUE;
+
 INSERT INTO rejected
 SELECT
     JSON_VALUE(payload, '$.event_id'),
     CASE
         WHEN payload IS NOT JSON OBJECT THEN 'no JSON object'
         WHEN JSON_VALUE(payload, '$.ts_utc') IS NULL THEN 'ts_utc: missing'
-        ELSE 'event: none of impression, click_profile, contact_made, contract_signed'
+        ELSE 'event: none of impression, click_profile, contact_made, contract_signed, comparison'
     END,
     payload,
     DATE_FORMAT(arrived, 'yyyy-MM-dd')
@@ -230,6 +302,6 @@ FROM payloads
 WHERE payload IS NOT JSON OBJECT
     OR JSON_VALUE(payload, '$.ts_utc') IS NULL
     OR COALESCE(JSON_VALUE(payload, '$.event'), '')
-        NOT IN ('impression', 'click_profile', 'contact_made', 'contract_signed');
+        NOT IN ('impression', 'click_profile', 'contact_made', 'contract_signed', 'comparison');
 
 END;

@@ -52,12 +52,46 @@ NEW = {**CLICK, "event": "something_new", "event_id": "00000000-0000-0000-0000-0
 # As an older client posts it: what it does not say is null.
 PLAIN = {key: SHOWN[key] for key in ("event", "ts_utc", "case_id", "user_id", "request_id", "source", "features")}
 PLAIN |= {"event_id": "00000000-0000-0000-0000-000000000004", "lawyer_ids": ["c", "d"]}
+# As the gateway writes it: request and case are its key, and the user is a pseudonym.
+COMPARED = {
+    "event": "comparison",
+    "request_id": SHOWN["request_id"],
+    "ts_utc": "2026-10-03T12:00:00Z",
+    "case_id": SHOWN["case_id"],
+    "user_pseudonym": "00000000-0000-0000-0000-0000000000aa",
+    "model_version": "v7",
+    "outcome": "ok",
+    "score_us": 830,
+    "trigger": "sampled",
+    "salt_id": "00000000-0000-0000-0000-0000000000bb",
+    "rows": [
+        {
+            "lawyer_id": "b",
+            "rank_legacy": 1,
+            "rank_ltr": 2,
+            "label": None,
+            "fair_legacy": 0.5,
+            "fair_ltr": 0.25,
+            "groups": {"gender": "F"},
+        },
+        {
+            "lawyer_id": "a",
+            "rank_legacy": 2,
+            "rank_ltr": None,
+            "label": None,
+            "fair_legacy": 0.75,
+            "fair_ltr": None,
+            "groups": {},
+        },
+    ],
+}
+NOBODY = {**COMPARED, "case_id": "00000000-0000-0000-0000-00000000000d", "outcome": "too_few", "rows": []}
 
 
 class Sink(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        lines = [json.dumps(event) for event in (SHOWN, CLICK, NEW, CLICK, PLAIN)]
+        lines = [json.dumps(event) for event in (SHOWN, CLICK, NEW, CLICK, PLAIN, COMPARED, NOBODY, COMPARED)]
         (self.folder / "events.ndjson").write_text("\n".join([*lines[:2], '{"event": ', *lines[2:]]) + "\n")
         self.environment = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
         self.environment.get_config().set("parallelism.default", "1")
@@ -90,11 +124,12 @@ class Sink(unittest.TestCase):
     def test_flink_plans_the_job_and_the_plan_makes_the_tables_of_the_lake(self) -> None:
         plan = self.environment.execute_sql("EXPLAIN " + self.inserts.strip().removesuffix(";"))
         text = "".join(row[0] for row in plan.collect())
-        for table in ("impressions", "impression_lawyers", "actions", "rejected"):
+        for table in ("impressions", "impression_lawyers", "actions", "comparisons", "rejected"):
             self.assertIn(f"Sink(table=[default_catalog.default_database.{table}]", text)
         self.environment.execute_sql("EXECUTE " + self.inserts.strip().removesuffix(";")).wait()
         self.check_impressions()
         self.check_lawyers()
+        self.check_comparisons()
         actions = self.rows("actions")
         self.assertEqual(list(actions), ["day=2026-10-02"])
         (action,) = actions["day=2026-10-02"]
@@ -129,6 +164,22 @@ class Sink(unittest.TestCase):
         self.assertEqual(rows[0]["last_offered_at"], None)
         self.assertTrue(rows[1]["last_offered_at"].startswith("2026-09-30"))
         self.assertEqual((rows[2]["groups"], rows[2]["legacy_score"], rows[2]["cases_30d"]), ("{}", None, None))
+
+    def check_comparisons(self) -> None:
+        days = self.rows("comparisons")
+        self.assertEqual(list(days), ["day=2026-10-03"])
+        rows = sorted(days["day=2026-10-03"], key=lambda row: (row["case_id"], row["rank_legacy"] or 0))
+        self.assertEqual([row["lawyer_id"] for row in rows], ["b", "a", None])
+        for row in rows:
+            self.assertEqual(row["user_id"], COMPARED["user_pseudonym"])
+            for name in ("request_id", "model_version", "score_us", "trigger", "salt_id"):
+                self.assertEqual(row[name], COMPARED[name], name)
+        self.assertEqual([row["outcome"] for row in rows], ["ok", "ok", "too_few"])
+        for row, of in zip(rows, COMPARED["rows"]):
+            for name in ("rank_legacy", "rank_ltr", "fair_legacy", "fair_ltr"):
+                self.assertEqual(row[name], of[name], name)
+            self.assertEqual(json.loads(row["groups"]), of["groups"])
+        self.assertEqual((rows[2]["rank_legacy"], rows[2]["groups"]), (None, "{}"))
 
 
 if __name__ == "__main__":

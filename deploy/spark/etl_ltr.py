@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 import ltr_lake
-from ltr_lake import Footer, Lake, LakeError, RawFile
+from ltr_lake import Lake, LakeError, RawFile
 from ltr_rules import MICROS_A_DAY, Rules, add_arguments, between, checked, days, micros, start_us
 
 SQL = Path(__file__).resolve().parents[2] / "lake" / "sql"
@@ -87,7 +87,7 @@ class Etl:
         self.rules = rules
         self.as_of_us = as_of_us
         self.queries = queries
-        self.files = lake.raw_files()
+        self.files = lake.raw_files(ltr_lake.TABLES)
         known = ltr_lake.feature_names(lake, self.files)
         unknown = [name for name in features or [] if name not in known]
         if unknown:
@@ -98,7 +98,6 @@ class Etl:
         self.features = features or known
         after = [name for name, *_ in ltr_lake.AFTER_FEATURES]
         self.shown = [*ltr_lake.BEFORE_FEATURES, *self.features, *after]
-        self.footers: dict[RawFile, Footer] = {}
 
     def inspect(self, chosen: list[date]) -> None:
         """Reads the footers of all files that some days need, and compares their columns."""
@@ -107,9 +106,7 @@ class Etl:
             for table, (first, last) in self.rules.sources(day).items():
                 needed.setdefault(table, set()).update(between(self.files, table, first, last))
         for table, files in needed.items():
-            found = ltr_lake.footers(self.lake, sorted(files))
-            ltr_lake.columns(table, found, self.features)
-            self.footers.update((footer.file, footer) for footer in found)
+            ltr_lake.columns(self.lake, table, sorted(files), self.features)
 
     def open(self, spark, day: date):
         """A session with the tables, the parameters and the steps of a day, and the steps that it keeps."""
@@ -124,6 +121,8 @@ class Etl:
             "day_end_us": start + MICROS_A_DAY,
             "as_of_us": self.as_of_us,
             "longest_us": self.rules.longest_us,
+            "closed_us": self.rules.closed_us,
+            "last_touch": int(self.rules.is_last_touch),
         }
         values = ", ".join(f"{value}L" for value in parameters.values())
         # As rows and not as constants: the code that Spark generates is then the same for every day.
@@ -173,8 +172,7 @@ class Etl:
         from lake_source import LakeSource
         from pyspark.sql.functions import unix_micros
 
-        found = [self.footers[file] for file in files]
-        columns = ltr_lake.columns(table, found, self.features)
+        columns = ltr_lake.columns(self.lake, table, files, self.features)
         types = _spark_types()
         # Spark reads only the columns that the queries need; a source in Python has to be told.
         wanted = self.queries.words.union(self.shown) if self.lake.is_bucket else set(columns.names)
@@ -185,7 +183,8 @@ class Etl:
             frame = session.sql(f"SELECT {nothing} WHERE FALSE")
         elif self.lake.is_bucket:
             session.dataSource.register(LakeSource)
-            paths = json.dumps([(footer.file.path, footer.row_groups) for footer in found])
+            footers = ltr_lake.footers(self.lake, files)
+            paths = json.dumps([(file.path, footer.row_groups) for file, footer in zip(files, footers)])
             options = {"lake": self.lake.url, "files": paths}
             frame = session.read.format(LakeSource.name()).schema(schema).options(**options).load()
         else:

@@ -1,13 +1,13 @@
 """The lake as Python sees it: the files of its raw tables, and the columns of a matrix.
 
-The same rules as in lake/src (layout.rs, tables.rs, days.rs). Nothing here needs Spark.
+The same rules as in lake/src (layout.rs, footer.rs, tables.rs, days.rs). Nothing here needs Spark.
 """
 
 import hashlib
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cached_property
@@ -27,8 +27,12 @@ READERS = 16
 ROWS_A_GROUP = 128 << 10
 ZSTD = 3
 
-_NAME = re.compile(r"(\d{4})/(\d{2})/(\d{2})/([a-z_]+)/(\d{10,})-(\d{10,})\.parquet")
+# What a file says of itself in its footer: its number of records. Rows may be several a record.
+RECORDS = "ltr.records"
+
+_NAME = re.compile(r"ltr/raw/(\d{4})/(\d{2})/(\d{2})/([a-z_]+)/(\d{10,})(?:-(\d{10,}))?\.parquet")
 _RESTORE = "put the missing file back, or remove the files of that day and table, and run the sink again"
+_REMOVE = "remove the file and those behind it, of all tables of that day, and run the sink again"
 
 TIME = pa.timestamp("us", "UTC")
 _EVENT = [
@@ -48,7 +52,9 @@ AFTER_FEATURES = [
     ("monthly_capacity", pa.int64(), True),
     ("last_offered_at", TIME, True),
 ]
-# The columns that the SQL needs, for a table that has no file yet.
+# The tables of a day.
+NAMES = ("impressions", "impression_lawyers", "actions", "comparisons")
+# Those that matrices are made from, with the columns that the SQL needs, also where there is no file yet.
 TABLES = {
     "impressions": pa.schema(
         [
@@ -86,54 +92,79 @@ class LakeError(Exception):
     """A lake, or a file of it, that cannot be used as it is."""
 
 
+class FileGone(LakeError):
+    """A file that was replaced a day ago, and removed just now."""
+
+
 class RawFile(NamedTuple):
-    """The events `start` to `end` (exclusive) of one table and day, in the order of arrival."""
+    """The records `start` to `end` (exclusive) of one table and day, in the order of arrival.
+
+    The name of a file that adds records says only where it begins. A file that replaces others says where it ends, too.
+    """
 
     table: str
     day: date
     start: int
     end: int
+    is_merged: bool = False
 
     @property
     def path(self) -> str:
-        return f"ltr/raw/{self.day:%Y/%m/%d}/{self.table}/{self.start:010}-{self.end:010}.parquet"
+        name = f"{self.start:010}-{self.end:010}" if self.is_merged else f"{self.start:010}"
+        return f"ltr/raw/{self.day:%Y/%m/%d}/{self.table}/{name}.parquet"
 
     @staticmethod
     def parse(path: str) -> "RawFile | None":
-        """The file at this path; `None`: it is none of the raw tables'."""
-        found = _NAME.fullmatch(path.removeprefix("ltr/raw/"))
+        """The file at this path, as far as its name tells: without a name that says so, `end` is `start`.
+
+        `None`: it is none of the raw tables'.
+        """
+        found = _NAME.fullmatch(path)
         if not found:
             return None
         year, month, day, table, start, end = found.groups()
         try:
-            file = RawFile(table, date(int(year), int(month), int(day)), int(start), int(end))
+            of_day = date(int(year), int(month), int(day))
         except ValueError:
             return None
+        file = RawFile(table, of_day, int(start), int(end or start), end is not None)
         # Nothing but the one way of writing it.
-        return file if file.start < file.end and file.path == path else None
+        is_one = file.path == path and (file.start < file.end or not file.is_merged)
+        return file if is_one and table in NAMES else None
 
 
 def cover(files: list[RawFile]) -> list[RawFile]:
-    """The files of one table and day that together have each event once.
+    """The files of one table and day that together have each record once, in order.
 
-    While small files are being replaced by a larger one, both are there: the larger one counts.
+    A file that a larger one replaces is still there for a day, for those who listed it: the larger one counts.
     """
     chosen: list[RawFile] = []
-    end = 0
-    for file in sorted(files, key=lambda file: (file.start, -file.end)):
-        if file.end <= end:
+    for file in sorted(files, key=lambda file: (file.start, not file.is_merged, -file.end)):
+        end = chosen[-1].end if chosen else 0
+        # What is added where others were merged meanwhile came too late: its writer sees that it does not count.
+        is_late = not file.is_merged and file.start < end and chosen[-1].is_merged
+        if file.end <= end or is_late:
             continue
         if file.start != end:
-            raise LakeError(f"{file.path}: the file of its table before it ends with event {end}; {_RESTORE}")
+            raise LakeError(f"{file.path}: the file of its table before it ends with record {end}; {_RESTORE}")
         chosen.append(file)
-        end = file.end
     return chosen
+
+
+class Footer(NamedTuple):
+    """What the end of a file says."""
+
+    schema: pa.Schema
+    row_groups: int
+    # As written; `None`: it is not said.
+    records: str | None
 
 
 class Lake:
     """A lake in a folder, or in a bucket: `s3://bucket/prefix`, with AWS_* from the environment."""
 
     def __init__(self, address: str) -> None:
+        self.footers: dict[str, Footer] = {}
         url = urlsplit(address)
         self.is_bucket = url.scheme == "s3"
         if self.is_bucket:
@@ -166,29 +197,59 @@ class Lake:
         """A path of the lake, as the store calls it."""
         return f"{self.root}/{path}"
 
-    def raw_files(self) -> dict[tuple[str, date], list[RawFile]]:
-        """The files of each table and day that together have each event once."""
+    def raw_files(self, tables: Iterable[str] = NAMES) -> dict[tuple[str, date], list[RawFile]]:
+        """The files of some tables that together have each record once, by table and day, the oldest day first."""
         try:
             found = self.store.get_file_info(
                 fs.FileSelector(self.full("ltr/raw"), recursive=True, allow_not_found=True)
             )
         except OSError as error:
             raise LakeError(f"lake {self.url}: {error}") from None
-        files: dict[tuple[str, date], list[RawFile]] = {}
-        for info in found:
-            file = RawFile.parse(info.path[len(self.root) + 1 :]) if info.is_file else None
-            if file:
-                files.setdefault((file.table, file.day), []).append(file)
-        if not files:
+        parsed = [RawFile.parse(info.path[len(self.root) + 1 :]) for info in found if info.is_file]
+        if not any(parsed):
             raise LakeError(f"lake {self.url}: there is nothing under ltr/raw; `ltr-trainer sink` fills it")
-        return {key: cover(files) for key, files in sorted(files.items())}
+        wanted = [file for file in parsed if file and file.table in tables]
+        with ThreadPoolExecutor(READERS) as pool:
+            counted = list(pool.map(self._counted, wanted))
+        files: dict[tuple[str, date], list[RawFile]] = {}
+        for file in filter(None, counted):
+            files.setdefault((file.table, file.day), []).append(file)
+        return {key: cover(some) for key, some in sorted(files.items())}
+
+    def _counted(self, file: RawFile) -> RawFile | None:
+        """The file with its end, if its name does not say it. `None`: it is gone."""
+        if file.is_merged:
+            return file
+        try:
+            records = self.footer(file.path).records
+        except FileGone:
+            return None
+        if records is None or not re.fullmatch(r"0*[1-9]\d*", records, re.ASCII):
+            said = "does not say" if records is None else f"has {records!r} for"
+            raise LakeError(f"{file.path}: it {said} how many records it has ({RECORDS}); {_REMOVE}")
+        return file._replace(end=file.start + int(records))
+
+    def footer(self, path: str) -> Footer:
+        """The footer of a raw file. Raw files never change: each is read once."""
+        if path not in self.footers:
+            with self.parquet(path) as parquet:
+                facts = parquet.metadata.metadata or {}
+                records = facts.get(RECORDS.encode())
+                self.footers[path] = Footer(
+                    parquet.schema_arrow.remove_metadata(),
+                    parquet.num_row_groups,
+                    None if records is None else records.decode(errors="replace"),
+                )
+        return self.footers[path]
 
     def parquet(self, path: str) -> pq.ParquetFile:
         """Opens a raw file; the caller closes it."""
         try:
             return pq.ParquetFile(self.store.open_input_file(self.full(path)))
+        except FileNotFoundError:
+            raise FileGone(f"{path}: it was removed after it was listed; run the program again") from None
         except (OSError, pa.ArrowException) as error:
-            raise LakeError(f"{path}: it cannot be read: {error}; {_RESTORE}") from None
+            raise LakeError(f"{path}: it cannot be read: {error}; {_REMOVE}") from None
 
     def put(self, path: str, data: pa.Buffer | bytes) -> None:
         """Puts a file in the place of one that may be there, whole or not at all."""
@@ -221,23 +282,10 @@ class Lake:
             raise LakeError(f"{self.full(path)}: it cannot be removed: {error}") from None
 
 
-class Footer(NamedTuple):
-    """What the end of a file says."""
-
-    file: RawFile
-    schema: pa.Schema
-    row_groups: int
-
-
-def footers(lake: Lake, files: list[RawFile]) -> list[Footer]:
+def footers(lake: Lake, files: Sequence[RawFile]) -> list[Footer]:
     """The footers of some files, in their order."""
-
-    def read(file: RawFile) -> Footer:
-        with lake.parquet(file.path) as parquet:
-            return Footer(file, parquet.schema_arrow.remove_metadata(), parquet.num_row_groups)
-
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(read, files))
+        return list(pool.map(lambda file: lake.footer(file.path), files))
 
 
 def plain(type_: pa.DataType) -> pa.DataType:
@@ -245,20 +293,20 @@ def plain(type_: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) else type_
 
 
-def columns(table: str, found: list[Footer], features: Sequence[str]) -> pa.Schema:
+def columns(lake: Lake, table: str, files: Sequence[RawFile], features: Sequence[str]) -> pa.Schema:
     """The columns of some files together, and those that the lake's tables have anyway. Older files may lack some."""
     types: dict[str, tuple[pa.DataType, str]] = {}
     expected = TABLES[table]
     if table == "impression_lawyers":
         expected = pa.schema([*expected, *[(name, pa.float64()) for name in features]])
-    for footer in reversed(found):
+    for file, footer in zip(reversed(files), reversed(footers(lake, files))):
         for field in footer.schema:
             type_ = plain(field.type)
-            known, where = types.setdefault(field.name, (type_, footer.file.path))
+            known, where = types.setdefault(field.name, (type_, file.path))
             if field.name in expected.names:
                 known, where = expected.field(field.name).type, "the lake's tables"
             if type_ != known:
-                raise LakeError(f"{footer.file.path}: column {field.name} is {type_}; in {where} it is {known}")
+                raise LakeError(f"{file.path}: column {field.name} is {type_}; in {where} it is {known}")
     for field in expected:
         types.setdefault(field.name, (field.type, ""))
     return pa.schema([(name, type_) for name, (type_, _) in types.items()])

@@ -1,7 +1,7 @@
 """By which rules actions become labels, which days' files a day's matrix needs, and how a command line says so."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
 from ltr_lake import RawFile
@@ -9,6 +9,8 @@ from ltr_lake import RawFile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROS_AN_HOUR = 3_600_000_000
 MICROS_A_DAY = 24 * MICROS_AN_HOUR
+# Which impression an action counts for.
+ATTRIBUTIONS = ("first_impression", "last_touch")
 
 Files = dict[tuple[str, date], list[RawFile]]
 
@@ -25,11 +27,12 @@ def start_us(day: date) -> int:
 
 @dataclass(frozen=True)
 class Rules:
-    """The attribution windows, in hours, and for how many days a case is the same query."""
+    """The attribution windows, in hours, the impression that counts, and for how many days a case is one query."""
 
     click_hours: int = 24
     contact_hours: int = 72
     contract_hours: int = 168
+    attribution: str = ATTRIBUTIONS[0]
     case_days: int = 30
 
     def windows(self) -> list[tuple[str, int, int]]:
@@ -47,18 +50,32 @@ class Rules:
         return max(window for _, _, window in self.windows())
 
     @property
-    def days_behind(self) -> int:
-        """Days behind a case's own whose events may count for it."""
+    def is_last_touch(self) -> bool:
+        return self.attribution == "last_touch"
+
+    @property
+    def closed_us(self) -> int:
+        """How long after its first impression a case's labels can change."""
+        return self.longest_us * (2 if self.is_last_touch else 1)
+
+    @property
+    def days_shown(self) -> int:
+        """Days behind a case's own whose impressions may be the case's."""
         return -(-self.longest_us // MICROS_A_DAY)
+
+    @property
+    def days_closed(self) -> int:
+        """Days behind a case's own whose actions may count for it."""
+        return -(-self.closed_us // MICROS_A_DAY)
 
     def sources(self, day: date) -> dict[str, tuple[date, date]]:
         """The first and the last day of the events that a day's matrix is made from, for each table."""
-        last = shifted(day, self.days_behind)
+        shown = shifted(day, self.days_shown)
         return {
-            "impressions": (shifted(day, -self.case_days), last),
-            "impression_lawyers": (day, last),
+            "impressions": (shifted(day, -self.case_days), shown),
+            "impression_lawyers": (day, shown),
             # An action may be dated before the impression that it follows, by a clock that is wrong.
-            "actions": (shifted(day, -1), last),
+            "actions": (shifted(day, -1), shifted(day, self.days_closed)),
         }
 
 
@@ -115,6 +132,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{meaning}; default: {getattr(plain, name)}",
         )
+    add(
+        "--attribution",
+        choices=ATTRIBUTIONS,
+        default=plain.attribution,
+        help="which impression an action counts for: the case's first one, or the latest before it that it fits; "
+        f"default: {plain.attribution}",
+    )
 
 
 def checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
@@ -126,7 +150,7 @@ def checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argpar
     if args.first > args.last:
         parser.error(f"--from {args.first} is after --to {args.last}")
     args.as_of = args.as_of or datetime.now(UTC)
-    args.rules = Rules(args.click_hours, args.contact_hours, args.contract_hours, args.case_days)
+    args.rules = Rules(**{field.name: getattr(args, field.name) for field in fields(Rules)})
     return args
 
 

@@ -4,6 +4,7 @@ The generator says what happened; it knows no rule of attribution. Ties in time 
 from a few.
 """
 
+import json
 import random
 import uuid
 from datetime import UTC, date, datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ltr_lake import TIME, RawFile
+from ltr_lake import RECORDS, TIME, RawFile
 from ltr_rules import EPOCH, MICROS_A_DAY, MICROS_AN_HOUR, Rules
 
 FIRST = date(2026, 10, 1)
@@ -62,6 +63,10 @@ SCHEMAS = {
         ("details", TEXT),
     ],
 }
+
+
+# Without the columns that no test needs.
+COMPARISONS = [*EVENT, ("request_id", TEXT), ("outcome", TEXT), ("lawyer_id", TEXT), ("rank_legacy", pa.int32())]
 
 
 class Events:
@@ -161,23 +166,41 @@ def write(lake: Path, seed: int) -> None:
 IMPRESSION = {"model_version": None, "policy": None, "weights_used": "{}", "details": "{}"}
 
 
+def add_comparisons(lake: Path, day: date) -> int:
+    """Adds two files of comparisons, one of them without lawyers. Returns their rows."""
+    common = {name: "3" for name, type_ in COMPARISONS if type_ == TEXT}
+    common["ts_us"] = (day - EPOCH.date()).days * MICROS_A_DAY
+    lawyers = [{**common, "lawyer_id": lawyer, "rank_legacy": at} for at, lawyer in enumerate(LAWYERS, start=1)]
+    nobody = {**common, "lawyer_id": None, "rank_legacy": None}
+    for file, rows in ((RawFile("comparisons", day, 0, 2), lawyers * 2), (RawFile("comparisons", day, 2, 3), [nobody])):
+        _write_file(lake, file, rows, pa.schema(COMPARISONS))
+    return 2 * len(lawyers) + 1
+
+
 def _write_day(lake: Path, table: str, day: date, rows: list[dict], chance: random.Random) -> None:
     cuts = sorted({0, len(rows), *(chance.randint(0, len(rows)) for _ in range(2))})
-    ranges = list(zip(cuts, cuts[1:]))
-    if len(ranges) > 2:
-        # Small files that a larger one has replaced.
-        ranges.append((cuts[0], cuts[2]))
+    files = [RawFile(table, day, start, end) for start, end in zip(cuts, cuts[1:])]
+    if len(files) > 2:
+        # The first two were put into one. On some days the second came too late, with what the third has, too.
+        files.append(RawFile(table, day, cuts[0], cuts[2], is_merged=True))
+        files[1] = files[1]._replace(end=chance.choice(cuts[2:]))
     # A former program knew nothing of these.
     unknown = {"impression_lawyers": FEATURES[-1:], "actions": ["unbound", "request_id"]} if day == FIRST else {}
-    for start, end in ranges:
-        some = rows[start:end]
-        if table == "impression_lawyers":
-            some = [lawyer for shown in some for lawyer in _lawyers(shown)]
-        fields = [(name, type_) for name, type_ in SCHEMAS[table] if name not in unknown.get(table, [])]
-        named = [{**row, "ts_utc": row["ts_us"]} for row in some]
-        path = lake / RawFile(table, day, start, end).path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(named, schema=pa.schema(fields)), path, compression="zstd")
+    fields = [(name, type_) for name, type_ in SCHEMAS[table] if name not in unknown.get(table, [])]
+    for file in files:
+        _write_file(lake, file, rows[file.start : file.end], pa.schema(fields))
+
+
+def _write_file(lake: Path, file: RawFile, records: list[dict], schema: pa.Schema) -> None:
+    """The rows of some records as a file."""
+    if file.table == "impression_lawyers":
+        records = [lawyer for shown in records for lawyer in _lawyers(shown)]
+    named = [{**row, "ts_utc": row["ts_us"]} for row in records]
+    path = lake / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_pylist(named, schema=schema))
+        writer.add_key_value_metadata({RECORDS: str(file.end - file.start)})
 
 
 def _lawyers(shown: dict) -> list[dict]:
@@ -204,10 +227,10 @@ def configuration(rules: Rules) -> str:
     """The trainer's configuration for such a lake and these rules."""
     features = ", ".join(_toml(name) for name in FEATURES)
     weights = "\n".join(f"{_toml(name)} = 1.0" for name in FEATURES)
-    windows = "\n".join(f"{name} = {hours}" for name, hours in vars(rules).items() if name != "case_days")
+    labels = "\n".join(f"{name} = {json.dumps(value)}" for name, value in vars(rules).items() if name != "case_days")
     return (
         f'[ranking]\nfeatures = [{features}]\ndefault_preset = "even"\n\n[ranking.presets.even]\n{weights}\n\n'
-        f"[labels]\n{windows}\n\n[lake]\ncase_days = {rules.case_days}\n"
+        f"[labels]\n{labels}\n\n[lake]\ncase_days = {rules.case_days}\n"
     )
 
 

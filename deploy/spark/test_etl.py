@@ -6,6 +6,7 @@
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import tempfile
 import time
 import unittest
 import unittest.mock
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -30,18 +32,20 @@ from pyspark.errors import PySparkException
 
 import made_lakes
 from etl_ltr import SQL, Etl, Queries, of_spark, start_session
-from ltr_lake import Lake, LakeError, RawFile, cover
-from ltr_rules import Rules, micros
+from ltr_lake import NAMES, RECORDS, TABLES, Lake, LakeError, RawFile, cover
+from ltr_rules import ATTRIBUTIONS, Rules, micros
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("BIN", ROOT / "target/release")).absolute()
 MOTO = ROOT / ".tools/bin/moto_server"
 PATIENCE = 60
+# Some cases of the first day are closed then, and no others.
 AS_OF = "2026-09-08T08:00:00Z"
+AS_OF_LAST_TOUCH = "2026-09-15T08:00:00Z"
 DAYS = [date(2026, 9, day) for day in (1, 2, 3, 4)]
-TABLES = ["impressions", "impression_lawyers", "actions"]
-# Seeds of made-up events, and by which rules each of them is judged.
-SEEDS = {1: Rules(), 2: Rules(click_hours=2, contact_hours=72, contract_hours=73, case_days=34)}
+# Seeds of made-up events, and by which rules each of them is judged, under both attributions. By the second ones a case
+# is still shown when its longest window is over.
+SEEDS = {1: Rules(), 2: Rules(click_hours=2, contact_hours=26, contract_hours=25, case_days=34)}
 
 
 def program(name: str) -> Path:
@@ -83,6 +87,10 @@ class Programs:
         if done.returncode:
             raise AssertionError(f"{name} {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
         return done.stdout
+
+    def files(self, table: str) -> list[str]:
+        """What readers are to read."""
+        return self.call("ltr-trainer", "lake", "files", "--table", table).splitlines()
 
     def etl(self, as_of: str) -> dict:
         return json.loads(self.call("ltr-trainer", "etl", "--as-of", as_of, "--json"))
@@ -167,15 +175,28 @@ class OfPrograms(Case):
         shutil.copytree(self.lake, lake)
         return lake
 
+    def with_lake(self, lake: Path | str, **settings: str) -> Programs:
+        """The programs on another lake."""
+        return Programs(self.folder, **{"LTR_LAKE__DIR": str(lake), **settings})
+
     def test_spark_and_pandas_make_the_matrices_that_datafusion_makes(self) -> None:
         for folder in self.matrices.glob("*/matrix.parquet"):
             self.assertGreater(pq.read_metadata(folder).num_rows, 500)
         self.assertTrue(any(len(list(folder.iterdir())) > 1 for folder in self.lake.glob("ltr/raw/*/*/*/actions")))
-        output = self.folder / "spark"
-        done = command("--lake", str(self.lake), "--as-of", AS_OF, "--output", str(output), "--json")
+        for attribution, as_of in zip(ATTRIBUTIONS, (AS_OF, AS_OF_LAST_TOUCH), strict=True):
+            with self.subTest(attribution=attribution):
+                self.compare(attribution, as_of)
+
+    def compare(self, attribution: str, as_of: str) -> None:
+        lake = self.copy()
+        self.with_lake(lake, LTR_LABELS__ATTRIBUTION=attribution).etl(as_of)
+        rules = Rules(attribution=attribution)
+        output = self.folder / "spark" / attribution
+        arguments = ["--lake", str(lake), "--as-of", as_of, "--output", str(output), "--json"]
+        done = command(*arguments, "--attribution", attribution)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assert_same_matrices(self.matrices, output)
-        noted = notes(self.lake)
+        self.assert_same_matrices(lake / "ltr/processed", output)
+        noted = notes(lake)
         report = json.loads(done.stdout)
         for day in report["days"]:
             note = noted.pop(day["date"])
@@ -185,34 +206,56 @@ class OfPrograms(Case):
         self.assertEqual(noted, {})
         listed = json.loads(Path(report["path"]).read_text())["days"]
         self.assertEqual([day["date"] for day in listed], [str(day) for day in DAYS])
-        pandas = self.folder / "pandas"
-        of_pandas(self.lake, AS_OF, pandas)
-        self.assert_same_matrices(self.matrices, pandas)
+        pandas = self.folder / "pandas" / attribution
+        of_pandas(lake, as_of, pandas, rules)
+        self.assert_same_matrices(lake / "ltr/processed", pandas)
 
-    def test_every_reader_counts_the_rows_that_inspect_counts(self) -> None:
-        days = json.loads(self.programs.call("ltr-trainer", "lake", "inspect", "--json"))
-        counted = {table: sum(day[table] for day in days) for table in ("impressions", "actions")}
-        shown = [pq.read_table(path, columns=["lawyers"])["lawyers"] for path in self.files("impressions")]
+    def test_every_reader_counts_the_rows_that_inspect_counts_before_and_after_compaction(self) -> None:
+        lake = self.copy()
+        programs = self.with_lake(lake)
+        counted = {"comparisons": made_lakes.add_comparisons(lake, DAYS[0])}
+        days = json.loads(programs.call("ltr-trainer", "lake", "inspect", "--json"))
+        self.assertEqual([day["comparisons"] for day in days if day["comparisons"]], [3])
+        counted |= {table: sum(day[table] for day in days) for table in ("impressions", "actions")}
+        shown = [pq.read_table(path, columns=["lawyers"])["lawyers"] for path in programs.files("impressions")]
         counted["impression_lawyers"] = sum(sum(column.to_pylist()) for column in shown)
         self.assertGreater(counted["actions"], 500)
+        self.check_readers(lake, programs, counted)
+        before = sorted(lake.glob("ltr/raw/*/*/*/*/*.parquet"))
+        compacted = json.loads(programs.call("ltr-trainer", "lake", "compact", "--json"))
+        self.assertGreater(compacted["merged"], 0)
+        # Whoever listed them still finds them.
+        self.assertLessEqual(set(before), set(lake.glob("ltr/raw/*/*/*/*/*.parquet")))
+        listed = self.check_readers(lake, programs, counted)
+        self.assertLess(listed, len(before))
+        output = self.folder / "compacted"
+        done = command("--lake", str(lake), "--as-of", AS_OF, "--output", str(output))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_matrices(self.matrices, output)
+
+    def check_readers(self, lake: Path, programs: Programs, counted: dict[str, int]) -> int:
+        """Each reader counts the rows of each table in the files that the trainer lists. Returns how many files."""
+        here = Lake(str(lake))
+        found = here.raw_files()
         spark = the_session()
-        for table in TABLES:
-            paths = [str(path) for path in self.files(table)]
-            glob = f"{self.lake}/ltr/raw/*/*/*/{table}/*.parquet"
+        listed = 0
+        for table in NAMES:
+            paths = programs.files(table)
+            listed += len(paths)
+            files = [here.full(file.path) for (name, _), files in found.items() if name == table for file in files]
+            self.assertEqual(files, paths)
             readers = {
-                "duckdb": duckdb.sql(f"SELECT COUNT(*) FROM read_parquet('{glob}')").fetchall()[0][0],
+                "duckdb": duckdb.read_parquet(paths).count("*").fetchall()[0][0],
                 "pandas": len(pd.concat([pd.read_parquet(path) for path in paths])),
-                "polars": pl.scan_parquet(glob).select(pl.len()).collect().item(),
+                "polars": pl.scan_parquet(paths).select(pl.len()).collect().item(),
                 "spark": spark.read.parquet(*paths).count(),
             }
             self.assertEqual(readers, dict.fromkeys(readers, counted[table]), table)
-
-    def files(self, table: str) -> list[Path]:
-        return sorted(self.lake.glob(f"ltr/raw/*/*/*/{table}/*.parquet"))
+        return listed
 
     def test_the_made_up_lakes_have_the_columns_of_this_one(self) -> None:
         for table in TABLES:
-            found = pq.read_schema(self.files(table)[-1])
+            found = pq.read_schema(self.programs.files(table)[-1])
             columns = [(name, found.field(name).type) for name in found.names]
             expected = [field for field in made_lakes.SCHEMAS[table] if field[0] not in made_lakes.FEATURES]
             before = [name for name, _ in expected].index("lawyer_id") + 1 if table == "impression_lawyers" else 0
@@ -227,8 +270,7 @@ class OfPrograms(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(f"{day}  ", done.stdout)
         self.assert_same_matrices(self.matrices, lake / "ltr/processed")
-        programs = Programs(self.folder, LTR_LAKE__DIR=str(lake))
-        self.assertEqual(programs.etl(AS_OF)["made"], [day])
+        self.assertEqual(self.with_lake(lake).etl(AS_OF)["made"], [day])
 
     def test_a_file_that_is_damaged_inside_is_named(self) -> None:
         lake = self.copy()
@@ -248,6 +290,13 @@ class OfPrograms(Case):
         store = Lake("s3://lake/a/prefix")
         for path in self.lake.glob("ltr/raw/**/*.parquet"):
             store.put(str(path.relative_to(self.lake)), path.read_bytes())
+        programs = self.with_lake(store.url)
+        listed = programs.files("actions")
+        # What a day had before it was compacted stays there.
+        programs.call("ltr-trainer", "lake", "compact", "--open-from", str(DAYS[2]))
+        files = [f"{store.url}/{file.path}" for some in store.raw_files(["actions"]).values() for file in some]
+        self.assertEqual(files, programs.files("actions"))
+        self.assertNotEqual(files, listed)
         done = command("--lake", "s3://lake/a/prefix", "--as-of", AS_OF, "--json", **environment)
         self.assertEqual(done.returncode, 0, done.stderr)
         made = self.folder / "bucket"
@@ -318,10 +367,11 @@ class OfMadeUpEvents(Case):
 
     def test_all_engines_agree_on_events_that_are_hard_to_attribute(self) -> None:
         facts: set[str] = set()
-        for seed, rules in SEEDS.items():
-            with self.subTest(seed=seed), tempfile.TemporaryDirectory() as folder:
+        for seed, attribution in itertools.product(SEEDS, ATTRIBUTIONS):
+            rules = replace(SEEDS[seed], attribution=attribution)
+            with self.subTest(seed=seed, attribution=attribution), tempfile.TemporaryDirectory() as folder:
                 facts |= self.compare(Path(folder), seed, rules)
-        kinds = ["counted", "unbound", "not_shown", "before_impression", "after_window"]
+        kinds = ["counted", "other_impression", "unbound", "not_shown", "before_impression", "after_window"]
         self.assertEqual(facts, {"cases", "cases_immature", "cases_single", *(f"actions_{kind}" for kind in kinds)})
 
     def compare(self, folder: Path, seed: int, rules: Rules) -> set[str]:
@@ -373,33 +423,40 @@ class Refused(Case):
         self.assertEqual(list(self.lake.glob("ltr/processed/*")), [])
         return done.stderr
 
-    def day_of_three(self) -> list[Path]:
+    def day_of_several(self) -> list[Path]:
         """The files of the actions of a day that has more than one."""
-        for day in sorted(self.lake.glob("ltr/raw/2026/10/*/actions")):
-            files = [RawFile.parse(str(path.relative_to(self.lake))) for path in day.iterdir()]
-            chosen = cover(files)
+        for chosen in Lake(str(self.lake)).raw_files(["actions"]).values():
             if len(chosen) > 1:
                 return [self.lake / file.path for file in chosen]
         self.fail("no day has more than one file of actions")
 
     def test_a_file_that_is_missing_between_others(self) -> None:
-        first, second, *_ = self.day_of_three()
+        first, second, *_ = self.day_of_several()
         for path in first.parent.iterdir():
             if path != second:
                 path.unlink()
         said = self.refused()
-        self.assertIn(f"{second.relative_to(self.lake)}: the file of its table before it ends with event 0", said)
+        self.assertIn(f"{second.relative_to(self.lake)}: the file of its table before it ends with record 0", said)
 
     def test_a_file_that_is_cut_short(self) -> None:
-        first, *_ = self.day_of_three()
+        first, *_ = self.day_of_several()
         first.write_bytes(first.read_bytes()[:-7])
         self.assertIn(f"{first.relative_to(self.lake)}: it cannot be read", self.refused())
 
+    def test_a_file_that_does_not_say_how_many_records_it_has(self) -> None:
+        first, *_ = sorted(self.lake.glob("ltr/raw/*/*/*/actions/??????????.parquet"))
+        rows = pq.read_table(first).replace_schema_metadata()
+        without, none = "it does not say how many records it has", "it has '0' for how many records it has"
+        for facts, said in [({}, without), ({RECORDS: "0"}, none)]:
+            pq.write_table(rows.replace_schema_metadata(facts), first)
+            self.assertIn(f"{first.relative_to(self.lake)}: {said}", self.refused())
+
     def test_a_column_of_another_type(self) -> None:
-        first, *_ = self.day_of_three()
+        first, *_ = self.day_of_several()
         table = pq.read_table(first)
         column = table.schema.get_field_index("rank_pos")
-        pq.write_table(table.set_column(column, "rank_pos", table["rank_pos"].cast(pa.string())), first)
+        table = table.set_column(column, "rank_pos", table["rank_pos"].cast(pa.string()))
+        pq.write_table(table.replace_schema_metadata({RECORDS: str(len(table))}), first)
         self.assertIn(f"{first.relative_to(self.lake)}: column rank_pos is string", self.refused())
 
     def test_a_feature_that_the_lake_does_not_have(self) -> None:
@@ -425,6 +482,7 @@ class Refused(Case):
             (["--day", "2026-02-01", "--to", "2026-02-02", *lake], "--day cannot be used with --from or --to"),
             (["--from", "2026-02-03", "--to", "2026-02-02", *lake], "--from 2026-02-03 is after --to 2026-02-02"),
             (["--click-hours", "0", *lake], "'0'; allowed: a whole number from 1 to 8760"),
+            (["--attribution", "all", *lake], "choose from 'first_impression', 'last_touch'"),
             ([], "--lake"),
         ]:
             done = command(*wrong)
@@ -438,30 +496,49 @@ class Refused(Case):
 class Names(unittest.TestCase):
     """The same rules as in lake/src/layout.rs."""
 
-    def file(self, start: int, end: int) -> RawFile:
-        return RawFile("actions", date(2026, 10, 1), start, end)
+    def file(self, start: int, end: int, is_merged: bool) -> RawFile:
+        return RawFile("actions", date(2026, 10, 1), start, end, is_merged)
 
     def test_a_name_is_read_as_it_is_written_and_no_other_way(self) -> None:
-        path = "ltr/raw/2026/10/01/actions/0000000003-0000000012.parquet"
-        self.assertEqual(self.file(3, 12).path, path)
-        self.assertEqual(RawFile.parse(path), self.file(3, 12))
+        folder = "ltr/raw/2026/10/01/actions"
+        merged, added = f"{folder}/0000000003-0000000012.parquet", f"{folder}/0000000003.parquet"
+        self.assertEqual(self.file(3, 12, True).path, merged)
+        self.assertEqual(RawFile.parse(merged), self.file(3, 12, True))
+        self.assertEqual(self.file(3, 12, False).path, added)
+        self.assertEqual(RawFile.parse(added), self.file(3, 3, False))
+        for table in NAMES:
+            self.assertEqual(RawFile.parse(added.replace("actions", table)).table, table)
         for other in [
-            "ltr/raw/2026/10/01/actions/3-12.parquet",
-            "ltr/raw/2026/10/01/actions/0000000012-0000000003.parquet",
+            f"{folder}/3-12.parquet",
+            f"{folder}/3.parquet",
+            f"{folder}/0000000012-0000000003.parquet",
+            f"{folder}/0000000003-0000000003.parquet",
             "ltr/raw/2026/13/01/actions/0000000003-0000000012.parquet",
             "ltr/raw/2026/10/1/actions/0000000003-0000000012.parquet",
-            "ltr/raw/2026/10/01/actions/0000000003-0000000012.parquet.tmp",
+            "ltr/raw/2026/10/01/others/0000000003-0000000012.parquet",
+            "ltr/raw/2026/10/01/rejected/0000000003-0000000012.parquet",
+            "2026/10/01/actions/0000000003-0000000012.parquet",
+            f"{merged}.tmp",
         ]:
             self.assertIsNone(RawFile.parse(other), other)
 
-    def test_each_event_is_in_one_of_the_chosen_files(self) -> None:
-        def chosen(*files: tuple[int, int]) -> list[tuple[int, int]]:
+    def test_each_record_is_in_one_of_the_chosen_files(self) -> None:
+        def chosen(*files: tuple[int, int, bool]) -> list[tuple[int, int]]:
             return [(file.start, file.end) for file in cover([self.file(*file) for file in files])]
 
+        added, merged = False, True
         self.assertEqual(chosen(), [])
-        self.assertEqual(chosen((5, 9), (0, 5)), [(0, 5), (5, 9)])
-        self.assertEqual(chosen((0, 5), (5, 9), (0, 9), (9, 10)), [(0, 9), (9, 10)])
-        for broken in [[(1, 5)], [(0, 5), (6, 9)], [(0, 5), (3, 9)]]:
+        self.assertEqual(chosen((5, 9, added), (0, 5, added)), [(0, 5), (5, 9)])
+        replaced = [(0, 5, added), (5, 9, added), (0, 9, merged), (9, 10, added)]
+        self.assertEqual(chosen(*replaced), [(0, 9), (9, 10)])
+        # Somebody was slow, and put a file where others were merged and removed meanwhile.
+        self.assertEqual(chosen((0, 9, merged), (5, 12, added), (9, 10, added)), [(0, 9), (9, 10)])
+        for broken in [
+            [(1, 5, added)],
+            [(0, 5, added), (6, 9, added)],
+            [(0, 5, added), (3, 9, merged)],
+            [(0, 5, merged), (3, 9, merged)],
+        ]:
             with self.assertRaises(LakeError):
                 chosen(*broken)
 

@@ -129,6 +129,9 @@ fn ends(files: &Files, day: Option<NaiveDate>) -> [u64; Table::ALL.len()] {
     })
 }
 
+/// What a table lacks: the ids of the records, and a file of them.
+type Lacking = (Table, HashSet<Uuid>, Result<Bytes, String>);
+
 /// Adds records to the raw tables of a lake.
 pub(crate) struct Adding<'a> {
     lake: &'a Lake,
@@ -201,57 +204,8 @@ impl<'a> Adding<'a> {
 
     /// `false`: another writer was faster.
     async fn try_add(&mut self, known: Known, records: &Records) -> Result<bool, LakeError> {
-        let mut seen = HashSet::new();
-        let mut lacks = |table, id| !known.has_in(table, id) && seen.insert((table, id));
-        let mut events = |events: &[Event], table| -> Vec<Event> {
-            let lacking = events.iter().filter(|event| lacks(table, event.event_id));
-            lacking.cloned().collect()
-        };
-        let impressions = events(&records.impressions, Table::Impressions);
-        // Last, because they are what the impressions are known to lack after a crash.
-        let lawyers = events(&records.impressions, Table::ImpressionLawyers);
-        let actions = events(&records.actions, Table::Actions);
-        let comparisons = records.comparisons.iter();
-        let comparisons: Vec<ShadowRecord> = comparisons
-            .filter(|record| lacks(Table::Comparisons, record.comparison_id()))
-            .cloned()
-            .collect();
-        let rejected = records.rejected.iter();
-        let rejected: Vec<Rejected> = rejected
-            .filter(|record| lacks(Table::Rejected, id_of(&record.key)))
-            .cloned()
-            .collect();
-        let of_events = |events: &[Event]| -> HashSet<Uuid> { events.iter().map(|event| event.event_id).collect() };
-        let tables = &self.tables;
-        let files = [
-            (
-                Table::Impressions,
-                of_events(&impressions),
-                tables.encode(Table::Impressions, &impressions),
-            ),
-            (
-                Table::Actions,
-                of_events(&actions),
-                tables.encode(Table::Actions, &actions),
-            ),
-            (
-                Table::Comparisons,
-                comparisons.iter().map(ShadowRecord::comparison_id).collect(),
-                encode_comparisons(&comparisons),
-            ),
-            (
-                Table::Rejected,
-                rejected.iter().map(|record| id_of(&record.key)).collect(),
-                encode_rejected(&rejected),
-            ),
-            (
-                Table::ImpressionLawyers,
-                of_events(&lawyers),
-                tables.encode(Table::ImpressionLawyers, &lawyers),
-            ),
-        ];
         let mut put = Vec::new();
-        for (table, ids, bytes) in files {
+        for (table, ids, bytes) in self.lacking(&known, records) {
             if ids.is_empty() {
                 continue;
             }
@@ -262,6 +216,44 @@ impl<'a> Adding<'a> {
             put.push((file, ids));
         }
         self.confirm(known.day, put).await
+    }
+
+    /// What each table lacks of these records: their ids, and a file of them.
+    fn lacking(&self, known: &Known, records: &Records) -> [Lacking; Table::ALL.len()] {
+        let mut seen = HashSet::new();
+        let mut lacks = |table, id| !known.has_in(table, id) && seen.insert((table, id));
+        let comparisons = records.comparisons.iter();
+        let comparisons: Vec<ShadowRecord> = comparisons
+            .filter(|record| lacks(Table::Comparisons, record.comparison_id()))
+            .cloned()
+            .collect();
+        let rejected = records.rejected.iter();
+        let rejected: Vec<Rejected> = rejected
+            .filter(|record| lacks(Table::Rejected, id_of(&record.key)))
+            .cloned()
+            .collect();
+        let mut events = |table, events: &[Event]| {
+            let lacking = events.iter().filter(|event| lacks(table, event.event_id));
+            let lacking: Vec<Event> = lacking.cloned().collect();
+            let ids = lacking.iter().map(|event| event.event_id).collect();
+            (table, ids, self.tables.encode(table, &lacking))
+        };
+        [
+            events(Table::Impressions, &records.impressions),
+            events(Table::Actions, &records.actions),
+            (
+                Table::Comparisons,
+                comparisons.iter().map(ShadowRecord::comparison_id).collect(),
+                encode_comparisons(&comparisons),
+            ),
+            (
+                Table::Rejected,
+                rejected.iter().map(|record| id_of(&record.key)).collect(),
+                encode_rejected(&rejected),
+            ),
+            // Last, because they are what the impressions are known to lack after a crash.
+            events(Table::ImpressionLawyers, &records.impressions),
+        ]
     }
 
     /// Looks whether the files that were put count: whoever was very slow may have put one where others were merged and

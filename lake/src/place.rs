@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path as OsPath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use object_store_lake::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store_lake::local::LocalFileSystem;
 use object_store_lake::path::Path;
 use object_store_lake::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use parking_lot::Mutex;
 use regular_file::Draft;
 
 use crate::LakeError;
@@ -172,8 +173,7 @@ impl Lake {
             return Ok(Some(file));
         }
         let path = file.path();
-        let known = || self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = known().get(&path).copied();
+        let remembered = self.records.lock().get(&path).copied();
         let records = match remembered {
             Some(records) => records,
             None => match footer::records(self.store.as_ref(), &self.full(&path), file.size).await {
@@ -183,7 +183,7 @@ impl Lake {
                 Err(footer::Failure::Damaged(problem)) => return Err(damaged(&file, problem)),
             },
         };
-        known().insert(path, records);
+        self.records.lock().insert(path, records);
         file.to = file.from + records;
         Ok(Some(file))
     }

@@ -38,6 +38,7 @@ pub struct TopicSink<'a> {
 }
 
 /// What one record is.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and it is taken apart at once")]
 enum Read {
     Event(Event),
     Comparison(ShadowRecord),

@@ -1,10 +1,15 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::process::{PATIENCE, PORTS, free_port, keep_log, signal};
+
+const PAUSE: Duration = Duration::from_millis(50);
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// An object store that speaks S3 and keeps what it has over a restart (SeaweedFS).
 pub struct Seaweed {
@@ -44,33 +49,32 @@ impl Seaweed {
         panic!("no free ports after {PORTS} attempts: {}", store.log());
     }
 
-    /// Makes a bucket.
+    /// Makes a bucket, which is a folder of the filer.
     pub fn make_bucket(&self, name: &str) {
         let start = Instant::now();
         loop {
-            let made = Command::new(tool("weed"))
-                .args(["shell", "-master", &format!("127.0.0.1:{}", self.ports[0])])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .and_then(|mut shell| {
-                    use std::io::Write;
-                    let commands = format!("s3.bucket.create -name {name}\ns3.bucket.list\n");
-                    shell.stdin.take().unwrap().write_all(commands.as_bytes())?;
-                    shell.wait_with_output()
-                })
-                .unwrap();
-            let said = String::from_utf8_lossy(&made.stdout).into_owned();
-            if said.lines().any(|line| line.trim_start().starts_with(name)) {
+            let answer = self.ask_filer(&format!("POST /buckets/{name}/"));
+            if answer.as_ref().is_ok_and(|answer| answer.contains(" 201 ")) {
                 return;
             }
             assert!(
                 start.elapsed() < PATIENCE,
-                "no bucket {name}: {said} {}",
-                String::from_utf8_lossy(&made.stderr)
+                "no bucket {name}: {answer:?}\n{}",
+                self.log()
             );
+            std::thread::sleep(PAUSE);
         }
+    }
+
+    fn ask_filer(&self, what: &str) -> std::io::Result<String> {
+        let [_, _, filer, _] = self.ports;
+        let mut stream = TcpStream::connect(("127.0.0.1", filer))?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        let head = format!("{what} HTTP/1.0\r\nhost: 127.0.0.1:{filer}\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// What a client of S3 finds in its environment.
@@ -142,17 +146,17 @@ impl Seaweed {
             .unwrap();
         let start = Instant::now();
         loop {
+            // It ends where one of its ports, or those 10,000 above, is taken.
             if server.try_wait().unwrap().is_some() {
-                let log = self.log();
-                assert!(log.contains("in use"), "weed ended: {log}");
                 return false;
             }
-            if std::net::TcpStream::connect(("127.0.0.1", s3)).is_ok() {
+            let answers = self.ask_filer("GET /").is_ok_and(|answer| answer.contains(" 200 "));
+            if answers && TcpStream::connect(("127.0.0.1", s3)).is_ok() {
                 self.server = Some(server);
                 return true;
             }
             assert!(start.elapsed() < PATIENCE, "weed does not start: {}", self.log());
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(PAUSE);
         }
     }
 

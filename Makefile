@@ -64,7 +64,7 @@ FUZZ_SECONDS ?= 60
 # What every build of programs and tests says, so that all of them share what they compile.
 BUILD      := --release --locked --workspace --exclude plugin-scorer
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink soak fuzz bench bench-scorer bench-gateway bench-edge bench-etl etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink test-kills soak fuzz bench bench-scorer bench-gateway bench-edge bench-etl etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -194,7 +194,10 @@ test-flink: $(TOOLS)/flink/.ready ## Have Flink plan deploy/flink/sink.sql
 	$(TOOLS)/flink/bin/python deploy/flink/test_sink.py --verbose
 
 soak: build setup-servers ## Run the longest tests, for minutes: load, a thousand configurations, a hundred thousand ids
-	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1
+	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1 --skip fifty_kills
+
+test-kills: build setup-servers ## Kill gateway, sink and broker fifty times in 200,000 events, and count what is in the lake
+	cargo test $(BUILD) --test gateway -- --ignored fifty_kills
 
 # cargo-fuzz asks for a nightly compiler's flags; RUSTC_BOOTSTRAP=1 lets the pinned one have them.
 fuzz: ## Run each fuzz target of forest and host for FUZZ_SECONDS (60)

@@ -205,7 +205,7 @@ fn peak(process: u32) -> Option<f64> {
 
 fn print(all: &[Measured], output: &Path) {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header([
         "events",
         "whole, s",

@@ -303,7 +303,7 @@ async fn what_was_acknowledged_is_in_the_lake_once_whoever_is_killed() {
     survive(6_000, 9).await;
 }
 
-#[ignore = "takes minutes: make soak"]
+#[ignore = "takes minutes: make test-kills"]
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_in_two_hundred_thousand_events() {
     survive(200_000, 50).await;

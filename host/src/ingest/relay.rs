@@ -18,7 +18,9 @@ use crate::telemetry::scrub;
 
 /// Records that are sent at once.
 const BATCH: u32 = 500;
-/// Pause after a failure; it doubles with each further one, up to the second.
+/// How long anybody waits for the bus; the record is in the database by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause after a failure; it doubles with each further one, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the queue is looked at when nobody says that there is something new.
@@ -36,7 +38,7 @@ pub(super) struct Relay {
 
 #[derive(Default)]
 struct Shared {
-    /// Whether nothing can be sent, because the bus or the database is away: then nobody waits for it.
+    /// Whether the bus or the database is away, or what was kept meanwhile is not sent yet: then nobody waits for the bus.
     is_stalled: AtomicBool,
     new: Notify,
 }
@@ -71,14 +73,12 @@ impl Relay {
         self.shared.new.notify_one();
     }
 
-    /// Waits until the bus has the record at this place, or nothing can be sent.
+    /// Waits until the bus has the record at this place, or it would take long.
     pub(super) async fn sent(&self, seq: u64) {
         let mut sent = self.sent.clone();
-        let shared = self.shared.clone();
-        // An error says that the task ended; the record is in the queue.
-        let _ = sent
-            .wait_for(|last| *last >= seq || shared.is_stalled.load(Ordering::Relaxed))
-            .await;
+        let has_it = sent.wait_for(|last| *last >= seq || self.shared.is_stalled.load(Ordering::Relaxed));
+        // However it ends, the record is in the queue.
+        let _ = tokio::time::timeout(PATIENCE, has_it).await;
     }
 }
 
@@ -87,11 +87,7 @@ impl Task {
         let mut pause = PAUSE;
         loop {
             let wait = match self.send_some().await {
-                Ok(0) => {
-                    pause = PAUSE;
-                    self.adopt().await;
-                    LOOK
-                }
+                Ok(0) => LOOK,
                 Ok(_) => {
                     pause = PAUSE;
                     continue;
@@ -106,7 +102,11 @@ impl Task {
             tokio::select! {
                 () = self.sent.closed() => return,
                 () = self.shared.new.notified(), if !is_stalled => {}
-                () = tokio::time::sleep(wait) => {}
+                // Not for each batch: the one writes, and the other counts.
+                () = tokio::time::sleep(wait) => {
+                    self.adopt().await;
+                    self.count().await;
+                }
             }
         }
     }
@@ -117,7 +117,7 @@ impl Task {
         let queued = queued.map_err(|error| self.stall(&error))?;
         let messages: Vec<Message> = queued.iter().map(message).collect();
         if messages.is_empty() {
-            self.go_on(0);
+            self.go_on();
             return Ok(0);
         }
         let refused = self.bus.send(&messages).await;
@@ -139,19 +139,26 @@ impl Task {
         let noted = self.store.queue_sent(&there).await;
         noted.map_err(|error| self.stall(&error))?;
         counter!("ltr_bus_sent_total").increment(there.len() as u64);
-        self.go_on(queued.last().map_or(0, |last| last.seq));
-        if let Ok(facts) = self.store.queue_facts().await {
-            gauge!("ltr_bus_waiting").set(facts.waiting as f64);
+        if queued.len() < BATCH as usize {
+            self.go_on();
         }
+        let last = queued.last().map_or(0, |last| last.seq);
+        // Adopted records may have smaller places than what was sent before.
+        self.sent.send_modify(|sent| *sent = last.max(*sent));
         Ok(queued.len())
     }
 
-    fn go_on(&self, seq: u64) {
+    /// Nothing is left of what was kept.
+    fn go_on(&self) {
         if self.shared.is_stalled.swap(false, Ordering::Relaxed) {
             tracing::info!("records get to the event bus again");
         }
-        // Adopted records may have smaller places than what was sent before.
-        self.sent.send_modify(|sent| *sent = seq.max(*sent));
+    }
+
+    async fn count(&self) {
+        if let Ok(facts) = self.store.queue_facts().await {
+            gauge!("ltr_bus_waiting").set(facts.waiting as f64);
+        }
     }
 
     fn stall(&self, error: &dyn std::error::Error) {

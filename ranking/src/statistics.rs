@@ -2,6 +2,7 @@
 
 pub mod betting;
 mod day;
+pub mod detector;
 pub mod sequence;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -3,6 +3,7 @@
 pub mod betting;
 mod day;
 pub mod detector;
+pub mod elond;
 pub mod sequence;
 #[cfg(test)]
 pub(crate) mod simulated;

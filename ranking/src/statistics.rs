@@ -1,4 +1,14 @@
-//! Means, quantiles and exact sums, defined once.
+//! Means, quantiles and exact sums, defined once; the tests that stand daily looks.
+
+pub mod betting;
+mod day;
+pub mod detector;
+pub mod elond;
+pub mod sequence;
+#[cfg(test)]
+pub(crate) mod simulated;
+
+pub use day::OutOfRange;
 
 /// The mean; 0 without values, so that no NaN reaches a report. Callers look at the number of values first.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {

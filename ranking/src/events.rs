@@ -121,7 +121,7 @@ pub enum Source {
     Legacy,
     /// `ltr`: a model's scores; see [`crate::rank_ltr`].
     Ltr,
-    /// Both, drafted in turn.
+    /// Both: drafted in turn. Of one lawyer: both wanted them, so that neither brought them in.
     Interleaved,
 }
 
@@ -257,7 +257,7 @@ pub struct Impression {
     pub order_before: Option<Vec<String>>,
     /// The coin toss of [`Policy::Swap`].
     pub coin: Option<Coin>,
-    /// Of an interleaved ranking: which of the two rankings brought each lawyer in.
+    /// Of an interleaved ranking: which of the two rankings brought each lawyer in; see [`crate::interleaving::Draft`].
     pub drafted_by: Option<Vec<Source>>,
     /// The model that gave the ranks and scores below: where it did not serve, the one that was compared.
     pub ltr_version: Option<String>,

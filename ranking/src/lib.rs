@@ -12,6 +12,7 @@ pub mod events;
 pub mod fairness;
 pub mod fallback;
 pub mod features;
+pub mod interleaving;
 pub mod labels;
 pub mod metrics;
 pub mod pseudonym;

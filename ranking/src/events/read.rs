@@ -156,8 +156,8 @@ fn policy(value: &Value) -> Result<Policy, EventError> {
 
 fn drafted_by(field: &str, value: &Value) -> Result<Source, EventError> {
     match value.as_str().and_then(Source::from_name) {
-        Some(source @ (Source::Legacy | Source::Ltr)) => Ok(source),
-        _ => Err(refuse(field, value, "legacy, ltr")),
+        Some(source) => Ok(source),
+        None => Err(refuse(field, value, "legacy, ltr, interleaved")),
     }
 }
 

@@ -68,3 +68,51 @@ pub(crate) struct Bets {
 pub(crate) fn confseq() -> Vec<Vector> {
     serde_json::from_str(include_str!("../../vectors/confseq.json")).unwrap()
 }
+
+/// Lawyers that a client may want, and rankers that know something about it.
+pub(crate) struct Market {
+    pub(crate) draws: Draws,
+    lawyers: usize,
+}
+
+impl Market {
+    pub(crate) fn new(seed: u64) -> Market {
+        Market {
+            draws: Draws::new(seed),
+            lawyers: 12,
+        }
+    }
+
+    /// How probable the client of a new case is to act on each lawyer, once examined.
+    pub(crate) fn case(&mut self) -> Vec<f64> {
+        (0..self.lawyers).map(|_| 0.6 * self.draws.uniform().powi(2)).collect()
+    }
+
+    /// The lawyers by their relevance plus noise between -`noise` and `noise`, best first.
+    pub(crate) fn ranked(&mut self, relevance: &[f64], noise: f64) -> Vec<usize> {
+        let scores: Vec<f64> = relevance
+            .iter()
+            .map(|r| r + noise * (2.0 * self.draws.uniform() - 1.0))
+            .collect();
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        order
+    }
+
+    /// Whether the client acted on each lawyer, in displayed order. Rank k is examined with probability 1/k.
+    pub(crate) fn clicks(&mut self, relevance: &[f64], displayed: &[usize]) -> Vec<bool> {
+        let places = displayed.iter().zip(1_u32..);
+        places
+            .map(|(&at, rank)| self.draws.uniform() < relevance[at] / f64::from(rank))
+            .collect()
+    }
+
+    /// As [`Market::clicks`], for one contract at most: with the first.
+    pub(crate) fn contracts(&mut self, relevance: &[f64], displayed: &[usize]) -> Vec<bool> {
+        let mut acted = self.clicks(relevance, displayed);
+        if let Some(first) = acted.iter().position(|acted| *acted) {
+            acted[first + 1..].fill(false);
+        }
+        acted
+    }
+}

@@ -15,6 +15,7 @@ pub mod features;
 pub mod interleaving;
 pub mod labels;
 pub mod metrics;
+pub mod propensities;
 pub mod pseudonym;
 pub mod release;
 pub mod sampling;

@@ -7,6 +7,7 @@
 
 pub mod bootstrap;
 pub mod candidates;
+pub mod counterfactual;
 pub mod criterion;
 pub mod events;
 pub mod fairness;

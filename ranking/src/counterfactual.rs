@@ -26,8 +26,8 @@ use crate::statistics::normal_quantile;
 pub struct Lawyer {
     /// Where the lawyer was displayed; `None`: nowhere, so that no outcome could happen.
     pub displayed: Option<u32>,
-    /// Where a fair coin would have displayed the lawyer, had it fallen otherwise (a swap, or a pair of an interleaved
-    /// ranking); `None`: no coin.
+    /// Where a fair coin would have displayed the lawyer, had it fallen otherwise ([`crate::Coin::other_place`], of a swap
+    /// or of [`crate::interleaving::tosses`]); `None`: no coin.
     pub otherwise: Option<u32>,
     /// Rank in the legacy ranking.
     pub legacy: u32,

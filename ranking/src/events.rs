@@ -220,6 +220,17 @@ pub struct Coin {
     pub probability: f64,
 }
 
+impl Coin {
+    /// Where the lawyer at `place` would stand, had the coin fallen otherwise; `None`: the coin was not over this place.
+    pub fn other_place(&self, place: u32) -> Option<u32> {
+        let [a, b] = self.pair;
+        [(a, b), (b, a)]
+            .into_iter()
+            .find(|(of, _)| *of == place)
+            .map(|(_, other)| other)
+    }
+}
+
 /// A ranking that was shown, with what training and evidence need later so that nothing is recomputed. Every list has one
 /// entry a lawyer, in shown order. What is `None` was not logged, or does not apply.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

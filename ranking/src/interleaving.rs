@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use crate::candidates::Candidate;
-use crate::events::Source;
+use crate::events::{Coin, Source};
 use crate::labels::Grade;
 use crate::pseudonym::keyed;
 
@@ -158,6 +158,27 @@ pub fn credit(drafted_by: &[Source], grades: &[Grade], least: Grade) -> i8 {
         Ordering::Less => -1,
         Ordering::Equal => 0,
     }
+}
+
+/// The coins of a draft as swaps of neighbours, so that interleaved traffic says what tossed swaps do; see
+/// [`crate::propensities::Swaps`]. Rounds do not depend on coins, so each contested pair stands at two neighbouring
+/// places whichever way its coin fell.
+///
+/// `drafted_by`: one a lawyer, in shown order, as [`draft`] made it.
+pub fn tosses(drafted_by: &[Source]) -> Vec<Coin> {
+    let contested = drafted_by
+        .iter()
+        .zip(1_u32..)
+        .filter(|(by, _)| **by != Source::Interleaved);
+    let contested: Vec<(&Source, u32)> = contested.collect();
+    let pairs = contested.chunks_exact(2);
+    pairs
+        .map(|pair| Coin {
+            pair: [pair[0].1, pair[1].1],
+            swapped: *pair[0].0 == Source::Ltr,
+            probability: 0.5,
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod bootstrap;
 pub mod candidates;
+pub mod counterfactual;
 pub mod criterion;
 pub mod events;
 pub mod fairness;
@@ -15,6 +16,7 @@ pub mod features;
 pub mod interleaving;
 pub mod labels;
 pub mod metrics;
+pub mod propensities;
 pub mod pseudonym;
 pub mod release;
 pub mod sampling;

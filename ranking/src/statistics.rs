@@ -38,6 +38,22 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     quantile(&values, 0.5)
 }
 
+/// The `p` quantile of the standard normal distribution, to 1e-6 (Wichura 1988: algorithm AS 241, PPND7). `p` is held
+/// between 1e-10 and 1 - 1e-10.
+pub fn normal_quantile(p: f64) -> f64 {
+    let polynomial = |coefficients: &[f64], x: f64| coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c);
+    let p = p.clamp(1e-10, 1.0 - 1e-10);
+    let q = p - 0.5;
+    if q.abs() <= 0.425 {
+        let r = 0.180_625 - q * q;
+        let above = polynomial(&[3.387_132_717_9, 50.434_271_938, 159.291_132_02, 59.109_374_72], r);
+        return q * above / polynomial(&[1.0, 17.895_169_469, 78.757_757_664, 67.187_563_6], r);
+    }
+    let r = (-p.min(1.0 - p).ln()).sqrt() - 1.6;
+    let above = polynomial(&[1.423_437_277_7, 2.756_815_39, 1.306_728_481_6, 0.170_238_211_03], r);
+    (above / polynomial(&[1.0, 0.737_001_642_5, 0.120_211_329_75], r)).copysign(q)
+}
+
 /// A sum of floats that is rounded once, at the end: any order of the values gives the same bits (Shewchuk 1997:
 /// "Adaptive precision floating-point arithmetic and fast robust geometric predicates"; Python's `math.fsum`).
 ///
@@ -145,6 +161,21 @@ mod tests {
             let floats: Vec<f64> = values.iter().map(|value| *value as f64 * scale).collect();
             prop_assert_eq!(sum(&floats), values.iter().sum::<i64>() as f64 * scale);
         }
+    }
+
+    #[test]
+    fn normal_quantiles_are_those_of_the_tables() {
+        for (p, z) in [
+            (0.5, 0.0),
+            (0.9, 1.281_551_6),
+            (0.975, 1.959_964_0),
+            (0.995, 2.575_829_3),
+            (0.9999, 3.719_016_5),
+        ] {
+            assert!((normal_quantile(p) - z).abs() < 1e-6, "{p}");
+            assert!((normal_quantile(1.0 - p) + z).abs() < 1e-6, "{p}");
+        }
+        assert!(normal_quantile(0.0) < -6.0 && normal_quantile(1.0) > 6.0);
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::propensities::{Propensities, Swaps};
 use crate::statistics::simulated::Market;
 
 fn candidates(groups: &[&str]) -> Vec<Candidate> {
@@ -120,6 +121,29 @@ fn equal_rankers_draw_and_the_better_one_wins() {
     assert!(random < -3.0 * wider, "{random} +- {wider}");
 }
 
+#[test]
+fn interleaved_traffic_tells_the_propensities_too() {
+    let mut market = Market::new(6);
+    let mut swaps = Swaps::default();
+    let people = candidates(&[""; 12]);
+    for id in 0..3_000 {
+        let relevance = market.case();
+        let (legacy, ltr) = (market.ranked(&relevance, 0.3), market.ranked(&relevance, 0.1));
+        let draft = draft(&people, &legacy, &ltr, &mut coins(id)).unwrap();
+        let clicked = market.clicks(&relevance, &draft.order);
+        for coin in tosses(&draft.drafted_by) {
+            swaps.add(&coin, |place| clicked[place as usize - 1]).unwrap();
+        }
+    }
+    let propensities = Propensities::fit(&swaps, 0.99).unwrap();
+    println!("eta {:?} from {} tosses", propensities.eta, propensities.tosses);
+    assert!(
+        propensities.eta.low <= 1.0 && 1.0 <= propensities.eta.high,
+        "{propensities:?}"
+    );
+    assert!(propensities.identified(0.6));
+}
+
 fn two_rankings() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
     (0usize..14).prop_flat_map(|n| {
         let order: Vec<usize> = (0..n).collect();
@@ -147,6 +171,20 @@ proptest! {
         let contested: Vec<Source> = draft.drafted_by.into_iter().filter(|by| *by != Source::Interleaved).collect();
         prop_assert!(contested.len().is_multiple_of(2));
         prop_assert!(contested.chunks(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn each_toss_is_over_neighbours_who_change_places_with_the_coin((legacy, ltr) in two_rankings()) {
+        let [ahead, behind] = [true, false].map(|legacy_first| drafted(&legacy, &ltr, || legacy_first));
+        let coins = tosses(&ahead.drafted_by);
+        for (at, lawyer) in ahead.order.iter().enumerate() {
+            let own = at as u32 + 1;
+            let other = coins.iter().find_map(|coin| coin.other_place(own)).unwrap_or(own);
+            prop_assert_eq!(behind.order[other as usize - 1], *lawyer);
+            prop_assert_eq!(other == own, ahead.drafted_by[at] == Source::Interleaved);
+        }
+        prop_assert!(coins.iter().all(|coin| !coin.swapped && coin.pair[0] + 1 == coin.pair[1]));
+        prop_assert!(tosses(&behind.drafted_by).iter().all(|coin| coin.swapped));
     }
 
     #[test]

@@ -277,13 +277,14 @@ fn requests<T>(own: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
 
 /// Whether the brokers refuse these records, and would take others.
 fn blames_the_records(error: &Error) -> bool {
-    use ProtocolError::{CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge, RecordListTooLarge};
+    // Not `CorruptMessage`: the checksum says that the network changed the record, so it is sent again.
+    use ProtocolError::{InvalidRecord, InvalidTimestamp, MessageTooLarge, RecordListTooLarge};
     let Error::ServerError { protocol_error, .. } = error else {
         return false;
     };
     matches!(
         protocol_error,
-        MessageTooLarge | RecordListTooLarge | InvalidRecord | InvalidTimestamp | CorruptMessage
+        MessageTooLarge | RecordListTooLarge | InvalidRecord | InvalidTimestamp
     )
 }
 

@@ -31,8 +31,8 @@ ZSTD = 3
 RECORDS = "ltr.records"
 
 _NAME = re.compile(r"ltr/raw/(\d{4})/(\d{2})/(\d{2})/([a-z_]+)/(\d{10,})(?:-(\d{10,}))?\.parquet")
-_RESTORE = "put the missing file back, or remove the files of that day and table, and run the sink again"
-_REMOVE = "remove the file and those behind it, of all tables of that day, and run the sink again"
+_RESTORE = "put the missing file back, or remove the files of that day and table, and run sink --from-start"
+_REMOVE = "remove the file and those behind it, of all tables of that day, and run sink --from-start"
 
 TIME = pa.timestamp("us", "UTC")
 _EVENT = [
@@ -136,18 +136,28 @@ class RawFile(NamedTuple):
 def cover(files: list[RawFile]) -> list[RawFile]:
     """The files of one table and day that together have each record once, in order.
 
-    A file that a larger one replaces is still there for a day, for those who listed it: the larger one counts.
+    A file that a larger one replaces is still there for a day, for those who listed it, and two that replace others may
+    overlap: of the ways to put files end to end, the one that gets furthest counts, with as large files as there are.
     """
+    # How far one gets from a start, and by which file: of those behind it, that is known already.
+    best: dict[int, tuple[int, RawFile]] = {}
+    for file in sorted(files, key=lambda file: (-file.start, file.end, file.is_merged)):
+        far = best[file.end][0] if file.end in best else file.end
+        known = best.get(file.start)
+        if known is None or (far, file.end, file.is_merged) > (known[0], known[1].end, known[1].is_merged):
+            best[file.start] = (far, file)
     chosen: list[RawFile] = []
-    for file in sorted(files, key=lambda file: (file.start, not file.is_merged, -file.end)):
-        end = chosen[-1].end if chosen else 0
+    end = 0
+    while end in best:
+        chosen.append(best.pop(end)[1])
+        end = chosen[-1].end
+    for file in sorted(files):
         # What is added where others were merged meanwhile came too late: its writer sees that it does not count.
-        is_late = not file.is_merged and file.start < end and chosen[-1].is_merged
-        if file.end <= end or is_late:
-            continue
-        if file.start != end:
+        is_late = not file.is_merged and any(
+            other.is_merged and other.start <= file.start < other.end for other in chosen
+        )
+        if file.end > end and not is_late:
             raise LakeError(f"{file.path}: the file of its table before it ends with record {end}; {_RESTORE}")
-        chosen.append(file)
     return chosen
 
 

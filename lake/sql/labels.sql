@@ -1,6 +1,6 @@
--- The labels above 0 of the cases that are closed, for the log of comparisons.
-SELECT g.case_id, g.lawyer_id, g.grade
-FROM grades g
-JOIN queries q ON q.case_id = g.case_id
+-- The cases that are closed, and their labels above 0, for the log of comparisons.
+SELECT q.case_id, g.lawyer_id, COALESCE(g.grade, 0) AS grade
+FROM queries q
+LEFT JOIN grades g ON g.case_id = q.case_id
 WHERE q.mature
-ORDER BY g.case_id, g.lawyer_id
+ORDER BY q.case_id, g.lawyer_id

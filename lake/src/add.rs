@@ -136,7 +136,7 @@ type Lacking = (Table, HashSet<Uuid>, Result<Bytes, String>);
 pub(crate) struct Adding<'a> {
     lake: &'a Lake,
     pub tables: Tables,
-    ids: HashMap<Path, Arc<HashSet<Uuid>>>,
+    ids: HashMap<(Path, u64), Arc<HashSet<Uuid>>>,
     pub sank: Sank,
 }
 
@@ -170,14 +170,14 @@ impl<'a> Adding<'a> {
     }
 
     async fn ids_of(&mut self, file: &RawFile) -> Result<Arc<HashSet<Uuid>>, LakeError> {
-        let path = file.path();
-        if let Some(ids) = self.ids.get(&path) {
+        let key = (file.path(), file.size);
+        if let Some(ids) = self.ids.get(&key) {
             return Ok(ids.clone());
         }
-        let bytes = self.lake.get(&path).await?;
+        let bytes = self.lake.get(&key.0).await?;
         let bytes = bytes.ok_or_else(|| damaged(file, "it is gone".to_owned()))?;
         let ids = Arc::new(read_ids(bytes).map_err(|problem| damaged(file, problem))?);
-        self.ids.insert(path, ids.clone());
+        self.ids.insert(key, ids.clone());
         Ok(ids)
     }
 
@@ -195,10 +195,9 @@ impl<'a> Adding<'a> {
             }
             tokio::time::sleep(PAUSE * attempt).await;
         }
-        Err(LakeError::File {
+        Err(LakeError::Busy {
             path: Table::Impressions.folder(day),
-            problem: format!("another sink was faster {ATTEMPTS} times"),
-            remedy: "let one of them run alone",
+            problem: format!("another sink was faster {ATTEMPTS} times; let one of them run alone"),
         })
     }
 
@@ -266,7 +265,7 @@ impl<'a> Adding<'a> {
         let mut all_count = true;
         for (file, ids) in put {
             let of_table = files.get(&(file.table, day)).map_or(&[][..], Vec::as_slice);
-            if of_table.iter().any(|there| there.path() == file.path()) {
+            if let Some(there) = of_table.iter().find(|there| there.path() == file.path()) {
                 let number = match file.table {
                     Table::Impressions => &mut self.sank.impressions,
                     Table::Actions => &mut self.sank.actions,
@@ -275,7 +274,7 @@ impl<'a> Adding<'a> {
                     Table::ImpressionLawyers => &mut 0,
                 };
                 *number += ids.len() as u64;
-                self.ids.insert(file.path(), Arc::new(ids));
+                self.ids.insert((file.path(), there.size), Arc::new(ids));
             } else {
                 all_count = false;
             }

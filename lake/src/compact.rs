@@ -41,12 +41,20 @@ pub struct Compacted {
 pub async fn compact(lake: &Lake, open_from: NaiveDate, now: DateTime<Utc>) -> Result<Compacted, LakeError> {
     let mut done = Compacted::default();
     let folders = ["ltr/raw".to_owned(), "ltr/rejected".to_owned()];
-    for ((_, day), files) in lake.all_raw_files(&folders).await? {
-        let chosen = cover(files.clone())?;
+    let (files, mut broken) = lake.all_raw_files(&folders).await?;
+    for (key, files) in files {
+        let chosen = match cover(files.clone()) {
+            Ok(chosen) => chosen,
+            // The others are compacted first.
+            Err(error) => {
+                broken.insert(key, error);
+                continue;
+            }
+        };
         remove_replaced(lake, &files, &chosen, now, &mut done).await?;
-        merge_some(lake, &chosen, day.is_some_and(|day| day >= open_from), &mut done).await?;
+        merge_some(lake, &chosen, key.1.is_some_and(|day| day >= open_from), &mut done).await?;
     }
-    Ok(done)
+    broken.pop_first().map_or(Ok(done), |(_, error)| Err(error))
 }
 
 /// Compacts what has many files of a day that still grows. Removes nothing.
@@ -123,6 +131,7 @@ async fn merge(lake: &Lake, files: Vec<RawFile>, done: &mut Compacted) -> Result
             Some(merging) => merging,
             None => Merging::new(&file, schema)?,
         };
+        merging.late += lake.late(&file).await?;
         merging.take(file, reader)?;
         open = Some(merging);
     }
@@ -147,6 +156,8 @@ async fn close(lake: &Lake, merging: Option<Merging>, done: &mut Compacted) -> R
 struct Merging {
     file: RawFile,
     files: u64,
+    /// Records that were late.
+    late: u64,
     schema: SchemaRef,
     writer: ArrowWriter<Vec<u8>>,
 }
@@ -161,6 +172,7 @@ impl Merging {
                 ..first.clone()
             },
             files: 0,
+            late: 0,
             schema,
             writer: writer.map_err(|error| fault(first, error))?,
         })
@@ -179,6 +191,7 @@ impl Merging {
     fn finish(mut self) -> Result<(RawFile, Vec<u8>), LakeError> {
         let records = self.file.to - self.file.from;
         self.writer.append_key_value_metadata(footer::fact(records));
+        self.writer.append_key_value_metadata(footer::late_fact(self.late));
         let bytes = self.writer.into_inner().map_err(|error| fault(&self.file, error))?;
         Ok((self.file, bytes))
     }

@@ -1,7 +1,7 @@
 //! The training matrix, day by day: a day's matrix is a function of some days' files, the rules and the
 //! time, and is made again when one of them differs from what is noted beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as OsPath, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -20,7 +20,7 @@ use crate::LakeError;
 use crate::engine::{Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
 use crate::layout::{RawFile, Table};
-use crate::place::{Files, Lake};
+use crate::place::{Broken, Files, Lake};
 use crate::tables::{Tables, properties};
 
 /// Name of a day's matrix.
@@ -67,6 +67,8 @@ struct Note {
 struct Kept {
     made_from: Note,
     day: DayReport,
+    /// Of the matrix: see [`Lake::mark`].
+    mark: String,
 }
 
 /// The matrix of one day.
@@ -91,7 +93,9 @@ pub type Labelled = (Uuid, String, f32);
 pub struct Refreshed {
     /// What came out.
     pub report: DayReport,
-    /// The labels of its closed cases.
+    /// Its closed cases.
+    pub closed: Vec<Uuid>,
+    /// Their labels above 0.
     pub labels: Vec<Labelled>,
     note: Note,
 }
@@ -103,6 +107,7 @@ pub struct Etl<'a> {
     rules: Rules,
     as_of: DateTime<Utc>,
     files: Files,
+    broken: Broken,
 }
 
 impl Etl<'_> {
@@ -116,33 +121,46 @@ impl Etl<'_> {
         rules: Rules,
         as_of: DateTime<Utc>,
     ) -> Result<Etl<'a>, LakeError> {
+        let (files, broken) = lake.raw_files().await?;
         Ok(Etl {
             lake,
             tables: Tables::new(features)?,
             rules,
             as_of,
-            files: lake.raw_files().await?,
+            files,
+            broken,
         })
     }
 
     /// The days with impressions before `as_of`, the oldest first.
     pub fn days(&self) -> Vec<NaiveDate> {
-        let days = self.files.keys().filter(|(table, _)| *table == Table::Impressions);
-        let days = days.filter_map(|(_, day)| *day);
-        days.filter(|day| start_of(*day) < self.as_of).collect()
+        let known = self.files.keys().chain(self.broken.keys());
+        let days = known.filter(|(table, _)| *table == Table::Impressions);
+        let days: BTreeSet<NaiveDate> = days.filter_map(|(_, day)| *day).collect();
+        days.into_iter().filter(|day| start_of(*day) < self.as_of).collect()
     }
 
     /// Whether a day's matrix is what it would be now.
     ///
     /// # Errors
-    /// A lake that cannot be read.
+    /// A lake that cannot be read, or a damaged file that the matrix would be made from.
     pub async fn is_current(&self, day: NaiveDate) -> Result<bool, LakeError> {
+        for (table, days) in self.sources(day) {
+            let range = (table, Some(*days.start()))..=(table, Some(*days.end()));
+            if let Some((_, error)) = self.broken.range(range).next() {
+                return Err(error.again());
+            }
+        }
         let Some(bytes) = self.lake.get(&processed(day, NOTE)).await? else {
             return Ok(false);
         };
         // What cannot be read was not written to its end, or by a newer program: made again.
-        let kept: Option<Kept> = serde_json::from_slice(&bytes).ok();
-        Ok(kept.is_some_and(|kept| kept.made_from == self.note(day)))
+        let Some(kept) = serde_json::from_slice::<Kept>(&bytes).ok() else {
+            return Ok(false);
+        };
+        // The matrix may be gone, or another one than the note says: a run may have ended between the two.
+        let is_there = self.lake.mark(&processed(day, MATRIX)).await? == Some(kept.mark);
+        Ok(is_there && kept.made_from == self.note(day))
     }
 
     /// The report of a day whose matrix is current.
@@ -168,6 +186,7 @@ impl Etl<'_> {
         let (bytes, rows, grades) = self.matrix(&engine).await?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         self.lake.put(&processed(day, MATRIX), bytes.into()).await?;
+        let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
         Ok(Refreshed {
             report: DayReport {
                 date: day,
@@ -176,7 +195,8 @@ impl Etl<'_> {
                 facts: facts(&engine.rows(SUMMARY).await?)?,
                 sha256,
             },
-            labels: labels(&engine.rows(LABELS).await?)?,
+            closed,
+            labels,
             note: self.note(day),
         })
     }
@@ -184,9 +204,18 @@ impl Etl<'_> {
     /// Notes that a day's matrix is made.
     ///
     /// # Errors
-    /// A lake that cannot be written.
+    /// A lake that cannot be written; a matrix that another run has made again meanwhile.
     pub async fn note_done(&self, made: &Refreshed) -> Result<(), LakeError> {
+        let path = processed(made.report.date, MATRIX);
+        let mark = self.lake.mark(&path).await?;
+        let there = self.lake.get(&path).await?;
+        let is_own = there.is_some_and(|bytes| hex::encode(Sha256::digest(&bytes)) == made.report.sha256);
+        let mark = mark.filter(|_| is_own).ok_or_else(|| LakeError::Busy {
+            path: path.to_string(),
+            problem: "another run has written it meanwhile; run etl again".to_owned(),
+        })?;
         let kept = Kept {
+            mark,
             made_from: made.note.clone(),
             day: made.report.clone(),
         };
@@ -412,17 +441,24 @@ fn facts(batches: &[RecordBatch]) -> Result<BTreeMap<String, u64>, LakeError> {
     Ok(facts)
 }
 
-fn labels(batches: &[RecordBatch]) -> Result<Vec<Labelled>, LakeError> {
-    let mut labels = Vec::new();
+/// The closed cases, and their labels above 0.
+fn labels(batches: &[RecordBatch]) -> Result<(Vec<Uuid>, Vec<Labelled>), LakeError> {
+    let (mut closed, mut labels) = (Vec::new(), Vec::new());
     for batch in batches {
         let (cases, lawyers, grades) = (texts(batch, 0)?, texts(batch, 1)?, whole(batch, 2)?);
         for row in 0..batch.num_rows() {
+            // Its parser has let nothing else into the raw tables.
+            let Ok(case) = Uuid::parse_str(cases.value(row)) else {
+                continue;
+            };
+            if closed.last() != Some(&case) {
+                closed.push(case);
+            }
             let grade = u8::try_from(grades.value(row)).ok().and_then(Grade::from_value);
-            let case = Uuid::parse_str(cases.value(row)).ok();
-            if let (Some(case), Some(grade)) = (case, grade) {
+            if let Some(grade) = grade.filter(|grade| *grade > Grade::Shown) {
                 labels.push((case, lawyers.value(row).to_owned(), grade.label() as f32));
             }
         }
     }
-    Ok(labels)
+    Ok((closed, labels))
 }

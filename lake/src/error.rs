@@ -21,6 +21,14 @@ pub enum LakeError {
         /// What to do.
         remedy: &'static str,
     },
+    /// Somebody else writes the same at the same time.
+    #[error("{path}: {problem}")]
+    Busy {
+        /// Its path in the lake.
+        path: String,
+        /// What happened.
+        problem: String,
+    },
     /// The address of the lake.
     #[error("the lake {value:?}: {problem}")]
     Address {
@@ -49,6 +57,23 @@ pub enum LakeError {
         /// The feature's name.
         name: String,
     },
+}
+
+impl LakeError {
+    /// The same, to be said again.
+    pub(crate) fn again(&self) -> LakeError {
+        match self {
+            LakeError::File { path, problem, remedy } => LakeError::File {
+                path: path.clone(),
+                problem: problem.clone(),
+                remedy,
+            },
+            other => LakeError::Busy {
+                path: "the lake".to_owned(),
+                problem: other.to_string(),
+            },
+        }
+    }
 }
 
 /// What is wrong with rows that this program makes itself.

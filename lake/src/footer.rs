@@ -5,10 +5,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use object_store_lake::path::Path;
 use object_store_lake::{Error, GetOptions, GetRange, ObjectStore};
-use parquet::file::metadata::{FooterTail, KeyValue, ParquetMetaDataReader};
+use parquet::file::metadata::{FooterTail, KeyValue, ParquetMetaData, ParquetMetaDataReader};
 
-/// The name of the number among the file's own facts. Rows may be several a record.
+/// Among the file's own facts: the number of its records. Rows may be several a record.
 const RECORDS: &str = "ltr.records";
+/// Of a merged file: how many of them were late.
+const LATE: &str = "ltr.late";
 /// What is read at first: the whole footer, unless a file has very many columns.
 const FIRST: u64 = 32 << 10;
 /// The footer and the eight bytes behind it, at most.
@@ -21,13 +23,36 @@ pub(crate) enum Failure {
     Damaged(String),
 }
 
-/// The fact, for the writer of a file.
+/// The number of records, for the writer of a file.
 pub(crate) fn fact(records: u64) -> KeyValue {
     KeyValue::new(RECORDS.to_owned(), records.to_string())
 }
 
-/// Reads the fact of a file of `size` bytes.
+/// The number of late ones, for the writer of a merged file.
+pub(crate) fn late_fact(late: u64) -> KeyValue {
+    KeyValue::new(LATE.to_owned(), late.to_string())
+}
+
+/// Reads the number of records of a file of `size` bytes.
 pub(crate) async fn records(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<u64, Failure> {
+    let metadata = metadata(store, path, size).await?;
+    let records = number(&metadata, RECORDS).filter(|records| *records > 0);
+    records.ok_or_else(|| Failure::Damaged(format!("it does not say how many records it has ({RECORDS})")))
+}
+
+/// Reads how many records of a merged file of `size` bytes were late.
+pub(crate) async fn late(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<u64, Failure> {
+    let metadata = metadata(store, path, size).await?;
+    Ok(number(&metadata, LATE).unwrap_or(0))
+}
+
+fn number(metadata: &ParquetMetaData, name: &str) -> Option<u64> {
+    let facts = metadata.file_metadata().key_value_metadata()?;
+    let fact = facts.iter().find(|fact| fact.key == name)?;
+    fact.value.as_deref()?.parse().ok()
+}
+
+async fn metadata(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<ParquetMetaData, Failure> {
     let damaged = |problem: &dyn std::fmt::Display| Failure::Damaged(problem.to_string());
     if size < TAIL as u64 {
         return Err(damaged(&format!("it has {size} bytes, and a Parquet file more")));
@@ -44,14 +69,7 @@ pub(crate) async fn records(store: &dyn ObjectStore, path: &Path, size: u64) -> 
     }
     let start = end.len().checked_sub(wanted as usize);
     let start = start.ok_or_else(|| damaged(&"it became shorter"))?;
-    let metadata = ParquetMetaDataReader::decode_metadata(&end[start..end.len() - TAIL]);
-    let metadata = metadata.map_err(|error| damaged(&error))?;
-    let facts = metadata.file_metadata().key_value_metadata();
-    let fact = facts.and_then(|facts| facts.iter().find(|fact| fact.key == RECORDS));
-    let records = fact.and_then(|fact| fact.value.as_deref()?.parse().ok());
-    records
-        .filter(|records| *records > 0)
-        .ok_or_else(|| damaged(&format!("it does not say how many records it has ({RECORDS})")))
+    ParquetMetaDataReader::decode_metadata(&end[start..end.len() - TAIL]).map_err(|error| damaged(&error))
 }
 
 /// The last bytes of an object, as many as asked for or all.

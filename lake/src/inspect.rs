@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Duration, NaiveDate};
+use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::LakeError;
 use crate::layout::{RawFile, Table};
-use crate::place::Lake;
+use crate::place::{Files, Lake};
 
 /// One day of the raw tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,7 +22,7 @@ pub struct Partition {
     pub comparisons: u64,
     /// Records that no reader understands.
     pub rejected: u64,
-    /// Records in files that were written two days or more after the day, by the clock of the disk or store.
+    /// Records that came two days after the day or later, by the clock of the disk or store.
     pub late: u64,
     /// Files of all tables.
     pub files: u64,
@@ -36,7 +36,7 @@ pub struct Partition {
 /// A lake that cannot be read, or lacks a file.
 pub async fn inspect(lake: &Lake) -> Result<Vec<Partition>, LakeError> {
     let mut days: BTreeMap<Option<NaiveDate>, Partition> = BTreeMap::new();
-    for ((table, day), files) in lake.raw_files().await? {
+    for ((table, day), files) in sound(lake).await? {
         let partition = days.entry(day).or_default();
         partition.day = day;
         let events = files.last().map_or(0, |last| last.to);
@@ -48,11 +48,9 @@ pub async fn inspect(lake: &Lake) -> Result<Vec<Partition>, LakeError> {
             Table::ImpressionLawyers => {}
         }
         if table != Table::ImpressionLawyers {
-            partition.late += files
-                .iter()
-                .filter(|file| is_late(file))
-                .map(|file| file.to - file.from)
-                .sum::<u64>();
+            for file in &files {
+                partition.late += lake.late(file).await?;
+            }
         }
         partition.files += files.len() as u64;
         partition.bytes += files.iter().map(|file| file.size).sum::<u64>();
@@ -60,9 +58,9 @@ pub async fn inspect(lake: &Lake) -> Result<Vec<Partition>, LakeError> {
     Ok(days.into_values().collect())
 }
 
-fn is_late(file: &RawFile) -> bool {
-    let written = file.written.date_naive();
-    !file.is_merged && file.day.is_some_and(|day| written - day >= Duration::days(2))
+async fn sound(lake: &Lake) -> Result<Files, LakeError> {
+    let (files, mut broken) = lake.raw_files().await?;
+    broken.pop_first().map_or(Ok(files), |(_, error)| Err(error))
 }
 
 /// The files that together have each record of a table once, the oldest day first.
@@ -70,7 +68,7 @@ fn is_late(file: &RawFile) -> bool {
 /// # Errors
 /// As [`inspect`].
 pub async fn files(lake: &Lake, table: Table) -> Result<Vec<RawFile>, LakeError> {
-    let files = lake.raw_files().await?.into_iter();
+    let files = sound(lake).await?.into_iter();
     Ok(files
         .filter(|((other, _), _)| *other == table)
         .flat_map(|(_, files)| files)

@@ -1,8 +1,9 @@
 //! The names in the lake.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Duration, NaiveDate, Utc};
 use object_store_lake::ObjectMeta;
 use object_store_lake::path::Path;
 
@@ -10,6 +11,8 @@ use crate::LakeError;
 
 /// Digits of a row number, so that names are in the order of rows.
 const DIGITS: usize = 10;
+/// Records that come so long after their day are late.
+const LATE: Duration = Duration::days(2);
 
 /// The tables of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +94,12 @@ impl RawFile {
         })
     }
 
+    /// Whether what it adds came two days after its day or later.
+    pub(crate) fn is_late(&self) -> bool {
+        let written = self.written.date_naive();
+        !self.is_merged && self.day.is_some_and(|day| written - day >= LATE)
+    }
+
     /// The file at this path, as far as its name tells: without a name that says so, `to` is `from`. `None`: it is none of
     /// the raw tables'.
     pub(crate) fn parse(object: &ObjectMeta) -> Option<RawFile> {
@@ -132,30 +141,45 @@ fn read_day(year: &str, month: &str, day: &str) -> Option<NaiveDate> {
 }
 
 /// The files of one table and day that together have each record once, in order. A file that a larger one replaces is
-/// still there for a while, for those who read it: the larger one counts.
+/// still there for a while, for those who read it, and two that replace others may overlap: of the ways to put files end to
+/// end from the first record on, the one that gets furthest counts, with as large files as there are.
 ///
 /// # Errors
-/// Files that leave records out, or overlap.
-pub(crate) fn cover(mut files: Vec<RawFile>) -> Result<Vec<RawFile>, LakeError> {
-    files.sort_by_key(|file| (file.from, !file.is_merged, std::cmp::Reverse(file.to)));
-    let mut chosen: Vec<RawFile> = Vec::new();
+/// Files that leave records out.
+pub(crate) fn cover(files: Vec<RawFile>) -> Result<Vec<RawFile>, LakeError> {
+    let mut by_start: BTreeMap<u64, Vec<RawFile>> = BTreeMap::new();
     for file in files {
-        let end = chosen.last().map_or(0, |last| last.to);
-        // What is added where others were merged meanwhile came too late: its writer sees that it does not count.
-        let is_late = !file.is_merged && file.from < end && chosen.last().is_some_and(|last| last.is_merged);
-        if file.to <= end || is_late {
-            continue;
+        by_start.entry(file.from).or_default().push(file);
+    }
+    // How far one gets from a start, and by which file: of those behind it, that is known already.
+    let mut best: BTreeMap<u64, (u64, RawFile)> = BTreeMap::new();
+    for (start, files) in by_start.iter().rev() {
+        let far = |file: &RawFile| best.get(&file.to).map_or(file.to, |(end, _)| *end);
+        let furthest = files.iter().max_by_key(|file| (far(file), file.to, file.is_merged));
+        if let Some(file) = furthest {
+            best.insert(*start, (far(file), file.clone()));
         }
-        if file.from != end {
-            return Err(LakeError::File {
-                path: file.to_string(),
-                problem: format!("the file of its table before it ends with record {end}"),
-                remedy: "put the missing file back, or remove the files of that day and table, and run the sink again",
-            });
-        }
+    }
+    let mut chosen: Vec<RawFile> = Vec::new();
+    let end = |chosen: &[RawFile]| chosen.last().map_or(0, |last| last.to);
+    while let Some((_, file)) = best.remove(&end(&chosen)) {
         chosen.push(file);
     }
-    Ok(chosen)
+    let end = end(&chosen);
+    // What is added where others were merged meanwhile came too late: its writer sees that it does not count.
+    let is_late = |file: &RawFile| {
+        let inside = |other: &RawFile| other.is_merged && other.from <= file.from && file.from < other.to;
+        !file.is_merged && chosen.iter().any(inside)
+    };
+    let mut rest = by_start.into_values().flatten();
+    match rest.find(|file| file.to > end && !is_late(file)) {
+        None => Ok(chosen),
+        Some(file) => Err(LakeError::File {
+            path: file.to_string(),
+            problem: format!("the file of its table before it ends with record {end}"),
+            remedy: "put the missing file back, or remove the files of that day and table, and run sink --from-start",
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +261,20 @@ mod tests {
         // Somebody was slow, and put a file where others were merged and removed meanwhile.
         let late = [(0, 9, merged), (5, 12, added), (9, 10, added)];
         assert_eq!(chosen(&late).unwrap(), [(0, 9), (9, 10)]);
+        // Two compacted at once, and began at different places.
+        let twice = [
+            (0, 4, added),
+            (4, 5, added),
+            (5, 9, added),
+            (9, 11, added),
+            (0, 9, merged),
+            (5, 11, merged),
+        ];
+        assert_eq!(chosen(&twice).unwrap(), [(0, 9), (9, 11)]);
+        assert_eq!(
+            chosen(&[(0, 5, added), (0, 7, merged), (5, 9, merged)]).unwrap(),
+            [(0, 5), (5, 9)]
+        );
         for broken in [
             &[(1, 5, added)][..],
             &[(0, 5, added), (6, 9, added)],

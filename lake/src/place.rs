@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store_lake::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store_lake::local::LocalFileSystem;
@@ -35,12 +35,15 @@ pub struct Lake {
     /// writer does not wait for.
     folder: Option<PathBuf>,
     url: String,
-    /// How many records files have whose names do not say it. They never change.
-    records: Arc<Mutex<HashMap<Path, u64>>>,
+    /// How many records files have whose names do not say it. Nobody changes a file, but a damaged one may be removed and
+    /// made again.
+    records: Arc<Mutex<HashMap<(Path, u64, DateTime<Utc>), u64>>>,
 }
 
 /// The files of each table and day.
 pub(crate) type Files = BTreeMap<(Table, Option<NaiveDate>), Vec<RawFile>>;
+/// Tables and days that cannot be read, and why.
+pub(crate) type Broken = BTreeMap<(Table, Option<NaiveDate>), LakeError>;
 
 impl Lake {
     /// The lake at `s3://BUCKET[/PREFIX]`, `file:///PATH` or a path. A folder is made if it is not there. Credentials,
@@ -103,6 +106,17 @@ impl Lake {
         })
     }
 
+    /// The lake in a store that is open. `url`: how to name it.
+    pub fn on(store: Arc<dyn ObjectStore>, url: &str) -> Lake {
+        Lake {
+            store,
+            prefix: Path::default(),
+            folder: None,
+            url: url.to_owned(),
+            records: Arc::default(),
+        }
+    }
+
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         self.store.clone()
     }
@@ -127,21 +141,33 @@ impl Lake {
         self.folder.as_ref().map(|folder| folder.join(path.as_ref()))
     }
 
-    /// The files of the raw tables that together have each record once.
-    pub(crate) async fn raw_files(&self) -> Result<Files, LakeError> {
-        covered(
-            self.all_raw_files(&["ltr/raw".to_owned(), "ltr/rejected".to_owned()])
-                .await?,
-        )
+    /// The files of the raw tables that together have each record once, and what cannot be read: a damaged file makes no
+    /// other day unreadable.
+    pub(crate) async fn raw_files(&self) -> Result<(Files, Broken), LakeError> {
+        let folders = ["ltr/raw".to_owned(), "ltr/rejected".to_owned()];
+        let (files, mut broken) = self.all_raw_files(&folders).await?;
+        let mut covered = Files::new();
+        for (key, files) in files {
+            match cover(files) {
+                Ok(files) => drop(covered.insert(key, files)),
+                Err(error) => drop(broken.insert(key, error)),
+            }
+        }
+        Ok((covered, broken))
     }
 
     /// Those of one day.
     pub(crate) async fn raw_files_of(&self, day: Option<NaiveDate>) -> Result<Files, LakeError> {
-        covered(self.all_raw_files(&Table::ALL.map(|table| table.folder(day))).await?)
+        let folders = Table::ALL.map(|table| table.folder(day));
+        let (files, mut broken) = self.all_raw_files(&folders).await?;
+        if let Some((_, error)) = broken.pop_first() {
+            return Err(error);
+        }
+        files.into_iter().map(|(key, files)| Ok((key, cover(files)?))).collect()
     }
 
     /// The files of these folders, also those that larger ones replace.
-    pub(crate) async fn all_raw_files(&self, folders: &[String]) -> Result<Files, LakeError> {
+    pub(crate) async fn all_raw_files(&self, folders: &[String]) -> Result<(Files, Broken), LakeError> {
         let mut found = Vec::new();
         for folder in folders {
             let listed = self.store.list(Some(&self.full(&Path::from(folder.as_str()))));
@@ -157,14 +183,19 @@ impl Lake {
                 }
             }
         }
-        let mut counted = stream::iter(found).map(|file| self.counted(file)).buffered(FOOTERS);
-        let mut files = Files::new();
-        while let Some(file) = counted.try_next().await? {
-            if let Some(file) = file {
-                files.entry((file.table, file.day)).or_default().push(file);
+        let counted = |file: RawFile| async move { ((file.table, file.day), self.counted(file).await) };
+        let mut counted = stream::iter(found).map(counted).buffered(FOOTERS);
+        let (mut files, mut broken) = (Files::new(), Broken::new());
+        while let Some((key, counted)) = counted.next().await {
+            match counted {
+                Ok(Some(file)) => files.entry(key).or_default().push(file),
+                Ok(None) => {}
+                Err(error @ LakeError::File { .. }) => drop(broken.entry(key).or_insert(error)),
+                Err(error) => return Err(error),
             }
         }
-        Ok(files)
+        files.retain(|key, _| !broken.contains_key(key));
+        Ok((files, broken))
     }
 
     /// The file with its end, if its name does not say it. `None`: it is gone.
@@ -173,25 +204,54 @@ impl Lake {
             return Ok(Some(file));
         }
         let path = file.path();
-        let remembered = self.records.lock().get(&path).copied();
+        let known = (path, file.size, file.written);
+        let remembered = self.records.lock().get(&known).copied();
         let records = match remembered {
             Some(records) => records,
-            None => match footer::records(self.store.as_ref(), &self.full(&path), file.size).await {
+            None => match footer::records(self.store.as_ref(), &self.full(&known.0), file.size).await {
                 Ok(records) => records,
                 Err(footer::Failure::Store(Error::NotFound { .. })) => return Ok(None),
-                Err(footer::Failure::Store(error)) => return Err(self.failed(error)),
-                Err(footer::Failure::Damaged(problem)) => return Err(damaged(&file, problem)),
+                Err(failure) => return Err(self.unread(&file, failure)),
             },
         };
-        self.records.lock().insert(path, records);
+        self.records.lock().insert(known, records);
         file.to = file.from + records;
         Ok(Some(file))
+    }
+
+    /// How many of a file's records were late.
+    pub(crate) async fn late(&self, file: &RawFile) -> Result<u64, LakeError> {
+        if file.is_merged {
+            let late = footer::late(self.store.as_ref(), &self.full(&file.path()), file.size).await;
+            return late.map_err(|failure| self.unread(file, failure));
+        }
+        Ok(if file.is_late() { file.to - file.from } else { 0 })
+    }
+
+    fn unread(&self, file: &RawFile, failure: footer::Failure) -> LakeError {
+        match failure {
+            footer::Failure::Store(error) => self.failed(error),
+            footer::Failure::Damaged(problem) => damaged(file, problem),
+        }
     }
 
     /// Reads an object; `None`: there is none.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, LakeError> {
         match self.store.get(&self.full(path)).await {
             Ok(found) => Ok(Some(found.bytes().await.map_err(|error| self.failed(error))?)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// What tells an object from another one in its place, without reading it; `None`: there is none.
+    pub(crate) async fn mark(&self, path: &Path) -> Result<Option<String>, LakeError> {
+        match self.store.head(&self.full(path)).await {
+            // A folder's own tag has the number of the file, which is another one after a copy.
+            Ok(object) => Ok(Some(match object.e_tag.filter(|_| self.folder.is_none()) {
+                Some(tag) => tag,
+                None => format!("{} {}", object.size, object.last_modified.timestamp_micros()),
+            })),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
@@ -280,15 +340,8 @@ pub(crate) fn damaged(file: &RawFile, problem: String) -> LakeError {
     LakeError::File {
         path: file.to_string(),
         problem,
-        remedy: "remove the file and those behind it, of all tables of that day, and run the sink again",
+        remedy: "remove the file and those behind it, of all tables of that day, and run sink --from-start",
     }
-}
-
-fn covered(mut files: Files) -> Result<Files, LakeError> {
-    for files in files.values_mut() {
-        *files = cover(std::mem::take(files))?;
-    }
-    Ok(files)
 }
 
 /// A bucket, and a folder in it.

@@ -16,14 +16,17 @@ use crate::place::Lake;
 use crate::read::Reader;
 use crate::tables::{Rejected, Tables};
 
-/// Records that are read, and written to one file, at once.
+/// Records that are written to one file, at most, and the bytes of their texts.
 const CHUNK: usize = 20_000;
+const CHUNK_BYTES: usize = 64 << 20;
+/// Records that are read at once. One may show a thousand lawyers.
+const READ: usize = 500;
 /// The last days are compared by ids even if the numbers are the same: something may have been erased
 /// there since, while something else came.
 const LATEST: usize = 3;
 
-/// Brings the raw tables to what the database has. `salt`: that of the pseudonyms, if this machine has it.
-/// `progress` is told of each day and its records.
+/// Brings the raw tables to what the database has. `salt`: that of the pseudonyms, if this machine has it. `every_day`: also
+/// where the numbers agree. `progress` is told of each day and its records.
 ///
 /// # Errors
 /// A database or lake that cannot be used; a feature that has the name of another column. What was written
@@ -33,6 +36,7 @@ pub async fn sink(
     lake: &Lake,
     features: &Schema,
     salt: Option<&[u8]>,
+    every_day: bool,
     mut progress: impl FnMut(EventDay) + Send,
 ) -> Result<Sank, LakeError> {
     let tables = Tables::new(features)?;
@@ -50,15 +54,22 @@ pub async fn sink(
     {
         *days.entry(day.day).or_default() += day.events;
     }
-    let files = lake.raw_files().await?;
+    let (files, mut broken) = lake.raw_files().await?;
+    let is_broken: HashSet<Option<NaiveDate>> = broken.keys().map(|(_, day)| *day).collect();
     let latest: HashSet<Option<NaiveDate>> = days.keys().rev().take(LATEST).copied().collect();
     for (day, events) in days {
-        if latest.contains(&day) || count(&files, day) != events {
+        if is_broken.contains(&day) {
+            continue;
+        }
+        if every_day || latest.contains(&day) || count(&files, day) != events {
             sinking.day(day).await?;
         }
         progress(EventDay { day, events });
     }
-    Ok(sinking.adding.sank)
+    // Said once everything else is there.
+    broken
+        .pop_first()
+        .map_or(Ok(sinking.adding.sank), |(_, error)| Err(error))
 }
 
 struct Sinking<'a> {
@@ -73,10 +84,17 @@ impl Sinking<'_> {
         let known = self.adding.known(day).await?;
         let mut keys = self.store.event_keys(day).await?;
         keys.retain(|key| !known.has(id_of(key)));
-        for keys in keys.chunks(CHUNK) {
-            let records = self.events(day, keys).await?;
-            self.adding.add(day, &records).await?;
+        let mut records = Records::default();
+        let (mut number, mut bytes) = (0, 0);
+        for keys in keys.chunks(READ) {
+            bytes += self.events(day, keys, &mut records).await?;
+            number += keys.len();
+            if number >= CHUNK || bytes >= CHUNK_BYTES {
+                self.adding.add(day, &std::mem::take(&mut records)).await?;
+                (number, bytes) = (0, 0);
+            }
         }
+        self.adding.add(day, &records).await?;
         let mut keys = self.store.comparison_keys(day).await?;
         keys.retain(|key| !known.has(key.id()));
         for keys in keys.chunks(CHUNK) {
@@ -96,11 +114,13 @@ impl Sinking<'_> {
         Ok(())
     }
 
-    async fn events(&self, day: Option<NaiveDate>, keys: &[String]) -> Result<Records, LakeError> {
+    /// Reads events behind `records`. Returns the bytes of their texts.
+    async fn events(&self, day: Option<NaiveDate>, keys: &[String], records: &mut Records) -> Result<usize, LakeError> {
         let rows = self.in_order(keys).await?;
-        let mut records = Records::default();
         records.rejected.extend(unreachable(keys, &rows));
+        let mut bytes = 0;
         for row in rows {
+            bytes += row.payload.len();
             match self.read(day, &row) {
                 Err(reason) => records.rejected.push(Rejected {
                     key: row.key,
@@ -111,7 +131,7 @@ impl Sinking<'_> {
                 Ok(event) => records.impressions.push(event),
             }
         }
-        Ok(records)
+        Ok(bytes)
     }
 
     /// The stored events with these keys, in this order.

@@ -1,7 +1,8 @@
 //! Fills the raw tables from the bus, each record once.
 //!
-//! A bookmark for each partition says where to go on. It is written after the files, and a hint alone: the ids of what is
-//! there decide, so that a bookmark that is lost or old costs time, and no record.
+//! A bookmark for each partition says where to go on. It is written after the files. The ids of what is there decide, so
+//! that a bookmark that is lost or old costs time, and no record. It knows the record before it: of another topic under the
+//! same name, which has another one there, everything is read.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use object_store_lake::path::Path;
 use ranking::{Body, Event, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use store::{COMPARISON, ShadowRecord};
 
 use crate::LakeError;
@@ -28,6 +30,26 @@ const CHUNK_BYTES: usize = 128 << 20;
 struct Bookmark {
     /// The first record that was not.
     next: i64,
+    /// The last one that was.
+    #[serde(default)]
+    last: Option<Last>,
+}
+
+/// What tells a record from another one at its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    offset: i64,
+    /// Of the value, in hexadecimal.
+    sha256: String,
+}
+
+impl Last {
+    fn of(record: &bus::Received) -> Last {
+        Last {
+            offset: record.offset,
+            sha256: hex::encode(Sha256::digest(&record.value)),
+        }
+    }
 }
 
 /// A sink that goes on where it ended.
@@ -35,6 +57,8 @@ pub struct TopicSink<'a> {
     lake: &'a Lake,
     reader: Reader<'a>,
     adding: Adding<'a>,
+    /// Whether everything is read again, whatever the bookmarks say.
+    from_start: bool,
 }
 
 /// What one record is.
@@ -48,7 +72,7 @@ enum Read {
 #[derive(Default)]
 struct Taken {
     days: BTreeMap<Option<NaiveDate>, Records>,
-    next: BTreeMap<usize, i64>,
+    next: BTreeMap<usize, Bookmark>,
     records: usize,
     bytes: usize,
 }
@@ -64,7 +88,13 @@ impl<'a> TopicSink<'a> {
             lake,
             reader: Reader::new(&tables, salt),
             adding: Adding::new(lake, tables),
+            from_start: false,
         })
+    }
+
+    /// Lets the next run read everything that the topic has, whatever the bookmarks say: after files of the lake were lost.
+    pub fn from_start(&mut self) {
+        self.from_start = true;
     }
 
     /// Takes what the topic has now. `progress` is told how many records were read, and how many there are to read.
@@ -89,12 +119,13 @@ impl<'a> TopicSink<'a> {
                     // Nothing but what the broker itself put there, or it has become shorter.
                     break;
                 }
+                let last = batch.records.last().map(Last::of);
                 for record in batch.records {
                     self.take(topic, partition, record, &mut taken);
                 }
                 done += batch.next - at;
                 at = batch.next;
-                taken.next.insert(partition, at);
+                taken.next.insert(partition, Bookmark { next: at, last });
                 progress(done.unsigned_abs(), all.unsigned_abs());
                 if taken.records >= CHUNK || taken.bytes >= CHUNK_BYTES {
                     self.put(topic, std::mem::take(&mut taken)).await?;
@@ -102,6 +133,7 @@ impl<'a> TopicSink<'a> {
             }
         }
         self.put(topic, taken).await?;
+        self.from_start = false;
         Ok(self.adding.sank.clone())
     }
 
@@ -110,8 +142,10 @@ impl<'a> TopicSink<'a> {
         let (earliest, end) = topic.range(partition).await?;
         let bytes = self.lake.get(&bookmark(topic, partition)).await?;
         // What cannot be read was not written to its end.
-        let next = bytes.and_then(|bytes| serde_json::from_slice::<Bookmark>(&bytes).ok());
-        let next = next.map_or(earliest, |bookmark| bookmark.next);
+        let bookmark = bytes.and_then(|bytes| serde_json::from_slice::<Bookmark>(&bytes).ok());
+        let Some(Bookmark { next, last }) = bookmark.filter(|_| !self.from_start) else {
+            return Ok((earliest, end));
+        };
         let (name, gone) = (topic.name(), earliest - next);
         if next > end {
             tracing::error!(
@@ -130,6 +164,17 @@ impl<'a> TopicSink<'a> {
                 gone,
                 "the topic no longer has records that the lake has not: run the sink more often, or keep them longer"
             );
+        }
+        if let Some(last) = last.filter(|last| (earliest..end).contains(&last.offset)) {
+            let batch = topic.fetch(partition, last.offset).await?;
+            if batch.records.first().map(Last::of) != Some(last) {
+                tracing::error!(
+                    topic = name,
+                    partition,
+                    "the topic is another one than it was; it is read anew"
+                );
+                return Ok((earliest, end));
+            }
         }
         Ok((next.max(earliest), end))
     }
@@ -182,8 +227,8 @@ impl<'a> TopicSink<'a> {
         for (day, records) in &taken.days {
             self.adding.add(*day, records).await?;
         }
-        for (partition, next) in taken.next {
-            let text = serde_json::to_vec(&Bookmark { next }).expect("a number is always valid JSON");
+        for (partition, read) in taken.next {
+            let text = serde_json::to_vec(&read).expect("a number and a text are always valid JSON");
             self.lake.put(&bookmark(topic, partition), text.into()).await?;
         }
         Ok(())

@@ -2,15 +2,22 @@
 
 use std::borrow::Cow;
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 /// One criterion and how what was measured stands to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Criterion {
     /// Short, snake_case, the same across versions.
     pub name: Cow<'static, str>,
     /// Whether it holds.
     pub passed: bool,
+    /// Whether it does not hold because there is too little data yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
+    /// The day on which it will be decided if all goes on as it does; `None`: it is, or nobody can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decidable_on: Option<NaiveDate>,
     /// What was measured.
     pub value: String,
     /// What is required.

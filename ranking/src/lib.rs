@@ -16,6 +16,7 @@ pub mod features;
 pub mod interleaving;
 pub mod labels;
 pub mod metrics;
+pub mod outcomes;
 pub mod propensities;
 pub mod pseudonym;
 pub mod release;

@@ -1,6 +1,7 @@
 //! From shadow evidence to a verdict: may the challenger take the traffic?
 
 mod cases;
+mod days;
 mod decide;
 mod evidence;
 mod latencies;
@@ -16,6 +17,7 @@ use crate::bootstrap::Interval;
 use crate::criterion::Criterion;
 use crate::fallback::ShadowOutcome;
 
+pub use days::{ContractDay, Sequencing, Sequential};
 pub use decide::decide;
 pub use evidence::{Gathering, gather};
 
@@ -70,6 +72,8 @@ pub struct ShadowCase {
     pub request_id: Uuid,
     /// The client's case; several requests may share it.
     pub case_id: Uuid,
+    /// The user's pseudonym; `None`: it is not known.
+    pub user: Option<Uuid>,
     /// The gateway's time when it ranked the request.
     pub ts_utc: DateTime<Utc>,
     /// How long the challenger took to score, in microseconds; `None` where it did not answer.
@@ -88,6 +92,8 @@ pub struct Criteria {
     pub min_days: f64,
     /// Least number of distinct cases; this or `min_days` is enough.
     pub min_cases: u64,
+    /// Least number of users with a contract: no single one, and no handful, decides.
+    pub min_users: u64,
     /// Least gain in Hit@3 over legacy, as a share (0.05 is five points).
     pub hit3_gain: f64,
     /// Level of the intervals.
@@ -109,6 +115,7 @@ impl Default for Criteria {
         Criteria {
             min_days: 14.0,
             min_cases: 3000,
+            min_users: 30,
             hit3_gain: 0.05,
             confidence: 0.95,
             fair_gap_worsening: 0.02,
@@ -127,8 +134,12 @@ pub struct Evidence {
     pub cases: u64,
     /// Days between the first and the last case.
     pub days: f64,
+    /// The time of the last case.
+    pub until: Option<DateTime<Utc>>,
     /// Cases with a signed contract: those that Hit@3 and MRR are taken over.
     pub contracts: u64,
+    /// Distinct users of these cases.
+    pub users: u64,
     /// Requests the challenger did not score; they count with the legacy order, which would have been served.
     pub fallbacks: u64,
     /// Share of `contracts` whose lawyer legacy ranked in the first 3; 0 without contracts.
@@ -141,8 +152,11 @@ pub struct Evidence {
     pub mrr_legacy: f64,
     /// Mean of 1 / LTR rank of the contracted lawyer, at any rank; 0 without contracts.
     pub mrr_ltr: f64,
-    /// LTR minus legacy, paired by case.
+    /// LTR minus legacy, paired by case, with the interval of a look at a number of cases that was fixed beforehand: it is
+    /// shown, and decides nothing, because who looks at it daily finds it above 0 sooner or later.
     pub mrr_gap: Interval,
+    /// The same by closed day and user, which may be looked at daily.
+    pub mrr_sequence: Sequential,
     /// [`FairGap::gap`](crate::metrics::FairGap::gap) of legacy's `fair` scores.
     pub fair_gap_legacy: f64,
     /// The same of LTR's `fair` scores; legacy's count where the challenger did not answer.
@@ -156,7 +170,7 @@ pub struct Evidence {
 pub struct Verdict {
     /// Whether every criterion passed.
     pub promote: bool,
-    /// `duration`, `hit3`, `mrr_gap`, `fair_gap` and `latency`, each with its reason.
+    /// `duration`, `users`, `hit3`, `mrr_gap`, `fair_gap` and `latency`, each with its reason.
     pub criteria: Vec<Criterion>,
 }
 

@@ -47,11 +47,9 @@ pub(crate) trait Backend: ReleaseBackend + Send + Sync {
         model_version: &str,
         after: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError>;
-    async fn label_shadow(
-        &self,
-        labels: &[(Uuid, String, f32)],
-        closed_before: DateTime<Utc>,
-    ) -> Result<u64, StoreError>;
+    async fn label_cases(&self, cases: &[Uuid], labels: &[(Uuid, String, f32)]) -> Result<u64, StoreError>;
+    async fn label_rest(&self, closed_before: DateTime<Utc>, given_up_before: DateTime<Utc>)
+    -> Result<u64, StoreError>;
     async fn close(&self);
 }
 

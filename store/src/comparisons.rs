@@ -1,5 +1,6 @@
 //! Puts comparisons together, one at a time: from their own rows and from the lawyers' rows.
 
+use chrono::{DateTime, Utc};
 use futures_util::{Stream, TryStreamExt};
 use ranking::verdict::{ShadowCase, ShadowRow};
 
@@ -16,6 +17,9 @@ pub struct SetAside {
     pub count: u64,
     /// The first of them, at most [`SetAside::MOST_LISTED`].
     pub first: Vec<Unreadable>,
+    /// The time of the earliest comparison that lacks labels; `None`: all that were asked for have theirs. Such comparisons
+    /// are not counted here.
+    pub unlabelled_from: Option<DateTime<Utc>>,
 }
 
 impl SetAside {
@@ -98,16 +102,17 @@ impl<'a> Reading<'a> {
     }
 
     fn close<K>(&mut self, open: Option<Open<K>>) {
-        let Some(Open {
-            head,
-            is_labelled: true,
-        }) = open
-        else {
+        let Some(Open { head, is_labelled }) = open else {
             return;
         };
         match head.case {
-            Ok(case) => (self.take)(case),
-            Err(error) => self.set_aside.push(error),
+            Ok(case) if is_labelled => (self.take)(case),
+            Ok(case) => {
+                let earlier = self.set_aside.unlabelled_from.unwrap_or(case.ts_utc);
+                self.set_aside.unlabelled_from = Some(earlier.min(case.ts_utc));
+            }
+            Err(error) if is_labelled => self.set_aside.push(error),
+            Err(_) => {}
         }
     }
 }

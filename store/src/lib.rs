@@ -374,23 +374,16 @@ impl Store {
         })
     }
 
-    /// Fills in labels, and returns how many rows changed. A case is closed when its latest compared request is
-    /// at or before `closed_before`; rows of other cases are never touched, whatever `labels` says.
-    ///
-    /// On closed cases each `(case, lawyer, label)` is written over what was there, because a late event may
-    /// have raised it, and rows that still have no label get 0: they were shown and nothing came of it. A label
-    /// that was written before and is not in `labels` stays.
+    /// Labels all comparisons of these cases, whose outcome is final, and returns how many rows changed: each lawyer gets
+    /// the label that `labels` has for the case, and 0 without one. What was there before does not count, so that the same
+    /// outcome gives the same labels, whatever was known or configured earlier. Labels of other cases are left alone.
     ///
     /// SQLite does this in many short transactions, so that others can write meanwhile. If it fails, a part may be
     /// written; calling it again with the same labels completes it.
     ///
     /// # Errors
     /// [`StoreError::Value`] for a label outside 0 to 1; nothing is written then.
-    pub async fn label_shadow(
-        &self,
-        labels: &[(Uuid, String, f32)],
-        closed_before: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    pub async fn label_cases(&self, cases: &[Uuid], labels: &[(Uuid, String, f32)]) -> Result<u64, StoreError> {
         if let Some((case_id, lawyer_id, label)) = labels.iter().find(|(_, _, label)| !(0.0..=1.0).contains(label)) {
             return Err(StoreError::Value {
                 field: "label",
@@ -398,7 +391,22 @@ impl Store {
                 allowed: "0 to 1",
             });
         }
-        self.backend.label_shadow(labels, closed_before).await
+        self.backend.label_cases(cases, labels).await
+    }
+
+    /// Labels comparisons up to `closed_before` that have no label yet, and returns how many rows changed. One whose case
+    /// has another comparison with labels gets the same. One whose case was shown to nobody gets 0, and so does one up to
+    /// `given_up_before`: its outcome, if there is one, is older than any that a night looks for. The others wait for
+    /// [`Store::label_cases`].
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub async fn label_rest(
+        &self,
+        closed_before: DateTime<Utc>,
+        given_up_before: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        self.backend.label_rest(closed_before, given_up_before).await
     }
 
     /// Closes every connection; what is being written is finished first.

@@ -300,7 +300,7 @@ pub struct ShadowRecord {
     /// Which salt made the pseudonym: see [`ranking::salt_id`]. `None`: it was not logged.
     #[serde(default)]
     pub salt_id: Option<Uuid>,
-    /// One a lawyer; labels are not written here but by [`crate::Store::label_shadow`].
+    /// One a lawyer; labels are not written here but by [`crate::Store::label_cases`].
     pub rows: Vec<ShadowRow>,
     /// What a newer program wrote and this one does not know, as it came.
     #[serde(flatten)]

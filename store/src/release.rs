@@ -276,7 +276,7 @@ impl Store {
         self.backend.evidence(model_version).await
     }
 
-    /// Rises with each [`Store::label_shadow`] that changed a row, by one or more: one cheap read. Labels that a program of
+    /// Rises with each call that labelled a row, by one or more: one cheap read. Labels that a program of
     /// the previous version writes do not raise it.
     pub async fn label_generation(&self) -> Result<u64, StoreError> {
         self.backend.label_generation().await

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bus::Kafka;
-use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Duration, NaiveDate, Utc};
 use clap::Parser;
-use lake::{DayReport, Etl, Lake, Rules, Sank, TopicSink};
+use lake::{DayReport, Etl, Lake, LakeError, Rules, Sank, TopicSink};
 use regular_file::Links;
 use serde::Serialize;
 use settings::Settings;
@@ -41,8 +41,8 @@ A run that is repeated, or that ended half-way, makes what is missing and no mor
 ///
 /// A day's matrix is {lake}/ltr/processed/{day}/matrix.parquet. It is made again if events came late, a
 /// window of it was still open, or the rules changed. The list of the days, which `train` reads, goes to
-/// {lake}/ltr/processed/{date of --as-of}/days.json. Without --from, --to and --day it has the days of
-/// train.window_days. Closed comparisons get their labels, too.
+/// {lake}/ltr/processed/{date of --as-of}/days.json, with the days of train.window_days. With --from, --to or
+/// --day only these days are made, and listed where --output says. Closed comparisons get their labels, too.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -58,7 +58,7 @@ pub struct Args {
     /// Time that counts as now (RFC 3339); windows ending later are open; default: the current time
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Write the list of days here instead of into the lake
+    /// Write the list of days here
     #[arg(long, value_name = "JSON")]
     pub output: Option<PathBuf>,
     /// Print the report as JSON instead of a table
@@ -69,10 +69,10 @@ pub struct Args {
 /// The result of one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Path of the list of days.
-    pub path: PathBuf,
+    /// Path of the list of days; `None`: none was asked for.
+    pub path: Option<PathBuf>,
     /// SHA-256 of that file, which follows from the matrices.
-    pub sha256: String,
+    pub sha256: Option<String>,
     /// What was new in the database.
     pub sunk: Sank,
     /// Events in the lake that no reader understands, all days together.
@@ -103,7 +103,9 @@ impl Report {
         for (matrix, rows) in &self.matrices {
             record.wrote(Dataset::file(&matrix.path).sha256(&matrix.sha256).rows(*rows));
         }
-        record.wrote(Dataset::file(&self.path).sha256(&self.sha256).rows(self.rows));
+        if let (Some(path), Some(sha256)) = (&self.path, &self.sha256) {
+            record.wrote(Dataset::file(path).sha256(sha256).rows(self.rows));
+        }
     }
 }
 
@@ -114,9 +116,15 @@ impl Report {
 pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     #[expect(clippy::disallowed_methods, reason = "a run without --as-of is as of now")]
     let as_of = args.as_of.unwrap_or_else(Utc::now);
-    let path = args.output.clone();
-    let path = path.unwrap_or_else(|| days_path(&settings.lake.dir, args.day.unwrap_or_else(|| as_of.date_naive())));
-    let report = build(&range(args, as_of, settings)?, as_of, &path, settings).await?;
+    let (extent, of_night) = match some_days(args)? {
+        Some(days) => (Extent::of(days), None),
+        None => {
+            let of_night = days_path(&settings.lake.dir, as_of.date_naive());
+            (Extent::night(as_of, settings), Some(of_night))
+        }
+    };
+    let path = args.output.clone().or(of_night);
+    let report = build(&extent, as_of, path.as_deref(), settings).await?;
     report.record(settings, record);
     if args.json {
         console::json(&report)?;
@@ -126,29 +134,50 @@ pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyho
     Ok(Outcome::Done)
 }
 
-/// All days.
-pub fn always() -> RangeInclusive<NaiveDate> {
-    NaiveDate::MIN..=NaiveDate::MAX
+/// The days of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Whose matrices are made if they changed.
+    made: RangeInclusive<NaiveDate>,
+    /// Which are listed for a training.
+    listed: RangeInclusive<NaiveDate>,
 }
 
-/// The days that a training run as of this time uses.
-pub fn training_days(as_of: DateTime<Utc>, settings: &Settings) -> RangeInclusive<NaiveDate> {
-    let all = always();
-    match settings.train.window_days {
-        0 => all,
-        days => as_of.date_naive() - Duration::days(i64::from(days))..=*all.end(),
+impl Extent {
+    /// All days.
+    pub fn all() -> Extent {
+        Extent::of(NaiveDate::MIN..=NaiveDate::MAX)
+    }
+
+    /// These days alone.
+    pub fn of(days: RangeInclusive<NaiveDate>) -> Extent {
+        Extent {
+            made: days.clone(),
+            listed: days,
+        }
+    }
+
+    /// A night: whatever changed is made, because comparisons of any day wait for their labels, and the days of
+    /// `train.window_days` are listed.
+    pub fn night(as_of: DateTime<Utc>, settings: &Settings) -> Extent {
+        let all = Extent::all();
+        let listed = match settings.train.window_days {
+            0 => all.listed,
+            days => as_of.date_naive() - Duration::days(i64::from(days))..=*all.listed.end(),
+        };
+        Extent { listed, ..all }
     }
 }
 
-/// Takes the database's new events into the lake, makes the matrices of the days in `range` that changed,
-/// labels the log of comparisons, and lists the days in `path`.
+/// Takes the database's new events into the lake, makes the matrices of the days that changed, labels the log of
+/// comparisons, and lists the days in `path` if it is given.
 ///
 /// # Errors
-/// An unusable database or lake, or no closed case in the range: no list is written then.
+/// An unusable database or lake: no list is written then.
 pub async fn build(
-    range: &RangeInclusive<NaiveDate>,
+    extent: &Extent,
     as_of: DateTime<Utc>,
-    path: &Path,
+    path: Option<&Path>,
     settings: &Settings,
 ) -> anyhow::Result<Report> {
     let database = &settings.database;
@@ -157,18 +186,41 @@ pub async fn build(
     let sunk = sink(&store, &lake, settings).await?;
     let etl = Etl::new(&lake, &settings.schema(), rules(settings), as_of).await?;
     let mut made = Made::default();
-    let days: Vec<NaiveDate> = etl.days().into_iter().filter(|day| range.contains(day)).collect();
+    let days: Vec<NaiveDate> = etl.days().into_iter().filter(|day| extent.made.contains(day)).collect();
     let bar = progress::bar("days", days.len());
+    let mut broken = None;
     for day in days {
         bar.set_message(day.to_string());
-        made.day(day, &etl, &store, as_of, settings).await?;
+        match made.day(day, &etl, &store).await {
+            Ok(()) => {}
+            // The other days are made all the same.
+            Err(error)
+                if error
+                    .chain()
+                    .any(|cause| matches!(cause.downcast_ref(), Some(LakeError::File { .. }))) =>
+            {
+                tracing::error!(%day, "{error:#}");
+                broken = broken.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    // Comparisons of cases that nobody was shown.
-    let labelled = store.label_shadow(&[], as_of - settings.labels.closed_after()).await;
+    // Comparisons that came after their case was closed, and those of cases that nobody was shown.
+    let closed = as_of - settings.labels.closed_after();
+    // The labels of days that were not made are not known.
+    let given_up = match extent.made == Extent::all().made {
+        true => closed - Duration::days(i64::from(settings.lake.case_days)),
+        false => DateTime::<Utc>::UNIX_EPOCH,
+    };
+    let labelled = store.label_rest(closed, given_up).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;
     store.close().await;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    made.days.retain(|day| extent.listed.contains(&day.date));
     made.report(path, &settings.lake.dir, as_of, &lake, sunk).await
 }
 
@@ -191,7 +243,7 @@ pub async fn sink(store: &Store, lake: &Lake, settings: &Settings) -> anyhow::Re
             let mut sink = TopicSink::new(lake, &settings.schema(), salt.as_deref())?;
             sink_topic(&mut sink, &bus).await
         }
-        None => sink_database(store, lake, settings, salt.as_deref()).await,
+        None => sink_database(store, lake, settings, salt.as_deref(), false).await,
     }
 }
 
@@ -229,7 +281,7 @@ pub async fn sink_topic(sink: &mut TopicSink<'_>, bus: &Kafka) -> anyhow::Result
     Ok(sank?)
 }
 
-/// Takes what the database has now.
+/// Takes what the database has now. `every_day`: see [`lake::sink`].
 ///
 /// # Errors
 /// An unusable database or lake.
@@ -238,10 +290,11 @@ pub async fn sink_database(
     lake: &Lake,
     settings: &Settings,
     salt: Option<&[u8]>,
+    every_day: bool,
 ) -> anyhow::Result<Sank> {
     let spinner = progress::spinner("sink");
     let say = |day: EventDay| spinner.set_message(day.day.map_or_else(String::new, |day| day.to_string()));
-    let sunk = lake::sink(store, lake, &settings.schema(), salt, say).await;
+    let sunk = lake::sink(store, lake, &settings.schema(), salt, every_day, say).await;
     spinner.finish_and_clear();
     Ok(sunk?)
 }
@@ -290,14 +343,7 @@ struct Made {
 }
 
 impl Made {
-    async fn day(
-        &mut self,
-        day: NaiveDate,
-        etl: &Etl<'_>,
-        store: &Store,
-        as_of: DateTime<Utc>,
-        settings: &Settings,
-    ) -> anyhow::Result<()> {
+    async fn day(&mut self, day: NaiveDate, etl: &Etl<'_>, store: &Store) -> anyhow::Result<()> {
         if etl.is_current(day).await?
             && let Some(report) = etl.report(day).await?
         {
@@ -306,9 +352,7 @@ impl Made {
         }
         let made = etl.make(day).await.with_context(|| format!("the matrix of {day}"))?;
         // Before the day is noted as done, so that a run that ends here labels it again.
-        let day_ends = (day + Duration::days(1)).and_time(NaiveTime::MIN).and_utc();
-        let closed = day_ends.min(as_of - settings.labels.closed_after());
-        let labelled = store.label_shadow(&made.labels, closed).await;
+        let labelled = store.label_cases(&made.closed, &made.labels).await;
         self.labelled += labelled.context("labelling the log of comparisons")?;
         etl.note_done(&made).await?;
         self.made.push(day);
@@ -318,7 +362,7 @@ impl Made {
 
     async fn report(
         self,
-        path: &Path,
+        path: Option<&Path>,
         copies: &Path,
         as_of: DateTime<Utc>,
         lake: &Lake,
@@ -338,11 +382,12 @@ impl Made {
         let rejected: u64 = lake::inspect(lake).await?.iter().map(|day| day.rejected).sum();
         let fact = |name: &str| facts.get(name).copied().unwrap_or(0);
         if fact("cases") == fact("cases_immature") {
-            bail!(
-                "no closed case in the range as of {}: {} cases in the log, {} with an open window, {rejected} events rejected",
-                as_of.to_rfc3339(),
-                fact("cases"),
-                fact("cases_immature"),
+            tracing::warn!(
+                cases = fact("cases"),
+                open = fact("cases_immature"),
+                rejected,
+                "no case is closed as of {}: there is nothing to train on yet",
+                as_of.to_rfc3339()
             );
         }
         let mut list = DayList { days: Vec::new() };
@@ -358,10 +403,16 @@ impl Made {
             }
             list.days.push(listed);
         }
-        files::write_json(path, &list)?;
+        let sha256 = match path {
+            Some(path) => {
+                files::write_json(path, &list)?;
+                Some(files::sha256(&files::read(path)?))
+            }
+            None => None,
+        };
         Ok(Report {
-            path: path.to_owned(),
-            sha256: files::sha256(&files::read(path)?),
+            path: path.map(Path::to_owned),
+            sha256,
             sunk,
             rejected,
             rejected_in: (rejected > 0).then(|| lake.url_of("ltr/rejected")),
@@ -386,18 +437,18 @@ fn salt(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-fn range(args: &Args, as_of: DateTime<Utc>, settings: &Settings) -> anyhow::Result<RangeInclusive<NaiveDate>> {
-    let all = always();
-    let range = match args.day {
-        Some(day) => day..=day,
-        None if args.from.is_none() && args.to.is_none() => training_days(as_of, settings),
-        None => args.from.unwrap_or(*all.start())..=args.to.unwrap_or(*all.end()),
+/// The days that are asked for; `None`: the night's.
+fn some_days(args: &Args) -> anyhow::Result<Option<RangeInclusive<NaiveDate>>> {
+    let range = match (args.day, args.from, args.to) {
+        (Some(day), ..) => day..=day,
+        (None, None, None) => return Ok(None),
+        (None, from, to) => from.unwrap_or(NaiveDate::MIN)..=to.unwrap_or(NaiveDate::MAX),
     };
     if range.is_empty() {
         let fault = format!("--from {}: allowed: --to, {}, or before", range.start(), range.end());
         return Err(Permanent::Usage(fault).into());
     }
-    Ok(range)
+    Ok(Some(range))
 }
 
 /// Prints the report as a table.
@@ -436,7 +487,9 @@ pub fn print_report(report: &Report) {
         fact("actions_unbound"),
     );
     add("comparisons labelled (rows)", report.shadow_rows_labelled.to_string());
-    add("written to", report.path.display().to_string());
+    if let Some(path) = &report.path {
+        add("written to", path.display().to_string());
+    }
     println!("{table}");
     if let Some(folder) = &report.rejected_in {
         eprintln!(

@@ -68,28 +68,28 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
             passed: ndcg - ndcg_legacy >= gate.ndcg5_gain,
             value: format!("{ndcg:.4} ({:+.4})", ndcg - ndcg_legacy),
             required: format!(">= legacy {ndcg_legacy:.4} + {}", gate.ndcg5_gain),
-            reason: None,
+            ..Criterion::default()
         },
         Criterion {
             name: "mrr5".into(),
             passed: mrr - mrr_legacy > gate.mrr5_gain,
             value: format!("{mrr:.4} ({:+.4})", mrr - mrr_legacy),
             required: format!("> legacy {mrr_legacy:.4} + {}", gate.mrr5_gain),
-            reason: None,
+            ..Criterion::default()
         },
         Criterion {
             name: "fair_gap".into(),
             passed: gap <= gate.fair_gap,
             value: format!("{gap:.4} ({worst})"),
             required: format!("<= {}", gate.fair_gap),
-            reason: None,
+            ..Criterion::default()
         },
         Criterion {
             name: "latency_p95".into(),
             passed: p95 < gate.latency_p95_ms,
             value: format!("{p95:.3} ms"),
             required: format!("< {} ms", gate.latency_p95_ms),
-            reason: None,
+            ..Criterion::default()
         },
     ];
     GateResult {

@@ -19,6 +19,7 @@ const SINK_EXAMPLES: &str = "Examples:
   ltr-trainer sink                     what is new, once
   ltr-trainer sink --follow            go on, and look every 10 seconds
   ltr-trainer sink --from-database     what was logged before there was an event bus
+  ltr-trainer sink --from-start        after files of the lake were removed
   ltr-trainer sink --json | jq .files";
 
 /// Takes what is new into the lake, each record once: from the event bus, or without one from the database.
@@ -38,6 +39,10 @@ pub struct SinkArgs {
     /// Take what the database has, also where there is an event bus: what was logged before there was one
     #[arg(long)]
     pub from_database: bool,
+    /// Look at everything again, also where the numbers agree or the bus was read: after files of the lake were lost or
+    /// removed, and after ranking.features went back to what they were when events were rejected
+    #[arg(long)]
+    pub from_start: bool,
     /// Print JSON instead of a table, one object a look
     #[arg(long)]
     pub json: bool,
@@ -103,13 +108,18 @@ pub async fn sink(args: &SinkArgs, settings: &Settings, record: &mut Record) -> 
     let salt = salt.as_deref();
     let bus = if args.from_database { None } else { etl::bus(settings)? };
     let mut of_topic = TopicSink::new(&lake, &settings.schema(), salt)?;
+    let mut from_start = args.from_start;
+    if from_start {
+        of_topic.from_start();
+    }
     loop {
         let sank = match &bus {
             Some(bus) => etl::sink_topic(&mut of_topic, bus).await,
-            None => etl::sink_database(&store, &lake, settings, salt).await,
+            None => etl::sink_database(&store, &lake, settings, salt, from_start).await,
         };
         match sank {
             Ok(sank) => {
+                from_start = false;
                 etl::record_sink(&sank, settings, record);
                 say(&sank, args)?;
             }

@@ -9,7 +9,7 @@ use settings::Settings;
 
 use crate::checks::{DataChecks, check, print_checks, record_checks};
 use crate::console;
-use crate::etl::{self, training_days};
+use crate::etl::{self, Extent};
 use crate::evaluate::{Evaluation, evaluate, print_evaluation};
 use crate::gate::{GATE, GateResult, gate, print_gate};
 use crate::lineage::{Dataset, Record};
@@ -76,7 +76,7 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &
     let matrix = days_path(&settings.lake.dir, as_of.date_naive());
     let people = !args.json;
     announce(people, 1, "etl");
-    let etl = etl::build(&training_days(as_of, settings), as_of, &matrix, settings).await?;
+    let etl = etl::build(&Extent::night(as_of, settings), as_of, Some(&matrix), settings).await?;
     etl.record(settings, record);
     if people {
         etl::print_report(&etl);

@@ -1,6 +1,8 @@
 //! How a command ends: its exit code says whether a repetition may help.
 
+use bus::BusError;
 use client::AuthoritiesError;
+use lake::LakeError;
 use runtime::artefact::keys::KeyError;
 use settings::SettingsError;
 
@@ -55,6 +57,14 @@ fn permanent(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if is_configuration {
         return Some(2);
     }
+    match (cause.downcast_ref::<LakeError>(), cause.downcast_ref::<BusError>()) {
+        (Some(LakeError::Reserved { .. } | LakeError::Address { .. }), _) => return Some(2),
+        (_, Some(BusError::Address { .. } | BusError::Authorities { .. } | BusError::NoTopic { .. })) => {
+            return Some(2);
+        }
+        (Some(LakeError::File { .. }), _) => return Some(3),
+        _ => {}
+    }
     cause.is::<MatrixError>().then_some(3)
 }
 
@@ -73,6 +83,14 @@ mod tests {
         assert_eq!(failed(Permanent::Usage("--as-of".to_owned()).into()), 2);
         assert_eq!(failed(Permanent::Refused("another model".to_owned()).into()), 3);
         assert_eq!(failed(MatrixError::Parquet("cut short".to_owned()).into()), 3);
+        let damaged = LakeError::File {
+            path: "ltr/raw".to_owned(),
+            problem: "cut short".to_owned(),
+            remedy: "remove it",
+        };
+        assert_eq!(failed(damaged.into()), 3);
+        let wrong = lake::Lake::open("gs://bucket").err().unwrap();
+        assert_eq!(failed(wrong.into()), 2);
         let missing = settings::Settings::load(Some("/nowhere/ltr.toml".as_ref()), []).unwrap_err();
         assert_eq!(failed(missing.into()), 2);
         let machines = crate::machines::Machines::new(vec!["here".to_owned()], None);

@@ -12,14 +12,15 @@ use bus::{Bus, Message};
 use metrics::{counter, gauge};
 use store::{Queued, Store};
 use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::telemetry::scrub;
 
 /// Records that are sent at once.
 const BATCH: u32 = 500;
-/// How long anybody waits for the bus; the record is in the database by then.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long anybody waits for the bus; the record is in the database by then. Less than callers wait for the writer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a failure; it doubles with each further one, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -85,12 +86,15 @@ impl Relay {
 impl Task {
     async fn run(self) {
         let mut pause = PAUSE;
+        // By the clock, however much there is to do, and not for each batch: the one writes, and the other counts.
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = match self.send_some().await {
                 Ok(0) => LOOK,
                 Ok(_) => {
                     pause = PAUSE;
-                    continue;
+                    Duration::ZERO
                 }
                 Err(()) => {
                     let wait = pause;
@@ -100,13 +104,14 @@ impl Task {
             };
             let is_stalled = self.shared.is_stalled.load(Ordering::Relaxed);
             tokio::select! {
+                biased;
                 () = self.sent.closed() => return,
-                () = self.shared.new.notified(), if !is_stalled => {}
-                // Not for each batch: the one writes, and the other counts.
-                () = tokio::time::sleep(wait) => {
+                _ = look.tick() => {
                     self.adopt().await;
                     self.count().await;
                 }
+                () = self.shared.new.notified(), if !is_stalled => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }

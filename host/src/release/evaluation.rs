@@ -10,6 +10,7 @@ use metrics::gauge;
 use ranking::criterion::all_passed;
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State, Transition};
+use ranking::verdict::ContractDay;
 use ranking::{Evidence, Gathering, decide};
 use serde_json::json;
 use store::{GatewayReport, Lease, StoreError};
@@ -179,10 +180,11 @@ impl Controller {
             None => self.stored_evidence(&model.version).await?,
             known => known,
         };
+        let counted = known.as_ref().map_or_else(Vec::new, |known| known.days.clone());
         let gathered = match known.filter(|known| known.is_current(generation, closed)) {
             Some(gathered) => gathered,
             None => {
-                let evidence = self.gather(&model.version, closed).await?;
+                let (evidence, days) = self.gather(&model.version, closed, counted).await?;
                 let gathered = Gathered {
                     version: model.version.clone(),
                     as_of: now,
@@ -190,6 +192,7 @@ impl Controller {
                     generation,
                     next: self.store.next_labelled(&model.version, closed).await?,
                     evidence,
+                    days,
                 };
                 let text = serde_json::to_string(&gathered).expect("evidence has finite numbers alone");
                 self.store.save_evidence(&model.version, &text).await?;
@@ -216,12 +219,19 @@ impl Controller {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    async fn gather(&self, version: &str, closed: DateTime<Utc>) -> Result<Evidence, OrderError> {
+    /// What the log shows, and the days that are counted by now. A day is counted once all its comparisons have labels.
+    async fn gather(
+        &self,
+        version: &str,
+        closed: DateTime<Utc>,
+        counted: Vec<ContractDay>,
+    ) -> Result<(Evidence, Vec<ContractDay>), OrderError> {
         let mut gathering = Gathering::new(&self.config.criteria);
         let mut take = |case| gathering.add(&case);
         let set_aside = self.store.each_shadow_case(version, closed, &mut take).await?;
         telemetry::metrics::unreadable(&set_aside);
-        tokio::task::spawn_blocking(move || gathering.finish())
+        let open_from = set_aside.unlabelled_from.unwrap_or(closed).min(closed).date_naive();
+        tokio::task::spawn_blocking(move || gathering.finish(open_from, &counted))
             .await
             .map_err(|error| OrderError::Unreadable(format!("the evidence: {error}")))
     }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use ranking::Evidence;
 use ranking::release::watch::{Condition, Stretch};
+use ranking::verdict::ContractDay;
 use serde::{Deserialize, Serialize};
 
 /// Evidence on the same labels is gathered again after this time, because labels of programs of the
@@ -25,6 +26,8 @@ pub(super) struct Gathered {
     pub next: Option<DateTime<Utc>>,
     /// The numbers.
     pub evidence: Evidence,
+    /// The days that were counted: each once, so that labels which come later change no bet that was made.
+    pub days: Vec<ContractDay>,
 }
 
 impl Gathered {
@@ -32,7 +35,8 @@ impl Gathered {
     pub(super) fn is_current(&self, generation: u64, closed: DateTime<Utc>) -> bool {
         let older = closed.signed_duration_since(self.closed);
         let has_more = self.next.is_some_and(|next| next <= closed);
-        self.generation == generation && older >= TimeDelta::zero() && older < STALE_EVIDENCE && !has_more
+        let same_day = closed.date_naive() == self.closed.date_naive();
+        self.generation == generation && same_day && older >= TimeDelta::zero() && older < STALE_EVIDENCE && !has_more
     }
 }
 

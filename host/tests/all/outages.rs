@@ -89,7 +89,7 @@ async fn a_frozen_database_holds_up_neither_rankings_nor_events_and_has_them_whe
     let store = running.gateway.store.clone();
     assert_eq!(kept(&store).await.len(), 11 + 10);
     let later = Utc::now() + chrono::Duration::days(1);
-    store.label_shadow(&[], later).await.unwrap();
+    store.label_rest(later, later).await.unwrap();
     assert_eq!(store.shadow_cases(VERSION, later).await.unwrap().records.len(), 10);
 }
 

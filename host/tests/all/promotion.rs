@@ -42,12 +42,8 @@ pub(crate) async fn good_evidence(running: &Running, at: DateTime<Utc>) {
     let signed: Vec<_> = (0..CASES)
         .map(|id| (Uuid::from_u128(id), "adv_5".to_owned(), 1.0))
         .collect();
-    running
-        .gateway
-        .store
-        .label_shadow(&signed, at + Duration::days(30))
-        .await
-        .unwrap();
+    let cases: Vec<Uuid> = (0..CASES).map(Uuid::from_u128).collect();
+    running.gateway.store.label_cases(&cases, &signed).await.unwrap();
 }
 
 async fn site_with_challenger() -> (Site, Running) {

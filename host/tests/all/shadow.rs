@@ -14,7 +14,7 @@ use crate::{BIG, Running, Site, VERSION, big_case, case, ids, request_id};
 /// All compared requests, labelled with zeros.
 async fn compared(running: &Running) -> Vec<ranking::ShadowCase> {
     let later = chrono::Utc::now() + chrono::Duration::days(1);
-    running.gateway.store.label_shadow(&[], later).await.unwrap();
+    running.gateway.store.label_rest(later, later).await.unwrap();
     running
         .gateway
         .store

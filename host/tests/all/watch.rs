@@ -466,7 +466,7 @@ async fn evidence_is_gathered_once_for_the_same_labels() {
     let case = uuid::Uuid::from_u128(0);
     let store = &running.gateway.store;
     store
-        .label_shadow(&[(case, "adv_1".to_owned(), 0.3)], now)
+        .label_cases(&[case], &[(case, "adv_1".to_owned(), 0.3)])
         .await
         .unwrap();
     running.evaluated(now + TimeDelta::minutes(6)).await;

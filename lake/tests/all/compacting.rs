@@ -47,9 +47,10 @@ async fn a_day_that_grows_has_few_files_and_a_closed_one_has_one() {
     }
     let after = inspect(&place.lake).await.unwrap();
     assert_eq!(
-        (before[0].impressions, before[0].actions),
-        (after[0].impressions, after[0].actions)
+        (before[0].impressions, before[0].actions, before[0].late),
+        (after[0].impressions, after[0].actions, after[0].late)
     );
+    assert_eq!(before[0].late, 400, "the day is long past");
     // Nothing new came, so nothing is made again; nor would it be another.
     assert!(place.night(later(500)).await.is_empty());
     let etl = place.etl(later(500)).await;

@@ -9,6 +9,7 @@
 mod attribution;
 mod compacting;
 mod days;
+mod nights;
 mod places;
 mod reference;
 mod sinking;
@@ -108,7 +109,9 @@ impl Place {
     }
 
     async fn sink(&self) -> lake::Sank {
-        sink(&self.store, &self.lake, &features(), None, |_| {}).await.unwrap()
+        sink(&self.store, &self.lake, &features(), None, false, |_| {})
+            .await
+            .unwrap()
     }
 
     async fn etl(&self, as_of: DateTime<Utc>) -> Etl<'_> {

@@ -114,7 +114,7 @@ async fn a_file_that_is_missing_or_cut_short_is_named() {
     place
         .log([event(2, 1, later(1), act(ActionKind::ClickProfile, "a", 1))])
         .await;
-    let error = sink(&place.store, &place.lake, &features(), None, |_| {})
+    let error = sink(&place.store, &place.lake, &features(), None, false, |_| {})
         .await
         .unwrap_err();
     assert!(
@@ -132,7 +132,7 @@ async fn a_file_that_is_missing_or_cut_short_is_named() {
 async fn a_feature_with_the_name_of_a_column_is_refused() {
     let place = Place::new().await;
     let features = Schema::new(vec!["position".to_owned()]).unwrap();
-    let error = sink(&place.store, &place.lake, &features, None, |_| {})
+    let error = sink(&place.store, &place.lake, &features, None, false, |_| {})
         .await
         .unwrap_err();
     assert!(

@@ -40,7 +40,7 @@ fn criterion(name: &'static str, passed: bool) -> Criterion {
         passed,
         value: "1".into(),
         required: "2".into(),
-        reason: None,
+        ..Criterion::default()
     }
 }
 

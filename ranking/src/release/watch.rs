@@ -188,6 +188,7 @@ pub fn judge(reports: &[Report], limits: &Limits) -> Vec<Criterion> {
             },
             required: format!("p95 <= {} ms", limits.latency_p95_ms),
             reason: Some(basis.clone()),
+            ..Criterion::default()
         },
         Criterion {
             name: "fallbacks".into(),
@@ -195,20 +196,21 @@ pub fn judge(reports: &[Report], limits: &Limits) -> Vec<Criterion> {
             value: format!("{:.2} %", pooled.fallback_rate() * 100.0),
             required: format!("<= {} %", limits.fallback_rate * 100.0),
             reason: Some(basis),
+            ..Criterion::default()
         },
         Criterion {
             name: "breaker".into(),
             passed: !too_many_open,
             value: of(open),
             required: most.clone(),
-            reason: None,
+            ..Criterion::default()
         },
         Criterion {
             name: "model".into(),
             passed: !too_many_lost,
             value: of(lost),
             required: most,
-            reason: None,
+            ..Criterion::default()
         },
     ]
 }

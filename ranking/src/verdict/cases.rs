@@ -1,7 +1,8 @@
-//! The distinct cases of a log, and where the contracted ones were ranked: 6 bytes a case, 20 with a contract.
+//! The distinct cases of a log, and where the contracted ones were ranked: 6 bytes a case, 28 with a contract.
 
 use std::cmp::Ordering;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 use xxhash_rust::xxh64::xxh64;
 
@@ -24,6 +25,40 @@ impl Ranks {
     }
 }
 
+/// The contract of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Contract {
+    /// Days since 1970, in UTC, of the first comparison.
+    pub day: u16,
+    /// Of the user's pseudonym.
+    pub user: Fingerprint,
+    pub ranks: Ranks,
+}
+
+impl Contract {
+    /// Of a case that was compared on this day.
+    pub(super) fn new(ts_utc: DateTime<Utc>, user: Uuid, ranks: Ranks) -> Contract {
+        let day = ts_utc.timestamp().div_euclid(SECONDS_A_DAY);
+        Contract {
+            // Two centuries fit; what lies outside is of its first or its last day.
+            day: day.clamp(0, i64::from(u16::MAX)) as u16,
+            user: fingerprint(user),
+            ranks,
+        }
+    }
+
+    /// Of the same case, compared twice.
+    fn with(self, again: Contract) -> Contract {
+        let ranks = self.ranks.best(again.ranks);
+        let first = if (again.day, again.user) < (self.day, self.user) {
+            again
+        } else {
+            self
+        };
+        Contract { ranks, ..first }
+    }
+}
+
 /// Cases as comparisons name them: in any order, and more than once.
 ///
 /// Contracted cases are told apart by their ids, and the others by 48 bits of a hash. Of `n` cases, the number of pairs
@@ -37,13 +72,15 @@ pub(super) struct Cases {
 }
 
 /// Six of the eight bytes of a case's hash.
-type Fingerprint = [u8; 6];
+pub(super) type Fingerprint = [u8; 6];
 
-/// 20 bytes, because a `Uuid` is bytes. Equal if the case is.
+const SECONDS_A_DAY: i64 = 86_400;
+
+/// 28 bytes, because a `Uuid` is bytes. Equal if the case is.
 #[derive(Clone, Copy, Debug)]
 struct Contracted {
     case: Uuid,
-    ranks: Ranks,
+    contract: Contract,
 }
 
 impl Ord for Contracted {
@@ -70,34 +107,35 @@ impl Cases {
     pub(super) fn new() -> Cases {
         Cases {
             open: Sorted::new(|_, _| {}),
-            contracted: Sorted::new(|kept, again| kept.ranks = kept.ranks.best(again.ranks)),
+            contracted: Sorted::new(|kept, again| kept.contract = kept.contract.with(again.contract)),
         }
     }
 
-    /// Adds the case of a comparison, with the ranks of its contracted lawyer if it has one.
-    pub(super) fn add(&mut self, case: Uuid, contracted: Option<Ranks>) {
-        match contracted {
+    /// Adds the case of a comparison, with its contract if it has one.
+    pub(super) fn add(&mut self, case: Uuid, contract: Option<Contract>) {
+        match contract {
             None => self.open.add(fingerprint(case)),
-            Some(ranks) => self.contracted.add(Contracted { case, ranks }),
+            Some(contract) => self.contracted.add(Contracted { case, contract }),
         }
     }
 
-    /// The number of distinct cases, and the best ranks of each contracted case, in the order of the cases' ids.
-    pub(super) fn finish(self) -> (u64, Vec<Ranks>) {
+    /// The number of distinct cases, and the contract of each contracted case with its best ranks, in the order of the
+    /// cases' ids.
+    pub(super) fn finish(self) -> (u64, Vec<Contract>) {
         let (open, contracted) = (self.open.finish(), self.contracted.finish());
         let only_contracted = contracted
             .iter()
             .filter(|entry| !open.contains(&fingerprint(entry.case)));
         let cases = open.len() + only_contracted.count();
         drop(open);
-        let mut ranks = Vec::with_capacity(contracted.len());
-        ranks.extend(contracted.iter().map(|entry| entry.ranks));
-        (cases as u64, ranks)
+        let mut contracts = Vec::with_capacity(contracted.len());
+        contracts.extend(contracted.iter().map(|entry| entry.contract));
+        (cases as u64, contracts)
     }
 }
 
-fn fingerprint(case: Uuid) -> Fingerprint {
-    let [fingerprint @ .., _, _] = xxh64(case.as_bytes(), 0).to_be_bytes();
+fn fingerprint(id: Uuid) -> Fingerprint {
+    let [fingerprint @ .., _, _] = xxh64(id.as_bytes(), 0).to_be_bytes();
     fingerprint
 }
 
@@ -110,30 +148,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contract_takes_twenty_bytes() {
-        assert_eq!(size_of::<Contracted>(), 20);
+    fn a_contract_takes_28_bytes() {
+        assert_eq!(size_of::<Contracted>(), 28);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(50))]
         #[test]
         fn cases_are_counted_and_contracts_have_their_best_ranks(
-            added in proptest::collection::vec((0u128..1500, proptest::option::weighted(0.3, [1u16..9, 1u16..9])), 0..9000)
+            added in proptest::collection::vec(
+                (0u128..1500, proptest::option::weighted(0.3, ([1u16..9, 1u16..9], 0i64..50, 0u128..3))), 0..9000)
         ) {
             let mut cases = Cases::new();
             let mut distinct = BTreeSet::new();
-            let mut best: BTreeMap<u128, Ranks> = BTreeMap::new();
-            for (case, ranks) in added {
-                let ranks = ranks.map(|[legacy, ltr]| Ranks { legacy, ltr });
-                cases.add(Uuid::from_u128(case), ranks);
+            let mut best: BTreeMap<u128, (u16, Fingerprint, Ranks)> = BTreeMap::new();
+            for (case, contract) in added {
+                let contract = contract.map(|([legacy, ltr], hours, user)| {
+                    let ts_utc = DateTime::from_timestamp(3600 * hours, 0).unwrap();
+                    Contract::new(ts_utc, Uuid::from_u128(user), Ranks { legacy, ltr })
+                });
+                cases.add(Uuid::from_u128(case), contract);
                 distinct.insert(case);
-                if let Some(ranks) = ranks {
-                    best.entry(case).and_modify(|kept| *kept = kept.best(ranks)).or_insert(ranks);
+                if let Some(Contract { day, user, ranks }) = contract {
+                    let kept = best.entry(case).or_insert((day, user, ranks));
+                    let first = (kept.0, kept.1).min((day, user));
+                    *kept = (first.0, first.1, kept.2.best(ranks));
                 }
             }
-            let (count, ranks) = cases.finish();
+            let (count, contracts) = cases.finish();
             prop_assert_eq!(count, distinct.len() as u64);
-            prop_assert_eq!(ranks, best.into_values().collect::<Vec<_>>());
+            let expected = best.into_values().map(|(day, user, ranks)| Contract { day, user, ranks });
+            prop_assert_eq!(contracts, expected.collect::<Vec<_>>());
         }
     }
 }

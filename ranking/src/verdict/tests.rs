@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use chrono::NaiveDate;
+
 use super::*;
 
 /// A shadow request in which `hired` of five lawyers signed; LTR has them at `ltr`, legacy at `legacy`.
@@ -12,6 +14,7 @@ fn case(number: u128, legacy: u16, ltr: u16) -> ShadowCase {
     ShadowCase {
         request_id: Uuid::from_u128(1_000_000 + number),
         case_id: Uuid::from_u128(number),
+        user: Some(Uuid::from_u128(number)),
         ts_utc: DateTime::from_timestamp(1_767_225_600 + 3600 * number as i64, 0).unwrap(),
         score_us: Some(800),
         outcome: ShadowOutcome::Scored,
@@ -45,7 +48,7 @@ fn good() -> Vec<ShadowCase> {
 
 fn failed(evidence: &Evidence) -> Vec<String> {
     let verdict = decide(evidence, &criteria());
-    assert_eq!(verdict.criteria.len(), 5);
+    assert_eq!(verdict.criteria.len(), 6);
     assert_eq!(verdict.promote, verdict.criteria.iter().all(|c| c.passed));
     let failed = crate::criterion::failed(&verdict.criteria);
     failed.into_iter().map(str::to_owned).collect()
@@ -73,7 +76,8 @@ fn each_criterion_alone_stops_the_promotion() {
     };
     assert_eq!(spoil(|e| e.days = 13.9), ["duration"]);
     assert_eq!(spoil(|e| e.hit3_gain.estimate = 0.049), ["hit3"]);
-    assert_eq!(spoil(|e| e.mrr_gap.low = 0.0), ["mrr_gap"]);
+    assert_eq!(spoil(|e| e.users = 29), ["users"]);
+    assert_eq!(spoil(|e| e.mrr_sequence.is_above = false), ["mrr_gap"]);
     assert_eq!(spoil(|e| e.fair_gap_ltr = e.fair_gap_legacy + 0.021), ["fair_gap"]);
     assert_eq!(spoil(|e| e.latency_p95_ms = Some(15.0)), ["latency"]);
     assert_eq!(spoil(|e| e.latency_p95_ms = None), ["latency"]);
@@ -101,13 +105,16 @@ fn many_cases_stand_in_for_many_days() {
 #[test]
 fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
     let nothing = gather(&[], &criteria());
-    assert_eq!(failed(&nothing), ["duration", "hit3", "mrr_gap", "fair_gap", "latency"]);
+    assert_eq!(
+        failed(&nothing),
+        ["duration", "users", "hit3", "mrr_gap", "fair_gap", "latency"]
+    );
     let mut unlabelled = good();
     for row in unlabelled.iter_mut().flat_map(|c| &mut c.rows) {
         row.label = Some(0.6);
     }
     let no_contract = gather(&unlabelled, &criteria());
-    assert_eq!(failed(&no_contract), ["hit3", "mrr_gap"]);
+    assert_eq!(failed(&no_contract), ["users", "hit3", "mrr_gap"]);
     // Not even where the thresholds ask for nothing.
     let lax = Criteria {
         hit3_gain: -1.0,
@@ -123,7 +130,7 @@ fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
             .as_object()
             .unwrap()
             .iter()
-            .filter(|(key, _)| *key != "latency_p95_ms");
+            .filter(|(key, _)| !["latency_p95_ms", "until"].contains(&key.as_str()));
         assert!(numbers.into_iter().all(|(_, value)| !value.is_null()), "{json}");
     }
 }
@@ -206,6 +213,7 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
     }
     let hit = |rank: u16| if rank <= 3 { 1.0 } else { 0.0 };
     let reciprocal = |rank: u16| 1.0 / f64::from(rank);
+    let pairs_by_case = best.clone();
     let pairs: Vec<(u16, u16)> = best.into_values().collect();
     let mean = |of: &dyn Fn(&(u16, u16)) -> f64| crate::statistics::mean(pairs.iter().map(of));
     let interval = |of: &dyn Fn(&(u16, u16)) -> f64| {
@@ -236,6 +244,12 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
             (last - times().min().unwrap()).num_milliseconds() as f64 / 86_400_000.0
         }),
         contracts: pairs.len() as u64,
+        users: users_of(cases)
+            .values()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len() as u64,
+        until: times().max(),
+        mrr_sequence: defined_sequence(cases, &pairs_by_case, criteria),
         fallbacks: cases.iter().filter(|case| !served(case)).count() as u64,
         hit3_legacy: mean(&|p| hit(p.0)),
         hit3_ltr: mean(&|p| hit(p.1)),
@@ -247,6 +261,49 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
         fair_gap_ltr: gap(&|case, row| row.fair_ltr.filter(|_| served(case)).unwrap_or(row.fair_legacy)),
         latency_p95_ms: crate::statistics::quantile(&ms, 0.95),
     }
+}
+
+/// The first day of each contracted case, and its user's fingerprint then.
+fn users_of(cases: &[ShadowCase]) -> BTreeMap<Uuid, [u8; 6]> {
+    first_contracts(cases)
+        .into_iter()
+        .map(|(case, (_, user))| (case, user))
+        .collect()
+}
+
+fn first_contracts(cases: &[ShadowCase]) -> BTreeMap<Uuid, (NaiveDate, [u8; 6])> {
+    let mut first = BTreeMap::new();
+    for case in cases
+        .iter()
+        .filter(|case| case.rows.iter().any(|row| row.label == Some(1.0)))
+    {
+        let user = xxhash_rust::xxh64::xxh64(case.user.unwrap_or(case.case_id).as_bytes(), 0).to_be_bytes();
+        let [user @ .., _, _] = user;
+        let this = (case.ts_utc.date_naive(), user);
+        let kept = first.entry(case.case_id).or_insert(this);
+        *kept = this.min(*kept);
+    }
+    first
+}
+
+fn defined_sequence(cases: &[ShadowCase], ranks: &BTreeMap<Uuid, (u16, u16)>, criteria: &Criteria) -> Sequential {
+    let mut days: BTreeMap<NaiveDate, BTreeMap<[u8; 6], (u16, u16)>> = BTreeMap::new();
+    for (case, (date, user)) in first_contracts(cases) {
+        days.entry(date).or_default().entry(user).or_insert(ranks[&case]);
+    }
+    let mut sequencing = Sequencing::new(criteria.confidence);
+    for (date, users) in days {
+        let mut counts: BTreeMap<(u16, u16), u64> = BTreeMap::new();
+        users
+            .into_values()
+            .for_each(|ranks| *counts.entry(ranks).or_default() += 1);
+        let ranks = counts
+            .into_iter()
+            .map(|((legacy, ltr), users)| (legacy, ltr, users))
+            .collect();
+        sequencing.add(&ContractDay { date, ranks });
+    }
+    sequencing.so_far()
 }
 
 fn defined_gap(cases: &[ShadowCase], min_rows: usize, score: &dyn Fn(&ShadowCase, &ShadowRow) -> f64) -> f64 {
@@ -274,10 +331,19 @@ fn any_case() -> impl Strategy<Value = ShadowCase> {
     );
     let rows = proptest::collection::vec(row, 0..6);
     let score_us = proptest::option::of(0u32..200_000);
-    (0u128..25, 0i64..1 << 40, score_us, proptest::bool::weighted(0.8), rows).prop_map(
-        |(id, ts, score_us, is_scored, rows)| ShadowCase {
+    let user = proptest::option::of(0u128..4);
+    (
+        0u128..25,
+        user,
+        0i64..5 * 86_400_000,
+        score_us,
+        proptest::bool::weighted(0.8),
+        rows,
+    )
+        .prop_map(|(id, user, ts, score_us, is_scored, rows)| ShadowCase {
             request_id: Uuid::nil(),
             case_id: Uuid::from_u128(id),
+            user: user.map(Uuid::from_u128),
             ts_utc: DateTime::from_timestamp_millis(ts).unwrap(),
             score_us,
             outcome: if is_scored {
@@ -299,8 +365,76 @@ fn any_case() -> impl Strategy<Value = ShadowCase> {
                     },
                 )
                 .collect(),
-        },
-    )
+        })
+}
+
+#[test]
+fn one_user_is_no_evidence_however_many_cases_they_have() {
+    let mut cases = good();
+    cases.iter_mut().for_each(|case| case.user = Some(Uuid::from_u128(1)));
+    let evidence = gather(&cases, &criteria());
+    assert_eq!((evidence.contracts, evidence.users), (504, 1));
+    assert_eq!(evidence.mrr_sequence.users, 21, "once a day");
+    assert!(failed(&evidence).contains(&"users".to_owned()));
+}
+
+#[test]
+fn a_day_is_counted_once_whatever_the_log_says_later() {
+    let day = |number: i64| {
+        DateTime::from_timestamp(1_767_225_600 + 86_400 * number, 0)
+            .unwrap()
+            .date_naive()
+    };
+    let gathered = |cases: &[ShadowCase], closed, counted: &[ContractDay]| {
+        let mut gathering = Gathering::new(&criteria());
+        cases.iter().for_each(|case| gathering.add(case));
+        gathering.finish(closed, counted)
+    };
+    let (before, days) = gathered(&good(), day(10), &[]);
+    assert_eq!(days.len(), 10);
+    assert_eq!(before.mrr_sequence.days, 10);
+    // Every later label turned against LTR: the days that were counted stay.
+    let against: Vec<ShadowCase> = (0..504).map(|number| case(number, 1, 4)).collect();
+    let (after, days_then) = gathered(&against, day(12), &days);
+    assert_eq!(days_then[..10], days[..]);
+    assert_eq!(days_then.len(), 12);
+    assert!(after.mrr_sequence.log_e < before.mrr_sequence.log_e);
+    // What was open then is not counted by a look at the past.
+    assert_eq!(gathered(&good(), day(5), &days).1, days[..5]);
+    let none: &[ContractDay] = &[];
+    assert_eq!(gathered(&good(), day(0), &days).1, none);
+}
+
+#[test]
+fn what_is_missing_is_undecided_and_has_a_day() {
+    let few = gather(&good()[..60], &criteria());
+    let verdict = decide(&few, &criteria());
+    let of = |name: &str| {
+        verdict
+            .criteria
+            .iter()
+            .find(|criterion| criterion.name == name)
+            .unwrap()
+            .clone()
+    };
+    let duration = of("duration");
+    assert!(!duration.passed && duration.undecided);
+    // 2.5 of 14 days are there.
+    assert_eq!(
+        duration.decidable_on.unwrap() - few.until.unwrap().date_naive(),
+        chrono::Duration::days(12)
+    );
+    assert!(of("users").passed && of("users").decidable_on.is_none());
+    let worse: Vec<ShadowCase> = (0..504).map(|number| case(number, 1, 4)).collect();
+    let verdict = decide(&gather(&worse, &criteria()), &criteria());
+    for name in ["hit3", "mrr_gap"] {
+        let criterion = verdict
+            .criteria
+            .iter()
+            .find(|criterion| criterion.name == name)
+            .unwrap();
+        assert!(!criterion.passed && !criterion.undecided, "{criterion:?}");
+    }
 }
 
 proptest! {

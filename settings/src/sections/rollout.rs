@@ -125,7 +125,7 @@ impl Rollout {
 
     /// What is wrong with the ladder, in words.
     pub(crate) fn ladder_fault(&self) -> Option<String> {
-        const CRITERIA: [&str; 5] = ["duration", "hit3", "mrr_gap", "fair_gap", "latency"];
+        const CRITERIA: [&str; 6] = ["duration", "users", "hit3", "mrr_gap", "fair_gap", "latency"];
         let mut below = 0.0;
         for (at, rung) in (1..).zip(&self.ladder) {
             if !(rung.share > below && rung.share <= 1.0) {
@@ -165,9 +165,11 @@ section_of! {
         min_days, Number(0.0, 3650.0);
         /// Minimum number of compared cases.
         min_cases, Whole(1, 1_000_000_000);
+        /// Minimum number of users with a contract.
+        min_users, Whole(1, 1_000_000_000);
         /// Minimum gain in Hit@3 over legacy, as a share.
         hit3_gain, Number(-1.0, 1.0);
-        /// Confidence level of the intervals.
+        /// Confidence that the MRR gap is above 0, however often one looks, and level of the intervals.
         confidence, CONFIDENCE;
         /// Maximum excess of the fair gap over legacy's.
         fair_gap_worsening, SHARE;

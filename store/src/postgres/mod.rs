@@ -394,14 +394,20 @@ impl Backend for Postgres {
         self.answered(connection, done)
     }
 
-    async fn label_shadow(
+    async fn label_cases(&self, cases: &[Uuid], labels: &[(Uuid, String, f32)]) -> Result<u64, StoreError> {
+        self.ready().await?;
+        let _turn = self.writing.turn(self.timeout).await?;
+        self.observe(shadow::label_cases(&self.pool, cases, labels).await)
+    }
+
+    async fn label_rest(
         &self,
-        labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
+        given_up_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         self.ready().await?;
         let _turn = self.writing.turn(self.timeout).await?;
-        self.observe(shadow::label(&self.pool, labels, closed_before).await)
+        self.observe(shadow::label_rest(&self.pool, closed_before, given_up_before).await)
     }
 
     async fn close(&self) {

@@ -1,7 +1,7 @@
 //! The shadow log: one record per compared request with both rankings, and labels that arrive days
 //! later.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use ranking::verdict::{ShadowCase, ShadowRow};
@@ -187,8 +187,12 @@ pub(super) async fn page(
 ) -> Result<Option<Place>, StoreError> {
     let mut connection = pool.acquire().await?;
     let found = sqlx::query(
-        "SELECT request_id, case_id, ts_utc, score_us, outcome FROM ltr_shadow_request \
+        "SELECT request_id, case_id, ts_utc, score_us, outcome, \
+                (SELECT user_id FROM ltr_shadow_log l \
+                 WHERE l.request_id = r.request_id AND l.case_id = r.case_id LIMIT 1) AS user_id \
+         FROM ltr_shadow_request r \
          WHERE model_version = $1 AND ts_utc <= $2 AND (ts_utc, request_id, case_id) > ($3, $4, $5) \
+           AND \"trigger\" IS DISTINCT FROM 'forced' \
          ORDER BY ts_utc, request_id, case_id LIMIT $6",
     )
     .bind(model_version)
@@ -234,45 +238,87 @@ pub(super) async fn page(
     Ok((found.len() as i64 == PAGE).then_some(last))
 }
 
-pub(super) async fn label(
+/// As [`crate::Store::label_cases`] says.
+pub(super) async fn label_cases(
     pool: &PgPool,
+    cases: &[Uuid],
     labels: &[(Uuid, String, f32)],
-    closed_before: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let closed_before = to_the_microsecond(closed_before);
-    // If a lawyer has several labels, the last one counts. Rows are updated in key order, so that
-    // two runs at once cannot deadlock.
-    let labels: BTreeMap<(Uuid, &str), f32> = labels
-        .iter()
-        .map(|(case, lawyer, l)| ((*case, &**lawyer), *l))
-        .collect();
-    let labels: Vec<((Uuid, &str), f32)> = labels.into_iter().collect();
+    // If a lawyer has several labels, the last one counts.
+    let mut of_case: HashMap<Uuid, BTreeMap<&str, f32>> = HashMap::new();
+    for (case, lawyer, label) in labels {
+        of_case.entry(*case).or_default().insert(lawyer, *label);
+    }
+    let mut cases = cases.to_vec();
+    cases.sort_unstable();
     let mut changed = 0;
     let mut transaction = pool.begin().await?;
-    for labels in labels.chunks(ROWS_A_STATEMENT) {
+    for cases in cases.chunks(ROWS_A_STATEMENT) {
+        let given = cases.iter().flat_map(|case| {
+            let labels = of_case.get(case).into_iter().flatten();
+            labels.map(move |(lawyer, label)| (*case, *lawyer, *label))
+        });
+        let given: Vec<(Uuid, &str, f32)> = given.collect();
+        // Rows are locked in the order of their keys, so that two runs at once cannot deadlock.
         changed += sqlx::query(
-            "UPDATE ltr_shadow_log l SET label = given.label \
-             FROM UNNEST($1::uuid[], $2::text[], $3::real[]) AS given (case_id, lawyer_id, label) \
-                  JOIN ltr_shadow_request compared ON compared.case_id = given.case_id \
-             WHERE l.request_id = compared.request_id AND l.case_id = compared.case_id \
-               AND l.lawyer_id = given.lawyer_id \
-               AND l.label IS DISTINCT FROM given.label \
-               AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = given.case_id AND r.ts_utc > $4)",
+            "WITH wanted AS ( \
+                 SELECT l.request_id, l.case_id, l.lawyer_id, coalesce(given.label, 0)::real AS label \
+                 FROM UNNEST($1::uuid[]) AS asked (case_id) \
+                      JOIN ltr_shadow_request r ON r.case_id = asked.case_id \
+                      JOIN ltr_shadow_log l ON l.request_id = r.request_id AND l.case_id = r.case_id \
+                      LEFT JOIN UNNEST($2::uuid[], $3::text[], $4::real[]) AS given (case_id, lawyer_id, label) \
+                           ON given.case_id = l.case_id AND given.lawyer_id = l.lawyer_id \
+                 WHERE l.label IS DISTINCT FROM coalesce(given.label, 0)::real \
+                 ORDER BY l.request_id, l.case_id, l.lawyer_id FOR UPDATE OF l) \
+             UPDATE ltr_shadow_log l SET label = wanted.label FROM wanted \
+             WHERE l.request_id = wanted.request_id AND l.case_id = wanted.case_id AND l.lawyer_id = wanted.lawyer_id",
         )
-        .bind(labels.iter().map(|((case_id, _), _)| *case_id).collect::<Vec<_>>())
-        .bind(labels.iter().map(|((_, lawyer), _)| *lawyer).collect::<Vec<_>>())
-        .bind(labels.iter().map(|(_, label)| *label).collect::<Vec<_>>())
-        .bind(closed_before)
+        .bind(cases)
+        .bind(given.iter().map(|(case, ..)| *case).collect::<Vec<_>>())
+        .bind(given.iter().map(|(_, lawyer, _)| *lawyer).collect::<Vec<_>>())
+        .bind(given.iter().map(|(.., label)| *label).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await?
         .rows_affected();
     }
-    changed += sqlx::query(
-        "UPDATE ltr_shadow_log l SET label = 0 \
-         WHERE l.label IS NULL AND l.ts_utc <= $1 \
-           AND NOT EXISTS (SELECT 1 FROM ltr_shadow_request r WHERE r.case_id = l.case_id AND r.ts_utc > $1)",
+    if changed > 0 {
+        evidence::count(&mut transaction, evidence::LABELS).await?;
+    }
+    transaction.commit().await?;
+    Ok(changed)
+}
+
+/// As [`crate::Store::label_rest`] says.
+pub(super) async fn label_rest(
+    pool: &PgPool,
+    closed_before: DateTime<Utc>,
+    given_up_before: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut transaction = pool.begin().await?;
+    let changed = sqlx::query(
+        "WITH rest AS ( \
+             SELECT l.request_id, l.case_id, l.lawyer_id, l.ts_utc, labelled.request_id AS other \
+             FROM ltr_shadow_log l LEFT JOIN LATERAL \
+                 (SELECT r.request_id FROM ltr_shadow_request r \
+                  WHERE r.case_id = l.case_id AND r.request_id <> l.request_id \
+                    AND EXISTS (SELECT 1 FROM ltr_shadow_log o \
+                                WHERE o.request_id = r.request_id AND o.case_id = r.case_id) \
+                    AND NOT EXISTS (SELECT 1 FROM ltr_shadow_log o \
+                                    WHERE o.request_id = r.request_id AND o.case_id = r.case_id AND o.label IS NULL) \
+                  LIMIT 1) AS labelled ON true \
+             WHERE l.label IS NULL AND l.ts_utc <= $1 \
+               AND (labelled.request_id IS NOT NULL OR l.ts_utc <= $2 \
+                    OR NOT EXISTS (SELECT 1 FROM match_events e \
+                                   WHERE e.case_id = l.case_id AND e.event = 'impression')) \
+             ORDER BY l.request_id, l.case_id, l.lawyer_id FOR UPDATE OF l) \
+         UPDATE ltr_shadow_log l SET label = coalesce( \
+             (SELECT o.label FROM ltr_shadow_log o WHERE o.request_id = rest.other AND o.case_id = rest.case_id \
+                AND o.lawyer_id = rest.lawyer_id LIMIT 1), 0) \
+         FROM rest \
+         WHERE l.request_id = rest.request_id AND l.case_id = rest.case_id AND l.lawyer_id = rest.lawyer_id",
     )
-    .bind(closed_before)
+    .bind(to_the_microsecond(closed_before))
+    .bind(to_the_microsecond(given_up_before))
     .execute(&mut *transaction)
     .await?
     .rows_affected();
@@ -287,6 +333,7 @@ fn shadow_case(row: &PgRow) -> Result<ShadowCase, StoreError> {
     Ok(ShadowCase {
         request_id: row.try_get("request_id")?,
         case_id: row.try_get("case_id")?,
+        user: row.try_get("user_id")?,
         ts_utc: row.try_get("ts_utc")?,
         score_us: read_unsigned(row, "score_us", "ltr_shadow_request")?,
         outcome: row.try_get::<String, _>("outcome")?.into(),

@@ -410,12 +410,16 @@ impl Backend for Sqlite {
         shadow::next_labelled(&readers.data, model_version, after).await
     }
 
-    async fn label_shadow(
+    async fn label_cases(&self, cases: &[Uuid], labels: &[(Uuid, String, f32)]) -> Result<u64, StoreError> {
+        labels::label_cases(self, cases, labels).await
+    }
+
+    async fn label_rest(
         &self,
-        labels: &[(Uuid, String, f32)],
         closed_before: DateTime<Utc>,
+        given_up_before: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        labels::label(self, labels, closed_before).await
+        labels::label_rest(self, closed_before, given_up_before).await
     }
 
     async fn close(&self) {

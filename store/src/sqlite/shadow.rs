@@ -89,9 +89,9 @@ pub(super) async fn page(
 ) -> Result<Option<Place>, StoreError> {
     let mut connection = readers.acquire().await?;
     let found = sqlx::query(
-        "SELECT id, request_id, case_id, ts_utc, score_us, outcome, CAST(ts_utc AS BLOB) AS place \
+        "SELECT id, request_id, case_id, user_id, ts_utc, score_us, outcome, CAST(ts_utc AS BLOB) AS place \
          FROM ltr_shadow_request \
-         WHERE model_version = ? AND ts_utc <= ? AND (ts_utc, id) > (CAST(? AS TEXT), ?) \
+         WHERE model_version = ? AND ts_utc <= ? AND (ts_utc, id) > (CAST(? AS TEXT), ?) AND \"trigger\" IS NOT 'forced' \
          ORDER BY ts_utc, id LIMIT ?",
     )
     .bind(model_version)
@@ -134,6 +134,11 @@ fn shadow_case(row: &SqliteRow) -> Result<ShadowCase, StoreError> {
     Ok(ShadowCase {
         request_id: read_uuid(row, "request_id", TABLE)?,
         case_id: read_uuid(row, "case_id", TABLE)?,
+        // Older programs left it out where there were no lawyers.
+        user: match row.try_get::<Option<&str>, _>("user_id")? {
+            Some(_) => Some(read_uuid(row, "user_id", TABLE)?),
+            None => None,
+        },
         ts_utc: read_instant(row, "ts_utc", TABLE)?,
         score_us: row.try_get("score_us")?,
         outcome: row.try_get::<String, _>("outcome")?.into(),

@@ -8,6 +8,7 @@ use store::{Appended, HistoryEntry, Limits, Record, RolloutState, SetAside, Stor
 use uuid::Uuid;
 
 use crate::database::*;
+use crate::label_all;
 
 pub(crate) async fn labels(store: &Store) -> Vec<(Uuid, Vec<Option<f32>>)> {
     let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap();
@@ -27,7 +28,7 @@ pub(crate) async fn two_cases_under_one_request_are_two_comparisons(database: Da
         [Stored, Stored, Duplicate]
     );
     let given = [(Uuid::from_u128(6), "adv_2".to_owned(), 1.0)];
-    assert_eq!(store.label_shadow(&given, day(1)).await.unwrap(), 4);
+    assert_eq!(label_all(&store, &given, day(1)).await.unwrap(), 4);
     let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
     let found = cases.iter().map(|case| (case.case_id.as_u128(), case.rows[1].label));
     let mut found: Vec<_> = found.collect();
@@ -51,12 +52,12 @@ pub(crate) async fn only_closed_and_labelled_cases_are_evidence(database: Databa
         "nothing is labelled yet"
     );
 
-    // Case 2 is open, and so is case 3, which came back on day 5.
     let given = [1, 2, 3].map(|case| (Uuid::from_u128(case), "adv_2".to_owned(), 1.0));
-    assert_eq!(store.label_shadow(&given, day(3)).await.unwrap(), 2);
+    assert_eq!(label_all(&store, &given[..1], day(-1)).await.unwrap(), 2);
     assert_eq!(labels(&store).await, [(Uuid::from_u128(1), vec![Some(0.0), Some(1.0)])]);
 
-    assert_eq!(store.label_shadow(&given, day(9)).await.unwrap(), 6);
+    // Case 3 was compared twice: its outcome is that of both.
+    assert_eq!(label_all(&store, &given, day(-1)).await.unwrap(), 6);
     assert_eq!(labels(&store).await.len(), 4);
     let closed = store.shadow_cases(VERSION, day(3)).await.unwrap().records;
     assert_eq!(
@@ -82,7 +83,7 @@ pub(crate) async fn every_comparison_of_a_model_comes_once_and_others_get_a_turn
         records.push(Record::Shadow(other));
     }
     store.append(&records).await.unwrap();
-    store.label_shadow(&[], day(9)).await.unwrap();
+    label_all(&store, &[], day(9)).await.unwrap();
     let unlabelled = (2_000..2_007).map(|id| Record::Shadow(shadow(id, id, day(1))));
     store.append(&unlabelled.collect::<Vec<_>>()).await.unwrap();
     let mut no_lawyer = shadow(3_000, 3_000, day(1));
@@ -103,7 +104,11 @@ pub(crate) async fn every_comparison_of_a_model_comes_once_and_others_get_a_turn
         another_call.store(true, Ordering::Relaxed);
     };
     let (set_aside, ()) = tokio::join!(reading, calling);
-    assert_eq!(set_aside.unwrap(), SetAside::default());
+    let nothing_but_open = SetAside {
+        unlabelled_from: Some(day(1)),
+        ..SetAside::default()
+    };
+    assert_eq!(set_aside.unwrap(), nothing_but_open);
     assert!(called_meanwhile, "the other call waited for the last page");
     found.sort_unstable();
     let expected: Vec<(u128, u128)> = (0..1_201).map(|id| (id, id % 700)).collect();
@@ -114,7 +119,7 @@ pub(crate) async fn comparisons_that_cannot_be_read_are_counted_and_the_first_ar
     let store = database.open().await;
     let records = (0..150).map(|id| Record::Shadow(shadow(id, id, day(0))));
     store.append(&records.collect::<Vec<_>>()).await.unwrap();
-    store.label_shadow(&[], day(9)).await.unwrap();
+    label_all(&store, &[], day(9)).await.unwrap();
     let (table, open) = if database.url.starts_with("sqlite") {
         ("ltr_shadow_row", "request <= 10")
     } else {
@@ -134,27 +139,58 @@ pub(crate) async fn comparisons_that_cannot_be_read_are_counted_and_the_first_ar
     assert!(set_aside.first.iter().all(|unreadable| !unreadable.reason.is_empty()));
 }
 
-pub(crate) async fn a_later_run_raises_labels_and_never_wipes_them(database: Database) {
+pub(crate) async fn the_same_outcome_gives_the_same_labels_whatever_was_known_before(database: Database) {
     let store = database.open().await;
     store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let case = Uuid::from_u128(1);
+    let run = async |outcome: &[(Uuid, String, f32)]| store.label_cases(&[case], outcome).await.unwrap();
+    assert_eq!(run(&[(case, "adv_1".into(), 0.3)]).await, 2);
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.3), Some(0.0)])]);
+    // An event came late, the windows became shorter.
+    assert_eq!(run(&[(case, "adv_1".into(), 0.6)]).await, 1);
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.6), Some(0.0)])]);
+    assert_eq!(run(&[]).await, 1);
+    assert_eq!(labels(&store).await, [(case, vec![Some(0.0), Some(0.0)])]);
+    assert_eq!(run(&[]).await, 0);
+}
+
+/// What no night labels by a case's outcome.
+pub(crate) async fn the_rest_is_labelled_like_its_case_or_has_come_to_nothing(database: Database) {
+    let store = database.open().await;
+    let records = [
+        // Case 1 is compared again after it was closed, case 2 was shown to nobody here, case 3 was shown and is not
+        // labelled yet.
+        Record::Shadow(shadow(1, 1, day(0))),
+        Record::Shadow(shadow(2, 2, day(0))),
+        Record::Shadow(shadow(3, 3, day(0))),
+        Record::Event(impression(30, 3, day(0), &["adv_1", "adv_2"])),
+    ];
+    store.append(&records).await.unwrap();
+    let case = Uuid::from_u128(1);
     store
-        .label_shadow(&[(case, "adv_1".into(), 0.3)], day(1))
+        .label_cases(&[case], &[(case, "adv_2".into(), 1.0)])
         .await
         .unwrap();
-    assert_eq!(store.label_shadow(&[], day(2)).await.unwrap(), 0);
-    assert_eq!(labels(&store).await, [(case, vec![Some(0.3), Some(0.0)])]);
+    store.append(&[Record::Shadow(shadow(11, 1, day(5)))]).await.unwrap();
+    let long_ago = day(-100);
+    assert_eq!(store.label_rest(day(-1), long_ago).await.unwrap(), 0);
+    assert_eq!(store.label_rest(day(9), long_ago).await.unwrap(), 4);
+    let mut found = labels(&store).await;
+    found.sort_by_key(|(case, _)| *case);
+    let expected = [(1, 1.0), (1, 1.0), (2, 0.0)];
     assert_eq!(
-        store
-            .label_shadow(&[(case, "adv_1".into(), 0.6)], day(2))
-            .await
-            .unwrap(),
-        1
+        found,
+        expected.map(|(case, label)| (Uuid::from_u128(case), vec![Some(0.0), Some(label)]))
     );
-    assert_eq!(labels(&store).await, [(case, vec![Some(0.6), Some(0.0)])]);
+    // Until there is no use in waiting.
+    assert_eq!(store.label_rest(day(9), day(9)).await.unwrap(), 2);
+    assert_eq!(store.label_rest(day(9), day(9)).await.unwrap(), 0);
+}
 
-    let wrong = store
-        .label_shadow(&[(case, "adv_1".into(), 1.5)], day(2))
+pub(crate) async fn a_label_out_of_range_is_refused(database: Database) {
+    let store = database.open().await;
+    let case = Uuid::from_u128(1);
+    let wrong = label_all(&store, &[(case, "adv_1".into(), 1.5)], day(2))
         .await
         .unwrap_err();
     assert!(

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::database::*;
+use crate::label_all;
 use crate::release::{HOUR, on};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -190,7 +191,7 @@ pub(crate) async fn labels_that_change_begin_a_generation(database: Database) {
     store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
     let label = async |label, changes: u64| {
         let labels = [(Uuid::from_u128(1), "adv_1".to_owned(), label)];
-        assert_eq!(store.label_shadow(&labels, day(1)).await.unwrap(), changes);
+        assert_eq!(label_all(&store, &labels, day(1)).await.unwrap(), changes);
         store.label_generation().await.unwrap()
     };
     assert_eq!(store.label_generation().await.unwrap(), 0);
@@ -200,9 +201,9 @@ pub(crate) async fn labels_that_change_begin_a_generation(database: Database) {
     let second = label(0.6, 1).await;
     assert!(second > first);
     store.append(&[Record::Shadow(shadow(2, 2, day(0)))]).await.unwrap();
-    assert_eq!(store.label_shadow(&[], day(-1)).await.unwrap(), 0);
+    assert_eq!(label_all(&store, &[], day(-1)).await.unwrap(), 0);
     assert_eq!(store.label_generation().await.unwrap(), second);
-    assert_eq!(store.label_shadow(&[], day(1)).await.unwrap(), 2);
+    assert_eq!(label_all(&store, &[], day(1)).await.unwrap(), 2);
     assert!(store.label_generation().await.unwrap() > second);
     assert_eq!(store.pulse().await.unwrap().evidence, 0);
 }
@@ -218,7 +219,7 @@ pub(crate) async fn labelling_a_night_keeps_no_event_waiting(database: Database)
         .collect();
     let labelling = tokio::spawn({
         let store = store.clone();
-        async move { store.label_shadow(&labels, day(1)).await.unwrap() }
+        async move { label_all(&store, &labels, day(1)).await.unwrap() }
     });
     // PostgreSQL has a lane for each kind of call, and labels wait for events there.
     let mut written = 0;

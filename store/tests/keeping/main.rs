@@ -7,7 +7,7 @@ mod reading;
 mod release;
 mod shown;
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use ranking::events::{Action, ActionKind, Body, Event};
 use ranking::verdict::ShadowRow;
 use serde_json::json;
@@ -55,7 +55,9 @@ on_every_back_end! {
     only_closed_and_labelled_cases_are_evidence,
     every_comparison_of_a_model_comes_once_and_others_get_a_turn_between,
     comparisons_that_cannot_be_read_are_counted_and_the_first_are_listed,
-    a_later_run_raises_labels_and_never_wipes_them,
+    the_same_outcome_gives_the_same_labels_whatever_was_known_before,
+    the_rest_is_labelled_like_its_case_or_has_come_to_nothing,
+    a_label_out_of_range_is_refused,
     the_rollout_starts_at_nothing_and_remembers_every_change,
     two_programs_share_the_database,
     what_two_programs_send_at_once_is_kept_once,
@@ -79,6 +81,13 @@ on_every_back_end! {
     what_the_version_before_says_of_the_rollout_is_seen,
 }
 
+/// Labels the cases that have a label here, and all other comparisons up to a time.
+async fn label_all(store: &Store, labels: &[(Uuid, String, f32)], closed: DateTime<Utc>) -> Result<u64, StoreError> {
+    let mut cases: Vec<Uuid> = labels.iter().map(|(case, ..)| *case).collect();
+    cases.dedup();
+    Ok(store.label_cases(&cases, labels).await? + store.label_rest(closed, closed).await?)
+}
+
 async fn a_record_that_comes_again_changes_nothing(database: Database) {
     let store = database.open().await;
     let event = Record::Event(impression(1, 5, day(0), &["adv_1", "adv_2"]));
@@ -96,7 +105,7 @@ async fn a_record_that_comes_again_changes_nothing(database: Database) {
     use Appended::{Duplicate, Stored};
     assert_eq!(again, [Duplicate, Duplicate, Duplicate, Stored, Duplicate]);
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records.len(), 2);
-    store.label_shadow(&[], day(1)).await.unwrap();
+    label_all(&store, &[], day(1)).await.unwrap();
     assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().records.len(), 1);
     assert_eq!(store.shadow_cases("another", day(1)).await.unwrap().records, []);
 }
@@ -254,7 +263,7 @@ async fn a_batch_that_fails_half_way_leaves_nothing(database: Database) {
     ];
     assert!(matches!(store.append(&batch).await, Err(StoreError::Refused(_))));
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records, []);
-    store.label_shadow(&[], day(1)).await.unwrap();
+    label_all(&store, &[], day(1)).await.unwrap();
     assert_eq!(store.shadow_cases(VERSION, day(1)).await.unwrap().records, []);
     // And the store goes on.
     assert_eq!(store.append(&batch[..1]).await.unwrap(), [Appended::Stored]);
@@ -286,8 +295,7 @@ async fn what_was_kept_is_there_after_reopening(database: Database) {
     assert_eq!(store.events_between(day(0), day(1)).await.unwrap().records, events);
     assert_eq!(store.rollout().await.unwrap(), state);
     assert_eq!(store.history(10).await.unwrap(), [entry]);
-    store
-        .label_shadow(&[(Uuid::from_u128(5), "adv_2".into(), 0.3)], day(1))
+    label_all(&store, &[(Uuid::from_u128(5), "adv_2".into(), 0.3)], day(1))
         .await
         .unwrap();
     let found = &store.shadow_cases(VERSION, day(1)).await.unwrap().records[0];
@@ -389,8 +397,7 @@ async fn two_programs_share_the_database(database: Database) {
     let labelling = async {
         for round in 0..50 {
             let label = if round % 2 == 0 { 0.3 } else { 0.6 };
-            nightly
-                .label_shadow(&[(Uuid::from_u128(1), "adv_1".into(), label)], day(1))
+            label_all(&nightly, &[(Uuid::from_u128(1), "adv_1".into(), label)], day(1))
                 .await
                 .unwrap();
         }
@@ -443,7 +450,7 @@ async fn a_large_batch_is_kept_whole(database: Database) {
     assert_eq!(store.append(&records).await.unwrap(), [Appended::Duplicate; 9]);
     let shown = was_shown(&store, 5, [USER; 2], &[("adv_9999", 10_000), ("adv_9999", 9_999)]).await;
     assert_eq!(shown, [Some(true), Some(false)]);
-    assert_eq!(store.label_shadow(&[], day(1)).await.unwrap(), 30_000);
+    assert_eq!(label_all(&store, &[], day(1)).await.unwrap(), 30_000);
     let cases = store.shadow_cases(VERSION, day(1)).await.unwrap().records;
     let ranks = cases[2].rows.iter().map(|row| row.rank_legacy);
     assert!(cases.len() == 3 && ranks.eq(1..=10_000));

@@ -9,6 +9,7 @@ use store::{Appended, Record, Spool};
 use uuid::Uuid;
 
 use crate::database::*;
+use crate::label_all;
 use crate::shown::was_shown;
 
 pub(crate) fn always() -> std::ops::Range<DateTime<Utc>> {
@@ -164,7 +165,7 @@ pub(crate) async fn a_comparison_that_cannot_be_read_is_set_aside_and_stops_no_o
     let store = database.open().await;
     let records = [1, 2, 3].map(|id| Record::Shadow(shadow(id, id, day(0))));
     store.append(&records).await.unwrap();
-    store.label_shadow(&[], day(1000)).await.unwrap();
+    label_all(&store, &[], day(1000)).await.unwrap();
     let second = Uuid::from_u128(2);
     let of_second = if database.url.starts_with("sqlite") {
         format!("ltr_shadow_row SET \"groups\" = '[7]' WHERE request = 2 AND lawyer_id = 'adv_2' -- {second}")
@@ -228,8 +229,7 @@ pub(crate) async fn what_the_version_before_writes_beside_this_one_is_evidence_a
         store.append(&[Record::Shadow(again)]).await.unwrap(),
         [Appended::Duplicate]
     );
-    store
-        .label_shadow(&[(case, "adv_2".into(), 1.0)], day(1000))
+    label_all(&store, &[(case, "adv_2".into(), 1.0)], day(1000))
         .await
         .unwrap();
     let cases = store.shadow_cases(VERSION, day(1000)).await.unwrap().records;

@@ -270,7 +270,7 @@ async fn a_salt_other_than_the_gateways_is_rejected() {
     let path = dir.path().join("days.json");
     let build = async |salt: &str| {
         std::fs::write(&settings.privacy.salt_file, salt).unwrap();
-        crate::etl::build(&crate::etl::always(), closed(&log), &path, &settings).await
+        crate::etl::build(&crate::etl::Extent::all(), closed(&log), Some(&path), &settings).await
     };
     let error = build("another").await.unwrap_err().to_string();
     assert!(error.starts_with("privacy.salt_file: "), "{error}");
@@ -336,7 +336,7 @@ async fn a_thousand_unreadable_rows_are_listed_and_do_not_change_the_matrix() {
     let as_of = closed(&log);
     let path = dir.path().join("days.json");
     let build = async || {
-        crate::etl::build(&crate::etl::always(), as_of, &path, &settings)
+        crate::etl::build(&crate::etl::Extent::all(), as_of, Some(&path), &settings)
             .await
             .unwrap()
     };
@@ -369,7 +369,7 @@ async fn a_night_that_is_repeated_makes_no_day_again_and_one_that_was_listed_bef
     let as_of = closed(&log) + Duration::days(1);
     let path = dir.path().join("days.json");
     let build = async || {
-        crate::etl::build(&crate::etl::always(), as_of, &path, &settings)
+        crate::etl::build(&crate::etl::Extent::all(), as_of, Some(&path), &settings)
             .await
             .unwrap()
     };

@@ -52,6 +52,16 @@ impl Tmpfs {
         fs::remove_file(self.filler()).unwrap();
     }
 
+    /// Makes the disk larger.
+    ///
+    /// # Panics
+    /// Where that is not possible.
+    pub fn grow(&mut self, bytes: usize) {
+        self.bytes = bytes;
+        let grown = self.call("mount", &["-o", &format!("remount,size={bytes}")]);
+        assert!(grown.status.success(), "{}", String::from_utf8_lossy(&grown.stderr));
+    }
+
     /// Lets nobody write, or everybody again; whether that could be done: not while a file is open for writing.
     pub fn read_only(&self, is_read_only: bool) -> bool {
         let options = if is_read_only { "remount,ro" } else { "remount,rw" };

@@ -1,0 +1,94 @@
+//! Outcomes of what was displayed, by closed day, and what they say: which ranking do clients prefer, and does the one that
+//! serves still do as well as it did?
+//!
+//! A day is counted once, after its windows and a margin for late events, and is whole numbers from then on. Everything
+//! that decides follows from these.
+
+mod count;
+mod trial;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::events::{Policy, Source};
+use crate::labels::Grade;
+
+pub use count::count_day;
+pub use trial::{Trial, TrialRules, Verdict, trial};
+pub use watch::{Alarm, WatchRules, confirm, suspect};
+
+/// A closed case as it was displayed by the gateway that ranked it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Displayed {
+    /// The client's case.
+    pub case_id: Uuid,
+    /// The user's pseudonym.
+    pub user: Uuid,
+    /// When it was first displayed.
+    pub ts_utc: DateTime<Utc>,
+    /// Which sampler chose what was displayed.
+    pub policy: Policy,
+    /// Which ranking it was.
+    pub source: Source,
+    /// The model's version, where one ranked.
+    pub model_version: Option<String>,
+    /// Of an interleaved ranking: who brought each lawyer in, in shown order.
+    pub drafted_by: Vec<Source>,
+    /// Places, from 1, of the lawyers that the client acted on, with the strongest action.
+    pub acted: Vec<(u32, Grade)>,
+}
+
+/// How a case came to be displayed as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// LTR's ranking as it is.
+    Ltr,
+    /// The legacy ranking, to users of a share beside LTR's.
+    Legacy,
+    /// The legacy ranking, to users who are held out for good.
+    HoldOut,
+    /// Both, drafted in turn.
+    Interleaved,
+}
+
+/// What one arm of a day came to. A user counts once a day, with the first case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmCounts {
+    /// Users.
+    pub users: u64,
+    /// Those of them who signed a contract.
+    pub contracts: u64,
+    /// Sum of the strongest actions' values, in tenths: contract 10, contact 6, click 3.
+    pub tenths: u64,
+}
+
+/// Preferences of the users who were shown an interleaved ranking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credit {
+    /// Users who signed with lawyers whom LTR brought in.
+    pub ltr: u64,
+    /// Users who signed with nobody, or with whom both wanted.
+    pub neither: u64,
+    /// Users who signed with lawyers whom legacy brought in.
+    pub legacy: u64,
+}
+
+/// A closed day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeDay {
+    /// In UTC, of the cases' first display.
+    pub date: NaiveDate,
+    /// By arm.
+    pub arms: BTreeMap<Arm, ArmCounts>,
+    /// By the model's version.
+    pub credit: BTreeMap<String, Credit>,
+    /// Of users in the order of their cases: for each of the legacy arm a block with the next one of the interleaved arm,
+    /// as (legacy signed, interleaved signed, how many). Two arms that are compared without a block would need each
+    /// other's true mean.
+    pub blocks: Vec<(bool, bool, u64)>,
+}

@@ -1,0 +1,83 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+
+use super::{Arm, ArmCounts, Credit, Displayed, OutcomeDay};
+use crate::events::{Policy, Source};
+use crate::interleaving::credit;
+use crate::labels::Grade;
+
+impl Displayed {
+    /// The arm; `None`: the case is evidence of none, because everybody got the legacy ranking, or somebody asked for it.
+    pub fn arm(&self) -> Option<Arm> {
+        match (self.policy, self.source) {
+            (Policy::Forced, _) | (Policy::None, Source::Legacy) => None,
+            (Policy::HoldOut, _) => Some(Arm::HoldOut),
+            (_, Source::Interleaved) => Some(Arm::Interleaved),
+            (_, Source::Ltr) => Some(Arm::Ltr),
+            (_, Source::Legacy) => Some(Arm::Legacy),
+        }
+    }
+
+    fn strongest(&self) -> Grade {
+        let grades = self.acted.iter().map(|(_, grade)| *grade);
+        grades.max().unwrap_or(Grade::Shown)
+    }
+
+    /// 1: the client signed with whom LTR brought in, -1: with whom legacy did. Clicks are no credit: a list that draws
+    /// clicks need not lead to contracts.
+    fn preference(&self) -> i8 {
+        let mut grades = vec![Grade::Shown; self.drafted_by.len()];
+        for &(place, grade) in &self.acted {
+            let at = (place as usize).checked_sub(1);
+            if let Some(kept) = at.and_then(|at| grades.get_mut(at)) {
+                *kept = grade.max(*kept);
+            }
+        }
+        credit(&self.drafted_by, &grades, Grade::Contracted)
+    }
+}
+
+/// Counts the closed cases of a day; their order changes nothing.
+pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
+    let mut cases: Vec<&Displayed> = cases.iter().collect();
+    cases.sort_by_key(|case| (case.ts_utc, case.case_id));
+    let mut day = OutcomeDay {
+        date,
+        arms: BTreeMap::new(),
+        credit: BTreeMap::new(),
+        blocks: Vec::new(),
+    };
+    let mut seen = BTreeSet::new();
+    let mut signed: BTreeMap<Arm, Vec<bool>> = BTreeMap::new();
+    for case in cases {
+        let Some(arm) = case.arm() else { continue };
+        if !seen.insert((arm, case.user)) {
+            continue;
+        }
+        let grade = case.strongest();
+        let counts: &mut ArmCounts = day.arms.entry(arm).or_default();
+        counts.users += 1;
+        counts.contracts += u64::from(grade == Grade::Contracted);
+        counts.tenths += (grade.label() * 10.0).round() as u64;
+        signed.entry(arm).or_default().push(grade == Grade::Contracted);
+        if let (Arm::Interleaved, Some(version)) = (arm, &case.model_version) {
+            let credit: &mut Credit = day.credit.entry(version.clone()).or_default();
+            match case.preference() {
+                1 => credit.ltr += 1,
+                -1 => credit.legacy += 1,
+                _ => credit.neither += 1,
+            }
+        }
+    }
+    let [legacy, interleaved] = [Arm::Legacy, Arm::Interleaved].map(|arm| signed.remove(&arm).unwrap_or_default());
+    let mut blocks: BTreeMap<(bool, bool), u64> = BTreeMap::new();
+    for pair in legacy.into_iter().zip(interleaved) {
+        *blocks.entry(pair).or_default() += 1;
+    }
+    let blocks = blocks
+        .into_iter()
+        .map(|((legacy, interleaved), users)| (legacy, interleaved, users));
+    day.blocks = blocks.collect();
+    day
+}

@@ -1,0 +1,104 @@
+//! The watch on relevance: LTR's own outcomes raise a suspicion, and interleaving decides.
+//!
+//! LTR against its own earlier rate is the fastest alarm, and cannot tell a dip of the market from a bad model. Whoever is
+//! preferred in one list is told from the other whatever the market does.
+
+use serde::{Deserialize, Serialize};
+
+use super::trial::{Trial, TrialRules, Verdict, trial};
+use super::{Arm, OutcomeDay};
+use crate::statistics::detector::Detector;
+
+/// When outcomes raise a suspicion, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WatchRules {
+    /// Users from whose contracts the usual rate is taken, at first. Without so many there is no alarm.
+    pub baseline_users: u64,
+    /// A fall of the share of users with a contract by less than this is none.
+    pub margin: f64,
+    /// Share of the years with a false alarm, at most.
+    pub false_alarms: f64,
+    /// Days after which a suspicion is decided by what is most likely, if nothing else decides it before.
+    pub confirm_days: u64,
+}
+
+/// LTR's outcomes beside what they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Users of the baseline, 0 until there are enough.
+    pub baseline_users: u64,
+    /// Share of them with a contract.
+    pub baseline: f64,
+    /// Users since then.
+    pub users: u64,
+    /// Share of them with a contract.
+    pub contracts: f64,
+    /// Logarithm of the detector's evidence that the share fell by more than the margin.
+    pub log_evidence: f64,
+    /// Logarithm of the evidence at which there is an alarm.
+    pub log_level: f64,
+    /// Whether there was one.
+    pub is_raised: bool,
+    /// How many contracts it would take to see that Hit@3 fell by one point: at 5 % one-sided and with a power of 80 %.
+    pub contracts_for_one_point: u64,
+}
+
+/// For a paired difference of standard deviation 1/2 in units of contracts: (1.645 + 0.842)^2 (0.5 / 0.01)^2, of each of
+/// two stretches of time.
+const CONTRACTS_FOR_ONE_POINT: u64 = 30_900;
+const NEVER: &str = "a share, or a configured level, out of range";
+
+/// Watches the closed days since LTR went live, in order.
+pub fn suspect<'a>(days: impl IntoIterator<Item = &'a OutcomeDay>, rules: &WatchRules) -> Alarm {
+    let mut alarm = Alarm {
+        contracts_for_one_point: CONTRACTS_FOR_ONE_POINT,
+        ..Alarm::default()
+    };
+    let (mut usual, mut since) = ((0, 0), (0, 0));
+    let mut detector: Option<Detector> = None;
+    for day in days {
+        let counts = day.arms.get(&Arm::Ltr).copied().unwrap_or_default();
+        let Some(detector) = &mut detector else {
+            usual = (usual.0 + counts.users, usual.1 + counts.contracts);
+            let baseline = usual.1 as f64 / usual.0.max(1) as f64;
+            if usual.0 >= rules.baseline_users {
+                (alarm.baseline_users, alarm.baseline) = (usual.0, baseline);
+                // The rate that is known from so many users may be a standard error higher than the truth.
+                let error = (baseline * (1.0 - baseline) / usual.0 as f64).sqrt();
+                let bound = (1.0 - baseline + error + rules.margin).clamp(0.01, 0.99);
+                detector = Some(Detector::new(bound, rules.false_alarms).expect(NEVER));
+            }
+            continue;
+        };
+        since = (since.0 + counts.users, since.1 + counts.contracts);
+        let without = counts.users - counts.contracts;
+        detector
+            .add_day(&[(1.0, without), (0.0, counts.contracts)])
+            .expect(NEVER);
+    }
+    if let Some(detector) = detector {
+        alarm.users = since.0;
+        alarm.contracts = since.1 as f64 / since.0.max(1) as f64;
+        alarm.log_evidence = detector.log_value().max(0.0);
+        alarm.log_level = detector.level().ln();
+        alarm.is_raised = detector.alarmed_on().is_some();
+    }
+    alarm
+}
+
+/// Decides a suspicion by the closed days since it was raised, on which most users were shown an interleaved ranking.
+/// `Some(true)`: legacy is preferred, so that LTR does harm; `Some(false)`: it does none; `None`: not yet.
+pub fn confirm(days: &[&OutcomeDay], rules: &WatchRules, of_trial: &TrialRules) -> (Option<bool>, Trial) {
+    // Every version that serves meanwhile is LTR.
+    let trial = trial(days.iter().copied(), |_| true, of_trial);
+    let is_preferred = trial.log_e[0] >= -(1.0 - of_trial.confidence).ln();
+    let decided = match trial.verdict {
+        Verdict::Worse => Some(true),
+        Verdict::Better => Some(false),
+        Verdict::Undecided if is_preferred => Some(false),
+        // At the end the safe side is the legacy ranking.
+        Verdict::Undecided if days.len() as u64 >= rules.confirm_days => Some(trial.credit.estimate <= 0.0),
+        Verdict::Undecided => None,
+    };
+    (decided, trial)
+}

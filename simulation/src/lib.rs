@@ -1,0 +1,10 @@
+//! Simulated years of a marketplace, against which the rules that decide are tried out: [`ranking::decide`] itself, the
+//! watch on outcomes, and beside them the simpler rules that one would use instead.
+//!
+//! `market` has clients, lawyers and two rankings; `shadow` has years in which a challenger is compared without being
+//! shown. Seeds are fixed: the same numbers come out everywhere.
+
+pub mod chance;
+pub mod market;
+pub mod shadow;
+pub mod shares;

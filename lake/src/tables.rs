@@ -100,6 +100,10 @@ impl Tables {
         if width != wanted {
             return Some(format!("features: {width} columns; ranking.features has {wanted}"));
         }
+        if impression.features_id.is_some_and(|id| id != self.features.id()) {
+            return Some("features: of other names, or in another order, than ranking.features has".to_owned());
+        }
+        // Programs before said the names alone, and not their order.
         let known = |name: &&String| self.features.index_of(name).is_none();
         let unknown = impression.weights_used.keys().find(known)?;
         Some(format!("weights_used: {unknown:.64?} is none of ranking.features"))

@@ -1,7 +1,7 @@
 //! Fills the raw tables from the bus, each record once.
 //!
 //! A bookmark for each partition says where to go on. It is written after the files. The ids of what is there decide, so
-//! that a bookmark that is lost or old costs time, and no record. It knows the record before it: of another topic under the
+//! that a bookmark that is lost or old costs time, and no record. It knows a record before it: of another topic under the
 //! same name, which has another one there, everything is read.
 
 use std::collections::BTreeMap;
@@ -30,22 +30,22 @@ const CHUNK_BYTES: usize = 128 << 20;
 struct Bookmark {
     /// The first record that was not.
     next: i64,
-    /// The last one that was.
+    /// One that was: the first of those that the brokers gave last, because not all give a part of what was sent together.
     #[serde(default)]
-    last: Option<Last>,
+    known: Option<Known>,
 }
 
 /// What tells a record from another one at its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Last {
+struct Known {
     offset: i64,
     /// Of the value, in hexadecimal.
     sha256: String,
 }
 
-impl Last {
-    fn of(record: &bus::Received) -> Last {
-        Last {
+impl Known {
+    fn of(record: &bus::Received) -> Known {
+        Known {
             offset: record.offset,
             sha256: hex::encode(Sha256::digest(&record.value)),
         }
@@ -119,13 +119,13 @@ impl<'a> TopicSink<'a> {
                     // Nothing but what the broker itself put there, or it has become shorter.
                     break;
                 }
-                let last = batch.records.last().map(Last::of);
+                let known = batch.records.first().map(Known::of);
                 for record in batch.records {
                     self.take(topic, partition, record, &mut taken);
                 }
                 done += batch.next - at;
                 at = batch.next;
-                taken.next.insert(partition, Bookmark { next: at, last });
+                taken.next.insert(partition, Bookmark { next: at, known });
                 progress(done.unsigned_abs(), all.unsigned_abs());
                 if taken.records >= CHUNK || taken.bytes >= CHUNK_BYTES {
                     self.put(topic, std::mem::take(&mut taken)).await?;
@@ -143,7 +143,7 @@ impl<'a> TopicSink<'a> {
         let bytes = self.lake.get(&bookmark(topic, partition)).await?;
         // What cannot be read was not written to its end.
         let bookmark = bytes.and_then(|bytes| serde_json::from_slice::<Bookmark>(&bytes).ok());
-        let Some(Bookmark { next, last }) = bookmark.filter(|_| !self.from_start) else {
+        let Some(Bookmark { next, known }) = bookmark.filter(|_| !self.from_start) else {
             return Ok((earliest, end));
         };
         let (name, gone) = (topic.name(), earliest - next);
@@ -165,14 +165,10 @@ impl<'a> TopicSink<'a> {
                 "the topic no longer has records that the lake has not: run the sink more often, or keep them longer"
             );
         }
-        if let Some(last) = last.filter(|last| (earliest..end).contains(&last.offset)) {
-            let batch = topic.fetch(partition, last.offset).await?;
-            if batch.records.first().map(Last::of) != Some(last) {
-                tracing::error!(
-                    topic = name,
-                    partition,
-                    "the topic is another one than it was; it is read anew"
-                );
+        if let Some(known) = known.filter(|known| (earliest..end).contains(&known.offset)) {
+            let batch = topic.fetch(partition, known.offset).await?;
+            if batch.records.first().map(Known::of) != Some(known) {
+                tracing::error!(topic = name, partition, "the topic is another one than it was; it is read anew");
                 return Ok((earliest, end));
             }
         }

@@ -280,6 +280,8 @@ pub struct Impression {
     pub state_version: Option<u64>,
     /// The re-rank's constants.
     pub fairness: Option<Fairness>,
+    /// Which features the rows have: see [`Schema::id`].
+    pub features_id: Option<Uuid>,
 }
 
 /// What an impression says of who was shown, read from its JSON without the rest.
@@ -324,6 +326,7 @@ impl Impression {
             ltr_scores: None,
             state_version: None,
             fairness: None,
+            features_id: None,
         }
     }
 

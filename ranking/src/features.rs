@@ -1,6 +1,8 @@
 //! The feature schema: which features a lawyer has for a case, and in which order.
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// More features than any configuration needs; bounds what a row can cost.
 pub const MAX_FEATURES: usize = 4096;
@@ -22,7 +24,10 @@ pub const DEFAULT_FEATURES: [&str; 11] = [
 
 /// Feature names in the order every row follows. Never empty, no name twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schema(Vec<String>);
+pub struct Schema {
+    names: Vec<String>,
+    id: Uuid,
+}
 
 /// Why a list of names is not a schema.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -82,29 +87,48 @@ impl Schema {
                 });
             }
         }
-        Ok(Schema(names))
+        Ok(Schema::of(names))
+    }
+
+    fn of(names: Vec<String>) -> Schema {
+        let mut hash = Sha256::new();
+        for name in &names {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest;
+        Schema {
+            names,
+            id: uuid::Builder::from_custom_bytes(id).into_uuid(),
+        }
+    }
+
+    /// Of these names in this order: rows are lists of numbers, and this says what they are.
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 
     /// The names, in order.
     pub fn names(&self) -> &[String] {
-        &self.0
+        &self.names
     }
 
     /// How many features a row has; at least 1.
     #[allow(clippy::len_without_is_empty, reason = "a schema is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.names.len()
     }
 
     /// The column of a feature, from 0.
     pub fn index_of(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|n| n == name)
+        self.names.iter().position(|n| n == name)
     }
 }
 
 impl Default for Schema {
     fn default() -> Schema {
-        Schema(DEFAULT_FEATURES.map(String::from).to_vec())
+        Schema::of(DEFAULT_FEATURES.map(String::from).to_vec())
     }
 }
 
@@ -118,6 +142,16 @@ mod tests {
         assert_eq!(Schema::new(names).unwrap(), Schema::default());
         assert_eq!(Schema::default().index_of("geo"), Some(3));
         assert_eq!(Schema::default().index_of("Geo"), None);
+    }
+
+    #[test]
+    fn another_order_or_other_names_are_another_schema() {
+        let id = |names: &[&str]| Schema::new(names.to_vec()).unwrap().id();
+        assert_eq!(id(&["a", "b"]), id(&["a", "b"]));
+        for other in [&["b", "a"][..], &["ab"], &["a", "bc"], &["a"]] {
+            assert_ne!(id(other), id(&["a", "b"]), "{other:?}");
+        }
+        assert_eq!(Schema::default().id().get_version_num(), 8);
     }
 
     #[test]

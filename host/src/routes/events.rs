@@ -38,6 +38,7 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
     for event in &mut events {
         if let EventBody::Impression(impression) = &mut event.body {
             impression.origin = Some(Origin::Client);
+            impression.features_id = Some(gateway.schema.id());
         }
         gateway.pseudonyms.apply(event);
     }

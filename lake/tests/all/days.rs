@@ -167,3 +167,59 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_matrix_that_is_gone_or_is_another_one_is_made_again() {
+    let place = Place::new().await;
+    place.log([event(1, 1, start(), shown(&["a", "b"]))]).await;
+    let day = start().date_naive();
+    assert_eq!(place.night(later(500)).await, [day]);
+    let rows = place.rows(later(500)).await;
+    let file = place.path().join(format!("lake/ltr/processed/{day}/matrix.parquet"));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(place.night(later(500)).await, [day]);
+    assert_eq!(place.rows(later(500)).await, rows);
+    // What an earlier night left, whose program ended before it said so.
+    std::fs::write(&file, "another one").unwrap();
+    assert_eq!(place.night(later(500)).await, [day]);
+    assert_eq!(place.rows(later(500)).await, rows);
+    assert!(place.night(later(500)).await.is_empty());
+}
+
+#[tokio::test]
+async fn two_runs_that_make_the_same_day_at_once_leave_no_note_of_a_matrix_that_is_not_there() {
+    let place = Place::new().await;
+    place.log([event(1, 1, start(), shown(&["a", "b"]))]).await;
+    place.sink().await;
+    let (early, late) = (place.etl(later(1)).await, place.etl(later(500)).await);
+    let day = start().date_naive();
+    let of_early = early.make(day).await.unwrap();
+    late.make(day).await.unwrap();
+    let error = early.note_done(&of_early).await.unwrap_err().to_string();
+    assert!(error.contains("another run"), "{error}");
+    assert!(!early.is_current(day).await.unwrap());
+    assert_eq!(place.night(later(500)).await, [day]);
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_one_day_stops_no_other_day() {
+    let place = Place::new().await;
+    let of = |day: i64| event(day as u128, day as u128, later(24 * day), shown(&["a", "b"]));
+    // Days that have nothing to do with each other.
+    place.log([of(0), of(100)]).await;
+    place.sink().await;
+    let file = place.path().join("lake/ltr/raw/2026/10/01/impression_lawyers/0000000000.parquet");
+    std::fs::write(&file, "no Parquet").unwrap();
+    place.log([of(101)]).await;
+    let error = sink(&place.store, &place.lake, &features(), None, false, |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("2026/10/01"), "{error}");
+    let etl = place.etl(later(24 * 200)).await;
+    let days = etl.days();
+    assert_eq!(days.len(), 3);
+    let error = etl.is_current(days[0]).await.unwrap_err();
+    assert!(error.to_string().contains("2026/10/01"), "{error}");
+    for &day in &days[1..] {
+        let made = etl.make(day).await.unwrap();
+        assert_eq!((made.report.rows, made.closed.len()), (2, 1));
+    }
+}

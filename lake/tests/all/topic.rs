@@ -119,3 +119,44 @@ async fn a_topic_that_is_not_there_is_named() {
     let error = bus.topic().await.err().unwrap().to_string();
     assert!(error.contains("no topic \"other\""), "{error}");
 }
+
+#[tokio::test]
+async fn of_another_topic_under_the_same_name_everything_is_read() {
+    let place = Place::new().await;
+    let features = features();
+    let mut sink = TopicSink::new(&place.lake, &features, None).unwrap();
+    let old = servers::Kafka::start(1);
+    let bus = bus_of(&old);
+    let events: Vec<Message> = sinking::some_events(0..30).map(|event| message(&event)).collect();
+    bus.send(&events).await.unwrap();
+    sink.run(&bus.topic().await.unwrap(), |_, _| {}).await.unwrap();
+    // A new one, which has more than the old one had when it was read.
+    let new = servers::Kafka::start(1);
+    let bus = bus_of(&new);
+    let others: Vec<Message> = sinking::some_events(300..360).map(|event| message(&event)).collect();
+    bus.send(&others).await.unwrap();
+    let topic = bus.topic().await.unwrap();
+    sink.run(&topic, |_, _| {}).await.unwrap();
+    assert_eq!(total(&place.lake).await, [30, 60, 0, 0]);
+    assert_eq!(sink.run(&topic, |_, _| {}).await.unwrap(), lake::Sank::default());
+}
+
+#[tokio::test]
+async fn after_files_were_lost_the_topic_is_read_from_its_start() {
+    let broker = servers::Kafka::start(1);
+    let bus = bus_of(&broker);
+    let place = Place::new().await;
+    let features = features();
+    let mut sink = TopicSink::new(&place.lake, &features, None).unwrap();
+    let events: Vec<Message> = sinking::some_events(0..30).map(|event| message(&event)).collect();
+    bus.send(&events).await.unwrap();
+    let topic = bus.topic().await.unwrap();
+    sink.run(&topic, |_, _| {}).await.unwrap();
+    let before = total(&place.lake).await;
+    std::fs::remove_dir_all(place.path().join("lake/ltr/raw/2026/10/01")).unwrap();
+    sink.run(&topic, |_, _| {}).await.unwrap();
+    assert_ne!(total(&place.lake).await, before, "the bookmark is behind them");
+    sink.from_start();
+    sink.run(&topic, |_, _| {}).await.unwrap();
+    assert_eq!(total(&place.lake).await, before);
+}

@@ -35,7 +35,7 @@ const IMPRESSION: [&str; 20] = [
     "state_version",
 ];
 /// What the gateway says of an event, and nobody else.
-const OURS: [&str; 4] = ["salt_id", "unbound", "origin", "fairness"];
+const OURS: [&str; 5] = ["salt_id", "unbound", "origin", "fairness", "features_id"];
 
 /// Whether a stored event's field of this name is one that this program reads.
 pub(super) fn is_known(name: &str, is_action: bool) -> bool {
@@ -137,6 +137,7 @@ fn impression(fields: &Fields, schema: &Schema) -> Result<Impression, EventError
         ltr_scores: fields.aligned("ltr_scores", n, number)?,
         state_version: fields.optional("state_version").map(state_version).transpose()?,
         fairness: None,
+        features_id: None,
         source,
         model_version,
         lawyer_ids,

@@ -36,7 +36,7 @@ fn first() -> u32 {
 }
 
 /// What an impression may do without: a newer program may have values for these that are not known here.
-const OPTIONAL: [&str; 16] = [
+const OPTIONAL: [&str; 17] = [
     "legacy_scores",
     "groups",
     "cases_30d",
@@ -53,6 +53,7 @@ const OPTIONAL: [&str; 16] = [
     "ltr_scores",
     "state_version",
     "fairness",
+    "features_id",
 ];
 
 pub(super) fn event(mut value: Value) -> Result<Event, UnreadableEvent> {

@@ -93,6 +93,7 @@ fn how_a_ranking_came_about_survives_json() {
     };
     shown.origin = Some(Origin::Gateway);
     shown.fairness = Some(Fairness::default());
+    shown.features_id = Some(schema().id());
     let json = event.to_json();
     for (name, field) in value.as_object().unwrap() {
         // Numbers are written as floating-point, which JSON does not tell apart.
@@ -115,7 +116,7 @@ fn an_event_of_a_newer_form_is_kept_with_what_is_not_known_here() {
         value["mood"] = json!(["a\0"]);
         assert_eq!(Event::from_json(&value, &schema()).unwrap_err().field, "mood");
         value.as_object_mut().unwrap().remove("mood");
-        for ours in ["salt_id", "unbound", "origin"] {
+        for ours in ["salt_id", "unbound", "origin", "features_id"] {
             let mut value = value.clone();
             value[ours] = json!("x");
             assert_eq!(Event::from_json(&value, &schema()).unwrap_err().field, ours);
@@ -136,6 +137,7 @@ fn a_newer_programs_values_of_optional_fields_are_kept_and_cost_the_event_nothin
         ("ltr_scores", json!([null])),
         ("groups", json!([{ "gender": 5 }])),
         ("fairness", json!("none")),
+        ("features_id", json!(7)),
     ];
     for (name, value) in &strange {
         let mut stored = impression();

@@ -60,7 +60,8 @@ fn add<M: SerializeMap>(impression: &Impression, map: &mut M) -> Result<(), M::E
     given("ltr_ranks", &impression.ltr_ranks, map)?;
     given("ltr_scores", &impression.ltr_scores, map)?;
     given("state_version", &impression.state_version, map)?;
-    given("fairness", &impression.fairness, map)
+    given("fairness", &impression.fairness, map)?;
+    given("features_id", &impression.features_id, map)
 }
 
 /// Writes what there is, and nothing of what there is not.

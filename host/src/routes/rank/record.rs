@@ -151,6 +151,7 @@ impl Ranking<'_> {
             ltr_ranks: ltr.map(|(ltr, _)| ltr.ranks_of(shown)),
             ltr_scores: ltr.map(|(ltr, _)| shown.iter().map(|ranked| ltr.scores[ranked.index]).collect()),
             fairness: Some(settings.ranking.fairness.clone()),
+            features_id: Some(self.gateway.schema.id()),
             ..Impression::new(
                 self.case.id,
                 candidates().map(|c| c.lawyer_id.clone()).collect(),

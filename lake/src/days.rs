@@ -11,13 +11,15 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use object_store_lake::path::Path;
 use parquet::arrow::ArrowWriter;
+use ranking::outcomes::Displayed;
 use ranking::{Attribution, Grade, Schema, Windows};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::LakeError;
-use crate::engine::{Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
+use crate::displayed::displayed;
+use crate::engine::{DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
 use crate::layout::{RawFile, Table};
 use crate::place::{Broken, Files, Lake};
@@ -97,6 +99,8 @@ pub struct Refreshed {
     pub closed: Vec<Uuid>,
     /// Their labels above 0.
     pub labels: Vec<Labelled>,
+    /// Those that the gateway displayed, if all of the day's cases are closed.
+    pub displayed: Option<Vec<Displayed>>,
     note: Note,
 }
 
@@ -187,6 +191,11 @@ impl Etl<'_> {
         let sha256 = hex::encode(Sha256::digest(&bytes));
         self.lake.put(&processed(day, MATRIX), bytes.into()).await?;
         let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
+        let is_closed = self.as_of >= self.closes(day);
+        let displayed = match is_closed {
+            true => Some(displayed(&engine.rows(DISPLAYED).await?)?),
+            false => None,
+        };
         Ok(Refreshed {
             report: DayReport {
                 date: day,
@@ -197,6 +206,7 @@ impl Etl<'_> {
             },
             closed,
             labels,
+            displayed,
             note: self.note(day),
         })
     }
@@ -259,15 +269,19 @@ impl Etl<'_> {
         for query in STEPS.into_iter().chain([crate::engine::MATRIX, LABELS]) {
             sql.update(query.sql);
         }
-        let closed = start_of(day) + Duration::days(1) + self.rules.closed_after();
         Note {
             form: FORM,
             rules: self.rules.clone(),
             features: self.tables.features().names().to_vec(),
             sql: hex::encode(sql.finalize()),
-            as_of: (self.as_of < closed).then_some(self.as_of),
+            as_of: (self.as_of < self.closes(day)).then_some(self.as_of),
             inputs,
         }
+    }
+
+    /// When the labels of a day's last case can change no more.
+    fn closes(&self, day: NaiveDate) -> DateTime<Utc> {
+        start_of(day) + Duration::days(1) + self.rules.closed_after()
     }
 
     async fn register(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<(), LakeError> {

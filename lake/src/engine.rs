@@ -63,6 +63,10 @@ pub(crate) const SUMMARY: Query = Query {
     name: "summary",
     sql: include_str!("../sql/summary.sql"),
 };
+pub(crate) const DISPLAYED: Query = Query {
+    name: "displayed",
+    sql: include_str!("../sql/displayed.sql"),
+};
 pub(crate) const LABELS: Query = Query {
     name: "labels",
     sql: include_str!("../sql/labels.sql"),

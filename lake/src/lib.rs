@@ -14,12 +14,13 @@
 //!
 //! `layout` has the names, `place` reads and writes them, `tables` turns records into rows, `sink` takes
 //! them from the database and `topic` from the bus, `add` adds each once, `compact` makes few files of many,
-//! `engine` runs the SQL in `lake/sql`, `days` decides which matrices are made again, and `inspect` shows
-//! what there is.
+//! `engine` runs the SQL in `lake/sql`, `days` decides which matrices are made again, `displayed` has the
+//! outcomes of what was displayed, and `inspect` shows what there is.
 
 mod add;
 mod compact;
 mod days;
+mod displayed;
 mod engine;
 mod error;
 mod footer;

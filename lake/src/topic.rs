@@ -168,7 +168,11 @@ impl<'a> TopicSink<'a> {
         if let Some(known) = known.filter(|known| (earliest..end).contains(&known.offset)) {
             let batch = topic.fetch(partition, known.offset).await?;
             if batch.records.first().map(Known::of) != Some(known) {
-                tracing::error!(topic = name, partition, "the topic is another one than it was; it is read anew");
+                tracing::error!(
+                    topic = name,
+                    partition,
+                    "the topic is another one than it was; it is read anew"
+                );
                 return Ok((earliest, end));
             }
         }

@@ -10,6 +10,7 @@ use bus::Kafka;
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use clap::Parser;
 use lake::{DayReport, Etl, Lake, LakeError, Rules, Sank, TopicSink};
+use ranking::outcomes::count_day;
 use regular_file::Links;
 use serde::Serialize;
 use settings::Settings;
@@ -21,6 +22,8 @@ use crate::night::days_path;
 use crate::outcome::{Outcome, Permanent};
 use crate::{console, files, progress};
 
+/// Days that events of today may still come for, as a rule: older ones are put into as few files as there can be.
+pub const OPEN_DAYS: i64 = 3;
 /// Limit for the salt file, which holds one line of text.
 const MAX_SALT_BYTES: u64 = 1 << 16;
 
@@ -91,6 +94,8 @@ pub struct Report {
     pub facts: BTreeMap<String, u64>,
     /// Rows of the log of comparisons whose label changed.
     pub shadow_rows_labelled: u64,
+    /// Closed days whose outcomes were counted by this run.
+    pub outcome_days: u64,
     /// The matrices made by this run.
     #[serde(skip)]
     matrices: Vec<(Day, u64)>,
@@ -217,6 +222,11 @@ pub async fn build(
     let labelled = store.label_rest(closed, given_up).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;
     store.close().await;
+    if extent.made == Extent::all().made {
+        #[expect(clippy::disallowed_methods, reason = "how old a file is, the clock of the disk says")]
+        let now = Utc::now();
+        lake::compact(&lake, as_of.date_naive() - Duration::days(OPEN_DAYS), now).await?;
+    }
     if let Some(error) = broken {
         return Err(error);
     }
@@ -340,6 +350,7 @@ struct Made {
     days: Vec<DayReport>,
     made: Vec<NaiveDate>,
     labelled: u64,
+    outcome_days: u64,
 }
 
 impl Made {
@@ -354,6 +365,11 @@ impl Made {
         // Before the day is noted as done, so that a run that ends here labels it again.
         let labelled = store.label_cases(&made.closed, &made.labels).await;
         self.labelled += labelled.context("labelling the log of comparisons")?;
+        if let Some(cases) = &made.displayed {
+            // Counted once: what comes later changes no bet that was made on it.
+            let counts = serde_json::to_string(&count_day(day, cases)).context("the outcomes of a day")?;
+            self.outcome_days += u64::from(store.save_outcome_day(day, &counts).await?);
+        }
         etl.note_done(&made).await?;
         self.made.push(day);
         self.days.push(made.report);
@@ -423,6 +439,7 @@ impl Made {
             grades,
             facts,
             shadow_rows_labelled: self.labelled,
+            outcome_days: self.outcome_days,
         })
     }
 }
@@ -487,6 +504,7 @@ pub fn print_report(report: &Report) {
         fact("actions_unbound"),
     );
     add("comparisons labelled (rows)", report.shadow_rows_labelled.to_string());
+    add("days whose outcomes were counted", report.outcome_days.to_string());
     if let Some(path) = &report.path {
         add("written to", path.display().to_string());
     }

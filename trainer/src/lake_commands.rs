@@ -12,9 +12,6 @@ use crate::lineage::Record;
 use crate::outcome::Outcome;
 use crate::{console, etl, progress};
 
-/// Days that events of today may still come for, as a rule.
-const OPEN_DAYS: i64 = 3;
-
 const SINK_EXAMPLES: &str = "Examples:
   ltr-trainer sink                     what is new, once
   ltr-trainer sink --follow            go on, and look every 10 seconds
@@ -195,7 +192,7 @@ pub async fn lake(command: &LakeCommand, settings: &Settings) -> anyhow::Result<
                 reason = "files that were replaced a day ago are removed"
             )]
             let now = Utc::now();
-            let open_from = open_from.unwrap_or_else(|| now.date_naive() - chrono::Duration::days(OPEN_DAYS));
+            let open_from = open_from.unwrap_or_else(|| now.date_naive() - chrono::Duration::days(etl::OPEN_DAYS));
             let spinner = progress::spinner("compact");
             let done = lake::compact(&lake, open_from, now).await;
             spinner.finish_and_clear();

@@ -208,10 +208,14 @@ async fn a_damaged_file_of_one_day_stops_no_other_day() {
     // Days that have nothing to do with each other.
     place.log([of(0), of(100)]).await;
     place.sink().await;
-    let file = place.path().join("lake/ltr/raw/2026/10/01/impression_lawyers/0000000000.parquet");
+    let file = place
+        .path()
+        .join("lake/ltr/raw/2026/10/01/impression_lawyers/0000000000.parquet");
     std::fs::write(&file, "no Parquet").unwrap();
     place.log([of(101)]).await;
-    let error = sink(&place.store, &place.lake, &features(), None, false, |_| {}).await.unwrap_err();
+    let error = sink(&place.store, &place.lake, &features(), None, false, |_| {})
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("2026/10/01"), "{error}");
     let etl = place.etl(later(24 * 200)).await;
     let days = etl.days();
@@ -222,4 +226,57 @@ async fn a_damaged_file_of_one_day_stops_no_other_day() {
         let made = etl.make(day).await.unwrap();
         assert_eq!((made.report.rows, made.closed.len()), (2, 1));
     }
+}
+
+#[tokio::test]
+async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
+    use ranking::outcomes::{Arm, count_day};
+    use ranking::{Grade, Policy, Source};
+    let place = Place::new().await;
+    let drafted = Impression {
+        policy: Some(Policy::Interleaved),
+        source: Source::Interleaved,
+        model_version: Some("20261001T021500Z".to_owned()),
+        drafted_by: Some(vec![Source::Interleaved, Source::Ltr, Source::Legacy]),
+        ..impression(&["a", "b", "c"], Origin::Gateway)
+    };
+    let beside = Impression {
+        policy: Some(Policy::Rung),
+        ..impression(&["a", "b"], Origin::Gateway)
+    };
+    place
+        .log([
+            event(1, 1, start(), Body::Impression(drafted)),
+            event(2, 1, later(20), act(ActionKind::ContractSigned, "b", 2)),
+            event(3, 2, later(1), Body::Impression(beside)),
+            // What a client says was shown is evidence of nothing.
+            event(
+                4,
+                3,
+                later(2),
+                Body::Impression(impression(&["a", "b"], Origin::Client)),
+            ),
+        ])
+        .await;
+    place.sink().await;
+    let day = start().date_naive();
+    // On its last day a window is still open.
+    let open = place.etl(later(24 * 7)).await.make(day).await.unwrap();
+    assert_eq!(open.displayed, None);
+    let closed = place.etl(later(24 * 8)).await.make(day).await.unwrap();
+    assert_eq!((closed.closed.len(), closed.labels.len()), (3, 1));
+    let displayed = closed.displayed.unwrap();
+    assert_eq!(displayed.len(), 2);
+    assert_eq!(displayed[0].drafted_by[1], Source::Ltr);
+    assert_eq!(displayed[0].acted, [(2, Grade::Contracted)]);
+    let counted = count_day(day, &displayed);
+    assert_eq!(
+        (
+            counted.arms[&Arm::Interleaved].contracts,
+            counted.arms[&Arm::Legacy].users
+        ),
+        (1, 1)
+    );
+    assert_eq!(counted.credit["20261001T021500Z"].ltr, 1);
+    assert_eq!(counted.blocks, [(false, true, 1)]);
 }

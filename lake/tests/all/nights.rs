@@ -180,7 +180,6 @@ struct Nights {
     lake: Lake,
 }
 
-
 /// The rows of all days, and the impressions and actions that each day of the raw tables has.
 type Outcome = (Vec<Row>, Vec<(Option<NaiveDate>, u64, u64)>);
 

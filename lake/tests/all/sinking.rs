@@ -150,11 +150,15 @@ async fn features_in_another_order_are_rejected_and_taken_once_the_order_is_back
         ..impression(&["a", "b"], Origin::Gateway)
     };
     place.log([event(1, 1, start(), Body::Impression(logged))]).await;
-    let sank = sink(&place.store, &place.lake, &other, None, false, |_| {}).await.unwrap();
+    let sank = sink(&place.store, &place.lake, &other, None, false, |_| {})
+        .await
+        .unwrap();
     assert_eq!((sank.impressions, sank.rejected), (0, 1));
     // A rejected record is known by its id, so that it is not rejected every night.
     assert_eq!(place.sink().await, lake::Sank::default());
     std::fs::remove_dir_all(place.path().join("lake/ltr/rejected")).unwrap();
-    let sank = sink(&place.store, &place.lake, &features(), None, true, |_| {}).await.unwrap();
+    let sank = sink(&place.store, &place.lake, &features(), None, true, |_| {})
+        .await
+        .unwrap();
     assert_eq!((sank.impressions, sank.rejected), (1, 0));
 }

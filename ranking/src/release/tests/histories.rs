@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::ledger::{ORIGIN, Row, Verifier, seal};
+use super::trials::finding;
 use super::*;
+use crate::outcomes::Verdict;
 
 fn models() -> impl Strategy<Value = ModelId> {
     prop::sample::select(vec!["a", "b", "c"]).prop_map(model)
@@ -28,14 +30,24 @@ fn inputs() -> impl Strategy<Value = Input> {
         let kinds: [fn(Value) -> Suspicion; 3] = [Suspicion::Raised, Suspicion::Confirmed, Suspicion::Cleared];
         (model, kinds[kind](Value::Null))
     });
-    let judgements = prop::collection::vec((models(), any::<bool>()).prop_map(|(m, p)| judgement(m, p)), 0..3);
-    let findings = (judgements, prop::option::of(health), prop::option::of(suspicion)).prop_map(
-        |(judgements, health, suspicion)| Findings {
+    let judged = (models(), any::<bool>(), any::<bool>()).prop_map(|(model, promote, trial)| Judgement {
+        trial,
+        ..judgement(model, promote)
+    });
+    let verdicts = prop::sample::select(vec![Verdict::Better, Verdict::Worse, Verdict::Undecided]);
+    let trial = (models(), verdicts).prop_map(|(model, verdict)| finding(model, verdict));
+    let optional = (
+        prop::option::of(health),
+        prop::option::of(suspicion),
+        prop::option::of(trial),
+    );
+    let findings =
+        (prop::collection::vec(judged, 0..3), optional).prop_map(|(judgements, (health, suspicion, trial))| Findings {
             judgements,
             health,
+            trial,
             suspicion,
-        },
-    );
+        });
     prop_oneof![
         2 => models().prop_map(Input::Published),
         4 => findings.prop_map(Input::Evaluation),
@@ -73,8 +85,10 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
                 assert!(judgement.promote && judgement.model == model);
             }
             Input::Evaluation(findings) => {
-                let judged = findings.judgements.iter().any(|j| j.promote && j.model == model);
-                assert!(judged && before.challenger.as_ref() == Some(&model));
+                let is_tried = transition.action == Action::Trial;
+                let allows = |j: &Judgement| j.promote != is_tried && (j.trial || !is_tried) && j.model == model;
+                assert!(findings.judgements.iter().any(allows) && before.challenger.as_ref() == Some(&model));
+                assert_ne!(before.phase, Phase::Trial, "a trial is not disturbed");
             }
             Input::Order(Order {
                 command: Command::Pin(named) | Command::Weight { model: Some(named), .. },
@@ -84,6 +98,21 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
             }
             other => panic!("{other:?} replaces the champion"),
         }
+    }
+    let grounds = after.champion.as_ref().map(|champion| &champion.grounds);
+    let is_tried = matches!(grounds, Some(Grounds::Trial { .. }));
+    if is_tried && after.serves() {
+        let shown = (&after.phase, after.exposure.display, after.exposure.share);
+        assert_eq!(
+            shown,
+            (&Phase::Trial, Display::Interleaved, 0.4),
+            "a trial's grounds allow a trial alone"
+        );
+    }
+    assert_eq!(after.form > 1, is_tried, "older programs read all that they know");
+    if transition.action == Action::Reject {
+        let rejected = champion(before).expect("a model was tried");
+        assert!(before.phase == Phase::Trial && after.barred.contains(&rejected.version) && !after.serves());
     }
     let more = after.exposure.of_all() > before.exposure.of_all();
     if more && matches!(input, Input::Evaluation(_)) {

@@ -102,11 +102,15 @@ impl Controller {
     /// Decides by all that is known, until nothing more follows. Returns whether this gateway still had
     /// the lease.
     async fn decide(&self, now: DateTime<Utc>, judgements: Vec<Judgement>) -> Result<bool, OrderError> {
+        let outcomes = match self.state() {
+            Some(state) => self.outcomes(&state).await?,
+            None => None,
+        };
         let findings = Findings {
             judgements,
             health: self.fleet_health().await?,
-            trial: None,
-            suspicion: None,
+            trial: outcomes.as_ref().and_then(|outcomes| self.trial_finding(outcomes)),
+            suspicion: outcomes.as_ref().and_then(|outcomes| self.suspicion(outcomes)),
         };
         for _ in 0..MAX_STEPS {
             match self.submit_findings(now, &findings).await {

@@ -18,7 +18,7 @@ use crate::events::{Policy, Source};
 use crate::labels::Grade;
 
 pub use count::count_day;
-pub use trial::{Trial, TrialRules, Verdict, trial};
+pub use trial::{LEAST_DECIDED, Trial, TrialRules, Verdict, trial};
 pub use watch::{Alarm, WatchRules, confirm, suspect};
 
 /// A closed case as it was displayed by the gateway that ranked it.
@@ -92,3 +92,6 @@ pub struct OutcomeDay {
     /// other's true mean.
     pub blocks: Vec<(bool, bool, u64)>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,14 @@
 //!
 //! ```text
 //! shadow ──verdict──> rung 1 ──> … ──> live ──suspicion──> suspected
-//!   ^                   │               │ ^                  │    │
-//!   │                   └── rollback ───┴─┼── rollback ──────┘    │
-//!   └──── cool-down over ──── rolled back └──────── cleared ──────┘
+//!  ^ ^ │                │ ^             │ ^                  │    │
+//!  │ │ └─> trial ───────┼─┘             │ │                  │    │
+//!  │ └──────┘ rejected  └── rollback ───┴─┼── rollback ──────┘    │
+//!  └──── cool-down over ──── rolled back  └──────── cleared ──────┘
 //! ```
+//!
+//! A challenger whom shadow figures do not decide on is tried: shown drafted in turn with legacy. A trial is rolled back
+//! for technical reasons as a rung is.
 //!
 //! An operator can go to `manual` (a share chosen by hand) from anywhere.
 
@@ -16,6 +20,7 @@ pub mod ledger;
 mod shares;
 mod state;
 mod step;
+mod trial;
 pub mod watch;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -52,12 +57,23 @@ pub struct Rules {
     pub ladder: Vec<Rung>,
     /// Share of the users of live traffic who stay with the legacy ranking, 0 to below 1.
     pub hold_out: f64,
+    /// How a challenger is tried whom shadow figures do not decide on.
+    pub trial: TrialStep,
     /// What a suspected model is shown with until the suspicion is confirmed or cleared.
     pub confirm: Exposure,
     /// How long after a rollback no model is promoted by itself.
     pub cool_down: TimeDelta,
     /// Whether a verdict promotes by itself. Rollbacks always happen by themselves.
     pub automatic: bool,
+}
+
+/// How a challenger is tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrialStep {
+    /// The share of the users who are shown its ranking drafted in turn with legacy's, below 1; 0: nothing is tried.
+    pub share: f64,
+    /// After so long without a decision it is rejected.
+    pub patience: TimeDelta,
 }
 
 /// What a judge of evidence says of a model. Every kind of verdict becomes one of these.
@@ -69,6 +85,8 @@ pub struct Judgement {
     pub as_of: DateTime<Utc>,
     /// Whether the model may be promoted.
     pub promote: bool,
+    /// Whether it may be tried: see [`crate::verdict::Verdict::may_be_tried`].
+    pub trial: bool,
     /// The criteria, one by one.
     pub criteria: Vec<Criterion>,
     /// The numbers behind it, for the ledger.
@@ -86,6 +104,19 @@ pub enum Suspicion {
     Cleared(Value),
 }
 
+/// What interleaving says of the model on trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialFinding {
+    /// The model.
+    pub model: ModelId,
+    /// The time up to which outcomes were counted.
+    pub as_of: DateTime<Utc>,
+    /// How the trial stands.
+    pub verdict: crate::outcomes::Verdict,
+    /// The numbers behind it, for the ledger.
+    pub evidence: Value,
+}
+
 /// What is known at an evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
@@ -93,6 +124,8 @@ pub struct Findings {
     pub judgements: Vec<Judgement>,
     /// The criteria of the technical watch for the model that serves: see [`watch::judge`].
     pub health: Option<Health>,
+    /// Of the model on trial.
+    pub trial: Option<TrialFinding>,
     /// Of the model that serves, with its version.
     pub suspicion: Option<(ModelId, Suspicion)>,
 }
@@ -190,6 +223,10 @@ pub enum Action {
     Identify,
     /// The evidence let the challenger serve.
     Promote,
+    /// A challenger is shown drafted in turn with legacy.
+    Trial,
+    /// The trial's model is not promoted.
+    Reject,
     /// The next rung of the ladder, or live.
     Climb,
     /// The model that serves is under suspicion.
@@ -218,6 +255,8 @@ impl Action {
             Action::Challenger => "challenger",
             Action::Identify => "identify",
             Action::Promote => "promote",
+            Action::Trial => "trial",
+            Action::Reject => "reject",
             Action::Climb => "climb",
             Action::Suspect => "suspect",
             Action::Clear => "clear",

@@ -291,6 +291,18 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "below 1",
         ),
         (
+            "[rollout.trial]\nshare = 1.0",
+            "rollout.trial.share",
+            "1.0",
+            "a number, 0 to 0.95",
+        ),
+        (
+            "[rollout.relevance]\nfalse_alarms = 0",
+            "rollout.relevance.false_alarms",
+            "0",
+            "above 0",
+        ),
+        (
             "[models]\nwarm_instances = 9",
             "models.warm_instances",
             "9",

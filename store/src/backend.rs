@@ -81,6 +81,9 @@ pub(crate) trait ReleaseBackend {
     async fn queue_facts(&self) -> Result<QueueFacts, StoreError>;
     async fn save_evidence(&self, model_version: &str, evidence: &str) -> Result<(), StoreError>;
     async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError>;
+    /// Whether the day is new.
+    async fn save_outcome_day(&self, day: NaiveDate, counts: &str) -> Result<bool, StoreError>;
+    async fn outcome_days(&self, from: NaiveDate) -> Result<Vec<(NaiveDate, String)>, StoreError>;
     async fn label_generation(&self) -> Result<u64, StoreError>;
     /// `None`: the database has no notifications.
     async fn listen(&self) -> Result<Option<Listening>, StoreError>;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::pending;
 use std::time::Duration;
 
+use chrono::{Datelike, NaiveDate};
 use uuid::Uuid;
 
 use crate::{RolloutState, Store, StoreError, check_weight, postgres};
@@ -276,8 +277,30 @@ impl Store {
         self.backend.evidence(model_version).await
     }
 
-    /// Rises with each call that labelled a row, by one or more: one cheap read. Labels that a program of
-    /// the previous version writes do not raise it.
+    /// Keeps what was displayed on a closed day and what came of it, a JSON text, and raises [`Store::label_generation`].
+    /// Returns whether the day is new: the first counts of a day stay, because it has been decided by them.
+    ///
+    /// # Errors
+    /// [`StoreError::Value`] for a day outside the years 1 to 9999.
+    pub async fn save_outcome_day(&self, day: NaiveDate, counts: &str) -> Result<bool, StoreError> {
+        // Beyond them days are not in the order of their texts.
+        if !(1..=9999).contains(&day.year()) {
+            return Err(StoreError::Value {
+                field: "day",
+                value: day.to_string(),
+                allowed: "0001-01-01 to 9999-12-31",
+            });
+        }
+        self.backend.save_outcome_day(day, counts).await
+    }
+
+    /// The closed days from this one on, in order, with their counts as they were saved.
+    pub async fn outcome_days(&self, from: NaiveDate) -> Result<Vec<(NaiveDate, String)>, StoreError> {
+        self.backend.outcome_days(from).await
+    }
+
+    /// Rises with each call that labelled a row, by one or more, and with each new outcome day: one cheap read.
+    /// Labels that a program of the previous version writes do not raise it.
     pub async fn label_generation(&self) -> Result<u64, StoreError> {
         self.backend.label_generation().await
     }

@@ -328,7 +328,7 @@ impl<'a> Check<'a> {
 mod tests {
     use chrono::{DateTime, Utc};
     use ranking::release::ledger::{hash, seal};
-    use ranking::release::{Command, Input, ModelId, Order, Rules, State, begin, step};
+    use ranking::release::{Command, Input, ModelId, Order, Rules, State, TrialStep, begin, step};
     use uuid::Uuid;
 
     use super::*;
@@ -339,6 +339,10 @@ mod tests {
         let rules = Rules {
             ladder: Vec::new(),
             hold_out: 0.0,
+            trial: TrialStep {
+                share: 0.0,
+                patience: chrono::TimeDelta::days(60),
+            },
             confirm: Exposure::whole(0.5),
             cool_down: chrono::TimeDelta::hours(1),
             automatic: true,

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use metrics::gauge;
 use parking_lot::Mutex;
 use ranking::Criteria;
+use ranking::outcomes::{TrialRules, WatchRules};
 use ranking::release::ledger::{self, Anchor};
 use ranking::release::watch::Limits;
 use ranking::release::{
@@ -45,6 +46,10 @@ pub struct Config {
     pub limits: Limits,
     /// What a verdict asks for.
     pub criteria: Criteria,
+    /// What interleaving must show.
+    pub trial: TrialRules,
+    /// When outcomes raise a suspicion, and how it ends.
+    pub relevance: WatchRules,
     /// The longest attribution window: younger comparisons are not judged.
     pub window: chrono::TimeDelta,
     /// The pause between two evaluations.

@@ -102,10 +102,15 @@ impl Controller {
     /// Decides by all that is known, until nothing more follows. Returns whether this gateway still had
     /// the lease.
     async fn decide(&self, now: DateTime<Utc>, judgements: Vec<Judgement>) -> Result<bool, OrderError> {
+        let outcomes = match self.state() {
+            Some(state) => self.outcomes(&state).await?,
+            None => None,
+        };
         let findings = Findings {
             judgements,
             health: self.fleet_health().await?,
-            suspicion: None,
+            trial: outcomes.as_ref().and_then(|outcomes| self.trial_finding(outcomes)),
+            suspicion: outcomes.as_ref().and_then(|outcomes| self.suspicion(outcomes)),
         };
         for _ in 0..MAX_STEPS {
             match self.submit_findings(now, &findings).await {
@@ -153,11 +158,11 @@ impl Controller {
         self.leased_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
-    /// The judgements on the challenger and on the model that climbs; without a challenger also on the
+    /// The judgements on the challenger and on the model that climbs or is tried; without a challenger also on the
     /// champion, to be shown.
     async fn judgements(&self, state: &State, now: DateTime<Utc>) -> Result<Vec<Judgement>, OrderError> {
         let champion = state.champion.as_ref().map(|champion| &champion.model);
-        let climbing = champion.filter(|_| matches!(state.phase, Phase::Rung { .. }));
+        let climbing = champion.filter(|_| matches!(state.phase, Phase::Rung { .. } | Phase::Trial));
         let shown = state.challenger.as_ref().or(champion);
         let mut judgements: Vec<Judgement> = Vec::new();
         for model in [shown, climbing].into_iter().flatten() {
@@ -205,6 +210,7 @@ impl Controller {
             model: model.clone(),
             as_of: gathered.as_of,
             promote: verdict.promote,
+            trial: verdict.may_be_tried(),
             evidence: json!({ "version": model.version, "evidence": gathered.evidence, "verdict": verdict }),
             criteria: verdict.criteria,
         };

@@ -99,8 +99,8 @@ pub(super) fn serving(known: &Known) -> Serving {
         Exposure::NONE
     };
     let challenger = state.challenger.as_ref().and_then(|id| held(&known.loaded, id));
-    // On the ladder the model that climbs is judged further, if no newer one is.
-    let climbs = matches!(state.phase, Phase::Rung { .. });
+    // On the ladder, and on trial, the model is judged further, if no newer one is.
+    let climbs = matches!(state.phase, Phase::Rung { .. } | Phase::Trial);
     Serving {
         state_version: state.version,
         exposure,

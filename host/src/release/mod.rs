@@ -6,6 +6,7 @@
 //! - `rollback` acts from memory first; `pending` keeps what the database does not have yet;
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
+//! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -21,6 +22,7 @@ mod followed;
 mod health;
 mod known;
 mod offering;
+mod outcomes;
 mod pending;
 mod publications;
 mod record;

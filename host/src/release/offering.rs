@@ -1,12 +1,12 @@
 //! Keeps the directory that Envoys watch in step with what this gateway serves: the champion's filter
-//! while LTR answers, and one that scores nothing otherwise.
+//! while LTR answers as it is, and one that scores nothing otherwise.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
-use ranking::release::State;
+use ranking::release::{Display, State};
 
 use super::controller::Controller;
 use super::edge::{EdgeDir, EdgeFilter, Offer, Offered, Outcome, Turn};
@@ -24,7 +24,8 @@ struct Wanted {
     turn: Turn,
     /// Counts the replacements of the record, so that what was offered before one is not after it.
     rewrites: u64,
-    /// The model that scores; `None`: LTR is off, killed, or the model is not loaded.
+    /// The model that scores; `None`: LTR is off or killed, the model is not loaded, or its ranking is shown drafted in
+    /// turn with legacy's, which takes a gateway.
     scores: Option<String>,
 }
 
@@ -116,7 +117,7 @@ impl Controller {
             rewrites: known.rewrites,
             scores: serving
                 .serves()
-                .filter(|_| !is_killed)
+                .filter(|_| !is_killed && serving.exposure.display == Display::Whole)
                 .map(|model| model.version.clone()),
         };
         // A start does not take away what Envoys have until its models are loaded.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use store::OutboxFacts;
 
+use super::outcomes::Outcomes;
 use super::reports::Gathered;
 
 /// The parts that are read in the background.
@@ -18,6 +19,8 @@ pub(super) struct Parts {
     /// The evidence of each model by version, as it was gathered last.
     pub gathered: HashMap<String, Gathered>,
     pub health: Option<Value>,
+    /// `None`: no model is judged by outcomes now.
+    pub outcomes: Option<Outcomes>,
     pub holder: Option<String>,
     pub gateways: Vec<Value>,
     pub outbox: OutboxFacts,
@@ -33,6 +36,14 @@ impl Snapshot {
 
     pub(super) fn set_gathered(&self, gathered: Gathered) {
         self.0.lock().gathered.insert(gathered.version.clone(), gathered);
+    }
+
+    pub(super) fn outcomes(&self) -> Option<Outcomes> {
+        self.0.lock().outcomes.clone()
+    }
+
+    pub(super) fn set_outcomes(&self, outcomes: Option<Outcomes>) {
+        self.0.lock().outcomes = outcomes;
     }
 
     pub(super) fn set_health(&self, health: Option<Value>) {

@@ -34,6 +34,9 @@ impl Controller {
             None
         };
         self.refresh_evidence().await?;
+        if let Some(state) = self.state() {
+            self.outcomes(&state).await?;
+        }
         let named = self.named_versions();
         let mut parts = self.snapshot.0.lock();
         parts.gathered.retain(|version, _| named.contains(version));
@@ -87,6 +90,7 @@ impl Controller {
             .map(|model| &model.version);
         let judged = challenger.or(champion).and_then(|version| parts.gathered.get(version));
         let seen = known.seen.map(|seen| seen.elapsed().as_secs_f64());
+        let [trial, relevance] = self.shown_outcomes(parts.outcomes.as_ref());
         let is_fresh = seen.is_some_and(|seen| seen < 5.0) && known.problem.is_none();
         json!({
             // What this gateway does: a rollback may act here before it is on record.
@@ -109,6 +113,8 @@ impl Controller {
             "as_of": judged.map(|gathered| gathered.as_of),
             "evidence": judged.map(|gathered| &gathered.evidence),
             "verdict": judged.map(|gathered| decide(&gathered.evidence, &self.config.criteria)),
+            "trial": trial,
+            "relevance": relevance,
             "outbox": {
                 "owed": parts.outbox.owed,
                 "oldest_seconds": parts.outbox.oldest.map(|age| age.as_secs_f64()),

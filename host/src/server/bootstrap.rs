@@ -159,6 +159,8 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         rules: rollout.rules(),
         limits: rollout.watch_limits(),
         criteria: rollout.criteria.clone(),
+        trial: rollout.trial_rules(),
+        relevance: rollout.relevance_rules(),
         window: settings.labels.closed_after(),
         evaluate: rollout.evaluate(),
         arrival: rollout.watch.arrival(),

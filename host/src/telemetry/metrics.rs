@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 49] = [
+const METRICS: [(Kind, &str, &str); 51] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -278,6 +278,16 @@ const METRICS: [(Kind, &str, &str); 49] = [
         "Share of contracts whose lawyer was ranked among the first three, by arm",
     ),
     (Kind::Gauge, "ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow"),
+    (
+        Kind::Gauge,
+        "ltr_trial_credit",
+        "Mean preference of the users who were shown both rankings: 1 for LTR, -1 for legacy; 0 without a trial",
+    ),
+    (
+        Kind::Gauge,
+        "ltr_relevance_log_evidence",
+        "Logarithm of the evidence that fewer of the users whom LTR answers sign contracts than did before",
+    ),
     (
         Kind::Gauge,
         "ltr_fair_gap",

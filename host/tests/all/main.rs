@@ -34,6 +34,7 @@ mod shadow;
 mod tables;
 mod tls;
 mod traces;
+mod trials;
 mod trust;
 mod watch;
 mod webhooks;

@@ -15,6 +15,12 @@ pub(crate) const CASES: u128 = 60;
 
 /// Cases in which the client signed with the lawyer whom the challenger had first and legacy had fifth.
 pub(crate) async fn good_evidence(running: &Running, at: DateTime<Utc>) {
+    evidence(running, at, "adv_5").await;
+}
+
+/// Cases in which the client signed with this lawyer, `adv_1` to `adv_5`: legacy ranked them in this order, and the challenger
+/// in the opposite one.
+pub(crate) async fn evidence(running: &Running, at: DateTime<Utc>, signed: &str) {
     let row = |lawyer: u16| ShadowRow {
         lawyer_id: format!("adv_{lawyer}"),
         rank_legacy: lawyer,
@@ -39,11 +45,11 @@ pub(crate) async fn good_evidence(running: &Running, at: DateTime<Utc>) {
     };
     let records: Vec<Record> = (0..CASES).map(|id| Record::Shadow(record(id))).collect();
     running.gateway.store.append(&records).await.unwrap();
-    let signed: Vec<_> = (0..CASES)
-        .map(|id| (Uuid::from_u128(id), "adv_5".to_owned(), 1.0))
+    let labels: Vec<_> = (0..CASES)
+        .map(|id| (Uuid::from_u128(id), signed.to_owned(), 1.0))
         .collect();
     let cases: Vec<Uuid> = (0..CASES).map(Uuid::from_u128).collect();
-    running.gateway.store.label_cases(&cases, &signed).await.unwrap();
+    running.gateway.store.label_cases(&cases, &labels).await.unwrap();
 }
 
 async fn site_with_challenger() -> (Site, Running) {

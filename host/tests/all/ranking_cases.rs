@@ -186,6 +186,8 @@ async fn what_is_measured_has_the_names_that_alerts_read() {
         "ltr_hit3{arm=\"legacy\"}",
         "ltr_hit3{arm=\"ltr\"}",
         "ltr_mrr_gap ",
+        "ltr_trial_credit ",
+        "ltr_relevance_log_evidence ",
         "ltr_fair_gap{arm=\"legacy\"}",
         "ltr_fair_gap{arm=\"ltr\"}",
     ] {

@@ -29,6 +29,10 @@ pub enum Verdict {
     Undecided,
 }
 
+/// Nothing is decided by fewer users with a preference, one a day left out: nobody decides alone, and no handful does. A
+/// user counts once a day.
+pub const LEAST_DECIDED: u64 = 30;
+
 /// What an interleaved slice of the traffic shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
@@ -36,6 +40,8 @@ pub struct Trial {
     pub users: u64,
     /// Those who signed with somebody whom one of the two brought in: the others say nothing.
     pub decided: u64,
+    /// The same without one a day.
+    pub decided_by_others: u64,
     /// Mean preference, 1 for LTR and -1 for legacy, of those who decided, with its confidence sequence.
     pub credit: Interval,
     /// Logarithm of the evidence that LTR is preferred, and that legacy is.
@@ -76,6 +82,7 @@ pub fn trial<'a>(
             trial.users += counts.ltr + counts.legacy + counts.neither;
         }
         trial.decided += ltr + legacy;
+        trial.decided_by_others += (ltr + legacy).saturating_sub(1);
         for_ltr.add_day(&[(1.0, ltr), (0.0, legacy)]).expect(NEVER);
         for_legacy.add_day(&[(1.0, legacy), (0.0, ltr)]).expect(NEVER);
         credit.add_day(&[(1.0, ltr), (-1.0, legacy)]).expect(NEVER);
@@ -100,6 +107,7 @@ pub fn trial<'a>(
     trial.blocks = not_worse.n();
     trial.contracts_log_e = not_worse.log_e();
     trial.verdict = match (for_ltr.ever(alpha), for_legacy.ever(alpha)) {
+        _ if trial.decided_by_others < LEAST_DECIDED => Verdict::Undecided,
         (_, true) => Verdict::Worse,
         (true, _) if not_worse.ever(alpha) => Verdict::Better,
         _ => Verdict::Undecided,

@@ -3,12 +3,15 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The form of [`State`] that this program writes. A program that finds a higher one follows the
-/// state, as far as it can read it, and changes nothing.
-pub const FORM: u32 = 1;
+/// The highest form of [`State`] that this program knows. Each state is written in the lowest form that says it, so that
+/// programs of the version before go on with all but the newest kinds. A program that finds a higher form follows the
+/// state as far as it can read it (legacy answers where it cannot) and changes nothing.
+pub const FORM: u32 = 2;
+/// The form of states without a trial.
+const WITHOUT_TRIALS: u32 = 1;
 
 /// How many rolled back versions, and how many contents, are remembered.
-pub(super) const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 64;
 
 /// A published model, and its content: what was judged is what serves, also if a folder is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,11 @@ pub enum Grounds {
         /// End of the evidence.
         as_of: DateTime<Utc>,
     },
+    /// Evidence up to this time allowed to try it, drafted in turn with legacy. This alone never lets it serve otherwise.
+    Trial {
+        /// End of the evidence.
+        as_of: DateTime<Utc>,
+    },
     /// An operator named it.
     Operator {
         /// Who.
@@ -121,6 +129,8 @@ pub struct Champion {
 pub enum Phase {
     /// Legacy answers; a challenger may be compared.
     Shadow,
+    /// LTR is shown drafted in turn with legacy, and what clients prefer decides whether it is promoted.
+    Trial,
     /// A rung of the ladder.
     Rung {
         /// From 0.
@@ -144,6 +154,7 @@ impl Phase {
     pub fn name(&self) -> &'static str {
         match self {
             Phase::Shadow => "shadow",
+            Phase::Trial => "trial",
             Phase::Rung { .. } => "rung",
             Phase::Live => "live",
             Phase::Suspected => "suspected",
@@ -183,7 +194,7 @@ pub struct State {
     pub challenger: Option<ModelId>,
     /// An operator's hold: nothing is promoted and nothing climbs by itself.
     pub hold: Option<Hold>,
-    /// Versions that were rolled back, the latest last. No verdict brings them back by itself.
+    /// Versions that were rolled back or rejected, the latest last. No verdict brings them back by itself.
     #[serde(default)]
     pub barred: Vec<String>,
     /// The models that were on record, the latest last: their versions stand for their contents.
@@ -195,7 +206,7 @@ impl State {
     /// The state of a new database: legacy answers, and there is no model.
     pub fn new(now: DateTime<Utc>) -> State {
         State {
-            form: FORM,
+            form: WITHOUT_TRIALS,
             version: 0,
             phase: Phase::Shadow,
             since: now,
@@ -240,6 +251,22 @@ impl State {
             }),
             challenger,
             ..State::new(now)
+        }
+    }
+
+    /// The lowest form that says this.
+    pub(super) fn lowest_form(&self) -> u32 {
+        let grounds = self.champion.as_ref().map(|champion| &champion.grounds);
+        let is_tried = self.phase == Phase::Trial || matches!(grounds, Some(Grounds::Trial { .. }));
+        if is_tried { FORM } else { WITHOUT_TRIALS }
+    }
+
+    /// No verdict brings this model back by itself.
+    pub(super) fn bar(&mut self, model: &ModelId) {
+        if !self.barred.contains(&model.version) {
+            self.barred.push(model.version.clone());
+            let surplus = self.barred.len().saturating_sub(REMEMBERED);
+            self.barred.drain(..surplus);
         }
     }
 

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::state::REMEMBERED;
 use super::{
     Action, CONTROLLER, Champion, Command, Effect, Exposure, FORM, Findings, Grounds, Health, Hold, Input, Judgement,
     ModelId, Order, Phase, Refused, Rules, State, Suspicion, Transition,
@@ -34,14 +33,14 @@ pub fn step(state: &State, input: &Input, now: DateTime<Utc>, rules: &Rules) -> 
 }
 
 /// A state, and the time and rules by which it changes.
-struct At<'a> {
-    state: &'a State,
-    now: DateTime<Utc>,
-    rules: &'a Rules,
+pub(super) struct At<'a> {
+    pub(super) state: &'a State,
+    pub(super) now: DateTime<Utc>,
+    pub(super) rules: &'a Rules,
 }
 
 /// What a transition says of itself.
-struct Said {
+pub(super) struct Said {
     action: Action,
     actor: String,
     reason: String,
@@ -49,7 +48,7 @@ struct Said {
 }
 
 impl Said {
-    fn by_itself(action: Action, reason: impl Into<String>, evidence: Value) -> Said {
+    pub(super) fn by_itself(action: Action, reason: impl Into<String>, evidence: Value) -> Said {
         Said {
             action,
             actor: CONTROLLER.to_owned(),
@@ -70,8 +69,9 @@ impl Said {
 
 impl At<'_> {
     /// A transition to `state`, which differs from the present one in what the caller has set.
-    fn to(&self, mut state: State, said: Said) -> Transition {
+    pub(super) fn to(&self, mut state: State, said: Said) -> Transition {
         state.version = self.state.version + 1;
+        state.form = state.lowest_form();
         if state.phase != self.state.phase {
             state.since = self.now;
         }
@@ -142,13 +142,16 @@ impl At<'_> {
         self.to(state, Said::by_itself(Action::Identify, "", evidence))
     }
 
-    /// The first of these that applies: rollback, end of the cool-down, suspicion, promotion, climb.
+    /// The first of these that applies: rollback, end of the cool-down, suspicion, end of a trial, promotion, beginning
+    /// of a trial, climb.
     fn evaluation(&self, findings: &Findings) -> Option<Transition> {
         let health = findings.health.as_ref().and_then(|health| self.unhealthy(health));
         health
             .or_else(|| self.cooled_down())
             .or_else(|| self.suspicion(findings.suspicion.as_ref()?))
+            .or_else(|| self.trial_ends(findings.trial.as_ref()?))
             .or_else(|| self.promotion(&findings.judgements))
+            .or_else(|| self.trial_begins(&findings.judgements))
             .or_else(|| self.climb(findings))
     }
 
@@ -205,7 +208,7 @@ impl At<'_> {
     }
 
     /// Whether a model may be promoted or climb by itself.
-    fn may_promote(&self) -> bool {
+    pub(super) fn may_promote(&self) -> bool {
         let cools_down = matches!(self.state.phase, Phase::RolledBack { .. });
         let is_pinned = self.state.champion.as_ref().is_some_and(|champion| champion.pinned) && self.state.serves();
         let is_suspected = self.state.phase == Phase::Suspected;
@@ -213,24 +216,29 @@ impl At<'_> {
     }
 
     fn promotion(&self, judgements: &[Judgement]) -> Option<Transition> {
-        let challenger = self.state.challenger.as_ref().filter(|_| self.may_promote())?;
+        // A trial is not disturbed: the next challenger waits for its end.
+        let candidate = match self.state.phase {
+            Phase::Trial => self.state.champion.as_ref().map(|champion| &champion.model),
+            _ => self.state.challenger.as_ref(),
+        };
+        let candidate = candidate.filter(|_| self.may_promote())?;
         let judgement = judgements
             .iter()
-            .find(|judgement| judgement.promote && judgement.model == *challenger)?;
-        if self.is_barred(challenger) {
+            .find(|judgement| judgement.promote && judgement.model == *candidate)?;
+        if self.is_barred(candidate) {
             return None;
         }
         let said = Said::by_itself(Action::Promote, "every criterion holds", judgement.evidence.clone());
-        Some(self.promoted(judgement, said))
+        Some(self.promoted(candidate, judgement.as_of, said))
     }
 
-    fn is_barred(&self, model: &ModelId) -> bool {
+    pub(super) fn is_barred(&self, model: &ModelId) -> bool {
         self.state.barred.contains(&model.version)
     }
 
-    /// The challenger serves: on the ladder's first rung, or live. It takes the place of a model that
+    /// The model serves: on the ladder's first rung, or live. It takes the place of a model that
     /// is live or climbing, so that LTR's share stays.
-    fn promoted(&self, judgement: &Judgement, said: Said) -> Transition {
+    pub(super) fn promoted(&self, model: &ModelId, as_of: DateTime<Utc>, said: Said) -> Transition {
         let (phase, exposure) = match (&self.state.phase, self.rules.ladder.first()) {
             (Phase::Live, _) => (Phase::Live, self.live()),
             (Phase::Rung { index }, _) => (Phase::Rung { index: *index }, self.state.exposure),
@@ -242,12 +250,12 @@ impl At<'_> {
             since: self.now,
             exposure,
             champion: Some(Champion {
-                model: judgement.model.clone(),
-                grounds: Grounds::Verdict { as_of: judgement.as_of },
+                model: model.clone(),
+                grounds: Grounds::Verdict { as_of },
                 pinned: false,
                 serving_since: None,
             }),
-            challenger: None,
+            challenger: self.state.challenger.clone().filter(|challenger| challenger != model),
             ..self.state.clone()
         };
         self.to(state, said)
@@ -322,11 +330,9 @@ impl At<'_> {
         };
         if let Some(champion) = &mut state.champion {
             champion.pinned = false;
-            if self.state.serves() && !state.barred.contains(&champion.model.version) {
-                state.barred.push(champion.model.version.clone());
-                let surplus = state.barred.len().saturating_sub(REMEMBERED);
-                state.barred.drain(..surplus);
-            }
+        }
+        if let Some(champion) = self.state.champion.as_ref().filter(|_| self.state.serves()) {
+            state.bar(&champion.model);
         }
         self.to(state, said)
     }
@@ -367,7 +373,7 @@ impl At<'_> {
             return Err(Refused::Barred(challenger.version.clone()));
         }
         let said = Said::by_order(Action::Promote, order, judgement.evidence.clone());
-        Ok(self.promoted(judgement, said))
+        Ok(self.promoted(challenger, judgement.as_of, said))
     }
 
     fn hold(&self, on: bool, order: &Order) -> Transition {
@@ -403,7 +409,11 @@ impl At<'_> {
         state.champion = Some(Champion {
             model: known.clone(),
             grounds: match is_champion {
-                Some(champion) if action == Action::Weight => champion.grounds.clone(),
+                Some(Champion { grounds, .. })
+                    if action == Action::Weight && !matches!(grounds, Grounds::Trial { .. }) =>
+                {
+                    grounds.clone()
+                }
                 _ => Grounds::Operator {
                     actor: order.actor.clone(),
                 },
@@ -530,6 +540,8 @@ fn sentence(state: &State, said: &Said) -> String {
         }
         Action::Identify => "the content of a model of the former program is known".to_owned(),
         Action::Promote => format!("{champion} was promoted and answers {share} % of the users"),
+        Action::Trial => format!("{champion} is tried: {share} % of the users see it drafted in turn with legacy"),
+        Action::Reject => format!("{champion} was rejected; legacy answers everybody"),
         Action::Climb => format!("{champion} answers {share} % of the users now"),
         Action::Suspect => format!("{champion} is under suspicion and answers {share} % of the users"),
         Action::Clear => format!("{champion} is cleared and answers {share} % of the users"),

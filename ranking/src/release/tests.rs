@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 
 mod histories;
+mod trials;
 
 fn at(hours: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::hours(500_000 + hours)
@@ -19,6 +20,10 @@ fn rules(ladder: Vec<Rung>) -> Rules {
     Rules {
         ladder,
         hold_out: 0.05,
+        trial: TrialStep {
+            share: 0.4,
+            patience: TimeDelta::days(60),
+        },
         confirm: Exposure::whole(0.5),
         cool_down: TimeDelta::hours(24),
         automatic: true,
@@ -49,6 +54,7 @@ fn judgement(model: ModelId, promote: bool) -> Judgement {
         model,
         as_of: at(0),
         promote,
+        trial: false,
         criteria: vec![criterion("hit3", promote), criterion("fair_gap", true)],
         evidence: json!({ "cases": 7 }),
     }

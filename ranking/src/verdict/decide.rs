@@ -24,6 +24,18 @@ pub fn decide(evidence: &Evidence, criteria: &Criteria) -> Verdict {
     }
 }
 
+/// The criteria that raw shadow figures of relevance have to meet.
+const RELEVANCE: [&str; 2] = ["hit3", "mrr_gap"];
+
+impl Verdict {
+    /// Whether the challenger may be shown to users drafted in turn with legacy: everything holds but relevance. Raw shadow
+    /// figures favour whoever was displayed, so that they let a really better challenger down; interleaving then decides.
+    pub fn may_be_tried(&self) -> bool {
+        let others = self.criteria.iter().filter(|c| !RELEVANCE.contains(&c.name.as_ref()));
+        !self.promote && others.into_iter().all(|criterion| criterion.passed)
+    }
+}
+
 fn duration(e: &Evidence, c: &Criteria) -> Criterion {
     let long = e.days + ROUNDING >= c.min_days;
     let many = e.cases >= c.min_cases;

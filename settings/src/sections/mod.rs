@@ -32,7 +32,7 @@ pub use lineage::Lineage;
 pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
-pub use rollout::{Rollout, Shadow, Watch};
+pub use rollout::{Relevance, Rollout, Shadow, Trial, Watch};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
 pub use webhooks::{Webhook, WebhookFormat, Webhooks};
@@ -113,7 +113,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 28] = [
+const SECTIONS: [&Section; 30] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -132,7 +132,9 @@ const SECTIONS: [&Section; 28] = [
     &Privacy::SECTION,
     &Rollout::SECTION,
     &rollout::CRITERIA,
+    &Trial::SECTION,
     &Watch::SECTION,
+    &Relevance::SECTION,
     &Webhooks::SECTION,
     &Lake::SECTION,
     &Checks::SECTION,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ranking::Criteria;
+use ranking::outcomes::{TrialRules, WatchRules};
 use ranking::release::watch::Limits;
-use ranking::release::{Display, Exposure, Rules, Rung};
+use ranking::release::{Display, Exposure, Rules, Rung, TrialStep};
 
 use crate::section::Rule::{Between, Flag, Number, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, section, section_of};
@@ -31,14 +32,15 @@ section! {
         /// Salt of the hash of the user that decides who is held out.
         hold_out_salt: String = "ltr-hold-out-v1".into(), SALT;
         /// Steps between the verdict and live traffic; none: live at once.
-        ladder: Vec<Rung> = Vec::new(), Words("a list of { share = 0.05, min_hours = 24.0, criteria = [\"latency\"] }, with shares above 0 and at most 1 that rise, hours of at least 0, and names of criteria of the verdict");
+        ladder: Vec<Rung> = Vec::new(), Words("a list of { share = 0.05, display = \"whole\" or \"interleaved\", min_hours = 24.0, criteria = [\"latency\"] }, with shares above 0 and at most 1 that rise, hours of at least 0, and names of criteria of the verdict");
         /// Whether a model is promoted by itself when its verdict allows it. Rollbacks always happen by
         /// themselves.
         automatic: bool = true, Flag;
         /// How long after a rollback no model is promoted by itself.
         cool_down_hours: f64 = 24.0, Number(0.0, 8760.0);
-        /// Share of the users whom a suspected model answers until the suspicion is confirmed or cleared.
-        confirm_share: f64 = 0.5, Between(0.0, 1.0);
+        /// Share of the users who are shown a suspected model's ranking, drafted in turn with legacy's, until the suspicion
+        /// is confirmed or cleared.
+        confirm_share: f64 = 0.9, Between(0.0, 1.0);
         /// Seconds between two evaluations of the evidence and of the technical watch.
         evaluate_seconds: u32 = 10, Whole(1, 3600);
         /// Interval between two looks at the state on record, in milliseconds. With PostgreSQL gateways
@@ -54,8 +56,12 @@ section! {
     } sections {
         /// What the shadow evidence must show before a promotion.
         criteria: Criteria = Criteria::default();
+        /// How interleaving decides on a model that shadow evidence leaves undecided.
+        trial: Trial = Trial::default();
         /// When a model that serves is rolled back for technical reasons.
         watch: Watch = Watch::default();
+        /// When a model that serves is suspected of doing worse than it did.
+        relevance: Relevance = Relevance::default();
     }
 }
 
@@ -75,6 +81,36 @@ section! {
     }
 }
 
+section! {
+    /// The trial of a model that meets all criteria but those of relevance, which shadow figures cannot decide: its ranking
+    /// is shown drafted in turn with legacy's, and clients decide.
+    ["rollout.trial"] Trial {
+        /// Share of the users who are shown both rankings; the others are what contracts are compared with. 0: no trials.
+        share: f64 = 0.5, Number(0.0, 0.95);
+        /// How many contracts a user interleaving may cost at most.
+        margin: f64 = 0.1, Number(0.0, 0.9);
+        /// Days after which an undecided trial ends, so that the next model gets its turn.
+        patience_days: u32 = 60, Whole(1, 3_650);
+        /// Confidence of each decision, however often one looks.
+        confidence: f64 = 0.95, CONFIDENCE;
+    }
+}
+
+section! {
+    /// The watch on relevance: a fall of the contracts of those whom LTR answers raises a suspicion, and interleaving
+    /// decides it.
+    ["rollout.relevance"] Relevance {
+        /// Number of users whose contracts are the usual rate; fewer raise no suspicion.
+        baseline_users: u64 = 700, Whole(30, 1_000_000_000);
+        /// A smaller fall of the share of users with a contract is none.
+        margin: f64 = 0.02, Number(0.0, 0.9);
+        /// Share of the years with a suspicion although nothing changed, at most.
+        false_alarms: f64 = 0.05, Between(0.0, 1.0);
+        /// Days after which a suspicion is decided by what is most likely, if nothing decided it before.
+        confirm_days: u64 = 10, Whole(1, 365);
+    }
+}
+
 impl Watch {
     /// How long a model may take to arrive at a gateway that never had it.
     pub fn arrival(&self) -> Duration {
@@ -88,12 +124,35 @@ impl Rollout {
         Rules {
             ladder: self.ladder.clone(),
             hold_out: self.hold_out,
+            trial: TrialStep {
+                share: self.trial.share,
+                patience: TimeDelta::days(self.trial.patience_days.into()),
+            },
             confirm: Exposure {
+                share: self.confirm_share,
+                display: Display::Interleaved,
                 hold_out: self.hold_out,
-                ..Exposure::whole(self.confirm_share)
             },
             cool_down: TimeDelta::milliseconds((self.cool_down_hours * 3_600_000.0) as i64),
             automatic: self.automatic,
+        }
+    }
+
+    /// What interleaving must show.
+    pub fn trial_rules(&self) -> TrialRules {
+        TrialRules {
+            confidence: self.trial.confidence,
+            margin: self.trial.margin,
+        }
+    }
+
+    /// When outcomes raise a suspicion, and how it ends.
+    pub fn relevance_rules(&self) -> WatchRules {
+        WatchRules {
+            baseline_users: self.relevance.baseline_users,
+            margin: self.relevance.margin,
+            false_alarms: self.relevance.false_alarms,
+            confirm_days: self.relevance.confirm_days,
         }
     }
 
@@ -140,9 +199,6 @@ impl Rollout {
                     "rung {at}: there is no criterion {name:?}; known: {}",
                     CRITERIA.join(", ")
                 ));
-            }
-            if rung.display != Display::Whole {
-                return Some(format!("rung {at}: display can only be \"whole\""));
             }
             below = rung.share;
         }

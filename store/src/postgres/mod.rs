@@ -11,6 +11,7 @@ mod gateways;
 mod lease;
 mod ledger;
 mod outbox;
+mod outcomes;
 mod queue;
 mod release;
 mod rollout;

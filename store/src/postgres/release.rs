@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::changes::Listening;
-use super::{Postgres, evidence, gateways, lease, ledger, outbox, queue};
+use super::{Postgres, evidence, gateways, lease, ledger, outbox, outcomes, queue};
 use crate::backend::ReleaseBackend;
 use crate::{
     Commit, Committed, GatewayReport, Lease, LedgerRow, OutboxFacts, Owed, Pulse, QueueFacts, Queued, Released,
@@ -157,6 +158,18 @@ impl ReleaseBackend for Postgres {
     async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError> {
         let mut connection = self.connection(&self.control).await?;
         let done = timeout(self.timeout, evidence::of(&mut connection, model_version)).await;
+        self.answered(connection, done)
+    }
+
+    async fn save_outcome_day(&self, day: NaiveDate, counts: &str) -> Result<bool, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outcomes::save(&mut connection, day, counts)).await;
+        self.answered(connection, done)
+    }
+
+    async fn outcome_days(&self, from: NaiveDate) -> Result<Vec<(NaiveDate, String)>, StoreError> {
+        let mut connection = self.connection(&self.control).await?;
+        let done = timeout(self.timeout, outcomes::from(&mut connection, from)).await;
         self.answered(connection, done)
     }
 

@@ -12,6 +12,7 @@ mod labels;
 mod lease;
 mod ledger;
 mod outbox;
+mod outcomes;
 mod queue;
 mod release;
 mod rollout;

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 use sqlx::pool::PoolConnection;
 use uuid::Uuid;
 
-use super::{Sqlite, evidence, gateways, lease, ledger, outbox, queue};
+use super::{Sqlite, evidence, gateways, lease, ledger, outbox, outcomes, queue};
 use crate::backend::ReleaseBackend;
 use crate::postgres::Listening;
 use crate::{
@@ -146,6 +147,17 @@ impl ReleaseBackend for Sqlite {
 
     async fn evidence(&self, model_version: &str) -> Result<Option<String>, StoreError> {
         evidence::of(&mut *self.reading().await?, model_version).await
+    }
+
+    async fn save_outcome_day(&self, day: NaiveDate, counts: &str) -> Result<bool, StoreError> {
+        let mut writing = self.writing().await?;
+        let is_new = outcomes::save(writing.connection(), day, counts).await?;
+        writing.commit().await?;
+        Ok(is_new)
+    }
+
+    async fn outcome_days(&self, from: NaiveDate) -> Result<Vec<(NaiveDate, String)>, StoreError> {
+        outcomes::from(&mut *self.reading().await?, from).await
     }
 
     async fn label_generation(&self) -> Result<u64, StoreError> {

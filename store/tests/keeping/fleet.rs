@@ -355,3 +355,28 @@ async fn a_control_call_that_waits_for_a_lock_keeps_no_other_waiting() {
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     assert_eq!(committing.await.unwrap().unwrap(), Committed::Done);
 }
+
+/// A day is decided by once and for all, so its first counts are those that stay.
+pub(crate) async fn an_outcome_day_is_kept_as_it_was_first_counted(database: Database) {
+    let (store, other) = tokio::join!(database.open(), database.open());
+    let date = |at: i64| day(at).date_naive();
+    assert_eq!(store.outcome_days(date(0)).await.unwrap(), []);
+    let before = store.label_generation().await.unwrap();
+    assert!(store.save_outcome_day(date(9), "{\"b\": 2}").await.unwrap());
+    assert!(other.save_outcome_day(date(2), "{\"a\":1}").await.unwrap());
+    let counted = store.label_generation().await.unwrap();
+    assert!(counted >= before + 2, "who judges by the days judges again");
+    assert!(!other.save_outcome_day(date(9), "{}").await.unwrap(), "counted before");
+    assert_eq!(store.label_generation().await.unwrap(), counted, "nothing changed");
+    let days = [(date(2), "{\"a\":1}".to_owned()), (date(9), "{\"b\": 2}".to_owned())];
+    assert_eq!(other.outcome_days(date(0)).await.unwrap(), days, "as saved, in order");
+    assert_eq!(other.outcome_days(date(3)).await.unwrap(), days[1..]);
+    assert_eq!(
+        other.outcome_days(date(9)).await.unwrap(),
+        days[1..],
+        "from the day itself on"
+    );
+    let beyond = chrono::NaiveDate::from_ymd_opt(10_000, 1, 1).unwrap();
+    let refused = store.save_outcome_day(beyond, "{}").await.unwrap_err();
+    assert!(refused.to_string().contains("9999-12-31"), "{refused}");
+}

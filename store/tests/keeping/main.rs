@@ -76,6 +76,7 @@ on_every_back_end! {
     the_outbox_knows_its_age,
     gateways_are_known_by_their_latest_report,
     saved_evidence_is_counted,
+    an_outcome_day_is_kept_as_it_was_first_counted,
     labels_that_change_begin_a_generation,
     labelling_a_night_keeps_no_event_waiting,
     what_the_version_before_says_of_the_rollout_is_seen,

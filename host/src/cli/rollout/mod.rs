@@ -198,7 +198,7 @@ enum Action {
         #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
         every: u64,
         /// End when the rollout is in this phase
-        #[arg(long, value_name = "PHASE", value_parser = ["shadow", "rung", "live", "suspected", "rolled_back", "manual"])]
+        #[arg(long, value_name = "PHASE", value_parser = ["shadow", "trial", "rung", "live", "suspected", "rolled_back", "manual"])]
         until: Option<String>,
         /// Fail if it is not in that phase after so many seconds
         #[arg(long, value_name = "SECONDS", requires = "until", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::cli::output::printable;
 
+mod outcomes;
+
 /// How much of a hash is shown.
 const HASH: usize = 12;
 /// What stands for a value that the answer does not have.
@@ -31,6 +33,8 @@ pub(super) fn status(answer: &Value) -> String {
     page += &health(&answer["fleet"]["health"]);
     page += &flags(&answer["flags"]);
     page += &judgement(answer);
+    page += &outcomes::trial(&answer["trial"]);
+    page += &outcomes::relevance(&answer["relevance"]);
     page
 }
 
@@ -136,6 +140,7 @@ fn phase_in_words(state: &Value) -> String {
             Some(version) => format!("shadow: legacy answers, {} is compared", printable(version)),
             None => "shadow: legacy answers, and no model is compared".to_owned(),
         },
+        Some("trial") => format!("trial: {champion} answers {exposure}, and what clients prefer decides"),
         Some("rung") => {
             let rung = phase["index"].as_u64().map_or(UNKNOWN.to_owned(), |index| {
                 // Counted from 0 in the state.

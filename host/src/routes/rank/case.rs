@@ -25,6 +25,13 @@ pub(super) struct Case {
     pub deadline: Instant,
 }
 
+impl Case {
+    /// How many of `n` ranked lawyers are shown.
+    pub(super) fn places(&self, n: usize) -> usize {
+        self.request.top_n.unwrap_or(n).min(n)
+    }
+}
+
 /// An LTR ranking and the time its scores took.
 pub(super) struct LtrRanking {
     /// All candidates, best first.

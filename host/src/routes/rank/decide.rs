@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::headers::{OPT_OUT, SHADOW};
 use hyper::header::HeaderMap;
-use ranking::release::Arm;
+use ranking::release::{Arm, Display};
 use ranking::{Fallback, Policy, Trigger};
 
 use super::case::Case;
@@ -23,10 +23,19 @@ pub(super) struct Decision {
     pub compared: Option<Compared>,
     /// How it was decided who answers.
     pub policy: Policy,
+    /// Whether LTR's answer is shown drafted in turn with legacy's.
+    pub interleaves: bool,
     /// The version of the release state that it was decided by; 0: none was read yet.
     pub state_version: u64,
     /// What the technical watch counts the request under; `None`: LTR should not answer it.
     pub served: Option<Served>,
+}
+
+impl Decision {
+    /// The version of the model that is to answer.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.server.as_ref().map(|model| model.version.as_str())
+    }
 }
 
 /// A comparison in shadow.
@@ -49,6 +58,7 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
         gateway.shares.arm(&serving.exposure, pseudonym)
     };
     let is_in = arm.is_ltr;
+    let interleaves = is_in && serving.exposure.display == Display::Interleaved;
     let server = serving.serves().filter(|_| is_in && !flags.killed);
     let fallback = match server {
         Some(_) => None,
@@ -67,9 +77,21 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
             let model = serving.compared.clone()?;
             Some(Compared { model, trigger })
         }),
-        policy: arm.policy,
+        policy: policy(arm, interleaves, flags.killed),
+        interleaves,
         state_version: serving.state_version,
         served: Controller::served(&serving).filter(|_| is_in && !flags.killed),
+    }
+}
+
+/// Which sampler is logged. Users of an interleaved share are of that arm by the intention to show them both rankings, also
+/// where LTR then fails and they see legacy's: as the legacy arm they would be compared with themselves. While LTR is
+/// killed nobody is intended to see anything else.
+fn policy(arm: Arm, interleaves: bool, is_killed: bool) -> Policy {
+    match (interleaves, is_killed) {
+        (true, false) => Policy::Interleaved,
+        (true, true) => Policy::None,
+        (false, _) => arm.policy,
     }
 }
 

@@ -122,7 +122,7 @@ impl Ranking<'_> {
     /// request and the case, so that a retry is stored once.
     fn impression(&self, decision: &Decision, displayed: &Shown, ltr: Option<(&LtrRanking, &str)>) -> Record {
         let (request, settings) = (self.request, &self.gateway.settings);
-        let shown = displayed.ranked;
+        let shown = &*displayed.ranked;
         let candidates = || shown.iter().map(|ranked| &request.candidates[ranked.index]);
         let mut legacy_scores = vec![None; request.candidates.len()];
         for ranked in self.legacy {
@@ -145,7 +145,9 @@ impl Ranking<'_> {
             last_offered_at: Some(candidates().map(|c| c.last_offered_at).collect()),
             groups_consented_at: consents.iter().any(Option::is_some).then_some(consents),
             origin: Some(Origin::Gateway),
-            policy: Some(decision.policy),
+            policy: Some(displayed.policy),
+            order_before: displayed.drafted_by.as_ref().map(|_| self.legacy_ids(shown.len())),
+            drafted_by: displayed.drafted_by.clone(),
             state_version: (decision.state_version > 0).then_some(decision.state_version),
             ltr_version: ltr.map(|(_, version)| version.to_owned()),
             ltr_ranks: ltr.map(|(ltr, _)| ltr.ranks_of(shown)),
@@ -167,6 +169,15 @@ impl Ranking<'_> {
         );
         self.gateway.pseudonyms.apply(&mut event);
         Record::Event(event)
+    }
+
+    /// The first lawyers of the legacy ranking: what would have been shown without a draft. LTR's order is logged as its
+    /// ranks.
+    fn legacy_ids(&self, places: usize) -> Vec<String> {
+        let first = self.legacy.iter().take(places);
+        first
+            .map(|ranked| self.request.candidates[ranked.index].lawyer_id.clone())
+            .collect()
     }
 
     /// The groups of a candidate that may be stored.

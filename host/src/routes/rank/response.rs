@@ -1,11 +1,14 @@
 //! The response of `/rank`.
 
+use std::borrow::Cow;
+
 use hyper::header::HeaderName;
-use ranking::{Candidate, Fallback, Ranked, Source};
+use ranking::interleaving::{Coins, Draft, draft};
+use ranking::{Candidate, Fallback, Policy, Ranked, Source};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::case::{Case, Rankings};
+use super::case::{Case, LtrRanking, Rankings};
 use super::decide::Decision;
 use crate::http::response::{self, Response};
 use crate::telemetry::metrics;
@@ -16,17 +19,22 @@ pub(super) const X_LTR_LOGGED: HeaderName = HeaderName::from_static("x-ltr-logge
 /// The ranking that the client gets to see.
 pub(super) struct Shown<'a> {
     /// Best first, at most `top_n`.
-    pub ranked: &'a [Ranked],
+    pub ranked: Cow<'a, [Ranked]>,
     pub source: Source,
     /// The model's version, if LTR answers.
     pub model_version: Option<&'a str>,
     /// Why legacy answers although LTR should.
     pub fallback: Option<Fallback>,
+    /// Which sampler chose this ranking.
+    pub policy: Policy,
+    /// Of an interleaved ranking: who brought each lawyer in, in shown order.
+    pub drafted_by: Option<Vec<Source>>,
 }
 
-/// Chooses LTR's ranking if it was to answer and could, else legacy's. Counts the fallbacks.
-pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
+/// Chooses LTR's ranking, or both drafted in turn, if LTR was to answer and could, else legacy's. Counts the fallbacks.
+pub(super) fn shown<'a>(salt: &[u8], case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
     let (ranked, source, fallback) = match &rankings.served {
+        Some(Ok(ltr)) if decision.interleaves => return interleaved(salt, case, decision, &rankings.legacy, ltr),
         Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr, None),
         Some(Err(reason)) => (&rankings.legacy, Source::Legacy, Some(Fallback::Unscored(*reason))),
         None => (&rankings.legacy, Source::Legacy, decision.fallback),
@@ -34,12 +42,58 @@ pub(super) fn shown<'a>(case: &Case, decision: &'a Decision, rankings: &'a Ranki
     if let Some(reason) = fallback.filter(|_| !case.is_copy) {
         metrics::fallback(reason);
     }
-    let server = decision.server.as_ref().filter(|_| source == Source::Ltr);
     Shown {
-        ranked: &ranked[..case.request.top_n.unwrap_or(ranked.len()).min(ranked.len())],
+        ranked: Cow::Borrowed(&ranked[..case.places(ranked.len())]),
         source,
-        model_version: server.map(|model| model.version.as_str()),
+        model_version: decision.version().filter(|_| source == Source::Ltr),
         fallback,
+        policy: decision.policy,
+        drafted_by: None,
+    }
+}
+
+/// Both rankings, drafted in turn. Where a draft could break a promise of the re-rank, legacy's.
+fn interleaved<'a>(
+    salt: &[u8],
+    case: &Case,
+    decision: &'a Decision,
+    legacy: &'a [Ranked],
+    ltr: &LtrRanking,
+) -> Shown<'a> {
+    let places = case.places(legacy.len());
+    let order = |ranked: &[Ranked]| -> Vec<usize> { ranked.iter().map(|ranked| ranked.index).collect() };
+    let mut coins = Coins::new(salt, case.id, case.request.case_id);
+    let drafted = draft(
+        &case.request.candidates,
+        &order(legacy),
+        &order(&ltr.ranked),
+        &mut coins,
+    );
+    let Some(Draft { order, mut drafted_by }) = drafted else {
+        // No coin was tossed: nobody could have been shown anything else, so that this case is evidence of no arm. As
+        // the policy of the share it would count as the legacy arm, which has other kinds of cases.
+        return Shown {
+            ranked: Cow::Borrowed(&legacy[..places]),
+            source: Source::Legacy,
+            model_version: None,
+            fallback: None,
+            policy: Policy::None,
+            drafted_by: None,
+        };
+    };
+    drafted_by.truncate(places);
+    let mut scored: Vec<Option<&Ranked>> = vec![None; ltr.ranked.len()];
+    for ranked in &ltr.ranked {
+        scored[ranked.index] = Some(ranked);
+    }
+    let ranked = order.iter().take(places).filter_map(|&at| scored[at].cloned());
+    Shown {
+        ranked: ranked.collect(),
+        source: Source::Interleaved,
+        model_version: decision.version(),
+        fallback: None,
+        policy: decision.policy,
+        drafted_by: Some(drafted_by),
     }
 }
 
@@ -70,7 +124,7 @@ pub(super) fn build(case: &Case, shown: &Shown) -> Response {
         source: shown.source.name(),
         model_version: shown.model_version,
         fallback: shown.fallback,
-        ranking: places(shown.ranked, &case.request.candidates),
+        ranking: places(&shown.ranked, &case.request.candidates),
     })
 }
 

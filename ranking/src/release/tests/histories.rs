@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::ledger::{ORIGIN, Row, Verifier, seal};
+use super::trials::finding;
 use super::*;
+use crate::outcomes::Verdict;
 
 fn models() -> impl Strategy<Value = ModelId> {
     prop::sample::select(vec!["a", "b", "c"]).prop_map(model)
@@ -28,20 +30,81 @@ fn inputs() -> impl Strategy<Value = Input> {
         let kinds: [fn(Value) -> Suspicion; 3] = [Suspicion::Raised, Suspicion::Confirmed, Suspicion::Cleared];
         (model, kinds[kind](Value::Null))
     });
-    let judgements = prop::collection::vec((models(), any::<bool>()).prop_map(|(m, p)| judgement(m, p)), 0..3);
-    let findings = (judgements, prop::option::of(health), prop::option::of(suspicion)).prop_map(
-        |(judgements, health, suspicion)| Findings {
+    let judged = (models(), any::<bool>(), any::<bool>()).prop_map(|(model, promote, trial)| Judgement {
+        trial,
+        ..judgement(model, promote)
+    });
+    let verdicts = prop::sample::select(vec![Verdict::Better, Verdict::Worse, Verdict::Undecided]);
+    let trial = (models(), verdicts).prop_map(|(model, verdict)| finding(model, verdict));
+    let optional = (
+        prop::option::of(health),
+        prop::option::of(suspicion),
+        prop::option::of(trial),
+    );
+    let findings =
+        (prop::collection::vec(judged, 0..3), optional).prop_map(|(judgements, (health, suspicion, trial))| Findings {
             judgements,
             health,
+            trial,
             suspicion,
-        },
-    );
+        });
     prop_oneof![
         2 => models().prop_map(Input::Published),
         4 => findings.prop_map(Input::Evaluation),
         3 => orders.prop_map(order),
         1 => (0..=100_u8).prop_map(Input::FormerWeight),
     ]
+}
+
+fn champion(state: &State) -> Option<ModelId> {
+    state.champion.as_ref().map(|champion| champion.model.clone())
+}
+
+/// Another model is champion: it was on record, and somebody allowed it.
+fn may_replace(before: &State, input: &Input, transition: &Transition) {
+    let model = champion(&transition.state).expect("a champion is replaced and never forgotten");
+    assert_eq!(before.named(&model.version), Some(&model), "it was on record");
+    match input {
+        Input::Order(Order {
+            command: Command::Promote(judgement),
+            ..
+        }) => {
+            assert!(judgement.promote && judgement.model == model);
+        }
+        Input::Evaluation(findings) => {
+            let is_tried = transition.action == Action::Trial;
+            let allows = |j: &Judgement| j.promote != is_tried && (j.trial || !is_tried) && j.model == model;
+            assert!(findings.judgements.iter().any(allows) && before.challenger.as_ref() == Some(&model));
+            assert_ne!(before.phase, Phase::Trial, "a trial is not disturbed");
+        }
+        Input::Order(Order {
+            command: Command::Pin(named) | Command::Weight { model: Some(named), .. },
+            ..
+        }) => {
+            assert_eq!(*named, model);
+        }
+        other => panic!("{other:?} replaces the champion"),
+    }
+}
+
+/// A model on trial is shown in one way alone.
+fn holds_of_trials(before: &State, transition: &Transition) {
+    let after = &transition.state;
+    let grounds = after.champion.as_ref().map(|champion| &champion.grounds);
+    let is_tried = matches!(grounds, Some(Grounds::Trial { .. }));
+    if is_tried && after.serves() {
+        let shown = (&after.phase, after.exposure.display, after.exposure.share);
+        assert_eq!(
+            shown,
+            (&Phase::Trial, Display::Interleaved, 0.4),
+            "a trial's grounds allow a trial alone"
+        );
+    }
+    assert_eq!(after.form > 1, is_tried, "older programs read all that they know");
+    if transition.action == Action::Reject {
+        let rejected = champion(before).expect("a model was tried");
+        assert!(before.phase == Phase::Trial && after.barred.contains(&rejected.version) && !after.serves());
+    }
 }
 
 /// What must hold of every transition, whatever came before.
@@ -61,30 +124,10 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
     assert_eq!(serves, after.serves());
     let rests = matches!(after.phase, Phase::Shadow | Phase::RolledBack { .. });
     assert!(!(rests && after.serves()), "legacy answers in {:?}", after.phase);
-    let champion = |state: &State| state.champion.as_ref().map(|champion| champion.model.clone());
     if champion(after) != champion(before) {
-        let model = champion(after).expect("a champion is replaced and never forgotten");
-        assert_eq!(before.named(&model.version), Some(&model), "it was on record");
-        match input {
-            Input::Order(Order {
-                command: Command::Promote(judgement),
-                ..
-            }) => {
-                assert!(judgement.promote && judgement.model == model);
-            }
-            Input::Evaluation(findings) => {
-                let judged = findings.judgements.iter().any(|j| j.promote && j.model == model);
-                assert!(judged && before.challenger.as_ref() == Some(&model));
-            }
-            Input::Order(Order {
-                command: Command::Pin(named) | Command::Weight { model: Some(named), .. },
-                ..
-            }) => {
-                assert_eq!(*named, model);
-            }
-            other => panic!("{other:?} replaces the champion"),
-        }
+        may_replace(before, input, transition);
     }
+    holds_of_trials(before, transition);
     let more = after.exposure.of_all() > before.exposure.of_all();
     if more && matches!(input, Input::Evaluation(_)) {
         // A suspicion that is cleared gives back what was there.

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::outcomes::UNDECIDED;
 use super::*;
 
 const HEAD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -139,6 +140,7 @@ fn each_phase_is_said_in_words() {
             "rung 1 of the ladder: V1 answers 25 % of the users, interleaved",
         ),
         (json!({ "name": "suspected" }), 0.5, "suspected: V1 answers 50 %"),
+        (json!({ "name": "trial" }), 0.5, "trial: V1 answers 50 %"),
         (
             json!({ "name": "rolled_back", "until": "2026-10-09T00:00:00Z" }),
             0.0,
@@ -250,4 +252,57 @@ fn no_answer_makes_it_panic_or_write_a_control_character() {
             }
         });
     }
+}
+
+fn closed() -> Value {
+    json!({ "from": "2026-10-02", "until": "2026-10-09", "days": 8 })
+}
+
+#[test]
+fn a_trial_is_shown_with_what_clients_preferred_and_what_it_still_takes() {
+    let mut answer = live();
+    let numbers = json!({
+        "users": 900, "decided": 300, "decided_by_others": 292, "credit": { "estimate": 0.25, "low": 0.1, "high": 0.4 },
+        "log_e": [3.5, -1.0], "contracts": { "estimate": -0.02, "low": -0.09, "high": 0.05 }, "blocks": 450,
+        "contracts_log_e": 1.2, "verdict": "undecided",
+    });
+    answer["trial"] = json!({ "version": "V1", "closed": closed(), "confidence": 0.95, "margin": 0.1,
+                              "least_decided": 30, "numbers": numbers });
+    answer["relevance"] = Value::Null;
+    let page = status(&answer);
+    for line in [
+        "interleaved: V1, 8 closed days from 2026-10-02 to 2026-10-09: 900 users, 300 of them with a preference",
+        "so far: undecided",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    let preferred = row(&page, "LTR is preferred");
+    assert!(
+        preferred.contains("pass") && preferred.contains("+0.250 [+0.100, +0.400]"),
+        "{page}"
+    );
+    assert!(row(&page, "contracts are kept").contains(UNDECIDED), "{page}");
+    assert!(row(&page, "legacy is preferred").contains(UNDECIDED), "{page}");
+    assert!(!page.contains("relevance:"), "{page}");
+}
+
+#[test]
+fn the_watch_on_relevance_is_shown_beside_its_usual_rate() {
+    let mut answer = live();
+    let numbers = json!({
+        "baseline_users": 855, "baseline": 0.7, "users": 600, "contracts": 0.61, "log_evidence": 4.0, "log_level": 8.9,
+        "is_raised": false, "contracts_for_one_point": 30_900,
+    });
+    answer["relevance"] = json!({ "version": "V1", "closed": closed(), "numbers": numbers });
+    let page = status(&answer);
+    for line in [
+        "relevance: V1, 8 closed days from 2026-10-02 to 2026-10-09: no suspicion",
+        "a fall of Hit@3 by one point would take 30900 contracts to see",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    assert!(row(&page, "contracts a user").contains("0.610"), "{page}");
+    // Until there is a usual rate, nothing is compared with it.
+    answer["relevance"]["numbers"]["baseline_users"] = json!(0);
+    assert!(status(&answer).contains("no usual rate yet"), "{page}");
 }

@@ -112,7 +112,6 @@ impl Site {
             days.map(|day| day.unwrap().path().join("matrix.parquet"))
                 .filter(|file| file.exists()),
         );
-        files.sort();
         let named = |file: PathBuf| {
             let name = file
                 .strip_prefix(&self.lake)
@@ -120,7 +119,9 @@ impl Site {
             let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             (name.unwrap().display().to_string(), bytes)
         };
-        files.into_iter().map(named).collect()
+        let mut outcome: Vec<_> = files.into_iter().map(named).collect();
+        outcome.sort();
+        outcome
     }
 
     #[track_caller]
@@ -158,6 +159,8 @@ fn case(number: u128) -> Vec<Event> {
     let request = Uuid::from_u128(2_000_000 + number);
     let impression = Impression {
         legacy_scores: Some((0..LAWYERS).map(|lawyer| Some(1.0 - lawyer as f64 / 10.0)).collect()),
+        cases_30d: Some(vec![2; LAWYERS]),
+        monthly_capacity: Some(vec![10; LAWYERS]),
         origin: Some(Origin::Gateway),
         ..Impression::new(request, lawyers.clone(), rows)
     };

@@ -6,13 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::trial::{Trial, TrialRules, Verdict, trial};
-use super::{Arm, OutcomeDay};
+use super::{Arm, ArmCounts, OutcomeDay};
 use crate::statistics::detector::Detector;
 
 /// When outcomes raise a suspicion, and how it ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WatchRules {
-    /// Users from whose contracts the usual rate is taken, at first. Without so many there is no alarm.
+    /// Users from whose contracts the usual rate is taken, at first; later days add to it. Without so many there is no alarm.
     pub baseline_users: u64,
     /// A fall of the share of users with a contract by less than this is none.
     pub margin: f64,
@@ -29,7 +29,7 @@ pub struct Alarm {
     pub baseline_users: u64,
     /// Share of them with a contract.
     pub baseline: f64,
-    /// Users since then.
+    /// Users since the first baseline was known.
     pub users: u64,
     /// Share of them with a contract.
     pub contracts: f64,
@@ -48,37 +48,70 @@ pub struct Alarm {
 const CONTRACTS_FOR_ONE_POINT: u64 = 30_900;
 const NEVER: &str = "a share, or a configured level, out of range";
 
+/// A day is part of the baseline when so many days have passed without an alarm: a fall is found before it is usual.
+const BASELINE_DELAY: usize = 14;
+/// The baseline ends at so many times [`WatchRules::baseline_users`], so that a slow decline does not become usual.
+const BASELINE_GROWTH: u64 = 20;
+
+/// The usual rate.
+#[derive(Default)]
+struct Baseline {
+    users: u64,
+    contracts: u64,
+    days: usize,
+}
+
+impl Baseline {
+    fn add(&mut self, counts: ArmCounts) {
+        self.users += counts.users;
+        self.contracts += counts.contracts;
+        self.days += 1;
+    }
+
+    fn rate(&self) -> f64 {
+        self.contracts as f64 / self.users.max(1) as f64
+    }
+
+    /// The share of users without a contract that is no fall yet. The rate that is known from so many users may be a
+    /// standard error higher than the truth.
+    fn bound(&self, margin: f64) -> f64 {
+        let rate = self.rate();
+        let error = (rate * (1.0 - rate) / self.users.max(1) as f64).sqrt();
+        (1.0 - rate + error + margin).clamp(0.01, 0.99)
+    }
+}
+
 /// Watches the closed days since LTR went live, in order.
 pub fn suspect<'a>(days: impl IntoIterator<Item = &'a OutcomeDay>, rules: &WatchRules) -> Alarm {
-    let mut alarm = Alarm {
-        contracts_for_one_point: CONTRACTS_FOR_ONE_POINT,
-        ..Alarm::default()
-    };
-    let (mut usual, mut since) = ((0, 0), (0, 0));
+    let of_ltr = |day: &OutcomeDay| day.arms.get(&Arm::Ltr).copied().unwrap_or_default();
+    let days: Vec<ArmCounts> = days.into_iter().map(of_ltr).collect();
+    let (mut usual, mut since) = (Baseline::default(), Baseline::default());
     let mut detector: Option<Detector> = None;
-    for day in days {
-        let counts = day.arms.get(&Arm::Ltr).copied().unwrap_or_default();
+    for (at, counts) in days.iter().enumerate() {
         let Some(detector) = &mut detector else {
-            usual = (usual.0 + counts.users, usual.1 + counts.contracts);
-            let baseline = usual.1 as f64 / usual.0.max(1) as f64;
-            if usual.0 >= rules.baseline_users {
-                (alarm.baseline_users, alarm.baseline) = (usual.0, baseline);
-                // The rate that is known from so many users may be a standard error higher than the truth.
-                let error = (baseline * (1.0 - baseline) / usual.0 as f64).sqrt();
-                let bound = (1.0 - baseline + error + rules.margin).clamp(0.01, 0.99);
-                detector = Some(Detector::new(bound, rules.false_alarms).expect(NEVER));
+            usual.add(*counts);
+            if usual.users >= rules.baseline_users {
+                detector = Some(Detector::new(usual.bound(rules.margin), rules.false_alarms).expect(NEVER));
             }
             continue;
         };
-        since = (since.0 + counts.users, since.1 + counts.contracts);
+        while usual.days + BASELINE_DELAY <= at && usual.users < BASELINE_GROWTH * rules.baseline_users {
+            usual.add(days[usual.days]);
+        }
+        detector.rebase(usual.bound(rules.margin)).expect(NEVER);
+        since.add(*counts);
         let without = counts.users - counts.contracts;
         detector
             .add_day(&[(1.0, without), (0.0, counts.contracts)])
             .expect(NEVER);
     }
+    let mut alarm = Alarm {
+        contracts_for_one_point: CONTRACTS_FOR_ONE_POINT,
+        ..Alarm::default()
+    };
     if let Some(detector) = detector {
-        alarm.users = since.0;
-        alarm.contracts = since.1 as f64 / since.0.max(1) as f64;
+        (alarm.baseline_users, alarm.baseline) = (usual.users, usual.rate());
+        (alarm.users, alarm.contracts) = (since.users, since.rate());
         alarm.log_evidence = detector.log_value().max(0.0);
         alarm.log_level = detector.level().ln();
         alarm.is_raised = detector.alarmed_on().is_some();

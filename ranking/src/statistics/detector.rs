@@ -76,6 +76,16 @@ impl Detector {
         })
     }
 
+    /// From the next day on, the bound is `m`: known from days before, such as a baseline that has grown. The bounds on false
+    /// alarms hold as long as the mean of each day is below the bound of that day.
+    ///
+    /// # Errors
+    /// `m` is not between 0 and 1; the bound stays.
+    pub fn rebase(&mut self, m: f64) -> Result<(), OutOfRange> {
+        self.m = strictly_between("m", m, 0.0, 1.0)?;
+        Ok(())
+    }
+
     /// Counts a closed day: each value with how often it was observed. A day without observations counts, too: a gambler
     /// begins.
     ///
@@ -196,6 +206,7 @@ mod tests {
         assert!(detector.add_day(&[(1.01, 1)]).is_err());
         assert_eq!((detector.days(), detector.n(), detector.level()), (0, 0, 7300.0));
         assert_eq!(detector.log_value(), f64::NEG_INFINITY);
+        assert!(detector.rebase(1.0).is_err() && detector.rebase(0.4).is_ok());
         for (m, rate) in [(0.0, 0.05), (1.0, 0.05), (0.3, 0.0), (0.3, f64::NAN)] {
             assert!(Detector::new(m, rate).is_err());
         }
@@ -223,10 +234,11 @@ mod tests {
         ) {
             let mut detector = Detector::new(0.3, 0.05).unwrap();
             let mut values = [0.0; 3];
-            for day in &days {
+            for (day, m) in days.iter().zip([0.3, 0.2, 0.4].into_iter().cycle()) {
+                detector.rebase(m).unwrap();
                 detector.add_day(day).unwrap();
                 for (value, (lambda, _)) in values.iter_mut().zip(Detector::STAKES) {
-                    let factors = day.iter().map(|(x, count)| (1.0 + lambda * (x / 0.3 - 1.0)).powi(*count as i32));
+                    let factors = day.iter().map(|(x, count)| (1.0 + lambda * (x / m - 1.0)).powi(*count as i32));
                     *value = (1.0 + *value) * factors.product::<f64>();
                 }
             }

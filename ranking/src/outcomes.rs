@@ -19,7 +19,7 @@ use crate::labels::Grade;
 
 pub use count::count_day;
 pub use trial::{LEAST_DECIDED, Trial, TrialRules, Verdict, trial};
-pub use watch::{Alarm, WatchRules, confirm, suspect};
+pub use watch::{Alarm, Reference, WatchRules, confirm, suspect};
 
 /// A closed case as it was displayed by the gateway that ranked it.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,9 @@ pub enum Arm {
     Legacy,
     /// The legacy ranking, to users who are held out for good.
     HoldOut,
+    /// The legacy ranking, to everybody: what was usual before LTR. Beside other arms it is no evidence, because chance did
+    /// not choose who is in it.
+    Everybody,
     /// Both, drafted in turn.
     Interleaved,
 }

@@ -8,3 +8,5 @@ pub mod chance;
 pub mod market;
 pub mod shadow;
 pub mod shares;
+pub mod town;
+pub mod trials;

@@ -6,8 +6,6 @@ use crate::chance::Chance;
 pub const LAWYERS: usize = 12;
 /// How far clients' tastes are apart, where lawyers' appeal has a standard deviation of 1.
 const TASTE: f64 = 0.5;
-/// A client signs with nobody who appeals less than this.
-const ENOUGH: f64 = 0.0;
 /// How wrong the legacy ranking is, in standard deviations of the appeal.
 const LEGACY_ERROR: f64 = 1.0;
 
@@ -66,6 +64,8 @@ impl Case {
 pub struct Client {
     /// 0: everybody is looked at, wherever they stand.
     pub eta: f64,
+    /// A client clicks nobody, and signs with nobody, who appeals less than this.
+    pub enough: f64,
 }
 
 /// What a client did with a list.
@@ -81,13 +81,13 @@ impl Client {
     /// Looks at a list, clicks whoever appeals, and signs with whoever does so most of those who were looked at.
     pub fn look(self, case: &Case, shown: &[usize], chance: &mut Chance) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut best = ENOUGH;
+        let mut best = self.enough;
         for (rank, &lawyer) in (1..).zip(shown) {
             let appeal = case.appeal[lawyer] + TASTE * chance.normal();
             if !chance.happens(f64::powf(f64::from(rank), -self.eta)) {
                 continue;
             }
-            if appeal > ENOUGH {
+            if appeal > self.enough {
                 outcome.clicked.push(lawyer);
             }
             if appeal > best {
@@ -129,7 +129,7 @@ pub fn hit3_gain(ranks: &[(u16, u16)]) -> f64 {
 /// Ranks of contracted lawyers with this gain in Hit@3 where clients look at everybody: the challenger's error is searched
 /// for by halving an interval.
 pub fn with_gain(gain: f64, contracts: usize, seed: u64) -> Vec<(u16, u16)> {
-    let everybody = Client { eta: 0.0 };
+    let everybody = Client { eta: 0.0, enough: 0.0 };
     // Of the same draws each time, so that the gain rises without jumps as the error falls.
     let draw = |error| {
         contracted(
@@ -149,4 +149,13 @@ pub fn with_gain(gain: f64, contracts: usize, seed: u64) -> Vec<(u16, u16)> {
         }
     }
     draw(f64::midpoint(low, high))
+}
+
+/// The share of cases with a contract where the challenger's order is displayed.
+pub fn contract_rate(challenger: Challenger, client: Client, cases: usize, chance: &mut Chance) -> f64 {
+    let signs = |_: &usize| {
+        let case = Case::draw(challenger, chance);
+        client.look(&case, &case.ltr, chance).signed.is_some()
+    };
+    (0..cases).filter(signs).count() as f64 / cases as f64
 }

@@ -39,6 +39,9 @@ struct ClosedDays {
     days: usize,
 }
 
+/// Days before LTR went live whose outcomes are what was usual.
+const DAYS_BEFORE: u64 = 14;
+
 impl Controller {
     /// What outcomes say at this state. The days are read only if there are new ones.
     ///
@@ -72,12 +75,18 @@ impl Controller {
         // Of the day itself a part was displayed otherwise.
         let from = state.since.date_naive() + Days::new(1);
         let mut days: Vec<OutcomeDay> = Vec::new();
-        for (date, counts) in self.store.outcome_days(from).await? {
+        let before_that = state.since.date_naive() - Days::new(DAYS_BEFORE);
+        for (date, counts) in self.store.outcome_days(before_that).await? {
             match serde_json::from_str(&counts) {
                 Ok(day) => days.push(day),
                 Err(error) => tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"),
             }
         }
+        // Days on which the phase was another one are what was usual before.
+        let since = days.partition_point(|day| day.date < from);
+        let mut before = days;
+        let days = before.split_off(since);
+        before.retain(|day| day.date < state.since.date_naive());
         let rules = &self.config.trial;
         let said = match state.phase {
             Phase::Trial => Said::OnTrial(trial(&days, |version| version == model.version, rules)),
@@ -85,7 +94,7 @@ impl Controller {
                 let (is_confirmed, trial) = confirm(&days.iter().collect::<Vec<_>>(), &self.config.relevance, rules);
                 Said::Suspected(trial, is_confirmed)
             }
-            _ => Said::Live(suspect(&days, &self.config.relevance)),
+            _ => Said::Live(suspect(&before, &days, &self.config.relevance)),
         };
         let until = days.last().map(|day| day.date);
         let days = ClosedDays {

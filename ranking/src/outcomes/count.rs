@@ -8,12 +8,13 @@ use crate::interleaving::credit;
 use crate::labels::Grade;
 
 impl Displayed {
-    /// The arm; `None`: the case is evidence of none, because everybody got the legacy ranking, or somebody asked for it.
+    /// The arm; `None`: the case is evidence of none, because somebody asked for it.
     /// Users of an interleaved share are of its arm also where LTR failed and they saw legacy's: arms are compared as they
     /// were intended.
     pub fn arm(&self) -> Option<Arm> {
         match (self.policy, self.source) {
-            (Policy::Forced, _) | (Policy::None, Source::Legacy) => None,
+            (Policy::Forced, _) => None,
+            (Policy::None, Source::Legacy) => Some(Arm::Everybody),
             (Policy::HoldOut, _) => Some(Arm::HoldOut),
             (Policy::Interleaved, _) | (_, Source::Interleaved) => Some(Arm::Interleaved),
             (_, Source::Ltr) => Some(Arm::Ltr),

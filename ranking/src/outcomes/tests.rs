@@ -96,7 +96,9 @@ fn nobody_is_compared_with_himself() {
         displayed(1, Policy::None, Source::Legacy),
         displayed(2, Policy::Forced, Source::Ltr),
     ];
-    assert_eq!(count_day(date(0), &cases).arms, BTreeMap::new());
+    let day = count_day(date(0), &cases);
+    assert_eq!(day.arms, BTreeMap::from([(Arm::Everybody, counts(1, 0, 0))]));
+    assert_eq!((day.credit.len(), day.blocks.len()), (0, 0));
     // LTR failed in an interleaved share: the arm is the one that was intended, and nobody's preference.
     let failed = signed(displayed(3, Policy::Interleaved, Source::Legacy));
     let day = count_day(date(0), &[failed]);
@@ -312,10 +314,10 @@ fn a_fall_of_ten_points_is_suspected_within_days_and_a_steady_rate_is_not() {
     for seed in 0..200 {
         let mut draws = Draws::new(seed);
         let mut days = live(&mut draws, 0.7, 60);
-        let before = suspect(&days, &WATCH);
+        let before = suspect(&[], &days, &WATCH);
         assert!(!before.is_raised, "seed {seed}: {before:?}");
         days.extend(live(&mut draws, 0.6, 30));
-        let raised = (1..=30).find(|fell| suspect(&days[..60 + fell], &WATCH).is_raised);
+        let raised = (1..=30).find(|fell| suspect(&[], &days[..60 + fell], &WATCH).is_raised);
         took.push(raised.expect("it is found") as u64);
     }
     took.sort_unstable();
@@ -328,7 +330,7 @@ fn a_fall_of_ten_points_is_suspected_within_days_and_a_steady_rate_is_not() {
 fn the_usual_rate_is_known_from_whole_days_and_grows_to_an_end_but_not_by_the_last_days() {
     let mut draws = Draws::new(1);
     let days = live(&mut draws, 0.7, 100);
-    let users = |known: usize| suspect(&days[..known], &WATCH).baseline_users / 285;
+    let users = |known: usize| suspect(&[], &days[..known], &WATCH).baseline_users / 285;
     assert_eq!((users(3), users(17), users(18), users(30)), (3, 3, 4, 16));
     assert_eq!((users(63), users(64), users(100)), (49, 50, 50), "14,250 users");
     // A slow decline of more than ten points is found all the same.
@@ -336,37 +338,59 @@ fn the_usual_rate_is_known_from_whole_days_and_grows_to_an_end_but_not_by_the_la
     for week in 0..20 {
         declining.extend(live(&mut draws, 0.7 - 0.01 * f64::from(week), 7));
     }
-    assert!(suspect(&declining, &WATCH).is_raised);
+    assert!(suspect(&[], &declining, &WATCH).is_raised);
 }
 
 #[test]
 fn a_steady_rate_is_suspected_in_one_year_of_twenty_at_most() {
-    let raised = (0..200).filter(|seed| suspect(&live(&mut Draws::new(*seed), 0.7, 365), &WATCH).is_raised);
+    let raised = (0..200).filter(|seed| suspect(&[], &live(&mut Draws::new(*seed), 0.7, 365), &WATCH).is_raised);
     let raised = raised.count();
     // 10 expected at most; three standard deviations above it.
     assert!(raised <= 19, "{raised} of 200 years");
 }
 
 #[test]
+fn a_model_that_was_never_any_good_is_found_by_what_legacy_did_before() {
+    let everybody = |days: Vec<OutcomeDay>| -> Vec<OutcomeDay> {
+        let as_legacy = |mut day: OutcomeDay| {
+            day.arms = day.arms.into_values().map(|counts| (Arm::Everybody, counts)).collect();
+            day
+        };
+        days.into_iter().map(as_legacy).collect()
+    };
+    for seed in 0..50 {
+        let mut draws = Draws::new(seed);
+        let before = everybody(live(&mut draws, 0.75, 14));
+        let bad = live(&mut draws, 0.57, 5);
+        let raised = (1..=5).find(|day| suspect(&before, &bad[..*day], &WATCH).is_raised);
+        assert!(raised.is_some_and(|day| day <= 2), "seed {seed}: {raised:?}");
+        assert_eq!(suspect(&before, &bad, &WATCH).reference, Reference::Legacy);
+        assert!(!suspect(&[], &bad, &WATCH).is_raised, "it has no better days");
+        let good = live(&mut draws, 0.76, 60);
+        assert!(!suspect(&before, &good, &WATCH).is_raised, "seed {seed}");
+    }
+}
+
+#[test]
 fn without_a_usual_rate_nothing_is_suspected() {
     let mut draws = Draws::new(1);
     let days = live(&mut draws, 0.7, 2);
-    let alarm = suspect(&days, &WATCH);
+    let alarm = suspect(&[], &days, &WATCH);
     assert_eq!((alarm.baseline_users, alarm.users, alarm.is_raised), (0, 0, false));
-    assert_eq!(suspect(&[], &WATCH).log_evidence, 0.0);
+    assert_eq!(suspect(&[], &[], &WATCH).log_evidence, 0.0);
 }
 
 #[test]
 fn the_hold_out_and_the_rest_of_a_rung_are_not_ltrs_outcomes() {
     let mut draws = Draws::new(1);
     let mut days = live(&mut draws, 0.7, 10);
-    let alone = suspect(&days, &WATCH);
+    let alone = suspect(&[], &days, &WATCH);
     for day in &mut days {
         let counts = day.arms[&Arm::Ltr];
         day.arms.insert(Arm::HoldOut, ArmCounts { contracts: 0, ..counts });
         day.arms.insert(Arm::Legacy, ArmCounts { contracts: 0, ..counts });
     }
-    assert_eq!(suspect(&days, &WATCH), alone);
+    assert_eq!(suspect(&[], &days, &WATCH), alone);
 }
 
 fn confirmed(days: &[OutcomeDay]) -> Option<bool> {

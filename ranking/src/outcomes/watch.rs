@@ -22,9 +22,22 @@ pub struct WatchRules {
     pub confirm_days: u64,
 }
 
+/// What LTR's outcomes are compared with: of two, the one that says more against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// Its own earlier outcomes.
+    #[default]
+    Itself,
+    /// The legacy ranking's, before LTR went live.
+    Legacy,
+}
+
 /// LTR's outcomes beside what they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
+    /// What LTR's outcomes are compared with.
+    pub reference: Reference,
     /// Users of the baseline, 0 until there are enough.
     pub baseline_users: u64,
     /// Share of them with a contract.
@@ -81,10 +94,51 @@ impl Baseline {
     }
 }
 
-/// Watches the closed days since LTR went live, in order.
-pub fn suspect<'a>(days: impl IntoIterator<Item = &'a OutcomeDay>, rules: &WatchRules) -> Alarm {
+/// The days before LTR went live from which the legacy ranking's rate is taken.
+const DAYS_BEFORE: usize = 14;
+
+/// Watches the closed days since LTR went live, in order, against two rates: its own, once that is known, and from the first
+/// day on the one that the legacy ranking had on the last days before. A model that was never any good has no better days
+/// to fall from.
+pub fn suspect(before: &[OutcomeDay], days: &[OutcomeDay], rules: &WatchRules) -> Alarm {
+    let each = WatchRules {
+        false_alarms: rules.false_alarms / 2.0,
+        ..*rules
+    };
+    let own = against_itself(days, &each);
+    let legacy = against_legacy(before, days, &each);
+    let is_nearer = legacy.is_raised || (legacy.log_evidence > own.log_evidence && !own.is_raised);
+    if is_nearer { legacy } else { own }
+}
+
+/// The legacy ranking's rate in the last days before; of a market that has changed since, it says nothing.
+fn against_legacy(before: &[OutcomeDay], days: &[OutcomeDay], rules: &WatchRules) -> Alarm {
+    let mut usual = Baseline::default();
+    for day in &before[before.len().saturating_sub(DAYS_BEFORE)..] {
+        let arms = [Arm::Everybody, Arm::Legacy, Arm::HoldOut];
+        arms.iter().filter_map(|arm| day.arms.get(arm)).for_each(|counts| usual.add(*counts));
+    }
+    let mut alarm = Alarm::quiet(Reference::Legacy);
+    if usual.users < rules.baseline_users {
+        return alarm;
+    }
+    let mut detector = Detector::new(usual.bound(rules.margin), rules.false_alarms).expect(NEVER);
+    let mut since = Baseline::default();
+    for day in days {
+        let counts = day.arms.get(&Arm::Ltr).copied().unwrap_or_default();
+        since.add(counts);
+        let without = counts.users - counts.contracts;
+        detector
+            .add_day(&[(1.0, without), (0.0, counts.contracts)])
+            .expect(NEVER);
+    }
+    alarm.fill(&usual, &since, &detector);
+    alarm
+}
+
+fn against_itself(days: &[OutcomeDay], rules: &WatchRules) -> Alarm {
     let of_ltr = |day: &OutcomeDay| day.arms.get(&Arm::Ltr).copied().unwrap_or_default();
-    let days: Vec<ArmCounts> = days.into_iter().map(of_ltr).collect();
+    let days: Vec<ArmCounts> = days.iter().map(of_ltr).collect();
     let (mut usual, mut since) = (Baseline::default(), Baseline::default());
     let mut detector: Option<Detector> = None;
     for (at, counts) in days.iter().enumerate() {
@@ -105,18 +159,29 @@ pub fn suspect<'a>(days: impl IntoIterator<Item = &'a OutcomeDay>, rules: &Watch
             .add_day(&[(1.0, without), (0.0, counts.contracts)])
             .expect(NEVER);
     }
-    let mut alarm = Alarm {
-        contracts_for_one_point: CONTRACTS_FOR_ONE_POINT,
-        ..Alarm::default()
-    };
+    let mut alarm = Alarm::quiet(Reference::Itself);
     if let Some(detector) = detector {
-        (alarm.baseline_users, alarm.baseline) = (usual.users, usual.rate());
-        (alarm.users, alarm.contracts) = (since.users, since.rate());
-        alarm.log_evidence = detector.log_value().max(0.0);
-        alarm.log_level = detector.level().ln();
-        alarm.is_raised = detector.alarmed_on().is_some();
+        alarm.fill(&usual, &since, &detector);
     }
     alarm
+}
+
+impl Alarm {
+    fn quiet(reference: Reference) -> Alarm {
+        Alarm {
+            reference,
+            contracts_for_one_point: CONTRACTS_FOR_ONE_POINT,
+            ..Alarm::default()
+        }
+    }
+
+    fn fill(&mut self, usual: &Baseline, since: &Baseline, detector: &Detector) {
+        (self.baseline_users, self.baseline) = (usual.users, usual.rate());
+        (self.users, self.contracts) = (since.users, since.rate());
+        self.log_evidence = detector.log_value().max(0.0);
+        self.log_level = detector.level().ln();
+        self.is_raised = detector.alarmed_on().is_some();
+    }
 }
 
 /// Decides a suspicion by the closed days since it was raised, on which most users were shown an interleaved ranking.

@@ -88,7 +88,9 @@ impl Town {
         let number = chance.poisson(mean);
         let start = date.and_time(chrono::NaiveTime::MIN).and_utc();
         let case = |at: u64| start + TimeDelta::seconds(at as i64);
-        let cases: Vec<Displayed> = (0..number).map(|at| self.case(case(at), exposure, client, chance)).collect();
+        let cases: Vec<Displayed> = (0..number)
+            .map(|at| self.case(case(at), exposure, client, chance))
+            .collect();
         count_day(date, &cases)
     }
 
@@ -111,7 +113,12 @@ impl Town {
             }
         };
         let outcome = client.look(&case, &order, chance);
-        let place = |lawyer: usize| order.iter().position(|&other| other == lawyer).map_or(0, |at| at as u32 + 1);
+        let place = |lawyer: usize| {
+            order
+                .iter()
+                .position(|&other| other == lawyer)
+                .map_or(0, |at| at as u32 + 1)
+        };
         let clicked = outcome.clicked.iter().map(|&lawyer| (place(lawyer), Grade::Clicked));
         let signed = outcome.signed.map(|lawyer| (place(lawyer), Grade::Contracted));
         Displayed {

@@ -109,8 +109,15 @@ pub fn watched(incident: Incident, live: Challenger, client: Client, cases_a_day
             }
         }
         let today = town.day(Exposure::Live { hold_out: HOLD_OUT }, chance);
-        let shown = today.arms.get(&ranking::outcomes::Arm::Ltr).map_or(0, |counts| counts.users);
-        users += if day >= CALM || matches!(incident, Incident::Forced(_)) { shown } else { 0 };
+        let shown = today
+            .arms
+            .get(&ranking::outcomes::Arm::Ltr)
+            .map_or(0, |counts| counts.users);
+        users += if day >= CALM || matches!(incident, Incident::Forced(_)) {
+            shown
+        } else {
+            0
+        };
         since.push(today);
         if !suspect(&usual, &since, &WATCH).is_raised {
             continue;

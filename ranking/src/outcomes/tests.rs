@@ -97,7 +97,11 @@ fn nobody_is_compared_with_himself() {
         displayed(2, Policy::Forced, Source::Ltr),
     ];
     let day = count_day(date(0), &cases);
-    assert_eq!(day.arms, BTreeMap::from([(Arm::Everybody, counts(1, 0, 0))]));
+    let one = ArmCounts {
+        users: 1,
+        ..ArmCounts::default()
+    };
+    assert_eq!(day.arms, BTreeMap::from([(Arm::Everybody, one)]));
     assert_eq!((day.credit.len(), day.blocks.len()), (0, 0));
     // LTR failed in an interleaved share: the arm is the one that was intended, and nobody's preference.
     let failed = signed(displayed(3, Policy::Interleaved, Source::Legacy));

@@ -116,7 +116,9 @@ fn against_legacy(before: &[OutcomeDay], days: &[OutcomeDay], rules: &WatchRules
     let mut usual = Baseline::default();
     for day in &before[before.len().saturating_sub(DAYS_BEFORE)..] {
         let arms = [Arm::Everybody, Arm::Legacy, Arm::HoldOut];
-        arms.iter().filter_map(|arm| day.arms.get(arm)).for_each(|counts| usual.add(*counts));
+        arms.iter()
+            .filter_map(|arm| day.arms.get(arm))
+            .for_each(|counts| usual.add(*counts));
     }
     let mut alarm = Alarm::quiet(Reference::Legacy);
     if usual.users < rules.baseline_users {

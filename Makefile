@@ -64,7 +64,7 @@ FUZZ_SECONDS ?= 60
 # What every build of programs and tests says, so that all of them share what they compile.
 BUILD      := --release --locked --workspace --exclude plugin-scorer
 
-.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink test-kills soak fuzz bench bench-scorer bench-gateway bench-edge bench-etl etl train evaluate publish train-daily lint fmt ci
+.PHONY: help setup compilers setup-servers postgresql redis nginx java setup-bench programs build dist demo check test test-airflow test-spark test-flink test-kills evidence soak fuzz bench bench-scorer bench-gateway bench-edge bench-etl etl train evaluate publish train-daily lint fmt ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -192,6 +192,10 @@ test-spark: programs $(TOOLS)/.servers $(TOOLS)/spark/.ready ## Compare the matr
 
 test-flink: $(TOOLS)/flink/.ready ## Have Flink plan deploy/flink/sink.sql
 	$(TOOLS)/flink/bin/python deploy/flink/test_sink.py --verbose
+
+evidence: setup ## Simulate years, and say how often and how soon the verdict, the watch and simpler rules decide; ARGS='--years 1000'
+	cargo build $(BUILD) --bin ltr-evidence
+	$(BIN)/ltr-evidence $(ARGS)
 
 soak: build setup-servers ## Run the longest tests, for minutes: load, a thousand configurations, a hundred thousand ids
 	cargo test $(BUILD) --test gateway --test edge -- --ignored --test-threads 1 --skip fifty_kills

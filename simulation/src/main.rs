@@ -1,14 +1,17 @@
 //! `ltr-evidence`: how often, and how soon, each rule decides in simulated years.
 
+mod report;
+
 use std::process::ExitCode;
 
 use clap::Parser;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
-use simulation::market::with_gain;
+use simulation::chance::Chance;
+use simulation::logs::{Counted, Displayed, ips};
+use simulation::market::{Challenger, Client, contracted, hit3_gain, with_gain};
 use simulation::shadow::{Plan, Promoted, YEAR, gain_of_pool, year};
-use simulation::shares::{median, share, years};
+use simulation::shares::{median, quantile, share, years};
+use simulation::trials::{Incident, dip_by, trial_of, watched, worse_by};
 
 const EXAMPLES: &str = "Examples:
   ltr-evidence                    tables
@@ -22,8 +25,14 @@ const PATIENCE: u32 = 45;
 /// Cases with a contract that ranks are drawn from.
 const POOL: usize = 60_000;
 const POOL_SEED: u64 = 7;
+/// Clients who look at rank k with the probability 1/k.
+const FROM_ABOVE: Client = Client { eta: 1.0, enough: 0.0 };
+/// Of which about 300 a day sign a contract.
+const CASES_A_DAY: f64 = 430.0;
+/// Points of contracts a case that are lost.
+const LOST: f64 = 0.1;
 
-/// Simulates years, and says how often and how soon each rule promotes a challenger.
+/// Simulates years, and says how often and how soon each rule decides.
 #[derive(Debug, Parser)]
 #[command(name = "ltr-evidence", version, after_help = EXAMPLES)]
 struct Args {
@@ -36,6 +45,28 @@ struct Args {
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
+}
+
+/// All that came out.
+#[derive(Serialize)]
+struct Report {
+    shadow: Vec<Line>,
+    /// Share of the years without a change in which the rule of one point of Hit@3 rolls back, by contracts a day.
+    minus_one_point: Vec<(f64, f64)>,
+    trials: Vec<Trials>,
+    logs: Vec<OfLogs>,
+    watch: Vec<Watch>,
+}
+
+/// What logs say of two rankers of the same quality.
+#[derive(Serialize)]
+struct OfLogs {
+    displayed: &'static str,
+    counted: &'static str,
+    /// LTR minus legacy, outcomes a case, with its 95 % interval.
+    difference: f64,
+    low: f64,
+    high: f64,
 }
 
 /// What a rule did in the years of one kind.
@@ -52,26 +83,60 @@ struct Line {
     median_day: Option<u32>,
 }
 
+/// Trials of one challenger.
+#[derive(Serialize)]
+struct Trials {
+    challenger: &'static str,
+    /// Gain in Hit@3 that the log of a shadow shows, with the legacy ranking displayed.
+    raw_gain: f64,
+    promoted: f64,
+    rejected: f64,
+    median_day: Option<u32>,
+    /// Contracts with a preference until the end, in the middle and in nine of ten trials.
+    decided: [u64; 2],
+}
+
+/// What the watch did in the years of one kind.
+#[derive(Serialize)]
+struct Watch {
+    incident: &'static str,
+    suspected: f64,
+    /// Users until the suspicion, in the middle and in nine of ten years.
+    users: [u64; 2],
+    /// Days from the suspicion to the decision, in the middle and in nine of ten years.
+    days: [u64; 2],
+    rolled_back: f64,
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let lines = shadow(&args);
-    if args.json {
-        match serde_json::to_string_pretty(&lines) {
-            Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::FAILURE;
-            }
-        }
-    } else {
-        print(&lines);
+    let (shadow, minus_one_point) = shadow(&args);
+    let report = Report {
+        shadow,
+        minus_one_point,
+        trials: trials(&args),
+        logs: logs(&args),
+        watch: watch(&args),
+    };
+    if !args.json {
+        report::print(&report);
+        return ExitCode::SUCCESS;
     }
-    ExitCode::SUCCESS
+    match serde_json::to_string_pretty(&report) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Years in shadow at several rates of contracts, without and with an effect.
-fn shadow(args: &Args) -> Vec<Line> {
-    let mut lines = Vec::new();
+fn shadow(args: &Args) -> (Vec<Line>, Vec<(f64, f64)>) {
+    let (mut lines, mut minus_one_point) = (Vec::new(), Vec::new());
     for gain in [0.0, GAIN] {
         let pool = with_gain(gain_of_pool(gain), POOL, POOL_SEED);
         for (unit, patience_days) in [("pipeline", None), ("model", Some(PATIENCE))] {
@@ -84,10 +149,14 @@ fn shadow(args: &Args) -> Vec<Line> {
                 };
                 let promoted = years(args.years, args.seed, |chance| year(&plan, chance));
                 lines.extend(of_rules(unit, contracts_a_day, gain, &promoted));
+                if unit == "pipeline" && gain == 0.0 {
+                    let fell = share(promoted.iter().map(|year| year.minus_one_point), YEAR);
+                    minus_one_point.push((contracts_a_day, fell));
+                }
             }
         }
     }
-    lines
+    (lines, minus_one_point)
 }
 
 fn of_rules(unit: &'static str, contracts_a_day: f64, gain: f64, promoted: &[Promoted]) -> [Line; 3] {
@@ -109,31 +178,75 @@ fn of_rules(unit: &'static str, contracts_a_day: f64, gain: f64, promoted: &[Pro
     })
 }
 
-fn print(lines: &[Line]) {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        "effect",
-        "unit",
-        "contracts a day",
-        "rule",
-        "by day 14",
-        "by day 45",
-        "in the year",
-        "median day",
-    ]);
-    for line in lines {
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
-        table.add_row([
-            format!("{:+.0} points", line.gain * 100.0),
-            line.unit.to_owned(),
-            format!("{:.0}", line.contracts_a_day),
-            line.rule.to_owned(),
-            percent(line.promoted_by_day_14),
-            percent(line.promoted_by_day_45),
-            percent(line.promoted_in_the_year),
-            line.median_day.map_or_else(|| "-".to_owned(), |day| day.to_string()),
-        ]);
+/// Trials of rankers that the raw figures of a shadow cannot tell apart.
+fn trials(args: &Args) -> Vec<Trials> {
+    let challengers = [
+        ("equal", Challenger::Equal),
+        ("better", Challenger::Better),
+        ("random", Challenger::Random),
+    ];
+    let run = |(name, challenger)| {
+        let ended = years(args.years, args.seed, |chance| {
+            trial_of(challenger, FROM_ABOVE, CASES_A_DAY, chance)
+        });
+        let ranks = contracted(challenger, FROM_ABOVE, POOL, &mut Chance::new(POOL_SEED, 0));
+        let decided: Vec<u64> = ended.iter().map(|ended| ended.decided).collect();
+        Trials {
+            challenger: name,
+            raw_gain: hit3_gain(&ranks),
+            promoted: share(ended.iter().map(|ended| ended.promoted), YEAR),
+            rejected: share(ended.iter().map(|ended| ended.rejected), YEAR),
+            median_day: median(ended.iter().map(|ended| ended.promoted.or(ended.rejected))),
+            decided: [quantile(&decided, 0.5), quantile(&decided, 0.9)],
+        }
+    };
+    challengers.into_iter().map(run).collect()
+}
+
+/// What inverse propensities make of two rankers of the same quality, whichever was displayed.
+fn logs(args: &Args) -> Vec<OfLogs> {
+    let mut lines = Vec::new();
+    for (counted, outcome) in [("clicks", Counted::Clicks), ("contracts", Counted::Contracts)] {
+        for (displayed, ranking) in [("legacy", Displayed::Legacy), ("LTR", Displayed::Ltr)] {
+            let mut chance = Chance::new(args.seed, 0);
+            let value = ips(Challenger::Equal, ranking, outcome, FROM_ABOVE, POOL, &mut chance);
+            lines.push(OfLogs {
+                displayed,
+                counted,
+                difference: value.difference.estimate,
+                low: value.difference.low,
+                high: value.difference.high,
+            });
+        }
     }
-    println!("Share of simulated years in which a challenger was promoted, in days of closed evidence:\n{table}");
+    lines
+}
+
+/// Years of a model that is live, at about 300 contracts a day.
+fn watch(args: &Args) -> Vec<Watch> {
+    let live = Challenger::Better;
+    let worse = worse_by(LOST, live, FROM_ABOVE);
+    let dip = dip_by(LOST, live, FROM_ABOVE);
+    let incidents = [
+        ("none", Incident::None),
+        ("LTR falls by 10 points", Incident::Falls(worse)),
+        ("the market falls by 10 points", Incident::Dip(dip)),
+        ("a random model is forced", Incident::Forced(Challenger::Random)),
+    ];
+    let run = |(name, incident)| {
+        let years = years(args.years, args.seed, |chance| {
+            watched(incident, live, FROM_ABOVE, CASES_A_DAY, chance)
+        });
+        let users: Vec<u64> = years.iter().filter_map(|year| year.users).collect();
+        let days: Vec<u64> = years.iter().filter_map(|year| year.days.map(u64::from)).collect();
+        let of = |number: usize| number as f64 / years.len().max(1) as f64;
+        Watch {
+            incident: name,
+            suspected: of(users.len()),
+            users: [quantile(&users, 0.5), quantile(&users, 0.9)],
+            days: [quantile(&days, 0.5), quantile(&days, 0.9)],
+            rolled_back: of(years.iter().filter(|year| year.rolled_back).count()),
+        }
+    };
+    incidents.into_iter().map(run).collect()
 }

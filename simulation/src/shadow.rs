@@ -54,6 +54,8 @@ pub struct Promoted {
     pub naive: Option<u32>,
     /// Gain of 5 points, and the 95 % interval of the MRR gap above 0.
     pub fixed_n: Option<u32>,
+    /// When Hit@3 of the challenger over two weeks lay a point below that of the first two weeks, which would roll it back.
+    pub minus_one_point: Option<u32>,
 }
 
 /// Sums of a paired difference.
@@ -127,6 +129,7 @@ pub fn year(plan: &Plan, chance: &mut Chance) -> Promoted {
     let mut promoted = Promoted::default();
     let mut seen = Seen::default();
     let mut budget = Budget::new(plan.alpha, date(1)).expect("a level is between 0 and 1");
+    let mut hits = Hits::default();
     for day in 1..=YEAR {
         if plan.patience_days.is_some_and(|patience| seen.days >= patience) {
             seen = Seen::default();
@@ -135,6 +138,9 @@ pub fn year(plan: &Plan, chance: &mut Chance) -> Promoted {
         let contracts = clients.day(plan.contracts_a_day, chance);
         let level = budget.level();
         count(&contracts, day, level, &mut seen);
+        if hits.fell(&contracts) {
+            promoted.minus_one_point = promoted.minus_one_point.or(Some(day));
+        }
         let rules = rules(&seen, level);
         for (first, holds) in [
             (&mut promoted.verdict, rules[0]),
@@ -143,11 +149,30 @@ pub fn year(plan: &Plan, chance: &mut Chance) -> Promoted {
         ] {
             *first = first.or(holds.then_some(day));
         }
-        if promoted.verdict.is_some() && promoted.naive.is_some() && promoted.fixed_n.is_some() {
-            break;
-        }
     }
     promoted
+}
+
+/// Hit@3 of the challenger alone, as the seed's rule for a rollback looks at it.
+#[derive(Default)]
+struct Hits {
+    /// Hits and contracts of each day.
+    days: Vec<(u64, u64)>,
+}
+
+impl Hits {
+    /// Whether the last two weeks lie a point below the first two.
+    fn fell(&mut self, contracts: &[(u64, (u16, u16))]) -> bool {
+        const WEEKS: usize = 14;
+        let hits = contracts.iter().filter(|(_, (_, ltr))| *ltr <= 3).count() as u64;
+        self.days.push((hits, contracts.len() as u64));
+        let rate = |days: &[(u64, u64)]| {
+            let (hits, all) = days.iter().fold((0, 0), |(hits, all), day| (hits + day.0, all + day.1));
+            hits as f64 / all.max(1) as f64
+        };
+        let is_long = self.days.len() >= 2 * WEEKS;
+        is_long && rate(&self.days[self.days.len() - WEEKS..]) < rate(&self.days[..WEEKS]) - 0.01
+    }
 }
 
 fn rules(seen: &Seen, level: f64) -> [bool; 3] {

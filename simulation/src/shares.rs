@@ -37,3 +37,11 @@ pub fn median(days: impl IntoIterator<Item = Option<u32>>) -> Option<u32> {
     days.sort_unstable();
     (!days.is_empty()).then(|| days[days.len() / 2])
 }
+
+/// The value below which this share of them lies, of those there are; 0 without any.
+pub fn quantile(values: &[u64], share: f64) -> u64 {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    let at = (share * values.len() as f64) as usize;
+    values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(0)
+}

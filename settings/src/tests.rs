@@ -299,7 +299,7 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
         (
             "[rollout.relevance]\nfalse_alarms = 0",
             "rollout.relevance.false_alarms",
-            "0",
+            "0.0",
             "above 0",
         ),
         (

@@ -18,9 +18,13 @@ pub(crate) async fn good_evidence(running: &Running, at: DateTime<Utc>) {
     evidence(running, at, "adv_5").await;
 }
 
-/// Cases in which the client signed with this lawyer, `adv_1` to `adv_5`: legacy ranked them in this order, and the challenger
-/// in the opposite one.
+/// Cases up to this time, on five days, in which the client signed with this lawyer, `adv_1` to `adv_5`: legacy ranked them
+/// in this order, and the challenger in the opposite one.
 pub(crate) async fn evidence(running: &Running, at: DateTime<Utc>, signed: &str) {
+    evidence_of(running, |id| at - Duration::days(id as i64 % 5), signed).await;
+}
+
+async fn evidence_of(running: &Running, at: impl Fn(u128) -> DateTime<Utc>, signed: &str) {
     let row = |lawyer: u16| ShadowRow {
         lawyer_id: format!("adv_{lawyer}"),
         rank_legacy: lawyer,
@@ -35,7 +39,7 @@ pub(crate) async fn evidence(running: &Running, at: DateTime<Utc>, signed: &str)
         salt_id: None,
         unknown: Default::default(),
         request_id: Uuid::from_u128(id),
-        ts_utc: at,
+        ts_utc: at(id),
         case_id: Uuid::from_u128(id),
         user_pseudonym: Uuid::from_u128(id),
         model_version: VERSION.into(),
@@ -75,7 +79,7 @@ async fn without_evidence_a_promotion_is_refused_criterion_by_criterion_and_noth
     assert_eq!(error["code"], "verdict");
     let body = answer.json();
     let names: Vec<_> = criteria(&body["verdict"]).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["duration", "hit3", "mrr_gap", "fair_gap", "latency"]);
+    assert_eq!(names, ["duration", "users", "hit3", "mrr_gap", "fair_gap", "latency"]);
     assert!(criteria(&body["verdict"]).contains(&("duration", false)));
     assert!(body["verdict"]["criteria"][0]["reason"].is_string());
     let state = running.get("/rollout").await.ok();
@@ -144,7 +148,7 @@ async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     site.settings.host.clock = settings::Clock::Header;
     let running = site.start_with(Behaviour::Honest).await;
     let shown = "2026-10-01T00:00:00Z".parse().unwrap();
-    good_evidence(&running, shown).await;
+    evidence_of(&running, |_| shown, "adv_5").await;
     for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
         running.evaluated(now.parse().unwrap()).await;
         let status = running

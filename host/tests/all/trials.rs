@@ -1,6 +1,8 @@
 //! Clients decide between both rankings: a model on trial, and one whose outcomes fell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use evil::{Behaviour, Fault, When};
@@ -35,9 +37,13 @@ async fn undecided(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Se
     (site, running)
 }
 
-/// When the trials of these tests begin.
+/// When the trials of these tests begin: after their models were published, at noon.
 fn began() -> DateTime<Utc> {
-    "2026-10-01T12:00:00Z".parse().unwrap()
+    static BEGAN: LazyLock<DateTime<Utc>> = LazyLock::new(|| {
+        let tomorrow = Utc::now().date_naive() + Days::new(1);
+        tomorrow.and_hms_opt(12, 0, 0).unwrap().and_utc()
+    });
+    *BEGAN
 }
 
 async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
@@ -101,7 +107,7 @@ async fn a_model_that_clients_prefer_is_promoted_whatever_raw_shadow_figures_say
     assert_eq!(phase(&status(&running).await), ("trial", 50));
     // The day on which it began was displayed in part only.
     save(&running, 0, (1_000, 0), (0, 0)).await;
-    for day in 1..=4 {
+    for day in 1..=2 {
         save(&running, day, (12, 6), (0, 0)).await;
     }
     let early = evaluated(&running, 14).await;
@@ -109,11 +115,11 @@ async fn a_model_that_clients_prefer_is_promoted_whatever_raw_shadow_figures_say
     let numbers = &early["trial"]["numbers"];
     assert_eq!(
         (&numbers["users"], &numbers["decided"], &numbers["verdict"]),
-        (&json!(4 * 98), &json!(4 * 18), &json!("undecided"))
+        (&json!(2 * 98), &json!(2 * 18), &json!("undecided"))
     );
-    assert_eq!(early["trial"]["closed"]["until"], json!(date(4)));
+    assert_eq!(early["trial"]["closed"]["until"], json!(date(2)));
     assert!((running.metric("ltr_trial_credit").await - 1.0 / 3.0).abs() < 1e-9);
-    for day in 5..=20 {
+    for day in 3..=20 {
         save(&running, day, (12, 6), (0, 0)).await;
     }
     let live = evaluated(&running, 30).await;
@@ -420,7 +426,7 @@ async fn a_copy_from_the_edge_gets_no_draft_and_leaves_no_impression() {
 /// The tokens with which Envoys' filter is told to score, once it is offered this.
 async fn offered(dir: &std::path::Path, file: &str, tokens: &Value) {
     let mut last = Value::Null;
-    for _ in 0..600 {
+    for _ in 0..1_200 {
         if let Ok(text) = std::fs::read_to_string(dir.join("ecds.json")) {
             last = serde_json::from_str(&text).unwrap();
             let config = &last["resources"][0]["typed_config"]["config"];
@@ -430,7 +436,7 @@ async fn offered(dir: &std::path::Path, file: &str, tokens: &Value) {
                 return;
             }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("{file} with the tokens {tokens} is not offered; last: {last:#}");
 }
@@ -452,8 +458,9 @@ async fn envoys_score_nothing_while_rankings_are_interleaved() {
         }},
     }]});
     std::fs::write(edge.path().join("ecds.template.json"), template.to_string()).unwrap();
-    let (_site, running) = on_trial(Behaviour::Honest, |_| {}).await;
+    let (_site, running) = on_trial(Behaviour::Honest, |settings| settings.rollout.evaluate_seconds = 3_600).await;
     let dir = EdgeDir::open(edge.path()).unwrap();
+    tasks::start(&running.gateway.release, Duration::from_millis(100), None);
     tasks::start_offering(&running.gateway.release, dir, || false);
     let file = format!("edge-filter-{VERSION}.wasm");
     let nobodys = json!(["0".repeat(64)]);

@@ -122,17 +122,25 @@ fn mrr_gap(e: &Evidence, c: &Criteria) -> Criterion {
         undecided: !passed && !is_refuted,
         decidable_on: expected(e, missing.filter(|_| !passed && !is_refuted)),
         value: format!(
-            "{:+.4} [{:+.4}, {:+.4}], e-value {:.2}",
+            "{:+.4} [{:+.4}, {:+.4}], e-value {}",
             s.gap.estimate,
             s.gap.low,
             s.gap.high,
-            s.log_e.exp()
+            e_value(s.log_e)
         ),
         required: format!(
             "> 0 with {percent} % confidence: e-value >= {:.0}",
             1.0 / (1.0 - c.confidence)
         ),
         reason: Some(reason),
+    }
+}
+
+fn e_value(log_e: f64) -> String {
+    match log_e.exp() {
+        few if few < 1e4 => format!("{few:.2}"),
+        many if many.is_finite() => format!("{many:.0e}"),
+        _ => "beyond all bounds".to_owned(),
     }
 }
 

@@ -13,9 +13,27 @@ use super::market::Features;
 
 /// Scale of a client's random deviation from the market's taste.
 const TASTE: f64 = 0.9;
-/// A client looks at position p with probability 1 / (1 + FALL * (p - 1)), so most clients read
-/// most of the list.
+/// By default a client looks at position p with probability 1 / (1 + FALL * (p - 1)), so most clients
+/// read most of the list.
 const FALL: f64 = 0.05;
+
+/// How attention falls from the top of a list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Attention {
+    /// Most clients read most of the list.
+    Patient,
+    /// Position p is looked at with probability p^-eta.
+    Eta(f64),
+}
+
+impl Attention {
+    fn at(self, position: u32) -> f64 {
+        match self {
+            Attention::Patient => 1.0 / (1.0 + FALL * f64::from(position - 1)),
+            Attention::Eta(eta) => f64::from(position).powf(-eta),
+        }
+    }
+}
 
 /// What clients truly want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -71,11 +89,16 @@ pub(super) struct Act {
 
 /// The actions of a client. The client reads the list from the top, opens profiles within minutes,
 /// contacts lawyers within hours, and signs with at most one of these within days.
-pub(super) fn respond(rng: &mut ChaCha8Rng, opened_at: DateTime<Utc>, shown: &[Shown]) -> Vec<Act> {
+pub(super) fn respond(
+    rng: &mut ChaCha8Rng,
+    opened_at: DateTime<Utc>,
+    shown: &[Shown],
+    attention: Attention,
+) -> Vec<Act> {
     let mut acts = Vec::new();
     let mut best: Option<(f64, &Shown, DateTime<Utc>)> = None;
     for place in shown {
-        let examined = rng.random::<f64>() < 1.0 / (1.0 + FALL * f64::from(place.rank_pos - 1));
+        let examined = rng.random::<f64>() < attention.at(place.rank_pos);
         let liking = place.utility + TASTE * normal(rng);
         let clicks = rng.random::<f64>() < sigmoid(1.6 * (liking - 0.4));
         let contacts = rng.random::<f64>() < sigmoid(1.8 * (liking - 0.6));

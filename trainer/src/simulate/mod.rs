@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 pub use client::Truth;
 
 use crate::progress;
-use client::{Shown, respond};
+use client::{Attention, Shown, respond};
 use deliveries::Deliveries;
 use gateway::{Gateway, Ranking};
 use ledger::Ledger;
@@ -71,6 +71,10 @@ pub struct Args {
     /// What clients truly want
     #[arg(long, value_enum, default_value_t = Truth::Interactions)]
     pub truth: Truth,
+    /// A client looks at position p with probability p^-ETA (0: at all of them); default: most clients read
+    /// most of the list
+    #[arg(long, value_name = "ETA", value_parser = read_eta)]
+    pub examination: Option<f64>,
     /// Request shadow scoring for every case, not only for sampled ones
     #[arg(long)]
     pub force_shadow: bool,
@@ -111,6 +115,11 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     }
     summary.print();
     Ok(())
+}
+
+fn read_eta(text: &str) -> Result<f64, String> {
+    let eta = text.parse::<f64>().ok().filter(|eta| (0.0..=10.0).contains(eta));
+    eta.ok_or_else(|| "allowed: 0 to 10".to_owned())
 }
 
 struct Simulation {
@@ -216,7 +225,8 @@ impl Simulation {
             self.ledger.offer(offer.lawyer, case.opened_at);
         }
         let rng = &mut chance::stream(self.args.seed, "client of", &case.case_id.to_string(), 0);
-        let acts = respond(rng, case.opened_at, &shown);
+        let attention = self.args.examination.map_or(Attention::Patient, Attention::Eta);
+        let acts = respond(rng, case.opened_at, &shown, attention);
         for act in &acts {
             self.deliveries.plan(&self.market, case, act);
             if act.kind == ActionKind::ContractSigned {

@@ -150,7 +150,9 @@ async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     let shown = "2026-10-01T00:00:00Z".parse().unwrap();
     evidence_of(&running, |_| shown, "adv_5").await;
     for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
-        running.evaluated(now.parse().unwrap()).await;
+        let at = now.parse().unwrap();
+        running.gateway.release.saw(at);
+        running.evaluated(at).await;
         let status = running
             .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Bytes::new())
             .await

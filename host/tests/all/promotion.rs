@@ -146,6 +146,7 @@ async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() 
 async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     let mut site = Site::new();
     site.settings.host.clock = settings::Clock::Header;
+    site.settings.rollout.evaluate_seconds = 1;
     let running = site.start_with(Behaviour::Honest).await;
     let shown = "2026-10-01T00:00:00Z".parse().unwrap();
     evidence_of(&running, |_| shown, "adv_5").await;

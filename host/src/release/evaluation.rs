@@ -17,6 +17,7 @@ use store::{GatewayReport, Lease, StoreError};
 
 use super::controller::{Controller, OrderError};
 use super::known::Known;
+use super::outcomes::{self, OutcomeRules, Outcomes};
 use super::reports::{Gathered, Said};
 use crate::models::Position;
 use crate::telemetry;
@@ -109,8 +110,8 @@ impl Controller {
         let findings = Findings {
             judgements,
             health: self.fleet_health().await?,
-            trial: outcomes.as_ref().and_then(|outcomes| self.trial_finding(outcomes)),
-            suspicion: outcomes.as_ref().and_then(|outcomes| self.suspicion(outcomes)),
+            trial: outcomes.as_ref().and_then(Outcomes::trial_finding),
+            suspicion: outcomes.as_ref().and_then(Outcomes::suspicion),
         };
         for _ in 0..MAX_STEPS {
             match self.submit_findings(now, &findings).await {
@@ -240,6 +241,34 @@ impl Controller {
         tokio::task::spawn_blocking(move || gathering.finish(open_from, &counted))
             .await
             .map_err(|error| OrderError::Unreadable(format!("the evidence: {error}")))
+    }
+
+    /// What outcomes say at this state. The days are read only if there are new ones.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub(super) async fn outcomes(&self, state: &State) -> Result<Option<Outcomes>, StoreError> {
+        let judged = match outcomes::judged(state) {
+            None => None,
+            Some(model) => {
+                let made_from = (self.store.label_generation().await?, state.version);
+                let known = self.snapshot.outcomes().filter(|known| known.is_made_from(made_from));
+                Some(match known {
+                    Some(known) => known,
+                    None => {
+                        let stored = self.store.outcome_days(outcomes::first_day(state)).await?;
+                        let rules = OutcomeRules {
+                            trial: &self.config.trial,
+                            relevance: &self.config.relevance,
+                        };
+                        Outcomes::judge(state, model, made_from, stored, rules)
+                    }
+                })
+            }
+        };
+        outcomes::measure(judged.as_ref());
+        self.snapshot.set_outcomes(judged.clone());
+        Ok(judged)
     }
 
     /// The fleet's figures of the model that serves, judged; `None` if none serves.

@@ -2,13 +2,10 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use metrics::gauge;
-use ranking::outcomes::{Alarm, LEAST_DECIDED, OutcomeDay, Trial, TrialRules, confirm, suspect, trial};
+use ranking::outcomes::{Alarm, LEAST_DECIDED, OutcomeDay, Trial, TrialRules, WatchRules, confirm, suspect, trial};
 use ranking::release::{ModelId, Phase, State, Suspicion, TrialFinding};
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::StoreError;
-
-use super::controller::Controller;
 
 /// What the closed days since the phase began say.
 #[derive(Clone)]
@@ -19,6 +16,7 @@ pub(super) struct Outcomes {
     model: ModelId,
     days: ClosedDays,
     said: Said,
+    rules: TrialRules,
 }
 
 #[derive(Clone)]
@@ -42,120 +40,114 @@ struct ClosedDays {
 /// Days before LTR went live whose outcomes are what was usual.
 const DAYS_BEFORE: u64 = 14;
 
-impl Controller {
-    /// What outcomes say at this state. The days are read only if there are new ones.
-    ///
-    /// # Errors
-    /// A database that cannot be used.
-    pub(super) async fn outcomes(&self, state: &State) -> Result<Option<Outcomes>, StoreError> {
-        let champion = state.champion.as_ref().filter(|_| state.serves());
-        let judged = champion.filter(|_| matches!(state.phase, Phase::Trial | Phase::Live | Phase::Suspected));
-        let outcomes = match judged {
-            None => None,
-            Some(champion) => {
-                let made_from = (self.store.label_generation().await?, state.version);
-                let known = self.snapshot.outcomes().filter(|known| known.made_from == made_from);
-                Some(match known {
-                    Some(known) => known,
-                    None => self.judge_outcomes(state, &champion.model, made_from).await?,
-                })
-            }
-        };
-        show(outcomes.as_ref());
-        self.snapshot.set_outcomes(outcomes.clone());
-        Ok(outcomes)
-    }
+/// What outcomes have to show.
+#[derive(Clone, Copy)]
+pub(super) struct OutcomeRules<'a> {
+    pub trial: &'a TrialRules,
+    pub relevance: &'a WatchRules,
+}
 
-    async fn judge_outcomes(
-        &self,
+/// The first day whose outcomes are asked for at this state.
+pub(super) fn first_day(state: &State) -> NaiveDate {
+    state.since.date_naive() - Days::new(DAYS_BEFORE)
+}
+
+/// The model of this state that outcomes say something about.
+pub(super) fn judged(state: &State) -> Option<&ModelId> {
+    let champion = state.champion.as_ref().filter(|_| state.serves())?;
+    let is_judged = matches!(state.phase, Phase::Trial | Phase::Live | Phase::Suspected);
+    is_judged.then_some(&champion.model)
+}
+
+impl Outcomes {
+    /// Judges the model by the closed days from [`first_day`] on, as they are stored.
+    pub(super) fn judge(
         state: &State,
         model: &ModelId,
         made_from: (u64, u64),
-    ) -> Result<Outcomes, StoreError> {
+        stored: Vec<(NaiveDate, String)>,
+        rules: OutcomeRules<'_>,
+    ) -> Outcomes {
+        let began = state.since.date_naive();
         // Of the day itself a part was displayed otherwise.
-        let from = state.since.date_naive() + Days::new(1);
-        let mut days: Vec<OutcomeDay> = Vec::new();
-        let before_that = state.since.date_naive() - Days::new(DAYS_BEFORE);
-        for (date, counts) in self.store.outcome_days(before_that).await? {
+        let from = began + Days::new(1);
+        let (mut before, mut days): (Vec<OutcomeDay>, Vec<OutcomeDay>) = Default::default();
+        for (date, counts) in stored {
             match serde_json::from_str(&counts) {
-                Ok(day) => days.push(day),
+                Ok(day) if date < began => before.push(day),
+                Ok(day) if date >= from => days.push(day),
+                Ok(_) => {}
                 Err(error) => tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"),
             }
         }
-        // Days on which the phase was another one are what was usual before.
-        let since = days.partition_point(|day| day.date < from);
-        let mut before = days;
-        let days = before.split_off(since);
-        before.retain(|day| day.date < state.since.date_naive());
-        let rules = &self.config.trial;
         let said = match state.phase {
-            Phase::Trial => Said::OnTrial(trial(&days, |version| version == model.version, rules)),
+            Phase::Trial => Said::OnTrial(trial(&days, |version| version == model.version, rules.trial)),
             Phase::Suspected => {
-                let (is_confirmed, trial) = confirm(&days.iter().collect::<Vec<_>>(), &self.config.relevance, rules);
+                let (is_confirmed, trial) = confirm(&days.iter().collect::<Vec<_>>(), rules.relevance, rules.trial);
                 Said::Suspected(trial, is_confirmed)
             }
-            _ => Said::Live(suspect(&before, &days, &self.config.relevance)),
+            _ => Said::Live(suspect(&before, &days, rules.relevance)),
         };
-        let until = days.last().map(|day| day.date);
-        let days = ClosedDays {
-            from,
-            until,
-            days: days.len(),
-        };
-        Ok(Outcomes {
+        Outcomes {
             made_from,
             model: model.clone(),
-            days,
+            days: ClosedDays {
+                from,
+                until: days.last().map(|day| day.date),
+                days: days.len(),
+            },
             said,
-        })
+            rules: *rules.trial,
+        }
+    }
+
+    /// Whether judging again would give the same.
+    pub(super) fn is_made_from(&self, made_from: (u64, u64)) -> bool {
+        self.made_from == made_from
     }
 
     /// The members `trial` and `relevance` of `GET /rollout`; null where they do not apply.
-    pub(super) fn shown_outcomes(&self, outcomes: Option<&Outcomes>) -> [Value; 2] {
+    pub(super) fn shown(outcomes: Option<&Outcomes>) -> [Value; 2] {
         let Some(outcomes) = outcomes else {
             return [Value::Null, Value::Null];
         };
-        let shown = outcomes.evidence(&self.config.trial);
         match outcomes.said {
-            Said::OnTrial(_) | Said::Suspected(..) => [shown, Value::Null],
-            Said::Live(_) => [Value::Null, shown],
+            Said::OnTrial(_) | Said::Suspected(..) => [outcomes.evidence(), Value::Null],
+            Said::Live(_) => [Value::Null, outcomes.evidence()],
         }
     }
 
     /// What the state machine is told of the model on trial.
-    pub(super) fn trial_finding(&self, outcomes: &Outcomes) -> Option<TrialFinding> {
-        let Said::OnTrial(trial) = &outcomes.said else {
+    pub(super) fn trial_finding(&self) -> Option<TrialFinding> {
+        let Said::OnTrial(trial) = &self.said else {
             return None;
         };
         Some(TrialFinding {
-            model: outcomes.model.clone(),
-            as_of: outcomes.days.end(),
+            model: self.model.clone(),
+            as_of: self.days.end(),
             verdict: trial.verdict,
-            evidence: outcomes.evidence(&self.config.trial),
+            evidence: self.evidence(),
         })
     }
 
     /// What the state machine is told of the model that is live or under suspicion.
-    pub(super) fn suspicion(&self, outcomes: &Outcomes) -> Option<(ModelId, Suspicion)> {
-        let evidence = || outcomes.evidence(&self.config.trial);
-        let suspicion = match &outcomes.said {
-            Said::Live(alarm) if alarm.is_raised => Suspicion::Raised(evidence()),
-            Said::Suspected(_, Some(true)) => Suspicion::Confirmed(evidence()),
-            Said::Suspected(_, Some(false)) => Suspicion::Cleared(evidence()),
+    pub(super) fn suspicion(&self) -> Option<(ModelId, Suspicion)> {
+        let suspicion = match &self.said {
+            Said::Live(alarm) if alarm.is_raised => Suspicion::Raised(self.evidence()),
+            Said::Suspected(_, Some(true)) => Suspicion::Confirmed(self.evidence()),
+            Said::Suspected(_, Some(false)) => Suspicion::Cleared(self.evidence()),
             _ => return None,
         };
-        Some((outcomes.model.clone(), suspicion))
+        Some((self.model.clone(), suspicion))
     }
-}
 
-impl Outcomes {
     /// The numbers, for the ledger and for people.
-    fn evidence(&self, rules: &TrialRules) -> Value {
+    fn evidence(&self) -> Value {
         let mut evidence = json!({ "version": self.model.version, "closed": self.days });
         let numbers = match &self.said {
             Said::OnTrial(trial) | Said::Suspected(trial, _) => json!({
-                "confidence": rules.confidence,
-                "margin": rules.margin,
+                "confidence": self.rules.confidence,
+                "margin": self.rules.margin,
                 "least_decided": LEAST_DECIDED,
                 "numbers": trial,
             }),
@@ -177,7 +169,7 @@ impl ClosedDays {
 }
 
 /// Sets the metrics.
-fn show(outcomes: Option<&Outcomes>) {
+pub(super) fn measure(outcomes: Option<&Outcomes>) {
     let (credit, evidence) = match outcomes.map(|outcomes| &outcomes.said) {
         Some(Said::OnTrial(trial) | Said::Suspected(trial, _)) => (trial.credit.estimate, 0.0),
         Some(Said::Live(alarm)) => (0.0, alarm.log_evidence),

@@ -10,6 +10,7 @@ use store::{LedgerRow, Reported, StoreError};
 use super::controller::Controller;
 use super::courier::measure_owed;
 use super::evaluation::LEASE;
+use super::outcomes::Outcomes;
 use super::reports::{Gathered, Said};
 
 /// Entries of the ledger that are shown.
@@ -90,7 +91,7 @@ impl Controller {
             .map(|model| &model.version);
         let judged = challenger.or(champion).and_then(|version| parts.gathered.get(version));
         let seen = known.seen.map(|seen| seen.elapsed().as_secs_f64());
-        let [trial, relevance] = self.shown_outcomes(parts.outcomes.as_ref());
+        let [trial, relevance] = Outcomes::shown(parts.outcomes.as_ref());
         let is_fresh = seen.is_some_and(|seen| seen < 5.0) && known.problem.is_none();
         json!({
             // What this gateway does: a rollback may act here before it is on record.

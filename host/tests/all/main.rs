@@ -340,6 +340,16 @@ async fn lawyers_shown(store: &store::Store, case: u128) -> Vec<usize> {
         .collect()
 }
 
+/// All comparisons as they are kept, whoever asked for them.
+async fn comparisons(store: &store::Store) -> Vec<store::ShadowRecord> {
+    let mut keys = Vec::new();
+    for day in store.comparison_days().await.unwrap() {
+        keys.extend(store.comparison_keys(day.day).await.unwrap());
+    }
+    let stored = store.comparisons(&keys).await.unwrap();
+    stored.into_iter().map(|(_, record)| record.unwrap()).collect()
+}
+
 /// The id that makes a request the same request.
 fn request_id(id: u128) -> String {
     Uuid::from_u128(0xfeed_0000 + id).to_string()

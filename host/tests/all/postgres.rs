@@ -11,7 +11,7 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::running::{Program, log};
-use crate::{Site, VERSION, case, request_id};
+use crate::{Site, VERSION, case, comparisons, request_id};
 
 const CASES: u128 = 10;
 
@@ -112,8 +112,7 @@ async fn check_kept(url: &str) {
     let later = Utc::now() + chrono::Duration::days(1);
     let events = store.events_between(DateTime::UNIX_EPOCH, later).await.unwrap().records;
     assert_eq!(events.len(), 2 * CASES as usize);
-    store.label_rest(later, later).await.unwrap();
-    let compared = store.shadow_cases(VERSION, later).await.unwrap().records;
+    let compared = comparisons(&store).await;
     assert_eq!(compared.len(), CASES as usize);
     assert!(compared.iter().all(|case| case.rows.len() == 3));
 }

@@ -146,11 +146,14 @@ async fn good_evidence_promotes_the_challenger_and_a_rollback_ends_it_at_once() 
 async fn a_case_is_evidence_only_after_its_longest_window_has_closed() {
     let mut site = Site::new();
     site.settings.host.clock = settings::Clock::Header;
+    site.settings.rollout.evaluate_seconds = 1;
     let running = site.start_with(Behaviour::Honest).await;
     let shown = "2026-10-01T00:00:00Z".parse().unwrap();
     evidence_of(&running, |_| shown, "adv_5").await;
     for (now, cases) in [("2026-10-07T23:59:59Z", 0), ("2026-10-08T00:00:00Z", CASES as u64)] {
-        running.evaluated(now.parse().unwrap()).await;
+        let at = now.parse().unwrap();
+        running.gateway.release.saw(at);
+        running.evaluated(at).await;
         let status = running
             .send(Method::GET, "/rollout", &[("x-ltr-time", now)], Bytes::new())
             .await

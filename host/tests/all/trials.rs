@@ -374,7 +374,7 @@ async fn where_ltr_fails_the_user_sees_legacy_and_is_not_evidence_of_its_arm() {
 }
 
 #[tokio::test]
-async fn where_a_draft_could_take_a_group_from_the_top_legacy_is_shown_and_nothing_is_evidence() {
+async fn where_a_draft_could_take_a_group_from_the_top_legacy_is_shown_as_to_everybody() {
     let (_site, running) = on_trial(Behaviour::Honest, |_| {}).await;
     // Both rankings have an F at the third place; drafted in turn, the first F would stand at the fifth.
     let contested = |id| {
@@ -403,7 +403,10 @@ async fn where_a_draft_could_take_a_group_from_the_top_legacy_is_shown_and_nothi
         (&json!("legacy"), &Value::Null)
     );
     assert_eq!(ids(&answer)[..3], ["m1", "m2", "f1"]);
-    assert_eq!((logged.policy, arm(&logged)), (Some(Policy::None), None));
+    assert_eq!(
+        (logged.policy, arm(&logged)),
+        (Some(Policy::None), Some(Arm::Everybody))
+    );
 }
 
 #[tokio::test]

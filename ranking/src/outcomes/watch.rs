@@ -115,8 +115,11 @@ pub fn suspect(before: &[OutcomeDay], days: &[OutcomeDay], rules: &WatchRules) -
 fn against_legacy(before: &[OutcomeDay], days: &[OutcomeDay], rules: &WatchRules) -> Alarm {
     let mut usual = Baseline::default();
     for day in &before[before.len().saturating_sub(DAYS_BEFORE)..] {
-        let arms = [Arm::Everybody, Arm::Legacy, Arm::HoldOut];
-        arms.iter()
+        // Beside users whom chance chose, those who could be shown nothing else are a selection.
+        let is_split = day.arms.contains_key(&Arm::Legacy);
+        let legacy = if is_split { Arm::Legacy } else { Arm::Everybody };
+        [legacy, Arm::HoldOut]
+            .iter()
             .filter_map(|arm| day.arms.get(arm))
             .for_each(|counts| usual.add(*counts));
     }

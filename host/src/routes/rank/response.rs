@@ -70,8 +70,8 @@ fn interleaved<'a>(
         &mut coins,
     );
     let Some(Draft { order, mut drafted_by }) = drafted else {
-        // No coin was tossed: nobody could have been shown anything else, so that this case is evidence of no arm. As
-        // the policy of the share it would count as the legacy arm, which has other kinds of cases.
+        // No coin was tossed: nobody could have been shown anything else, so that chance did not choose an arm for this
+        // case. As the policy of the share it would count as the legacy arm, which has other kinds of cases.
         return Shown {
             ranked: Cow::Borrowed(&legacy[..places]),
             source: Source::Legacy,

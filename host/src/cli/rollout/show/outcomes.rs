@@ -57,11 +57,16 @@ pub(super) fn relevance(relevance: &Value) -> String {
         (Some(false), _) => "no suspicion",
         _ => UNKNOWN,
     };
+    let reference = match numbers["reference"].as_str() {
+        Some("legacy") => "legacy's before",
+        Some("itself") => "its own",
+        _ => UNKNOWN,
+    };
     let mut table = table(["relevance", "usual", "since then", "evidence (logarithm)"]);
     table.add_row([
         "contracts a user".to_owned(),
         format!(
-            "{} of {}",
+            "{} of {}, {reference}",
             fixed(&numbers["baseline"], 3),
             text(&numbers["baseline_users"])
         ),

@@ -290,7 +290,7 @@ fn a_trial_is_shown_with_what_clients_preferred_and_what_it_still_takes() {
 fn the_watch_on_relevance_is_shown_beside_its_usual_rate() {
     let mut answer = live();
     let numbers = json!({
-        "baseline_users": 855, "baseline": 0.7, "users": 600, "contracts": 0.61, "log_evidence": 4.0, "log_level": 8.9,
+        "reference": "legacy", "baseline_users": 855, "baseline": 0.7, "users": 600, "contracts": 0.61, "log_evidence": 4.0, "log_level": 8.9,
         "is_raised": false, "contracts_for_one_point": 30_900,
     });
     answer["relevance"] = json!({ "version": "V1", "closed": closed(), "numbers": numbers });
@@ -301,7 +301,11 @@ fn the_watch_on_relevance_is_shown_beside_its_usual_rate() {
     ] {
         assert!(page.contains(line), "{line} in\n{page}");
     }
-    assert!(row(&page, "contracts a user").contains("0.610"), "{page}");
+    let contracts = row(&page, "contracts a user");
+    assert!(
+        contracts.contains("0.610") && contracts.contains("legacy's before"),
+        "{page}"
+    );
     // Until there is a usual rate, nothing is compared with it.
     answer["relevance"]["numbers"]["baseline_users"] = json!(0);
     assert!(status(&answer).contains("no usual rate yet"), "{page}");

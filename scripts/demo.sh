@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole story on embedded defaults: a month of legacy traffic, the nightly run, a fortnight in shadow, a
-# promotion and a rollback that nobody asks for. Called by `make demo`.
+# trial in which both rankings are shown, a promotion, a model that goes wrong, a suspicion, a rollback, a
+# new model and its promotion. Nobody asks for any of it. Called by `make demo`.
 #   BIN         where ltr-host and ltr-trainer are
 #   DEMO_EXIT=1 end after the story, else keep serving until ctrl-c
 #   DEMO_PORT   where the gateway listens (8080)
@@ -70,30 +71,58 @@ if [ "$TRUTH" = legacy ]; then
 fi
 [ "$trained" -eq 0 ] || fail "the nightly run ended with exit code $trained"
 
+# From here on clients look at rank k with the probability 1/k: who was displayed looks better than who was not.
+look() { simulate --examination 1 "$@"; }
+etl() { "$BIN/ltr-trainer" etl --as-of "$1T02:15:00Z"; }
+# Whether the controller has come to this phase by itself.
+becomes() { rollout watch --until "$1" --timeout 5 --as-of "$2T00:00:00Z" >/dev/null || fail "$3"; }
+
 # The evidence spans the first case to the last, so fourteen whole days take a fifteenth.
 stage "October: a fortnight in shadow, a tenth of the requests"
-simulate --from 2026-10-01T00:00:00Z --days 15 --cases-per-day 600
+look --from 2026-10-01T00:00:00Z --days 15 --cases-per-day 600
 
 stage "23 October: the last attribution window has closed; the labels are filled in"
-"$BIN/ltr-trainer" etl --as-of 2026-10-23T02:15:00Z
+etl 2026-10-23
 
-stage "Two days of traffic: the controller judges, promotes by itself, and holds out 5 % of the users"
-simulate --from 2026-10-23T00:00:00Z --days 2 --cases-per-day 300
-rollout status --as-of 2026-10-25T00:00:00Z
-rollout watch --until live --timeout 5 --as-of 2026-10-25T00:00:00Z >/dev/null || fail "the verdict did not promote the model"
+stage "The shadow cannot tell, because legacy was displayed: half of the users see both rankings, drafted in turn"
+look --from 2026-10-23T00:00:00Z --days 8 --cases-per-day 300
+rollout status --as-of 2026-10-31T00:00:00Z
+becomes trial 2026-10-31 "the model was not put on trial"
 
-stage "A drill: the model is slowed down by 60 ms; the controller rolls back by itself"
-rollout drill 60
-simulate --from 2026-10-25T00:00:00Z --days 1 --cases-per-day 600
+stage "8 November: it is known who signed with whom; the trial promotes, and 5 % of the users are held out"
+etl 2026-11-08
+look --from 2026-11-08T00:00:00Z --days 15 --cases-per-day 300
+becomes live 2026-11-23 "the trial did not promote the model"
+
+stage "23 November, a drill: the model turns its order around"
+rollout drill 0 --reversed
+look --from 2026-11-23T00:00:00Z --days 3 --cases-per-day 300
+etl 2026-12-04
+look --from 2026-12-04T00:00:00Z --days 4 --cases-per-day 300
+rollout status --as-of 2026-12-08T00:00:00Z
+becomes suspected 2026-12-08 "nobody suspected the model"
+
+stage "16 December: both rankings were shown again, and the clients preferred legacy's; the controller rolls back"
+etl 2026-12-16
+look --from 2026-12-16T00:00:00Z --days 1 --cases-per-day 300
+becomes rolled_back 2026-12-17 "the model was not rolled back"
 rollout drill 0
-rollout watch --until rolled_back --timeout 5 --as-of 2026-10-26T00:00:00Z >/dev/null || fail "the slow model was not rolled back"
-rollout status --as-of 2026-10-26T00:00:00Z
+
+stage "17 December: a new model is trained on all that was logged"
+"$BIN/ltr-trainer" train-daily --as-of 2026-12-17T02:15:00Z || fail "no new model was published"
+look --from 2026-12-18T00:00:00Z --days 15 --cases-per-day 600
+etl 2027-01-10
+look --from 2027-01-10T00:00:00Z --days 8 --cases-per-day 300
+etl 2027-01-26
+look --from 2027-01-26T00:00:00Z --days 1 --cases-per-day 300
+becomes live 2027-01-27 "the new model was not promoted"
+rollout status --as-of 2027-01-27T00:00:00Z
 "$BIN/ltr-host" ledger verify
 
 stage "Where to look next"
 cat <<TEXT
   $URL/models, $URL/metrics
-  . $RUN/client.env; $BIN/ltr-host rollout status --url $URL --as-of 2026-10-26T00:00:00Z
+  . $RUN/client.env; $BIN/ltr-host rollout status --url $URL --as-of 2027-01-27T00:00:00Z
   $RUN/models/ltr     the signed artefact
   $RUN/ltr.db         events and shadow log
   $RUN/gateway.log    what the gateway said

@@ -127,6 +127,7 @@ class Etl:
         values = ", ".join(f"{value}L" for value in parameters.values())
         # As rows and not as constants: the code that Spark generates is then the same for every day.
         session.sql(f"SELECT * FROM VALUES ({values}) AS t({', '.join(parameters)})").createTempView("parameters")
+        self._register_lawyers(session)
         session.table("impression_lawyers").select(*map(quoted, self.shown)).createTempView("shown")
         kept = []
         for name in self.queries.steps():
@@ -135,6 +136,13 @@ class Etl:
                 kept.append(frame.persist())
             frame.createTempView(name)
         return session, kept
+
+    def _register_lawyers(self, session) -> None:
+        """Registers the lawyers' file, which need not be there, as lake/src/lawyers.rs does."""
+        rows = ltr_lake.lawyers(self.lake)
+        types = {"from_us": "bigint", "cases_30d": "bigint", "monthly_capacity": "bigint", "last_offered_at": "timestamp"}
+        spelled = ", ".join(f"{name} {types.get(name, 'string')}" for name in rows.schema.names)
+        session.createDataFrame(rows.to_pylist(), spelled).createTempView("lawyers")
 
     def make(self, spark, day: date, output: Lake, folder: str) -> dict:
         """Makes a day's matrix, puts it in its place, and says what came out."""

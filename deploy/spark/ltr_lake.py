@@ -322,6 +322,44 @@ def columns(lake: Lake, table: str, files: Sequence[RawFile], features: Sequence
     return pa.schema([(name, type_) for name, (type_, _) in types.items()])
 
 
+# What holds of a lawyer from a time on; in the file that is `from_utc`, a time.
+LAWYERS = "ltr/lawyers.parquet"
+_OF_LAWYERS = pa.schema(
+    [
+        ("lawyer_id", pa.string()),
+        ("from_us", pa.int64()),
+        ("groups", pa.string()),
+        ("cases_30d", pa.int64()),
+        ("monthly_capacity", pa.int64()),
+        ("last_offered_at", TIME),
+    ]
+)
+
+
+def lawyers(lake: Lake) -> pa.Table:
+    """The lawyers' file; no rows if there is none."""
+    try:
+        with lake.store.open_input_file(lake.full(LAWYERS)) as file:
+            table = pq.read_table(file)
+    except FileNotFoundError:
+        return _OF_LAWYERS.empty_table()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise LakeError(f"{LAWYERS}: {error}") from None
+    try:
+        columns = {"from_us": table["from_utc"].cast(TIME).cast(pa.int64())}
+        for field in _OF_LAWYERS:
+            if field.name in table.column_names:
+                columns[field.name] = table[field.name].cast(field.type)
+        if "lawyer_id" not in columns:
+            raise KeyError("lawyer_id")
+    except KeyError as error:
+        raise LakeError(f"{LAWYERS}: there is no column {error}") from None
+    except pa.ArrowInvalid as error:
+        raise LakeError(f"{LAWYERS}: {error}") from None
+    null = pa.nulls(table.num_rows)
+    return pa.table([columns.get(field.name, null.cast(field.type)) for field in _OF_LAWYERS], _OF_LAWYERS)
+
+
 def feature_names(lake: Lake, files: dict[tuple[str, date], list[RawFile]]) -> list[str]:
     """The features that the newest file of `impression_lawyers` has, in its order."""
     newest = [some[-1] for (table, _), some in files.items() if table == "impression_lawyers"][-1:]

@@ -21,6 +21,7 @@ use crate::LakeError;
 use crate::displayed::displayed;
 use crate::engine::{DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
+use crate::lawyers::{LAWYERS, lawyers};
 use crate::layout::{RawFile, Table};
 use crate::place::{Broken, Files, Lake};
 use crate::tables::{Tables, properties};
@@ -59,6 +60,8 @@ struct Note {
     features: Vec<String>,
     /// SHA-256 of the SQL.
     sql: String,
+    /// Of the lawyers' file: see [`Lake::mark`].
+    lawyers: Option<String>,
     /// Up to when events count, if a window of the day was open then.
     as_of: Option<DateTime<Utc>>,
     /// `table/day` and how many of its events there were.
@@ -112,6 +115,9 @@ pub struct Etl<'a> {
     as_of: DateTime<Utc>,
     files: Files,
     broken: Broken,
+    /// The lawyers' file, and its mark.
+    lawyers: RecordBatch,
+    lawyers_mark: Option<String>,
 }
 
 impl Etl<'_> {
@@ -126,7 +132,10 @@ impl Etl<'_> {
         as_of: DateTime<Utc>,
     ) -> Result<Etl<'a>, LakeError> {
         let (files, broken) = lake.raw_files().await?;
+        let lawyers_mark = lake.mark(&Path::from(LAWYERS)).await?;
         Ok(Etl {
+            lawyers: lawyers(lake).await?,
+            lawyers_mark,
             lake,
             tables: Tables::new(features)?,
             rules,
@@ -274,6 +283,7 @@ impl Etl<'_> {
             rules: self.rules.clone(),
             features: self.tables.features().names().to_vec(),
             sql: hex::encode(sql.finalize()),
+            lawyers: self.lawyers_mark.clone(),
             as_of: (self.as_of < self.closes(day)).then_some(self.as_of),
             inputs,
         }
@@ -313,6 +323,7 @@ impl Etl<'_> {
             ),
         ];
         engine.add_rows("parameters", &numbers(&parameters))?;
+        engine.add_rows("lawyers", &self.lawyers)?;
         let features = self.tables.features().names().iter().map(String::as_str);
         let columns = ["event_id", "lawyer_id"].into_iter().chain(features).chain(OF_LAWYER);
         engine.add_columns("shown", Table::ImpressionLawyers, columns).await

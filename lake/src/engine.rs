@@ -33,7 +33,7 @@ pub(crate) struct Query {
 }
 
 /// Those that others build on, in order.
-pub(crate) const STEPS: [Query; 5] = [
+pub(crate) const STEPS: [Query; 6] = [
     Query {
         name: "kept",
         sql: include_str!("../sql/kept.sql"),
@@ -53,6 +53,10 @@ pub(crate) const STEPS: [Query; 5] = [
     Query {
         name: "grades",
         sql: include_str!("../sql/grades.sql"),
+    },
+    Query {
+        name: "lawyers_then",
+        sql: include_str!("../sql/lawyers_then.sql"),
     },
 ];
 pub(crate) const MATRIX: Query = Query {

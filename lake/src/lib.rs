@@ -5,6 +5,7 @@
 //! {lake}/ltr/raw/YYYY/MM/DD/{table}/{from}.parquet         records of a day (UTC), in the order of arrival
 //! {lake}/ltr/raw/YYYY/MM/DD/{table}/{from}-{to}.parquet    several such files as one
 //! {lake}/ltr/rejected/YYYY/MM/DD/{from}.parquet            what no reader understands, and why
+//! {lake}/ltr/lawyers.parquet                               what is known of lawyers from a time on, if somebody puts it there
 //! {lake}/ltr/processed/YYYY-MM-DD/matrix.parquet           the cases first shown on that day, with labels
 //! {lake}/ltr/processed/YYYY-MM-DD/matrix.json              what it was made from
 //! ```
@@ -25,6 +26,7 @@ mod engine;
 mod error;
 mod footer;
 mod inspect;
+mod lawyers;
 mod layout;
 mod place;
 mod read;

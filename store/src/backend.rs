@@ -42,6 +42,7 @@ pub(crate) trait Backend: ReleaseBackend + Send + Sync {
         closed_before: DateTime<Utc>,
         reading: &mut Reading<'_>,
     ) -> Result<(), StoreError>;
+    async fn compared_versions(&self) -> Result<Vec<String>, StoreError>;
     async fn next_labelled(
         &self,
         model_version: &str,

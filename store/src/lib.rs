@@ -345,6 +345,14 @@ impl Store {
         Ok(reading.set_aside)
     }
 
+    /// The versions of the models that were compared, in order.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub async fn compared_versions(&self) -> Result<Vec<String>, StoreError> {
+        self.backend.compared_versions().await
+    }
+
     /// The time of the model's first comparison after `after` that has all its labels; `None` while there is none.
     pub async fn next_labelled(
         &self,

@@ -145,8 +145,17 @@ impl EtlArgs {
             (end - Days::new(1)).to_string(),
         ]);
         command.args(["--as-of".to_owned(), format!("{end}T00:00:00Z")]);
-        let said = command.stderr(Stdio::null()).output()?;
-        ensure!(said.status.success(), "{} ended with {}", script.display(), said.status);
+        // Spark's own default, a gigabyte, is too little for a million events.
+        command.env("PYSPARK_SUBMIT_ARGS", "--driver-memory 8g pyspark-shell");
+        let said = command.stderr(Stdio::piped()).output()?;
+        let errors = String::from_utf8_lossy(&said.stderr);
+        let last = errors.lines().rev().take(10).collect::<Vec<_>>().join("\n");
+        ensure!(
+            said.status.success(),
+            "{} ended with {}:\n{last}",
+            script.display(),
+            said.status
+        );
         let said: Value = serde_json::from_slice(&said.stdout).context("a peer's answer")?;
         let number = |name: &str| {
             said[name]

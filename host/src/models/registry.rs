@@ -129,6 +129,8 @@ pub struct Models {
     loads: Mutex<VecDeque<Load>>,
     /// What a drill adds to each scoring for `/rank`, in milliseconds.
     drill_ms: AtomicU64,
+    /// Whether a drill turns the order of each scoring for `/rank` around.
+    drill_reversed: AtomicBool,
 }
 
 impl Models {
@@ -254,7 +256,7 @@ impl Models {
             total: until.saturating_duration_since(start),
         };
         let outcome = model.rank.call(&model.scorer, model.values(rows), time).await;
-        let outcome = self.slowed(outcome, until).await;
+        let outcome = self.drilled(outcome, until).await;
         match &outcome {
             Ok(scored) => {
                 call.succeeded();
@@ -271,15 +273,23 @@ impl Models {
         outcome.map_err(Failure::reason)
     }
 
-    /// Sets what a drill adds to each scoring for `/rank`; zero ends it.
-    pub fn set_drill(&self, delay: Duration) {
+    /// Sets what a drill adds to each scoring for `/rank`, and whether it turns the model's order around; zero and
+    /// false end it.
+    pub fn set_drill(&self, delay: Duration, reversed: bool) {
         let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.drill_ms.store(ms, Ordering::Relaxed);
+        self.drill_reversed.store(reversed, Ordering::Relaxed);
     }
 
-    /// The outcome as it would be if the model were slower by what a drill adds.
-    async fn slowed(&self, outcome: Result<Scored, Failure>, until: Instant) -> Result<Scored, Failure> {
+    /// The outcome as it would be if the model were slower, or wrong, as a drill says.
+    async fn drilled(&self, outcome: Result<Scored, Failure>, until: Instant) -> Result<Scored, Failure> {
         let delay = Duration::from_millis(self.drill_ms.load(Ordering::Relaxed));
+        let outcome = outcome.map(|mut scored| {
+            if self.drill_reversed.load(Ordering::Relaxed) {
+                scored.scores.iter_mut().for_each(|score| *score = -*score);
+            }
+            scored
+        });
         match outcome {
             Ok(scored) if !delay.is_zero() => {
                 let left = until.saturating_duration_since(Instant::now());

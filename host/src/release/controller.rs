@@ -46,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a verdict asks for.
     pub criteria: Criteria,
+    /// Whether a verdict counts the comparisons of all models of the pipeline, or those of the challenger alone.
+    pub pools: bool,
     /// What interleaving must show.
     pub trial: TrialRules,
     /// When outcomes raise a suspicion, and how it ends.

@@ -13,7 +13,7 @@ use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State
 use ranking::verdict::ContractDay;
 use ranking::{Evidence, Gathering, decide};
 use serde_json::json;
-use store::{GatewayReport, Lease, StoreError};
+use store::{GatewayReport, Lease, SetAside, StoreError};
 
 use super::controller::{Controller, OrderError};
 use super::known::Known;
@@ -21,6 +21,32 @@ use super::outcomes::{self, OutcomeRules, Outcomes};
 use super::reports::{Gathered, Said};
 use crate::models::Position;
 use crate::telemetry;
+
+/// Whose comparisons count.
+enum Subject {
+    /// Those of the model alone.
+    Model,
+    /// Those of all models after this version, by their names, which are times: the last one that was rolled back or
+    /// rejected.
+    Pipeline { after: Option<String> },
+}
+
+impl Subject {
+    /// Under which the evidence is kept.
+    fn key(&self, model: &ModelId) -> String {
+        match self {
+            Subject::Model => model.version.clone(),
+            Subject::Pipeline { after } => format!("pipeline after {}", after.as_deref().unwrap_or("nothing")),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Subject::Model => "model",
+            Subject::Pipeline { .. } => "pipeline",
+        }
+    }
+}
 
 /// The name of the controller's lease.
 pub(super) const LEASE: &str = "controller";
@@ -182,41 +208,98 @@ impl Controller {
     pub async fn judge(&self, model: &ModelId, now: DateTime<Utc>) -> Result<Judgement, OrderError> {
         let closed = now - self.config.window;
         let generation = self.store.label_generation().await?;
+        let subject = self.subject(model);
+        let key = subject.key(model);
         let known = match self.snapshot.gathered(&model.version) {
-            None => self.stored_evidence(&model.version).await?,
-            known => known,
+            None => self.stored_evidence(&key).await?,
+            known => known.filter(|known| known.of == key),
         };
         let counted = known.as_ref().map_or_else(Vec::new, |known| known.days.clone());
         let gathered = match known.filter(|known| known.is_current(generation, closed)) {
-            Some(gathered) => gathered,
+            Some(gathered) => Gathered {
+                // What the pipeline has shown was gathered for another model.
+                version: model.version.clone(),
+                ..gathered
+            },
             None => {
-                let (evidence, days) = self.gather(&model.version, closed, counted).await?;
-                let gathered = Gathered {
-                    version: model.version.clone(),
-                    as_of: now,
-                    closed,
-                    generation,
-                    next: self.store.next_labelled(&model.version, closed).await?,
-                    evidence,
-                    days,
-                };
+                let gathered = self
+                    .gathered(&subject, model, key, now, closed, generation, counted)
+                    .await?;
                 let text = serde_json::to_string(&gathered).expect("evidence has finite numbers alone");
-                self.store.save_evidence(&model.version, &text).await?;
+                self.store.save_evidence(&gathered.of, &text).await?;
                 gathered
             }
         };
         telemetry::metrics::evidence(&gathered.evidence);
         let verdict = decide(&gathered.evidence, &self.config.criteria);
+        let evidence = json!({
+            "version": model.version,
+            "unit": subject.name(),
+            "models": gathered.models,
+            "evidence": gathered.evidence,
+            "verdict": verdict,
+        });
         let judgement = Judgement {
             model: model.clone(),
             as_of: gathered.as_of,
             promote: verdict.promote,
             trial: verdict.may_be_tried(),
-            evidence: json!({ "version": model.version, "evidence": gathered.evidence, "verdict": verdict }),
+            evidence,
             criteria: verdict.criteria,
         };
         self.snapshot.set_gathered(gathered);
         Ok(judgement)
+    }
+
+    /// Whose comparisons count for a judgement on a model. A model that shall replace one that serves is judged by its
+    /// own: the pipeline was better than legacy, which says nothing of tonight's model beside last night's.
+    fn subject(&self, model: &ModelId) -> Subject {
+        let state = self.state().filter(|_| self.config.pools);
+        let challenges = state.filter(|state| !state.serves() && state.challenger.as_ref() == Some(model));
+        match challenges {
+            None => Subject::Model,
+            Some(state) => Subject::Pipeline {
+                after: state.barred.into_iter().max(),
+            },
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is known of the evidence, once")]
+    async fn gathered(
+        &self,
+        subject: &Subject,
+        model: &ModelId,
+        key: String,
+        now: DateTime<Utc>,
+        closed: DateTime<Utc>,
+        generation: u64,
+        counted: Vec<ContractDay>,
+    ) -> Result<Gathered, OrderError> {
+        let versions = match subject {
+            Subject::Model => vec![model.version.clone()],
+            Subject::Pipeline { after } => {
+                let mut versions = self.store.compared_versions().await?;
+                versions.retain(|version| after.as_ref().is_none_or(|after| version > after));
+                versions
+            }
+        };
+        let (evidence, days) = self.gather(&versions, closed, counted).await?;
+        let mut next = None;
+        for version in &versions {
+            let of_version = self.store.next_labelled(version, closed).await?;
+            next = [next, of_version].into_iter().flatten().min();
+        }
+        Ok(Gathered {
+            version: model.version.clone(),
+            of: key,
+            models: versions.len() as u64,
+            as_of: now,
+            closed,
+            generation,
+            next,
+            evidence,
+            days,
+        })
     }
 
     /// The evidence that another gateway gathered, or an earlier run. What cannot be read is gathered
@@ -229,15 +312,22 @@ impl Controller {
     /// What the log shows, and the days that are counted by now. A day is counted once all its comparisons have labels.
     async fn gather(
         &self,
-        version: &str,
+        versions: &[String],
         closed: DateTime<Utc>,
         counted: Vec<ContractDay>,
     ) -> Result<(Evidence, Vec<ContractDay>), OrderError> {
         let mut gathering = Gathering::new(&self.config.criteria);
         let mut take = |case| gathering.add(&case);
-        let set_aside = self.store.each_shadow_case(version, closed, &mut take).await?;
-        telemetry::metrics::unreadable(&set_aside);
-        let open_from = set_aside.unlabelled_from.unwrap_or(closed).min(closed).date_naive();
+        let (mut all, mut open_from) = (SetAside::default(), closed);
+        for version in versions {
+            let set_aside = self.store.each_shadow_case(version, closed, &mut take).await?;
+            open_from = set_aside.unlabelled_from.unwrap_or(open_from).min(open_from);
+            all.count += set_aside.count;
+            all.first.extend(set_aside.first);
+        }
+        all.first.truncate(SetAside::MOST_LISTED);
+        telemetry::metrics::unreadable(&all);
+        let open_from = open_from.date_naive();
         tokio::task::spawn_blocking(move || gathering.finish(open_from, &counted))
             .await
             .map_err(|error| OrderError::Unreadable(format!("the evidence: {error}")))

@@ -14,8 +14,12 @@ const STALE_EVIDENCE: TimeDelta = TimeDelta::hours(6);
 /// What the log shows of a model, as the database keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gathered {
-    /// The model.
+    /// The model that is judged.
     pub version: String,
+    /// Whose comparisons these are: the model's version, or what stands for the pipeline.
+    pub of: String,
+    /// How many models were compared.
+    pub models: u64,
     /// When it was gathered, by the clock that decides.
     pub as_of: DateTime<Utc>,
     /// Comparisons up to this time were closed.

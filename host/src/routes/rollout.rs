@@ -134,22 +134,27 @@ pub(super) async fn weight(gateway: &Gateway, call: Call) -> Result<Response, Ap
     asked.carry_out(gateway, weight).await
 }
 
-/// `POST /rollout/drill`: makes every scoring for `/rank` slower on this gateway, to see the technical
-/// watch at work. Only where the clock is injected, which no gateway with real users has.
+/// `POST /rollout/drill`: makes every scoring for `/rank` slower, or wrong, on this gateway, to see the
+/// watches at work. Only where the clock is injected, which no gateway with real users has.
 pub(super) async fn drill(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     if gateway.settings.host.clock != settings::Clock::Header {
         let message = "drills are for simulations; allowed: with host.clock = \"header\"";
         return Err(ApiError::new(StatusCode::CONFLICT, "no_simulation", message));
     }
-    let delay = |[delay]: [Field<'_>; 1]| delay.read(|json| json.unsigned(MAX_DRILL_MS));
-    let asked = Asked::read(gateway, call, ["delay_ms"], delay).await?;
-    gateway.models().set_drill(Duration::from_millis(asked.what));
+    let read = |[delay, reversed]: [Field<'_>; 2]| {
+        let delay_ms = delay.read(|json| json.unsigned(MAX_DRILL_MS))?;
+        Ok((delay_ms, reversed.read_optional(boolean)?.unwrap_or(false)))
+    };
+    let asked = Asked::read(gateway, call, ["delay_ms", "reversed"], read).await?;
+    let (delay_ms, reversed) = asked.what;
+    gateway.models().set_drill(Duration::from_millis(delay_ms), reversed);
     tracing::warn!(
         actor = asked.actor,
-        delay_ms = asked.what,
-        "drill: scoring is made slower on this gateway"
+        delay_ms,
+        reversed,
+        "drill: scoring is made slower, or turned around, on this gateway"
     );
-    Ok(response::json(&json!({ "delay_ms": asked.what })))
+    Ok(response::json(&json!({ "delay_ms": delay_ms, "reversed": reversed })))
 }
 
 /// The model on record under this version, or one that is not there.

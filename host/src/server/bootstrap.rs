@@ -160,6 +160,7 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         limits: rollout.watch_limits(),
         criteria: rollout.criteria.clone(),
         trial: rollout.trial_rules(),
+        pools: rollout.unit == settings::Unit::Pipeline,
         relevance: rollout.relevance_rules(),
         window: settings.labels.closed_after(),
         evaluate: rollout.evaluate(),

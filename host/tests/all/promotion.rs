@@ -190,3 +190,27 @@ async fn with_no_challenger_there_is_nothing_to_promote() {
         "no_challenger"
     );
 }
+
+/// A new model each night, none of which is compared for long.
+#[tokio::test]
+async fn the_pipeline_is_judged_by_all_of_its_models_and_a_model_alone_by_its_own() {
+    const TONIGHT: &str = "20261102T021500Z";
+    for (unit, cases) in [(settings::Unit::Pipeline, CASES as u64), (settings::Unit::Model, 0)] {
+        let mut site = Site::new();
+        site.settings.rollout.criteria.min_cases = CASES as u64;
+        site.settings.rollout.unit = unit;
+        site.settings.rollout.automatic = false;
+        let running = site.start_with(Behaviour::Honest).await;
+        good_evidence(&running, Utc::now() - Duration::days(20)).await;
+        site.publish(TONIGHT, Behaviour::Honest);
+        let notice = running
+            .post("/models/notify?wait=1", &json!({ "version": TONIGHT }))
+            .await;
+        notice.ok();
+        running.evaluated(Utc::now()).await;
+        let status = running.get("/rollout").await.ok();
+        assert_eq!(status["challenger"], TONIGHT);
+        assert_eq!(status["evidence"]["cases"].as_u64().unwrap_or(0), cases, "{status:#}");
+        assert_eq!(status["verdict"]["promote"], json!(cases > 0), "{status:#}");
+    }
+}

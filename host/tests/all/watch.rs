@@ -96,7 +96,10 @@ async fn a_model_that_is_slow_on_one_gateway_of_three_is_rolled_back_on_all_at_t
     let before = fleet.evaluated().await;
     assert_eq!(before["state"]["phase"]["name"], "manual", "{before:#}");
     assert_eq!(before["fleet"]["health"]["requests"], 93, "pooled: {before:#}");
-    fleet.gateways[2].gateway.models().set_drill(Duration::from_millis(40));
+    fleet.gateways[2]
+        .gateway
+        .models()
+        .set_drill(Duration::from_millis(40), false);
     fleet.rank(2, 30, case).await;
     fleet.rolled_back(&fleet.evaluated().await, "latency").await;
 }
@@ -107,7 +110,7 @@ async fn a_model_that_is_slow_on_all_gateways_is_rolled_back_on_all() {
     let fleet = Fleet::serving(&server, 3, Behaviour::Honest).await;
     for gateway in 0..3 {
         let models = fleet.gateways[gateway].gateway.models();
-        models.set_drill(Duration::from_millis(40));
+        models.set_drill(Duration::from_millis(40), false);
         fleet.rank(gateway, 30, case).await;
     }
     fleet.rolled_back(&fleet.evaluated().await, "latency").await;

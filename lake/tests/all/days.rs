@@ -280,3 +280,91 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     assert_eq!(counted.credit["20261001T021500Z"].ltr, 1);
     assert_eq!(counted.blocks, [(false, true, 1)]);
 }
+
+/// A row of the lawyers' file: lawyer, hours after the start from which it holds, groups, cases of the last 30 days.
+type Fact = (&'static str, i64, Option<&'static str>, Option<i64>);
+
+fn put_lawyers(place: &Place, facts: &[Fact]) {
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+    use std::sync::Arc;
+    let times = facts.iter().map(|fact| later(fact.1).timestamp_micros());
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let columns: [(&str, ArrayRef); 4] = [
+        (
+            "lawyer_id",
+            Arc::new(StringArray::from_iter_values(facts.iter().map(|fact| fact.0))),
+        ),
+        ("from_utc", Arc::new(times)),
+        (
+            "groups",
+            Arc::new(facts.iter().map(|fact| fact.2).collect::<StringArray>()),
+        ),
+        (
+            "cases_30d",
+            Arc::new(facts.iter().map(|fact| fact.3).collect::<Int64Array>()),
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    std::fs::create_dir_all(place.path().join("lake/ltr")).unwrap();
+    let file = std::fs::File::create(place.path().join("lake/ltr/lawyers.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn what_an_impression_does_not_say_of_a_lawyer_the_lawyers_file_says_as_of_then() {
+    let place = Place::new().await;
+    let silent = Impression {
+        cases_30d: None,
+        ..impression(&["a", "b"], Origin::Gateway)
+    };
+    place.log([event(1, 1, start(), Body::Impression(silent))]).await;
+    place.log([event(2, 2, later(1), shown(&["a", "b"]))]).await;
+    let day = start().date_naive();
+    place.night(later(500)).await;
+    let facts = |place: &Place| -> Vec<(String, Option<i64>)> {
+        let file = place.path().join(format!("lake/ltr/processed/{day}/matrix.parquet"));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        let batch = reader.build().unwrap().next().unwrap().unwrap();
+        let groups = batch.column_by_name("groups").unwrap().as_string::<i32>().clone();
+        let load = batch
+            .column_by_name("cases_30d")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .clone();
+        let row = |at: usize| (groups.value(at).to_owned(), load.is_valid(at).then(|| load.value(at)));
+        (0..batch.num_rows()).map(row).collect()
+    };
+    let none = || "{}".to_owned();
+    assert_eq!(
+        facts(&place),
+        [(none(), None), (none(), None), (none(), Some(3)), (none(), Some(3))]
+    );
+    // What was not known yet, and what was replaced, does not count; what was served does.
+    put_lawyers(
+        &place,
+        &[
+            ("a", -50, None, Some(1)),
+            ("a", -2, Some(r#"{"gender":"F"}"#), Some(7)),
+            ("a", 1, Some(r#"{"gender":"M"}"#), Some(9)),
+            ("b", 2, None, Some(5)),
+        ],
+    );
+    assert_eq!(place.night(later(500)).await, [day], "the file is new");
+    let (f, m) = (r#"{"gender":"F"}"#.to_owned(), r#"{"gender":"M"}"#.to_owned());
+    assert_eq!(
+        facts(&place),
+        [(f, Some(7)), (none(), None), (m, Some(3)), (none(), Some(3))]
+    );
+    assert!(place.night(later(500)).await.is_empty());
+    put_lawyers(&place, &[("a", 0, Some("female"), None)]);
+    let error = Etl::new(&place.lake, &features(), place.rules.clone(), later(500))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("ltr/lawyers.parquet: groups: \"female\""),
+        "{error}"
+    );
+}

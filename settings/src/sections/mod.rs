@@ -32,7 +32,7 @@ pub use lineage::Lineage;
 pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
-pub use rollout::{Relevance, Rollout, Shadow, Trial, Watch};
+pub use rollout::{Relevance, Rollout, Shadow, Trial, Unit, Watch};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
 pub use webhooks::{Webhook, WebhookFormat, Webhooks};

@@ -9,8 +9,8 @@ use ranking::outcomes::{TrialRules, WatchRules};
 use ranking::release::watch::Limits;
 use ranking::release::{Display, Exposure, Rules, Rung, TrialStep};
 
-use crate::section::Rule::{Between, Flag, Number, Whole, Words};
-use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, section, section_of};
+use crate::section::Rule::{Between, Flag, Number, OneOf, Whole, Words};
+use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, choice, section, section_of};
 
 section! {
     /// Which requests the challenger scores in shadow, without serving.
@@ -33,6 +33,9 @@ section! {
         hold_out_salt: String = "ltr-hold-out-v1".into(), SALT;
         /// Steps between the verdict and live traffic; none: live at once.
         ladder: Vec<Rung> = Vec::new(), Words("a list of { share = 0.05, display = \"whole\" or \"interleaved\", min_hours = 24.0, criteria = [\"latency\"] }, with shares above 0 and at most 1 that rise, hours of at least 0, and names of criteria of the verdict");
+        /// Whose comparisons in shadow a verdict counts: pipeline (all models since the last one that was rolled back or
+        /// rejected: each night's is the same rules on newer data) or model (those of the challenger alone).
+        unit: Unit = Unit::Pipeline, OneOf(Unit::NAMES);
         /// Whether a model is promoted by itself when its verdict allows it. Rollbacks always happen by
         /// themselves.
         automatic: bool = true, Flag;
@@ -62,6 +65,16 @@ section! {
         watch: Watch = Watch::default();
         /// When a model that serves is suspected of doing worse than it did.
         relevance: Relevance = Relevance::default();
+    }
+}
+
+choice! {
+    /// Whose comparisons a verdict counts.
+    Unit {
+        /// Of all models since the last one that was rolled back or rejected.
+        Pipeline = "pipeline";
+        /// Of the challenger alone.
+        Model = "model";
     }
 }
 

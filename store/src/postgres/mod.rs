@@ -381,6 +381,12 @@ impl Backend for Postgres {
         Ok(())
     }
 
+    async fn compared_versions(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connection(&self.reading).await?;
+        let done = timeout(NEXT_LABELLED, shadow::compared_versions(&mut connection)).await;
+        self.answered(connection, done)
+    }
+
     async fn next_labelled(
         &self,
         model_version: &str,

@@ -360,6 +360,19 @@ fn shadow_row(row: &PgRow) -> Result<Option<ShadowRow>, StoreError> {
     }))
 }
 
+/// As [`crate::Store::compared_versions`] says: one look into the index for each.
+pub(super) async fn compared_versions(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    let versions = sqlx::query_scalar(
+        "WITH RECURSIVE versions (version) AS ( \
+             SELECT min(model_version) FROM ltr_shadow_request \
+             UNION ALL \
+             SELECT (SELECT min(model_version) FROM ltr_shadow_request WHERE model_version > version) \
+             FROM versions WHERE version IS NOT NULL) \
+         SELECT version FROM versions WHERE version IS NOT NULL",
+    );
+    Ok(versions.fetch_all(connection).await?)
+}
+
 /// As [`crate::Store::next_labelled`] says.
 pub(super) async fn next_labelled(
     connection: &mut PgConnection,

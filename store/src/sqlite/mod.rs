@@ -401,6 +401,12 @@ impl Backend for Sqlite {
         Ok(())
     }
 
+    async fn compared_versions(&self) -> Result<Vec<String>, StoreError> {
+        let readers = self.readers();
+        let _turn = self.turn(&readers).await?;
+        shadow::compared_versions(&readers.data).await
+    }
+
     async fn next_labelled(
         &self,
         model_version: &str,

@@ -83,6 +83,7 @@ Exit codes: 0 done, 1 failed, 2 usage.";
 const DRILL: &str = "\
 Examples:
   ltr-host rollout drill 40 --token \"$TOKEN\"
+  ltr-host rollout drill 0 --reversed --token \"$TOKEN\"
   ltr-host rollout drill 0 --token \"$TOKEN\"
 
 Only a gateway with host.clock = \"header\" takes it; such a gateway has no real users.
@@ -182,12 +183,15 @@ enum Action {
         #[command(flatten)]
         why: Why,
     },
-    /// Make scoring slower on a simulating gateway, to see the technical watch at work
+    /// Make scoring slower, or wrong, on a simulating gateway, to see the watches at work
     #[command(after_help = DRILL)]
     Drill {
-        /// Milliseconds that are added to each scoring; 0 ends the drill
+        /// Milliseconds that are added to each scoring; 0 without --reversed ends the drill
         #[arg(value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
         delay_ms: u64,
+        /// Turn the model's order around: the worst lawyer first
+        #[arg(long)]
+        reversed: bool,
         #[command(flatten)]
         why: Why,
     },
@@ -230,7 +234,17 @@ impl Action {
                 }
                 ("/weight", body, why)
             }
-            Action::Drill { delay_ms, why } => ("/drill", json!({ "delay_ms": delay_ms }), why),
+            Action::Drill {
+                delay_ms,
+                reversed,
+                why,
+            } => {
+                let mut body = json!({ "delay_ms": delay_ms });
+                if *reversed {
+                    body["reversed"] = json!(true);
+                }
+                ("/drill", body, why)
+            }
         };
         // A former gateway refuses members that it does not know, so only what was asked for is sent.
         if let Some(reason) = &why.reason {
@@ -290,6 +304,7 @@ fn page(action: &Action, answer: &Answer) -> String {
     match action {
         _ if !answer.status.is_success() => show::refusal(&answer.body),
         Action::Status | Action::Watch { .. } => show::status(&answer.body),
+        Action::Drill { reversed: true, .. } => "the model's order is turned around on this gateway\n".to_owned(),
         Action::Drill { delay_ms: 0, .. } => "the drill is over\n".to_owned(),
         Action::Drill { delay_ms, .. } => format!("each scoring takes {delay_ms} ms more on this gateway\n"),
         _ => show::done(&answer.body),

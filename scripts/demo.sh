@@ -74,48 +74,56 @@ fi
 # From here on clients look at rank k with the probability 1/k: who was displayed looks better than who was not.
 look() { simulate --examination 1 "$@"; }
 etl() { "$BIN/ltr-trainer" etl --as-of "$1T02:15:00Z"; }
+# The days until it is known who signed with whom.
+wait_for_labels() { look --from "$1T00:00:00Z" --days "$2" --cases-per-day 100 >/dev/null; }
 # Whether the controller has come to this phase by itself.
-becomes() { rollout watch --until "$1" --timeout 5 --as-of "$2T00:00:00Z" >/dev/null || fail "$3"; }
+becomes() { rollout watch --until "$1" --timeout 5 --as-of "$2" >/dev/null || fail "$3"; }
 
 # The evidence spans the first case to the last, so fourteen whole days take a fifteenth.
 stage "October: a fortnight in shadow, a tenth of the requests"
 look --from 2026-10-01T00:00:00Z --days 15 --cases-per-day 600
 
 stage "23 October: the last attribution window has closed; the labels are filled in"
+wait_for_labels 2026-10-16 7
 etl 2026-10-23
 
 stage "The shadow cannot tell, because legacy was displayed: half of the users see both rankings, drafted in turn"
 look --from 2026-10-23T00:00:00Z --days 8 --cases-per-day 300
 rollout status --as-of 2026-10-31T00:00:00Z
-becomes trial 2026-10-31 "the model was not put on trial"
+becomes trial 2026-10-31T00:00:00Z "the model was not put on trial"
 
 stage "8 November: it is known who signed with whom; the trial promotes, and 5 % of the users are held out"
+wait_for_labels 2026-10-31 8
 etl 2026-11-08
 look --from 2026-11-08T00:00:00Z --days 15 --cases-per-day 300
-becomes live 2026-11-23 "the trial did not promote the model"
+becomes live 2026-11-23T00:00:00Z "the trial did not promote the model"
 
 stage "23 November, a drill: the model turns its order around"
 rollout drill 0 --reversed
 look --from 2026-11-23T00:00:00Z --days 3 --cases-per-day 300
+wait_for_labels 2026-11-26 8
 etl 2026-12-04
 look --from 2026-12-04T00:00:00Z --days 4 --cases-per-day 300
 rollout status --as-of 2026-12-08T00:00:00Z
-becomes suspected 2026-12-08 "nobody suspected the model"
+becomes suspected 2026-12-08T00:00:00Z "nobody suspected the model"
 
 stage "16 December: both rankings were shown again, and the clients preferred legacy's; the controller rolls back"
+wait_for_labels 2026-12-08 8
 etl 2026-12-16
 look --from 2026-12-16T00:00:00Z --days 1 --cases-per-day 300
-becomes rolled_back 2026-12-17 "the model was not rolled back"
+becomes rolled_back 2026-12-16T23:00:00Z "the model was not rolled back"
 rollout drill 0
 
 stage "17 December: a new model is trained on all that was logged"
 "$BIN/ltr-trainer" train-daily --as-of 2026-12-17T02:15:00Z || fail "no new model was published"
 look --from 2026-12-18T00:00:00Z --days 15 --cases-per-day 600
+wait_for_labels 2027-01-02 8
 etl 2027-01-10
 look --from 2027-01-10T00:00:00Z --days 8 --cases-per-day 300
+wait_for_labels 2027-01-18 8
 etl 2027-01-26
 look --from 2027-01-26T00:00:00Z --days 1 --cases-per-day 300
-becomes live 2027-01-27 "the new model was not promoted"
+becomes live 2027-01-27T00:00:00Z "the new model was not promoted"
 rollout status --as-of 2027-01-27T00:00:00Z
 "$BIN/ltr-host" ledger verify
 

@@ -201,9 +201,10 @@ impl Etl<'_> {
         self.lake.put(&processed(day, MATRIX), bytes.into()).await?;
         let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
         let is_closed = self.as_of >= self.closes(day);
-        let displayed = match is_closed {
-            true => Some(displayed(&engine.rows(DISPLAYED).await?)?),
-            false => None,
+        let displayed = if is_closed {
+            Some(displayed(&engine.rows(DISPLAYED).await?)?)
+        } else {
+            None
         };
         Ok(Refreshed {
             report: DayReport {

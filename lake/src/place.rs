@@ -37,8 +37,11 @@ pub struct Lake {
     url: String,
     /// How many records files have whose names do not say it. Nobody changes a file, but a damaged one may be removed and
     /// made again.
-    records: Arc<Mutex<HashMap<(Path, u64, DateTime<Utc>), u64>>>,
+    records: Arc<Mutex<HashMap<Version, u64>>>,
 }
+
+/// A file by its path, size and time.
+type Version = (Path, u64, DateTime<Utc>);
 
 /// The files of each table and day.
 pub(crate) type Files = BTreeMap<(Table, Option<NaiveDate>), Vec<RawFile>>;

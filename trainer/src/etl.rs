@@ -215,9 +215,10 @@ pub async fn build(
     // Comparisons that came after their case was closed, and those of cases that nobody was shown.
     let closed = as_of - settings.labels.closed_after();
     // The labels of days that were not made are not known.
-    let given_up = match extent.made == Extent::all().made {
-        true => closed - Duration::days(i64::from(settings.lake.case_days)),
-        false => DateTime::<Utc>::UNIX_EPOCH,
+    let given_up = if extent.made == Extent::all().made {
+        closed - Duration::days(i64::from(settings.lake.case_days))
+    } else {
+        DateTime::<Utc>::UNIX_EPOCH
     };
     let labelled = store.label_rest(closed, given_up).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;

@@ -167,8 +167,14 @@ impl Sequence {
     }
 
     fn between(&self, low: f64, from_above: f64) -> Interval {
+        // Without observations the middle is as good as any.
+        let mean = if self.n() == 0 {
+            0.5
+        } else {
+            self.lower.moments.plain_mean()
+        };
         Interval {
-            estimate: unscaled(self.range, self.lower.moments.plain_mean()),
+            estimate: unscaled(self.range, mean),
             low: unscaled(self.range, low),
             high: unscaled(self.range, 1.0 - from_above),
         }
@@ -247,7 +253,7 @@ mod tests {
     #[test]
     fn an_expected_day_sharpens_and_the_range_bounds_what_nothing_says() {
         let nothing = Sequence::new((-1.0, 3.0), 0.9, 1).unwrap().interval();
-        assert_eq!((nothing.low, nothing.high), (-1.0, 3.0));
+        assert_eq!((nothing.low, nothing.estimate, nothing.high), (-1.0, 1.0, 3.0));
         let width = |expected| {
             let mut sequence = Sequence::new((0.0, 1.0), 0.95, expected).unwrap();
             sequence.add_day(&[(0.0, 150), (1.0, 150)]).unwrap();

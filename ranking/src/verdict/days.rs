@@ -111,15 +111,7 @@ impl Sequencing {
         Sequential {
             days: self.days,
             users: self.betting.n(),
-            gap: Interval {
-                // Without users nothing is known.
-                estimate: if self.betting.n() == 0 {
-                    0.0
-                } else {
-                    self.sequence.interval().estimate
-                },
-                ..self.sequence.interval()
-            },
+            gap: self.sequence.interval(),
             square: self.squares / self.betting.n().max(1) as f64,
             log_e: self.betting.log_e(),
             is_above: self.betting.ever(1.0 - self.confidence),

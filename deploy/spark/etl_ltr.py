@@ -141,8 +141,12 @@ class Etl:
         """Registers the lawyers' file, which need not be there, as lake/src/lawyers.rs does."""
         rows = ltr_lake.lawyers(self.lake)
         types = {"from_us": "bigint", "cases_30d": "bigint", "monthly_capacity": "bigint", "last_offered_at": "timestamp"}
-        spelled = ", ".join(f"{name} {types.get(name, 'string')}" for name in rows.schema.names)
-        session.createDataFrame(rows.to_pylist(), spelled).createTempView("lawyers")
+        names = rows.schema.names
+        nothing = ", ".join(f"CAST(NULL AS {types.get(name, 'string')}) AS {name}" for name in names)
+        # Not by createDataFrame: after that Spark takes no source of ours any more.
+        values = ", ".join("(" + ", ".join(map(_literal, row.values())) + ")" for row in rows.to_pylist())
+        known = f" UNION ALL SELECT * FROM VALUES {values} AS t({', '.join(names)})" if values else ""
+        session.sql(f"SELECT {nothing} WHERE FALSE{known}").createTempView("lawyers")
 
     def make(self, spark, day: date, output: Lake, folder: str) -> dict:
         """Makes a day's matrix, puts it in its place, and says what came out."""
@@ -199,6 +203,17 @@ class Etl:
             paths = [Path(self.lake.full(file.path)).as_uri() for file in files]
             frame = session.read.schema(schema).parquet(*paths)
         frame.withColumn("ts_us", unix_micros("ts_utc")).createTempView(table)
+
+
+def _literal(value) -> str:
+    """A value in Spark SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return f"{value}L"
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
 
 
 def _spark_types() -> dict[str, str]:

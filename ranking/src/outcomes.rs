@@ -1,8 +1,8 @@
 //! Outcomes of what was displayed, by closed day, and what they say: which ranking do clients prefer, and does the one that
 //! serves still do as well as it did?
 //!
-//! A day is counted once, after its windows and a margin for late events, and is whole numbers from then on. Everything
-//! that decides follows from these.
+//! A day is counted once, by the first night after its windows have closed, and is whole numbers from then on. Everything
+//! that decides follows from these. An event that comes later than that night changes nothing.
 
 mod count;
 mod trial;

@@ -191,7 +191,7 @@ async fn with_no_challenger_there_is_nothing_to_promote() {
     );
 }
 
-/// A new model each night, none of which is compared for long.
+/// Each night has a new model, and none is compared for long.
 #[tokio::test]
 async fn the_pipeline_is_judged_by_all_of_its_models_and_a_model_alone_by_its_own() {
     const TONIGHT: &str = "20261102T021500Z";

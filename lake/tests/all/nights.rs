@@ -173,7 +173,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// A log of some days, of which a part comes after the first night.
+/// A log of some days. A part of it comes after the first night.
 struct Nights {
     place: Place,
     store: Arc<Faulty>,

@@ -9,6 +9,7 @@ use crate::labels::Grade;
 
 impl Displayed {
     /// The arm; `None`: the case is evidence of none, because somebody asked for it.
+    ///
     /// Users of an interleaved share are of its arm also where LTR failed and they saw legacy's: arms are compared as they
     /// were intended.
     pub fn arm(&self) -> Option<Arm> {

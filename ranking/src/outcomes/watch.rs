@@ -52,12 +52,12 @@ pub struct Alarm {
     pub log_level: f64,
     /// Whether there was one.
     pub is_raised: bool,
-    /// How many contracts it would take to see that Hit@3 fell by one point: at 5 % one-sided and with a power of 80 %.
+    /// How many contracts it would take, before and after, to see that Hit@3 fell by one point: at 5 % one-sided and with a
+    /// power of 80 %.
     pub contracts_for_one_point: u64,
 }
 
-/// For a paired difference of standard deviation 1/2 in units of contracts: (1.645 + 0.842)^2 (0.5 / 0.01)^2, of each of
-/// two stretches of time.
+/// In each of two stretches of time, for a share of standard deviation 1/2: 2 (1.645 + 0.842)^2 (0.5 / 0.01)^2.
 const CONTRACTS_FOR_ONE_POINT: u64 = 30_900;
 const NEVER: &str = "a share, or a configured level, out of range";
 

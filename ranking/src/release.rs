@@ -17,10 +17,12 @@
 //! An operator can go to `manual` (a share chosen by hand) from anywhere.
 
 pub mod ledger;
+pub mod replacement;
 mod shares;
 mod state;
 mod step;
 mod trial;
+mod turns;
 pub mod watch;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -65,6 +67,9 @@ pub struct Rules {
     pub cool_down: TimeDelta,
     /// Whether a verdict promotes by itself. Rollbacks always happen by themselves.
     pub automatic: bool,
+    /// Whether models are judged one by one, so that new ones wait until the challenger is decided. Else they are nights of
+    /// one pipeline: the newest takes the place of the challenger, and of one that is live if its guards hold.
+    pub queues: bool,
 }
 
 /// How a challenger is tried.
@@ -87,6 +92,10 @@ pub struct Judgement {
     pub promote: bool,
     /// Whether it may be tried: see [`crate::verdict::Verdict::may_be_tried`].
     pub trial: bool,
+    /// Why it is given up, in words: see [`crate::verdict::Verdict::futility`].
+    pub futility: Option<String>,
+    /// Of a pipeline's newest model while an earlier one is live: what it has to meet to take its place.
+    pub guards: Option<Vec<Criterion>>,
     /// The criteria, one by one.
     pub criteria: Vec<Criterion>,
     /// The numbers behind it, for the ledger.
@@ -219,13 +228,17 @@ pub enum Action {
     Begin,
     /// A new model is compared.
     Challenger,
+    /// A new model waits until the challenger is decided.
+    Queue,
+    /// A pipeline's newest model took the place of the one that is live.
+    Replace,
     /// The content of a model that a former program had named became known.
     Identify,
     /// The evidence let the challenger serve.
     Promote,
     /// A challenger is shown drafted in turn with legacy.
     Trial,
-    /// The trial's model is not promoted.
+    /// A model on trial, or a challenger, is not promoted: it is decided against, or was undecided for too long.
     Reject,
     /// The next rung of the ladder, or live.
     Climb,
@@ -253,6 +266,8 @@ impl Action {
         match self {
             Action::Begin => "begin",
             Action::Challenger => "challenger",
+            Action::Queue => "queue",
+            Action::Replace => "replace",
             Action::Identify => "identify",
             Action::Promote => "promote",
             Action::Trial => "trial",

@@ -18,7 +18,7 @@ use crate::criterion::Criterion;
 use crate::fallback::ShadowOutcome;
 
 pub use days::{ContractDay, Sequencing, Sequential};
-pub use decide::decide;
+pub use decide::{Futility, decide};
 pub use evidence::{Gathering, gather};
 
 /// Why a request was compared.

@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A stream of draws. Each simulated year has one of its own, so that years can be simulated in any order.
+#[derive(Clone)]
 pub struct Chance(ChaCha8Rng);
 
 impl Chance {

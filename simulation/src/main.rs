@@ -11,7 +11,7 @@ use simulation::logs::{Counted, Displayed, ips};
 use simulation::market::{Challenger, Client, contracted, hit3_gain, with_gain};
 use simulation::shadow::{Plan, Promoted, YEAR, gain_of_pool, year};
 use simulation::shares::{median, quantile, share, years};
-use simulation::trials::{Incident, dip_by, trial_of, watched, worse_by};
+use simulation::trials::{Incident, dip_by, trial_of, watched, worse_by, year_of_trials};
 
 const EXAMPLES: &str = "Examples:
   ltr-evidence                    tables
@@ -54,6 +54,8 @@ struct Report {
     /// Share of the years without a change in which the rule of one point of Hit@3 rolls back, by contracts a day.
     minus_one_point: Vec<(f64, f64)>,
     trials: Vec<Trials>,
+    /// Years of one trial after the other.
+    years_of_trials: Vec<YearsOfTrials>,
     logs: Vec<OfLogs>,
     watch: Vec<Watch>,
 }
@@ -96,6 +98,16 @@ struct Trials {
     decided: [u64; 2],
 }
 
+/// Years in which every challenger is of one kind.
+#[derive(Serialize)]
+struct YearsOfTrials {
+    challenger: &'static str,
+    /// Share of the years with a promotion, where the trials of a year share one budget.
+    budgeted: f64,
+    /// The same where each has the level of the whole year.
+    each: f64,
+}
+
 /// What the watch did in the years of one kind.
 #[derive(Serialize)]
 struct Watch {
@@ -115,6 +127,7 @@ fn main() -> ExitCode {
         shadow,
         minus_one_point,
         trials: trials(&args),
+        years_of_trials: years_of_trials(&args),
         logs: logs(&args),
         watch: watch(&args),
     };
@@ -201,6 +214,21 @@ fn trials(args: &Args) -> Vec<Trials> {
         }
     };
     challengers.into_iter().map(run).collect()
+}
+
+/// Years of trials, at about 30 contracts a day.
+fn years_of_trials(args: &Args) -> Vec<YearsOfTrials> {
+    let run = |(name, challenger)| {
+        let years = years(args.years, args.seed, |chance| {
+            year_of_trials(challenger, FROM_ABOVE, CASES_A_DAY / 10.0, chance)
+        });
+        YearsOfTrials {
+            challenger: name,
+            budgeted: share(years.iter().map(|year| year.budgeted), YEAR),
+            each: share(years.iter().map(|year| year.each), YEAR),
+        }
+    };
+    [("equal", Challenger::Equal), ("better", Challenger::Better)].into_iter().map(run).collect()
 }
 
 /// What inverse propensities make of two rankers of the same quality, whichever was displayed.

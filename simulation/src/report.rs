@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
-use crate::{Line, OfLogs, Report, Trials, Watch};
+use crate::{Line, OfLogs, Report, Trials, Watch, YearsOfTrials};
 
 pub(crate) fn print(report: &Report) {
     println!("In shadow: the share of the years in which a challenger was promoted, by days of closed evidence");
@@ -18,6 +18,8 @@ pub(crate) fn print(report: &Report) {
         crate::CASES_A_DAY
     );
     println!("{}\n", trials(&report.trials));
+    println!("Years of one trial after the other, at a tenth of that traffic: the share with a promotion");
+    println!("{}\n", years_of_trials(&report.years_of_trials));
     println!(
         "Two rankers of the same quality, from logs by inverse propensities: on contracts the displayed one seems better"
     );
@@ -86,6 +88,14 @@ fn trials(trials: &[Trials]) -> Table {
             trial.decided[0].to_string(),
             trial.decided[1].to_string(),
         ]);
+    }
+    table
+}
+
+fn years_of_trials(years: &[YearsOfTrials]) -> Table {
+    let mut table = table(["every challenger is", "one budget for the year", "5 % for each trial"]);
+    for line in years {
+        table.add_row([line.challenger.to_owned(), percent(line.budgeted), percent(line.each)]);
     }
     table
 }

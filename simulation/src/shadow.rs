@@ -128,7 +128,7 @@ pub fn year(plan: &Plan, chance: &mut Chance) -> Promoted {
     };
     let mut promoted = Promoted::default();
     let mut seen = Seen::default();
-    let mut budget = Budget::new(plan.alpha, date(1)).expect("a level is between 0 and 1");
+    let mut budget = Budget::new(date(1));
     let mut hits = Hits::default();
     for day in 1..=YEAR {
         if plan.patience_days.is_some_and(|patience| seen.days >= patience) {
@@ -136,12 +136,11 @@ pub fn year(plan: &Plan, chance: &mut Chance) -> Promoted {
             budget.next_epoch(false);
         }
         let contracts = clients.day(plan.contracts_a_day, chance);
-        let level = budget.level();
-        count(&contracts, day, level, &mut seen);
+        count(&contracts, day, &mut seen);
         if hits.fell(&contracts) {
             promoted.minus_one_point = promoted.minus_one_point.or(Some(day));
         }
-        let rules = rules(&seen, level);
+        let rules = rules(&seen, budget.level(plan.alpha));
         for (first, holds) in [
             (&mut promoted.verdict, rules[0]),
             (&mut promoted.naive, rules[1]),
@@ -176,21 +175,18 @@ impl Hits {
 }
 
 fn rules(seen: &Seen, level: f64) -> [bool; 3] {
-    let criteria = Criteria {
-        confidence: 1.0 - level,
-        ..Criteria::default()
-    };
+    let criteria = Criteria::default();
     let evidence = seen.evidence();
     let is_long = f64::from(seen.days) >= criteria.min_days || seen.cases >= criteria.min_cases;
     let has_some = seen.hit3.n >= 30.0;
     [
-        decide(&evidence, &criteria).promote,
+        decide(&evidence, &criteria, level).promote,
         is_long && has_some && seen.hit3.mean() - 1.645 * seen.hit3.error() > 0.0,
         is_long && seen.hit3.mean() >= 0.05 && seen.mrr.mean() - 1.96 * seen.mrr.error() > 0.0,
     ]
 }
 
-fn count(contracts: &[(u64, (u16, u16))], day: u32, level: f64, seen: &mut Seen) {
+fn count(contracts: &[(u64, (u16, u16))], day: u32, seen: &mut Seen) {
     seen.days += 1;
     seen.cases += CASES_A_CONTRACT * contracts.len() as u64;
     let mut counts = std::collections::BTreeMap::new();
@@ -205,7 +201,7 @@ fn count(contracts: &[(u64, (u16, u16))], day: u32, level: f64, seen: &mut Seen)
         }
     }
     let ranks = counts.into_iter().map(|((legacy, ltr), users)| (legacy, ltr, users));
-    let sequencing = seen.sequencing.get_or_insert_with(|| Sequencing::new(1.0 - level));
+    let sequencing = seen.sequencing.get_or_insert_with(|| Sequencing::new(Criteria::default().confidence));
     sequencing.add(&ContractDay {
         date: date(day),
         ranks: ranks.collect(),

@@ -1,14 +1,21 @@
 //! Trials by interleaving, and the watch on a model that is live, in towns whose clients look at lists from above.
 
+use chrono::NaiveDate;
 use ranking::outcomes::{OutcomeDay, TrialRules, Verdict, WatchRules, confirm, suspect, trial};
+
+use ranking::statistics::elond::Budget;
 
 use crate::chance::Chance;
 use crate::market::{Challenger, Client, contract_rate};
+use crate::shadow::YEAR;
 use crate::town::{Exposure, Town};
 
 /// As configured by default.
 pub const TRIAL: TrialRules = TrialRules {
     confidence: 0.95,
+    // Of the year's first trial: the shadow figures before it were the first test of the year, and e-LOND gives the second
+    // one 6 / (4 pi^2) of the year's 5 %.
+    level: 0.0076,
     margin: 0.1,
 };
 /// As configured by default.
@@ -23,6 +30,8 @@ const CONFIRM_SHARE: f64 = 0.9;
 const HOLD_OUT: f64 = 0.05;
 /// Days after which a trial that has decided nothing ends.
 const PATIENCE: u32 = 60;
+/// Days in shadow before a trial begins.
+const SHADOW: u32 = 14;
 /// Days that LTR has been live before something happens.
 const CALM: u32 = 60;
 
@@ -41,7 +50,49 @@ pub struct Ended {
 
 /// A trial of a challenger.
 pub fn trial_of(challenger: Challenger, client: Client, cases_a_day: f64, chance: &mut Chance) -> Ended {
-    let mut town = Town::new(challenger, client, cases_a_day);
+    trial_in(&mut Town::new(challenger, client, cases_a_day), &TRIAL, chance)
+}
+
+/// The days of a year on which one trial after the other first promoted a challenger, each after [`SHADOW`] days in which
+/// raw figures decided nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct YearOfTrials {
+    /// With the year's budget for all its tests.
+    pub budgeted: Option<u32>,
+    /// With the level of the whole year for each trial.
+    pub each: Option<u32>,
+}
+
+/// Simulates a year in which every challenger is of this kind.
+pub fn year_of_trials(challenger: Challenger, client: Client, cases_a_day: f64, chance: &mut Chance) -> YearOfTrials {
+    const ALPHA: f64 = 0.05;
+    let mut budget = Budget::new(NaiveDate::from_ymd_opt(2027, 1, 1).unwrap_or_default());
+    let mut year = YearOfTrials::default();
+    let mut day = SHADOW;
+    while day + PATIENCE <= YEAR {
+        budget.next_epoch(false);
+        let mut town = Town::new(challenger, client, cases_a_day);
+        let each = TrialRules { level: ALPHA, ..TRIAL };
+        let seen = trial_in(&mut town, &each, &mut chance.clone());
+        let budgeted = TrialRules {
+            level: budget.level(ALPHA),
+            ..TRIAL
+        };
+        let mut town = Town::new(challenger, client, cases_a_day);
+        let ended = trial_in(&mut town, &budgeted, chance);
+        let on = |promoted: Option<u32>| promoted.map(|after| day + after);
+        year.each = year.each.or(on(seen.promoted));
+        year.budgeted = year.budgeted.or(on(ended.promoted));
+        if year.budgeted.is_some() {
+            break;
+        }
+        budget.next_epoch(false);
+        day += ended.rejected.unwrap_or(PATIENCE) + SHADOW;
+    }
+    year
+}
+
+fn trial_in(town: &mut Town, rules: &TrialRules, chance: &mut Chance) -> Ended {
     let exposure = Exposure::Interleaved {
         share: SHARE,
         hold_out: HOLD_OUT,
@@ -49,7 +100,7 @@ pub fn trial_of(challenger: Challenger, client: Client, cases_a_day: f64, chance
     let mut days: Vec<OutcomeDay> = Vec::new();
     for day in 1..=PATIENCE {
         days.push(town.day(exposure, chance));
-        let so_far = trial(&days, |_| true, &TRIAL);
+        let so_far = trial(&days, |_| true, rules);
         let (promoted, rejected) = match so_far.verdict {
             Verdict::Better => (Some(day), None),
             Verdict::Worse => (None, Some(day)),

@@ -5,7 +5,7 @@ use simulation::logs::{Counted, Displayed, ips};
 use simulation::market::{Challenger, Client, contracted, hit3_gain, with_gain};
 use simulation::shadow::{Plan, Promoted, YEAR, gain_of_pool, year};
 use simulation::shares::{quantile, share, years};
-use simulation::trials::{Incident, dip_by, trial_of, watched, worse_by};
+use simulation::trials::{Incident, dip_by, trial_of, watched, worse_by, year_of_trials};
 
 const FROM_ABOVE: Client = Client { eta: 1.0, enough: 0.0 };
 const CASES_A_DAY: f64 = 430.0;
@@ -71,6 +71,17 @@ fn interleaving_promotes_a_better_ranker_whose_raw_figures_are_worse_and_no_othe
     assert!(raw < -0.15 && promoted <= 0.1, "{raw} {promoted}");
     let (_, promoted, contracts) = run(Challenger::Random);
     assert!(promoted == 0.0 && contracts < 500, "{promoted} {contracts}");
+}
+
+#[test]
+fn a_year_of_trials_of_equal_rankers_sees_no_promotion_in_nineteen_of_twenty() {
+    let run = |challenger| years(40, 9, |chance| year_of_trials(challenger, FROM_ABOVE, CASES_A_DAY / 10.0, chance));
+    let equal = run(Challenger::Equal);
+    // 2 of 40 expected at most; two standard deviations above it.
+    let promoted = equal.iter().filter(|year| year.budgeted.is_some()).count();
+    assert!(promoted <= 4, "{promoted} of 40");
+    let better = run(Challenger::Better);
+    assert!(better.iter().filter(|year| year.budgeted.is_some()).count() >= 36);
 }
 
 #[test]

@@ -346,6 +346,7 @@ mod tests {
             confirm: Exposure::whole(0.5),
             cool_down: chrono::TimeDelta::hours(1),
             automatic: true,
+            queues: false,
         };
         let order = |command| {
             Input::Order(Order {

@@ -291,6 +291,8 @@ impl Loader {
             .map_err(|e| refuse(e.reason(), format!("warming instances: {e}")).if_transient(e.is_transient()))?;
         Ok(Model {
             signed_by: opened.signed_by,
+            // Null where no model was live.
+            gate: serde_json::from_value(opened.manifest.gate["champion"].clone()).ok(),
             ..Model::new(version.to_owned(), scorer, columns)
         })
     }

@@ -1,6 +1,7 @@
 //! A model that may serve, and how its component is called.
 
 use ranking::release::ModelId;
+use ranking::release::replacement::GateAgainst;
 use runtime::Scorer;
 use runtime::artefact::KeyId;
 
@@ -15,6 +16,8 @@ pub struct Model {
     pub scorer: Scorer,
     /// The id of the key that signed it; `None`: unsigned.
     pub signed_by: Option<KeyId>,
+    /// What the offline gate said of it beside the model that was live then; `None`: nothing.
+    pub gate: Option<GateAgainst>,
     /// For each column of the component, its index in the schema.
     pub columns: Vec<usize>,
     /// Calls for `/rank`. Calls of one model never wait for another's.
@@ -31,6 +34,7 @@ impl Model {
             version,
             scorer,
             signed_by: None,
+            gate: None,
             columns,
             rank: Lane::for_rank(processors),
             score: Lane::for_score(processors),

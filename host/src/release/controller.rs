@@ -14,15 +14,18 @@ use parking_lot::Mutex;
 use ranking::Criteria;
 use ranking::outcomes::{TrialRules, WatchRules};
 use ranking::release::ledger::{self, Anchor};
+use ranking::release::replacement::ReplacementRules;
 use ranking::release::watch::Limits;
 use ranking::release::{
     Command, Effect, FORM, Input, ModelId, Order, Phase, Refused, Rules, State, Transition, begin, step,
 };
+use ranking::verdict::Futility;
 use store::{Commit, Committed, FOLLOWED_RECORD, Lease, PENDING_ROLLBACK, Store, StoreError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use uuid::Uuid;
 
 use super::courier::Courier;
+use super::drift::Drifting;
 use super::followed::FollowedFile;
 use super::health::{Health, Served};
 use super::known::{Known, OnRecord, held, mirror, serving};
@@ -48,6 +51,10 @@ pub struct Config {
     pub criteria: Criteria,
     /// Whether a verdict counts the comparisons of all models of the pipeline, or those of the challenger alone.
     pub pools: bool,
+    /// When a challenger is given up.
+    pub futility: Futility,
+    /// When a night's model takes the place of the one that is live.
+    pub replacement: ReplacementRules,
     /// What interleaving must show.
     pub trial: TrialRules,
     /// When outcomes raise a suspicion, and how it ends.
@@ -70,6 +77,8 @@ pub struct Controller {
     pub models: Models,
     /// Counts for the technical watch.
     pub health: Health,
+    /// Counts of the challenger beside the champion.
+    pub drift: Drifting,
     /// What `GET /rollout` shows of the fleet.
     pub(super) snapshot: Snapshot,
     /// The injected clock, if there is one.
@@ -190,6 +199,7 @@ impl Controller {
         Controller {
             models: Models::default(),
             health: Health::new(config.limits.clone()),
+            drift: Drifting::new(config.limits.latency_p95_ms),
             snapshot: Snapshot::default(),
             stepped: is_stepped.then(|| Stepped::new(config.evaluate)),
             config,
@@ -449,9 +459,14 @@ impl Controller {
     pub(super) fn forget_models(&self, except: Option<&str>) {
         let mut known = self.known.lock();
         let Some(state) = known.state.clone() else { return };
-        known
-            .loaded
-            .retain(|version, _| state.named(version).is_some() || Some(version.as_str()) == except);
+        known.loaded.retain(|version, _| {
+            let is_kept = state.named(version).is_some() || Some(version.as_str()) == except;
+            if !is_kept {
+                // If its turn comes, it is loaded again.
+                self.tried.forget(version);
+            }
+            is_kept
+        });
         self.apply(&mut known);
     }
 

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics::gauge;
-use ranking::criterion::all_passed;
+use ranking::criterion::{Criterion, all_passed};
+use ranking::release::replacement::{Drift, guards};
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State, Transition};
-use ranking::verdict::ContractDay;
-use ranking::{Evidence, Gathering, decide};
+use ranking::verdict::{ContractDay, Verdict};
+use ranking::{Criteria, Evidence, Gathering, decide};
 use serde_json::json;
-use store::{GatewayReport, Lease, SetAside, StoreError};
+use store::{GatewayReport, Lease, Reported, SetAside, StoreError};
 
 use super::controller::{Controller, OrderError};
 use super::known::Known;
@@ -197,6 +198,10 @@ impl Controller {
                 judgements.push(self.judge(model, now).await?);
             }
         }
+        let guards = self.guards(state).await?;
+        if let Some(judgement) = judgements.first_mut().filter(|_| state.challenger.is_some()) {
+            judgement.guards = guards;
+        }
         Ok(judgements)
     }
 
@@ -231,7 +236,8 @@ impl Controller {
             }
         };
         telemetry::metrics::evidence(&gathered.evidence);
-        let verdict = decide(&gathered.evidence, &self.config.criteria);
+        let verdict = verdict(&gathered.evidence, &self.config.criteria, self.state().as_ref(), now);
+        let futility = verdict.futility(&gathered.evidence, &self.config.futility);
         let evidence = json!({
             "version": model.version,
             "unit": subject.name(),
@@ -244,6 +250,8 @@ impl Controller {
             as_of: gathered.as_of,
             promote: verdict.promote,
             trial: verdict.may_be_tried(),
+            futility,
+            guards: None,
             evidence,
             criteria: verdict.criteria,
         };
@@ -389,17 +397,47 @@ impl Controller {
         }))
     }
 
+    /// What the pipeline's newest model has to meet to take the place of the one that is live; `None`: none is live, or
+    /// models are judged one by one.
+    async fn guards(&self, state: &State) -> Result<Option<Vec<Criterion>>, StoreError> {
+        let live = state.champion.as_ref().filter(|_| state.phase == Phase::Live && self.config.pools);
+        let guards = match live.zip(state.challenger.as_ref()) {
+            None => None,
+            Some((champion, challenger)) => {
+                let versions = [&champion.model.version, &challenger.version];
+                let mut drift = Drift::default();
+                for (said, _) in self.said_by_all().await? {
+                    if [&said.compared.champion, &said.compared.challenger] == versions {
+                        drift.add(&said.compared.drift);
+                    }
+                }
+                let model = self.models.serving().challenger.clone();
+                let model = model.filter(|model| model.id().is(challenger));
+                let gate = model.as_ref().and_then(|model| model.gate.as_ref());
+                let (rules, limits) = (&self.config.replacement, &self.config.limits);
+                Some(guards(&champion.model, gate, &drift, rules, limits))
+            }
+        };
+        self.snapshot.set_guards(guards.clone());
+        Ok(guards)
+    }
+
+    /// What the gateways say of themselves, with the age of each report.
+    async fn said_by_all(&self) -> Result<Vec<(Said, Duration)>, StoreError> {
+        let within = FRESH_REPORT.max(2 * self.config.evaluate);
+        let reported = self.store.gateways(within).await?;
+        let read = |gateway: Reported| Some((serde_json::from_str(&gateway.report).ok()?, gateway.age));
+        Ok(reported.into_iter().filter_map(read).collect())
+    }
+
     /// What the gateways report of this model, counted since this version of the state. A gateway that
     /// does not follow yet has nothing to report.
     async fn reports(&self, version: &str, serving_since: u64) -> Result<Vec<Report>, StoreError> {
-        let within = FRESH_REPORT.max(2 * self.config.evaluate);
-        let reported = self.store.gateways(within).await?;
-        let reports = reported.into_iter().filter_map(|gateway| {
-            let said: Said = serde_json::from_str(&gateway.report).ok()?;
+        let reports = self.said_by_all().await?.into_iter().filter_map(|(said, age)| {
             let condition = said.condition.filter(|_| said.follows >= serving_since)?;
             let counted = said.model == version && said.serving_since == serving_since;
             let stretches = said.stretches.into_iter().filter(|_| counted).map(|stretch| Stretch {
-                age_seconds: stretch.age_seconds + gateway.age.as_secs_f64(),
+                age_seconds: stretch.age_seconds + age.as_secs_f64(),
                 ..stretch
             });
             Some(Report {
@@ -479,8 +517,15 @@ impl Controller {
                 .unwrap_or_default(),
             serving_since: counted.map_or(0, |counted| counted.since),
             stretches,
+            compared: self.drift.report(),
         }
     }
+}
+
+/// The verdict on this evidence, by what the state has left of the year's budget of errors.
+pub(super) fn verdict(evidence: &Evidence, criteria: &Criteria, state: Option<&State>, now: DateTime<Utc>) -> Verdict {
+    let alpha = 1.0 - criteria.confidence;
+    decide(evidence, criteria, state.map_or(alpha, |state| state.level(now, alpha)))
 }
 
 fn loaded_or_not(version: &str, is_loaded: bool, refused: &BTreeMap<String, String>) -> String {

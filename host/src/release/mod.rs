@@ -7,6 +7,7 @@
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
 //! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
+//! - `drift` counts how the challenger ranks what the champion answers;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -16,6 +17,7 @@
 
 mod controller;
 pub mod courier;
+mod drift;
 mod edge;
 mod evaluation;
 mod followed;

@@ -80,8 +80,14 @@ impl Outcomes {
                 Err(error) => tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"),
             }
         }
+        let last = days.last().map_or(began, |day| day.date);
+        let alpha = 1.0 - rules.trial.confidence;
+        let tried = TrialRules {
+            level: state.budget.on(last).level(alpha),
+            ..*rules.trial
+        };
         let said = match state.phase {
-            Phase::Trial => Said::OnTrial(trial(&days, |version| version == model.version, rules.trial)),
+            Phase::Trial => Said::OnTrial(trial(&days, |version| version == model.version, &tried)),
             Phase::Suspected => {
                 let (is_confirmed, trial) = confirm(&days.iter().collect::<Vec<_>>(), rules.relevance, rules.trial);
                 Said::Suspected(trial, is_confirmed)
@@ -97,7 +103,7 @@ impl Outcomes {
                 days: days.len(),
             },
             said,
-            rules: *rules.trial,
+            rules: tried,
         }
     }
 
@@ -147,6 +153,7 @@ impl Outcomes {
         let numbers = match &self.said {
             Said::OnTrial(trial) | Said::Suspected(trial, _) => json!({
                 "confidence": self.rules.confidence,
+                "level": self.rules.level,
                 "margin": self.rules.margin,
                 "least_decided": LEAST_DECIDED,
                 "numbers": trial,

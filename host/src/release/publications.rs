@@ -345,8 +345,8 @@ enum TryOutcome {
 /// The versions on record.
 fn versions_of(state: &State) -> impl Iterator<Item = &str> {
     let champion = state.champion.as_ref().map(|champion| &*champion.model.version);
-    let challenger = state.challenger.as_ref().map(|model| &*model.version);
-    champion.into_iter().chain(challenger)
+    let others = [&state.challenger, &state.next].into_iter().flatten();
+    champion.into_iter().chain(others.map(|model| &*model.version))
 }
 
 fn other_content(version: &str, on_record: Option<&str>, found: Option<&str>) -> Refusal {

@@ -7,6 +7,8 @@ use ranking::release::watch::{Condition, Stretch};
 use ranking::verdict::ContractDay;
 use serde::{Deserialize, Serialize};
 
+use super::drift::Compared;
+
 /// Evidence on the same labels is gathered again after this time, because labels of programs of the
 /// version before announce themselves by nothing.
 const STALE_EVIDENCE: TimeDelta = TimeDelta::hours(6);
@@ -72,4 +74,7 @@ pub(super) struct Said {
     /// The counts, the latest first.
     #[serde(default)]
     pub stretches: Vec<Stretch>,
+    /// The challenger beside the champion.
+    #[serde(default)]
+    pub compared: Compared,
 }

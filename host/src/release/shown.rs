@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
+use ranking::criterion::Criterion;
 use serde_json::Value;
 use store::OutboxFacts;
 
@@ -19,6 +20,8 @@ pub(super) struct Parts {
     /// The evidence of each model by version, as it was gathered last.
     pub gathered: HashMap<String, Gathered>,
     pub health: Option<Value>,
+    /// What the newest model has to meet to replace the one that is live; `None`: it does not apply.
+    pub guards: Option<Vec<Criterion>>,
     /// `None`: no model is judged by outcomes now.
     pub outcomes: Option<Outcomes>,
     pub holder: Option<String>,
@@ -44,6 +47,10 @@ impl Snapshot {
 
     pub(super) fn set_outcomes(&self, outcomes: Option<Outcomes>) {
         self.0.lock().outcomes = outcomes;
+    }
+
+    pub(super) fn set_guards(&self, guards: Option<Vec<Criterion>>) {
+        self.0.lock().guards = guards;
     }
 
     pub(super) fn set_health(&self, health: Option<Value>) {

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use ranking::decide;
 use ranking::release::ledger::Entry;
 use serde_json::{Value, json};
 use store::{LedgerRow, Reported, StoreError};
 
 use super::controller::Controller;
 use super::courier::measure_owed;
-use super::evaluation::LEASE;
+use super::evaluation::{LEASE, verdict};
 use super::outcomes::Outcomes;
 use super::reports::{Gathered, Said};
 
@@ -81,6 +80,7 @@ impl Controller {
     /// The members of `GET /rollout`, without the flags.
     pub fn shown_rollout(&self) -> Value {
         let said = self.said();
+        let now = self.now();
         let known = self.known.lock();
         let parts = self.snapshot.0.lock();
         let state = known.state.as_ref();
@@ -113,7 +113,8 @@ impl Controller {
             "judged": judged.map(|gathered| &gathered.version),
             "as_of": judged.map(|gathered| gathered.as_of),
             "evidence": judged.map(|gathered| &gathered.evidence),
-            "verdict": judged.map(|gathered| decide(&gathered.evidence, &self.config.criteria)),
+            "verdict": judged.map(|gathered| verdict(&gathered.evidence, &self.config.criteria, state, now)),
+            "replacement": parts.guards,
             "trial": trial,
             "relevance": relevance,
             "outbox": {

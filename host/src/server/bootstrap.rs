@@ -159,6 +159,8 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         rules: rollout.rules(),
         limits: rollout.watch_limits(),
         criteria: rollout.criteria.clone(),
+        futility: rollout.futility(),
+        replacement: rollout.replacement_rules(),
         trial: rollout.trial_rules(),
         pools: rollout.unit == settings::Unit::Pipeline,
         relevance: rollout.relevance_rules(),

@@ -36,6 +36,7 @@ mod tls;
 mod traces;
 mod trials;
 mod trust;
+mod turns;
 mod watch;
 mod webhooks;
 

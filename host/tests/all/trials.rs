@@ -20,7 +20,7 @@ const LEGACY_FIRST: &str = "adv_1";
 
 /// A gateway that decides by itself, at a time when its challenger's shadow figures are worse than legacy's: the trial
 /// begins with the next evaluation.
-async fn undecided(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
+pub(crate) async fn undecided(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
     let mut site = Site::new();
     site.settings.rollout.automatic = true;
     site.settings.rollout.criteria.min_cases = CASES as u64;
@@ -38,7 +38,7 @@ async fn undecided(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Se
 }
 
 /// When the trials of these tests begin: after their models were published, at noon.
-fn began() -> DateTime<Utc> {
+pub(crate) fn began() -> DateTime<Utc> {
     static BEGAN: LazyLock<DateTime<Utc>> = LazyLock::new(|| {
         let tomorrow = Utc::now().date_naive() + Days::new(1);
         tomorrow.and_hms_opt(12, 0, 0).unwrap().and_utc()
@@ -53,7 +53,7 @@ async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Set
     (site, running)
 }
 
-async fn status(running: &Running) -> Value {
+pub(crate) async fn status(running: &Running) -> Value {
     running.get("/rollout").await.ok()
 }
 
@@ -94,7 +94,7 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
     assert!(running.gateway.store.save_outcome_day(day.date, &text).await.unwrap());
 }
 
-async fn evaluated(running: &Running, day: u64) -> Value {
+pub(crate) async fn evaluated(running: &Running, day: u64) -> Value {
     running
         .evaluated(date(day).and_hms_opt(6, 0, 0).unwrap().and_utc())
         .await;
@@ -177,13 +177,19 @@ async fn without_a_share_nothing_is_tried() {
     assert_eq!(phase(&status(&running).await), ("shadow", 0));
 }
 
-/// A model that was promoted by its clients, and then ten good days.
-async fn live() -> (Site, Running) {
-    let (site, running) = on_trial(Behaviour::Honest, |settings| settings.rollout.hold_out = 0.05).await;
+/// A model that was promoted by its clients on the twentieth day.
+pub(crate) async fn promoted(settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
+    let (site, running) = on_trial(Behaviour::Honest, settings).await;
     for day in 1..=20 {
         save(&running, day, (12, 6), (0, 0)).await;
     }
-    assert_eq!(phase(&evaluated(&running, 20).await), ("live", 95));
+    assert_eq!(phase(&evaluated(&running, 20).await).0, "live");
+    (site, running)
+}
+
+/// The same, and then ten good days.
+async fn live() -> (Site, Running) {
+    let (site, running) = promoted(|settings| settings.rollout.hold_out = 0.05).await;
     for day in 21..=30 {
         save(&running, day, (0, 0), (300, 210)).await;
     }

@@ -7,6 +7,7 @@ use crate::statistics::simulated::{Binomial, Draws};
 
 const MODEL: &str = "20261001T021500Z";
 const RULES: TrialRules = TrialRules {
+    level: 0.05,
     confidence: 0.95,
     margin: 0.1,
 };

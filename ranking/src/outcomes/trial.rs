@@ -10,8 +10,11 @@ use crate::statistics::sequence::Sequence;
 /// What interleaving must show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrialRules {
-    /// Confidence that LTR is preferred, however often one looks.
+    /// Confidence of each finding, however often one looks.
     pub confidence: f64,
+    /// Level of the test that LTR is preferred, in (0, 1): what the year's budget has for this trial, because each trial of
+    /// a year is one more chance to be wrong; see [`Budget`](crate::statistics::elond::Budget).
+    pub level: f64,
     /// An interleaved ranking may cost less than this share of the users' contracts, shown with the same confidence.
     pub margin: f64,
 }
@@ -106,7 +109,7 @@ pub fn trial<'a>(
     trial.contracts = contracts.interval();
     trial.blocks = not_worse.n();
     trial.contracts_log_e = not_worse.log_e();
-    trial.verdict = match (for_ltr.ever(alpha), for_legacy.ever(alpha)) {
+    trial.verdict = match (for_ltr.ever(rules.level), for_legacy.ever(alpha)) {
         _ if trial.decided_by_others < LEAST_DECIDED => Verdict::Undecided,
         (_, true) => Verdict::Worse,
         (true, _) if not_worse.ever(alpha) => Verdict::Better,

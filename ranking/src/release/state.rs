@@ -3,12 +3,16 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::elond::Budget;
+
 /// The highest form of [`State`] that this program knows. Each state is written in the lowest form that says it, so that
 /// programs of the version before go on with all but the newest kinds. A program that finds a higher form follows the
 /// state as far as it can read it (legacy answers where it cannot) and changes nothing.
-pub const FORM: u32 = 2;
-/// The form of states without a trial.
+pub const FORM: u32 = 3;
+/// The form of states without a trial, a replacement, and a model that waits.
 const WITHOUT_TRIALS: u32 = 1;
+/// The form of states without a replacement and without a model that waits.
+const WITHOUT_REPLACEMENTS: u32 = 2;
 
 /// How many rolled back versions, and how many contents, are remembered.
 const REMEMBERED: usize = 64;
@@ -97,6 +101,14 @@ pub enum Grounds {
     /// Evidence up to this time allowed to try it, drafted in turn with legacy. This alone never lets it serve otherwise.
     Trial {
         /// End of the evidence.
+        as_of: DateTime<Utc>,
+    },
+    /// It took the place of last night's model of the same pipeline, which had earned its traffic: it is no worse by the
+    /// offline gate, and ranks much alike. Nothing shows that it is better than legacy but what its predecessors showed.
+    Replacement {
+        /// The version that it replaced.
+        of: String,
+        /// When the guards were seen to hold.
         as_of: DateTime<Utc>,
     },
     /// An operator named it.
@@ -192,6 +204,13 @@ pub struct State {
     pub champion: Option<Champion>,
     /// The model that is compared in shadow.
     pub challenger: Option<ModelId>,
+    /// The newest model that waits until the challenger is decided, where models are judged one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ModelId>,
+    /// How many decisions of the year were made: what is left of its budget of errors. Programs that do not know it begin
+    /// the year again.
+    #[serde(default)]
+    pub budget: Budget,
     /// An operator's hold: nothing is promoted and nothing climbs by itself.
     pub hold: Option<Hold>,
     /// Versions that were rolled back or rejected, the latest last. No verdict brings them back by itself.
@@ -213,6 +232,8 @@ impl State {
             exposure: Exposure::NONE,
             champion: None,
             challenger: None,
+            next: None,
+            budget: Budget::new(now.date_naive()),
             hold: None,
             barred: Vec::new(),
             contents: Vec::new(),
@@ -258,7 +279,12 @@ impl State {
     pub(super) fn lowest_form(&self) -> u32 {
         let grounds = self.champion.as_ref().map(|champion| &champion.grounds);
         let is_tried = self.phase == Phase::Trial || matches!(grounds, Some(Grounds::Trial { .. }));
-        if is_tried { FORM } else { WITHOUT_TRIALS }
+        let is_new = matches!(grounds, Some(Grounds::Replacement { .. })) || self.next.is_some();
+        match (is_new, is_tried) {
+            (true, _) => FORM,
+            (false, true) => WITHOUT_REPLACEMENTS,
+            (false, false) => WITHOUT_TRIALS,
+        }
     }
 
     /// No verdict brings this model back by itself.
@@ -268,6 +294,17 @@ impl State {
             let surplus = self.barred.len().saturating_sub(REMEMBERED);
             self.barred.drain(..surplus);
         }
+    }
+
+    /// The hypothesis under test was decided or given up: the next one has its own share of the year's budget.
+    pub(super) fn next_epoch(&mut self, now: DateTime<Utc>, rejected: bool) {
+        self.budget.renew(now.date_naive());
+        self.budget.next_epoch(rejected);
+    }
+
+    /// The level of the present test, where `alpha` is that of all decisions of a year.
+    pub fn level(&self, now: DateTime<Utc>, alpha: f64) -> f64 {
+        self.budget.on(now.date_naive()).level(alpha)
     }
 
     /// Remembers the content of a version.

@@ -112,19 +112,18 @@ impl At<'_> {
         match self.state.named(&model.version) {
             Some(known) if known.sha256.is_none() && model.sha256.is_some() => return Ok(Some(self.identified(model))),
             Some(_) => return Ok(None),
+            None if self.state.next.as_ref() == Some(model) => return Ok(None),
             None => {}
         }
-        let mut state = State {
-            challenger: Some(model.clone()),
-            ..self.state.clone()
-        };
+        let mut state = self.state.clone();
         state.remember(model);
-        let said = Said::by_itself(
-            Action::Challenger,
-            "",
-            json!({ "version": model.version, "sha256": model.sha256 }),
-        );
-        Ok(Some(self.to(state, said)))
+        let evidence = json!({ "version": model.version, "sha256": model.sha256 });
+        if self.rules.queues && state.challenger.is_some() {
+            state.next = Some(model.clone());
+            return Ok(Some(self.to(state, Said::by_itself(Action::Queue, "", evidence))));
+        }
+        state.challenger = Some(model.clone());
+        Ok(Some(self.to(state, Said::by_itself(Action::Challenger, "", evidence))))
     }
 
     /// A model that a former program named without its content has been loaded: from now on its name
@@ -143,7 +142,7 @@ impl At<'_> {
     }
 
     /// The first of these that applies: rollback, end of the cool-down, suspicion, end of a trial, promotion, beginning
-    /// of a trial, climb.
+    /// of a trial, replacement, rejection, the turn of the model that waits, climb.
     fn evaluation(&self, findings: &Findings) -> Option<Transition> {
         let health = findings.health.as_ref().and_then(|health| self.unhealthy(health));
         health
@@ -152,6 +151,9 @@ impl At<'_> {
             .or_else(|| self.trial_ends(findings.trial.as_ref()?))
             .or_else(|| self.promotion(&findings.judgements))
             .or_else(|| self.trial_begins(&findings.judgements))
+            .or_else(|| self.replacement(&findings.judgements))
+            .or_else(|| self.futile(&findings.judgements))
+            .or_else(|| self.turn_of_next())
             .or_else(|| self.climb(findings))
     }
 
@@ -245,7 +247,7 @@ impl At<'_> {
             (_, Some(_)) => self.rung(0),
             (_, None) => (Phase::Live, self.live()),
         };
-        let state = State {
+        let mut state = State {
             phase,
             since: self.now,
             exposure,
@@ -258,6 +260,7 @@ impl At<'_> {
             challenger: self.state.challenger.clone().filter(|challenger| challenger != model),
             ..self.state.clone()
         };
+        state.next_epoch(self.now, true);
         self.to(state, said)
     }
 
@@ -333,6 +336,7 @@ impl At<'_> {
         }
         if let Some(champion) = self.state.champion.as_ref().filter(|_| self.state.serves()) {
             state.bar(&champion.model);
+            state.next_epoch(self.now, false);
         }
         self.to(state, said)
     }
@@ -538,10 +542,18 @@ fn sentence(state: &State, said: &Said) -> String {
             let version = state.challenger.as_ref().map_or("none", |model| &model.version);
             format!("{version} is compared in shadow")
         }
+        Action::Queue => {
+            let version = |model: &Option<ModelId>| model.as_ref().map_or("none", |model| &model.version).to_owned();
+            format!("{} waits until {} is decided", version(&state.next), version(&state.challenger))
+        }
+        Action::Replace => format!("{champion} took the place of last night's model of the same pipeline"),
         Action::Identify => "the content of a model of the former program is known".to_owned(),
         Action::Promote => format!("{champion} was promoted and answers {share} % of the users"),
         Action::Trial => format!("{champion} is tried: {share} % of the users see it drafted in turn with legacy"),
-        Action::Reject => format!("{champion} was rejected; legacy answers everybody"),
+        Action::Reject => match said.evidence["version"].as_str() {
+            Some(version) => format!("{version} was rejected"),
+            None => "the challenger was rejected".to_owned(),
+        },
         Action::Climb => format!("{champion} answers {share} % of the users now"),
         Action::Suspect => format!("{champion} is under suspicion and answers {share} % of the users"),
         Action::Clear => format!("{champion} is cleared and answers {share} % of the users"),

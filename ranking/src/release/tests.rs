@@ -4,6 +4,7 @@ use super::*;
 
 mod histories;
 mod trials;
+mod turns;
 
 fn at(hours: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::hours(500_000 + hours)
@@ -27,6 +28,7 @@ fn rules(ladder: Vec<Rung>) -> Rules {
         confirm: Exposure::whole(0.5),
         cool_down: TimeDelta::hours(24),
         automatic: true,
+        queues: false,
     }
 }
 
@@ -55,6 +57,8 @@ fn judgement(model: ModelId, promote: bool) -> Judgement {
         as_of: at(0),
         promote,
         trial: false,
+        futility: None,
+        guards: None,
         criteria: vec![criterion("hit3", promote), criterion("fair_gap", true)],
         evidence: json!({ "cases": 7 }),
     }

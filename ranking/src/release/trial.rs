@@ -21,7 +21,7 @@ impl At<'_> {
         if self.is_barred(challenger) {
             return None;
         }
-        let state = State {
+        let mut state = State {
             phase: Phase::Trial,
             since: self.now,
             exposure: Exposure {
@@ -38,6 +38,8 @@ impl At<'_> {
             challenger: None,
             ..self.state.clone()
         };
+        // Another test than that of the shadow figures, so another share of the budget.
+        state.next_epoch(self.now, false);
         let reason = "raw shadow figures do not decide, so interleaving has to";
         Some(self.to(
             state,
@@ -73,6 +75,7 @@ impl At<'_> {
             ..self.state.clone()
         };
         state.bar(&champion.model);
+        state.next_epoch(self.now, false);
         Some(self.to(state, Said::by_itself(Action::Reject, reason, evidence)))
     }
 }

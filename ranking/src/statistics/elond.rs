@@ -5,8 +5,6 @@ use std::f64::consts::PI;
 use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 
-use super::day::{OutOfRange, strictly_between};
-
 /// e-LOND (Xu and Ramdas, "Online multiple testing with e-values", AISTATS 2024): each hypothesis of a stream is rejected
 /// at evidence
 ///
@@ -26,9 +24,8 @@ use super::day::{OutOfRange, strictly_between};
 /// each calendar year (UTC): alpha bounds the FDR among the epochs that are *decided in one year*, and years add up. An
 /// epoch that is undecided at the turn of the year is the first one of the new year and keeps its evidence: it is
 /// decided once, against the budget of one year.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    alpha: f64,
     /// t, from 1.
     epoch: u32,
     /// R.
@@ -36,37 +33,39 @@ pub struct Budget {
     year: i32,
 }
 
-impl Budget {
-    /// The budget of the year that `day` (UTC) is in, at its first epoch.
-    ///
-    /// # Errors
-    /// `alpha` is not between 0 and 1.
-    pub fn new(alpha: f64, day: NaiveDate) -> Result<Budget, OutOfRange> {
-        Ok(Budget {
-            alpha: strictly_between("alpha", alpha, 0.0, 1.0)?,
+impl Default for Budget {
+    /// Of a year that is over: [`Budget::renew`] begins the present one.
+    fn default() -> Budget {
+        Budget {
             epoch: 1,
             rejections: 0,
+            year: 0,
+        }
+    }
+}
+
+impl Budget {
+    /// The budget of the year that `day` (UTC) is in, at its first epoch.
+    pub fn new(day: NaiveDate) -> Budget {
+        Budget {
             year: day.year(),
-        })
+            ..Budget::default()
+        }
     }
 
-    /// The level of the current epoch: `alpha gamma_t (R + 1)`.
-    pub fn level(&self) -> f64 {
-        let t = f64::from(self.epoch);
+    /// The level of the current epoch: `alpha gamma_t (R + 1)`, where `alpha` is the level of the year. The epoch's
+    /// hypothesis is rejected at evidence (e, not its logarithm) of one over it.
+    pub fn level(&self, alpha: f64) -> f64 {
+        let t = f64::from(self.epoch.max(1));
         let gamma = 6.0 / (PI * PI * t * t);
         // Never above alpha: R + 1 is at most t.
-        self.alpha * gamma * f64::from(self.rejections + 1)
-    }
-
-    /// The evidence (e, not its logarithm) at which the current epoch is rejected.
-    pub fn threshold(&self) -> f64 {
-        self.level().recip()
+        alpha * gamma * f64::from(self.rejections.min(self.epoch.saturating_sub(1)) + 1)
     }
 
     /// Begins the next epoch: the current one was decided, or given up.
     pub fn next_epoch(&mut self, rejected: bool) {
-        self.epoch += 1;
-        self.rejections += u32::from(rejected);
+        self.epoch = self.epoch.saturating_add(1);
+        self.rejections = self.rejections.saturating_add(u32::from(rejected));
     }
 
     /// Begins again if `day` (UTC) is in a later year. To be called on each day, before its decision. Returns whether
@@ -77,6 +76,12 @@ impl Budget {
             (self.epoch, self.rejections, self.year) = (1, 0, day.year());
         }
         is_later
+    }
+
+    /// As it is on `day`: see [`Budget::renew`].
+    pub fn on(mut self, day: NaiveDate) -> Budget {
+        self.renew(day);
+        self
     }
 
     /// The current epoch of the year, from 1.
@@ -106,7 +111,11 @@ mod tests {
     }
 
     fn budget() -> Budget {
-        Budget::new(0.05, day("2026-03-01")).unwrap()
+        Budget::new(day("2026-03-01"))
+    }
+
+    fn threshold(budget: &Budget) -> f64 {
+        budget.level(0.05).recip()
     }
 
     /// Whether an epoch of 30 days of 20 coins of this mean is rejected at evidence `threshold`.
@@ -123,13 +132,12 @@ mod tests {
     fn thresholds_grow_with_epochs_and_fall_with_rejections() {
         let mut budget = budget();
         let pi_squared = PI * PI;
-        assert!((budget.threshold() - pi_squared / 6.0 / 0.05).abs() < 1e-9);
+        assert!((threshold(&budget) - pi_squared / 6.0 / 0.05).abs() < 1e-9);
         budget.next_epoch(false);
-        assert!((budget.threshold() - 4.0 * pi_squared / 6.0 / 0.05).abs() < 1e-9);
+        assert!((threshold(&budget) - 4.0 * pi_squared / 6.0 / 0.05).abs() < 1e-9);
         budget.next_epoch(true);
-        assert!((budget.threshold() - 9.0 * pi_squared / 6.0 / 0.05 / 2.0).abs() < 1e-9);
+        assert!((threshold(&budget) - 9.0 * pi_squared / 6.0 / 0.05 / 2.0).abs() < 1e-9);
         assert_eq!((budget.epoch(), budget.rejections()), (3, 1));
-        assert!(Budget::new(1.0, day("2026-01-01")).is_err());
     }
 
     #[test]
@@ -141,7 +149,7 @@ mod tests {
             let mut budget = budget();
             let mut plain = false;
             for _ in 0..50 {
-                let rejected = is_rejected(&mut draws, &coins, budget.threshold());
+                let rejected = is_rejected(&mut draws, &coins, threshold(&budget));
                 budget.next_epoch(rejected);
                 plain |= is_rejected(&mut draws, &coins, 20.0);
             }
@@ -165,7 +173,7 @@ mod tests {
             for epoch in 0..20 {
                 let is_true = epoch % 2 == 1;
                 let coins = if is_true { &effect } else { &nothing };
-                let rejected = is_rejected(&mut draws, coins, budget.threshold());
+                let rejected = is_rejected(&mut draws, coins, threshold(&budget));
                 budget.next_epoch(rejected);
                 wrong += u32::from(rejected && !is_true);
             }
@@ -180,14 +188,14 @@ mod tests {
     #[test]
     fn the_budget_begins_again_with_the_year_and_with_nothing_else() {
         let mut budget = budget();
-        let first = budget.clone();
+        let first = budget;
         budget.next_epoch(true);
         budget.next_epoch(false);
-        let used = budget.clone();
+        let used = budget;
         assert!(!budget.renew(day("2026-12-31")) && !budget.renew(day("2025-06-01")));
         assert_eq!(budget, used);
         assert!(budget.renew(day("2027-01-01")));
-        assert_eq!((budget.threshold(), budget.year()), (first.threshold(), 2027));
+        assert_eq!((threshold(&budget), budget.year()), (threshold(&first), 2027));
         assert!(!budget.renew(day("2027-01-02")));
         let stored: Budget = serde_json::from_str(&serde_json::to_string(&budget).unwrap()).unwrap();
         assert_eq!(stored, budget);

@@ -34,8 +34,9 @@ pub struct Sequential {
     pub square: f64,
     /// Logarithm of the wealth of who bets that the difference is above 0, from 1 (see [`Betting`]).
     pub log_e: f64,
-    /// Whether the wealth has reached `1 / (1 - confidence)` on any day: the difference is above 0.
-    pub is_above: bool,
+    /// The highest it was on any day. The difference is above 0 at a level, if this has reached minus the level's logarithm.
+    #[serde(default)]
+    pub highest_log_e: f64,
 }
 
 /// The days before `closed` with contracts. Of a user's contracts of a day, the one with the least case id counts, which
@@ -75,7 +76,6 @@ pub struct Sequencing {
     sequence: Sequence,
     squares: f64,
     days: u64,
-    confidence: f64,
 }
 
 /// Users a day for whom the confidence sequence is made; with others it holds, and is a little wider.
@@ -84,14 +84,13 @@ const USERS_A_DAY: u64 = 20;
 const NEVER: &str = "a difference of reciprocal ranks, or a confidence, out of range";
 
 impl Sequencing {
-    /// Without any day. `confidence`: that the gap is above 0, if the test says so on any day.
+    /// Without any day. `confidence`: of the confidence sequence.
     pub fn new(confidence: f64) -> Sequencing {
         Sequencing {
             betting: Betting::new(from_difference(0.0)).expect(NEVER),
             sequence: Sequence::new((-1.0, 1.0), confidence, USERS_A_DAY).expect(NEVER),
             squares: 0.0,
             days: 0,
-            confidence,
         }
     }
 
@@ -114,7 +113,7 @@ impl Sequencing {
             gap: self.sequence.interval(),
             square: self.squares / self.betting.n().max(1) as f64,
             log_e: self.betting.log_e(),
-            is_above: self.betting.ever(1.0 - self.confidence),
+            highest_log_e: self.betting.highest_log_e(),
         }
     }
 }

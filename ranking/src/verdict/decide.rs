@@ -1,7 +1,7 @@
 use chrono::{Days, NaiveDate};
 
 use super::{Criteria, Evidence, Sequential, Verdict};
-use crate::criterion::{Criterion, all_passed};
+use crate::criterion::{Criterion, all_passed, failed};
 
 /// Sums of floats that are equal on paper differ in the last places; a threshold met on paper counts as met.
 const ROUNDING: f64 = 1e-12;
@@ -9,12 +9,15 @@ const ROUNDING: f64 = 1e-12;
 /// Judges evidence: long enough, of enough users, Hit@3 better by enough, the MRR gap above 0 by a test that stands daily
 /// looks, the fair gap not worse by more than allowed, scoring fast enough. All must hold: an intersection-union test, each
 /// criterion at its own level (Berger 1982).
-pub fn decide(evidence: &Evidence, criteria: &Criteria) -> Verdict {
+///
+/// `level`: of the test of the MRR gap, in (0, 1): what the year's budget has for the present challenger; see
+/// [`Budget`](crate::statistics::elond::Budget).
+pub fn decide(evidence: &Evidence, criteria: &Criteria, level: f64) -> Verdict {
     let criteria = vec![
         duration(evidence, criteria),
         users(evidence, criteria),
         hit3(evidence, criteria),
-        mrr_gap(evidence, criteria),
+        mrr_gap(evidence, criteria, level),
         fair_gap(evidence, criteria),
         latency(evidence, criteria),
     ];
@@ -24,8 +27,19 @@ pub fn decide(evidence: &Evidence, criteria: &Criteria) -> Verdict {
     }
 }
 
+/// When a challenger is given up, so that the next one gets its turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Futility {
+    /// Whether interleaving can decide where raw shadow figures of relevance do not.
+    pub has_trials: bool,
+    /// Days of comparisons after which a challenger that is still undecided is given up.
+    pub patience_days: f64,
+}
+
 /// The criteria that raw shadow figures of relevance have to meet.
 const RELEVANCE: [&str; 2] = ["hit3", "mrr_gap"];
+/// The criteria that say whether there is enough to judge the others by.
+const ENOUGH: [&str; 2] = ["duration", "users"];
 
 impl Verdict {
     /// Whether the challenger may be shown to users drafted in turn with legacy: everything holds but relevance. Raw shadow
@@ -33,6 +47,28 @@ impl Verdict {
     pub fn may_be_tried(&self) -> bool {
         let others = self.criteria.iter().filter(|c| !RELEVANCE.contains(&c.name.as_ref()));
         !self.promote && others.into_iter().all(|criterion| criterion.passed)
+    }
+
+    /// Why more comparisons of this challenger would not let it be promoted or tried, in words; `None`: they may. Once there
+    /// is enough data to judge by, a criterion that is decided against it is final; one that stays open is not waited for
+    /// for ever.
+    pub fn futility(&self, evidence: &Evidence, rules: &Futility) -> Option<String> {
+        if self.promote {
+            return None;
+        }
+        let is_open = |criterion: &Criterion| criterion.undecided;
+        let is_enough = !self.criteria.iter().any(|c| ENOUGH.contains(&c.name.as_ref()) && is_open(c));
+        let decides = |c: &Criterion| !rules.has_trials || !RELEVANCE.contains(&c.name.as_ref());
+        let against = self.criteria.iter().filter(|c| !c.passed && !is_open(c) && decides(c));
+        let against: Vec<&str> = against.map(|criterion| criterion.name.as_ref()).collect();
+        if is_enough && !against.is_empty() {
+            return Some(format!("decided against it: {}", against.join(", ")));
+        }
+        let is_over = evidence.days >= rules.patience_days && !(rules.has_trials && self.may_be_tried());
+        is_over.then(|| {
+            let open = failed(&self.criteria).join(", ");
+            format!("undecided after {:.0} days: {open}", evidence.days)
+        })
     }
 }
 
@@ -104,9 +140,9 @@ fn hit3(e: &Evidence, c: &Criteria) -> Criterion {
     }
 }
 
-fn mrr_gap(e: &Evidence, c: &Criteria) -> Criterion {
+fn mrr_gap(e: &Evidence, c: &Criteria, level: f64) -> Criterion {
     let s = &e.mrr_sequence;
-    let passed = s.is_above;
+    let passed = s.users > 0 && s.highest_log_e >= -level.ln();
     let percent = c.confidence * 100.0;
     let is_refuted = s.gap.high < 0.0;
     let reason = match (s.users, passed, is_refuted) {
@@ -115,7 +151,7 @@ fn mrr_gap(e: &Evidence, c: &Criteria) -> Criterion {
         (n, _, true) => format!("the MRR gap is below 0 over {n} users"),
         (n, ..) => format!("{n} users do not show yet on which side of 0 the MRR gap is"),
     };
-    let missing = more_users(s, c.confidence).and_then(|users| days_for(users, s.users, e));
+    let missing = more_users(s, level).and_then(|users| days_for(users, s.users, e));
     Criterion {
         name: "mrr_gap".into(),
         passed,
@@ -129,8 +165,8 @@ fn mrr_gap(e: &Evidence, c: &Criteria) -> Criterion {
             e_value(s.log_e)
         ),
         required: format!(
-            "> 0 with {percent} % confidence: e-value >= {:.0}",
-            1.0 / (1.0 - c.confidence)
+            "> 0 with {percent} % confidence of the year's decisions: e-value >= {:.0}",
+            level.recip()
         ),
         reason: Some(reason),
     }
@@ -146,9 +182,9 @@ fn e_value(log_e: f64) -> String {
 
 /// How many more users it takes until the bettor's wealth is enough, if the difference stays as it is. Near 0 a bettor who
 /// knows the difference gains `mean^2 / (2 mean square)` a user (Kelly 1956; Waudby-Smith and Ramdas 2024, section 4).
-fn more_users(s: &Sequential, confidence: f64) -> Option<f64> {
+fn more_users(s: &Sequential, level: f64) -> Option<f64> {
     let gain = s.gap.estimate.powi(2) / (2.0 * s.square);
-    let missing = -(1.0 - confidence).ln() - s.log_e;
+    let missing = -level.ln() - s.log_e;
     (s.gap.estimate > 0.0 && gain.is_finite() && gain > 0.0).then(|| (missing / gain).max(0.0))
 }
 

@@ -4,6 +4,9 @@ use chrono::NaiveDate;
 
 use super::*;
 
+/// Of the test of the MRR gap.
+const LEVEL: f64 = 0.05;
+
 /// A shadow request in which `hired` of five lawyers signed; LTR has them at `ltr`, legacy at `legacy`.
 fn case(number: u128, legacy: u16, ltr: u16) -> ShadowCase {
     let place = |lawyer: u16, hired_at: u16| match lawyer {
@@ -47,7 +50,7 @@ fn good() -> Vec<ShadowCase> {
 }
 
 fn failed(evidence: &Evidence) -> Vec<String> {
-    let verdict = decide(evidence, &criteria());
+    let verdict = decide(evidence, &criteria(), LEVEL);
     assert_eq!(verdict.criteria.len(), 6);
     assert_eq!(verdict.promote, verdict.criteria.iter().all(|c| c.passed));
     let failed = crate::criterion::failed(&verdict.criteria);
@@ -77,7 +80,7 @@ fn each_criterion_alone_stops_the_promotion() {
     assert_eq!(spoil(|e| e.days = 13.9), ["duration"]);
     assert_eq!(spoil(|e| e.hit3_gain.estimate = 0.049), ["hit3"]);
     assert_eq!(spoil(|e| e.users = 29), ["users"]);
-    assert_eq!(spoil(|e| e.mrr_sequence.is_above = false), ["mrr_gap"]);
+    assert_eq!(spoil(|e| e.mrr_sequence.highest_log_e = 2.9), ["mrr_gap"]);
     assert_eq!(spoil(|e| e.fair_gap_ltr = e.fair_gap_legacy + 0.021), ["fair_gap"]);
     assert_eq!(spoil(|e| e.latency_p95_ms = Some(15.0)), ["latency"]);
     assert_eq!(spoil(|e| e.latency_p95_ms = None), ["latency"]);
@@ -121,9 +124,9 @@ fn without_evidence_nothing_is_promoted_and_nothing_is_nan() {
         min_days: 0.0,
         ..criteria()
     };
-    assert!(!decide(&no_contract, &lax).promote && !decide(&nothing, &lax).promote);
+    assert!(!decide(&no_contract, &lax, LEVEL).promote && !decide(&nothing, &lax, LEVEL).promote);
     for evidence in [nothing, no_contract] {
-        let json = serde_json::to_string(&(&evidence, decide(&evidence, &criteria()))).unwrap();
+        let json = serde_json::to_string(&(&evidence, decide(&evidence, &criteria(), LEVEL))).unwrap();
         assert!(!json.to_lowercase().contains("nan") && !json.contains("inf"), "{json}");
         let json = serde_json::to_value(&evidence).unwrap();
         let numbers = json
@@ -406,9 +409,56 @@ fn a_day_is_counted_once_whatever_the_log_says_later() {
 }
 
 #[test]
+fn a_later_test_of_the_year_asks_for_more() {
+    let mut evidence = gather(&good(), &criteria());
+    evidence.mrr_sequence.highest_log_e = 40.0_f64.ln();
+    assert!(decide(&evidence, &criteria(), 0.03).promote);
+    let verdict = decide(&evidence, &criteria(), 0.02);
+    let gap = verdict.criteria.iter().find(|c| c.name == "mrr_gap").unwrap();
+    assert!(!gap.passed && gap.undecided);
+    assert!(gap.required.ends_with("e-value >= 50"), "{}", gap.required);
+}
+
+#[test]
+fn a_challenger_is_given_up_when_more_comparisons_would_not_help() {
+    let patient = Futility {
+        has_trials: true,
+        patience_days: 90.0,
+    };
+    let untried = Futility {
+        has_trials: false,
+        ..patient
+    };
+    let futility = |evidence: &Evidence, rules: &Futility| decide(evidence, &criteria(), LEVEL).futility(evidence, rules);
+    let good = gather(&good(), &criteria());
+    assert_eq!(futility(&good, &untried), None, "it is promoted");
+    let unfair = |days: f64| Evidence {
+        fair_gap_ltr: good.fair_gap_legacy + 0.1,
+        days,
+        ..good.clone()
+    };
+    assert_eq!(futility(&unfair(20.0), &patient).unwrap(), "decided against it: fair_gap");
+    assert_eq!(futility(&unfair(2.0), &patient), None, "there is too little to judge by");
+    // Raw figures of relevance decide nothing where interleaving can, and all where it cannot.
+    let worse: Vec<ShadowCase> = (0..504).map(|number| case(number, 1, 4)).collect();
+    let worse = gather(&worse, &criteria());
+    assert_eq!(futility(&worse, &patient), None);
+    assert_eq!(futility(&worse, &untried).unwrap(), "decided against it: hit3, mrr_gap");
+    // What stays open is not waited for for ever.
+    let few = |days: f64| Evidence {
+        users: 10,
+        days,
+        ..good.clone()
+    };
+    assert_eq!(futility(&few(89.0), &patient), None);
+    assert_eq!(futility(&few(90.0), &patient).unwrap(), "undecided after 90 days: users");
+    assert_eq!(futility(&Evidence { days: 120.0, ..worse }, &patient), None, "it waits for its trial");
+}
+
+#[test]
 fn what_is_missing_is_undecided_and_has_a_day() {
     let few = gather(&good()[..60], &criteria());
-    let verdict = decide(&few, &criteria());
+    let verdict = decide(&few, &criteria(), LEVEL);
     let of = |name: &str| {
         verdict
             .criteria
@@ -426,7 +476,7 @@ fn what_is_missing_is_undecided_and_has_a_day() {
     );
     assert!(of("users").passed && of("users").decidable_on.is_none());
     let worse: Vec<ShadowCase> = (0..504).map(|number| case(number, 1, 4)).collect();
-    let verdict = decide(&gather(&worse, &criteria()), &criteria());
+    let verdict = decide(&gather(&worse, &criteria()), &criteria(), LEVEL);
     for name in ["hit3", "mrr_gap"] {
         let criterion = verdict
             .criteria

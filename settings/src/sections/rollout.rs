@@ -6,7 +6,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use ranking::Criteria;
 use ranking::outcomes::{TrialRules, WatchRules};
+use ranking::release::replacement::ReplacementRules;
 use ranking::release::watch::Limits;
+use ranking::verdict::Futility;
 use ranking::release::{Display, Exposure, Rules, Rung, TrialStep};
 
 use crate::section::Rule::{Between, Flag, Number, OneOf, Whole, Words};
@@ -36,6 +38,9 @@ section! {
         /// Whose comparisons in shadow a verdict counts: pipeline (all models since the last one that was rolled back or
         /// rejected: each night's is the same rules on newer data) or model (those of the challenger alone).
         unit: Unit = Unit::Pipeline, OneOf(Unit::NAMES);
+        /// Days of comparisons after which a challenger that is still undecided is given up, so that the next one gets its
+        /// turn.
+        patience_days: u32 = 90, Whole(1, 3_650);
         /// Whether a model is promoted by itself when its verdict allows it. Rollbacks always happen by
         /// themselves.
         automatic: bool = true, Flag;
@@ -65,6 +70,8 @@ section! {
         watch: Watch = Watch::default();
         /// When a model that serves is suspected of doing worse than it did.
         relevance: Relevance = Relevance::default();
+        /// When a night's model takes the place of the one that is live.
+        replacement: Replacement = Replacement::default();
     }
 }
 
@@ -124,6 +131,19 @@ section! {
     }
 }
 
+section! {
+    /// With the unit pipeline, the night's model takes the place of the one that is live, if the offline gate found it no
+    /// worse on the same test cases and the comparisons in shadow show that it ranks much alike.
+    ["rollout.replacement"] Replacement {
+        /// Least requests that both ranked.
+        min_requests: u64 = 200, Whole(20, 1_000_000_000);
+        /// Least share of the live model's first 3 who are among the other's.
+        top3_overlap: f64 = 0.6, SHARE;
+        /// Largest mean distance of a lawyer's two scores, each scaled to 0 to 1 within the case.
+        score_shift: f64 = 0.15, SHARE;
+    }
+}
+
 impl Watch {
     /// How long a model may take to arrive at a gateway that never had it.
     pub fn arrival(&self) -> Duration {
@@ -148,6 +168,24 @@ impl Rollout {
             },
             cool_down: TimeDelta::milliseconds((self.cool_down_hours * 3_600_000.0) as i64),
             automatic: self.automatic,
+            queues: self.unit == Unit::Model,
+        }
+    }
+
+    /// When a challenger is given up.
+    pub fn futility(&self) -> Futility {
+        Futility {
+            has_trials: self.trial.share > 0.0,
+            patience_days: self.patience_days.into(),
+        }
+    }
+
+    /// When a night's model takes the place of the one that is live.
+    pub fn replacement_rules(&self) -> ReplacementRules {
+        ReplacementRules {
+            min_requests: self.replacement.min_requests,
+            top3_overlap: self.replacement.top3_overlap,
+            score_shift: self.replacement.score_shift,
         }
     }
 
@@ -155,6 +193,7 @@ impl Rollout {
     pub fn trial_rules(&self) -> TrialRules {
         TrialRules {
             confidence: self.trial.confidence,
+            level: 1.0 - self.trial.confidence,
             margin: self.trial.margin,
         }
     }

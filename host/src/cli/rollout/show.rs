@@ -33,6 +33,7 @@ pub(super) fn status(answer: &Value) -> String {
     page += &health(&answer["fleet"]["health"]);
     page += &flags(&answer["flags"]);
     page += &judgement(answer);
+    page += &replacement(answer);
     page += &outcomes::trial(&answer["trial"]);
     page += &outcomes::relevance(&answer["relevance"]);
     page
@@ -121,6 +122,9 @@ fn summary(answer: &Value) -> String {
         "record",
         &format!("version {}, ledger head {head}", text(&state["version"])),
     );
+    if let Some(next) = state["next"]["version"].as_str() {
+        push(&mut page, "waits", &printable(next));
+    }
     push(&mut page, "hold", &hold(state));
     push(&mut page, "pin", &pin(state));
     page
@@ -328,6 +332,15 @@ fn judgement(answer: &Value) -> String {
     page
 }
 
+/// What tonight's model has to meet to take the place of the one that is live.
+fn replacement(answer: &Value) -> String {
+    if !answer["replacement"].is_array() {
+        return String::new();
+    }
+    let (of, by) = (text(&answer["champion"]), text(&answer["challenger"]));
+    format!("{by} takes the place of {of} if all of these hold\n{}", criteria(&answer["replacement"]))
+}
+
 fn evidence(answer: &Value) -> String {
     let evidence = &answer["evidence"];
     let mut page = String::new();
@@ -370,18 +383,21 @@ fn criteria(criteria: &Value) -> String {
     let Some(criteria) = criteria.as_array() else {
         return String::new();
     };
-    let mut table = table(["criterion", "", "value", "required"]);
+    let mut table = table(["criterion", "", "value", "required", "decidable"]);
     for criterion in criteria {
         let mark = match criterion["passed"].as_bool() {
             Some(true) => "pass",
+            Some(false) if criterion["undecided"] == true => "open",
             Some(false) => "FAIL",
             None => UNKNOWN,
         };
+        let about = criterion["decidable_on"].as_str();
         table.add_row([
             text(&criterion["name"]),
             mark.to_owned(),
             text(&criterion["value"]),
             text(&criterion["required"]),
+            about.map_or(String::new(), |day| format!("about {}", printable(day))),
         ]);
     }
     format!("{table}\n")

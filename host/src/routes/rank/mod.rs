@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
-use ranking::{Candidate, rank_legacy, rank_ltr};
+use ranking::{Candidate, Trigger, rank_legacy, rank_ltr};
 use uuid::Uuid;
 
 use self::case::{Case, LtrRanking, Outcome, Rankings};
@@ -45,6 +45,7 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
             .health
             .record(served, took.map(|ltr| ltr.took), Instant::now());
     }
+    count_drift(gateway, &decision, &rankings);
     let mut response = response::build(&case, &shown);
     let records = record::records(gateway, &case, &decision, &rankings, &shown);
     let timeout = case
@@ -56,6 +57,18 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
         .headers_mut()
         .insert(response::X_LTR_LOGGED, HeaderValue::from_static(logged.as_str()));
     Ok(response)
+}
+
+/// Counts how the challenger ranks what the champion answers, unless the client chose that it is compared.
+fn count_drift(gateway: &Gateway, decision: &Decision, rankings: &Rankings) {
+    let compared = decision.compared.as_ref().filter(|compared| compared.trigger != Trigger::Forced);
+    if let (Some(compared), Some(server)) = (compared, &decision.server)
+        && let (Some(Ok(served)), Some(shadow)) = (&rankings.served, &rankings.shadow)
+    {
+        let challenger = shadow.as_ref().ok().map(|ltr| (&*ltr.ranked, ltr.took));
+        let versions = [&*server.version, &*compared.model.version];
+        gateway.release.drift.record(versions, &served.ranked, challenger);
+    }
 }
 
 async fn read(gateway: &Gateway, call: Call) -> Result<Case, ApiError> {

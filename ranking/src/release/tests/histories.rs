@@ -30,8 +30,12 @@ fn inputs() -> impl Strategy<Value = Input> {
         let kinds: [fn(Value) -> Suspicion; 3] = [Suspicion::Raised, Suspicion::Confirmed, Suspicion::Cleared];
         (model, kinds[kind](Value::Null))
     });
-    let judged = (models(), any::<bool>(), any::<bool>()).prop_map(|(model, promote, trial)| Judgement {
+    let guards = prop::option::of(any::<bool>()).prop_map(|holds| holds.map(|holds| vec![criterion("gate", holds)]));
+    let more = (any::<bool>(), prop::bool::weighted(0.2), guards);
+    let judged = (models(), any::<bool>(), more).prop_map(|(model, promote, (trial, is_futile, guards))| Judgement {
         trial,
+        futility: is_futile.then(|| "it is decided against".to_owned()),
+        guards,
         ..judgement(model, promote)
     });
     let verdicts = prop::sample::select(vec![Verdict::Better, Verdict::Worse, Verdict::Undecided]);
@@ -72,8 +76,20 @@ fn may_replace(before: &State, input: &Input, transition: &Transition) {
             assert!(judgement.promote && judgement.model == model);
         }
         Input::Evaluation(findings) => {
-            let is_tried = transition.action == Action::Trial;
-            let allows = |j: &Judgement| j.promote != is_tried && (j.trial || !is_tried) && j.model == model;
+            let allows = |j: &Judgement| {
+                let holds = match transition.action {
+                    Action::Trial => j.trial && !j.promote,
+                    Action::Replace => {
+                        j.guards
+                            .as_ref()
+                            .is_some_and(|guards| guards.iter().all(|guard| guard.passed))
+                    }
+                    _ => j.promote,
+                };
+                holds && j.model == model
+            };
+            let is_of_pipeline = before.phase == Phase::Live && before.exposure == transition.state.exposure;
+            assert!(transition.action != Action::Replace || (is_of_pipeline && before.since == transition.state.since));
             assert!(findings.judgements.iter().any(allows) && before.challenger.as_ref() == Some(&model));
             assert_ne!(before.phase, Phase::Trial, "a trial is not disturbed");
         }
@@ -100,10 +116,14 @@ fn holds_of_trials(before: &State, transition: &Transition) {
             "a trial's grounds allow a trial alone"
         );
     }
-    assert_eq!(after.form > 1, is_tried, "older programs read all that they know");
+    let is_replaced = matches!(grounds, Some(Grounds::Replacement { .. })) || after.next.is_some();
+    let form = if is_replaced { 3 } else { 1 + u32::from(is_tried) };
+    assert_eq!(after.form, form, "older programs read all that they know");
     if transition.action == Action::Reject {
-        let rejected = champion(before).expect("a model was tried");
-        assert!(before.phase == Phase::Trial && after.barred.contains(&rejected.version) && !after.serves());
+        let is_trial = before.phase == Phase::Trial;
+        let rejected = if is_trial { champion(before) } else { before.challenger.clone() };
+        assert!(after.barred.contains(&rejected.expect("a model is rejected").version));
+        assert!(after.serves() == (before.serves() && !is_trial));
     }
 }
 
@@ -128,6 +148,8 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
         may_replace(before, input, transition);
     }
     holds_of_trials(before, transition);
+    let is_dropped = before.next.is_some() && after.next.is_none();
+    assert!(!is_dropped || after.challenger == before.next, "who waits gets a turn");
     let more = after.exposure.of_all() > before.exposure.of_all();
     if more && matches!(input, Input::Evaluation(_)) {
         // A suspicion that is cleared gives back what was there.
@@ -156,8 +178,10 @@ proptest! {
     fn invariants_hold_over_any_history(
         history in prop::collection::vec((inputs(), -30..60_i64), 1..60),
         ladder in prop::bool::ANY,
+        queues in prop::bool::ANY,
     ) {
-        let rules = rules(if ladder { vec![rung(0.1, 2.0, &[]), rung(0.5, 1.0, &["hit3"])] } else { Vec::new() });
+        let ladder = if ladder { vec![rung(0.1, 2.0, &[]), rung(0.5, 1.0, &["hit3"])] } else { Vec::new() };
+        let rules = Rules { queues, ..rules(ladder) };
         let mut state = begin(State::new(at(0)), at(0)).state;
         let mut hours = 0;
         let mut head = ORIGIN.to_owned();

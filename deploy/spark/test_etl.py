@@ -18,7 +18,7 @@ import time
 import unittest
 import unittest.mock
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -271,6 +271,42 @@ class OfPrograms(Case):
         self.assertIn(f"{day}  ", done.stdout)
         self.assert_same_matrices(self.matrices, lake / "ltr/processed")
         self.assertEqual(self.with_lake(lake).etl(AS_OF)["made"], [day])
+
+    def test_the_lawyers_file_is_joined_as_of_then_alike(self) -> None:
+        lake = Path(self.enterContext(tempfile.TemporaryDirectory())) / "lake"
+        shutil.copytree(self.lake / "ltr/raw", lake / "ltr/raw")
+        shown = [pq.read_table(path) for path in lake.glob("ltr/raw/*/*/*/impression_lawyers/*.parquet")]
+        for path in lake.glob("ltr/raw/*/*/*/impression_lawyers/*.parquet"):
+            # The file says what impressions do not.
+            table = pq.read_table(path)
+            at = table.column_names.index("groups")
+            nothing = pa.array(["{}"] * table.num_rows, table.schema.field(at).type)
+            pq.write_table(table.set_column(at, table.schema.field(at), nothing), path)
+        known = sorted({name for table in shown for name in table["lawyer_id"].to_pylist()})[::2]
+        then, later = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 9, 3, 12, tzinfo=UTC)
+        rows = [
+            {
+                "lawyer_id": name,
+                "from_utc": start,
+                "groups": json.dumps({"gender": "fm"[at % 2]}),
+                "cases_30d": at % 7 + number,
+                "monthly_capacity": 9,
+            }
+            for at, name in enumerate(known)
+            for number, start in enumerate((then, later))
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), lake / "ltr/lawyers.parquet")
+        self.with_lake(lake).etl(AS_OF)
+        output = self.folder / "lawyers"
+        done = command("--lake", str(lake), "--as-of", AS_OF, "--output", str(output))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_matrices(lake / "ltr/processed", output)
+        changed = [
+            day
+            for day in map(str, DAYS)
+            if pq.read_table(output / day / "matrix.parquet") != pq.read_table(self.matrices / day / "matrix.parquet")
+        ]
+        self.assertEqual(changed, [str(day) for day in DAYS], "the file says something of every day")
 
     def test_a_file_that_is_damaged_inside_is_named(self) -> None:
         lake = self.copy()

@@ -228,7 +228,10 @@ fn years_of_trials(args: &Args) -> Vec<YearsOfTrials> {
             each: share(years.iter().map(|year| year.each), YEAR),
         }
     };
-    [("equal", Challenger::Equal), ("better", Challenger::Better)].into_iter().map(run).collect()
+    [("equal", Challenger::Equal), ("better", Challenger::Better)]
+        .into_iter()
+        .map(run)
+        .collect()
 }
 
 /// What inverse propensities make of two rankers of the same quality, whichever was displayed.

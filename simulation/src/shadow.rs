@@ -201,7 +201,9 @@ fn count(contracts: &[(u64, (u16, u16))], day: u32, seen: &mut Seen) {
         }
     }
     let ranks = counts.into_iter().map(|((legacy, ltr), users)| (legacy, ltr, users));
-    let sequencing = seen.sequencing.get_or_insert_with(|| Sequencing::new(Criteria::default().confidence));
+    let sequencing = seen
+        .sequencing
+        .get_or_insert_with(|| Sequencing::new(Criteria::default().confidence));
     sequencing.add(&ContractDay {
         date: date(day),
         ranks: ranks.collect(),

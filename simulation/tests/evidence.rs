@@ -75,7 +75,11 @@ fn interleaving_promotes_a_better_ranker_whose_raw_figures_are_worse_and_no_othe
 
 #[test]
 fn a_year_of_trials_of_equal_rankers_sees_no_promotion_in_nineteen_of_twenty() {
-    let run = |challenger| years(40, 9, |chance| year_of_trials(challenger, FROM_ABOVE, CASES_A_DAY / 10.0, chance));
+    let run = |challenger| {
+        years(40, 9, |chance| {
+            year_of_trials(challenger, FROM_ABOVE, CASES_A_DAY / 10.0, chance)
+        })
+    };
     let equal = run(Challenger::Equal);
     // 2 of 40 expected at most; two standard deviations above it.
     let promoted = equal.iter().filter(|year| year.budgeted.is_some()).count();

@@ -77,7 +77,10 @@ mod tests {
         let report = drifting.report();
         assert_eq!((&*report.champion, &*report.challenger), ("a", "b"));
         let counts = &report.drift.counts;
-        assert_eq!((counts.requests, counts.fallbacks, counts.slow, report.drift.requests), (2, 1, 1, 1));
+        assert_eq!(
+            (counts.requests, counts.fallbacks, counts.slow, report.drift.requests),
+            (2, 1, 1, 1)
+        );
         drifting.record(["a", "c"], &ranked, None);
         assert_eq!(drifting.report().drift.counts.requests, 1);
     }

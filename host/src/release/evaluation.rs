@@ -400,7 +400,10 @@ impl Controller {
     /// What the pipeline's newest model has to meet to take the place of the one that is live; `None`: none is live, or
     /// models are judged one by one.
     async fn guards(&self, state: &State) -> Result<Option<Vec<Criterion>>, StoreError> {
-        let live = state.champion.as_ref().filter(|_| state.phase == Phase::Live && self.config.pools);
+        let live = state
+            .champion
+            .as_ref()
+            .filter(|_| state.phase == Phase::Live && self.config.pools);
         let guards = match live.zip(state.challenger.as_ref()) {
             None => None,
             Some((champion, challenger)) => {

@@ -32,7 +32,9 @@ async fn night(site: &mut Site, running: &Running, champion: &str, passed: bool,
 }
 
 fn failing(rollout: &Value) -> Vec<&str> {
-    let guards = rollout["replacement"].as_array().expect("guards are shown while a model is live");
+    let guards = rollout["replacement"]
+        .as_array()
+        .expect("guards are shown while a model is live");
     let failing = guards.iter().filter(|guard| guard["passed"] == false);
     failing.map(|guard| guard["name"].as_str().unwrap()).collect()
 }
@@ -43,11 +45,20 @@ async fn a_nights_model_that_ranks_alike_and_is_no_worse_takes_the_place_of_last
     let before = status(&running).await;
     let rollout = night(&mut site, &running, VERSION, true, &DEFAULT_FEATURES).await;
     assert_eq!(phase(&rollout), ("live", 100), "{rollout:#}");
-    assert_eq!((&rollout["champion"], &rollout["challenger"]), (&json!(NEXT), &Value::Null));
+    assert_eq!(
+        (&rollout["champion"], &rollout["challenger"]),
+        (&json!(NEXT), &Value::Null)
+    );
     let grounds = &rollout["state"]["champion"]["grounds"];
-    assert_eq!((&grounds["by"], &grounds["of"]), (&json!("replacement"), &json!(VERSION)));
+    assert_eq!(
+        (&grounds["by"], &grounds["of"]),
+        (&json!("replacement"), &json!(VERSION))
+    );
     let entry = &rollout["history"][0];
-    assert_eq!((&entry["action"], &entry["detail"]["of"]), (&json!("replace"), &json!(VERSION)));
+    assert_eq!(
+        (&entry["action"], &entry["detail"]["of"]),
+        (&json!("replace"), &json!(VERSION))
+    );
     assert_eq!(rollout["state"]["since"], before["state"]["since"], "the watch goes on");
     assert_eq!(running.rank(&[], &big_case(99)).await.ok()["model_version"], NEXT);
 }
@@ -59,7 +70,10 @@ async fn a_nights_model_that_ranks_otherwise_replaces_nothing() {
     others.reverse();
     let rollout = night(&mut site, &running, VERSION, true, &others).await;
     assert_eq!(failing(&rollout), ["top3", "scores"], "{rollout:#}");
-    assert_eq!((&rollout["champion"], &rollout["challenger"]), (&json!(VERSION), &json!(NEXT)));
+    assert_eq!(
+        (&rollout["champion"], &rollout["challenger"]),
+        (&json!(VERSION), &json!(NEXT))
+    );
 }
 
 #[tokio::test]
@@ -87,7 +101,11 @@ async fn a_client_who_chooses_what_is_compared_decides_nothing() {
         running.rank(&[("x-ltr-shadow", "1")], &big_case(id)).await.ok();
     }
     let rollout = evaluated(&running, 21).await;
-    assert_eq!(failing(&rollout), ["top3", "scores", "latency", "fallbacks"], "{rollout:#}");
+    assert_eq!(
+        failing(&rollout),
+        ["top3", "scores", "latency", "fallbacks"],
+        "{rollout:#}"
+    );
 }
 
 #[tokio::test]

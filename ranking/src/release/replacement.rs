@@ -60,7 +60,10 @@ impl Drift {
         for place in champion {
             scores[place.index] = place.score;
         }
-        let shift: f64 = challenger.iter().map(|place| (place.score - scores[place.index]).abs()).sum();
+        let shift: f64 = challenger
+            .iter()
+            .map(|place| (place.score - scores[place.index]).abs())
+            .sum();
         self.lawyers += champion.len() as u64;
         self.shift += (shift * 1e6).round() as u64;
     }
@@ -91,6 +94,9 @@ impl Drift {
 pub struct GateAgainst {
     /// The champion that it was compared with.
     pub version: String,
+    /// SHA-256 of its component, as [`ModelId::sha256`].
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// Whether all criteria hold.
     pub passed: bool,
     /// One by one.
@@ -108,7 +114,10 @@ pub fn guards(
 ) -> Vec<Criterion> {
     let is_enough = drift.requests >= rules.min_requests;
     let is_counted = drift.counts.requests >= rules.min_requests;
-    let basis = format!("{} requests of both; a decision needs {}", drift.requests, rules.min_requests);
+    let basis = format!(
+        "{} requests of both; a decision needs {}",
+        drift.requests, rules.min_requests
+    );
     let measured = |name: &'static str, holds: bool, is_enough: bool, value: String, required: String| Criterion {
         name: name.into(),
         passed: is_enough && holds,
@@ -155,7 +164,12 @@ pub fn guards(
 
 /// What the offline gate said of tonight's model beside this champion. Another champion's comparison is none.
 fn of_gate(champion: &ModelId, gate: Option<&GateAgainst>) -> Criterion {
-    let of_this = gate.filter(|gate| gate.version == champion.version);
+    let of_this = gate.filter(|gate| {
+        champion.is(&ModelId {
+            version: gate.version.clone(),
+            sha256: gate.sha256.clone(),
+        })
+    });
     let value = match (gate, of_this) {
         (None, _) => "not compared with any champion".to_owned(),
         (Some(other), None) => format!("compared with {}", other.version),

@@ -544,7 +544,11 @@ fn sentence(state: &State, said: &Said) -> String {
         }
         Action::Queue => {
             let version = |model: &Option<ModelId>| model.as_ref().map_or("none", |model| &model.version).to_owned();
-            format!("{} waits until {} is decided", version(&state.next), version(&state.challenger))
+            format!(
+                "{} waits until {} is decided",
+                version(&state.next),
+                version(&state.challenger)
+            )
         }
         Action::Replace => format!("{champion} took the place of last night's model of the same pipeline"),
         Action::Identify => "the content of a model of the former program is known".to_owned(),

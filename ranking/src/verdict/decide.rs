@@ -57,7 +57,10 @@ impl Verdict {
             return None;
         }
         let is_open = |criterion: &Criterion| criterion.undecided;
-        let is_enough = !self.criteria.iter().any(|c| ENOUGH.contains(&c.name.as_ref()) && is_open(c));
+        let is_enough = !self
+            .criteria
+            .iter()
+            .any(|c| ENOUGH.contains(&c.name.as_ref()) && is_open(c));
         let decides = |c: &Criterion| !rules.has_trials || !RELEVANCE.contains(&c.name.as_ref());
         let against = self.criteria.iter().filter(|c| !c.passed && !is_open(c) && decides(c));
         let against: Vec<&str> = against.map(|criterion| criterion.name.as_ref()).collect();

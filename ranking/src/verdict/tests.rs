@@ -429,7 +429,8 @@ fn a_challenger_is_given_up_when_more_comparisons_would_not_help() {
         has_trials: false,
         ..patient
     };
-    let futility = |evidence: &Evidence, rules: &Futility| decide(evidence, &criteria(), LEVEL).futility(evidence, rules);
+    let futility =
+        |evidence: &Evidence, rules: &Futility| decide(evidence, &criteria(), LEVEL).futility(evidence, rules);
     let good = gather(&good(), &criteria());
     assert_eq!(futility(&good, &untried), None, "it is promoted");
     let unfair = |days: f64| Evidence {
@@ -437,8 +438,15 @@ fn a_challenger_is_given_up_when_more_comparisons_would_not_help() {
         days,
         ..good.clone()
     };
-    assert_eq!(futility(&unfair(20.0), &patient).unwrap(), "decided against it: fair_gap");
-    assert_eq!(futility(&unfair(2.0), &patient), None, "there is too little to judge by");
+    assert_eq!(
+        futility(&unfair(20.0), &patient).unwrap(),
+        "decided against it: fair_gap"
+    );
+    assert_eq!(
+        futility(&unfair(2.0), &patient),
+        None,
+        "there is too little to judge by"
+    );
     // Raw figures of relevance decide nothing where interleaving can, and all where it cannot.
     let worse: Vec<ShadowCase> = (0..504).map(|number| case(number, 1, 4)).collect();
     let worse = gather(&worse, &criteria());
@@ -451,8 +459,15 @@ fn a_challenger_is_given_up_when_more_comparisons_would_not_help() {
         ..good.clone()
     };
     assert_eq!(futility(&few(89.0), &patient), None);
-    assert_eq!(futility(&few(90.0), &patient).unwrap(), "undecided after 90 days: users");
-    assert_eq!(futility(&Evidence { days: 120.0, ..worse }, &patient), None, "it waits for its trial");
+    assert_eq!(
+        futility(&few(90.0), &patient).unwrap(),
+        "undecided after 90 days: users"
+    );
+    assert_eq!(
+        futility(&Evidence { days: 120.0, ..worse }, &patient),
+        None,
+        "it waits for its trial"
+    );
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use lineage::Lineage;
 pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
-pub use rollout::{Relevance, Rollout, Shadow, Trial, Unit, Watch};
+pub use rollout::{Relevance, Replacement, Rollout, Shadow, Trial, Unit, Watch};
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
 pub use webhooks::{Webhook, WebhookFormat, Webhooks};
@@ -135,6 +135,7 @@ const SECTIONS: [&Section; 30] = [
     &Trial::SECTION,
     &Watch::SECTION,
     &Relevance::SECTION,
+    &Replacement::SECTION,
     &Webhooks::SECTION,
     &Lake::SECTION,
     &Checks::SECTION,

@@ -8,8 +8,8 @@ use ranking::Criteria;
 use ranking::outcomes::{TrialRules, WatchRules};
 use ranking::release::replacement::ReplacementRules;
 use ranking::release::watch::Limits;
-use ranking::verdict::Futility;
 use ranking::release::{Display, Exposure, Rules, Rung, TrialStep};
+use ranking::verdict::Futility;
 
 use crate::section::Rule::{Between, Flag, Number, OneOf, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, RESAMPLES, ROWS, SALT, SEED, SHARE, choice, section, section_of};

@@ -338,7 +338,10 @@ fn replacement(answer: &Value) -> String {
         return String::new();
     }
     let (of, by) = (text(&answer["champion"]), text(&answer["challenger"]));
-    format!("{by} takes the place of {of} if all of these hold\n{}", criteria(&answer["replacement"]))
+    format!(
+        "{by} takes the place of {of} if all of these hold\n{}",
+        criteria(&answer["replacement"])
+    )
 }
 
 fn evidence(answer: &Value) -> String {

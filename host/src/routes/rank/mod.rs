@@ -61,7 +61,10 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
 
 /// Counts how the challenger ranks what the champion answers, unless the client chose that it is compared.
 fn count_drift(gateway: &Gateway, decision: &Decision, rankings: &Rankings) {
-    let compared = decision.compared.as_ref().filter(|compared| compared.trigger != Trigger::Forced);
+    let compared = decision
+        .compared
+        .as_ref()
+        .filter(|compared| compared.trigger != Trigger::Forced);
     if let (Some(compared), Some(server)) = (compared, &decision.server)
         && let (Some(Ok(served)), Some(shadow)) = (&rankings.served, &rankings.shadow)
     {

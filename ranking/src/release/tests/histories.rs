@@ -79,11 +79,10 @@ fn may_replace(before: &State, input: &Input, transition: &Transition) {
             let allows = |j: &Judgement| {
                 let holds = match transition.action {
                     Action::Trial => j.trial && !j.promote,
-                    Action::Replace => {
-                        j.guards
-                            .as_ref()
-                            .is_some_and(|guards| guards.iter().all(|guard| guard.passed))
-                    }
+                    Action::Replace => j
+                        .guards
+                        .as_ref()
+                        .is_some_and(|guards| guards.iter().all(|guard| guard.passed)),
                     _ => j.promote,
                 };
                 holds && j.model == model
@@ -121,7 +120,11 @@ fn holds_of_trials(before: &State, transition: &Transition) {
     assert_eq!(after.form, form, "older programs read all that they know");
     if transition.action == Action::Reject {
         let is_trial = before.phase == Phase::Trial;
-        let rejected = if is_trial { champion(before) } else { before.challenger.clone() };
+        let rejected = if is_trial {
+            champion(before)
+        } else {
+            before.challenger.clone()
+        };
         assert!(after.barred.contains(&rejected.expect("a model is rejected").version));
         assert!(after.serves() == (before.serves() && !is_trial));
     }

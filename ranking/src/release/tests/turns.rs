@@ -43,13 +43,24 @@ fn models_that_are_judged_one_by_one_wait_for_each_other_and_no_queue_waits_for_
     unchanged(&waiting, &published("c"), at(4), &rules);
     unchanged(&waiting, &judged(model("a"), false), at(4), &rules);
     let next = after(
-        &[published("a"), published("c"), futile("a"), evaluation(Findings::default())],
+        &[
+            published("a"),
+            published("c"),
+            futile("a"),
+            evaluation(Findings::default()),
+        ],
         &rules,
     );
     assert_eq!((next.challenger.clone(), next.next.clone()), (Some(model("c")), None));
-    assert_eq!((next.barred.clone(), next.phase.clone()), (vec!["a".to_owned()], Phase::Shadow));
+    assert_eq!(
+        (next.barred.clone(), next.phase.clone()),
+        (vec!["a".to_owned()], Phase::Shadow)
+    );
     // Also while another one is live.
-    let live = after(&[published("a"), judged(model("a"), true), published("b"), futile("b")], &rules);
+    let live = after(
+        &[published("a"), judged(model("a"), true), published("b"), futile("b")],
+        &rules,
+    );
     assert_eq!((live.phase.clone(), live.challenger.clone()), (Phase::Live, None));
     assert!(live.serves() && live.barred == ["b"]);
 }
@@ -102,7 +113,10 @@ fn a_nightly_model_takes_the_place_of_last_nights_if_its_guards_hold_and_is_name
     let ladder = rules(vec![rung(0.1, 24.0, &[])]);
     unchanged(&after(&start, &ladder), &guarded("b", true), at(4), &ladder);
     // A pinned model is replaced by none.
-    let pinned = after(&[start[0].clone(), order(Command::Pin(model("a"))), start[2].clone()], &pipeline);
+    let pinned = after(
+        &[start[0].clone(), order(Command::Pin(model("a"))), start[2].clone()],
+        &pipeline,
+    );
     unchanged(&pinned, &guarded("b", true), at(4), &pipeline);
 }
 
@@ -114,9 +128,15 @@ fn each_decision_of_a_year_takes_its_share_of_the_budget() {
     let first = level(&shadow);
     assert!((first - 0.05 * 6.0 / std::f64::consts::PI.powi(2)).abs() < 1e-12);
     let given_up = after(&[Input::Published(model("a")), futile("a")], &rules);
-    assert!((level(&given_up) - first / 4.0).abs() < 1e-12, "what was given up is paid for");
+    assert!(
+        (level(&given_up) - first / 4.0).abs() < 1e-12,
+        "what was given up is paid for"
+    );
     let promoted = after(&[Input::Published(model("a")), judged(model("a"), true)], &rules);
-    assert!((level(&promoted) - first / 2.0).abs() < 1e-12, "a promotion gives some of it back");
+    assert!(
+        (level(&promoted) - first / 2.0).abs() < 1e-12,
+        "a promotion gives some of it back"
+    );
     let next_year = given_up.since + TimeDelta::days(366);
     assert_eq!(given_up.level(next_year, 0.05), first, "each year begins anew");
 }

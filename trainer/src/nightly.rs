@@ -35,8 +35,8 @@ pub struct Args {
     /// Compare the data with no earlier run: the change is meant, and later runs compare with this one
     #[arg(long)]
     pub no_reference: bool,
-    /// The champion to compare with
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
     pub champion: Choice,
     /// Print one JSON object at the end instead of tables
     #[arg(long)]

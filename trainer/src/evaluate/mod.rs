@@ -90,8 +90,8 @@ pub struct Args {
     /// tool sees the served order.
     #[arg(long, value_name = "DIR")]
     pub trec: Option<PathBuf>,
-    /// The champion to compare with
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
     pub champion: Choice,
     /// Print the evaluation as JSON instead of tables
     #[arg(long)]

@@ -352,12 +352,13 @@ async fn a_champion_is_given_its_own_features_by_name_and_one_with_others_is_not
 
     let mut grown = settings.clone();
     grown.ranking.features.insert(0, "languages".to_owned());
+    for weights in grown.ranking.presets.values_mut() {
+        weights.insert("languages".to_owned(), 0.0);
+    }
     let mut wider = matrix;
     wider.schema = Schema::new(grown.ranking.features.clone()).unwrap();
     for row in wider.cases.iter_mut().flat_map(|case| &mut case.rows) {
         row.features.insert(0, 0.5);
-        // A weighted sum over other features is another legacy.
-        row.legacy_score.get_or_insert(0.0);
     }
     let (evaluation, _) = Model::new(&wider, &grown).against(&champion, &grown);
     let RivalResult::Judged { arm, .. } = &evaluation.champion.as_ref().unwrap().result else {

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use clap::Parser;
 use comfy_table::{Cell, Table};
 use ranking::criterion::{Criterion, all_passed, failed};
+use ranking::release::replacement::GateAgainst;
 use runtime::artefact;
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
@@ -19,8 +20,6 @@ use crate::night::{given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
 use crate::training_run::TrainingRun;
 use crate::{console, files};
-
-pub use champion::ChampionGate;
 
 /// File name beside the model.
 pub const GATE: &str = "gate.json";
@@ -55,9 +54,10 @@ pub struct GateResult {
     pub passed: bool,
     /// `ndcg5`, `mrr5`, `fair_gap` and `latency_p95`.
     pub criteria: Vec<Criterion>,
-    /// How the model stands to the champion, which decides nothing here; `None`: there is none to compare with.
+    /// Whether the model is no worse than the champion, so that it may replace it without a trial; `None`: there is none to
+    /// compare with. It decides nothing here: a model that is worse may still be compared in shadow.
     #[serde(default)]
-    pub champion: Option<ChampionGate>,
+    pub champion: Option<GateAgainst>,
 }
 
 /// Judges an evaluation. A NaN fails its criterion.

@@ -28,10 +28,9 @@ const NONE: &str = "none";
 /// The champion, and how it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Champion {
-    /// Its version.
-    pub version: String,
-    /// SHA-256 of its component: the one that was judged, or else the one on record, if any is.
-    pub sha256: Option<String>,
+    /// The model, with the content that was judged, or else that on record.
+    #[serde(flatten)]
+    pub model: ModelId,
     /// How it did. It is judged on tonight's test part, whatever it was trained on: if it has learned from cases of
     /// that part, this is in its favour.
     #[serde(flatten)]
@@ -118,36 +117,31 @@ pub(super) fn judged(
     let Some(model) = champion else {
         return (None, None);
     };
-    let (sha256, result, served) = match scored(model, engine, cases, settings) {
-        Ok((sha256, scores)) => {
+    match scored(model, engine, cases, settings) {
+        Ok((model, scores)) => {
             let served = judge.serve_ltr(&scores);
             let result = RivalResult::Judged {
                 arm: Box::new(judge.arm(&served)),
                 over: gain(&served),
             };
-            (Some(sha256), result, Some(served))
+            (Some(Champion { model, result }), Some(served))
         }
         Err(error) => {
             let reason = format!("{error:#}");
-            (model.sha256.clone(), RivalResult::Failed { reason }, None)
+            let result = RivalResult::Failed { reason };
+            let model = model.clone();
+            (Some(Champion { model, result }), None)
         }
-    };
-    let version = model.version.clone();
-    let champion = Champion {
-        version,
-        sha256,
-        result,
-    };
-    (Some(champion), served)
+    }
 }
 
-/// SHA-256 of the champion's component, and its scores of the cases.
+/// The champion with the content of its component, and its scores of the cases.
 fn scored(
     model: &ModelId,
     engine: &Engine,
     cases: &[(&Case, Vec<Candidate>)],
     settings: &Settings,
-) -> anyhow::Result<(String, Vec<Vec<f64>>)> {
+) -> anyhow::Result<(ModelId, Vec<Vec<f64>>)> {
     let models = settings.models.dir.join("ltr");
     // A ring that cannot be read trusts nobody, and says why.
     let ring = KeyRing::default()
@@ -168,7 +162,7 @@ fn scored(
     );
     let scorer = artefact::admit(engine, &artefact, &component)?;
     let scores = component_scores(&scorer, &settings.schema(), cases)?;
-    Ok((scorer.sha256().to_owned(), scores))
+    Ok((found, scores))
 }
 
 #[cfg(test)]

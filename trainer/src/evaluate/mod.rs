@@ -178,13 +178,12 @@ impl Evaluation {
         record.read(Dataset::file(&dir.join(artefact::MODEL)).sha256(&self.model_sha256));
         record.read(Dataset::file(&dir.join(artefact::FEATURE_MAP)).sha256(&self.feature_map_sha256));
         if let Some(Champion {
-            version,
-            sha256: Some(sha256),
+            model,
             result: RivalResult::Judged { .. },
         }) = &self.champion
         {
-            let scorer = models.join("ltr").join(version).join(artefact::SCORER);
-            record.read(Dataset::file(&scorer).sha256(sha256));
+            let scorer = models.join("ltr").join(&model.version).join(artefact::SCORER);
+            record.read(Dataset::file(&scorer));
         }
         record.wrote(Dataset::file(&dir.join(EVALUATION)));
     }

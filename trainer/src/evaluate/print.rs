@@ -57,7 +57,7 @@ pub fn print_evaluation(evaluation: &Evaluation) {
 /// The champion and the rivals, by name.
 fn others(evaluation: &Evaluation) -> impl Iterator<Item = (String, &RivalResult)> {
     let champion = evaluation.champion.iter();
-    let champion = champion.map(|champion| (format!("champion {}", champion.version), &champion.result));
+    let champion = champion.map(|champion| (format!("champion {}", champion.model.version), &champion.result));
     let rivals = evaluation.rivals.iter();
     champion.chain(rivals.map(|rival| (rival.name.clone(), &rival.result)))
 }

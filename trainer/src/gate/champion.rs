@@ -2,30 +2,15 @@
 
 use ranking::Interval;
 use ranking::criterion::{Criterion, all_passed, failed};
-use serde::{Deserialize, Serialize};
+use ranking::release::replacement::GateAgainst;
 use settings::Gate;
 
 use super::criteria_table;
 use crate::evaluate::{Arm, Evaluation, Gain, RivalResult};
 
-/// How the model stands to the champion.
-///
-/// It says whether the model may take the champion's place without a trial. It does not say whether the model may be
-/// published: a model that is worse may still be compared in shadow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ChampionGate {
-    /// The champion's version.
-    pub version: String,
-    /// SHA-256 of the champion's component: the one that was judged, or else the one on record, if any is.
-    pub sha256: Option<String>,
-    /// Whether every criterion is met.
-    pub passed: bool,
-    /// `ndcg5`, `mrr5` and `fair_gap`; or `compared` alone, which is not met, with its reason.
-    pub criteria: Vec<Criterion>,
-}
-
-/// Judges the comparison with the champion; `None`: there was no champion to compare with. A NaN fails its criterion.
-pub(super) fn judge(evaluation: &Evaluation, gate: &Gate) -> Option<ChampionGate> {
+/// Judges the comparison with the champion by `ndcg5`, `mrr5` and `fair_gap`, or by `compared` alone, which fails with the
+/// reason; `None`: there was no champion to compare with. A NaN fails its criterion.
+pub(super) fn judge(evaluation: &Evaluation, gate: &Gate) -> Option<GateAgainst> {
     let champion = evaluation.champion.as_ref()?;
     let criteria = match &champion.result {
         RivalResult::Judged { arm, over } => compared(evaluation, arm, over, gate).into(),
@@ -38,9 +23,8 @@ pub(super) fn judge(evaluation: &Evaluation, gate: &Gate) -> Option<ChampionGate
             ..Criterion::default()
         }],
     };
-    Some(ChampionGate {
-        version: champion.version.clone(),
-        sha256: champion.sha256.clone(),
+    Some(GateAgainst {
+        champion: champion.model.clone(),
         passed: all_passed(&criteria),
         criteria,
     })
@@ -77,23 +61,27 @@ fn not_worse(name: &'static str, gain: Interval, cases: usize, gate: &Gate) -> C
 }
 
 /// Prints how the model stands to the champion.
-pub(super) fn print(champion: Option<&ChampionGate>) {
-    let Some(champion) = champion else {
+pub(super) fn print(champion: Option<&GateAgainst>) {
+    let Some(against) = champion else {
         println!("champion: none to compare with");
         return;
     };
-    println!("{}", criteria_table("against the champion", &champion.criteria));
-    println!("{}", sentence(champion));
+    println!("{}", criteria_table("against the champion", &against.criteria));
+    println!("{}", sentence(against));
 }
 
-fn sentence(champion: &ChampionGate) -> String {
-    let version = &champion.version;
-    if champion.passed {
+fn sentence(against: &GateAgainst) -> String {
+    let version = &against.champion.version;
+    if against.passed {
         return format!("champion: {version} may be replaced without a trial");
     }
-    let reasons = champion.criteria.iter().filter_map(|criterion| criterion.reason.as_deref());
-    let why: Vec<&str> = reasons.collect();
-    let why = if why.is_empty() { failed(&champion.criteria) } else { why };
+    let reasons = against.criteria.iter().filter_map(|criterion| criterion.reason.as_deref());
+    let reasons: Vec<&str> = reasons.collect();
+    let why = if reasons.is_empty() {
+        failed(&against.criteria)
+    } else {
+        reasons
+    };
     format!(
         "champion: {version} may NOT be replaced without a trial: {}",
         why.join(", ")

@@ -9,7 +9,10 @@ fn champion() -> ModelId {
 
 fn gate(version: &str, passed: bool) -> GateAgainst {
     GateAgainst {
-        version: version.to_owned(),
+        champion: ModelId {
+            version: version.to_owned(),
+            sha256: None,
+        },
         passed,
         criteria: Vec::new(),
     }

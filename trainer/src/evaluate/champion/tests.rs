@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use chrono::Duration;
 use ranking::Schema;
+use ranking::release::replacement::GateAgainst;
 use ranking::release::{Exposure, Grounds, Phase, ledger};
 use runtime::artefact::Manifest;
 use store::{Commit, Committed, HistoryEntry, RolloutState};
@@ -12,7 +13,7 @@ use super::*;
 use crate::evaluate::tests::trained;
 use crate::evaluate::{EVALUATION, Evaluation, evaluate, evaluate_and_export};
 use crate::files;
-use crate::gate::{ChampionGate, GateResult, gate};
+use crate::gate::{GateResult, gate};
 use crate::matrix::Matrix;
 use crate::matrix::tests::{start, synthetic};
 use crate::outcome::exit_code;
@@ -224,7 +225,7 @@ fn shuffled(matrix: &Matrix) -> Matrix {
     shuffled
 }
 
-fn of(gate: &GateResult) -> &ChampionGate {
+fn of(gate: &GateResult) -> &GateAgainst {
     gate.champion.as_ref().unwrap()
 }
 
@@ -243,10 +244,10 @@ async fn a_better_and_an_equal_model_may_replace_the_champion_and_a_worse_one_ma
 
     let (better, gate) = good.against(&of_poor, &settings);
     let champion = better.champion.as_ref().unwrap();
-    assert_eq!((&champion.version, &champion.sha256), (&of_poor.version, &of_poor.sha256));
+    assert_eq!(champion.model, of_poor);
     assert!(champion.result.over().unwrap().ndcg5.low > 0.0, "{champion:?}");
     assert!(of(&gate).passed, "{gate:?}");
-    assert_eq!((&of(&gate).version, &of(&gate).sha256), (&of_poor.version, &of_poor.sha256));
+    assert_eq!(of(&gate).champion, of_poor);
 
     let (equal, gate) = good.against(&of_good, &settings);
     let RivalResult::Judged { arm, over } = &equal.champion.as_ref().unwrap().result else {
@@ -298,8 +299,11 @@ async fn a_champion_that_is_gone_or_not_the_one_that_was_published_is_not_compar
     let champion = tonight.publish(1, &settings).await;
     let engine = Engine::new(settings.models.limits()).unwrap();
     let scored = |model: &ModelId, settings: &Settings| scored(model, &engine, &[], settings);
-    let (sha256, _) = scored(&champion, &settings).unwrap();
-    assert_eq!(Some(sha256), champion.sha256);
+    let unknown = ModelId {
+        sha256: None,
+        ..champion.clone()
+    };
+    assert_eq!(scored(&unknown, &settings).unwrap().0, champion);
     let reason = |model: &ModelId| format!("{:#}", scored(model, &settings).unwrap_err());
     let other = ModelId {
         sha256: Some("b".repeat(64)),
@@ -334,7 +338,7 @@ async fn a_champion_that_is_gone_or_not_the_one_that_was_published_is_not_compar
         panic!("{kept:?}");
     };
     assert!(reason.contains("there is no artefact"), "{reason}");
-    assert_eq!(kept.sha256, champion.sha256);
+    assert_eq!(kept.model, champion);
     assert!(!of(&gate).passed && gate.passed, "{gate:?}");
     assert_eq!(failed(&gate), ["compared"]);
     assert_eq!(of(&gate).criteria[0].reason.as_ref(), Some(reason));

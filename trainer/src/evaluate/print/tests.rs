@@ -1,3 +1,5 @@
+use ranking::release::ModelId;
+
 use super::*;
 use crate::evaluate::{Champion, Rival};
 use crate::gate::tests::{arm, good};
@@ -66,8 +68,10 @@ fn it_is_stated_if_no_rival_is_ahead() {
 #[test]
 fn a_champion_is_named_with_its_version_before_the_rivals() {
     let champion = |result| Champion {
-        version: "20261001T021500Z".to_owned(),
-        sha256: None,
+        model: ModelId {
+            version: "20261001T021500Z".to_owned(),
+            sha256: None,
+        },
         result,
     };
     let reason = "there is no artefact".to_owned();

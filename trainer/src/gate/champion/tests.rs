@@ -1,3 +1,5 @@
+use ranking::release::ModelId;
+
 use super::*;
 use crate::evaluate::Champion;
 use crate::gate::tests::{arm, good};
@@ -22,8 +24,10 @@ fn evaluation(ndcg5: Interval, mrr5: Interval, fair_gap: f64) -> Evaluation {
 fn with(result: RivalResult) -> Evaluation {
     Evaluation {
         champion: Some(Champion {
-            version: "20261001T021500Z".to_owned(),
-            sha256: Some("a".repeat(64)),
+            model: ModelId {
+                version: "20261001T021500Z".to_owned(),
+                sha256: Some("a".repeat(64)),
+            },
             result,
         }),
         ..good()

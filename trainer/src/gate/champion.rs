@@ -75,7 +75,10 @@ fn sentence(against: &GateAgainst) -> String {
     if against.passed {
         return format!("champion: {version} may be replaced without a trial");
     }
-    let reasons = against.criteria.iter().filter_map(|criterion| criterion.reason.as_deref());
+    let reasons = against
+        .criteria
+        .iter()
+        .filter_map(|criterion| criterion.reason.as_deref());
     let reasons: Vec<&str> = reasons.collect();
     let why = if reasons.is_empty() {
         failed(&against.criteria)

@@ -261,7 +261,10 @@ async fn a_better_and_an_equal_model_may_replace_the_champion_and_a_worse_one_ma
     let over = worse.champion.as_ref().unwrap().result.over().unwrap();
     assert!(over.ndcg5.high < 0.0, "{over:?}");
     assert!(!of(&gate).passed && failed(&gate).contains(&"ndcg5"), "{gate:?}");
-    assert!(gate.passed, "it is better than legacy, and may be compared in shadow: {gate:?}");
+    assert!(
+        gate.passed,
+        "it is better than legacy, and may be compared in shadow: {gate:?}"
+    );
 
     let (_, gate) = Model::new(&shuffled(&matrix), &settings).against(&of_good, &settings);
     assert!(!of(&gate).passed && failed(&gate).contains(&"ndcg5"), "{gate:?}");
@@ -277,7 +280,10 @@ async fn an_evaluation_that_is_repeated_says_the_same_of_the_champion_and_one_fr
     let (first, first_gate) = tonight.against(&champion, &settings);
     let (second, second_gate) = tonight.against(&champion, &settings);
     assert!(first.champion.is_some());
-    assert_eq!((&first.champion, first_gate.champion), (&second.champion, second_gate.champion));
+    assert_eq!(
+        (&first.champion, first_gate.champion),
+        (&second.champion, second_gate.champion)
+    );
 
     let path = tonight.run.join(EVALUATION);
     let mut stored: serde_json::Value = files::read_json(&path).unwrap();
@@ -374,7 +380,10 @@ async fn a_champion_is_given_its_own_features_by_name_and_one_with_others_is_not
     *renamed.ranking.features.last_mut().unwrap() = "age".to_owned();
     let engine = Engine::new(settings.models.limits()).unwrap();
     let reason = scored(&champion, &engine, &[], &renamed).unwrap_err().to_string();
-    assert!(reason.contains("feature \"maturity\" is not in ranking.features"), "{reason}");
+    assert!(
+        reason.contains("feature \"maturity\" is not in ranking.features"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! `ltr-trainer gate`: passes or rejects an evaluated model, criterion by criterion.
 
+mod champion;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use chrono::{DateTime, Utc};
 use clap::Parser;
+use comfy_table::{Cell, Table};
 use ranking::criterion::{Criterion, all_passed, failed};
+use ranking::release::replacement::GateAgainst;
 use runtime::artefact;
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
@@ -27,7 +31,8 @@ const EXAMPLES: &str = "Examples:
 
 /// Checks an evaluated model against the [gate] thresholds.
 ///
-/// Writes gate.json beside the model. Exit code 3 when a criterion fails.
+/// Writes gate.json beside the model. Exit code 3 when a criterion fails. If the model was compared with a
+/// champion, also says whether it may replace it without a trial; this does not change the exit code.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -49,6 +54,10 @@ pub struct GateResult {
     pub passed: bool,
     /// `ndcg5`, `mrr5`, `fair_gap` and `latency_p95`.
     pub criteria: Vec<Criterion>,
+    /// Whether the model is no worse than the champion, so that it may replace it without a trial; `None`: there is none to
+    /// compare with. It decides nothing here: a model that is worse may still be compared in shadow.
+    #[serde(default)]
+    pub champion: Option<GateAgainst>,
 }
 
 /// Judges an evaluation. A NaN fails its criterion.
@@ -95,6 +104,7 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
     GateResult {
         passed: all_passed(&criteria),
         criteria,
+        champion: champion::judge(evaluation, gate),
     }
 }
 
@@ -156,18 +166,9 @@ pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
     Ok(evaluation)
 }
 
-/// Prints which criterion passed and which failed.
+/// Prints which criterion passed and which failed, and how the model stands to the champion.
 pub fn print_gate(result: &GateResult) {
-    let mut table = console::table(&["gate", "value", "required", ""]);
-    for criterion in &result.criteria {
-        table.add_row(vec![
-            comfy_table::Cell::new(criterion.name.as_ref()),
-            comfy_table::Cell::new(&criterion.value),
-            comfy_table::Cell::new(&criterion.required),
-            console::verdict(criterion.passed),
-        ]);
-    }
-    println!("{table}");
+    println!("{}", criteria_table("gate", &result.criteria));
     if result.passed {
         println!("gate: passed");
     } else {
@@ -176,6 +177,20 @@ pub fn print_gate(result: &GateResult) {
             failed(&result.criteria).join(", ")
         );
     }
+    champion::print(result.champion.as_ref());
+}
+
+fn criteria_table(title: &str, criteria: &[Criterion]) -> Table {
+    let mut table = console::table(&[title, "value", "required", ""]);
+    for criterion in criteria {
+        table.add_row(vec![
+            Cell::new(criterion.name.as_ref()),
+            Cell::new(&criterion.value),
+            Cell::new(&criterion.required),
+            console::verdict(criterion.passed),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

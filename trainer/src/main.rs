@@ -89,7 +89,7 @@ impl Step {
             Step::Etl(args) => etl::run(args, settings, record).await,
             Step::Check(args) => checks::run(args, settings, record),
             Step::Train(args) => train::run(args, settings, record),
-            Step::Evaluate(args) => evaluate::run(args, settings, record),
+            Step::Evaluate(args) => evaluate::run(args, settings, record).await,
             Step::Gate(args) => gate::run(args, settings, record),
             Step::Publish(args) => publish::run(args, settings, record).await,
             Step::TrainDaily(args) => nightly::run(args, settings, record).await,

@@ -10,7 +10,7 @@ use settings::Settings;
 use crate::checks::{DataChecks, check, print_checks, record_checks};
 use crate::console;
 use crate::etl::{self, Extent};
-use crate::evaluate::{Evaluation, evaluate, print_evaluation};
+use crate::evaluate::{Choice, Evaluation, evaluate, print_evaluation};
 use crate::gate::{GATE, GateResult, gate, print_gate};
 use crate::lineage::{Dataset, Record};
 use crate::night::{days_path, run_dir, version_of};
@@ -35,6 +35,9 @@ pub struct Args {
     /// Compare the data with no earlier run: the change is meant, and later runs compare with this one
     #[arg(long)]
     pub no_reference: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
+    pub champion: Choice,
     /// Print one JSON object at the end instead of tables
     #[arg(long)]
     pub json: bool,
@@ -98,7 +101,7 @@ async fn night(args: &Args, as_of: DateTime<Utc>, settings: &Settings, record: &
         published: None,
     };
     if report.checks.passed {
-        model(&mut report, &matrix, as_of, people, settings, record).await?;
+        model(args, &mut report, &matrix, as_of, settings, record).await?;
     }
     Ok(report)
 }
@@ -111,14 +114,14 @@ fn announce(people: bool, number: u8, step: &str) {
 
 /// The steps from a matrix that passed its checks to a published model.
 async fn model(
+    args: &Args,
     report: &mut Report,
     matrix: &Path,
     as_of: DateTime<Utc>,
-    people: bool,
     settings: &Settings,
     record: &mut Record,
 ) -> anyhow::Result<()> {
-    let dir = &report.run;
+    let (dir, people) = (&report.run, !args.json);
     announce(people, 3, "train");
     let training = report.training.insert(train_matrix(matrix, None, settings, dir)?);
     training.record(dir, record);
@@ -126,8 +129,10 @@ async fn model(
         print_training(training, dir);
     }
     announce(people, 4, "evaluate");
-    let evaluation = report.evaluation.insert(evaluate(dir, matrix, settings)?);
-    evaluation.record(dir, record);
+    let champion = args.champion.find(settings).await?;
+    let evaluation = evaluate(dir, matrix, champion.as_ref(), settings)?;
+    let evaluation = report.evaluation.insert(evaluation);
+    evaluation.record(dir, &settings.models.dir, record);
     if people {
         print_evaluation(evaluation);
     }

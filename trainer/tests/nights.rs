@@ -1,5 +1,5 @@
-//! Nights of the whole program that are killed at any step, find no room, or are run twice at once: the next one leaves
-//! what an undisturbed night leaves.
+//! Nights of the whole program. Some are killed at any step, find no room, or are run twice at once: the next one leaves
+//! what an undisturbed night leaves. One finds a champion that serves.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,9 +12,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration as Wait;
 
 use chrono::{DateTime, Duration, Utc};
+use ranking::release::{Champion, Exposure, Grounds, ModelId, State, ledger};
 use ranking::{Action, ActionKind, Body, Event, Impression, Origin};
+use serde_json::Value;
 use servers::Tmpfs;
-use store::{Record, Store};
+use store::{Commit, Record, RolloutState, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -46,6 +48,53 @@ impl Site {
         let records: Vec<Record> = (0..600).flat_map(case).map(Record::Event).collect();
         store.append(&records).await.unwrap();
         store.close().await;
+    }
+
+    /// Lets a published model serve everybody.
+    #[tokio::main]
+    async fn serve(&self, version: &str) {
+        let published = &self.json(&format!("models/ltr/{version}/manifest.json"))["files"]["scorer.wasm"];
+        let model = ModelId {
+            version: version.to_owned(),
+            sha256: published.as_str().map(str::to_owned),
+        };
+        let state = State {
+            version: 1,
+            exposure: Exposure::whole(1.0),
+            champion: Some(Champion {
+                model,
+                grounds: Grounds::FormerProgram,
+                pinned: false,
+                serving_since: Some(1),
+            }),
+            ..State::new(AS_OF.parse().unwrap())
+        };
+        let state = serde_json::to_string(&state).unwrap();
+        let store = Store::open(&*format!("sqlite://{}", self.path("ltr.db").display())).await;
+        let commit = Commit {
+            expected: 0,
+            state: &state,
+            entry: &state,
+            hash: &ledger::hash(&state),
+            command: None,
+            mirror: &RolloutState::default(),
+            outbox: &[],
+            lease: None,
+        };
+        store.unwrap().commit_release(&commit).await.unwrap();
+    }
+
+    fn json(&self, name: &str) -> Value {
+        let text = std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Runs a step of this night, and returns what it printed.
+    fn step(&self, step: &str, as_of: &str, more: &[&str]) -> String {
+        let arguments = [&["--as-of", as_of], more].concat();
+        let done = self.command(step, &arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -230,6 +279,36 @@ fn a_night_on_a_full_disk_says_so_and_is_made_good_when_there_is_room() {
     disk.grow(64 << 20);
     site.whole_night();
     site.is_as(&undisturbed);
+}
+
+#[test]
+fn a_night_says_whether_its_model_may_replace_the_one_that_serves() {
+    const NEXT: &str = "2026-11-01T02:15:00Z";
+    let site = Site::new();
+    let said = site.step("train-daily", AS_OF, &[]);
+    assert!(said.contains("champion: none to compare with"), "{said}");
+    let manifest = site.json("models/ltr/20261031T021500Z/manifest.json");
+    assert_eq!(manifest["gate"]["champion"], Value::Null);
+    site.serve("20261031T021500Z");
+
+    let said = site.step("train-daily", NEXT, &[]);
+    let sentence = "champion: 20261031T021500Z may be replaced without a trial";
+    assert!(said.contains(sentence), "{said}");
+    let next = site.json("models/ltr/20261101T021500Z/manifest.json");
+    let champion = &next["gate"]["champion"];
+    assert_eq!(champion["version"], "20261031T021500Z");
+    assert_eq!(champion["sha256"], manifest["files"]["scorer.wasm"]);
+    assert_eq!(champion["passed"], true);
+
+    // The steps alone say what the night said; and nothing of a champion that they are not to look for.
+    site.step("evaluate", NEXT, &[]);
+    assert!(site.step("gate", NEXT, &[]).contains(sentence));
+    site.step("evaluate", NEXT, &["--champion", "none"]);
+    assert!(site.step("gate", NEXT, &[]).contains("champion: none to compare with"));
+    site.step("evaluate", NEXT, &["--champion", "20260101T000000Z"]);
+    let said = site.step("gate", NEXT, &[]);
+    let sentence = "champion: 20260101T000000Z may NOT be replaced without a trial: there is no artefact";
+    assert!(said.contains(sentence), "{said}");
 }
 
 /// Bytes of the files in a folder.

@@ -60,10 +60,7 @@ impl Drift {
         for place in champion {
             scores[place.index] = place.score;
         }
-        let shift: f64 = challenger
-            .iter()
-            .map(|place| (place.score - scores[place.index]).abs())
-            .sum();
+        let shift: f64 = challenger.iter().map(|place| (place.score - scores[place.index]).abs()).sum();
         self.lawyers += champion.len() as u64;
         self.shift += (shift * 1e6).round() as u64;
     }
@@ -89,14 +86,12 @@ impl Drift {
     }
 }
 
-/// The offline gate's comparison with a champion, as a model's manifest has it.
+/// The offline gate's comparison with a champion, as the trainer writes it into a model's manifest (`gate.champion`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateAgainst {
-    /// The champion that it was compared with.
-    pub version: String,
-    /// SHA-256 of its component, as [`ModelId::sha256`].
-    #[serde(default)]
-    pub sha256: Option<String>,
+    /// The champion that the model was to be compared with, with the content that was found, or else that on record.
+    #[serde(flatten)]
+    pub champion: ModelId,
     /// Whether all criteria hold.
     pub passed: bool,
     /// One by one.
@@ -114,10 +109,7 @@ pub fn guards(
 ) -> Vec<Criterion> {
     let is_enough = drift.requests >= rules.min_requests;
     let is_counted = drift.counts.requests >= rules.min_requests;
-    let basis = format!(
-        "{} requests of both; a decision needs {}",
-        drift.requests, rules.min_requests
-    );
+    let basis = format!("{} requests of both; a decision needs {}", drift.requests, rules.min_requests);
     let measured = |name: &'static str, holds: bool, is_enough: bool, value: String, required: String| Criterion {
         name: name.into(),
         passed: is_enough && holds,
@@ -162,17 +154,17 @@ pub fn guards(
     ]
 }
 
-/// What the offline gate said of tonight's model beside this champion. Another champion's comparison is none.
+/// What the offline gate said of tonight's model beside this champion. A comparison with another champion, or with other
+/// content of this version, is none.
 fn of_gate(champion: &ModelId, gate: Option<&GateAgainst>) -> Criterion {
-    let of_this = gate.filter(|gate| {
-        champion.is(&ModelId {
-            version: gate.version.clone(),
-            sha256: gate.sha256.clone(),
-        })
-    });
+    let of_this = gate.filter(|gate| gate.champion.is(champion));
     let value = match (gate, of_this) {
         (None, _) => "not compared with any champion".to_owned(),
-        (Some(other), None) => format!("compared with {}", other.version),
+        (Some(GateAgainst { champion: other, .. }), None) => format!(
+            "compared with {} (SHA-256 {})",
+            other.version,
+            other.sha256.as_deref().unwrap_or("unknown")
+        ),
         (_, Some(gate)) if gate.passed => "no worse on the same test cases".to_owned(),
         (_, Some(gate)) => format!("failed: {}", failed(&gate.criteria).join(", ")),
     };

@@ -36,6 +36,11 @@ section! {
         fair_gap: f64 = 0.05, SHARE;
         /// The 95th percentile of the scoring time must be below this.
         latency_p95_ms: f64 = 15.0, MILLISECONDS;
+        /// Maximum loss of nDCG@5, and of MRR@5, against the champion, for a model that may replace it without
+        /// a trial; the loss must not be significant either (evaluate.confidence).
+        champion_margin: f64 = 0.01, SHARE;
+        /// By how much the fair gap of such a model may exceed the champion's.
+        champion_fair_gap: f64 = 0.02, SHARE;
     }
 }
 

@@ -4,6 +4,7 @@
 //! then by the fairness re-rank. The order by score alone is reported as well.
 
 mod arm;
+mod champion;
 mod latency;
 mod pointwise;
 mod print;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, Utc};
 use clap::Parser;
-use ranking::{Candidate, Interval, mean_interval};
+use ranking::release::ModelId;
+use ranking::{Candidate, Interval, Schema, mean_interval};
 use runtime::{Engine, Output, Scorer, artefact};
 use serde::{Deserialize, Serialize};
 use settings::Settings;
@@ -24,7 +26,7 @@ use settings::Settings;
 use crate::examination::DebiasedNdcg;
 use crate::files::{self, sha256};
 use crate::lineage::{Dataset, Record};
-use crate::matrix::{self, Case, StoredMatrix};
+use crate::matrix::{Case, StoredMatrix};
 use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
 use crate::split::{Part, Split, split};
@@ -33,6 +35,7 @@ use crate::training_run::TrainingRun;
 use crate::{console, progress};
 
 pub use arm::Arm;
+pub use champion::{Champion, Choice};
 pub use latency::Latency;
 pub use print::print_evaluation;
 pub use rivals::{Rival, RivalResult, rival_is_better};
@@ -50,6 +53,7 @@ const EXAMPLES: &str = "Examples:
   ltr-trainer evaluate --as-of 2026-11-23T02:15:00Z
   ltr-trainer evaluate --model var/runs/today --matrix var/lake/ltr/processed/2026-11-23/days.json
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --json
+  ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --champion none
   ltr-trainer evaluate --model var/runs/today --matrix matrix.parquet --trec trec
   ir_measures trec/positive.qrels trec/ltr.run 'nDCG(gains={0:0,1:3,2:6,3:10})@5'
   ir_measures trec/relevant.qrels trec/ltr.run 'RR(rel=2)@5'";
@@ -60,6 +64,9 @@ const EXAMPLES: &str = "Examples:
 /// ranking and with rivals trained on the same parts: LambdaMART without position, LightGBM's
 /// regression and the `gbdt` crate's regression. Reports a rival that ranks nothing as failed, and
 /// points out rivals that are better than the model.
+///
+/// Compares it with the champion, too: the published model that serves. Its artefact is verified as a gateway
+/// does it; if that fails, there is no comparison, and the reason is kept.
 ///
 /// The first metrics count clicks as shown, which favours rankings similar to the order shown. The
 /// debiased metrics weight each click by the inverse of how often its position is looked at. Writes
@@ -83,6 +90,9 @@ pub struct Args {
     /// tool sees the served order.
     #[arg(long, value_name = "DIR")]
     pub trec: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment for help")]
+    pub champion: Choice,
     /// Print the evaluation as JSON instead of tables
     #[arg(long)]
     pub json: bool,
@@ -115,6 +125,9 @@ pub struct Evaluation {
     pub legacy: Arm,
     /// LTR minus legacy, paired by case.
     pub over_legacy: Gain,
+    /// The model that serves; `None`: none does, or it was not to be compared with.
+    #[serde(default)]
+    pub champion: Option<Champion>,
     /// Other models, for comparison; they are not published.
     pub rivals: Vec<Rival>,
     /// Latency of the component in the gateway's sandbox.
@@ -135,8 +148,8 @@ pub struct Gain {
 /// Runs the command.
 ///
 /// # Errors
-/// See [`evaluate`].
-pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
+/// See [`Choice::find`] and [`evaluate`].
+pub async fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Result<Outcome> {
     let lake = &settings.lake.dir;
     let of_night = args.as_of.map(|as_of| days_path(lake, as_of.date_naive()));
     let dir = given_or(
@@ -147,8 +160,9 @@ pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Res
     let matrix = given_or(args.matrix.as_deref(), "--matrix", of_night)?;
     record.read(Dataset::file(&dir.join(artefact::MODEL)));
     record.read(Dataset::file(&matrix));
-    let evaluation = evaluate_and_export(&dir, &matrix, args.trec.as_deref(), settings)?;
-    evaluation.record(&dir, record);
+    let champion = args.champion.find(settings).await?;
+    let evaluation = evaluate_and_export(&dir, &matrix, champion.as_ref(), args.trec.as_deref(), settings)?;
+    evaluation.record(&dir, &settings.models.dir, record);
     if args.json {
         console::json(&evaluation)?;
     } else {
@@ -158,21 +172,36 @@ pub fn run(args: &Args, settings: &Settings, record: &mut Record) -> anyhow::Res
 }
 
 impl Evaluation {
-    /// Records what an evaluation of the model in `dir` read and wrote, but for the matrix.
-    pub fn record(&self, dir: &Path, record: &mut Record) {
+    /// Records what an evaluation of the model in `dir` read and wrote, but for the matrix. `models`: the directory of
+    /// the published models.
+    pub fn record(&self, dir: &Path, models: &Path, record: &mut Record) {
         record.read(Dataset::file(&dir.join(artefact::MODEL)).sha256(&self.model_sha256));
         record.read(Dataset::file(&dir.join(artefact::FEATURE_MAP)).sha256(&self.feature_map_sha256));
+        if let Some(Champion {
+            model,
+            result: RivalResult::Judged { .. },
+        }) = &self.champion
+        {
+            let scorer = models.join("ltr").join(&model.version).join(artefact::SCORER);
+            record.read(Dataset::file(&scorer));
+        }
         record.wrote(Dataset::file(&dir.join(EVALUATION)));
     }
 }
 
-/// Judges the model in `dir` on the test part of the matrix at `matrix`; writes `evaluation.json`.
+/// Judges the model in `dir` on the test part of the matrix at `matrix`, beside the champion if one is given; writes
+/// `evaluation.json`.
 ///
 /// # Errors
 /// Files that do not belong together, a component that the sandbox rejects, a test part without
-/// load data.
-pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Result<Evaluation> {
-    evaluate_and_export(dir, matrix, None, settings)
+/// load data. A champion that cannot be judged is no error: the evaluation has the reason.
+pub fn evaluate(
+    dir: &Path,
+    matrix: &Path,
+    champion: Option<&ModelId>,
+    settings: &Settings,
+) -> anyhow::Result<Evaluation> {
+    evaluate_and_export(dir, matrix, champion, None, settings)
 }
 
 /// As [`evaluate`], and writes the rankings that it compares as TREC files into the directory `trec`.
@@ -182,6 +211,7 @@ pub fn evaluate(dir: &Path, matrix: &Path, settings: &Settings) -> anyhow::Resul
 pub fn evaluate_and_export(
     dir: &Path,
     matrix: &Path,
+    champion: Option<&ModelId>,
     trec: Option<&Path>,
     settings: &Settings,
 ) -> anyhow::Result<Evaluation> {
@@ -195,7 +225,7 @@ pub fn evaluate_and_export(
         .context("loading the compiled model")?;
     let debiased = DebiasedNdcg::new(complete.iter().map(|(case, _)| case.shown()), &run.matrix.examination);
     let judge = Judge::new(&complete, debiased, settings);
-    let scores = component_scores(&scorer, &complete)?;
+    let scores = component_scores(&scorer, &settings.schema(), &complete)?;
     if let Some(reason) = rivals::ranks_nothing(&scores) {
         tracing::warn!("the model {reason}; load and groups alone decide its order");
     }
@@ -208,12 +238,13 @@ pub fn evaluate_and_export(
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
     };
+    let (champion, champions) = champion::judged(champion, &engine, &judge, &complete, settings, gain);
     let grown = rivals::grow(&run, &parts_of(&run, &stored, &split), &complete)?;
     let (rivals, orders): (Vec<Rival>, Vec<Option<Served>>) =
         grown.into_iter().map(|scored| scored.judged(&judge, gain)).unzip();
     if let Some(folder) = trec {
         let mut arms = vec![("ltr", &ltr), ("legacy", &legacy)];
-        arms.extend(with_order(&rivals, &orders));
+        arms.extend(with_order(champions.as_ref(), &rivals, &orders));
         trec::write(folder, &complete, &arms, settings.evaluate.mrr_min_grade)?;
     }
     let evaluation = Evaluation {
@@ -227,6 +258,7 @@ pub fn evaluate_and_export(
         confidence: settings.evaluate.confidence,
         objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
         over_legacy: gain(&legacy),
+        champion,
         rivals,
         ltr: judge.arm(&ltr),
         legacy: judge.arm(&legacy),
@@ -247,12 +279,17 @@ fn parts_of<'a>(run: &'a TrainingRun, matrix: &'a StoredMatrix, split: &'a Split
     }
 }
 
-/// The rivals that rank, by name, with what they serve.
-fn with_order<'a>(rivals: &'a [Rival], orders: &'a [Option<Served>]) -> impl Iterator<Item = (&'a str, &'a Served)> {
+/// The champion and the rivals that rank, by name, with what they serve.
+fn with_order<'a>(
+    champion: Option<&'a Served>,
+    rivals: &'a [Rival],
+    orders: &'a [Option<Served>],
+) -> impl Iterator<Item = (&'a str, &'a Served)> {
     let names = rivals.iter().map(|rival| rival.name.as_str());
-    names
+    let rivals = names
         .zip(orders)
-        .filter_map(|(name, served)| Some((name, served.as_ref()?)))
+        .filter_map(|(name, served)| Some((name, served.as_ref()?)));
+    champion.map(|served| ("champion", served)).into_iter().chain(rivals)
 }
 
 /// The test cases whose served order is known.
@@ -291,11 +328,20 @@ pub fn matrix_of(run: &TrainingRun, path: &Path, settings: &Settings) -> anyhow:
     Ok((matrix, split))
 }
 
-fn component_scores(scorer: &Scorer, cases: &[(&Case, Vec<Candidate>)]) -> anyhow::Result<Vec<Vec<f64>>> {
+/// A component's scores of the cases, one for each row.
+fn component_scores(
+    scorer: &Scorer,
+    schema: &Schema,
+    cases: &[(&Case, Vec<Candidate>)],
+) -> anyhow::Result<Vec<Vec<f64>>> {
+    let columns = columns(scorer, schema)?;
     let bar = progress::bar("score", cases.len());
     let mut scores = Vec::with_capacity(cases.len());
     for (case, _) in cases {
-        let rows = matrix::values(std::slice::from_ref(*case));
+        let values = case.rows.iter();
+        let rows: Vec<f64> = values
+            .flat_map(|row| columns.iter().map(|&at| row.features[at]))
+            .collect();
         let of_case = scorer
             .score(&rows, Output::Converted, SCORE_TIMEOUT)
             .with_context(|| format!("scoring case {}", case.qid))?;
@@ -307,6 +353,23 @@ fn component_scores(scorer: &Scorer, cases: &[(&Case, Vec<Candidate>)]) -> anyho
     }
     bar.finish_and_clear();
     Ok(scores)
+}
+
+/// For each feature of the component, its index in the schema: a component may know fewer features, in another order.
+fn columns(scorer: &Scorer, schema: &Schema) -> anyhow::Result<Vec<usize>> {
+    let description = scorer.description();
+    let outputs = description.outputs;
+    ensure!(
+        outputs == 1,
+        "the component gives {outputs} scores for each row; allowed: 1"
+    );
+    let index = |name: &String| {
+        schema.index_of(name).with_context(|| {
+            let known = schema.names().join(", ");
+            format!("feature {name:?} is not in ranking.features; allowed: {known}")
+        })
+    };
+    description.feature_names.iter().map(index).collect()
 }
 
 fn legacy_scores(cases: &[(&Case, Vec<Candidate>)], settings: &Settings) -> Vec<Vec<f64>> {

@@ -30,16 +30,16 @@ pub fn print_evaluation(evaluation: &Evaluation) {
     let ltr = format!("ltr ({})", evaluation.objective);
     table.add_row(arm_row(&ltr, &evaluation.ltr));
     table.add_row(arm_row("legacy", &evaluation.legacy));
-    for rival in &evaluation.rivals {
-        match &rival.result {
-            RivalResult::Judged { arm, .. } => table.add_row(arm_row(&rival.name, arm)),
-            RivalResult::Failed { reason } => table.add_row(vec![rival.name.clone(), format!("FAILED: {reason}")]),
+    for (name, result) in others(evaluation) {
+        match result {
+            RivalResult::Judged { arm, .. } => table.add_row(arm_row(&name, arm)),
+            RivalResult::Failed { reason } => table.add_row(vec![name, format!("FAILED: {reason}")]),
         };
     }
     table.add_row(gain_row("legacy", &evaluation.over_legacy));
-    for rival in &evaluation.rivals {
-        if let Some(over) = rival.over() {
-            table.add_row(gain_row(&rival.name, over));
+    for (name, result) in others(evaluation) {
+        if let Some(over) = result.over() {
+            table.add_row(gain_row(&name, over));
         }
     }
     println!("{table}");
@@ -54,13 +54,21 @@ pub fn print_evaluation(evaluation: &Evaluation) {
     );
 }
 
-/// One line for each rival that failed or is ahead of the model.
+/// The champion and the rivals, by name.
+fn others(evaluation: &Evaluation) -> impl Iterator<Item = (String, &RivalResult)> {
+    let champion = evaluation.champion.iter();
+    let champion = champion.map(|champion| (format!("champion {}", champion.model.version), &champion.result));
+    let rivals = evaluation.rivals.iter();
+    champion.chain(rivals.map(|rival| (rival.name.clone(), &rival.result)))
+}
+
+/// One line for the champion and each rival that failed or is ahead of the model.
 fn remarks(evaluation: &Evaluation) -> Vec<String> {
     let mut remarks = Vec::new();
-    for rival in &evaluation.rivals {
-        let over = match &rival.result {
+    for (name, result) in others(evaluation) {
+        let over = match result {
             RivalResult::Failed { reason } => {
-                remarks.push(format!("{}: failed, not comparable: {reason}", rival.name));
+                remarks.push(format!("{name}: failed, not comparable: {reason}"));
                 continue;
             }
             RivalResult::Judged { over, .. } => over,
@@ -78,10 +86,7 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
             } else {
                 continue;
             };
-            remarks.push(format!(
-                "{}: {better} on {metric}, by {:.4}",
-                rival.name, -gain.estimate
-            ));
+            remarks.push(format!("{name}: {better} on {metric}, by {:.4}", -gain.estimate));
         }
     }
     if remarks.is_empty() && !evaluation.rivals.is_empty() {

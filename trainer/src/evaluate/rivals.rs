@@ -26,7 +26,7 @@ pub struct Rival {
     pub result: RivalResult,
 }
 
-/// How a rival did.
+/// How a rival, or the champion, did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum RivalResult {
@@ -37,17 +37,18 @@ pub enum RivalResult {
         /// LTR minus this one, paired by case.
         over: Gain,
     },
-    /// It ranks nothing, so its metrics would measure only the tie-break.
+    /// It is not compared: a rival that ranks nothing, whose metrics would measure only the tie-break; a champion that
+    /// cannot be loaded.
     Failed {
         /// Why, e.g. `predicts one value for every row`.
         reason: String,
     },
 }
 
-impl Rival {
-    /// LTR minus this rival; `None`: the rival failed.
+impl RivalResult {
+    /// LTR minus this one; `None`: it failed.
     pub fn over(&self) -> Option<&Gain> {
-        match &self.result {
+        match self {
             RivalResult::Judged { over, .. } => Some(over),
             RivalResult::Failed { .. } => None,
         }

@@ -29,7 +29,7 @@ pub(crate) fn trained(dir: &TempDir, matrix: &Matrix, settings: &Settings) -> (P
 fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() {
     let dir = tempfile::tempdir().unwrap();
     let (run, path) = trained(&dir, &synthetic(400, 1), &settings());
-    let evaluation = evaluate(&run, &path, &settings()).unwrap();
+    let evaluation = evaluate(&run, &path, None, &settings()).unwrap();
     assert_eq!(evaluation.test.cases, 80);
     assert!(evaluation.over_legacy.ndcg5.low > 0.1, "{:?}", evaluation.over_legacy);
     assert!(evaluation.over_legacy.mrr5.low > 0.0, "{:?}", evaluation.over_legacy);
@@ -57,7 +57,7 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
     assert!((interval.estimate - evaluation.ltr.fair_gap.gap).abs() < 1e-12);
     assert!(evaluation.latency.p50_ms > 0.0 && evaluation.latency.p95_ms >= evaluation.latency.p50_ms);
 
-    let again = evaluate(&run, &path, &settings()).unwrap();
+    let again = evaluate(&run, &path, None, &settings()).unwrap();
     let timeless = |e: &Evaluation| Evaluation {
         latency: evaluation.latency,
         ..e.clone()
@@ -71,13 +71,13 @@ fn cases_without_load_are_left_out_and_counted() {
     let mut matrix = synthetic(200, 2);
     matrix.cases[199].rows[0].cases_30d = None;
     let (run, path) = trained(&dir, &matrix, &settings());
-    assert_eq!(evaluate(&run, &path, &settings()).unwrap().cases_without_load, 1);
+    assert_eq!(evaluate(&run, &path, None, &settings()).unwrap().cases_without_load, 1);
 
     for case in &mut matrix.cases {
         case.rows[1].monthly_capacity = None;
     }
     let (run, path) = trained(&dir, &matrix, &settings());
-    let refusal = evaluate(&run, &path, &settings()).unwrap_err().to_string();
+    let refusal = evaluate(&run, &path, None, &settings()).unwrap_err().to_string();
     assert!(refusal.contains("cases_30d and monthly_capacity are null"), "{refusal}");
 }
 
@@ -87,13 +87,13 @@ fn another_matrix_or_another_model_than_the_trained_one_is_refused() {
     let (run, path) = trained(&dir, &synthetic(200, 3), &settings());
     let other = dir.path().join("other.parquet");
     std::fs::write(&other, encode(&synthetic(200, 4)).unwrap()).unwrap();
-    let refusal = evaluate(&run, &other, &settings()).unwrap_err().to_string();
+    let refusal = evaluate(&run, &other, None, &settings()).unwrap_err().to_string();
     assert!(refusal.contains("the matrix this model was trained on"), "{refusal}");
 
     let model = run.join(runtime::artefact::MODEL);
     let text = std::fs::read_to_string(&model).unwrap();
     std::fs::write(&model, text.replace("shrinkage=0.05", "shrinkage=0.06")).unwrap();
-    let refusal = evaluate(&run, &path, &settings()).unwrap_err().to_string();
+    let refusal = evaluate(&run, &path, None, &settings()).unwrap_err().to_string();
     assert!(refusal.contains("as recorded in training.json beside it"), "{refusal}");
     assert!(!run.join(EVALUATION).exists());
 }
@@ -109,7 +109,7 @@ fn another_objective_is_published_when_configured_and_lambdamart_is_its_rival() 
         let mut settings = settings();
         settings.train.objective = objective;
         let (run, path) = trained(&dir, &synthetic(300, 6), &settings);
-        let evaluation = evaluate(&run, &path, &settings).unwrap();
+        let evaluation = evaluate(&run, &path, None, &settings).unwrap();
         assert_eq!(evaluation.objective, name);
         assert!(evaluation.over_legacy.ndcg5.low > 0.1, "{:?}", evaluation.over_legacy);
         let names: Vec<&str> = evaluation.rivals.iter().map(|rival| rival.name.as_str()).collect();
@@ -129,13 +129,13 @@ fn a_rival_that_predicts_one_value_is_named_as_failed() {
         row.features = vec![0.5; 11];
     }
     let (run, path) = trained(&dir, &matrix, &settings());
-    let evaluation = evaluate(&run, &path, &settings()).unwrap();
+    let evaluation = evaluate(&run, &path, None, &settings()).unwrap();
     for rival in &evaluation.rivals {
         let RivalResult::Failed { reason } = &rival.result else {
             panic!("{rival:?}");
         };
         assert_eq!(reason, "predicts one value for every row", "{}", rival.name);
-        assert!(rival.over().is_none());
+        assert!(rival.result.over().is_none());
     }
     let text = std::fs::read_to_string(run.join(EVALUATION)).unwrap();
     assert!(
@@ -159,6 +159,6 @@ fn a_constant_is_not_credited_with_the_order_shown() {
         }
     }
     let (run, path) = trained(&dir, &matrix, &settings());
-    let evaluation = evaluate(&run, &path, &settings()).unwrap();
+    let evaluation = evaluate(&run, &path, None, &settings()).unwrap();
     assert!(evaluation.ltr.ndcg5_raw < 0.9, "{}", evaluation.ltr.ndcg5_raw);
 }

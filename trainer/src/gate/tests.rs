@@ -46,6 +46,7 @@ pub(crate) fn good() -> Evaluation {
         ltr: arm(0.5, 0.4001, 0.05),
         legacy: arm(0.25, 0.4, 0.2),
         over_legacy: gain,
+        champion: None,
         rivals: Vec::new(),
         latency: Latency {
             calls: 1,
@@ -97,6 +98,7 @@ fn thresholds_are_configuration() {
         mrr5_gain: 0.1,
         fair_gap: 0.01,
         latency_p95_ms: 1.0,
+        ..Gate::default()
     };
     let result = judge(&good(), &strict);
     assert!(result.criteria.iter().all(|criterion| !criterion.passed), "{result:?}");

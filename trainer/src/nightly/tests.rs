@@ -128,6 +128,7 @@ async fn a_night_turns_the_event_log_into_a_published_model() {
     let args = Args {
         as_of: Some(as_of),
         no_reference: false,
+        champion: Choice::default(),
         json: true,
     };
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
@@ -168,6 +169,7 @@ async fn a_night_whose_model_fails_the_gate_publishes_nothing() {
     let args = Args {
         as_of: Some(closed(&log)),
         no_reference: false,
+        champion: Choice::default(),
         json: true,
     };
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Refused);
@@ -188,6 +190,7 @@ async fn a_night_whose_data_shrank_is_refused_before_training_unless_the_change_
     let mut args = Args {
         as_of: Some(first),
         no_reference: false,
+        champion: Choice::default(),
         json: true,
     };
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
@@ -223,6 +226,7 @@ async fn a_night_leaves_out_the_newest_days_whose_windows_are_open() {
     let args = Args {
         as_of: Some(as_of),
         no_reference: false,
+        champion: Choice::default(),
         json: true,
     };
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Done);
@@ -250,6 +254,7 @@ async fn a_night_before_any_window_has_closed_is_refused_by_the_checks_and_train
     let args = Args {
         as_of: Some(start() + Duration::hours(100)),
         no_reference: false,
+        champion: Choice::default(),
         json: false,
     };
     assert_eq!(once(&args, &settings).await.unwrap(), Outcome::Refused);

@@ -22,7 +22,7 @@ fn evaluated(cases: usize, seed: u64) -> (TempDir, Settings, PathBuf, PathBuf) {
     settings.publish.notify_url = String::new();
     crate::keygen::run(&Default::default(), &settings).unwrap();
     let (run, matrix) = trained(&dir, &synthetic(cases, seed), &settings);
-    evaluate(&run, &matrix, &settings).unwrap();
+    evaluate(&run, &matrix, None, &settings).unwrap();
     (dir, settings, run, matrix)
 }
 
@@ -69,7 +69,7 @@ async fn a_version_is_published_once_and_published_again_it_is_only_made_known_a
     let mut shorter = settings.clone();
     shorter.train.max_rounds = 3;
     crate::train::train_matrix(&matrix, None, &shorter, &run).unwrap();
-    evaluate(&run, &matrix, &settings).unwrap();
+    evaluate(&run, &matrix, None, &settings).unwrap();
     let refusal = again().await;
     let error = refusal.unwrap_err();
     assert!(format!("{error:#}").contains(VERSION), "{error:#}");

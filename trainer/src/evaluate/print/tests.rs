@@ -1,5 +1,7 @@
+use ranking::release::ModelId;
+
 use super::*;
-use crate::evaluate::Rival;
+use crate::evaluate::{Champion, Rival};
 use crate::gate::tests::{arm, good};
 
 fn gain(ndcg5: (f64, f64), debiased: (f64, f64)) -> Gain {
@@ -61,4 +63,32 @@ fn it_is_stated_if_no_rival_is_ahead() {
         ..good()
     };
     assert_eq!(remarks(&evaluation), ["no rival is ahead of ltr"]);
+}
+
+#[test]
+fn a_champion_is_named_with_its_version_before_the_rivals() {
+    let champion = |result| Champion {
+        model: ModelId {
+            version: "20261001T021500Z".to_owned(),
+            sha256: None,
+        },
+        result,
+    };
+    let reason = "there is no artefact".to_owned();
+    for (result, remark) in [
+        (
+            judged(gain((-0.02, -0.01), (0.01, 0.02))),
+            "better than ltr on nDCG@5 as shown, by 0.0150",
+        ),
+        (
+            RivalResult::Failed { reason },
+            "failed, not comparable: there is no artefact",
+        ),
+    ] {
+        let evaluation = Evaluation {
+            champion: Some(champion(result)),
+            ..good()
+        };
+        assert_eq!(remarks(&evaluation), [format!("champion 20261001T021500Z: {remark}")]);
+    }
 }

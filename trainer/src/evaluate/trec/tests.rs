@@ -26,7 +26,7 @@ fn exported(dir: &TempDir, settings: &Settings) -> (Evaluation, PathBuf) {
     }
     let (run, path) = trained(dir, &matrix, settings);
     let folder = dir.path().join("trec");
-    let evaluation = evaluate_and_export(&run, &path, Some(&folder), settings).unwrap();
+    let evaluation = evaluate_and_export(&run, &path, None, Some(&folder), settings).unwrap();
     (evaluation, folder)
 }
 

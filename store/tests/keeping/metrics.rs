@@ -1,0 +1,288 @@
+//! The views of the shadow log say what the verdict computes from it.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use chrono::{DateTime, Duration};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use ranking::verdict::{Criteria, Evidence, ShadowCase, ShadowRow, Trigger};
+use ranking::{ShadowOutcome, Unscored, gather};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor};
+use store::{Record, ShadowRecord, Store};
+use uuid::Uuid;
+
+use crate::database::*;
+use crate::label_all;
+
+const METRICS: &str = "SELECT model_version, requests, cases, contracts, hit3_legacy, hit3_ltr, mrr_legacy, mrr_ltr, \
+                       mrr_gap, fair_gap_legacy, fair_gap_ltr, latency_p95_ms, fallback_rate \
+                       FROM ltr_shadow_metrics ORDER BY model_version";
+
+/// A row of [`METRICS`]: counts, then the numbers from `hit3_legacy` on.
+type Row = (
+    String,
+    i64,
+    i64,
+    i64,
+    Option<f64>,
+    Option<f64>,
+    Option<f64>,
+    Option<f64>,
+    Option<f64>,
+    f64,
+    f64,
+    Option<f64>,
+    f64,
+);
+
+/// What a reader sees who may write nothing, and who has no right but to read this view.
+async fn metrics(database: &Database) -> Vec<Row> {
+    if !database.is_postgres() {
+        let options = SqliteConnectOptions::from_str(&database.url).unwrap().read_only(true);
+        let mut connection = options.connect().await.unwrap();
+        return sqlx::query_as(METRICS).fetch_all(&mut connection).await.unwrap();
+    }
+    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let role = format!("reader_{}", Uuid::new_v4().simple());
+    for statement in [
+        format!("CREATE ROLE {role}"),
+        format!("GRANT SELECT ON ltr_shadow_metrics TO {role}"),
+        format!("SET ROLE {role}"),
+        "SET default_transaction_read_only = on".to_owned(),
+    ] {
+        connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
+    sqlx::query_as(METRICS).fetch_all(&mut connection).await.unwrap()
+}
+
+/// A comparison of case `case`, with lawyers who may be in others as well.
+fn any_comparison() -> impl Strategy<Value = ShadowRecord> {
+    let trigger = [
+        None,
+        Some(Trigger::Sampled),
+        Some(Trigger::EdgeCopy),
+        Some(Trigger::Forced),
+    ];
+    let outcome = [
+        ShadowOutcome::Scored,
+        ShadowOutcome::Scored,
+        ShadowOutcome::Scored,
+        ShadowOutcome::Unscored(Unscored::Timeout),
+        ShadowOutcome::Other("out_of_tune".to_owned()),
+    ];
+    let lawyer = (
+        proptest::option::weighted(0.8, 1u16..9),
+        [-2.0..2.0f64, -2.0..2.0f64],
+        any::<bool>(),
+        [0usize..4, 0usize..4],
+    );
+    (
+        any::<u128>(),
+        0u128..40,
+        0i64..20 * 86_400_000_000,
+        proptest::sample::select(trigger.to_vec()),
+        proptest::sample::select(outcome.to_vec()),
+        proptest::option::of(0u32..200_000),
+        proptest::collection::vec(lawyer, 0..6),
+    )
+        .prop_map(|(request, case, micros, trigger, outcome, score_us, lawyers)| {
+            let rows = (1u16..).zip(lawyers).map(|(rank, (rank_ltr, [legacy, ltr], answered, groups))| {
+                let known = ["", "F", "M", "X"];
+                let named = ["gender", "ethnicity"].into_iter().zip(groups);
+                ShadowRow {
+                    lawyer_id: format!("adv_{rank}"),
+                    rank_legacy: rank,
+                    rank_ltr,
+                    label: None,
+                    fair_legacy: legacy,
+                    fair_ltr: answered.then_some(ltr),
+                    groups: named.map(|(name, group)| (name.to_owned(), known[group].to_owned())).collect(),
+                }
+            });
+            ShadowRecord {
+                request_id: Uuid::from_u128(request),
+                case_id: Uuid::from_u128(case),
+                ts_utc: day(0) + Duration::microseconds(micros),
+                outcome,
+                score_us,
+                trigger: trigger.map(|trigger| trigger.name().to_owned()),
+                rows: rows.collect(),
+                ..shadow(0, 0, DateTime::UNIX_EPOCH)
+            }
+        })
+}
+
+/// A log of one model, and the label of each lawyer of each case, of whom some have none yet.
+fn any_log() -> impl Strategy<Value = (Vec<ShadowRecord>, Vec<f32>)> {
+    let labels = proptest::sample::select(vec![0.0f32, 0.0, 0.3, 0.6, 1.0]);
+    (
+        proptest::collection::vec(any_comparison(), 0..120),
+        proptest::collection::vec(labels, 40 * 6),
+    )
+}
+
+/// Keeps a model's log, labels it, and takes the labels of case 39 away again.
+async fn keep(store: &Store, database: &Database, records: Vec<ShadowRecord>, labels: &[f32]) {
+    let cases = records.iter().map(|record| record.case_id);
+    let of_case = |case: Uuid| {
+        let of = labels[6 * case.as_u128() as usize % (40 * 6)..].iter();
+        of.take(6).zip(1..).map(move |(label, rank)| (case, format!("adv_{rank}"), *label))
+    };
+    let given: Vec<(Uuid, String, f32)> = cases.flat_map(of_case).collect();
+    store.append(&records.into_iter().map(Record::Shadow).collect::<Vec<_>>()).await.unwrap();
+    let mut cases: Vec<Uuid> = given.iter().map(|(case, ..)| *case).collect();
+    cases.dedup();
+    store.label_cases(&cases, &given).await.unwrap();
+    database
+        .execute(format!(
+            "UPDATE ltr_shadow_log SET label = NULL WHERE case_id = '{}' AND lawyer_id = 'adv_2'",
+            Uuid::from_u128(39)
+        ))
+        .await;
+}
+
+/// The row that the verdict's evidence amounts to.
+fn expected(version: &str, cases: &[ShadowCase], evidence: &Evidence) -> Row {
+    let of_contracts = |value: f64| (evidence.contracts > 0).then_some(value);
+    (
+        version.to_owned(),
+        cases.len() as i64,
+        evidence.cases as i64,
+        evidence.contracts as i64,
+        of_contracts(evidence.hit3_legacy),
+        of_contracts(evidence.hit3_ltr),
+        of_contracts(evidence.mrr_legacy),
+        of_contracts(evidence.mrr_ltr),
+        of_contracts(evidence.mrr_gap.estimate),
+        evidence.fair_gap_legacy,
+        evidence.fair_gap_ltr,
+        evidence.latency_p95_ms,
+        evidence.fallbacks as f64 / cases.len() as f64,
+    )
+}
+
+fn numbers(row: &Row) -> [Option<f64>; 9] {
+    let (.., hit3_legacy, hit3_ltr, mrr_legacy, mrr_ltr, gap, fair_legacy, fair_ltr, p95, fallbacks) = row;
+    let (fair_legacy, fair_ltr, fallbacks) = (Some(*fair_legacy), Some(*fair_ltr), Some(*fallbacks));
+    [
+        *hit3_legacy,
+        *hit3_ltr,
+        *mrr_legacy,
+        *mrr_ltr,
+        *gap,
+        fair_legacy,
+        fair_ltr,
+        *p95,
+        fallbacks,
+    ]
+}
+
+pub(crate) async fn the_views_say_what_the_verdict_computes(database: Database) {
+    let store = database.open().await;
+    let criteria = Criteria {
+        resamples: 0,
+        ..Criteria::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut all = Vec::new();
+    for log in 0..20 {
+        let version = format!("model-{log:02}");
+        let (mut records, labels) = any_log().new_tree(&mut runner).unwrap().current();
+        records.iter_mut().for_each(|record| record.model_version.clone_from(&version));
+        keep(&store, &database, records, &labels).await;
+        let cases = store.shadow_cases(&version, day(1000)).await.unwrap().records;
+        if !cases.is_empty() {
+            all.push(expected(&version, &cases, &gather(&cases, &criteria)));
+        }
+    }
+    let found = metrics(&database).await;
+    let counts = |row: &Row| (row.0.clone(), row.1, row.2, row.3);
+    assert_eq!(
+        found.iter().map(counts).collect::<Vec<_>>(),
+        all.iter().map(counts).collect::<Vec<_>>()
+    );
+    assert!(all.len() > 10 && all.iter().any(|row| row.3 > 10 && row.9 > 0.0 && row.10 > 0.0));
+    for (found, expected) in found.iter().zip(&all) {
+        for (value, wanted) in numbers(found).into_iter().zip(numbers(expected)) {
+            let agree = value.zip(wanted).map_or(value == wanted, |(a, b)| (a - b).abs() < 1e-9);
+            assert!(agree, "{found:?} instead of {expected:?}");
+        }
+    }
+}
+
+/// A forced comparison says nothing, and neither does one whose labels are open.
+pub(crate) async fn forced_and_open_comparisons_are_in_no_view(database: Database) {
+    let store = database.open().await;
+    let forced = ShadowRecord {
+        trigger: Some("forced".into()),
+        ..shadow(2, 2, day(1))
+    };
+    let records = [shadow(1, 1, day(0)), forced, shadow(3, 3, day(2))].map(Record::Shadow);
+    store.append(&records).await.unwrap();
+    assert_eq!(metrics(&database).await, []);
+    let signed = |case| (Uuid::from_u128(case), "adv_2".to_owned(), 1.0);
+    label_all(&store, &[signed(1), signed(2)], day(1)).await.unwrap();
+    let [row] = &metrics(&database).await[..] else {
+        panic!("one model");
+    };
+    // adv_2 is second by legacy and first by LTR, which scored within a quarter of a millisecond.
+    let (version, requests, cases, contracts, ..) = row;
+    assert_eq!((version.as_str(), *requests, *cases, *contracts), (VERSION, 1, 1, 1));
+    let [hit3_legacy, hit3_ltr, mrr_legacy, mrr_ltr, gap, .., p95, fallbacks] = numbers(row);
+    assert_eq!((hit3_legacy, hit3_ltr), (Some(1.0), Some(1.0)));
+    assert_eq!((mrr_legacy, mrr_ltr, gap), (Some(0.5), Some(1.0), Some(0.5)));
+    assert_eq!((p95, fallbacks), (Some(0.25), Some(0.0)));
+}
+
+pub(crate) async fn groups_that_are_no_object_hide_no_other(database: Database) {
+    let store = database.open().await;
+    store.append(&[Record::Shadow(shadow(1, 1, day(0)))]).await.unwrap();
+    label_all(&store, &[], day(1)).await.unwrap();
+    let (table, broken): (_, &[&str]) = if database.is_postgres() {
+        ("ltr_shadow_log", &["[7]", "7"])
+    } else {
+        ("ltr_shadow_row", &["[7]", "7", "no JSON", ""])
+    };
+    for broken in broken {
+        database
+            .execute(format!("UPDATE {table} SET \"groups\" = '{broken}' WHERE lawyer_id = 'adv_2'"))
+            .await;
+        assert_eq!(metrics(&database).await.len(), 1, "{broken:?}");
+    }
+}
+
+/// What was kept before there were views is in them.
+pub(crate) async fn the_log_of_the_version_before_is_in_the_views(database: Database) {
+    const HEAD: &str = "(request_id, ts_utc, case_id, model_version, outcome, score_us) VALUES \
+                        ('00000000-0000-4000-8000-00000000abcd', '2026-10-01T00:00:00.000000000Z', \
+                         '00000000-0000-4000-8000-000000000005', 'v', 'ok', 250)";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let row = if database.is_postgres() {
+        let migrations = Migrator::new(folder.join("postgres")).await.unwrap();
+        let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+        migrations.run_to(6, &mut connection).await.unwrap();
+        "INSERT INTO ltr_shadow_log VALUES ('00000000-0000-4000-8000-000000000001', '2026-10-01T00:00:00Z', \
+             '00000000-0000-4000-8000-000000000005', '00000000-0000-4000-8000-000000000009', 'adv_1', 4, 1, 1.0, \
+             '00000000-0000-4000-8000-00000000abcd', 'v', 0.5, 0.5, '{}')"
+    } else {
+        let path = Path::new(database.url.strip_prefix("sqlite://").unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let migrations = Migrator::new(folder.join("sqlite")).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        migrations.run_to(7, &mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        "INSERT INTO ltr_shadow_row VALUES (1, 4, 1, 'adv_1', 1.0, 0.5, 0.5, '{}')"
+    };
+    database.execute(format!("INSERT INTO ltr_shadow_request {HEAD}")).await;
+    database.execute(row.to_owned()).await;
+    database.open().await;
+    let [row] = &metrics(&database).await[..] else {
+        panic!("one model");
+    };
+    let [hit3_legacy, hit3_ltr, ..] = numbers(row);
+    assert_eq!((hit3_legacy, hit3_ltr), (Some(0.0), Some(1.0)));
+}

@@ -21,6 +21,11 @@ const METRICS: &str = "SELECT model_version, requests, cases, contracts, hit3_le
                        mrr_gap, fair_gap_legacy, fair_gap_ltr, latency_p95_ms, fallback_rate \
                        FROM ltr_shadow_metrics ORDER BY model_version";
 
+/// Cases of a log.
+const CASES: u128 = 40;
+/// No comparison has as many.
+const LAWYERS: usize = 6;
+
 /// A row of [`METRICS`]: counts, then the numbers from `hit3_legacy` on.
 type Row = (
     String,
@@ -58,7 +63,7 @@ async fn metrics(database: &Database) -> Vec<Row> {
     sqlx::query_as(METRICS).fetch_all(&mut connection).await.unwrap()
 }
 
-/// A comparison of case `case`, with lawyers who may be in others as well.
+/// A comparison, with lawyers who may be in others as well.
 fn any_comparison() -> impl Strategy<Value = ShadowRecord> {
     let trigger = [
         None,
@@ -81,12 +86,12 @@ fn any_comparison() -> impl Strategy<Value = ShadowRecord> {
     );
     (
         any::<u128>(),
-        0u128..40,
+        0..CASES,
         0i64..20 * 86_400_000_000,
         proptest::sample::select(trigger.to_vec()),
         proptest::sample::select(outcome.to_vec()),
         proptest::option::of(0u32..200_000),
-        proptest::collection::vec(lawyer, 0..6),
+        proptest::collection::vec(lawyer, 0..LAWYERS),
     )
         .prop_map(|(request, case, micros, trigger, outcome, score_us, lawyers)| {
             let rows = (1u16..).zip(lawyers).map(|(rank, (rank_ltr, [legacy, ltr], answered, groups))| {
@@ -115,33 +120,31 @@ fn any_comparison() -> impl Strategy<Value = ShadowRecord> {
         })
 }
 
-/// A log of one model, and the label of each lawyer of each case, of whom some have none yet.
+/// A log of one model, and the label of each lawyer of each case.
 fn any_log() -> impl Strategy<Value = (Vec<ShadowRecord>, Vec<f32>)> {
     let labels = proptest::sample::select(vec![0.0f32, 0.0, 0.3, 0.6, 1.0]);
     (
         proptest::collection::vec(any_comparison(), 0..120),
-        proptest::collection::vec(labels, 40 * 6),
+        proptest::collection::vec(labels, CASES as usize * LAWYERS),
     )
 }
 
-/// Keeps a model's log, labels it, and takes the labels of case 39 away again.
-async fn keep(store: &Store, database: &Database, records: Vec<ShadowRecord>, labels: &[f32]) {
-    let cases = records.iter().map(|record| record.case_id);
-    let of_case = |case: Uuid| {
-        let of = labels[6 * case.as_u128() as usize % (40 * 6)..].iter();
-        of.take(6).zip(1..).map(move |(label, rank)| (case, format!("adv_{rank}"), *label))
+/// Keeps a model's log, whose cases have ids from `first` on, labels it, and takes a label of the last case away again.
+async fn keep(store: &Store, database: &Database, records: Vec<ShadowRecord>, labels: &[f32], first: u128) {
+    let of_case = |case: u128| {
+        let of = labels[LAWYERS * (case - first) as usize..].iter().take(LAWYERS);
+        let named = of.zip(1..);
+        named.map(move |(label, rank)| (Uuid::from_u128(case), format!("adv_{rank}"), *label))
     };
-    let given: Vec<(Uuid, String, f32)> = cases.flat_map(of_case).collect();
-    store.append(&records.into_iter().map(Record::Shadow).collect::<Vec<_>>()).await.unwrap();
-    let mut cases: Vec<Uuid> = given.iter().map(|(case, ..)| *case).collect();
-    cases.dedup();
+    let last = first + CASES - 1;
+    let given: Vec<(Uuid, String, f32)> = (first..=last).flat_map(of_case).collect();
+    let cases: Vec<Uuid> = (first..=last).map(Uuid::from_u128).collect();
+    let records: Vec<Record> = records.into_iter().map(Record::Shadow).collect();
+    store.append(&records).await.unwrap();
     store.label_cases(&cases, &given).await.unwrap();
-    database
-        .execute(format!(
-            "UPDATE ltr_shadow_log SET label = NULL WHERE case_id = '{}' AND lawyer_id = 'adv_2'",
-            Uuid::from_u128(39)
-        ))
-        .await;
+    let last = Uuid::from_u128(last);
+    let open = format!("UPDATE ltr_shadow_log SET label = NULL WHERE case_id = '{last}' AND lawyer_id = 'adv_2'");
+    database.execute(open).await;
 }
 
 /// The row that the verdict's evidence amounts to.
@@ -189,10 +192,13 @@ pub(crate) async fn the_views_say_what_the_verdict_computes(database: Database) 
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut all = Vec::new();
     for log in 0..20 {
-        let version = format!("model-{log:02}");
+        let (version, first) = (format!("model-{log:02}"), 1000 * log);
         let (mut records, labels) = any_log().new_tree(&mut runner).unwrap().current();
-        records.iter_mut().for_each(|record| record.model_version.clone_from(&version));
-        keep(&store, &database, records, &labels).await;
+        for record in &mut records {
+            record.model_version.clone_from(&version);
+            record.case_id = Uuid::from_u128(first + record.case_id.as_u128());
+        }
+        keep(&store, &database, records, &labels, first).await;
         let cases = store.shadow_cases(&version, day(1000)).await.unwrap().records;
         if !cases.is_empty() {
             all.push(expected(&version, &cases, &gather(&cases, &criteria)));

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ranking::decide;
 use ranking::release::ledger::Entry;
+use ranking::verdict::plan;
 use serde_json::{Value, json};
 use store::{LedgerRow, Reported, StoreError};
 
@@ -78,8 +79,8 @@ impl Controller {
         Ok(())
     }
 
-    /// The members of `GET /rollout`, without the flags.
-    pub fn shown_rollout(&self) -> Value {
+    /// The members of `GET /rollout`, without the flags. `compared`: the share of the cases that is compared in shadow.
+    pub fn shown_rollout(&self, compared: f64) -> Value {
         let said = self.said();
         let known = self.known.lock();
         let parts = self.snapshot.0.lock();
@@ -114,6 +115,7 @@ impl Controller {
             "as_of": judged.map(|gathered| gathered.as_of),
             "evidence": judged.map(|gathered| &gathered.evidence),
             "verdict": judged.map(|gathered| decide(&gathered.evidence, &self.config.criteria)),
+            "plan": judged.and_then(|gathered| plan(&gathered.evidence, &self.config.criteria, compared)),
             "trial": trial,
             "relevance": relevance,
             "outbox": {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use chrono::{DateTime, Utc};
 use clap::Parser;
+use ranking::Interval;
 use ranking::criterion::{Criterion, all_passed, failed};
 use runtime::artefact;
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
 
-use crate::evaluate::{EVALUATION, Evaluation};
+use crate::evaluate::{EVALUATION, Evaluation, Weighted, how_weighted};
 use crate::lineage::{Dataset, Record};
 use crate::night::{given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
@@ -49,6 +50,20 @@ pub struct GateResult {
     pub passed: bool,
     /// `ndcg5`, `mrr5`, `fair_gap` and `latency_p95`.
     pub criteria: Vec<Criterion>,
+    /// `weighted_ndcg5` and `weighted_mrr5`: shown beside the criteria, and decide nothing.
+    #[serde(default)]
+    pub informative: Vec<Informative>,
+}
+
+/// A figure that decides nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Informative {
+    /// Short, snake_case.
+    pub name: String,
+    /// What was measured; `not known` where it was not.
+    pub value: String,
+    /// What the figure is, or why it is not known.
+    pub reason: String,
 }
 
 /// Judges an evaluation. A NaN fails its criterion.
@@ -95,7 +110,34 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
     GateResult {
         passed: all_passed(&criteria),
         criteria,
+        informative: informative(evaluation),
     }
+}
+
+/// The gains as they are once actions are weighted by how often their rank is looked at.
+fn informative(evaluation: &Evaluation) -> Vec<Informative> {
+    let reason = how_weighted(&evaluation.propensities);
+    let figure = |name: &str, of: fn(&Weighted) -> Interval| {
+        let known = evaluation.ltr.weighted.zip(evaluation.over_legacy.weighted);
+        Informative {
+            name: name.to_owned(),
+            value: known.map_or_else(
+                || "not known".to_owned(),
+                |(ltr, over)| {
+                    let (ltr, over) = (of(&ltr), of(&over));
+                    format!(
+                        "{:.4} ({:+.4} [{:+.4}, {:+.4}])",
+                        ltr.estimate, over.estimate, over.low, over.high
+                    )
+                },
+            ),
+            reason: reason.clone(),
+        }
+    };
+    vec![
+        figure("weighted_ndcg5", |weighted| weighted.ndcg5),
+        figure("weighted_mrr5", |weighted| weighted.mrr5),
+    ]
 }
 
 /// Runs the command.
@@ -167,7 +209,13 @@ pub fn print_gate(result: &GateResult) {
             console::verdict(criterion.passed),
         ]);
     }
+    for figure in &result.informative {
+        table.add_row(vec![&figure.name, &figure.value, "-", "decides nothing"]);
+    }
     println!("{table}");
+    if let Some(figure) = result.informative.first() {
+        println!("{}", figure.reason);
+    }
     if result.passed {
         println!("gate: passed");
     } else {

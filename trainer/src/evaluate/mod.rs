@@ -9,6 +9,7 @@ mod pointwise;
 mod print;
 mod rivals;
 mod trec;
+mod weighted;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,7 +36,9 @@ use crate::{console, progress};
 pub use arm::Arm;
 pub use latency::Latency;
 pub use print::print_evaluation;
+pub(crate) use print::how_weighted;
 pub use rivals::{Rival, RivalResult, rival_is_better};
+pub use weighted::{Propensities, Weighted};
 
 use arm::{Judge, Served};
 
@@ -62,7 +65,8 @@ const EXAMPLES: &str = "Examples:
 /// points out rivals that are better than the model.
 ///
 /// The first metrics count clicks as shown, which favours rankings similar to the order shown. The
-/// debiased metrics weight each click by the inverse of how often its position is looked at. Writes
+/// debiased metric weights each click by the inverse of how often its position is looked at, as a
+/// click model estimates it. The weighted metrics do so by the known evaluate.eta. Writes
 /// evaluation.json beside the model.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
@@ -109,6 +113,9 @@ pub struct Evaluation {
     pub confidence: f64,
     /// The compiled model's objective.
     pub objective: String,
+    /// By what `weighted` of each ranking is weighted.
+    #[serde(default)]
+    pub propensities: Propensities,
     /// The compiled model.
     pub ltr: Arm,
     /// The legacy weighted sum: the logged score, or else computed from the features as served.
@@ -130,6 +137,9 @@ pub struct Gain {
     pub mrr5: Interval,
     /// Difference in debiased nDCG@5.
     pub debiased: Interval,
+    /// Differences by weights; `None`: see [`Propensities::Unknown`].
+    #[serde(default)]
+    pub weighted: Option<Weighted>,
 }
 
 /// Runs the command.
@@ -207,6 +217,8 @@ pub fn evaluate_and_export(
         ndcg5: paired(&ltr.ndcg5, &over.ndcg5, settings),
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
+        weighted: (ltr.weighted.as_ref().zip(over.weighted.as_ref()))
+            .map(|(ours, theirs)| ours.over(theirs).metrics(&settings.evaluate)),
     };
     let grown = rivals::grow(&run, &parts_of(&run, &stored, &split), &complete)?;
     let (rivals, orders): (Vec<Rival>, Vec<Option<Served>>) =
@@ -226,6 +238,7 @@ pub fn evaluate_and_export(
         cases_with_relevant: ltr.mrr5.len(),
         confidence: settings.evaluate.confidence,
         objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
+        propensities: judge.propensities(&ltr),
         over_legacy: gain(&legacy),
         rivals,
         ltr: judge.arm(&ltr),

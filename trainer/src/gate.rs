@@ -210,7 +210,7 @@ pub fn print_gate(result: &GateResult) {
         ]);
     }
     for figure in &result.informative {
-        table.add_row(vec![&figure.name, &figure.value, "-", "decides nothing"]);
+        table.add_row(vec![figure.name.as_str(), &figure.value, "-", "decides nothing"]);
     }
     println!("{table}");
     if let Some(figure) = result.informative.first() {

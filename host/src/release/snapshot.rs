@@ -79,7 +79,8 @@ impl Controller {
         Ok(())
     }
 
-    /// The members of `GET /rollout`, without the flags. `compared`: the share of the cases that is compared in shadow.
+    /// The members of `GET /rollout`, without the flags. `compared`: the share of the cases that is compared in
+    /// shadow.
     pub fn shown_rollout(&self, compared: f64) -> Value {
         let said = self.said();
         let known = self.known.lock();

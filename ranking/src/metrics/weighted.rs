@@ -1,15 +1,15 @@
 //! nDCG and MRR as if clients examined every displayed rank alike.
 //!
 //! A client acts on a lawyer only if they examine them, with a probability theta that falls with the displayed rank
-//! ([`theta`]). So plain metrics favour whichever ranking was displayed. Each action here counts 1 / theta instead of 1
-//! (inverse propensity scoring: Joachims, Swaminathan, Schnabel, WSDM 2017; for gains that add up, as those of DCG do:
-//! Agarwal, Takatsu, Zaitsev, Joachims, SIGIR 2019), and is divided by the sum of the weights (self-normalised: Swaminathan
-//! and Joachims, NIPS 2015), so that the best order has 1.
+//! ([`theta`]). So plain metrics favour whichever ranking was displayed. Each action here counts 1 / theta instead of
+//! 1 (inverse propensity scoring: Joachims, Swaminathan, Schnabel, WSDM 2017; for gains that add up, as those of DCG
+//! do: Agarwal, Takatsu, Zaitsev, Joachims, SIGIR 2019), and is divided by the sum of the weights (self-normalised:
+//! Swaminathan and Joachims, NIPS 2015), so that the best order has 1.
 //!
-//! **What stays.** Weights are clipped at [`Weighting::CLIP`], so that ranks below it are corrected in part. Cases with
-//! several actions count once in a mean, and a client signs one contract: both leave some of the bias in favour of what was
-//! displayed. In this module's tests (clicks, equal rankers) nDCG keeps a fifteenth of it, and MRR, which is no sum of
-//! gains, a third.
+//! **What stays.** Weights are clipped at [`Weighting::CLIP`], so that ranks below it are corrected in part. Cases
+//! with several actions count once in a mean, and a client signs one contract: both leave some of the bias in favour
+//! of what was displayed. In this module's tests (clicks, equal rankers) nDCG keeps a fifteenth of it, and MRR, which
+//! is no sum of gains, a third.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +69,9 @@ impl Weighting {
         })
     }
 
-    /// MRR@k. A case has `weight = min(1 / (1 - product of (1 - theta)), CLIP)` over the lawyers with at least `min_grade`:
-    /// it is in the mean if one of them was examined. `value` is the [reciprocal rank](reciprocal_rank_at) times that.
+    /// MRR@k. A case has `weight = min(1 / (1 - product of (1 - theta)), CLIP)` over the lawyers with at least
+    /// `min_grade`: it is in the mean if one of them was examined. `value` is the [reciprocal
+    /// rank](reciprocal_rank_at) times that.
     ///
     /// `None` where no lawyer has the grade.
     pub fn reciprocal_rank_at(&self, k: usize, in_ranked_order: &[Displayed], min_grade: u8) -> Option<Part> {

@@ -152,8 +152,8 @@ pub(super) fn missing_users(s: &Sequential, confidence: f64) -> Option<f64> {
     (s.gap.estimate > 0.0 && gain.is_finite() && gain > 0.0).then(|| (missing / gain).max(0.0))
 }
 
-/// How many more contracts it takes until the interval of Hit@3's gain lies below what is asked, if the gain stays as it is: an
-/// interval narrows with the root of their number. `None` for a gain that is large enough.
+/// How many more contracts it takes until the interval of Hit@3's gain lies below what is asked, if the gain stays as
+/// it is: an interval narrows with the root of their number. `None` for a gain that is large enough.
 pub(super) fn missing_contracts(e: &Evidence, c: &Criteria) -> Option<f64> {
     let short = c.hit3_gain - e.hit3_gain.estimate;
     let reach = e.hit3_gain.high - e.hit3_gain.estimate;

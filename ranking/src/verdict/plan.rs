@@ -34,8 +34,9 @@ pub struct Planned {
     pub decidable_on: Option<NaiveDate>,
 }
 
-/// Plans for the shares, if from tomorrow on they were compared instead of `share`: cases, users and contracts come as they
-/// came, so many times faster. Days pass as they do, so that `min_days` remains where not even `min_cases` comes sooner.
+/// Plans for the shares, if from tomorrow on they were compared instead of `share`: cases, users and contracts come
+/// as they came, so many times faster. Days pass as they do, so that `min_days` remains where not even `min_cases`
+/// comes sooner.
 ///
 /// `None` where nothing waits for data, or where it is not known how fast it comes: no case, or no share.
 pub fn plan(evidence: &Evidence, criteria: &Criteria, share: f64) -> Option<Plan> {

@@ -1,6 +1,6 @@
--- The numbers of a comparison in shadow, by model, for dashboards and SQL shells: as `ranking::verdict` computes them from
--- the same log. They read the whole log; nothing in the programs does. Columns of each view are the same in PostgreSQL, but
--- for `id`.
+-- The numbers of a comparison in shadow, by model, for dashboards and SQL shells: as `ranking::verdict` computes them
+-- from the same log. They read the whole log; nothing in the programs does. Columns of each view are the same in
+-- PostgreSQL, but for `id`.
 
 -- Comparisons that are evidence: nobody forced them, and each of their lawyers has a label.
 CREATE VIEW ltr_shadow_closed AS
@@ -10,8 +10,9 @@ CREATE VIEW ltr_shadow_closed AS
       AND EXISTS (SELECT 1 FROM ltr_shadow_row l WHERE l.request = r.id)
       AND NOT EXISTS (SELECT 1 FROM ltr_shadow_row l WHERE l.request = r.id AND l.label IS NULL);
 
--- Where each ranking had the lawyer who got the contract; of several comparisons or lawyers of a case the best places. Where
--- LTR did not answer, legacy's place is its own, because that is what would have been served. `day` is UTC.
+-- Where each ranking had the lawyer who got the contract; of several comparisons or lawyers of a case the best
+-- places. Where LTR did not answer, legacy's place is its own, because that is what would have been served. `day` is
+-- UTC.
 CREATE VIEW ltr_shadow_positions AS
     SELECT c.model_version, c.case_id, min(substr(c.ts_utc, 1, 10)) AS day, min(l.rank_legacy) AS pos_legacy,
            min(CASE WHEN c.is_scored THEN coalesce(l.rank_ltr, l.rank_legacy) ELSE l.rank_legacy END) AS pos_ltr
@@ -33,8 +34,8 @@ CREATE VIEW ltr_shadow_groups AS
     WHERE named.value <> '' AND abs(s.fair_legacy) < 1e288 AND abs(s.fair_ltr) < 1e288
     GROUP BY s.model_version, named.key, named.value;
 
--- One row for each model. A fair gap is between groups of 30 rows or more (the default of rollout.criteria.fair_min_rows).
--- The 95th percentile is interpolated between the two times next to it.
+-- One row for each model. A fair gap is between groups of 30 rows or more (the default of
+-- rollout.criteria.fair_min_rows). The 95th percentile is interpolated between the two times next to it.
 CREATE VIEW ltr_shadow_metrics AS
     WITH compared AS (
         SELECT model_version, min(ts_utc) AS since, max(ts_utc) AS until, count(*) AS requests,

@@ -129,7 +129,8 @@ fn any_log() -> impl Strategy<Value = (Vec<ShadowRecord>, Vec<f32>)> {
     )
 }
 
-/// Keeps a model's log, whose cases have ids from `first` on, labels it, and takes a label of the last case away again.
+/// Keeps a model's log, whose cases have ids from `first` on, labels it, and takes a label of the last case away
+/// again.
 async fn keep(store: &Store, database: &Database, records: Vec<ShadowRecord>, labels: &[f32], first: u128) {
     let of_case = |case: u128| {
         let of = labels[LAWYERS * (case - first) as usize..].iter().take(LAWYERS);

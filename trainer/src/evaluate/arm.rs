@@ -28,7 +28,8 @@ pub struct Arm {
     pub mrr5: Interval,
     /// Debiased nDCG@5 of the served order, the mean over all cases; see [`crate::examination`].
     pub debiased_ndcg5: Interval,
-    /// nDCG@5 and MRR@5 of the served order by weights; `None`: see [`Propensities::Unknown`](super::Propensities::Unknown).
+    /// nDCG@5 and MRR@5 of the served order by weights; `None`: see
+    /// [`Propensities::Unknown`](super::Propensities::Unknown).
     #[serde(default)]
     pub weighted: Option<Weighted>,
     /// nDCG@5 of the order by score alone, before the fairness re-rank.

@@ -44,8 +44,8 @@ pub struct Weighted {
     pub mrr5: Interval,
 }
 
-/// What each case adds to the weighted metrics of an arm. Each metric covers the same cases, with the same weights, in
-/// every arm.
+/// What each case adds to the weighted metrics of an arm. Each metric covers the same cases, with the same weights,
+/// in every arm.
 pub(super) struct Parts {
     pub ndcg5: Vec<Part>,
     pub mrr5: Vec<Part>,

@@ -22,7 +22,8 @@ fn an_action_counts_by_the_inverse_of_how_often_its_rank_is_looked_at() {
 
 #[test]
 fn ndcg_is_the_formula() {
-    // A click (gain 3) that was displayed fourth, and a contact (gain 6) that was displayed first, ranked in this order.
+    // A click (gain 3) that was displayed fourth, and a contact (gain 6) that was displayed first, ranked in this
+    // order.
     let case = order(&[(1, 4), (2, 1), (0, 2)]);
     let part = EXAMINED_BY_RANK.ndcg_at(5, &case, &Grade::GAINS).unwrap();
     let (second, best) = (3f64.log2(), 6.0 + 3.0 / 3f64.log2());
@@ -59,8 +60,8 @@ fn a_mean_is_divided_by_its_weights() {
     assert_eq!((weighted_mean(&[], 100, 0.95, 1), effective_cases(&[])), (Interval::default(), 0.0));
 }
 
-/// Cases of clients who examine by 1/rank, seen by two rankers of the same quality; the differences of nDCG@5 and MRR@5,
-/// the second ranker's minus the first's, plain and weighted.
+/// Cases of clients who examine by 1/rank, seen by two rankers of the same quality; the differences of nDCG@5 and
+/// MRR@5, the second ranker's minus the first's, plain and weighted.
 fn differences(seed: u64, is_second_displayed: bool, weighting: Weighting) -> [f64; 2] {
     let mut market = Market::new(seed);
     let mut parts: [[Vec<Part>; 2]; 2] = Default::default();

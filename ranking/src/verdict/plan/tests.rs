@@ -54,7 +54,8 @@ fn more_comparisons_bring_what_is_counted_sooner_and_days_pass_as_they_do() {
     // 4 of 14 days are missing, and 25 of 30 users at one in two days.
     assert_eq!(now["duration"], day("2026-11-24"));
     assert_eq!(now["users"], day("2027-01-09"));
-    // Hit@3 is met, so that only the others are open. A bettor gains 0.1^2 / (2 * 0.25) = 0.02 a user of ln 20: 150 users.
+    // Hit@3 is met, so that only the others are open. A bettor gains 0.1^2 / (2 * 0.25) = 0.02 a user of ln 20: 150
+    // users.
     assert_eq!(now.keys().copied().collect::<Vec<_>>(), ["duration", "mrr_gap", "users"]);
     assert_eq!(now["mrr_gap"], day("2027-09-16"));
     let all = &of(&plan, 1.0).criteria;

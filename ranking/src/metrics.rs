@@ -18,7 +18,10 @@ use crate::statistics::ExactSum;
 /// # Panics
 /// A grade without a gain.
 pub fn ndcg_at(k: usize, grades_in_ranked_order: &[u8], gains: &[f64]) -> Option<f64> {
-    let gains: Vec<f64> = grades_in_ranked_order.iter().map(|grade| gains[usize::from(*grade)]).collect();
+    let gains: Vec<f64> = grades_in_ranked_order
+        .iter()
+        .map(|grade| gains[usize::from(*grade)])
+        .collect();
     let best = ideal_dcg_at(k, &gains);
     (best > 0.0).then(|| dcg_at(k, &gains) / best)
 }

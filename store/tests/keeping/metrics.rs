@@ -94,19 +94,23 @@ fn any_comparison() -> impl Strategy<Value = ShadowRecord> {
         proptest::collection::vec(lawyer, 0..LAWYERS),
     )
         .prop_map(|(request, case, micros, trigger, outcome, score_us, lawyers)| {
-            let rows = (1u16..).zip(lawyers).map(|(rank, (rank_ltr, [legacy, ltr], answered, groups))| {
-                let known = ["", "F", "M", "X"];
-                let named = ["gender", "ethnicity"].into_iter().zip(groups);
-                ShadowRow {
-                    lawyer_id: format!("adv_{rank}"),
-                    rank_legacy: rank,
-                    rank_ltr,
-                    label: None,
-                    fair_legacy: legacy,
-                    fair_ltr: answered.then_some(ltr),
-                    groups: named.map(|(name, group)| (name.to_owned(), known[group].to_owned())).collect(),
-                }
-            });
+            let rows = (1u16..)
+                .zip(lawyers)
+                .map(|(rank, (rank_ltr, [legacy, ltr], answered, groups))| {
+                    let known = ["", "F", "M", "X"];
+                    let named = ["gender", "ethnicity"].into_iter().zip(groups);
+                    ShadowRow {
+                        lawyer_id: format!("adv_{rank}"),
+                        rank_legacy: rank,
+                        rank_ltr,
+                        label: None,
+                        fair_legacy: legacy,
+                        fair_ltr: answered.then_some(ltr),
+                        groups: named
+                            .map(|(name, group)| (name.to_owned(), known[group].to_owned()))
+                            .collect(),
+                    }
+                });
             ShadowRecord {
                 request_id: Uuid::from_u128(request),
                 case_id: Uuid::from_u128(case),
@@ -255,7 +259,9 @@ pub(crate) async fn groups_that_are_no_object_hide_no_other(database: Database) 
     };
     for broken in broken {
         database
-            .execute(format!("UPDATE {table} SET \"groups\" = '{broken}' WHERE lawyer_id = 'adv_2'"))
+            .execute(format!(
+                "UPDATE {table} SET \"groups\" = '{broken}' WHERE lawyer_id = 'adv_2'"
+            ))
             .await;
         assert_eq!(metrics(&database).await.len(), 1, "{broken:?}");
     }

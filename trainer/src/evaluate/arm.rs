@@ -155,7 +155,9 @@ impl<'a> Judge<'a> {
     /// By what the weighted metrics are weighted.
     pub(super) fn propensities(&self, served: &Served) -> Propensities {
         let known = self.weighting.zip(served.weighted.as_ref());
-        known.map_or_else(Propensities::default, |(weighting, parts)| parts.propensities(weighting))
+        known.map_or_else(Propensities::default, |(weighting, parts)| {
+            parts.propensities(weighting)
+        })
     }
 
     /// The arm's report.

@@ -35,8 +35,8 @@ use crate::{console, progress};
 
 pub use arm::Arm;
 pub use latency::Latency;
-pub use print::print_evaluation;
 pub(crate) use print::how_weighted;
+pub use print::print_evaluation;
 pub use rivals::{Rival, RivalResult, rival_is_better};
 pub use weighted::{Propensities, Weighted};
 

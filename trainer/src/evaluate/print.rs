@@ -88,9 +88,9 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
             ("MRR@5 as shown", over.mrr5),
             ("debiased nDCG@5", over.debiased),
         ];
-        let weighted = over.weighted.map(|Weighted { ndcg5, mrr5 }| {
-            [("weighted nDCG@5", ndcg5), ("weighted MRR@5", mrr5)]
-        });
+        let weighted = over
+            .weighted
+            .map(|Weighted { ndcg5, mrr5 }| [("weighted nDCG@5", ndcg5), ("weighted MRR@5", mrr5)]);
         for (metric, gain) in gains.into_iter().chain(weighted.into_iter().flatten()) {
             let better = if rival_is_better(&gain) {
                 "better than ltr"

@@ -103,7 +103,10 @@ fn weighted_metrics_need_to_know_how_often_each_rank_is_looked_at() {
         panic!("{:?}", weighted.propensities);
     };
     assert_eq!(eta, 1.0);
-    assert!(effective_cases < weighted.cases_with_positive as f64, "{effective_cases}");
+    assert!(
+        effective_cases < weighted.cases_with_positive as f64,
+        "{effective_cases}"
+    );
     let [ltr, legacy] = [&weighted.ltr, &weighted.legacy].map(|arm| arm.weighted.unwrap());
     let over = weighted.over_legacy.weighted.unwrap();
     assert!((ltr.ndcg5.estimate - legacy.ndcg5.estimate - over.ndcg5.estimate).abs() < 1e-12);

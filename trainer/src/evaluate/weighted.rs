@@ -28,9 +28,10 @@ pub enum Propensities {
 impl Default for Propensities {
     fn default() -> Propensities {
         Propensities::Unknown {
-            reason: "how often each rank is looked at is not known: evaluate.eta is not set, and clicks on one ranking \
+            reason:
+                "how often each rank is looked at is not known: evaluate.eta is not set, and clicks on one ranking \
                      cannot tell it from relevance"
-                .to_owned(),
+                    .to_owned(),
         }
     }
 }

@@ -137,7 +137,10 @@ fn weighted_gains_are_shown_and_decide_nothing() {
         ]
     );
     let reason = &result.informative[0].reason;
-    assert!(reason.contains("rank^1, at most 10") && reason.contains("50 cases"), "{reason}");
+    assert!(
+        reason.contains("rank^1, at most 10") && reason.contains("50 cases"),
+        "{reason}"
+    );
     // A verdict of an older program has none.
     let older: GateResult = serde_json::from_str("{\"passed\": true, \"criteria\": []}").unwrap();
     assert_eq!(older.informative, []);

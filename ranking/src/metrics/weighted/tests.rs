@@ -34,7 +34,10 @@ fn ndcg_is_the_formula() {
     let turned = turned.unwrap();
     assert!((turned.value - (6.0 + 12.0 / second) / best).abs() < 1e-12);
     assert_eq!(turned.weight, part.weight);
-    assert_eq!(EXAMINED_BY_RANK.ndcg_at(5, &order(&[(0, 1), (0, 2)]), &Grade::GAINS), None);
+    assert_eq!(
+        EXAMINED_BY_RANK.ndcg_at(5, &order(&[(0, 1), (0, 2)]), &Grade::GAINS),
+        None
+    );
 }
 
 #[test]
@@ -42,7 +45,10 @@ fn mrr_is_the_formula() {
     // A contact displayed second and a contract displayed third: one of them is seen with 1 - 1/2 * 2/3 = 2/3.
     let case = order(&[(0, 1), (2, 3), (3, 2)]);
     let part = EXAMINED_BY_RANK.reciprocal_rank_at(5, &case, 2).unwrap();
-    assert!((part.weight - 1.5).abs() < 1e-12 && (part.value - 0.75).abs() < 1e-12, "{part:?}");
+    assert!(
+        (part.weight - 1.5).abs() < 1e-12 && (part.value - 0.75).abs() < 1e-12,
+        "{part:?}"
+    );
     // Below rank k it counts, and gains nothing.
     let below = EXAMINED_BY_RANK.reciprocal_rank_at(1, &case, 2).unwrap();
     assert_eq!((below.value, below.weight), (0.0, part.weight));
@@ -57,7 +63,10 @@ fn a_mean_is_divided_by_its_weights() {
     let parts = [part(1.0, 1.0), part(0.0, 3.0)];
     assert_eq!(weighted_mean(&parts, 0, 0.95, 1), Interval::point(0.25));
     assert_eq!(effective_cases(&parts), 1.6);
-    assert_eq!((weighted_mean(&[], 100, 0.95, 1), effective_cases(&[])), (Interval::default(), 0.0));
+    assert_eq!(
+        (weighted_mean(&[], 100, 0.95, 1), effective_cases(&[])),
+        (Interval::default(), 0.0)
+    );
 }
 
 /// Cases of clients who examine by 1/rank, seen by two rankers of the same quality; the differences of nDCG@5 and
@@ -74,7 +83,10 @@ fn differences(seed: u64, is_second_displayed: bool, weighting: Weighting) -> [f
             let of = |lawyer: &usize| {
                 let at = displayed.iter().position(|other| other == lawyer).unwrap();
                 let grade = u8::from(clicked[at]);
-                Displayed { grade, rank: at as u32 + 1 }
+                Displayed {
+                    grade,
+                    rank: at as u32 + 1,
+                }
             };
             let order: Vec<Displayed> = ranking.iter().map(of).collect();
             parts[0].extend(weighting.ndcg_at(5, &order, &Grade::GAINS));

@@ -49,14 +49,20 @@ fn of(plan: &Plan, share: f64) -> &Planned {
 #[test]
 fn more_comparisons_bring_what_is_counted_sooner_and_days_pass_as_they_do() {
     let plan = plan(&early(), &Criteria::default(), 0.1).unwrap();
-    assert_eq!(plan.shares.iter().map(|planned| planned.share).collect::<Vec<_>>(), SHARES);
+    assert_eq!(
+        plan.shares.iter().map(|planned| planned.share).collect::<Vec<_>>(),
+        SHARES
+    );
     let now = &of(&plan, 0.1).criteria;
     // 4 of 14 days are missing, and 25 of 30 users at one in two days.
     assert_eq!(now["duration"], day("2026-11-24"));
     assert_eq!(now["users"], day("2027-01-09"));
     // Hit@3 is met, so that only the others are open. A bettor gains 0.1^2 / (2 * 0.25) = 0.02 a user of ln 20: 150
     // users.
-    assert_eq!(now.keys().copied().collect::<Vec<_>>(), ["duration", "mrr_gap", "users"]);
+    assert_eq!(
+        now.keys().copied().collect::<Vec<_>>(),
+        ["duration", "mrr_gap", "users"]
+    );
     assert_eq!(now["mrr_gap"], day("2027-09-16"));
     let all = &of(&plan, 1.0).criteria;
     // 400 cases a day are 2,600 in 7 days, so that 14 days come first.
@@ -85,7 +91,10 @@ fn where_days_decide_a_larger_share_promises_nothing() {
     let mut evidence = early();
     (evidence.users, evidence.mrr_sequence.is_above) = (30, true);
     let plan = plan(&evidence, &Criteria::default(), 0.2).unwrap();
-    assert_eq!(plan.shares.iter().map(|p| p.share).collect::<Vec<_>>(), [0.1, 0.2, 0.25, 0.5, 1.0]);
+    assert_eq!(
+        plan.shares.iter().map(|p| p.share).collect::<Vec<_>>(),
+        [0.1, 0.2, 0.25, 0.5, 1.0]
+    );
     assert_eq!(
         plan.sentence,
         "with 20 % compared: about 2026-11-24; a larger share would not be sooner"
@@ -101,13 +110,20 @@ fn a_gain_below_what_is_asked_is_decided_once_its_interval_is_below_too() {
     let plan = plan(&evidence, &Criteria::default(), 1.0).unwrap();
     let missing: f64 = 5.0 * ((0.39_f64 / 0.04).powi(2) - 1.0);
     let days = chrono::Days::new((missing / 0.5).ceil() as u64);
-    assert_eq!(of(&plan, 1.0).criteria["hit3"], until().date_naive().checked_add_days(days));
+    assert_eq!(
+        of(&plan, 1.0).criteria["hit3"],
+        until().date_naive().checked_add_days(days)
+    );
     // Nobody can say when a gain of nothing is decided, and then not when all is.
     evidence.mrr_sequence.gap.estimate = -0.01;
     let plan = super::plan(&evidence, &Criteria::default(), 1.0).unwrap();
     assert_eq!(of(&plan, 1.0).criteria["mrr_gap"], None);
     assert_eq!(of(&plan, 1.0).decidable_on, None);
-    assert!(plan.sentence.contains("no day that can be foreseen"), "{}", plan.sentence);
+    assert!(
+        plan.sentence.contains("no day that can be foreseen"),
+        "{}",
+        plan.sentence
+    );
 }
 
 #[test]

@@ -14,7 +14,11 @@ pub(super) fn plan(plan: &Value) -> String {
     };
     let mut table = table(["compared", "decided", "duration", "users", "Hit@3", "MRR gap"]);
     for planned in shares {
-        let now = if planned["share"] == plan["share"] { " (now)" } else { "" };
+        let now = if planned["share"] == plan["share"] {
+            " (now)"
+        } else {
+            ""
+        };
         let open = |name: &str| match planned["criteria"].get(name) {
             // It is decided already.
             None => String::new(),

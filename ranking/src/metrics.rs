@@ -1,5 +1,7 @@
 //! Ranking metrics, and the gap between groups.
 
+pub mod weighted;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -16,19 +18,24 @@ use crate::statistics::ExactSum;
 /// # Panics
 /// A grade without a gain.
 pub fn ndcg_at(k: usize, grades_in_ranked_order: &[u8], gains: &[f64]) -> Option<f64> {
-    let mut ideal = grades_in_ranked_order.to_vec();
-    ideal.sort_by(|a, b| gains[usize::from(*b)].total_cmp(&gains[usize::from(*a)]));
-    let best = dcg_at(k, &ideal, gains);
-    (best > 0.0).then(|| dcg_at(k, grades_in_ranked_order, gains) / best)
+    let gains: Vec<f64> = grades_in_ranked_order
+        .iter()
+        .map(|grade| gains[usize::from(*grade)])
+        .collect();
+    let best = ideal_dcg_at(k, &gains);
+    (best > 0.0).then(|| dcg_at(k, &gains) / best)
 }
 
-fn dcg_at(k: usize, grades: &[u8], gains: &[f64]) -> f64 {
-    grades
-        .iter()
-        .take(k)
-        .enumerate()
-        .map(|(i, grade)| gains[usize::from(*grade)] / (2.0 + i as f64).log2())
-        .sum()
+fn dcg_at(k: usize, gains_in_ranked_order: &[f64]) -> f64 {
+    let places = gains_in_ranked_order.iter().take(k).enumerate();
+    places.map(|(i, gain)| gain / (2.0 + i as f64).log2()).sum()
+}
+
+/// The DCG of the best order.
+fn ideal_dcg_at(k: usize, gains: &[f64]) -> f64 {
+    let mut ideal = gains.to_vec();
+    ideal.sort_by(|a, b| b.total_cmp(a));
+    dcg_at(k, &ideal)
 }
 
 /// The reciprocal of the 1-based rank of the first row with at least `min_grade`; 0.0 where that is below rank `k`;

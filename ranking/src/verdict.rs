@@ -5,6 +5,7 @@ mod days;
 mod decide;
 mod evidence;
 mod latencies;
+mod plan;
 mod sorted;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::fallback::ShadowOutcome;
 pub use days::{ContractDay, Sequencing, Sequential};
 pub use decide::{Futility, decide};
 pub use evidence::{Gathering, gather};
+pub use plan::{Plan, Planned, plan};
 
 /// Why a request was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

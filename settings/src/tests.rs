@@ -357,6 +357,9 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "\"binary\"",
             "lambdarank or rank_xendcg or regression",
         ),
+        ("[evaluate]\neta = -1", "evaluate.eta", "\"-1\"", "a number, 0 to 10"),
+        ("[evaluate]\neta = \"x\"", "evaluate.eta", "\"x\"", "empty"),
+        ("[evaluate]\neta = true", "evaluate.eta", "true", "a number, 0 to 10"),
     ] {
         let found = refused(toml, &[]);
         assert_eq!((found.0.as_str(), found.1.as_str()), (key, value), "{found:?}");
@@ -365,6 +368,17 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
     let preset = refused("", &[("LTR_RANKING__PRESETS__FAST__GEO", "much")]);
     assert_eq!(preset.0, "ranking.presets.fast.geo");
     assert_eq!(preset.2, "a number of at least 0");
+}
+
+#[test]
+fn how_fast_clients_stop_looking_is_a_number_or_not_known() {
+    let eta = |toml: &str, env: &[(&str, &str)]| load(toml, env).unwrap().evaluate.eta();
+    assert_eq!(eta("", &[]), None);
+    for (toml, known) in [("1", 1.0), ("0", 0.0), ("0.75", 0.75), ("\"1.5\"", 1.5)] {
+        assert_eq!(eta(&format!("[evaluate]\neta = {toml}"), &[]), Some(known), "{toml}");
+    }
+    assert_eq!(eta("[evaluate]\neta = 2", &[("LTR_EVALUATE__ETA", "0.5")]), Some(0.5));
+    assert_eq!(eta("[evaluate]\neta = 2", &[("LTR_EVALUATE__ETA", "")]), None);
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl Settings {
         self.check_rollout()?;
         self.check_webhooks()?;
         self.check_checks()?;
-        self.check_train()
+        self.check_train()?;
+        self.check_evaluate()
     }
 
     /// The settings as TOML, with secrets hidden.
@@ -251,6 +252,13 @@ impl Settings {
         if checks.value_most < checks.value_least {
             let allowed = format!("at least checks.value_least, which is {}", checks.value_least);
             return Err(invalid("checks.value_most", checks.value_most.to_string(), allowed));
+        }
+        Ok(())
+    }
+
+    fn check_evaluate(&self) -> Result<(), InvalidValue> {
+        if !self.evaluate.has_usable_eta() {
+            return Err(by_rule("evaluate.eta", &self.evaluate.eta));
         }
         Ok(())
     }

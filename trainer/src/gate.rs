@@ -8,13 +8,14 @@ use anyhow::ensure;
 use chrono::{DateTime, Utc};
 use clap::Parser;
 use comfy_table::{Cell, Table};
+use ranking::Interval;
 use ranking::criterion::{Criterion, all_passed, failed};
 use ranking::release::replacement::GateAgainst;
 use runtime::artefact;
 use serde::{Deserialize, Serialize};
 use settings::{Gate, Settings};
 
-use crate::evaluate::{EVALUATION, Evaluation};
+use crate::evaluate::{EVALUATION, Evaluation, Weighted, how_weighted};
 use crate::lineage::{Dataset, Record};
 use crate::night::{given_or, run_dir};
 use crate::outcome::{Outcome, Permanent};
@@ -58,6 +59,20 @@ pub struct GateResult {
     /// compare with. It decides nothing here: a model that is worse may still be compared in shadow.
     #[serde(default)]
     pub champion: Option<GateAgainst>,
+    /// `weighted_ndcg5` and `weighted_mrr5`: shown beside the criteria, and decide nothing.
+    #[serde(default)]
+    pub informative: Vec<Informative>,
+}
+
+/// A figure that decides nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Informative {
+    /// Short, snake_case.
+    pub name: String,
+    /// What was measured; `not known` where it was not.
+    pub value: String,
+    /// What the figure is, or why it is not known.
+    pub reason: String,
 }
 
 /// Judges an evaluation. A NaN fails its criterion.
@@ -105,7 +120,34 @@ pub fn judge(evaluation: &Evaluation, gate: &Gate) -> GateResult {
         passed: all_passed(&criteria),
         criteria,
         champion: champion::judge(evaluation, gate),
+        informative: informative(evaluation),
     }
+}
+
+/// The gains as they are once actions are weighted by how often their rank is looked at.
+fn informative(evaluation: &Evaluation) -> Vec<Informative> {
+    let reason = how_weighted(&evaluation.propensities);
+    let figure = |name: &str, of: fn(&Weighted) -> Interval| {
+        let known = evaluation.ltr.weighted.zip(evaluation.over_legacy.weighted);
+        Informative {
+            name: name.to_owned(),
+            value: known.map_or_else(
+                || "not known".to_owned(),
+                |(ltr, over)| {
+                    let (ltr, over) = (of(&ltr), of(&over));
+                    format!(
+                        "{:.4} ({:+.4} [{:+.4}, {:+.4}])",
+                        ltr.estimate, over.estimate, over.low, over.high
+                    )
+                },
+            ),
+            reason: reason.clone(),
+        }
+    };
+    vec![
+        figure("weighted_ndcg5", |weighted| weighted.ndcg5),
+        figure("weighted_mrr5", |weighted| weighted.mrr5),
+    ]
 }
 
 /// Runs the command.
@@ -168,7 +210,14 @@ pub fn evaluation_of(run: &TrainingRun) -> anyhow::Result<Evaluation> {
 
 /// Prints which criterion passed and which failed, and how the model stands to the champion.
 pub fn print_gate(result: &GateResult) {
-    println!("{}", criteria_table("gate", &result.criteria));
+    let mut table = criteria_table("gate", &result.criteria);
+    for figure in &result.informative {
+        table.add_row(vec![figure.name.as_str(), &figure.value, "-", "decides nothing"]);
+    }
+    println!("{table}");
+    if let Some(figure) = result.informative.first() {
+        println!("{}", figure.reason);
+    }
     if result.passed {
         println!("gate: passed");
     } else {

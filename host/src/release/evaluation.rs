@@ -11,7 +11,7 @@ use ranking::criterion::{Criterion, all_passed};
 use ranking::release::replacement::{Drift, guards};
 use ranking::release::watch::{Condition, Report, Stretch, judge, pool};
 use ranking::release::{Findings, Health, Input, Judgement, ModelId, Phase, State, Transition};
-use ranking::verdict::{ContractDay, Verdict};
+use ranking::verdict::ContractDay;
 use ranking::{Criteria, Evidence, Gathering, decide};
 use serde_json::json;
 use store::{GatewayReport, Lease, Reported, SetAside, StoreError};
@@ -236,7 +236,11 @@ impl Controller {
             }
         };
         telemetry::metrics::evidence(&gathered.evidence);
-        let verdict = verdict(&gathered.evidence, &self.config.criteria, self.state().as_ref(), now);
+        let verdict = decide(
+            &gathered.evidence,
+            &self.config.criteria,
+            level(&self.config.criteria, self.state().as_ref(), now),
+        );
         let futility = verdict.futility(&gathered.evidence, &self.config.futility);
         let evidence = json!({
             "version": model.version,
@@ -525,10 +529,10 @@ impl Controller {
     }
 }
 
-/// The verdict on this evidence, by what the state has left of the year's budget of errors.
-pub(super) fn verdict(evidence: &Evidence, criteria: &Criteria, state: Option<&State>, now: DateTime<Utc>) -> Verdict {
+/// The level of a verdict's test: what the state has left of the year's budget of errors.
+pub(super) fn level(criteria: &Criteria, state: Option<&State>, now: DateTime<Utc>) -> f64 {
     let alpha = 1.0 - criteria.confidence;
-    decide(evidence, criteria, state.map_or(alpha, |state| state.level(now, alpha)))
+    state.map_or(alpha, |state| state.level(now, alpha))
 }
 
 fn loaded_or_not(version: &str, is_loaded: bool, refused: &BTreeMap<String, String>) -> String {

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use ranking::decide;
 use ranking::release::ledger::Entry;
+use ranking::verdict::plan;
 use serde_json::{Value, json};
 use store::{LedgerRow, Reported, StoreError};
 
 use super::controller::Controller;
 use super::courier::measure_owed;
-use super::evaluation::{LEASE, verdict};
+use super::evaluation::{LEASE, level};
 use super::outcomes::Outcomes;
 use super::reports::{Gathered, Said};
 
@@ -77,13 +79,15 @@ impl Controller {
         Ok(())
     }
 
-    /// The members of `GET /rollout`, without the flags.
-    pub fn shown_rollout(&self) -> Value {
+    /// The members of `GET /rollout`, without the flags. `compared`: the share of the cases that is compared in
+    /// shadow.
+    pub fn shown_rollout(&self, compared: f64) -> Value {
         let said = self.said();
-        let now = self.now();
+        let (now, criteria) = (self.now(), &self.config.criteria);
         let known = self.known.lock();
         let parts = self.snapshot.0.lock();
         let state = known.state.as_ref();
+        let level = level(criteria, state, now);
         let champion = state.and_then(|state| state.champion.as_ref());
         let champion = champion.map(|champion| &champion.model.version);
         let challenger = state
@@ -113,7 +117,8 @@ impl Controller {
             "judged": judged.map(|gathered| &gathered.version),
             "as_of": judged.map(|gathered| gathered.as_of),
             "evidence": judged.map(|gathered| &gathered.evidence),
-            "verdict": judged.map(|gathered| verdict(&gathered.evidence, &self.config.criteria, state, now)),
+            "verdict": judged.map(|gathered| decide(&gathered.evidence, criteria, level)),
+            "plan": judged.and_then(|gathered| plan(&gathered.evidence, criteria, level, compared)),
             "replacement": parts.guards,
             "trial": trial,
             "relevance": relevance,

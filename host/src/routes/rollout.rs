@@ -35,7 +35,9 @@ const STEPPING: Duration = Duration::from_secs(60);
 pub(super) async fn status(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;
     gateway.release.step_to(now, STEPPING).await;
-    let mut shown = gateway.release.shown_rollout();
+    let mut shown = gateway
+        .release
+        .shown_rollout(gateway.flags.in_force().shadow.fraction());
     shown["flags"] = json!(gateway.flags.shown());
     Ok(response::json(&shown))
 }

@@ -154,7 +154,7 @@ fn mrr_gap(e: &Evidence, c: &Criteria, level: f64) -> Criterion {
         (n, _, true) => format!("the MRR gap is below 0 over {n} users"),
         (n, ..) => format!("{n} users do not show yet on which side of 0 the MRR gap is"),
     };
-    let missing = more_users(s, level).and_then(|users| days_for(users, s.users, e));
+    let missing = missing_users(s, level).and_then(|users| days_for(users, s.users, e));
     Criterion {
         name: "mrr_gap".into(),
         passed,
@@ -185,19 +185,28 @@ fn e_value(log_e: f64) -> String {
 
 /// How many more users it takes until the bettor's wealth is enough, if the difference stays as it is. Near 0 a bettor who
 /// knows the difference gains `mean^2 / (2 mean square)` a user (Kelly 1956; Waudby-Smith and Ramdas 2024, section 4).
-fn more_users(s: &Sequential, level: f64) -> Option<f64> {
+pub(super) fn missing_users(s: &Sequential, level: f64) -> Option<f64> {
     let gain = s.gap.estimate.powi(2) / (2.0 * s.square);
     let missing = -level.ln() - s.log_e;
     (s.gap.estimate > 0.0 && gain.is_finite() && gain > 0.0).then(|| (missing / gain).max(0.0))
 }
 
+/// How many more contracts it takes until the interval of Hit@3's gain lies below what is asked, if the gain stays as
+/// it is: an interval narrows with the root of their number. `None` for a gain that is large enough.
+pub(super) fn missing_contracts(e: &Evidence, c: &Criteria) -> Option<f64> {
+    let short = c.hit3_gain - e.hit3_gain.estimate;
+    let reach = e.hit3_gain.high - e.hit3_gain.estimate;
+    let times = (reach / short).powi(2) - 1.0;
+    (short > 0.0 && times.is_finite()).then(|| e.contracts as f64 * times.max(0.0))
+}
+
 /// In how many days so many more will be there, if they come as they came.
-fn days_for(more: f64, so_far: u64, e: &Evidence) -> Option<f64> {
+pub(super) fn days_for(more: f64, so_far: u64, e: &Evidence) -> Option<f64> {
     (so_far > 0).then(|| more * e.days.max(1.0) / so_far as f64)
 }
 
 /// The day that many days after the last case; `None` beyond ten years.
-fn expected(e: &Evidence, days: Option<f64>) -> Option<NaiveDate> {
+pub(super) fn expected(e: &Evidence, days: Option<f64>) -> Option<NaiveDate> {
     let days = days?.ceil().max(0.0);
     let last = e.until?.date_naive();
     (days < 3_650.0).then(|| last.checked_add_days(Days::new(days as u64)))?

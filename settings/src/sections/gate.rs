@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Deserializer};
+
 use crate::section::Rule::{Number, Whole, Words};
 use crate::section::{CONFIDENCE, MILLISECONDS, PATH, RESAMPLES, ROWS, SEED, SHARE, section};
 
@@ -22,6 +24,31 @@ section! {
         latency_calls: usize = 500, Whole(20, 1_000_000);
         /// Lawyers in each of those calls.
         latency_rows: usize = 100, Whole(1, 10_000);
+        /// How fast clients stop looking: rank k is looked at k^-eta times as often as rank 1. Weighted metrics
+        /// divide by it. Empty: not known.
+        #[serde(deserialize_with = "number_as_text")]
+        eta: String = String::new(), Words("empty, or a number, 0 to 10");
+    }
+}
+
+impl Evaluate {
+    /// The exponent of examination; `None`: not known.
+    pub fn eta(&self) -> Option<f64> {
+        self.eta.parse().ok()
+    }
+
+    pub(crate) fn has_usable_eta(&self) -> bool {
+        self.eta.is_empty() || self.eta().is_some_and(|eta| (0.0..=10.0).contains(&eta))
+    }
+}
+
+/// A text, or a number as one: `eta = 1` and `eta = "1"` say the same.
+fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        other => Err(serde::de::Error::custom(format!("{other} is no number"))),
     }
 }
 

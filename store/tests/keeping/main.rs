@@ -3,6 +3,7 @@
 mod database;
 mod evidence;
 mod fleet;
+mod metrics;
 mod reading;
 mod release;
 mod shown;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use self::database::*;
 use self::evidence::*;
 use self::fleet::*;
+use self::metrics::*;
 use self::reading::*;
 use self::release::*;
 use self::shown::*;
@@ -80,6 +82,10 @@ on_every_back_end! {
     labels_that_change_begin_a_generation,
     labelling_a_night_keeps_no_event_waiting,
     what_the_version_before_says_of_the_rollout_is_seen,
+    the_views_say_what_the_verdict_computes,
+    forced_and_open_comparisons_are_in_no_view,
+    groups_that_are_no_object_hide_no_other,
+    the_log_of_the_version_before_is_in_the_views,
 }
 
 /// Labels the cases that have a label here, and all other comparisons up to a time.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ranking::metrics::fair_gap_interval;
+use ranking::metrics::weighted::{Displayed, Weighting};
 use ranking::statistics::mean;
 use ranking::{
     Candidate, FairGap, Fairness, Grade, Interval, Ranked, fair_gap, mean_interval, min_max, ndcg_at,
@@ -11,6 +12,7 @@ use ranking::{
 use serde::{Deserialize, Serialize};
 use settings::Settings;
 
+use super::weighted::{Parts, Propensities, Weighted};
 use crate::examination::DebiasedNdcg;
 use crate::matrix::Case;
 
@@ -26,6 +28,10 @@ pub struct Arm {
     pub mrr5: Interval,
     /// Debiased nDCG@5 of the served order, the mean over all cases; see [`crate::examination`].
     pub debiased_ndcg5: Interval,
+    /// nDCG@5 and MRR@5 of the served order by weights; `None`: see
+    /// [`Propensities::Unknown`](super::Propensities::Unknown).
+    #[serde(default)]
+    pub weighted: Option<Weighted>,
     /// nDCG@5 of the order by score alone, before the fairness re-rank.
     pub ndcg5_raw: f64,
     /// MRR@5 of the order by score alone.
@@ -47,12 +53,15 @@ pub(super) struct Served {
     pub mrr5: Vec<f64>,
     /// One value per case.
     pub debiased: Vec<f64>,
+    /// `None`: it is not known how often each rank is looked at.
+    pub weighted: Option<Parts>,
 }
 
 /// Ranks the test cases by an arm's scores and computes its metrics.
 pub(super) struct Judge<'a> {
     cases: &'a [(&'a Case, Vec<Candidate>)],
     debiased: DebiasedNdcg,
+    weighting: Option<Weighting>,
     fairness: &'a Fairness,
     settings: &'a Settings,
 }
@@ -67,6 +76,7 @@ impl<'a> Judge<'a> {
         Judge {
             cases,
             debiased,
+            weighting: settings.evaluate.eta().map(|eta| Weighting { eta }),
             fairness: &settings.ranking.fairness,
             settings,
         }
@@ -95,6 +105,7 @@ impl<'a> Judge<'a> {
             debiased: (0..orders.len())
                 .map(|at| self.debiased.of_case(at, &served(at)))
                 .collect(),
+            weighted: self.weighting.map(|weighting| self.weighted(weighting, served)),
             raw_orders: raw
                 .map(|((_, candidates), scores)| by_score(candidates, scores))
                 .collect(),
@@ -120,6 +131,35 @@ impl<'a> Judge<'a> {
             .collect()
     }
 
+    fn weighted(&self, weighting: Weighting, order: impl Fn(usize) -> Vec<usize>) -> Parts {
+        let least = self.settings.evaluate.mrr_min_grade;
+        let displayed = |case: usize| -> Vec<Displayed> {
+            let rows = &self.cases[case].0.rows;
+            let of = |at: usize| Displayed {
+                grade: rows[at].grade.value(),
+                rank: rows[at].position,
+            };
+            order(case).into_iter().map(of).collect()
+        };
+        let cases = || (0..self.cases.len()).map(displayed);
+        Parts {
+            ndcg5: cases()
+                .filter_map(|case| weighting.ndcg_at(K, &case, &Grade::GAINS))
+                .collect(),
+            mrr5: cases()
+                .filter_map(|case| weighting.reciprocal_rank_at(K, &case, least))
+                .collect(),
+        }
+    }
+
+    /// By what the weighted metrics are weighted.
+    pub(super) fn propensities(&self, served: &Served) -> Propensities {
+        let known = self.weighting.zip(served.weighted.as_ref());
+        known.map_or_else(Propensities::default, |(weighting, parts)| {
+            parts.propensities(weighting)
+        })
+    }
+
     /// The arm's report.
     pub(super) fn arm(&self, served: &Served) -> Arm {
         let config = &self.settings.evaluate;
@@ -138,6 +178,7 @@ impl<'a> Judge<'a> {
             ndcg5: interval(&served.ndcg5),
             mrr5: interval(&served.mrr5),
             debiased_ndcg5: interval(&served.debiased),
+            weighted: served.weighted.as_ref().map(|parts| parts.metrics(config)),
             ndcg5_raw: mean(self.ndcg5(raw)),
             mrr5_raw: mean(self.mrr5(raw)),
             fair_gap: fair_gap(&by_case.concat(), config.fair_min_rows),

@@ -10,6 +10,7 @@ mod pointwise;
 mod print;
 mod rivals;
 mod trec;
+mod weighted;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +38,10 @@ use crate::{console, progress};
 pub use arm::Arm;
 pub use champion::{Champion, Choice};
 pub use latency::Latency;
+pub(crate) use print::how_weighted;
 pub use print::print_evaluation;
 pub use rivals::{Rival, RivalResult, rival_is_better};
+pub use weighted::{Propensities, Weighted};
 
 use arm::{Judge, Served};
 
@@ -69,7 +72,8 @@ const EXAMPLES: &str = "Examples:
 /// does it; if that fails, there is no comparison, and the reason is kept.
 ///
 /// The first metrics count clicks as shown, which favours rankings similar to the order shown. The
-/// debiased metrics weight each click by the inverse of how often its position is looked at. Writes
+/// debiased metric weights each click by the inverse of how often its position is looked at, as a
+/// click model estimates it. The weighted metrics do so by the known evaluate.eta. Writes
 /// evaluation.json beside the model.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
@@ -119,6 +123,9 @@ pub struct Evaluation {
     pub confidence: f64,
     /// The compiled model's objective.
     pub objective: String,
+    /// By what `weighted` of each ranking is weighted.
+    #[serde(default)]
+    pub propensities: Propensities,
     /// The compiled model.
     pub ltr: Arm,
     /// The legacy weighted sum: the logged score, or else computed from the features as served.
@@ -143,6 +150,9 @@ pub struct Gain {
     pub mrr5: Interval,
     /// Difference in debiased nDCG@5.
     pub debiased: Interval,
+    /// Differences by weights; `None`: see [`Propensities::Unknown`].
+    #[serde(default)]
+    pub weighted: Option<Weighted>,
 }
 
 /// Runs the command.
@@ -237,6 +247,8 @@ pub fn evaluate_and_export(
         ndcg5: paired(&ltr.ndcg5, &over.ndcg5, settings),
         mrr5: paired(&ltr.mrr5, &over.mrr5, settings),
         debiased: paired(&ltr.debiased, &over.debiased, settings),
+        weighted: (ltr.weighted.as_ref().zip(over.weighted.as_ref()))
+            .map(|(ours, theirs)| ours.over(theirs).metrics(&settings.evaluate)),
     };
     let (champion, champions) = champion::judged(champion, &engine, &judge, &complete, settings, gain);
     let grown = rivals::grow(&run, &parts_of(&run, &stored, &split), &complete)?;
@@ -257,6 +269,7 @@ pub fn evaluate_and_export(
         cases_with_relevant: ltr.mrr5.len(),
         confidence: settings.evaluate.confidence,
         objective: run.training.parameters.get("objective").cloned().unwrap_or_default(),
+        propensities: judge.propensities(&ltr),
         over_legacy: gain(&legacy),
         champion,
         rivals,

@@ -2,7 +2,7 @@
 
 use ranking::Interval;
 
-use super::{Arm, Evaluation, Gain, RivalResult, rival_is_better};
+use super::{Arm, Evaluation, Gain, Propensities, RivalResult, Weighted, rival_is_better};
 use crate::console;
 
 /// Prints the arms, the gains, the groups behind the fair gap, and the latency.
@@ -22,6 +22,8 @@ pub fn print_evaluation(evaluation: &Evaluation) {
         "nDCG@5",
         "MRR@5",
         "debiased nDCG@5",
+        "weighted nDCG@5",
+        "weighted MRR@5",
         "fair gap",
         "worst attribute",
         "nDCG@5 raw",
@@ -43,6 +45,7 @@ pub fn print_evaluation(evaluation: &Evaluation) {
         }
     }
     println!("{table}");
+    println!("{}", how_weighted(&evaluation.propensities));
     for line in remarks(evaluation) {
         println!("{line}");
     }
@@ -62,6 +65,21 @@ fn others(evaluation: &Evaluation) -> impl Iterator<Item = (String, &RivalResult
     champion.chain(rivals.map(|rival| (rival.name.clone(), &rival.result)))
 }
 
+/// How the weighted metrics are weighted, or why there are none.
+pub(crate) fn how_weighted(propensities: &Propensities) -> String {
+    match propensities {
+        Propensities::Unknown { reason } => format!("weighted metrics: not known: {reason}"),
+        Propensities::Known {
+            eta,
+            clip,
+            effective_cases,
+        } => format!(
+            "weighted metrics: an action counts rank^{eta}, at most {clip}, by the rank where it was displayed; as good as \
+             {effective_cases:.0} cases of equal weight"
+        ),
+    }
+}
+
 /// One line for the champion and each rival that failed or is ahead of the model.
 fn remarks(evaluation: &Evaluation) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -78,7 +96,10 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
             ("MRR@5 as shown", over.mrr5),
             ("debiased nDCG@5", over.debiased),
         ];
-        for (metric, gain) in gains {
+        let weighted = over
+            .weighted
+            .map(|Weighted { ndcg5, mrr5 }| [("weighted nDCG@5", ndcg5), ("weighted MRR@5", mrr5)]);
+        for (metric, gain) in gains.into_iter().chain(weighted.into_iter().flatten()) {
             let better = if rival_is_better(&gain) {
                 "better than ltr"
             } else if gain.estimate < 0.0 {
@@ -96,20 +117,32 @@ fn remarks(evaluation: &Evaluation) -> Vec<String> {
 }
 
 fn gain_row(rival: &str, gain: &Gain) -> Vec<String> {
-    vec![
+    let mut row = vec![
         format!("ltr - {rival}"),
         interval(gain.ndcg5),
         interval(gain.mrr5),
         interval(gain.debiased),
-    ]
+    ];
+    row.extend(weighted_cells(gain.weighted));
+    row
+}
+
+fn weighted_cells(weighted: Option<Weighted>) -> [String; 2] {
+    match weighted {
+        Some(Weighted { ndcg5, mrr5 }) => [interval(ndcg5), interval(mrr5)],
+        None => ["not known", "not known"].map(str::to_owned),
+    }
 }
 
 fn arm_row(name: &str, arm: &Arm) -> Vec<String> {
+    let [weighted_ndcg5, weighted_mrr5] = weighted_cells(arm.weighted);
     vec![
         name.to_owned(),
         interval(arm.ndcg5),
         interval(arm.mrr5),
         interval(arm.debiased_ndcg5),
+        weighted_ndcg5,
+        weighted_mrr5,
         interval(Interval {
             estimate: arm.fair_gap.gap,
             ..arm.fair_gap_interval

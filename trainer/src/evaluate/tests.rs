@@ -2,7 +2,7 @@ use settings::Objective;
 use tempfile::TempDir;
 
 use super::*;
-use crate::matrix::tests::synthetic;
+use crate::matrix::tests::{biased, synthetic};
 use crate::matrix::{Matrix, encode};
 use crate::train::train_matrix;
 
@@ -63,6 +63,63 @@ fn an_interaction_shows_as_a_gain_over_the_weighted_sum_and_groups_stay_close() 
         ..e.clone()
     };
     assert_eq!(timeless(&again), timeless(&evaluation), "only the latency varies");
+}
+
+/// Weighted metrics are never silently the plain ones.
+#[test]
+fn weighted_metrics_need_to_know_how_often_each_rank_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, path) = trained(&dir, &biased(600, 9, 0.5), &settings());
+    let evaluated = |eta: &str| {
+        let mut settings = settings();
+        settings.evaluate.eta = eta.to_owned();
+        evaluate(&run, &path, &settings).unwrap()
+    };
+    let unknown = evaluated("");
+    assert_eq!((unknown.ltr.weighted, unknown.over_legacy.weighted), (None, None));
+    let text = std::fs::read_to_string(run.join(EVALUATION)).unwrap();
+    assert!(text.contains("evaluate.eta is not set"), "{text}");
+
+    let alike = evaluated("0");
+    let plain = |arm: &Arm| Weighted {
+        ndcg5: arm.ndcg5,
+        mrr5: arm.mrr5,
+    };
+    for arm in [&alike.ltr, &alike.legacy] {
+        assert_eq!(arm.weighted, Some(plain(arm)));
+    }
+    let gain = alike.over_legacy;
+    let plain = Weighted {
+        ndcg5: gain.ndcg5,
+        mrr5: gain.mrr5,
+    };
+    assert_eq!(gain.weighted, Some(plain));
+
+    let weighted = evaluated("1");
+    let Propensities::Known {
+        effective_cases, eta, ..
+    } = weighted.propensities
+    else {
+        panic!("{:?}", weighted.propensities);
+    };
+    assert_eq!(eta, 1.0);
+    assert!(
+        effective_cases < weighted.cases_with_positive as f64,
+        "{effective_cases}"
+    );
+    let [ltr, legacy] = [&weighted.ltr, &weighted.legacy].map(|arm| arm.weighted.unwrap());
+    let over = weighted.over_legacy.weighted.unwrap();
+    assert!((ltr.ndcg5.estimate - legacy.ndcg5.estimate - over.ndcg5.estimate).abs() < 1e-12);
+    assert!((ltr.mrr5.estimate - legacy.mrr5.estimate - over.mrr5.estimate).abs() < 1e-12);
+    assert_ne!(ltr.ndcg5, weighted.ltr.ndcg5);
+    for rival in &weighted.rivals {
+        let RivalResult::Judged { arm, over } = &rival.result else {
+            panic!("{rival:?}");
+        };
+        assert!(arm.weighted.is_some() && over.weighted.is_some(), "{}", rival.name);
+    }
+    let read: Evaluation = serde_json::from_slice(&std::fs::read(run.join(EVALUATION)).unwrap()).unwrap();
+    assert_eq!(read, weighted);
 }
 
 #[test]

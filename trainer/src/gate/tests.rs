@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use ranking::{FairGap, Interval};
 
 use super::*;
-use crate::evaluate::{Arm, Gain, Latency};
+use crate::evaluate::{Arm, Gain, Latency, Propensities};
 use crate::split::Part;
 
 pub(crate) fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
@@ -10,6 +10,7 @@ pub(crate) fn arm(ndcg5: f64, mrr5: f64, gap: f64) -> Arm {
         ndcg5: Interval::point(ndcg5),
         mrr5: Interval::point(mrr5),
         debiased_ndcg5: Interval::point(ndcg5),
+        weighted: None,
         ndcg5_raw: 0.0,
         mrr5_raw: 0.0,
         fair_gap: FairGap {
@@ -27,6 +28,7 @@ pub(crate) fn good() -> Evaluation {
         ndcg5: Interval::point(0.0),
         mrr5: Interval::point(0.0),
         debiased: Interval::point(0.0),
+        weighted: None,
     };
     Evaluation {
         model_sha256: String::new(),
@@ -43,6 +45,7 @@ pub(crate) fn good() -> Evaluation {
         cases_with_relevant: 1,
         confidence: 0.95,
         objective: "lambdarank".to_owned(),
+        propensities: Propensities::default(),
         ltr: arm(0.5, 0.4001, 0.05),
         legacy: arm(0.25, 0.4, 0.2),
         over_legacy: gain,
@@ -102,4 +105,45 @@ fn thresholds_are_configuration() {
     };
     let result = judge(&good(), &strict);
     assert!(result.criteria.iter().all(|criterion| !criterion.passed), "{result:?}");
+}
+
+#[test]
+fn weighted_gains_are_shown_and_decide_nothing() {
+    let unknown = judge(&good(), &Gate::default());
+    for figure in &unknown.informative {
+        assert_eq!(figure.value, "not known");
+        assert!(figure.reason.contains("evaluate.eta is not set"), "{figure:?}");
+    }
+    let mut evaluation = good();
+    evaluation.propensities = Propensities::Known {
+        eta: 1.0,
+        clip: 10.0,
+        effective_cases: 50.4,
+    };
+    let weighted = |ndcg5, mrr5| {
+        Some(Weighted {
+            ndcg5: Interval::point(ndcg5),
+            mrr5: Interval::point(mrr5),
+        })
+    };
+    evaluation.ltr.weighted = weighted(0.4, 0.3);
+    evaluation.over_legacy.weighted = weighted(-0.05, -0.1);
+    let result = judge(&evaluation, &Gate::default());
+    assert!(result.passed, "{result:?}");
+    let shown: Vec<(&str, &str)> = result.informative.iter().map(|f| (&*f.name, &*f.value)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("weighted_ndcg5", "0.4000 (-0.0500 [-0.0500, -0.0500])"),
+            ("weighted_mrr5", "0.3000 (-0.1000 [-0.1000, -0.1000])")
+        ]
+    );
+    let reason = &result.informative[0].reason;
+    assert!(
+        reason.contains("rank^1, at most 10") && reason.contains("50 cases"),
+        "{reason}"
+    );
+    // A verdict of an older program has none.
+    let older: GateResult = serde_json::from_str("{\"passed\": true, \"criteria\": []}").unwrap();
+    assert_eq!(older.informative, []);
 }

@@ -51,6 +51,9 @@ async fn a_published_artefact_loads_in_a_gateway_and_describes_its_origin() {
     assert!(artefact.manifest.golden.rows.iter().flatten().any(Option::is_none));
     assert_eq!(artefact.manifest.gate["passed"], true);
     assert!(artefact.manifest.metrics["ltr"]["ndcg5"]["estimate"].as_f64().unwrap() > 0.0);
+    let why = &artefact.manifest.metrics["propensities"]["unknown"]["reason"];
+    assert!(why.as_str().unwrap().contains("evaluate.eta"), "{why}");
+    assert_eq!(artefact.manifest.gate["informative"][0]["name"], "weighted_ndcg5");
 }
 
 #[tokio::test]

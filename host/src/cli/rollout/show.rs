@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cli::output::printable;
 
 mod outcomes;
+mod plan;
 
 /// How much of a hash is shown.
 const HASH: usize = 12;
@@ -34,6 +35,7 @@ pub(super) fn status(answer: &Value) -> String {
     page += &flags(&answer["flags"]);
     page += &judgement(answer);
     page += &replacement(answer);
+    page += &plan::plan(&answer["plan"]);
     page += &outcomes::trial(&answer["trial"]);
     page += &outcomes::relevance(&answer["relevance"]);
     page

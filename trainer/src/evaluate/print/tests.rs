@@ -14,6 +14,7 @@ fn gain(ndcg5: (f64, f64), debiased: (f64, f64)) -> Gain {
         ndcg5: interval(ndcg5),
         mrr5: Interval::point(0.0),
         debiased: interval(debiased),
+        weighted: None,
     }
 }
 

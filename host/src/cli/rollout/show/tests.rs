@@ -310,3 +310,22 @@ fn the_watch_on_relevance_is_shown_beside_its_usual_rate() {
     answer["relevance"]["numbers"]["baseline_users"] = json!(0);
     assert!(status(&answer).contains("no usual rate yet"), "{page}");
 }
+
+#[test]
+fn the_plan_says_when_a_larger_share_would_be_decided() {
+    let mut answer = live();
+    assert!(!status(&answer).contains("plan:"), "nothing waits for data");
+    let planned = |share: f64, users: &str| json!({ "share": share, "decidable_on": users, "criteria": { "users": users, "mrr_gap": null } });
+    answer["plan"] = json!({
+        "share": 0.1, "shares": [planned(0.1, "2026-12-12"), planned(0.5, "2026-12-03")],
+        "sentence": "with 50 % compared instead of 10 %: about 2026-12-03 instead of about 2026-12-12",
+    });
+    let page = status(&answer);
+    assert!(
+        page.contains("plan: with 50 % compared instead of 10 %: about 2026-12-03"),
+        "{page}"
+    );
+    let now = row(&page, "10 % (now)");
+    assert!(now.contains("2026-12-12") && now.contains(" - "), "{now}");
+    assert!(row(&page, "50 %").contains("2026-12-03"), "{page}");
+}

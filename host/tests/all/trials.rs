@@ -76,7 +76,6 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
         legacy: prefer.1,
     };
     let day = OutcomeDay {
-        date: date(day),
         arms: BTreeMap::from([
             (Arm::Ltr, counts(live.0, live.1)),
             (Arm::Legacy, counts(100, 50)),
@@ -89,6 +88,7 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
             (false, true, 25),
             (false, false, 25),
         ],
+        ..OutcomeDay::new(date(day))
     };
     let text = serde_json::to_string(&day).unwrap();
     assert!(running.gateway.store.save_outcome_day(day.date, &text).await.unwrap());
@@ -276,6 +276,7 @@ fn arm(impression: &Impression) -> Option<Arm> {
         source: impression.source,
         model_version: impression.model_version.clone(),
         drafted_by: impression.drafted_by.clone().unwrap_or_default(),
+        coin: impression.coin,
         acted: Vec::new(),
     };
     displayed.arm()

@@ -7,6 +7,7 @@
 //! - `publications` finds and loads published models;
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
 //! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
+//! - `propensities` says what is known of position bias, which decides nothing;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -24,6 +25,7 @@ mod known;
 mod offering;
 mod outcomes;
 mod pending;
+mod propensities;
 mod publications;
 mod record;
 mod reports;

@@ -35,6 +35,7 @@ impl Controller {
             None
         };
         self.refresh_evidence().await?;
+        self.refresh_examination().await?;
         if let Some(state) = self.state() {
             self.outcomes(&state).await?;
         }
@@ -116,6 +117,7 @@ impl Controller {
             "verdict": judged.map(|gathered| decide(&gathered.evidence, &self.config.criteria)),
             "trial": trial,
             "relevance": relevance,
+            "propensities": parts.examined.as_ref().map(|examined| &examined.shown),
             "outbox": {
                 "owed": parts.outbox.owed,
                 "oldest_seconds": parts.outbox.oldest.map(|age| age.as_secs_f64()),

@@ -1,7 +1,5 @@
 //! What the closed days say of position bias, and on which day it will be known.
 
-use serde::Serialize;
-
 use super::{OutcomeDay, PlaceClicks};
 use crate::bootstrap::Interval;
 use crate::propensities::{PlannedPair, Propensities, Swaps, TossedPair, planned_days};
@@ -26,7 +24,7 @@ pub struct ExaminationRules {
 }
 
 /// What is known of position bias: theta_k = k^-eta.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Examination {
     /// eta with its interval; `None`: it cannot be estimated yet.
     pub eta: Option<Interval>,

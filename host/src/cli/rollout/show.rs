@@ -35,6 +35,7 @@ pub(super) fn status(answer: &Value) -> String {
     page += &judgement(answer);
     page += &outcomes::trial(&answer["trial"]);
     page += &outcomes::relevance(&answer["relevance"]);
+    page += &outcomes::propensities(&answer["propensities"]);
     page
 }
 

@@ -84,7 +84,7 @@ fn the_plan_before_the_first_toss_comes_true() {
 #[test]
 fn on_the_way_it_says_how_many_days_are_missing() {
     let mut market = Market::new(2);
-    let half = days(&mut market, 80, 20, 12);
+    let half = days(&mut market, 80, 20, 8);
     let now = examination(&half, &rules(0.2));
     assert!(now.eta.is_some() && !now.identified, "{now:?}");
     let missing = now.days_missing.unwrap();

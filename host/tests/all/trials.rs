@@ -46,7 +46,7 @@ fn began() -> DateTime<Utc> {
     *BEGAN
 }
 
-async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
+pub(crate) async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
     let (site, running) = undecided(behaviour, settings).await;
     running.evaluated(began()).await;
     assert_eq!(status(&running).await["state"]["phase"]["name"], "trial");
@@ -248,7 +248,7 @@ async fn a_dip_of_the_whole_market_is_cleared_without_a_rollback() {
 }
 
 /// The impression of a case.
-async fn impression(running: &Running, id: u128) -> Impression {
+pub(crate) async fn impression(running: &Running, id: u128) -> Impression {
     let later = Utc::now() + TimeDelta::days(1);
     let events = running
         .gateway
@@ -267,7 +267,7 @@ async fn impression(running: &Running, id: u128) -> Impression {
 }
 
 /// What an impression is evidence of.
-fn arm(impression: &Impression) -> Option<Arm> {
+pub(crate) fn arm(impression: &Impression) -> Option<Arm> {
     let displayed = Displayed {
         case_id: Uuid::nil(),
         user: Uuid::nil(),

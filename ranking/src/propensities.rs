@@ -335,7 +335,11 @@ mod tests {
         };
         let (top, below) = (a_day([1, 2], clicks), a_day([5, 6], clicks / 4.0));
         assert_eq!(planned_days(&[top], 1.0, width, 0.95), Some(10));
-        assert_eq!(planned_days(&[top, below], 1.0, width, 0.95), Some(10), "it adds little");
+        assert_eq!(
+            planned_days(&[top, below], 1.0, width, 0.95),
+            Some(10),
+            "it adds little"
+        );
         let alone = planned_days(&[below], 1.0, width, 0.95).unwrap();
         assert_eq!(alone, (further_down / planned * 10.0).ceil() as u64);
         assert_eq!(planned_days(&[a_day([1, 2], 0.0)], 1.0, width, 0.95), None);

@@ -302,12 +302,7 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "0.0",
             "above 0",
         ),
-        (
-            "[swaps]\nshare = 1.5",
-            "swaps.share",
-            "1.5",
-            "a number, 0 to 1",
-        ),
+        ("[swaps]\nshare = 1.5", "swaps.share", "1.5", "a number, 0 to 1"),
         (
             "[swaps]\npairs = [{ upper = 1 }, { upper = 1, weight = 2.0 }]",
             "swaps.pairs",

@@ -13,7 +13,11 @@ use crate::{Running, Site, VERSION, case, ids, lawyer, request_id};
 /// adv_3.
 fn close(id: u128) -> Value {
     let mut body = case(id);
-    body["lawyers"] = json!([lawyer("adv_1", 0.9, 0.49), lawyer("adv_2", 0.85, 0.5), lawyer("adv_3", 0.05, 0.0)]);
+    body["lawyers"] = json!([
+        lawyer("adv_1", 0.9, 0.49),
+        lawyer("adv_2", 0.85, 0.5),
+        lawyer("adv_3", 0.05, 0.0)
+    ]);
     body
 }
 
@@ -32,10 +36,17 @@ async fn swapped(running: &Running, cases: std::ops::Range<u128>, source: Source
     for id in cases {
         let headers = [("x-request-id", &*request_id(id))];
         let answer = running.rank(&headers, &close(id)).await.ok();
-        assert_eq!(ids(&running.rank(&headers, &close(id)).await.ok()), ids(&answer), "a retry");
+        assert_eq!(
+            ids(&running.rank(&headers, &close(id)).await.ok()),
+            ids(&answer),
+            "a retry"
+        );
         let logged = impression(running, id).await;
         assert_eq!(logged.lawyer_ids, ids(&answer));
-        assert_eq!((answer["source"].as_str(), logged.source), (Some(source.name()), source));
+        assert_eq!(
+            (answer["source"].as_str(), logged.source),
+            (Some(source.name()), source)
+        );
         assert_eq!((logged.policy, arm(&logged)), (Some(Policy::Swap), None));
         let coin = logged.coin.expect("a coin was tossed");
         assert_eq!((coin.pair, coin.probability), ([1, 2], 0.5));
@@ -57,16 +68,25 @@ async fn half_of_the_rankings_are_swapped_whoever_made_them_and_logged_as_they_w
     running.ltr_serves().await;
     let of_ltr = swapped(&running, 60..120, Source::Ltr, ["adv_2", "adv_1", "adv_3"]).await;
     // Half of 60, within five standard deviations.
-    assert!((11..=49).contains(&of_legacy) && (11..=49).contains(&of_ltr), "{of_legacy} {of_ltr}");
+    assert!(
+        (11..=49).contains(&of_legacy) && (11..=49).contains(&of_ltr),
+        "{of_legacy} {of_ltr}"
+    );
 }
 
 #[tokio::test]
 async fn nobody_is_swapped_unless_a_share_is_configured() {
     let (_site, running) = swapping(|settings| settings.swaps = settings::Swaps::default()).await;
     for id in 0..20 {
-        assert_eq!(ids(&running.rank(&[], &close(id)).await.ok()), ["adv_1", "adv_2", "adv_3"]);
+        assert_eq!(
+            ids(&running.rank(&[], &close(id)).await.ok()),
+            ["adv_1", "adv_2", "adv_3"]
+        );
         let logged = impression(&running, id).await;
-        assert_eq!((logged.policy, logged.coin, logged.order_before), (Some(Policy::None), None, None));
+        assert_eq!(
+            (logged.policy, logged.coin, logged.order_before),
+            (Some(Policy::None), None, None)
+        );
     }
 }
 
@@ -118,7 +138,10 @@ async fn copies_and_forced_comparisons_are_left_as_they_are() {
 async fn the_kill_switch_ends_swaps_too() {
     let (_site, running) = swapping(|settings| settings.flags.kill_switch = true).await;
     for id in 0..20 {
-        assert_eq!(ids(&running.rank(&[], &close(id)).await.ok()), ["adv_1", "adv_2", "adv_3"]);
+        assert_eq!(
+            ids(&running.rank(&[], &close(id)).await.ok()),
+            ["adv_1", "adv_2", "adv_3"]
+        );
         assert_eq!(impression(&running, id).await.coin, None);
     }
 }
@@ -179,22 +202,40 @@ async fn propensities(running: &Running, days: &[OutcomeDay]) -> Value {
 async fn the_rollout_says_what_is_known_of_position_bias_and_when_it_will_be() {
     let (_site, running) = swapping(|settings| settings.swaps.share = 0.25).await;
     let nothing = propensities(&running, &[]).await;
-    assert_eq!((&nothing["reason"], &nothing["share"]), (&json!("no day is closed yet"), &json!(0.25)));
-    assert_eq!((&nothing["identified"], &nothing["eta"], &nothing["known_on"]), (&json!(false), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&nothing["reason"], &nothing["share"]),
+        (&json!("no day is closed yet"), &json!(0.25))
+    );
+    assert_eq!(
+        (&nothing["identified"], &nothing["eta"], &nothing["known_on"]),
+        (&json!(false), &Value::Null, &Value::Null)
+    );
     let date = |ago: u64| Utc::now().date_naive() - chrono::Days::new(ago);
     // Of a day long ago, when the page may have looked otherwise, nothing counts.
     let old = day(date(400), [90, 1], 100);
     let early = propensities(&running, &[old, day(date(12), [20, 10], 60)]).await;
     assert_eq!((&early["swaps"], &early["identified"]), (&json!(60), &json!(false)));
-    assert!((early["eta"]["estimate"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{early:#}");
+    assert!(
+        (early["eta"]["estimate"].as_f64().unwrap() - 1.0).abs() < 1e-9,
+        "{early:#}"
+    );
     let known_on: NaiveDate = serde_json::from_value(early["known_on"].clone()).unwrap();
-    assert!(known_on > date(0) && known_on < date(0) + chrono::Days::new(30), "{early:#}");
+    assert!(
+        known_on > date(0) && known_on < date(0) + chrono::Days::new(30),
+        "{early:#}"
+    );
     let days: Vec<OutcomeDay> = (2..12).map(|ago| day(date(ago), [20, 10], 60)).collect();
     let known = propensities(&running, &days).await;
     assert_eq!((&known["swaps"], &known["identified"]), (&json!(660), &json!(true)));
-    assert_eq!(known["pairs"], json!([{ "pair": [1, 2], "tosses": 660, "clicks": [220, 110] }]));
+    assert_eq!(
+        known["pairs"],
+        json!([{ "pair": [1, 2], "tosses": 660, "clicks": [220, 110] }])
+    );
     assert_eq!(known["closed"]["days"], 11);
     assert!(known["known_on"].is_null(), "{known:#}");
     let eta = &known["eta"];
-    assert!(eta["low"].as_f64().unwrap() < 1.0 && 1.0 < eta["high"].as_f64().unwrap(), "{eta}");
+    assert!(
+        eta["low"].as_f64().unwrap() < 1.0 && 1.0 < eta["high"].as_f64().unwrap(),
+        "{eta}"
+    );
 }

@@ -294,7 +294,13 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     );
     assert_eq!(counted.credit["20261001T021500Z"].ltr, 1);
     assert_eq!(counted.blocks, [(false, true, 1)]);
-    let tossed = |swaps: &Swaps| swaps.pairs().iter().map(|of| (of.pair, of.tosses, of.clicks)).collect::<Vec<_>>();
+    let tossed = |swaps: &Swaps| {
+        swaps
+            .pairs()
+            .iter()
+            .map(|of| (of.pair, of.tosses, of.clicks))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(tossed(&counted.swaps), [([1, 2], 1, [0, 1])]);
     assert_eq!(tossed(&counted.drafts), [([2, 3], 1, [1, 0])]);
 }

@@ -33,7 +33,9 @@ impl Displayed {
 
     /// Whether the client clicked, contacted or signed with the lawyer at this place.
     fn is_clicked(&self, place: u32) -> bool {
-        self.acted.iter().any(|(at, grade)| *at == place && *grade >= Grade::Clicked)
+        self.acted
+            .iter()
+            .any(|(at, grade)| *at == place && *grade >= Grade::Clicked)
     }
 
     /// 1: the client signed with whom LTR brought in, -1: with whom legacy did. Clicks are no credit: a list that draws

@@ -146,11 +146,22 @@ fn tossed_coins_are_counted_with_the_clicks_at_their_places_and_outside_the_arms
         of(swapped(5, Some(COIN), &[]), 7),
         // A user counts once a day, and a coin that was not fair never.
         of(swapped(6, Some(COIN), &[1, 2]), 7),
-        swapped(8, Some(Coin { probability: 0.3, ..COIN }), &[1]),
+        swapped(
+            8,
+            Some(Coin {
+                probability: 0.3,
+                ..COIN
+            }),
+            &[1],
+        ),
     ];
     let day = count_day(date(0), &cases);
     assert_eq!(day.swaps.pairs(), [pair([1, 2], 3, [1, 2]), pair([2, 3], 1, [0, 0])]);
-    assert_eq!(day.arms, BTreeMap::new(), "whole rankings are compared with whole rankings");
+    assert_eq!(
+        day.arms,
+        BTreeMap::new(),
+        "whole rankings are compared with whole rankings"
+    );
     assert_eq!((day.places, day.drafts), (PlaceClicks::default(), Swaps::default()));
 }
 
@@ -175,7 +186,10 @@ fn the_coins_of_drafts_are_counted_beside_and_clicks_by_place_where_nothing_was_
 #[test]
 fn a_day_that_was_stored_before_coins_were_counted_is_read() {
     let stored = r#"{"date":"2026-10-01","arms":{},"credit":{},"blocks":[]}"#;
-    assert_eq!(serde_json::from_str::<OutcomeDay>(stored).unwrap(), OutcomeDay::new(date(0)));
+    assert_eq!(
+        serde_json::from_str::<OutcomeDay>(stored).unwrap(),
+        OutcomeDay::new(date(0))
+    );
 }
 
 /// Cases of a few users, in every arm.

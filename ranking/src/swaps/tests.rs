@@ -74,9 +74,18 @@ fn half_of_the_coins_swap_and_a_retry_gets_the_same_list() {
     // Who knows neither salt nor case cannot tell the coin from the request's id, and a draft's coins say nothing of it.
     let sides = |coins: fn(u128) -> Coins| (0..64).map(|id| toss(coins(id)).swapped).collect::<Vec<_>>();
     let own = sides(coins);
-    assert_ne!(own, sides(|request| Coins::of_swap(b"other", Uuid::from_u128(request), Uuid::from_u128(1))));
-    assert_ne!(own, sides(|request| Coins::of_swap(b"salt", Uuid::from_u128(request), Uuid::from_u128(2))));
-    assert_ne!(own, sides(|request| Coins::new(b"salt", Uuid::from_u128(request), Uuid::from_u128(1))));
+    assert_ne!(
+        own,
+        sides(|request| Coins::of_swap(b"other", Uuid::from_u128(request), Uuid::from_u128(1)))
+    );
+    assert_ne!(
+        own,
+        sides(|request| Coins::of_swap(b"salt", Uuid::from_u128(request), Uuid::from_u128(2)))
+    );
+    assert_ne!(
+        own,
+        sides(|request| Coins::new(b"salt", Uuid::from_u128(request), Uuid::from_u128(1)))
+    );
 }
 
 #[test]
@@ -106,7 +115,10 @@ fn pairs_are_chosen_by_their_weights_and_only_among_the_places_that_are_shown() 
 #[test]
 fn a_design_that_there_cannot_be_is_refused() {
     let refused = |share: f64, pairs: &[Pair]| Design::new("s", share, pairs).unwrap_err().to_string();
-    assert_eq!(refused(1.5, &[Pair::FIRST]), "the sampled fraction is 1.5; allowed: 0 to 1");
+    assert_eq!(
+        refused(1.5, &[Pair::FIRST]),
+        "the sampled fraction is 1.5; allowed: 0 to 1"
+    );
     assert_eq!(refused(0.1, &[]), "there is no pair");
     assert_eq!(refused(0.1, &[over(0)]), "upper is 0");
     assert_eq!(refused(0.1, &[over(100)]), "upper is 100");
@@ -135,7 +147,11 @@ fn whoever_fairness_put_ahead_stays_ahead() {
     // The elite stands before others.
     assert!(!may_swap(&by_score, &[0.90, 0.50], 0));
     // Outside of it the score alone decides, whoever has more free capacity.
-    let others = [candidate(9, 0, "", None), candidate(0, 0, "", None), candidate(1, 9, "", None)];
+    let others = [
+        candidate(9, 0, "", None),
+        candidate(0, 0, "", None),
+        candidate(1, 9, "", None),
+    ];
     assert!(may_swap(&others, &[0.90, 0.50, 0.49], 1));
     // Of equals, whoever was offered longest ago.
     let waiting = [candidate(0, 5, "M", Some(7)), candidate(1, 5, "M", Some(3))];
@@ -159,7 +175,11 @@ fn a_group_that_is_visible_at_the_top_stays_there() {
     assert!(!may_swap(&people, &scores, 2), "the only F of the top");
     assert!(may_swap(&people, &scores, 3));
     // Where another F stays, or another one comes in, or the group is not known, nobody is lost.
-    for other in [["M", "F", "F", "M", "M"], ["M", "M", "F", "F", "M"], ["M", "M", "", "M", "M"]] {
+    for other in [
+        ["M", "F", "F", "M", "M"],
+        ["M", "M", "F", "F", "M"],
+        ["M", "M", "", "M", "M"],
+    ] {
         let people: Vec<Candidate> = (0..5).map(|id| candidate(id, 5, other[id], None)).collect();
         assert!(may_swap(&people, &scores, 2), "{other:?}");
     }
@@ -184,7 +204,10 @@ fn the_tosses_tell_how_attention_falls() {
     }
     let propensities = Propensities::fit(&swaps, 0.99).unwrap();
     println!("eta {:?} from {} tosses", propensities.eta, propensities.tosses);
-    assert!(propensities.eta.low <= 1.0 && 1.0 <= propensities.eta.high, "{propensities:?}");
+    assert!(
+        propensities.eta.low <= 1.0 && 1.0 <= propensities.eta.high,
+        "{propensities:?}"
+    );
 }
 
 /// A case: lawyers with their scores, of which many are equal, and constants of the re-rank.

@@ -31,17 +31,22 @@ fn close(name: &str) -> Value {
 
 async fn shown(gateway: &Gateway, name: &str, request: Uuid) -> Vec<String> {
     let body = close(name).to_string().into();
-    let answer = gateway.post("/rank", &[("x-request-id", &request.to_string())], body).await;
+    let answer = gateway
+        .post("/rank", &[("x-request-id", &request.to_string())], body)
+        .await;
     assert_eq!((answer.status, &*answer.logged), (200, "committed"), "{answer:?}");
     let ranking = answer.body["ranking"].as_array().unwrap();
-    ranking.iter().map(|place| place["lawyer_id"].as_str().unwrap().to_owned()).collect()
+    ranking
+        .iter()
+        .map(|place| place["lawyer_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The nightly counts, at a time when every window is closed.
 fn etl(site: &Site) {
     let program = site.command().get_program().to_owned();
     let program = std::path::Path::new(&program).with_file_name("ltr-trainer");
-    let as_of = (Utc::now() + TimeDelta::days(60)).to_rfc3339();
+    let as_of = (Utc::now() + TimeDelta::days(30)).to_rfc3339();
     let done = Command::new(&program)
         .args(["etl", "--as-of", &as_of])
         .current_dir(site.path())
@@ -62,11 +67,20 @@ async fn a_fair_coin_swaps_the_first_two_and_the_rollout_learns_how_attention_fa
     for number in 0..CASES {
         let (name, request) = (number.to_string(), id(&format!("request {number}")));
         let order = shown(&gateway, &name, request).await;
-        assert_eq!(order, shown(&gateway, &name, request).await, "a retry gets the same list");
+        assert_eq!(
+            order,
+            shown(&gateway, &name, request).await,
+            "a retry gets the same list"
+        );
         swapped += usize::from(order[0] == "adv_1");
         // Clients look at the first place twice as often as at the second, whoever stands there.
         let place = 1 + usize::from(number % 3 == 2);
-        let clicked = click(id(&format!("click {number}")), &close(&name), &json!(order[place - 1]), place as u64);
+        let clicked = click(
+            id(&format!("click {number}")),
+            &close(&name),
+            &json!(order[place - 1]),
+            place as u64,
+        );
         let answer = gateway.post("/events", &[], clicked.to_string().into()).await;
         assert_eq!((answer.status, &answer.body["unbound"]), (200, &json!(0)), "{answer:?}");
         orders.insert(order);
@@ -74,7 +88,10 @@ async fn a_fair_coin_swaps_the_first_two_and_the_rollout_learns_how_attention_fa
     // Half of 300, within five standard deviations.
     assert!((107..=193).contains(&swapped), "{swapped}");
     let [plain, other] = [["adv_0", "adv_1", "adv_2"], ["adv_1", "adv_0", "adv_2"]];
-    assert_eq!(orders, [plain, other].map(|order| order.map(str::to_owned).to_vec()).into());
+    assert_eq!(
+        orders,
+        [plain, other].map(|order| order.map(str::to_owned).to_vec()).into()
+    );
     etl(&site);
     let start = Instant::now();
     let known = loop {
@@ -85,7 +102,13 @@ async fn a_fair_coin_swaps_the_first_two_and_the_rollout_learns_how_attention_fa
         assert!(start.elapsed() < PATIENCE, "{known:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    assert_eq!(known["pairs"], json!([{ "pair": [1, 2], "tosses": CASES, "clicks": [200, 100] }]));
-    assert!((known["eta"]["estimate"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{known:#}");
+    assert_eq!(
+        known["pairs"],
+        json!([{ "pair": [1, 2], "tosses": CASES, "clicks": [200, 100] }])
+    );
+    assert!(
+        (known["eta"]["estimate"].as_f64().unwrap() - 1.0).abs() < 1e-9,
+        "{known:#}"
+    );
     assert_eq!(known["identified"], true, "{known:#}");
 }

@@ -181,7 +181,9 @@ impl Ranking<'_> {
             (None, Some(_)) => Cow::Borrowed(&self.legacy[..displayed.ranked.len()]),
             (None, None) => return None,
         };
-        let ids = before.iter().map(|ranked| &self.request.candidates[ranked.index].lawyer_id);
+        let ids = before
+            .iter()
+            .map(|ranked| &self.request.candidates[ranked.index].lawyer_id);
         Some(ids.cloned().collect())
     }
 

@@ -36,12 +36,7 @@ pub(super) struct Shown<'a> {
 
 /// Chooses LTR's ranking, or both drafted in turn, if LTR was to answer and could, else legacy's. Tosses the coin over two
 /// neighbours where one is to be tossed. Counts the fallbacks.
-pub(super) fn shown<'a>(
-    gateway: &Gateway,
-    case: &Case,
-    decision: &'a Decision,
-    rankings: &'a Rankings,
-) -> Shown<'a> {
+pub(super) fn shown<'a>(gateway: &Gateway, case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
     let salt = &gateway.pseudonyms.salt;
     let (ranked, source, fallback) = match &rankings.served {
         Some(Ok(ltr)) if decision.interleaves => return interleaved(salt, case, decision, &rankings.legacy, ltr),

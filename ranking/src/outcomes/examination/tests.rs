@@ -71,7 +71,10 @@ fn the_plan_before_the_first_toss_comes_true() {
     let known = (1..=tossed.len()).find(|n| examination(&tossed[..*n], &rules(0.2)).identified);
     let known = known.expect("twice the plan is enough");
     println!("planned {planned} days, known after {known}");
-    assert!((planned / 2..=planned + planned / 2).contains(&known), "{known}, planned {planned}");
+    assert!(
+        (planned / 2..=planned + planned / 2).contains(&known),
+        "{known}, planned {planned}"
+    );
     let all = examination(&tossed, &rules(0.2));
     assert!(all.eta.is_some_and(|eta| eta.low <= 1.0 && 1.0 <= eta.high), "{all:?}");
     assert_eq!((all.days_missing, all.swaps), (Some(0), 40 * planned as u64));
@@ -120,7 +123,10 @@ fn what_is_not_known_has_its_reason() {
     };
     let quiet = [OutcomeDay::new(date(0))];
     assert_eq!(said(&[], 0.5), ("no day is closed yet".to_owned(), None));
-    assert_eq!(said(&quiet, 0.0), ("no coin is tossed; swaps.share is 0".to_owned(), None));
+    assert_eq!(
+        said(&quiet, 0.0),
+        ("no coin is tossed; swaps.share is 0".to_owned(), None)
+    );
     assert_eq!(said(&quiet, 0.5), ("no coin was tossed yet".to_owned(), None));
     let mut tossed = OutcomeDay::new(date(1));
     let coin = Coin {

@@ -146,7 +146,7 @@ async fn the_kill_switch_ends_swaps_too() {
     }
 }
 
-/// What `GET /rank` shows of one case must be the ranking as it is, without a coin, and the user be of no arm.
+/// The case must be shown as it is ranked, without a coin, and be evidence of no arm.
 async fn left_alone(running: &Running, id: u128, body: &Value, order: [&str; 2]) {
     let answer = running.rank(&[], body).await.ok();
     assert_eq!(ids(&answer)[..order.len()], order);

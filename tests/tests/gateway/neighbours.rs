@@ -88,10 +88,8 @@ async fn a_fair_coin_swaps_the_first_two_and_the_rollout_learns_how_attention_fa
     // Half of 300, within five standard deviations.
     assert!((107..=193).contains(&swapped), "{swapped}");
     let [plain, other] = [["adv_0", "adv_1", "adv_2"], ["adv_1", "adv_0", "adv_2"]];
-    assert_eq!(
-        orders,
-        [plain, other].map(|order| order.map(str::to_owned).to_vec()).into()
-    );
+    let expected = [plain, other].map(|order| order.map(str::to_owned).to_vec());
+    assert_eq!(orders, BTreeSet::from(expected));
     etl(&site);
     let start = Instant::now();
     let known = loop {

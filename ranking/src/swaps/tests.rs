@@ -213,7 +213,8 @@ fn the_tosses_tell_how_attention_falls() {
 /// A case: lawyers with their scores, of which many are equal, and constants of the re-rank.
 fn case() -> impl Strategy<Value = (Vec<Candidate>, Vec<f64>, Fairness)> {
     let group = prop::sample::select(vec!["F", "M", ""]);
-    let lawyer = (0_u32..12, group, prop::option::of(0_i64..3), 0_u32..12);
+    let cases = prop::sample::select(vec![0, 3, 6, 9, 12]);
+    let lawyer = (cases, group, prop::option::of(0_i64..3), 6_u32..12);
     let lawyers = prop::collection::vec(lawyer, 1..9);
     let fairness = (0.0..=0.2, 0.0..=1.0, 0.0..=0.1, 0.0..=0.6);
     (lawyers, fairness).prop_map(|(lawyers, (elite_share, equity_weight, lambda, tau))| {
@@ -247,7 +248,7 @@ fn is_boosted(at: usize, elite: &[usize], candidates: &[Candidate], tau: f64) ->
 proptest! {
     #[test]
     fn however_the_coin_falls_the_promises_of_the_re_rank_are_kept(
-        (candidates, scores, fairness) in case(), upper in 1_u32..9, places in 1_usize..9, id in any::<u128>()
+        (candidates, scores, fairness) in case(), upper in 1_u32..6, places in 1_usize..9, id in any::<u128>()
     ) {
         let ranked = rerank(&candidates, &scores, &fairness);
         let shown = &ranked[..places.min(ranked.len())];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ranking::release::Shares;
+use ranking::swaps::Design;
 use ranking::{Event, Presets, Schema};
 use settings::Settings;
 use store::Store;
@@ -37,6 +38,8 @@ pub struct Gateway {
     pub release: Arc<Controller>,
     /// Who gets which ranking.
     pub shares: Shares,
+    /// For whom a coin decides on two neighbours of the ranking.
+    pub swaps: Design,
     /// The configured tokens and edges.
     pub access: Access,
     /// The rate limit per client.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use arrow::record_batch::RecordBatch;
 use chrono::DateTime;
 use ranking::outcomes::Displayed;
-use ranking::{Grade, Policy, Source};
+use ranking::{Coin, Grade, Policy, Source};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -14,10 +14,11 @@ use crate::LakeError;
 use crate::error::never;
 
 /// What of an impression has no column.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Details {
-    #[serde(default)]
     drafted_by: Vec<Source>,
+    coin: Option<Coin>,
 }
 
 /// Reads what `lake/sql/displayed.sql` gives: a case's rows follow each other.
@@ -49,7 +50,8 @@ pub(crate) fn displayed(batches: &[RecordBatch]) -> Result<Vec<Displayed>, LakeE
                 continue;
             };
             if cases.last().is_none_or(|case| case.case_id != case_id) {
-                let details = text(&details, row).and_then(|text| serde_json::from_str::<Details>(&text).ok());
+                let details = text(&details, row).and_then(|text| serde_json::from_str(&text).ok());
+                let Details { drafted_by, coin } = details.unwrap_or_default();
                 cases.push(Displayed {
                     case_id,
                     user,
@@ -57,7 +59,8 @@ pub(crate) fn displayed(batches: &[RecordBatch]) -> Result<Vec<Displayed>, LakeE
                     policy,
                     source,
                     model_version: text(&versions, row),
-                    drafted_by: details.map_or_else(Vec::new, |details| details.drafted_by),
+                    drafted_by,
+                    coin,
                     acted: Vec::new(),
                 });
             }

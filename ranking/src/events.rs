@@ -173,7 +173,8 @@ pub enum Policy {
     HoldOut,
     /// The share that a step of the rollout gives to LTR, and the rest of the traffic beside it.
     Rung,
-    /// Two neighbours changed places by a coin.
+    /// The share of the users for whom a coin decides whether two neighbours change places; see [`crate::swaps`]. Without
+    /// [`Impression::coin`] the re-rank's promises allowed no toss.
     Swap,
     /// Both rankings were merged, each drafting lawyers in turn; see [`Impression::drafted_by`].
     Interleaved,
@@ -229,6 +230,19 @@ impl Coin {
             .find(|(of, _)| *of == place)
             .map(|(_, other)| other)
     }
+
+    /// The list as the coin left it. Applied to that, it gives the list from before.
+    ///
+    /// # Panics
+    /// The list is shorter than the pair's lower place, or a place is 0.
+    pub fn applied<T: Clone>(&self, list: &[T]) -> Vec<T> {
+        let mut list = list.to_vec();
+        if self.swapped {
+            let [a, b] = self.pair.map(|place| place as usize - 1);
+            list.swap(a, b);
+        }
+        list
+    }
 }
 
 /// A ranking that was shown, with what training and evidence need later so that nothing is recomputed. Every list has one
@@ -266,7 +280,7 @@ pub struct Impression {
     pub policy: Option<Policy>,
     /// The lawyers as they stood before chance had its turn.
     pub order_before: Option<Vec<String>>,
-    /// The coin toss of [`Policy::Swap`].
+    /// The coin of [`Policy::Swap`], whichever way it fell.
     pub coin: Option<Coin>,
     /// Of an interleaved ranking: which of the two rankings brought each lawyer in; see [`crate::interleaving::Draft`].
     pub drafted_by: Option<Vec<Source>>,

@@ -51,6 +51,29 @@ pub struct Ranked {
     pub score: f64,
     /// The score the order follows inside the elite; the plain score outside it.
     pub fair: f64,
+    /// What `fair` has beside the score; `None` outside the elite.
+    pub merits: Option<Merits>,
+}
+
+/// What the order inside the elite adds to the score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Merits {
+    /// For free capacity: `equity_weight * equity`.
+    pub equity: f64,
+    /// `lambda` for a lawyer of an under-represented group, else 0.
+    pub boost: f64,
+}
+
+impl Ranked {
+    /// Whether the score alone puts this lawyer before a later one. It does not where `later` is outside the elite alone,
+    /// has less free capacity, lacks a boost that this one has, or was behind by the tie-break.
+    pub fn leads_by_score(&self, later: &Ranked) -> bool {
+        let keeps_merits = match (self.merits, later.merits) {
+            (Some(own), Some(others)) => own.equity <= others.equity && own.boost <= others.boost,
+            (own, others) => own.is_none() && others.is_none(),
+        };
+        keeps_merits && self.fair > later.fair
+    }
 }
 
 /// Orders candidates, best first.
@@ -70,15 +93,16 @@ pub fn rerank(candidates: &[Candidate], scores: &[f64], fairness: &Fairness) -> 
 
     let groups = GroupCounts::of(candidates, &elite);
     let mut fair = scores.to_vec();
+    let mut merits = vec![None; scores.len()];
     for &i in &elite {
         let boost = if groups.under_represented(&candidates[i], fairness.tau) {
             fairness.lambda
         } else {
             0.0
         };
-        fair[i] = fairness.score_weight * scores[i]
-            + fairness.equity_weight * equity(&candidates[i], fairness.equity_floor)
-            + boost;
+        let equity = fairness.equity_weight * equity(&candidates[i], fairness.equity_floor);
+        fair[i] = fairness.score_weight * scores[i] + equity + boost;
+        merits[i] = Some(Merits { equity, boost });
     }
     let by_fair = |&a: &usize, &b: &usize| {
         descending(fair[a], fair[b]).then_with(|| offered_longest_ago(&candidates[a], &candidates[b]))
@@ -92,6 +116,7 @@ pub fn rerank(candidates: &[Candidate], scores: &[f64], fairness: &Fairness) -> 
             index,
             score: scores[index],
             fair: fair[index],
+            merits: merits[index],
         })
         .collect()
 }

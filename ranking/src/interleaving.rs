@@ -33,22 +33,36 @@ pub struct Draft {
 }
 
 /// The coins of one ranking. They follow from request and case, so that a retry gets the same list; the salt keeps a
-/// client who chooses the request's id from choosing the coins.
+/// client who chooses the request's id from choosing the coins. Those of a draft and those of a swap are independent.
 #[derive(Clone, Debug)]
 pub struct Coins(ChaCha8Rng);
 
 impl Coins {
-    /// The coins for this request and case.
+    /// The coins of a draft for this request and case.
     pub fn new(salt: &[u8], request_id: Uuid, case_id: Uuid) -> Coins {
-        let parts: [&[u8]; 3] = [b"draft of ", request_id.as_bytes(), case_id.as_bytes()];
+        Coins::of(b"draft of ", salt, request_id, case_id)
+    }
+
+    /// The coins of a swap: see [`crate::swaps`].
+    pub fn of_swap(salt: &[u8], request_id: Uuid, case_id: Uuid) -> Coins {
+        Coins::of(b"swap of ", salt, request_id, case_id)
+    }
+
+    fn of(purpose: &[u8], salt: &[u8], request_id: Uuid, case_id: Uuid) -> Coins {
+        let parts: [&[u8]; 3] = [purpose, request_id.as_bytes(), case_id.as_bytes()];
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(keyed(salt, &parts).as_bytes());
         Coins(ChaCha8Rng::from_seed(seed))
     }
 
-    /// Tosses one: whether legacy picks first.
-    fn toss(&mut self) -> bool {
+    /// Tosses one; of a draft: whether legacy picks first.
+    pub(crate) fn toss(&mut self) -> bool {
         self.0.next_u32() >> 31 == 1
+    }
+
+    /// Uniform in [0, 1).
+    pub(crate) fn uniform(&mut self) -> f64 {
+        f64::from(self.0.next_u32()) / (f64::from(u32::MAX) + 1.0)
     }
 }
 
@@ -91,7 +105,7 @@ pub fn keeps_promises(candidates: &[Candidate], legacy: &[usize], ltr: &[usize])
 }
 
 /// Whether one of the first [`TOP`] is of this group.
-fn shows(candidates: &[Candidate], order: &[usize], attribute: &str, group: &str) -> bool {
+pub(crate) fn shows(candidates: &[Candidate], order: &[usize], attribute: &str, group: &str) -> bool {
     let mut top = order.iter().take(TOP);
     top.any(|&at| candidates[at].groups.get(attribute).is_some_and(|of| of == group))
 }

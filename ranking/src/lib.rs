@@ -23,6 +23,7 @@ pub mod release;
 pub mod sampling;
 pub mod stability;
 pub mod statistics;
+pub mod swaps;
 pub mod verdict;
 pub mod weights;
 

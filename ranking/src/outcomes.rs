@@ -5,6 +5,7 @@
 //! that decides follows from these. An event that comes later than that night changes nothing.
 
 mod count;
+mod examination;
 mod trial;
 mod watch;
 
@@ -14,10 +15,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::events::{Policy, Source};
+use crate::events::{Coin, Policy, Source};
 use crate::labels::Grade;
+use crate::propensities::Swaps;
 
 pub use count::count_day;
+pub use examination::{Examination, ExaminationRules, examination};
 pub use trial::{LEAST_DECIDED, Trial, TrialRules, Verdict, trial};
 pub use watch::{Alarm, Reference, WatchRules, confirm, suspect};
 
@@ -38,6 +41,8 @@ pub struct Displayed {
     pub model_version: Option<String>,
     /// Of an interleaved ranking: who brought each lawyer in, in shown order.
     pub drafted_by: Vec<Source>,
+    /// The coin that was tossed over two neighbours, whichever way it fell.
+    pub coin: Option<Coin>,
     /// Places, from 1, of the lawyers that the client acted on, with the strongest action.
     pub acted: Vec<(u32, Grade)>,
 }
@@ -81,6 +86,15 @@ pub struct Credit {
     pub legacy: u64,
 }
 
+/// Clicks by place on rankings that were shown as they are. A user counts once a day and arm, with the first case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceClicks {
+    /// Users.
+    pub users: u64,
+    /// Those of them who clicked, contacted or signed at each place, from 1 to the lowest one where somebody did.
+    pub clicks: Vec<u64>,
+}
+
 /// A closed day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeDay {
@@ -94,6 +108,31 @@ pub struct OutcomeDay {
     /// as (legacy signed, interleaved signed, how many). Two arms that are compared without a block would need each
     /// other's true mean.
     pub blocks: Vec<(bool, bool, u64)>,
+    /// Coins that were tossed over neighbours, and clicks at their places: of each user the first case with a coin.
+    #[serde(default)]
+    pub swaps: Swaps,
+    /// The same of drafts, whose coins arrange neighbours too: of each user the case that counts for the arm. Several coins
+    /// of a draft have one client.
+    #[serde(default)]
+    pub drafts: Swaps,
+    /// How often each place is clicked, for plans.
+    #[serde(default)]
+    pub places: PlaceClicks,
+}
+
+impl OutcomeDay {
+    /// A day on which nothing was displayed.
+    pub fn new(date: NaiveDate) -> OutcomeDay {
+        OutcomeDay {
+            date,
+            arms: BTreeMap::new(),
+            credit: BTreeMap::new(),
+            blocks: Vec::new(),
+            swaps: Swaps::default(),
+            drafts: Swaps::default(),
+            places: PlaceClicks::default(),
+        }
+    }
 }
 
 #[cfg(test)]

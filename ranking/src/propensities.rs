@@ -197,9 +197,35 @@ impl Propensities {
 ///
 /// Neighbours further down say less: ln(b/a) is smaller, and so are their clicks.
 pub fn planned_tosses(pair: [u32; 2], clicks_a_toss: f64, eta: f64, width: f64, confidence: f64) -> f64 {
+    information_of_an_interval(width, confidence) / (clicks_a_toss * information_of_a_click(pair, eta))
+}
+
+/// What a day is expected to bring for one pair of places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlannedPair {
+    /// The two places, from 1, the upper one first.
+    pub pair: [u32; 2],
+    /// Tosses over them a day.
+    pub tosses: f64,
+    /// Clicks at the two places together, a toss.
+    pub clicks_a_toss: f64,
+}
+
+/// As [`planned_tosses`] for a design of several pairs, in days; `None`: nothing is tossed, or nobody clicks there.
+pub fn planned_days(pairs: &[PlannedPair], eta: f64, width: f64, confidence: f64) -> Option<u64> {
+    let of_pair = |planned: &PlannedPair| {
+        let information = information_of_a_click(planned.pair, eta);
+        planned.tosses * planned.clicks_a_toss * information
+    };
+    let information_a_day: f64 = pairs.iter().map(of_pair).sum();
+    let days = information_of_an_interval(width, confidence) / information_a_day;
+    (information_a_day > 0.0).then(|| days.ceil() as u64)
+}
+
+/// Fisher's information at which the normal interval is so wide: the inverse of the squared standard error.
+fn information_of_an_interval(width: f64, confidence: f64) -> f64 {
     let standard_error = width / 2.0 / normal_quantile(f64::midpoint(confidence, 1.0));
-    let information = clicks_a_toss * information_of_a_click(pair, eta);
-    (standard_error * standard_error * information).recip()
+    (standard_error * standard_error).recip()
 }
 
 /// The first derivative of the log likelihood by eta, and the negative second one.
@@ -302,6 +328,22 @@ mod tests {
         assert_eq!(all.days_until(width, 0.0), Some(0));
         assert_eq!(half.days_until(width, 0.0), None);
         assert!(further_down > 20.0 * planned);
+        let a_day = |pair, clicks_a_toss| PlannedPair {
+            pair,
+            tosses: planned / 10.0,
+            clicks_a_toss,
+        };
+        let (top, below) = (a_day([1, 2], clicks), a_day([5, 6], clicks / 4.0));
+        assert_eq!(planned_days(&[top], 1.0, width, 0.95), Some(10));
+        assert_eq!(
+            planned_days(&[top, below], 1.0, width, 0.95),
+            Some(10),
+            "it adds little"
+        );
+        let alone = planned_days(&[below], 1.0, width, 0.95).unwrap();
+        assert_eq!(alone, (further_down / planned * 10.0).ceil() as u64);
+        assert_eq!(planned_days(&[a_day([1, 2], 0.0)], 1.0, width, 0.95), None);
+        assert_eq!(planned_days(&[], 1.0, width, 0.95), None);
     }
 
     #[test]

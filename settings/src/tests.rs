@@ -302,6 +302,20 @@ fn a_wrong_value_is_refused_with_what_is_allowed() {
             "0.0",
             "above 0",
         ),
+        ("[swaps]\nshare = 1.5", "swaps.share", "1.5", "a number, 0 to 1"),
+        (
+            "[swaps]\npairs = [{ upper = 1 }, { upper = 1, weight = 2.0 }]",
+            "swaps.pairs",
+            "[1 (1), 1 (2)]",
+            "each once, and weights above 0 and at most 1000000 (upper is 1 twice)",
+        ),
+        ("[swaps]\npairs = []", "swaps.pairs", "[]", "(there is no pair)"),
+        (
+            "[swaps]\nsalt = \"ltr-hold-out-v1\"",
+            "swaps.salt",
+            "\"ltr-hold-out-v1\"",
+            "text that no other sampler uses",
+        ),
         (
             "[models]\nwarm_instances = 9",
             "models.warm_instances",

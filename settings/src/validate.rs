@@ -8,7 +8,7 @@ use ranking::{Presets, Schema};
 use crate::section::Rule;
 use crate::sections::{
     self, ACCESS_EDGES, ACCESS_TOKENS, BUS_PASSWORD, CLIENT_TOKEN, DATABASE_CA_FILE, DATABASE_URL, LINEAGE_URL, PARAMS,
-    PRESETS, REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, WEBHOOKS_TARGETS, sections,
+    PRESETS, REDIS_URL, ROLLOUT_LADDER, SENTRY_DSN, SWAPS_PAIRS, WEBHOOKS_TARGETS, sections,
 };
 use crate::url::without_password;
 use crate::{Secret, Settings, SettingsError};
@@ -58,6 +58,7 @@ impl Settings {
         self.check_tls()?;
         self.check_telemetry()?;
         self.check_rollout()?;
+        self.check_swaps()?;
         self.check_webhooks()?;
         self.check_checks()?;
         self.check_train()?;
@@ -235,6 +236,21 @@ impl Settings {
         }
         if rollout.salt == rollout.hold_out_salt {
             return Err(by_rule("rollout.hold_out_salt", &rollout.hold_out_salt));
+        }
+        Ok(())
+    }
+
+    fn check_swaps(&self) -> Result<(), InvalidValue> {
+        let swaps = &self.swaps;
+        if let Err(fault) = swaps.design() {
+            let pairs = swaps.pairs.iter();
+            let pairs: Vec<String> = pairs.map(|pair| format!("{} ({})", pair.upper, pair.weight)).collect();
+            let allowed = format!("{} ({fault})", rule_text(SWAPS_PAIRS));
+            return Err(invalid(SWAPS_PAIRS, format!("[{}]", pairs.join(", ")), allowed));
+        }
+        let others = [&self.shadow.salt, &self.rollout.salt, &self.rollout.hold_out_salt];
+        if others.contains(&&swaps.salt) {
+            return Err(by_rule("swaps.salt", &swaps.salt));
         }
         Ok(())
     }

@@ -129,6 +129,7 @@ impl Town {
             source,
             model_version: Some("ltr".to_owned()),
             drafted_by,
+            coin: None,
             acted: clicked.chain(signed).collect(),
         }
     }

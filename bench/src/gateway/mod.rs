@@ -4,6 +4,7 @@
 //! which does nothing but answer, says what is left for a request on this machine at most. Subjects take turns within a
 //! round, medians over the rounds are reported.
 
+mod display;
 mod ingest;
 pub(crate) mod load;
 pub(crate) mod processes;
@@ -57,6 +58,8 @@ enum Part {
     Peers,
     /// With none, some and all requests compared in shadow
     Shadow,
+    /// With users who are held out, rankings drafted in turn, and neighbours swapped by a coin
+    Display,
     /// With a new model a second
     Swaps,
     /// Events on SQLite and on PostgreSQL
@@ -64,7 +67,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Peers, Part::Shadow, Part::Swaps, Part::Ingest];
+    const ALL: [Part; 5] = [Part::Peers, Part::Shadow, Part::Display, Part::Swaps, Part::Ingest];
 }
 
 /// What is asked for.
@@ -101,6 +104,7 @@ impl GatewayArgs {
             match part {
                 Part::Peers => bench.side_by_side(&mut report)?,
                 Part::Shadow => bench.shadows(&mut report)?,
+                Part::Display => bench.display(&mut report)?,
                 Part::Swaps => bench.swaps(&mut report)?,
                 Part::Ingest => bench.ingest(&mut report)?,
             }
@@ -160,7 +164,11 @@ impl<'a> Bench<'a> {
             body: self.body_path(request),
             token: &self.home.token,
         };
-        load::run(&target, self.args.seconds, rate, self.work)
+        self.run(&target, rate)
+    }
+
+    fn run(&self, target: &Target<'_>, rate: Option<f64>) -> Result<Load> {
+        load::run(target, self.args.seconds, rate, self.work)
     }
 
     /// Throughput of all, and times at a rate that the service in Python sustains easily.
@@ -231,8 +239,13 @@ pub(crate) fn model() -> Result<(String, Vec<String>)> {
 
 /// What is asked: the same rows at every run.
 pub(crate) fn body(request: Request, features: &[String]) -> Value {
+    drawn(request, features, 1)
+}
+
+/// As [`body`], with other rows for another number.
+fn drawn(request: Request, features: &[String], number: u64) -> Value {
     let case = Case::synthetic(Name::Small, Shape::Uniform);
-    let values = case.source.draw(&mut generator(7, "gateway", 1), LAWYERS);
+    let values = case.source.draw(&mut generator(7, "gateway", number), LAWYERS);
     let mut rows = values.chunks(features.len()).map(|row| {
         let named = features.iter().cloned().zip(row.iter().map(|&x| json!(x)));
         Value::Object(named.collect())

@@ -58,11 +58,11 @@ impl Site {
         format!("http://{}{path}", self.address)
     }
 
-    /// Posts JSON, and takes nothing but a 2xx.
+    /// Posts JSON, and takes nothing but JSON and a 2xx.
     ///
     /// # Errors
     /// Nobody answers, or with another status.
-    pub(crate) fn post(&self, path: &str, token: &str, body: &Value) -> Result<()> {
+    pub(crate) fn post(&self, path: &str, token: &str, body: &Value) -> Result<Value> {
         let body = body.to_string();
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -76,7 +76,8 @@ impl Site {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.1 2"), "POST {path}: {answer}");
-        Ok(())
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        serde_json::from_str(body).with_context(|| format!("POST {path}: {body:?}"))
     }
 
     /// Processor time that the process itself has taken until now, in seconds.
@@ -141,7 +142,7 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 }
 
 /// The version that serves, and the newer one that is compared with legacy.
-const SERVED: &str = "benchmark";
+pub(crate) const SERVED: &str = "benchmark";
 const COMPARED: &str = "compared";
 
 /// A directory with a published model, that gateways start in.
@@ -203,6 +204,11 @@ impl Home {
         let features: Vec<&str> = features.iter().map(String::as_str).collect();
         self.publisher.publish(version, &features, component, &[], golden)?;
         Ok(())
+    }
+
+    /// The database of the gateways that start here.
+    pub(crate) fn database_url(&self) -> String {
+        format!("sqlite://{}", self.dir.join("var/ltr.db").display())
     }
 
     /// A gateway with these settings, as environment variables.

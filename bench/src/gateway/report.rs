@@ -57,11 +57,22 @@ impl Measured {
     }
 }
 
+/// The throughput of one subject beside another one's in the same round: less noise than two medians have.
+pub(crate) struct Beside {
+    pub subject: String,
+    pub peer: String,
+    pub case: String,
+    /// The median over the rounds.
+    pub ratio: f64,
+    pub rounds: usize,
+}
+
 pub(crate) struct Report {
     name: &'static str,
     /// The subjects that are compared with all others.
     ours: &'static [&'static str],
     pub measured: Vec<Measured>,
+    pub beside: Vec<Beside>,
     starts: Vec<(String, Duration)>,
 }
 
@@ -71,6 +82,7 @@ impl Report {
             name,
             ours,
             measured: Vec::new(),
+            beside: Vec::new(),
             starts: Vec::new(),
         }
     }
@@ -103,6 +115,10 @@ impl Report {
                 took.as_secs_f64() * 1e3,
                 "ms",
             )
+        }));
+        rows.extend(self.beside.iter().map(|beside| {
+            let metric = format!("throughput beside {}, median of {} rounds", beside.peer, beside.rounds);
+            row(&beside.subject, &beside.case, &metric, beside.ratio, "ratio")
         }));
         let ratios: Vec<Value> = self
             .ratios()
@@ -171,6 +187,16 @@ impl Report {
             ratios.add_row([&ours.case, metric, &ours.subject, &peer.subject, &format!("{ratio:.2}")]);
         }
         println!("{ratios}");
+        for Beside {
+            subject,
+            peer,
+            case,
+            ratio,
+            rounds,
+        } in &self.beside
+        {
+            println!("{case}: {subject}: {ratio:.3} of the throughput of {peer}, median of {rounds} rounds");
+        }
         for (subject, took) in &self.starts {
             println!("{subject}: answers after {:.0} ms", took.as_secs_f64() * 1e3);
         }

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use metrics::gauge;
 use parking_lot::Mutex;
 use ranking::Criteria;
-use ranking::outcomes::{TrialRules, WatchRules};
+use ranking::outcomes::{ExaminationRules, TrialRules, WatchRules};
 use ranking::release::ledger::{self, Anchor};
 use ranking::release::replacement::ReplacementRules;
 use ranking::release::watch::Limits;
@@ -59,6 +59,10 @@ pub struct Config {
     pub trial: TrialRules,
     /// When outcomes raise a suspicion, and how it ends.
     pub relevance: WatchRules,
+    /// When propensities are known.
+    pub examination: ExaminationRules,
+    /// How many days of tossed coins count for them.
+    pub examination_days: u32,
     /// The longest attribution window: younger comparisons are not judged.
     pub window: chrono::TimeDelta,
     /// The pause between two evaluations.

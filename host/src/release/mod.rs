@@ -8,6 +8,7 @@
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
 //! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
 //! - `drift` counts how the challenger ranks what the champion answers;
+//! - `propensities` says what is known of position bias, which decides nothing;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -26,6 +27,7 @@ mod known;
 mod offering;
 mod outcomes;
 mod pending;
+mod propensities;
 mod publications;
 mod record;
 mod reports;

@@ -71,15 +71,9 @@ impl Outcomes {
         let began = state.since.date_naive();
         // Of the day itself a part was displayed otherwise.
         let from = began + Days::new(1);
-        let (mut before, mut days): (Vec<OutcomeDay>, Vec<OutcomeDay>) = Default::default();
-        for (date, counts) in stored {
-            match serde_json::from_str(&counts) {
-                Ok(day) if date < began => before.push(day),
-                Ok(day) if date >= from => days.push(day),
-                Ok(_) => {}
-                Err(error) => tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"),
-            }
-        }
+        let stored = readable(stored);
+        let before: Vec<OutcomeDay> = stored.iter().filter(|day| day.date < began).cloned().collect();
+        let days: Vec<OutcomeDay> = stored.into_iter().filter(|day| day.date >= from).collect();
         let last = days.last().map_or(began, |day| day.date);
         let alpha = 1.0 - rules.trial.confidence;
         let tried = TrialRules {
@@ -165,6 +159,16 @@ impl Outcomes {
         }
         evidence
     }
+}
+
+/// The days of which the counts can be read.
+pub(super) fn readable(stored: Vec<(NaiveDate, String)>) -> Vec<OutcomeDay> {
+    let read = |(date, counts): (NaiveDate, String)| {
+        let day = serde_json::from_str(&counts);
+        day.inspect_err(|error| tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"))
+            .ok()
+    };
+    stored.into_iter().filter_map(read).collect()
 }
 
 impl ClosedDays {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use chrono::NaiveDate;
 use parking_lot::Mutex;
 use ranking::criterion::Criterion;
 use serde_json::Value;
@@ -24,12 +25,22 @@ pub(super) struct Parts {
     pub guards: Option<Vec<Criterion>>,
     /// `None`: no model is judged by outcomes now.
     pub outcomes: Option<Outcomes>,
+    /// What is known of position bias; `None`: it was not looked at yet.
+    pub examined: Option<Examined>,
     pub holder: Option<String>,
     pub gateways: Vec<Value>,
     pub outbox: OutboxFacts,
     /// The version that `history` goes up to.
     pub version: u64,
     pub history: Vec<Value>,
+}
+
+/// What the closed days say of position bias.
+pub(super) struct Examined {
+    /// The closed days that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
+    pub made_from: (u64, NaiveDate),
+    /// The member `propensities`.
+    pub shown: Value,
 }
 
 impl Snapshot {

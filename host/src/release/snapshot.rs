@@ -36,6 +36,7 @@ impl Controller {
             None
         };
         self.refresh_evidence().await?;
+        self.refresh_examination().await?;
         if let Some(state) = self.state() {
             self.outcomes(&state).await?;
         }
@@ -122,6 +123,7 @@ impl Controller {
             "replacement": parts.guards,
             "trial": trial,
             "relevance": relevance,
+            "propensities": parts.examined.as_ref().map(|examined| &examined.shown),
             "outbox": {
                 "owed": parts.outbox.owed,
                 "oldest_seconds": parts.outbox.oldest.map(|age| age.as_secs_f64()),

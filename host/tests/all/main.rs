@@ -31,6 +31,7 @@ mod reports;
 mod running;
 mod scoring;
 mod shadow;
+mod swaps;
 mod tables;
 mod tls;
 mod traces;

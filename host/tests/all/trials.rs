@@ -46,7 +46,7 @@ pub(crate) fn began() -> DateTime<Utc> {
     *BEGAN
 }
 
-async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
+pub(crate) async fn on_trial(behaviour: Behaviour, settings: impl FnOnce(&mut settings::Settings)) -> (Site, Running) {
     let (site, running) = undecided(behaviour, settings).await;
     running.evaluated(began()).await;
     assert_eq!(status(&running).await["state"]["phase"]["name"], "trial");
@@ -76,7 +76,6 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
         legacy: prefer.1,
     };
     let day = OutcomeDay {
-        date: date(day),
         arms: BTreeMap::from([
             (Arm::Ltr, counts(live.0, live.1)),
             (Arm::Legacy, counts(100, 50)),
@@ -89,6 +88,7 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
             (false, true, 25),
             (false, false, 25),
         ],
+        ..OutcomeDay::new(date(day))
     };
     let text = serde_json::to_string(&day).unwrap();
     assert!(running.gateway.store.save_outcome_day(day.date, &text).await.unwrap());
@@ -254,7 +254,7 @@ async fn a_dip_of_the_whole_market_is_cleared_without_a_rollback() {
 }
 
 /// The impression of a case.
-async fn impression(running: &Running, id: u128) -> Impression {
+pub(crate) async fn impression(running: &Running, id: u128) -> Impression {
     let later = Utc::now() + TimeDelta::days(1);
     let events = running
         .gateway
@@ -273,7 +273,7 @@ async fn impression(running: &Running, id: u128) -> Impression {
 }
 
 /// What an impression is evidence of.
-fn arm(impression: &Impression) -> Option<Arm> {
+pub(crate) fn arm(impression: &Impression) -> Option<Arm> {
     let displayed = Displayed {
         case_id: Uuid::nil(),
         user: Uuid::nil(),
@@ -282,6 +282,7 @@ fn arm(impression: &Impression) -> Option<Arm> {
         source: impression.source,
         model_version: impression.model_version.clone(),
         drafted_by: impression.drafted_by.clone().unwrap_or_default(),
+        coin: impression.coin,
         acted: Vec::new(),
     };
     displayed.arm()

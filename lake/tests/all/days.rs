@@ -231,7 +231,8 @@ async fn a_damaged_file_of_one_day_stops_no_other_day() {
 #[tokio::test]
 async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     use ranking::outcomes::{Arm, count_day};
-    use ranking::{Grade, Policy, Source};
+    use ranking::propensities::Swaps;
+    use ranking::{Coin, Grade, Policy, Source};
     let place = Place::new().await;
     let drafted = Impression {
         policy: Some(Policy::Interleaved),
@@ -244,11 +245,24 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
         policy: Some(Policy::Rung),
         ..impression(&["a", "b"], Origin::Gateway)
     };
+    let coin = Coin {
+        pair: [1, 2],
+        swapped: true,
+        probability: 0.5,
+    };
+    let swapped = Impression {
+        policy: Some(Policy::Swap),
+        coin: Some(coin),
+        order_before: Some(["a", "b"].map(str::to_owned).to_vec()),
+        ..impression(&["b", "a"], Origin::Gateway)
+    };
     place
         .log([
             event(1, 1, start(), Body::Impression(drafted)),
             event(2, 1, later(20), act(ActionKind::ContractSigned, "b", 2)),
             event(3, 2, later(1), Body::Impression(beside)),
+            event(5, 4, later(3), Body::Impression(swapped)),
+            event(6, 4, later(4), act(ActionKind::ClickProfile, "a", 2)),
             // What a client says was shown is evidence of nothing.
             event(
                 4,
@@ -264,9 +278,10 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     let open = place.etl(later(24 * 7)).await.make(day).await.unwrap();
     assert_eq!(open.displayed, None);
     let closed = place.etl(later(24 * 8)).await.make(day).await.unwrap();
-    assert_eq!((closed.closed.len(), closed.labels.len()), (3, 1));
+    assert_eq!((closed.closed.len(), closed.labels.len()), (4, 2));
     let displayed = closed.displayed.unwrap();
-    assert_eq!(displayed.len(), 2);
+    assert_eq!(displayed.len(), 3);
+    assert_eq!((displayed[0].coin, displayed[2].coin), (None, Some(coin)));
     assert_eq!(displayed[0].drafted_by[1], Source::Ltr);
     assert_eq!(displayed[0].acted, [(2, Grade::Contracted)]);
     let counted = count_day(day, &displayed);
@@ -279,6 +294,15 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     );
     assert_eq!(counted.credit["20261001T021500Z"].ltr, 1);
     assert_eq!(counted.blocks, [(false, true, 1)]);
+    let tossed = |swaps: &Swaps| {
+        swaps
+            .pairs()
+            .iter()
+            .map(|of| (of.pair, of.tosses, of.clicks))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tossed(&counted.swaps), [([1, 2], 1, [0, 1])]);
+    assert_eq!(tossed(&counted.drafts), [([2, 3], 1, [1, 0])]);
 }
 
 /// A row of the lawyers' file: lawyer, hours after the start from which it holds, groups, cases of the last 30 days.

@@ -2,19 +2,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
-use super::{Arm, ArmCounts, Credit, Displayed, OutcomeDay};
-use crate::events::{Policy, Source};
-use crate::interleaving::credit;
+use super::{Arm, ArmCounts, Credit, Displayed, OutcomeDay, PlaceClicks};
+use crate::events::{Coin, Policy, Source};
+use crate::interleaving::{credit, tosses};
 use crate::labels::Grade;
+use crate::propensities::Swaps;
+use crate::swaps;
 
 impl Displayed {
-    /// The arm; `None`: the case is evidence of none, because somebody asked for it.
+    /// The arm; `None`: the case is evidence of none, because somebody asked for it, or the user is in the share for whom
+    /// neighbours are swapped. That share is outside the arms as a whole: see [`crate::swaps`].
     ///
     /// Users of an interleaved share are of its arm also where LTR failed and they saw legacy's: arms are compared as they
     /// were intended.
     pub fn arm(&self) -> Option<Arm> {
         match (self.policy, self.source) {
-            (Policy::Forced, _) => None,
+            (Policy::Forced | Policy::Swap, _) => None,
             (Policy::None, Source::Legacy) => Some(Arm::Everybody),
             (Policy::HoldOut, _) => Some(Arm::HoldOut),
             (Policy::Interleaved, _) | (_, Source::Interleaved) => Some(Arm::Interleaved),
@@ -26,6 +29,13 @@ impl Displayed {
     fn strongest(&self) -> Grade {
         let grades = self.acted.iter().map(|(_, grade)| *grade);
         grades.max().unwrap_or(Grade::Shown)
+    }
+
+    /// Whether the client clicked, contacted or signed with the lawyer at this place.
+    fn is_clicked(&self, place: u32) -> bool {
+        self.acted
+            .iter()
+            .any(|(at, grade)| *at == place && *grade >= Grade::Clicked)
     }
 
     /// 1: the client signed with whom LTR brought in, -1: with whom legacy did. Clicks are no credit: a list that draws
@@ -47,10 +57,8 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
     let mut cases: Vec<&Displayed> = cases.iter().collect();
     cases.sort_by_key(|case| (case.ts_utc, case.case_id));
     let mut day = OutcomeDay {
-        date,
-        arms: BTreeMap::new(),
-        credit: BTreeMap::new(),
-        blocks: Vec::new(),
+        swaps: count_swaps(&cases),
+        ..OutcomeDay::new(date)
     };
     let mut seen = BTreeSet::new();
     let mut signed: BTreeMap<Arm, Vec<bool>> = BTreeMap::new();
@@ -65,6 +73,11 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
         counts.contracts += u64::from(grade == Grade::Contracted);
         counts.tenths += (grade.label() * 10.0).round() as u64;
         signed.entry(arm).or_default().push(grade == Grade::Contracted);
+        if arm == Arm::Interleaved {
+            toss(&mut day.drafts, case, &tosses(&case.drafted_by));
+        } else {
+            day.places.add(case);
+        }
         if let (Arm::Interleaved, Some(version)) = (arm, &case.model_version) {
             let credit: &mut Credit = day.credit.entry(version.clone()).or_default();
             match case.preference() {
@@ -84,4 +97,54 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
         .map(|((legacy, interleaved), users)| (legacy, interleaved, users));
     day.blocks = blocks.collect();
     day
+}
+
+/// Of each user the first case with a coin: cases whose promises allowed no toss say nothing. Ascending by time.
+fn count_swaps(cases: &[&Displayed]) -> Swaps {
+    let mut swaps = Swaps::default();
+    let mut seen = BTreeSet::new();
+    for case in cases.iter().filter(|case| case.policy == Policy::Swap) {
+        if let Some(coin) = case.coin
+            && seen.insert(case.user)
+        {
+            toss(&mut swaps, case, &[coin]);
+        }
+    }
+    swaps
+}
+
+fn toss(swaps: &mut Swaps, case: &Displayed, coins: &[Coin]) {
+    for coin in coins {
+        // A coin that was not fair is of a program that is not known here, and says nothing.
+        let _ = swaps.add(coin, |place| case.is_clicked(place));
+    }
+}
+
+impl PlaceClicks {
+    fn add(&mut self, case: &Displayed) {
+        self.users += 1;
+        for place in (1..=swaps::LOWEST + 1).filter(|place| case.is_clicked(*place)) {
+            let at = place as usize - 1;
+            if self.clicks.len() <= at {
+                self.clicks.resize(at + 1, 0);
+            }
+            self.clicks[at] += 1;
+        }
+    }
+
+    /// Adds another day's.
+    pub fn merge(&mut self, other: &PlaceClicks) {
+        self.users += other.users;
+        self.clicks.resize(self.clicks.len().max(other.clicks.len()), 0);
+        for (clicks, more) in self.clicks.iter_mut().zip(&other.clicks) {
+            *clicks += more;
+        }
+    }
+
+    /// Clicks at a place, from 1, for each user; 0 without users.
+    pub fn rate(&self, place: u32) -> f64 {
+        let at = (place as usize).checked_sub(1);
+        let clicks = at.and_then(|at| self.clicks.get(at)).copied().unwrap_or(0);
+        clicks as f64 / self.users.max(1) as f64
+    }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::propensities::TossedPair;
 use crate::statistics::simulated::{Binomial, Draws};
 
 const MODEL: &str = "20261001T021500Z";
@@ -31,6 +32,7 @@ fn displayed(id: u128, policy: Policy, source: Source) -> Displayed {
         source,
         model_version: (source != Source::Legacy).then(|| MODEL.to_owned()),
         drafted_by: Vec::new(),
+        coin: None,
         acted: Vec::new(),
     }
 }
@@ -111,6 +113,86 @@ fn nobody_is_compared_with_himself() {
     assert_eq!(day.credit, BTreeMap::new());
 }
 
+/// A case in whose share neighbours are swapped, clicked at these places.
+fn swapped(id: u128, coin: Option<Coin>, clicked: &[u32]) -> Displayed {
+    Displayed {
+        coin,
+        acted: clicked.iter().map(|place| (*place, Grade::Clicked)).collect(),
+        ..displayed(id, Policy::Swap, Source::Legacy)
+    }
+}
+
+const COIN: Coin = Coin {
+    pair: [1, 2],
+    swapped: true,
+    probability: 0.5,
+};
+
+fn pair(pair: [u32; 2], tosses: u64, clicks: [u64; 2]) -> TossedPair {
+    TossedPair { pair, tosses, clicks }
+}
+
+#[test]
+fn tossed_coins_are_counted_with_the_clicks_at_their_places_and_outside_the_arms() {
+    let of = |case: Displayed, user: u128| Displayed {
+        user: Uuid::from_u128(user),
+        ..case
+    };
+    let cases = [
+        swapped(1, Some(COIN), &[2, 2, 5]),
+        swapped(2, Some(Coin { swapped: false, ..COIN }), &[1, 2]),
+        signed(swapped(3, Some(Coin { pair: [3, 2], ..COIN }), &[])),
+        // The re-rank's promises allowed no toss; the next case of this user does.
+        of(swapped(4, None, &[1]), 7),
+        of(swapped(5, Some(COIN), &[]), 7),
+        // A user counts once a day, and a coin that was not fair never.
+        of(swapped(6, Some(COIN), &[1, 2]), 7),
+        swapped(
+            8,
+            Some(Coin {
+                probability: 0.3,
+                ..COIN
+            }),
+            &[1],
+        ),
+    ];
+    let day = count_day(date(0), &cases);
+    assert_eq!(day.swaps.pairs(), [pair([1, 2], 3, [1, 2]), pair([2, 3], 1, [0, 0])]);
+    assert_eq!(
+        day.arms,
+        BTreeMap::new(),
+        "whole rankings are compared with whole rankings"
+    );
+    assert_eq!((day.places, day.drafts), (PlaceClicks::default(), Swaps::default()));
+}
+
+#[test]
+fn the_coins_of_drafts_are_counted_beside_and_clicks_by_place_where_nothing_was_left_to_chance() {
+    let cases = [
+        // Legacy and LTR stand at 2 and 3 by a coin.
+        interleaved(1, Some(2)),
+        interleaved(2, None),
+        displayed(3, Policy::Interleaved, Source::Legacy),
+        signed(displayed(4, Policy::Rung, Source::Ltr)),
+        signed(displayed(5, Policy::HoldOut, Source::Legacy)),
+        displayed(6, Policy::None, Source::Legacy),
+    ];
+    let day = count_day(date(0), &cases);
+    assert_eq!(day.drafts.pairs(), [pair([2, 3], 2, [1, 0])]);
+    assert_eq!(day.swaps, Swaps::default());
+    assert_eq!((day.places.users, &day.places.clicks), (3, &vec![2]));
+    assert_eq!((day.places.rate(1), day.places.rate(2)), (2.0 / 3.0, 0.0));
+}
+
+#[test]
+fn a_day_that_was_stored_before_coins_were_counted_is_read() {
+    let stored = r#"{"date":"2026-10-01","arms":{},"credit":{},"blocks":[]}"#;
+    assert_eq!(
+        serde_json::from_str::<OutcomeDay>(stored).unwrap(),
+        OutcomeDay::new(date(0))
+    );
+}
+
 /// Cases of a few users, in every arm.
 fn cases() -> impl Strategy<Value = Vec<Displayed>> {
     let arm = prop::sample::select(vec![
@@ -119,9 +201,11 @@ fn cases() -> impl Strategy<Value = Vec<Displayed>> {
         (Policy::HoldOut, Source::Legacy),
         (Policy::None, Source::Legacy),
         (Policy::Interleaved, Source::Interleaved),
+        (Policy::Swap, Source::Ltr),
     ]);
-    let case = (arm, 0..6_u128, 0..4_u32);
-    let case = case.prop_map(|((policy, source), user, place)| Displayed {
+    let case = (arm, 0..6_u128, 0..4_u32, any::<bool>());
+    let case = case.prop_map(|((policy, source), user, place, is_tossed)| Displayed {
+        coin: (policy == Policy::Swap && is_tossed).then_some(COIN),
         user: Uuid::from_u128(user),
         acted: (place > 0).then_some((place, Grade::Contracted)).into_iter().collect(),
         drafted_by: vec![Source::Legacy, Source::Ltr, Source::Interleaved],
@@ -160,6 +244,9 @@ proptest! {
             prop_assert_eq!(counts.users, users.len() as u64);
             prop_assert!(counts.contracts <= counts.users);
         }
+        let tossed = cases.iter().filter(|case| case.coin.is_some());
+        let users: BTreeSet<Uuid> = tossed.map(|case| case.user).collect();
+        prop_assert_eq!(day.swaps.tosses(), users.len() as u64);
         // Later cases of the same users change nothing.
         let mut more = cases.clone();
         for case in &cases {
@@ -211,7 +298,6 @@ impl Clients {
             (arm, counts)
         });
         OutcomeDay {
-            date: date(at),
             arms: arms.into(),
             credit: BTreeMap::from([(MODEL.to_owned(), credit)]),
             blocks: vec![
@@ -220,6 +306,7 @@ impl Clients {
                 (false, true, interleaved - both),
                 (false, false, 100 + both - legacy - interleaved),
             ],
+            ..OutcomeDay::new(date(at))
         }
     }
 
@@ -304,10 +391,8 @@ fn live(draws: &mut Draws, share: f64, days: u64) -> Vec<OutcomeDay> {
             tenths: 10 * contracts,
         };
         OutcomeDay {
-            date: date(at),
             arms: BTreeMap::from([(Arm::Ltr, counts)]),
-            credit: BTreeMap::new(),
-            blocks: Vec::new(),
+            ..OutcomeDay::new(date(at))
         }
     };
     (0..days).map(day).collect()
@@ -414,13 +499,7 @@ fn a_ranking_that_got_worse_is_confirmed_and_a_dip_of_the_market_is_cleared() {
 #[test]
 fn a_suspicion_is_decided_at_the_end_of_its_days_and_then_for_the_safe_side() {
     assert_eq!(confirmed(&[]), None);
-    let nobody = |at| OutcomeDay {
-        date: date(at),
-        arms: BTreeMap::new(),
-        credit: BTreeMap::new(),
-        blocks: Vec::new(),
-    };
-    let days: Vec<OutcomeDay> = (0..10).map(nobody).collect();
+    let days: Vec<OutcomeDay> = (0..10).map(|at| OutcomeDay::new(date(at))).collect();
     assert_eq!(confirmed(&days[..9]), None);
     assert_eq!(confirmed(&days), Some(true), "legacy is the safe side");
 }

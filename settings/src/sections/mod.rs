@@ -13,6 +13,7 @@ mod models;
 mod privacy;
 mod ranking;
 mod rollout;
+mod swaps;
 mod telemetry;
 mod train;
 mod webhooks;
@@ -33,6 +34,7 @@ pub use models::Models;
 pub use privacy::Privacy;
 pub use ranking::Ranking;
 pub use rollout::{Relevance, Replacement, Rollout, Shadow, Trial, Unit, Watch};
+pub use swaps::Swaps;
 pub use telemetry::{Log, LogFormat, LogLevel, Telemetry};
 pub use train::{Lake, Objective, Train};
 pub use webhooks::{Webhook, WebhookFormat, Webhooks};
@@ -75,6 +77,8 @@ pub struct Settings {
     /// `[rollout]`: who serves, the criteria of a promotion, the technical watch, and the directory that
     /// Envoys watch.
     pub rollout: Rollout,
+    /// `[swaps]`: the share of the users for whom neighbours are swapped, and when attention is known.
+    pub swaps: Swaps,
     /// `[webhooks]`: the destinations that receive each transition of the rollout.
     pub webhooks: Webhooks,
     /// `[lake]`: where the lake and the trainer's runs are.
@@ -113,7 +117,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 30] = [
+const SECTIONS: [&Section; 28] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,
@@ -136,6 +140,7 @@ const SECTIONS: [&Section; 30] = [
     &Watch::SECTION,
     &Relevance::SECTION,
     &Replacement::SECTION,
+    &Swaps::SECTION,
     &Webhooks::SECTION,
     &Lake::SECTION,
     &Checks::SECTION,
@@ -180,6 +185,7 @@ pub(crate) const PRESETS: &str = "ranking.presets";
 pub(crate) const PARAMS: &str = "train.params";
 pub(crate) const ACCESS_TOKENS: &str = "access.tokens";
 pub(crate) const ROLLOUT_LADDER: &str = "rollout.ladder";
+pub(crate) const SWAPS_PAIRS: &str = "swaps.pairs";
 pub(crate) const CLIENT_TOKEN: &str = "client.token";
 pub(crate) const BUS_PASSWORD: &str = "events.bus_password";
 /// The prefix of the telemetry keys. A DSN under any of them is secret.

@@ -7,6 +7,7 @@ mod fleet;
 #[allow(dead_code, reason = "the edge's tests need more of it")]
 mod harness;
 mod hostile;
+mod neighbours;
 mod soak;
 mod swap;
 mod zoo;

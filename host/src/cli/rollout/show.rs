@@ -38,6 +38,7 @@ pub(super) fn status(answer: &Value) -> String {
     page += &plan::plan(&answer["plan"]);
     page += &outcomes::trial(&answer["trial"]);
     page += &outcomes::relevance(&answer["relevance"]);
+    page += &outcomes::propensities(&answer["propensities"]);
     page
 }
 

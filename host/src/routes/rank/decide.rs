@@ -1,4 +1,5 @@
-//! Decides who ranks a case: whether LTR answers it, and whether it is compared in shadow.
+//! Decides who ranks a case: whether LTR answers it, whether it is compared in shadow, and whether neighbours of the
+//! ranking are swapped.
 
 use std::sync::Arc;
 
@@ -21,10 +22,12 @@ pub(super) struct Decision {
     pub fallback: Option<Fallback>,
     /// The comparison in shadow; `None`: the case is not compared.
     pub compared: Option<Compared>,
-    /// How it was decided who answers.
+    /// How it was decided what is shown.
     pub policy: Policy,
     /// Whether LTR's answer is shown drafted in turn with legacy's.
     pub interleaves: bool,
+    /// Whether a coin decides on two neighbours of the answer, whoever gives it.
+    pub swaps: bool,
     /// The version of the release state that it was decided by; 0: none was read yet.
     pub state_version: u64,
     /// What the technical watch counts the request under; `None`: LTR should not answer it.
@@ -48,13 +51,13 @@ pub(super) struct Compared {
 pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     let serving = gateway.models().serving();
     let flags = gateway.flags.in_force();
+    let pseudonym = || ranking::pseudonym(&gateway.pseudonyms.salt, case.request.user_id);
     let arm = if case.is_copy {
         Arm {
             is_ltr: false,
             policy: Policy::None,
         }
     } else {
-        let pseudonym = || ranking::pseudonym(&gateway.pseudonyms.salt, case.request.user_id);
         gateway.shares.arm(&serving.exposure, pseudonym)
     };
     let is_in = arm.is_ltr;
@@ -70,6 +73,9 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
     } else {
         trigger(&case.headers, case.by_edge, || flags.shadow.selects(case.id))
     };
+    let is_forced = trigger == Some(Trigger::Forced);
+    let is_whole = !interleaves && arm.policy != Policy::HoldOut;
+    let swaps = is_whole && !case.is_copy && !is_forced && !flags.killed && gateway.swaps.selects(pseudonym);
     Decision {
         server: server.cloned(),
         fallback,
@@ -77,8 +83,13 @@ pub(super) fn decide(gateway: &Gateway, case: &Case) -> Decision {
             let model = serving.compared.clone()?;
             Some(Compared { model, trigger })
         }),
-        policy: policy(arm, interleaves, flags.killed),
+        policy: if swaps {
+            Policy::Swap
+        } else {
+            policy(arm, interleaves, flags.killed)
+        },
         interleaves,
+        swaps,
         state_version: serving.state_version,
         served: Controller::served(&serving).filter(|_| is_in && !flags.killed),
     }

@@ -37,7 +37,7 @@ pub async fn rank(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let case = read(gateway, call).await?;
     let decision = decide::decide(gateway, &case);
     let rankings = score(gateway, &case, &decision).await;
-    let shown = response::shown(&gateway.pseudonyms.salt, &case, &decision, &rankings);
+    let shown = response::shown(gateway, &case, &decision, &rankings);
     if let Some(served) = &decision.served {
         let took = rankings.served.as_ref().and_then(|outcome| outcome.as_ref().ok());
         gateway

@@ -1,6 +1,7 @@
 //! Builds and submits the records of a ranking: the impression for training, and the comparison for
 //! the verdict.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -146,7 +147,8 @@ impl Ranking<'_> {
             groups_consented_at: consents.iter().any(Option::is_some).then_some(consents),
             origin: Some(Origin::Gateway),
             policy: Some(displayed.policy),
-            order_before: displayed.drafted_by.as_ref().map(|_| self.legacy_ids(shown.len())),
+            order_before: self.order_before(displayed),
+            coin: displayed.coin,
             drafted_by: displayed.drafted_by.clone(),
             state_version: (decision.state_version > 0).then_some(decision.state_version),
             ltr_version: ltr.map(|(_, version)| version.to_owned()),
@@ -171,13 +173,18 @@ impl Ranking<'_> {
         Record::Event(event)
     }
 
-    /// The first lawyers of the legacy ranking: what would have been shown without a draft. LTR's order is logged as its
-    /// ranks.
-    fn legacy_ids(&self, places: usize) -> Vec<String> {
-        let first = self.legacy.iter().take(places);
-        first
-            .map(|ranked| self.request.candidates[ranked.index].lawyer_id.clone())
-            .collect()
+    /// What would have been shown without coins: the ranking before its swap, and the legacy one without a draft. LTR's
+    /// order is logged as its ranks. `None`: no coin was tossed.
+    fn order_before(&self, displayed: &Shown) -> Option<Vec<String>> {
+        let before = match (&displayed.coin, &displayed.drafted_by) {
+            (Some(coin), _) => Cow::Owned(coin.applied(&displayed.ranked)),
+            (None, Some(_)) => Cow::Borrowed(&self.legacy[..displayed.ranked.len()]),
+            (None, None) => return None,
+        };
+        let ids = before
+            .iter()
+            .map(|ranked| &self.request.candidates[ranked.index].lawyer_id);
+        Some(ids.cloned().collect())
     }
 
     /// The groups of a candidate that may be stored.

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use hyper::header::HeaderName;
 use ranking::interleaving::{Coins, Draft, draft};
-use ranking::{Candidate, Fallback, Policy, Ranked, Source};
+use ranking::{Candidate, Coin, Fallback, Policy, Ranked, Source};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::case::{Case, LtrRanking, Rankings};
 use super::decide::Decision;
 use crate::http::response::{self, Response};
+use crate::state::Gateway;
 use crate::telemetry::metrics;
 
 /// The response header that says what became of the records.
@@ -29,10 +30,14 @@ pub(super) struct Shown<'a> {
     pub policy: Policy,
     /// Of an interleaved ranking: who brought each lawyer in, in shown order.
     pub drafted_by: Option<Vec<Source>>,
+    /// The coin that was tossed over two neighbours.
+    pub coin: Option<Coin>,
 }
 
-/// Chooses LTR's ranking, or both drafted in turn, if LTR was to answer and could, else legacy's. Counts the fallbacks.
-pub(super) fn shown<'a>(salt: &[u8], case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
+/// Chooses LTR's ranking, or both drafted in turn, if LTR was to answer and could, else legacy's. Tosses the coin over two
+/// neighbours where one is to be tossed. Counts the fallbacks.
+pub(super) fn shown<'a>(gateway: &Gateway, case: &Case, decision: &'a Decision, rankings: &'a Rankings) -> Shown<'a> {
+    let salt = &gateway.pseudonyms.salt;
     let (ranked, source, fallback) = match &rankings.served {
         Some(Ok(ltr)) if decision.interleaves => return interleaved(salt, case, decision, &rankings.legacy, ltr),
         Some(Ok(ltr)) => (&ltr.ranked, Source::Ltr, None),
@@ -42,13 +47,20 @@ pub(super) fn shown<'a>(salt: &[u8], case: &Case, decision: &'a Decision, rankin
     if let Some(reason) = fallback.filter(|_| !case.is_copy) {
         metrics::fallback(reason);
     }
+    let ranked = &ranked[..case.places(ranked.len())];
+    let coin = decision.swaps.then(|| {
+        let mut coins = Coins::of_swap(salt, case.id, case.request.case_id);
+        gateway.swaps.toss(&mut coins, &case.request.candidates, ranked)
+    });
+    let coin = coin.flatten();
     Shown {
-        ranked: Cow::Borrowed(&ranked[..case.places(ranked.len())]),
+        ranked: coin.map_or(Cow::Borrowed(ranked), |coin| Cow::Owned(coin.applied(ranked))),
         source,
         model_version: decision.version().filter(|_| source == Source::Ltr),
         fallback,
         policy: decision.policy,
         drafted_by: None,
+        coin,
     }
 }
 
@@ -79,6 +91,7 @@ fn interleaved<'a>(
             fallback: None,
             policy: Policy::None,
             drafted_by: None,
+            coin: None,
         };
     };
     drafted_by.truncate(places);
@@ -94,6 +107,7 @@ fn interleaved<'a>(
         fallback: None,
         policy: decision.policy,
         drafted_by: Some(drafted_by),
+        coin: None,
     }
 }
 

@@ -91,7 +91,7 @@ fn enough_cases_stand_in_for_the_days_that_are_missing() {
 #[test]
 fn where_days_decide_a_larger_share_promises_nothing() {
     let mut evidence = early();
-    (evidence.users, evidence.mrr_sequence.is_above) = (30, true);
+    (evidence.users, evidence.mrr_sequence.highest_log_e) = (30, 9.0);
     let plan = plan(&evidence, &Criteria::default(), LEVEL, 0.2).unwrap();
     assert_eq!(
         plan.shares.iter().map(|p| p.share).collect::<Vec<_>>(),
@@ -135,7 +135,7 @@ fn without_a_rate_or_without_an_open_criterion_there_is_no_plan() {
     assert_eq!(plan(&early(), &criteria, LEVEL, 0.0), None);
     assert_eq!(plan(&early(), &criteria, LEVEL, f64::NAN), None);
     let mut decided = early();
-    (decided.days, decided.users, decided.mrr_sequence.is_above) = (14.0, 30, true);
+    (decided.days, decided.users, decided.mrr_sequence.highest_log_e) = (14.0, 30, 9.0);
     assert_eq!(plan(&decided, &criteria, LEVEL, 0.1), None);
 }
 

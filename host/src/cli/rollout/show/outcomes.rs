@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{UNKNOWN, fixed, signed, table, text, text_or};
+use super::{UNKNOWN, fixed, percent, signed, table, text, text_or};
+use crate::cli::output::printable;
 
 /// The mark of a test that has not decided.
 pub(super) const UNDECIDED: &str = "open";
@@ -82,6 +83,28 @@ pub(super) fn relevance(relevance: &Value) -> String {
         closed(relevance),
         text(&numbers["contracts_for_one_point"])
     )
+}
+
+/// How attention falls with the place, and when it will be known.
+pub(super) fn propensities(propensities: &Value) -> String {
+    if !propensities.is_object() {
+        return String::new();
+    }
+    let known = match (propensities["identified"].as_bool(), propensities["known_on"].as_str()) {
+        (Some(true), _) => "known".to_owned(),
+        (Some(false), Some(date)) => format!("known about {}", printable(date)),
+        (Some(false), None) => "not known".to_owned(),
+        (None, _) => UNKNOWN.to_owned(),
+    };
+    let mut table = table(["position bias", "eta", "swaps", "coins of drafts", "share of the users"]);
+    table.add_row([
+        known,
+        interval(&propensities["eta"]),
+        text(&propensities["swaps"]),
+        text(&propensities["drafts"]),
+        percent(&propensities["share"]),
+    ]);
+    format!("{table}\n{}\n", text(&propensities["reason"]))
 }
 
 /// `V1, 8 closed days from 2026-10-02 to 2026-10-09`.

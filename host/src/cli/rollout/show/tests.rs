@@ -37,6 +37,10 @@ fn live() -> Value {
         "verdict": { "promote": false, "criteria": [criterion("duration", true)] },
         "flags": { "kill_switch": { "value": false, "source": "configuration" },
                    "shadow_fraction": { "value": 0.1, "source": "redis" }, "redis": { "up": true } },
+        "propensities": { "eta": interval, "standard_error": 0.1, "width": 0.8, "confidence": 0.95, "identified": false,
+                          "known_on": "2026-11-20", "reason": "the interval is wide", "share": 0.05, "swaps": 120,
+                          "drafts": 30, "pairs": [{ "pair": [1, 2], "tosses": 150, "clicks": [40, 20] }],
+                          "closed": closed() },
         "outbox": { "owed": 0, "oldest_seconds": null, "last_error": null },
         "history": [{ "seq": 12, "ts_utc": "2026-10-02T00:00:00Z", "action": "hold", "actor": "ops",
                       "reason": "campaign", "evidence": null, "hash": HEAD }]
@@ -328,4 +332,20 @@ fn the_plan_says_when_a_larger_share_would_be_decided() {
     let now = row(&page, "10 % (now)");
     assert!(now.contains("2026-12-12") && now.contains(" - "), "{now}");
     assert!(row(&page, "50 %").contains("2026-12-03"), "{page}");
+}
+
+#[test]
+fn position_bias_is_shown_with_the_day_on_which_it_will_be_known() {
+    let mut answer = live();
+    let said = row(&status(&answer), "known about 2026-11-20").to_owned();
+    for part in ["+0.250 [+0.125, +0.500]", "120", "30", "5 %"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(status(&answer).contains("\nthe interval is wide\n"));
+    answer["propensities"]["identified"] = json!(true);
+    assert!(row(&status(&answer), "known ").contains("0.250"));
+    answer["propensities"]["eta"] = Value::Null;
+    answer["propensities"]["identified"] = json!(false);
+    answer["propensities"]["known_on"] = Value::Null;
+    assert!(row(&status(&answer), "not known").contains("- [-, -]"));
 }

@@ -278,6 +278,10 @@ impl Loader {
                 "loading a model that NOBODY SIGNED, because models.allow_unsigned is true; never in production"
             );
         }
+        let gate_bypassed_as = opened.manifest.gate_bypassed_as().map(str::to_owned);
+        if let Some(name) = &gate_bypassed_as {
+            tracing::warn!(version, "loading a model that was published AROUND THE GATE, as {name:?}");
+        }
         let scorer = load
             .stage("compile", || artefact::load(&self.engine, &opened, &wasm))
             .and_then(|scorer| {
@@ -291,6 +295,7 @@ impl Loader {
             .map_err(|e| refuse(e.reason(), format!("warming instances: {e}")).if_transient(e.is_transient()))?;
         Ok(Model {
             signed_by: opened.signed_by,
+            gate_bypassed_as,
             ..Model::new(version.to_owned(), scorer, columns)
         })
     }

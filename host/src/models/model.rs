@@ -15,6 +15,8 @@ pub struct Model {
     pub scorer: Scorer,
     /// The id of the key that signed it; `None`: unsigned.
     pub signed_by: Option<KeyId>,
+    /// By which name it was published around the gate; `None`: it passed the gate.
+    pub gate_bypassed_as: Option<String>,
     /// For each column of the component, its index in the schema.
     pub columns: Vec<usize>,
     /// Calls for `/rank`. Calls of one model never wait for another's.
@@ -31,6 +33,7 @@ impl Model {
             version,
             scorer,
             signed_by: None,
+            gate_bypassed_as: None,
             columns,
             rank: Lane::for_rank(processors),
             score: Lane::for_score(processors),

@@ -277,6 +277,7 @@ fn arm(impression: &Impression) -> Option<Arm> {
         model_version: impression.model_version.clone(),
         drafted_by: impression.drafted_by.clone().unwrap_or_default(),
         acted: Vec::new(),
+        came_before: false,
     };
     displayed.arm()
 }

@@ -26,7 +26,7 @@ pub fn step(state: &State, input: &Input, now: DateTime<Utc>, rules: &Rules) -> 
     };
     match input {
         Input::Published(model) => at.published(model, None),
-        Input::Ungated(model, name) => at.published(model, Some(name)),
+        Input::Ungated(model, name) => at.published(model, Some(name.as_str())),
         Input::Evaluation(findings) => Ok(at.evaluation(findings)),
         Input::Order(order) => at.order(order).map(Some),
         Input::FormerWeight(weight) => Ok(at.former_weight(*weight)),

@@ -8,6 +8,7 @@ mod forging;
 #[allow(dead_code, reason = "the edge's tests need more of it")]
 mod harness;
 mod hostile;
+mod rankers;
 mod soak;
 mod swap;
 mod zoo;

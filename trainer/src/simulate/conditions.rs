@@ -18,6 +18,8 @@ pub(super) struct Scale {
     pub cases_per_day: u32,
 }
 
+const REPEAT_DAYS: f64 = 14.0;
+const LATE_HOURS: f64 = 72.0;
 /// The longest delay of a late event, days: older ones are refused by default (`events.max_age_hours`).
 const LATEST: i64 = 60;
 /// A weight comes back to where it was after so many days, each weight after another number of them.
@@ -34,17 +36,30 @@ pub struct Conditions {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub repeat_users: Option<f64>,
     /// Days between two such cases, in the mean
-    #[arg(long, value_name = "DAYS", default_value_t = 14.0, value_parser = number::<1, 365>)]
+    #[arg(long, value_name = "DAYS", default_value_t = REPEAT_DAYS, value_parser = number::<1, 365>)]
     pub repeat_days: f64,
     /// Share of the events that arrive late; without it, 4 % come up to 36 hours late
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub late_labels: Option<f64>,
     /// Mean delay of the late events, in hours; the delay is exponential, and 60 days at most
-    #[arg(long, value_name = "HOURS", default_value_t = 72.0, value_parser = number::<1, 240>)]
+    #[arg(long, value_name = "HOURS", default_value_t = LATE_HOURS, value_parser = number::<1, 240>)]
     pub late_hours: f64,
     /// How far what clients want moves over the months: each weight of the truth goes up and down by this share of it
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = number::<0, 1>)]
     pub drift: f64,
+}
+
+impl Default for Conditions {
+    fn default() -> Conditions {
+        Conditions {
+            day_shocks: 0.0,
+            repeat_users: None,
+            repeat_days: REPEAT_DAYS,
+            late_labels: None,
+            late_hours: LATE_HOURS,
+            drift: 0.0,
+        }
+    }
 }
 
 impl Conditions {

@@ -33,13 +33,14 @@ use settings::Settings;
 use tokio::task::JoinSet;
 
 pub use client::Truth;
+pub use conditions::Conditions;
 pub use ranker::Quality;
 
 use crate::outcome::Permanent;
 use crate::progress;
 use crate::publish::{self, Published};
 use client::{Attention, Shown, respond};
-use conditions::{Conditions, Scale};
+use conditions::Scale;
 use deliveries::Deliveries;
 use gateway::{Gateway, Ranking};
 use ledger::Ledger;
@@ -311,3 +312,6 @@ impl Simulation {
 fn midnight(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc()
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,30 +124,35 @@ impl Cases {
     /// What all of these cases come to.
     pub(super) fn finish(self) -> Closed {
         let (open, contracted) = (self.open.finish(), self.contracted.finish());
-        let mut closed = Closed::default();
         let mut last = None;
-        for Contracted { case, contract } in contracted.iter() {
-            let first = closed.firsts.entry(contract.user).or_insert(*contract);
+        let firsts_of_cases = contracted.iter().filter(|entry| last.replace(entry.case) != Some(entry.case));
+        let only_contracted = firsts_of_cases.filter(|entry| !open.contains(&fingerprint(entry.case)));
+        let cases = (open.len() + only_contracted.count()) as u64;
+        drop(open);
+        let mut closed = Closed {
+            cases,
+            contracts: Vec::with_capacity(contracted.len()),
+            firsts: BTreeMap::new(),
+        };
+        let mut last = None;
+        for &Contracted { case, contract } in contracted.iter() {
+            match closed.contracts.last_mut() {
+                Some(of_case) if last == Some(case) => *of_case = contract.with(*of_case),
+                _ => closed.contracts.push(contract),
+            }
+            last = Some(case);
+            let first = closed.firsts.entry(contract.user).or_insert(contract);
             // Cases come in the order of their ids, so that the least id of the first day stays.
             if contract.day < first.day {
-                *first = *contract;
+                *first = contract;
             }
-            match closed.contracts.last_mut() {
-                Some(contract_of_case) if last == Some(*case) => *contract_of_case = contract_of_case.with(*contract),
-                _ => {
-                    closed.contracts.push(*contract);
-                    closed.cases += u64::from(!open.contains(&fingerprint(*case)));
-                }
-            }
-            last = Some(*case);
         }
-        closed.cases += open.len() as u64;
         closed
     }
 }
 
 /// What cases come to.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Closed {
     /// Distinct cases.
     pub cases: u64,

@@ -345,7 +345,7 @@ async fn misdate(world: &World) {
 async fn forged_events_move_no_count() {
     let dir = tempfile::tempdir().unwrap();
     let salt = dir.path().join("salt");
-    let (rollout, honest) = trial(&salt, async |_| {}).await;
+    let (rollout, honest) = trial(&salt, async |_: &World| {}).await;
     let numbers = &rollout["trial"]["numbers"];
     assert!(numbers["decided"].as_u64() > Some(20), "{rollout:#}");
     let (_, invented) = trial(&salt, invent_cases).await;
@@ -372,7 +372,7 @@ fn users(counts: &Counts, arm: &str) -> u64 {
 async fn one_user_counts_as_one_however_many_cases_on_however_many_days() {
     let dir = tempfile::tempdir().unwrap();
     let salt = dir.path().join("salt");
-    let (honest_rollout, honest) = trial(&salt, async |_| {}).await;
+    let (honest_rollout, honest) = trial(&salt, async |_: &World| {}).await;
     let mut world = World::begin(&salt).await;
     let mut seen = std::collections::BTreeSet::new();
     for number in [0, 9, 10, 11] {

@@ -177,7 +177,7 @@ pub async fn publish(
 /// # Errors
 /// As [`publish`].
 pub async fn publish_around_gate(
-    publication: Publication<'_>,
+    publication: &Publication<'_>,
     bypass: &Bypass,
     as_of: DateTime<Utc>,
     settings: &Settings,

@@ -141,9 +141,10 @@ impl Ranker {
         let names: Vec<String> = DEFAULT_FEATURES.iter().map(|name| (*name).to_owned()).collect();
         let width = names.len();
         let feature_map = FeatureMap::new(names, vec![0.0; width], vec![1.0; width])?;
+        let feature_map_json = feature_map.to_json();
         let publication = Publication {
             model: self.model.as_bytes(),
-            feature_map_json: feature_map.to_json().as_bytes(),
+            feature_map_json: feature_map_json.as_bytes(),
             feature_map: &feature_map,
             training_window: Window {
                 start: as_of.to_rfc3339(),
@@ -158,7 +159,7 @@ impl Ranker {
             rows: self.golden.clone(),
         };
         let bypass = Bypass::new(format!("simulate --publish-ranker {}", self.quality.name()));
-        publish_around_gate(publication, &bypass, as_of, settings).await
+        publish_around_gate(&publication, &bypass, as_of, settings).await
     }
 }
 

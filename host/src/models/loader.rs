@@ -280,7 +280,10 @@ impl Loader {
         }
         let gate_bypassed_as = opened.manifest.gate_bypassed_as().map(str::to_owned);
         if let Some(name) = &gate_bypassed_as {
-            tracing::warn!(version, "loading a model that was published AROUND THE GATE, as {name:?}");
+            tracing::warn!(
+                version,
+                "loading a model that was published AROUND THE GATE, as {name:?}"
+            );
         }
         let scorer = load
             .stage("compile", || artefact::load(&self.engine, &opened, &wasm))

@@ -74,12 +74,7 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 /// invented. An impression may be at most `case_days` old, unless there is no limit: an older one
 /// could pass for an earlier showing of a case that the gateway ranked, where the night that labels
 /// that case no longer looks.
-fn check_times(
-    events: &[Event],
-    now: DateTime<Utc>,
-    bounds: &settings::Events,
-    case_days: u32,
-) -> Result<(), Invalid> {
+fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events, case_days: u32) -> Result<(), Invalid> {
     // A limit that no time can exceed means no limit.
     let delta = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
     let latest = delta(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));

@@ -341,7 +341,10 @@ async fn an_impression_is_refused_that_is_older_than_nights_look_for_a_cases_fir
     let old = running.post("/events", &days_ago(impression(1, 9, "adv_1"), 31)).await;
     let error = old.refused(422);
     assert!(error["allowed"].as_str().unwrap().contains("lake.case_days"), "{error}");
-    running.post("/events", &days_ago(impression(1, 9, "adv_1"), 29)).await.ok();
+    running
+        .post("/events", &days_ago(impression(1, 9, "adv_1"), 29))
+        .await
+        .ok();
     let click = action(2, "click_profile", "adv_1");
     running.post("/events", &days_ago(click, 31)).await.ok();
 }

@@ -283,13 +283,17 @@ fn counted(mut cases: Vec<(u64, Displayed)>) -> Vec<OutcomeDay> {
     for (day, case) in &mut cases {
         let before = day.saturating_sub(REST_DAYS)..*day;
         let arm = case.arm();
-        case.came_before = shown.iter().any(|shown| before.contains(&shown.0) && (shown.1, shown.2) == (case.user, arm));
+        case.came_before = shown
+            .iter()
+            .any(|shown| before.contains(&shown.0) && (shown.1, shown.2) == (case.user, arm));
     }
     let mut days: BTreeMap<u64, Vec<Displayed>> = BTreeMap::new();
     for (day, case) in cases {
         days.entry(day).or_default().push(case);
     }
-    days.into_iter().map(|(day, cases)| count_day(date(day), &cases)).collect()
+    days.into_iter()
+        .map(|(day, cases)| count_day(date(day), &cases))
+        .collect()
 }
 
 #[test]
@@ -306,7 +310,11 @@ fn one_user_decides_nothing_however_many_cases_on_however_many_days() {
             cases.extend(others.map(|case| (day, case)));
         }
         let trial = trial(&counted(cases), |_| true, &RULES);
-        assert_eq!((trial.decided, trial.decided_by_others), (1, 0), "who never rests counts once");
+        assert_eq!(
+            (trial.decided, trial.decided_by_others),
+            (1, 0),
+            "who never rests counts once"
+        );
         assert_eq!(trial.verdict, Verdict::Undecided);
     }
 }
@@ -315,7 +323,13 @@ fn one_user_decides_nothing_however_many_cases_on_however_many_days() {
 fn whoever_rests_between_two_cases_counts_again_and_is_still_one_user() {
     let case = |at: u64| {
         let user = Uuid::nil();
-        (at * (REST_DAYS + 1), Displayed { user, ..interleaved(at.into(), Some(2)) })
+        (
+            at * (REST_DAYS + 1),
+            Displayed {
+                user,
+                ..interleaved(at.into(), Some(2))
+            },
+        )
     };
     let trial = trial(&counted((0..100).map(case).collect()), |_| true, &RULES);
     assert_eq!((trial.decided, trial.decided_by_others), (100, 0));

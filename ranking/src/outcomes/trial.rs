@@ -100,7 +100,9 @@ pub fn trial<'a>(
         contracts.add_day(&differences).expect(NEVER);
         not_worse.add_day(&bets).expect(NEVER);
     }
-    let span = first.zip(last).map_or(0, |(first, last)| (last - first).num_days().unsigned_abs());
+    let span = first
+        .zip(last)
+        .map_or(0, |(first, last)| (last - first).num_days().unsigned_abs());
     trial.decided_by_others = trial.decided.saturating_sub(most_of_one_user(span));
     let alpha = 1.0 - rules.confidence;
     trial.credit = credit.interval();

@@ -173,7 +173,9 @@ fn a_model_that_was_published_around_the_gate_is_a_challenger_and_the_ledger_say
     assert_eq!(proposed.state.challenger, Some(model("a")));
     assert_eq!(proposed.evidence["gate_bypassed_as"], "simulate");
     assert_eq!(proposed.reason, "published around the gate, as \"simulate\"");
-    let gated = step(&after(&[], &rules), &Input::Published(model("a")), at(1), &rules).unwrap().unwrap();
+    let gated = step(&after(&[], &rules), &Input::Published(model("a")), at(1), &rules)
+        .unwrap()
+        .unwrap();
     assert_eq!(gated.evidence.get("gate_bypassed_as"), None);
 }
 

@@ -125,7 +125,9 @@ impl Cases {
     pub(super) fn finish(self) -> Closed {
         let (open, contracted) = (self.open.finish(), self.contracted.finish());
         let mut last = None;
-        let firsts_of_cases = contracted.iter().filter(|entry| last.replace(entry.case) != Some(entry.case));
+        let firsts_of_cases = contracted
+            .iter()
+            .filter(|entry| last.replace(entry.case) != Some(entry.case));
         let only_contracted = firsts_of_cases.filter(|entry| !open.contains(&fingerprint(entry.case)));
         let cases = (open.len() + only_contracted.count()) as u64;
         drop(open);

@@ -106,7 +106,11 @@ impl Gathering {
             hit3_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).hit)),
             hit3_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).hit)),
             hit3_gain,
-            hit3_gain_of_users: mean(firsts.values().map(|first| hit(first.ranks.ltr) - hit(first.ranks.legacy))),
+            hit3_gain_of_users: mean(
+                firsts
+                    .values()
+                    .map(|first| hit(first.ranks.ltr) - hit(first.ranks.legacy)),
+            ),
             mrr_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).reciprocal)),
             mrr_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).reciprocal)),
             mrr_gap,

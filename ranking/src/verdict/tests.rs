@@ -270,9 +270,14 @@ fn first_of_users(cases: &[ShadowCase]) -> Firsts {
         let user = xxhash_rust::xxh64::xxh64(case.user.unwrap_or(case.case_id).as_bytes(), 0).to_be_bytes();
         let [user @ .., _, _] = user;
         for row in case.rows.iter().filter(|row| row.label == Some(1.0)) {
-            let ltr = row.rank_ltr.filter(|_| case.outcome.is_scored()).unwrap_or(row.rank_legacy);
+            let ltr = row
+                .rank_ltr
+                .filter(|_| case.outcome.is_scored())
+                .unwrap_or(row.rank_legacy);
             let date = case.ts_utc.date_naive();
-            let kept = of_users.entry((user, case.case_id)).or_insert((date, (row.rank_legacy, ltr)));
+            let kept = of_users
+                .entry((user, case.case_id))
+                .or_insert((date, (row.rank_legacy, ltr)));
             kept.0 = kept.0.min(date);
             kept.1 = (kept.1.0.min(row.rank_legacy), kept.1.1.min(ltr));
         }
@@ -379,7 +384,7 @@ fn one_user_is_no_evidence_however_many_cases_they_have() {
 fn one_user_among_others_tips_no_verdict() {
     // 40 users for whom both rankings are alike, and one with 500 cases in which LTR alone finds the lawyer.
     let mut cases: Vec<ShadowCase> = (0..40).map(|number| case(10 * number, 2, 2)).collect();
-    let insistent = |number| ShadowCase {
+    let insistent = |number: u128| ShadowCase {
         user: Some(Uuid::from_u128(7)),
         ..case(1_000 + number, 4, 1)
     };

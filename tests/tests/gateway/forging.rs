@@ -58,7 +58,14 @@ impl Ranked {
     /// What this user did with a lawyer, an hour later.
     fn signed(&self, lawyer: &str) -> Value {
         let name = format!("{} {} {lawyer}", self.case_id, self.user_id);
-        action(&name, self.case_id, self.user_id, self.at + TimeDelta::hours(1), lawyer, self.place(lawyer))
+        action(
+            &name,
+            self.case_id,
+            self.user_id,
+            self.at + TimeDelta::hours(1),
+            lawyer,
+            self.place(lawyer),
+        )
     }
 }
 
@@ -167,7 +174,10 @@ impl World {
             case_id,
             user_id,
             request_id,
-            order: ranking.iter().map(|ranked| ranked["lawyer_id"].as_str().unwrap().to_owned()).collect(),
+            order: ranking
+                .iter()
+                .map(|ranked| ranked["lawyer_id"].as_str().unwrap().to_owned())
+                .collect(),
             source: answer.text("source").unwrap().to_owned(),
         }
     }
@@ -211,7 +221,10 @@ impl World {
     }
 
     async fn counts(&self, rollout: &Value) -> Counts {
-        let outcome_days = self.site.texts("SELECT day || ' ' || counts FROM ltr_outcome_day ORDER BY day").await;
+        let outcome_days = self
+            .site
+            .texts("SELECT day || ' ' || counts FROM ltr_outcome_day ORDER BY day")
+            .await;
         let labels = self.site.texts(
             "SELECT q.request_id || ' ' || r.lawyer_id || ' ' || coalesce(r.label, 'none') \
              FROM ltr_shadow_row r JOIN ltr_shadow_request q ON q.id = r.request ORDER BY 1",
@@ -219,7 +232,10 @@ impl World {
         let parts = [judged(rollout), rollout["trial"].clone(), rollout["relevance"].clone()];
         Counts {
             // A day on which the gateway displayed nothing is counted, and says nothing.
-            outcome_days: outcome_days.into_iter().filter(|day| !day.contains("\"arms\":{}")).collect(),
+            outcome_days: outcome_days
+                .into_iter()
+                .filter(|day| !day.contains("\"arms\":{}"))
+                .collect(),
             labels: labels.await,
             rollout: [&parts[..], &[rollout["state"]["phase"].clone()]].concat(),
         }
@@ -274,12 +290,22 @@ async fn invent_cases(world: &World) {
     let evening = at(11, 20);
     let mut events = Vec::new();
     for number in 0..60 {
-        let (name, user) = (format!("invented {number}"), id(&format!("invented user {}", number % 30)));
+        let (name, user) = (
+            format!("invented {number}"),
+            id(&format!("invented user {}", number % 30)),
+        );
         let case_id = id(&name);
         let ts = at(OF_TRIAL[number % 2], 10);
         events.push(action(&name, id(&format!("no {name}")), id(FORGER), ts, MODELS, 1));
         events.push(forged_impression(&name, case_id, user, ts));
-        events.push(action(&format!("{name} again"), case_id, user, ts + TimeDelta::hours(1), MODELS, 1));
+        events.push(action(
+            &format!("{name} again"),
+            case_id,
+            user,
+            ts + TimeDelta::hours(1),
+            MODELS,
+            1,
+        ));
     }
     world.events(evening, events).await;
     // What only the gateway says of a case nobody else can say.
@@ -306,10 +332,21 @@ async fn meddle(world: &World) {
         }
         // Shown before it was ranked, by as much as an impression may be old: an hour, a week, the whole month.
         let oldest = evening - TimeDelta::days(30);
-        for (age, ts) in [("hour", ranked.at - TimeDelta::hours(1)), ("week", ranked.at - TimeDelta::days(9)), ("month", oldest)] {
+        for (age, ts) in [
+            ("hour", ranked.at - TimeDelta::hours(1)),
+            ("week", ranked.at - TimeDelta::days(9)),
+            ("month", oldest),
+        ] {
             let name = format!("{number} {age}");
             events.push(forged_impression(&name, ranked.case_id, id(FORGER), ts.max(oldest)));
-            events.push(action(&name, ranked.case_id, id(FORGER), ts.max(oldest) + TimeDelta::hours(1), MODELS, 1));
+            events.push(action(
+                &name,
+                ranked.case_id,
+                id(FORGER),
+                ts.max(oldest) + TimeDelta::hours(1),
+                MODELS,
+                1,
+            ));
         }
     }
     world.events(evening, events).await;
@@ -326,7 +363,12 @@ async fn meddle(world: &World) {
 async fn misdate(world: &World) {
     let evening = at(11, 20);
     let future = action("future", id("f"), id(FORGER), evening + Duration::days(2), MODELS, 1);
-    let ancient = forged_impression("ancient", world.honest[0].case_id, id(FORGER), evening - Duration::days(31));
+    let ancient = forged_impression(
+        "ancient",
+        world.honest[0].case_id,
+        id(FORGER),
+        evening - Duration::days(31),
+    );
     for event in [future, ancient] {
         let answer = world.post(evening, "/events", &[], &event).await;
         assert_eq!(answer.status, 422, "{answer:?}");
@@ -402,7 +444,12 @@ async fn one_user_counts_as_one_however_many_cases_on_however_many_days() {
         assert!(more <= 1, "{arm}: {more} users more; seen: {seen:?}");
     }
     let of = |rollout: &Value, pointer: &str| rollout.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    for number in ["/evidence/users", "/evidence/mrr_sequence/users", "/trial/numbers/users", "/trial/numbers/decided"] {
+    for number in [
+        "/evidence/users",
+        "/evidence/mrr_sequence/users",
+        "/trial/numbers/users",
+        "/trial/numbers/decided",
+    ] {
         let more = of(&rollout, number) - of(&honest_rollout, number);
         assert!(more <= 1, "{number}: {more} more");
     }
@@ -450,7 +497,10 @@ async fn where_the_clock_is_the_machines_no_header_says_what_time_it_is() {
     for time in ["2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z"] {
         let id = id(time).to_string();
         let headers = [("x-ltr-time", time), ("x-request-id", id.as_str())];
-        assert_eq!(gateway.post("/rank", &headers, body.to_string().into()).await.status, 200);
+        assert_eq!(
+            gateway.post("/rank", &headers, body.to_string().into()).await.status,
+            200
+        );
         let event = action(time, case_id, user_id, time.parse().unwrap(), "adv_0", 1);
         let answer = gateway.post("/events", &headers, event.to_string().into()).await;
         assert_eq!(answer.status, 422, "{answer:?}");

@@ -58,7 +58,9 @@ async fn a_model_that_went_around_the_gate_is_named_in_the_manifest_and_in_the_l
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     let name = "simulate --publish-ranker random";
     assert_eq!(manifest["gate"]["bypassed_as"], name);
-    let (status, text) = gateway.get_with("/rollout", &[("x-ltr-time", "2026-10-02T00:00:00Z")]).await;
+    let (status, text) = gateway
+        .get_with("/rollout", &[("x-ltr-time", "2026-10-02T00:00:00Z")])
+        .await;
     assert_eq!(status, StatusCode::OK, "{text}");
     let rollout: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(rollout["challenger"], "20261001T000000Z");

@@ -13,10 +13,10 @@ use runtime::artefact;
 use serde::Serialize;
 use settings::Settings;
 
+use crate::console;
 use crate::evaluate::{EVALUATION, Evaluation, matrix_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::lineage::{Dataset, Record};
-use crate::console;
 use crate::night::{days_path, given_or, run_dir};
 use crate::outcome::Outcome;
 use crate::training_run::TrainingRun;

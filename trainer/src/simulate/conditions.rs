@@ -109,7 +109,11 @@ impl Conditions {
     }
 
     fn late_by(&self, is_late: bool, rng: &mut rand_chacha::ChaCha8Rng) -> Duration {
-        let hours = if is_late { exponential(rng, self.late_hours) } else { 0.0 };
+        let hours = if is_late {
+            exponential(rng, self.late_hours)
+        } else {
+            0.0
+        };
         Duration::milliseconds((hours * 3_600_000.0) as i64).min(Duration::days(LATEST))
     }
 

@@ -105,7 +105,15 @@ impl Ranker {
                     .to_owned()
             )
         );
-        let sample = |of: &str| Sample::draw(of, |rows: &Features, quality| truth.utility(rows, quality, legacy, drift), market, seed, legacy);
+        let sample = |of: &str| {
+            Sample::draw(
+                of,
+                |rows: &Features, quality| truth.utility(rows, quality, legacy, drift),
+                market,
+                seed,
+                legacy,
+            )
+        };
         let (training, measuring) = (sample("training"), sample("measuring"));
         let of_legacy = measuring.worth(&measuring.legacy);
         let grown = |error: f64| -> anyhow::Result<(String, f64)> {
@@ -198,13 +206,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn draw(
-        of: &str,
-        utility: impl Fn(&Features, f64) -> f64,
-        market: &Market,
-        seed: u64,
-        legacy: &Weights,
-    ) -> Sample {
+    fn draw(of: &str, utility: impl Fn(&Features, f64) -> f64, market: &Market, seed: u64, legacy: &Weights) -> Sample {
         let questions = questions(seed);
         let mut sample = Sample {
             rows: Vec::new(),
@@ -225,7 +227,9 @@ impl Sample {
                 sample.utility.push(utility(&offer.features, quality));
                 sample.seen.push(utility(&offer.features, 0.0));
                 sample.legacy.push(legacy.score(&offer.features));
-                sample.error.push(questions.iter().map(|question| question.ask(&offer.features)).sum());
+                sample
+                    .error
+                    .push(questions.iter().map(|question| question.ask(&offer.features)).sum());
             }
         }
         sample.straighten();
@@ -261,12 +265,18 @@ impl Sample {
 
     /// The mean worth of the lists that these scores give.
     fn worth(&self, scores: &[f64]) -> f64 {
-        let cases = scores.chunks_exact(self.width).zip(self.utility.chunks_exact(self.width));
+        let cases = scores
+            .chunks_exact(self.width)
+            .zip(self.utility.chunks_exact(self.width));
         let of_case = |(scores, utility): (&[f64], &[f64])| -> f64 {
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-            let contacts = |lawyer: usize| sigmoid(1.6 * (utility[lawyer] - 0.4)) * sigmoid(1.8 * (utility[lawyer] - 0.6));
-            (1..).zip(order).map(|(place, lawyer)| contacts(lawyer) / f64::from(place)).sum()
+            let contacts =
+                |lawyer: usize| sigmoid(1.6 * (utility[lawyer] - 0.4)) * sigmoid(1.8 * (utility[lawyer] - 0.6));
+            (1..)
+                .zip(order)
+                .map(|(place, lawyer)| contacts(lawyer) / f64::from(place))
+                .sum()
         };
         cases.map(of_case).sum::<f64>() / CASES as f64
     }

@@ -70,7 +70,10 @@ fn a_value_that_is_not_allowed_is_refused_with_its_key_and_what_is() {
     ] {
         // As a shell gives it, a negative number is a value.
         let said = read(&line.replace(' ', "=")).unwrap_err();
-        assert!([key, value, allowed].iter().all(|part| said.contains(part)), "{line}: {said}");
+        assert!(
+            [key, value, allowed].iter().all(|part| said.contains(part)),
+            "{line}: {said}"
+        );
     }
 }
 
@@ -147,7 +150,10 @@ fn a_share_of_the_events_comes_late_by_as_much_as_asked_for() {
     assert!((mean - 48.0).abs() < 6.0, "{mean}");
     for (act, before) in delayed.iter().zip(acts()) {
         // What happened is the same, and a repetition keeps its distance.
-        assert_eq!((act.event_id, act.ts, act.rank_pos), (before.event_id, before.ts, before.rank_pos));
+        assert_eq!(
+            (act.event_id, act.ts, act.rank_pos),
+            (before.event_id, before.ts, before.rank_pos)
+        );
         let apart = act.repeated_at.map(|again| again - act.delivered_at);
         assert_eq!(apart, before.repeated_at.map(|again| again - before.delivered_at));
         assert!(act.delivered_at - act.ts <= Duration::days(LATEST));
@@ -158,15 +164,23 @@ fn a_share_of_the_events_comes_late_by_as_much_as_asked_for() {
 fn the_truth_moves_slowly_within_its_bounds_and_in_both_directions() {
     let moving = conditions("--drift 0.4");
     let of = |number: i64| {
-        let Drift(factors) = moving.drift(7, "2026-10-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(number));
+        let Drift(factors) = moving.drift(
+            7,
+            "2026-10-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(number),
+        );
         factors
     };
     for weight in 0..4 {
         let path: Vec<f64> = (0..365).map(|number| of(number)[weight]).collect();
         assert!(path.iter().all(|factor| (0.6..=1.4).contains(factor)), "{path:?}");
-        let step = path.windows(2).map(|days| (days[1] - days[0]).abs()).fold(0.0, f64::max);
+        let step = path
+            .windows(2)
+            .map(|days| (days[1] - days[0]).abs())
+            .fold(0.0, f64::max);
         assert!(step <= 0.4 * TAU / PERIODS.start, "{step}");
-        let (low, high) = path.iter().fold((2.0, 0.0), |(low, high), f| (f64::min(low, *f), f64::max(high, *f)));
+        let (low, high) = path
+            .iter()
+            .fold((2.0, 0.0), |(low, high), f| (f64::min(low, *f), f64::max(high, *f)));
         assert!(low < 0.75 && high > 1.25, "{low} {high}");
     }
     assert_ne!(of(0)[0], of(0)[1], "weights move apart");

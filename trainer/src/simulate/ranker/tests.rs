@@ -45,7 +45,14 @@ fn the_error_of_a_model_says_nothing_of_what_clients_want_nor_of_the_legacy_scor
 #[test]
 fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let of = |seed| {
-        let ranker = Ranker::grow(Quality::Random, Truth::Interactions, Drift::NONE, &Market::new(seed), seed, &legacy());
+        let ranker = Ranker::grow(
+            Quality::Random,
+            Truth::Interactions,
+            Drift::NONE,
+            &Market::new(seed),
+            seed,
+            &legacy(),
+        );
         ranker.unwrap().model
     };
     assert_eq!(of(7), of(7));

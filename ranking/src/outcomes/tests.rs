@@ -370,6 +370,26 @@ proptest! {
         prop_assert!(with.users - without.users <= 1, "{:?} {:?}", without, with);
         prop_assert!(with.decided - without.decided <= 1, "{:?} {:?}", without, with);
     }
+
+    #[test]
+    fn one_users_cases_move_each_arm_by_one_user_at_most(
+        others in days_of_cases(),
+        own in days_of_cases(),
+    ) {
+        let own = own.into_iter().map(|(day, case)| (day, Displayed { user: Uuid::from_u128(99), ..case }));
+        let all: Vec<_> = others.iter().cloned().chain(own).collect();
+        let users = |cases: Vec<(u64, Displayed)>| {
+            let mut users: BTreeMap<Arm, u64> = BTreeMap::new();
+            for (arm, counts) in counted(cases).iter().flat_map(|day| &day.arms) {
+                *users.entry(*arm).or_default() += counts.users;
+            }
+            users
+        };
+        let (without, with) = (users(others), users(all));
+        for (arm, users) in with {
+            prop_assert!(users - without.get(&arm).copied().unwrap_or(0) <= 1, "{:?}", arm);
+        }
+    }
 }
 
 /// Days of 285 users whom LTR answers, with this share of contracts.

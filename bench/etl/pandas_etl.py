@@ -96,7 +96,12 @@ class Etl:
         by_gateway = seen.origin == "gateway"
         ranked = by_gateway & self.within_longest(seen)
         trusted = seen[by_gateway | ~ranked.groupby([seen.case, seen.of_day]).transform("max")]
-        return trusted[self.within_longest(trusted)]
+        # The gateway's and a client's may begin on different days: each is a query of its day.
+        firsts = trusted.sort_values(["ts_us", "event_id"]).groupby(["case", "of_day", "origin"])
+        first = firsts[["ts_us", "user_id", "salt_id"]].transform("first").loc[trusted.index]
+        is_of_day = first.ts_us // MICROS_A_DAY == trusted.of_day
+        is_user = (trusted.user_id == first.user_id) | (trusted.salt_id != first.salt_id)
+        return trusted[is_of_day & is_user & (trusted.ts_us < first.ts_us + self.rules.longest_us)]
 
     def within_longest(self, seen: pd.DataFrame) -> pd.Series:
         """Whether impressions are within the longest window of their case's first."""

@@ -11,15 +11,15 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use object_store_lake::path::Path;
 use parquet::arrow::ArrowWriter;
-use ranking::outcomes::Displayed;
+use ranking::outcomes::{Displayed, REST_DAYS};
 use ranking::{Attribution, Grade, Schema, Windows};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::LakeError;
-use crate::displayed::displayed;
-use crate::engine::{DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
+use crate::displayed::{displayed, returned};
+use crate::engine::{DISPLAYED, Engine, LABELS, RETURNED, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
 use crate::lawyers::{LAWYERS, lawyers};
 use crate::layout::{RawFile, Table};
@@ -202,7 +202,7 @@ impl Etl<'_> {
         let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
         let is_closed = self.as_of >= self.closes(day);
         let displayed = if is_closed {
-            Some(displayed(&engine.rows(DISPLAYED).await?)?)
+            Some(self.displayed(&engine, day).await?)
         } else {
             None
         };
@@ -219,6 +219,18 @@ impl Etl<'_> {
             displayed,
             note: self.note(day),
         })
+    }
+
+    /// The closed cases as the gateway displayed them. A damaged file of an earlier day stops no other day: whoever is in
+    /// it may count once more.
+    async fn displayed(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<Vec<Displayed>, LakeError> {
+        let first = day.checked_sub_days(Days::new(REST_DAYS)).unwrap_or(NaiveDate::MIN);
+        let last = day.pred_opt().unwrap_or(day);
+        let earlier: Vec<RawFile> = self.files_of(Table::Impressions, first..=last).cloned().collect();
+        let table = Table::Impressions;
+        engine.add_files("earlier", table, &self.tables, &earlier).await?;
+        let before = returned(&engine.rows(RETURNED).await?)?;
+        displayed(&engine.rows(DISPLAYED).await?, &before)
     }
 
     /// Notes that a day's matrix is made.
@@ -298,7 +310,7 @@ impl Etl<'_> {
     async fn register(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<(), LakeError> {
         for (table, days) in self.sources(day) {
             let files: Vec<RawFile> = self.files_of(table, days).cloned().collect();
-            engine.add_files(table, &self.tables, &files).await?;
+            engine.add_files(table.name(), table, &self.tables, &files).await?;
         }
         let windows = &self.rules.windows;
         let kinds = [

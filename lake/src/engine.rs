@@ -71,6 +71,10 @@ pub(crate) const DISPLAYED: Query = Query {
     name: "displayed",
     sql: include_str!("../sql/displayed.sql"),
 };
+pub(crate) const RETURNED: Query = Query {
+    name: "returned",
+    sql: include_str!("../sql/returned.sql"),
+};
 pub(crate) const LABELS: Query = Query {
     name: "labels",
     sql: include_str!("../sql/labels.sql"),
@@ -96,9 +100,14 @@ impl Engine<'_> {
         })
     }
 
-    /// Registers the files of a table under its name.
-    pub(crate) async fn add_files(&self, table: Table, tables: &Tables, files: &[RawFile]) -> Result<(), LakeError> {
-        let name = table.name();
+    /// Registers files of a table under a name.
+    pub(crate) async fn add_files(
+        &self,
+        name: &'static str,
+        table: Table,
+        tables: &Tables,
+        files: &[RawFile],
+    ) -> Result<(), LakeError> {
         let schema = tables.schema(table);
         if files.is_empty() {
             self.add_rows("raw", &RecordBatch::new_empty(schema))?;

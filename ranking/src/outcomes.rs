@@ -45,7 +45,14 @@ pub struct Displayed {
     pub coin: Option<Coin>,
     /// Places, from 1, of the lawyers that the client acted on, with the strongest action.
     pub acted: Vec<(u32, Grade)>,
+    /// Whether the user was displayed a ranking of the same arm on one of the [`REST_DAYS`] days before.
+    pub came_before: bool,
 }
+
+/// A user counts in an arm if they were not displayed a ranking of it on so many days before: once in a trial of that
+/// length, however often they come. With one vote a day, a single user who comes daily would be most of the evidence where
+/// there are few others.
+pub const REST_DAYS: u64 = 60;
 
 /// How a case came to be displayed as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +71,7 @@ pub enum Arm {
     Interleaved,
 }
 
-/// What one arm of a day came to. A user counts once a day, with the first case.
+/// What one arm of a day came to. A user counts with the first case, and not again for [`REST_DAYS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArmCounts {
     /// Users.

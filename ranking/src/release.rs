@@ -211,6 +211,8 @@ impl Command {
 pub enum Input {
     /// A gateway has loaded this published model.
     Published(ModelId),
+    /// A gateway has loaded this model, which was published around the gate by this name.
+    Ungated(ModelId, String),
     /// The controller's regular evaluation.
     Evaluation(Findings),
     /// An operator's order.

@@ -150,6 +150,9 @@ pub struct Evidence {
     pub hit3_ltr: f64,
     /// LTR minus legacy, paired by case.
     pub hit3_gain: Interval,
+    /// The same with each user's first contract alone, so that no user has two votes.
+    #[serde(default)]
+    pub hit3_gain_of_users: f64,
     /// Mean of 1 / legacy rank of the contracted lawyer, at any rank; 0 without contracts.
     pub mrr_legacy: f64,
     /// Mean of 1 / LTR rank of the contracted lawyer, at any rank; 0 without contracts.

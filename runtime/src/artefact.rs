@@ -65,10 +65,17 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
     /// Offline metrics, as the trainer reports them.
     pub metrics: serde_json::Value,
-    /// The gate's criteria and results, as the trainer reports them.
+    /// The gate's criteria and results, as the trainer reports them; or who went around it, as `bypassed_as`.
     pub gate: serde_json::Value,
     /// At least one row, from the test part; [`check_golden`] scores them again.
     pub golden: Golden,
+}
+
+impl Manifest {
+    /// The name by which the model was published around the gate; `None`: it passed the gate.
+    pub fn gate_bypassed_as(&self) -> Option<&str> {
+        self.gate.get("bypassed_as")?.as_str()
+    }
 }
 
 /// Rows with the scores that the component must reproduce to the last bit ([`Output::Converted`]).

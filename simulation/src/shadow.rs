@@ -98,6 +98,7 @@ struct Seen {
     days: u32,
     cases: u64,
     hit3: Sums,
+    hit3_of_users: Sums,
     mrr: Sums,
     users: HashSet<u64>,
     sequencing: Option<Sequencing>,
@@ -111,6 +112,7 @@ impl Seen {
             contracts: self.hit3.n as u64,
             users: self.users.len() as u64,
             hit3_gain: self.hit3.interval(1.96),
+            hit3_gain_of_users: self.hit3_of_users.mean(),
             mrr_gap: self.mrr.interval(1.96),
             mrr_sequence: self.sequencing.as_ref().map(Sequencing::so_far).unwrap_or_default(),
             latency_p95_ms: Some(1.0),
@@ -190,13 +192,12 @@ fn count(contracts: &[(u64, (u16, u16))], day: u32, seen: &mut Seen) {
     seen.days += 1;
     seen.cases += CASES_A_CONTRACT * contracts.len() as u64;
     let mut counts = std::collections::BTreeMap::new();
-    let mut today = HashSet::new();
     for &(user, (legacy, ltr)) in contracts {
         let hit = |rank: u16| f64::from(u8::from(rank <= 3));
         seen.hit3.add(hit(ltr) - hit(legacy));
         seen.mrr.add(1.0 / f64::from(ltr) - 1.0 / f64::from(legacy));
-        seen.users.insert(user);
-        if today.insert(user) {
+        if seen.users.insert(user) {
+            seen.hit3_of_users.add(hit(ltr) - hit(legacy));
             *counts.entry((legacy, ltr)).or_insert(0) += 1;
         }
     }

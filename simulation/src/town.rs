@@ -1,10 +1,10 @@
 //! Days of a town whose clients are shown what the rollout says: cases in, counted outcomes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use ranking::interleaving::{Coins, Draft, draft};
-use ranking::outcomes::{Displayed, OutcomeDay, count_day};
+use ranking::outcomes::{Arm, Displayed, OutcomeDay, REST_DAYS, count_day};
 use ranking::{Candidate, Grade, Policy, Source};
 use uuid::Uuid;
 
@@ -52,6 +52,8 @@ pub struct Town {
     recent: Vec<Uuid>,
     next: u128,
     date: NaiveDate,
+    /// On which day each user was last displayed a ranking of an arm.
+    displayed: HashMap<(Uuid, Arm), NaiveDate>,
 }
 
 impl Town {
@@ -73,6 +75,7 @@ impl Town {
             recent: Vec::new(),
             next: 0,
             date: NaiveDate::from_ymd_opt(2027, 1, 1).unwrap_or_default(),
+            displayed: HashMap::new(),
         }
     }
 
@@ -88,10 +91,22 @@ impl Town {
         let number = chance.poisson(mean);
         let start = date.and_time(chrono::NaiveTime::MIN).and_utc();
         let case = |at: u64| start + TimeDelta::seconds(at as i64);
-        let cases: Vec<Displayed> = (0..number)
+        let mut cases: Vec<Displayed> = (0..number)
             .map(|at| self.case(case(at), exposure, client, chance))
             .collect();
+        self.note(date, &mut cases);
         count_day(date, &cases)
+    }
+
+    /// Says of each case whether its user came before, and remembers them.
+    fn note(&mut self, date: NaiveDate, cases: &mut [Displayed]) {
+        for case in &mut *cases {
+            let last = case.arm().and_then(|arm| self.displayed.get(&(case.user, arm)));
+            case.came_before = last.is_some_and(|last| (date - *last).num_days().unsigned_abs() <= REST_DAYS);
+        }
+        for case in cases {
+            self.displayed.extend(case.arm().map(|arm| ((case.user, arm), date)));
+        }
     }
 
     fn case(&mut self, ts_utc: DateTime<Utc>, exposure: Exposure, client: Client, chance: &mut Chance) -> Displayed {
@@ -131,6 +146,7 @@ impl Town {
             drafted_by,
             coin: None,
             acted: clicked.chain(signed).collect(),
+            came_before: false,
         }
     }
 

@@ -85,22 +85,6 @@ impl TrainingRun {
     /// # Errors
     /// As [`compile::compile`].
     pub fn compile(&self, version: &str) -> anyhow::Result<Vec<u8>> {
-        self.compile_by(compile::compile, version)
-    }
-
-    /// Compiles the model and its feature map into an Envoy filter named `version`.
-    ///
-    /// # Errors
-    /// As [`compile::edge_filter`].
-    pub fn edge_filter(&self, version: &str) -> anyhow::Result<Vec<u8>> {
-        self.compile_by(compile::edge_filter, version)
-    }
-
-    fn compile_by(
-        &self,
-        compile: fn(&compile::Request) -> Result<Vec<u8>, compile::CompileError>,
-        version: &str,
-    ) -> anyhow::Result<Vec<u8>> {
         let window = self.training_window();
         let request = compile::Request {
             model: &self.model,
@@ -108,7 +92,7 @@ impl TrainingRun {
             model_version: version,
             training_window: Some((&window.start, &window.end)),
         };
-        compile(&request).context("compiling the model")
+        compile::compile(&request).context("compiling the model")
     }
 
     /// Times of the first and the last case in the training part, RFC 3339.

@@ -278,6 +278,13 @@ impl Loader {
                 "loading a model that NOBODY SIGNED, because models.allow_unsigned is true; never in production"
             );
         }
+        let gate_bypassed_as = opened.manifest.gate_bypassed_as().map(str::to_owned);
+        if let Some(name) = &gate_bypassed_as {
+            tracing::warn!(
+                version,
+                "loading a model that was published AROUND THE GATE, as {name:?}"
+            );
+        }
         let scorer = load
             .stage("compile", || artefact::load(&self.engine, &opened, &wasm))
             .and_then(|scorer| {
@@ -293,6 +300,7 @@ impl Loader {
             signed_by: opened.signed_by,
             // Null where no model was live.
             gate: serde_json::from_value(opened.manifest.gate["champion"].clone()).ok(),
+            gate_bypassed_as,
             ..Model::new(version.to_owned(), scorer, columns)
         })
     }

@@ -18,6 +18,8 @@ pub struct Model {
     pub signed_by: Option<KeyId>,
     /// What the offline gate said of it beside the model that was live then; `None`: nothing.
     pub gate: Option<GateAgainst>,
+    /// By which name it was published around the gate; `None`: it passed the gate.
+    pub gate_bypassed_as: Option<String>,
     /// For each column of the component, its index in the schema.
     pub columns: Vec<usize>,
     /// Calls for `/rank`. Calls of one model never wait for another's.
@@ -35,6 +37,7 @@ impl Model {
             scorer,
             signed_by: None,
             gate: None,
+            gate_bypassed_as: None,
             columns,
             rank: Lane::for_rank(processors),
             score: Lane::for_score(processors),

@@ -179,6 +179,10 @@ impl Controller {
     /// is allowed.
     async fn propose(&self, model: Arc<Model>, allowed: Allowed) -> Result<(), Proposal> {
         let (version, id) = (model.version.clone(), model.id());
+        let published = match model.gate_bypassed_as.clone() {
+            None => Input::Published(id),
+            Some(name) => Input::Ungated(id, name),
+        };
         let order = self.loader.order();
         // Looked at again for each attempt: another gateway may have proposed a newer one meanwhile.
         let is_older = |state: &State| versions_of(state).any(|known| order.key(known) > order.key(&version));
@@ -187,7 +191,7 @@ impl Controller {
         let proposed = self
             .submit(self.now(), None, None, |state| {
                 let is_allowed = allowed == Allowed::Any || !is_older(state);
-                Ok(is_allowed.then(|| Input::Published(id.clone())))
+                Ok(is_allowed.then(|| published.clone()))
             })
             .await;
         self.forget_models(None);

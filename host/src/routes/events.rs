@@ -33,7 +33,7 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
     let max_depth = gateway.settings.host.max_json_depth;
     let read = |text: &[u8]| read(text, &gateway.schema, max_depth);
     let mut events = gateway.bodies.read(call.body).await?.decode(read).await?;
-    check_times(&events, now, &gateway.settings.events)?;
+    check_times(&events, now, &gateway.settings.events, gateway.settings.lake.case_days)?;
     let unbound = bind(gateway, &mut events).await;
     for event in &mut events {
         if let EventBody::Impression(impression) = &mut event.body {
@@ -71,20 +71,28 @@ pub async fn events(gateway: &Gateway, call: Call) -> Result<Response, ApiError>
 }
 
 /// Refuses an event whose time is implausible: the sender's clock is wrong, or the time is
-/// invented.
-fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events) -> Result<(), Invalid> {
+/// invented. An impression may be at most `case_days` old, unless there is no limit: an older one
+/// could pass for an earlier showing of a case that the gateway ranked, where the night that labels
+/// that case no longer looks.
+fn check_times(events: &[Event], now: DateTime<Utc>, bounds: &settings::Events, case_days: u32) -> Result<(), Invalid> {
     // A limit that no time can exceed means no limit.
     let delta = |bound: Option<Duration>| bound.and_then(|bound| TimeDelta::from_std(bound).ok());
     let latest = delta(bounds.max_ahead()).and_then(|ahead| now.checked_add_signed(ahead));
-    let earliest = delta(bounds.max_age()).and_then(|age| now.checked_sub_signed(age));
+    let of_actions = delta(bounds.max_age());
+    let of_impressions = of_actions.map(|age| age.min(TimeDelta::days(case_days.into())));
     for (at, event) in events.iter().enumerate() {
+        let (age, key) = match &event.body {
+            EventBody::Impression(_) if of_impressions < of_actions => (of_impressions, "lake.case_days"),
+            _ => (of_actions, "events.max_age_hours"),
+        };
+        let earliest = age.and_then(|age| now.checked_sub_signed(age));
         let allowed = if latest.is_some_and(|latest| event.ts_utc > latest) {
             format!(
                 "at most {} s after {now} (events.max_ahead_seconds)",
                 bounds.max_ahead_seconds
             )
-        } else if earliest.is_some_and(|earliest| event.ts_utc < earliest) {
-            format!("at most {} h before {now} (events.max_age_hours)", bounds.max_age_hours)
+        } else if let Some(age) = age.filter(|_| earliest.is_some_and(|earliest| event.ts_utc < earliest)) {
+            format!("at most {} h before {now} ({key})", age.num_hours())
         } else {
             continue;
         };

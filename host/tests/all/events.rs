@@ -330,6 +330,26 @@ async fn an_event_of_an_impossible_time_is_refused_unless_replays_are_wanted() {
 }
 
 #[tokio::test]
+async fn an_impression_is_refused_that_is_older_than_nights_look_for_a_cases_first_one() {
+    let mut site = Site::new();
+    site.settings.events.max_age_hours = 90 * 24;
+    let running = site.start().await;
+    let days_ago = |mut event: Value, days: i64| {
+        event["ts_utc"] = json!(chrono::Utc::now() - chrono::Duration::days(days));
+        event
+    };
+    let old = running.post("/events", &days_ago(impression(1, 9, "adv_1"), 31)).await;
+    let error = old.refused(422);
+    assert!(error["allowed"].as_str().unwrap().contains("lake.case_days"), "{error}");
+    running
+        .post("/events", &days_ago(impression(1, 9, "adv_1"), 29))
+        .await
+        .ok();
+    let click = action(2, "click_profile", "adv_1");
+    running.post("/events", &days_ago(click, 31)).await.ok();
+}
+
+#[tokio::test]
 async fn another_salt_on_the_same_database_is_refused() {
     let mut site = Site::new();
     site.start().await.stop().await;

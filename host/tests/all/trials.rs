@@ -284,6 +284,7 @@ pub(crate) fn arm(impression: &Impression) -> Option<Arm> {
         drafted_by: impression.drafted_by.clone().unwrap_or_default(),
         coin: impression.coin,
         acted: Vec::new(),
+        came_before: false,
     };
     displayed.arm()
 }

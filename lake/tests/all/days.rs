@@ -305,6 +305,53 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     assert_eq!(tossed(&counted.drafts), [([2, 3], 1, [1, 0])]);
 }
 
+#[tokio::test]
+async fn a_closed_day_says_who_was_displayed_a_ranking_of_the_same_arm_on_the_days_before() {
+    use ranking::outcomes::REST_DAYS;
+    use ranking::{Policy, Source};
+    let place = Place::new().await;
+    let rest = REST_DAYS as i64;
+    let displayed = |policy, source| {
+        let impression = Impression {
+            policy: Some(policy),
+            source,
+            model_version: (source != Source::Legacy).then(|| "20261001T021500Z".to_owned()),
+            ..impression(&["a", "b"], Origin::Gateway)
+        };
+        Body::Impression(impression)
+    };
+    let drafted = || displayed(Policy::Interleaved, Source::Interleaved);
+    let of_another = |event: Event| Event {
+        user_id: Uuid::from_u128(10),
+        ..event
+    };
+    place
+        .log([
+            event(1, 1, start(), drafted()),
+            // Twice on a day, which is not before.
+            event(2, 2, later(1), drafted()),
+            event(3, 3, later(24 * rest), drafted()),
+            of_another(event(4, 4, later(24 * rest), drafted())),
+            event(5, 5, later(24 * rest), displayed(Policy::Rung, Source::Legacy)),
+            // What clients say, and cases that somebody asked for, are of no arm.
+            of_another(event(6, 6, later(24), Body::Impression(impression(&["a", "b"], Origin::Client)))),
+            of_another(event(7, 7, later(24), displayed(Policy::Forced, Source::Ltr))),
+            event(8, 8, later(24 * (2 * rest + 1)), drafted()),
+        ])
+        .await;
+    place.sink().await;
+    let etl = place.etl(later(24 * 400)).await;
+    let mut came_before = Vec::new();
+    for days in [0, rest, 2 * rest + 1] {
+        let day = later(24 * days).date_naive();
+        let displayed = etl.make(day).await.unwrap().displayed.unwrap();
+        came_before.extend(displayed.iter().map(|case| (case.case_id.as_u128(), case.came_before)));
+    }
+    came_before.sort_unstable();
+    let expected = [(1, false), (2, false), (3, true), (4, false), (5, false), (8, false)];
+    assert_eq!(came_before, expected);
+}
+
 /// A row of the lawyers' file: lawyer, hours after the start from which it holds, groups, cases of the last 30 days.
 type Fact = (&'static str, i64, Option<&'static str>, Option<i64>);
 

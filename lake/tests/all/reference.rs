@@ -42,13 +42,32 @@ fn case(qid: Uuid, events: &[&Event], rules: &Rules, as_of: DateTime<Utc>) -> Ve
         return Vec::new();
     };
     let longest = rules.windows.longest();
-    let by_gateway = |(event, _): &Shown| event.origin() == Some(Origin::Gateway);
-    let in_time = |(event, _): &Shown| event.ts_utc < begun.ts_utc + longest;
-    if impressions.iter().any(|shown| by_gateway(shown) && in_time(shown)) {
-        impressions.retain(by_gateway);
-    }
-    let first = impressions[0];
-    impressions.retain(|(event, _)| event.ts_utc < first.0.ts_utc + longest);
+    let (by_gateway, by_clients): (Vec<Shown>, Vec<Shown>) = impressions
+        .into_iter()
+        .partition(|(event, _)| event.origin() == Some(Origin::Gateway));
+    let knows = by_gateway
+        .iter()
+        .any(|(event, _)| event.ts_utc < begun.ts_utc + longest);
+    let by_clients = if knows { Vec::new() } else { by_clients };
+    let queries = [by_gateway, by_clients].into_iter();
+    queries
+        .flat_map(|impressions| query(qid, impressions, &actions, rules, as_of))
+        .collect()
+}
+
+/// The query of the impressions that the gateway, or that clients, say of a case.
+fn query(
+    qid: Uuid,
+    mut impressions: Vec<Shown>,
+    actions: &[(&Event, &Action)],
+    rules: &Rules,
+    as_of: DateTime<Utc>,
+) -> Vec<Row> {
+    let Some(&first) = impressions.first() else {
+        return Vec::new();
+    };
+    let same_user = |event: &Event| event.user_id == first.0.user_id || event.salt_id != first.0.salt_id;
+    impressions.retain(|(event, _)| event.ts_utc < first.0.ts_utc + rules.windows.longest() && same_user(event));
     let counted: Vec<(Grade, Shown, &str)> = actions
         .iter()
         .filter_map(|&(actor, action)| {

@@ -9,14 +9,14 @@ use crate::labels::Grade;
 use crate::propensities::Swaps;
 use crate::swaps;
 
-impl Displayed {
-    /// The arm; `None`: the case is evidence of none, because somebody asked for it, or the user is in the share for whom
-    /// neighbours are swapped. That share is outside the arms as a whole: see [`crate::swaps`].
+impl Arm {
+    /// Of a ranking that this sampler chose; `None`: it is evidence of none, because somebody asked for it, or the user is
+    /// in the share for whom neighbours are swapped. That share is outside the arms as a whole: see [`crate::swaps`].
     ///
     /// Users of an interleaved share are of its arm also where LTR failed and they saw legacy's: arms are compared as they
     /// were intended.
-    pub fn arm(&self) -> Option<Arm> {
-        match (self.policy, self.source) {
+    pub fn of(policy: Policy, source: Source) -> Option<Arm> {
+        match (policy, source) {
             (Policy::Forced | Policy::Swap, _) => None,
             (Policy::None, Source::Legacy) => Some(Arm::Everybody),
             (Policy::HoldOut, _) => Some(Arm::HoldOut),
@@ -24,6 +24,13 @@ impl Displayed {
             (_, Source::Ltr) => Some(Arm::Ltr),
             (_, Source::Legacy) => Some(Arm::Legacy),
         }
+    }
+}
+
+impl Displayed {
+    /// The arm, as [`Arm::of`].
+    pub fn arm(&self) -> Option<Arm> {
+        Arm::of(self.policy, self.source)
     }
 
     fn strongest(&self) -> Grade {
@@ -64,7 +71,7 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
     let mut signed: BTreeMap<Arm, Vec<bool>> = BTreeMap::new();
     for case in cases {
         let Some(arm) = case.arm() else { continue };
-        if !seen.insert((arm, case.user)) {
+        if case.came_before || !seen.insert((arm, case.user)) {
             continue;
         }
         let grade = case.strongest();

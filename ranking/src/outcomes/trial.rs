@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OutcomeDay;
+use super::{OutcomeDay, REST_DAYS};
 use crate::bootstrap::Interval;
 use crate::statistics::betting::{Betting, from_difference};
 use crate::statistics::sequence::Sequence;
@@ -32,18 +32,17 @@ pub enum Verdict {
     Undecided,
 }
 
-/// Nothing is decided by fewer users with a preference, one a day left out: nobody decides alone, and no handful does. A
-/// user counts once a day.
+/// Nothing is decided by fewer users with a preference, beside any single one: nobody decides alone, and no handful does.
 pub const LEAST_DECIDED: u64 = 30;
 
 /// What an interleaved slice of the traffic shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Users who were shown an interleaved ranking, by day.
+    /// Users who were shown an interleaved ranking.
     pub users: u64,
     /// Those who signed with somebody whom one of the two brought in: the others say nothing.
     pub decided: u64,
-    /// The same without one a day.
+    /// The same without those that may be one user: whoever comes back after [`REST_DAYS`] counts again.
     pub decided_by_others: u64,
     /// Mean preference, 1 for LTR and -1 for legacy, of those who decided, with its confidence sequence.
     pub credit: Interval,
@@ -77,7 +76,9 @@ pub fn trial<'a>(
     let mut contracts = Sequence::new((-1.0, 1.0), rules.confidence, USERS_A_DAY).expect(NEVER);
     let mut not_worse = Betting::new(from_difference(-rules.margin)).expect(NEVER);
     let mut trial = Trial::default();
+    let (mut first, mut last) = (None, None);
     for day in days {
+        (first, last) = (first.or(Some(day.date)), Some(day.date));
         let of_day = day.credit.iter().filter(|(version, _)| is_of(version));
         let (mut ltr, mut legacy) = (0, 0);
         for (_, counts) in of_day {
@@ -85,7 +86,6 @@ pub fn trial<'a>(
             trial.users += counts.ltr + counts.legacy + counts.neither;
         }
         trial.decided += ltr + legacy;
-        trial.decided_by_others += (ltr + legacy).saturating_sub(1);
         for_ltr.add_day(&[(1.0, ltr), (0.0, legacy)]).expect(NEVER);
         for_legacy.add_day(&[(1.0, legacy), (0.0, ltr)]).expect(NEVER);
         credit.add_day(&[(1.0, ltr), (-1.0, legacy)]).expect(NEVER);
@@ -103,6 +103,10 @@ pub fn trial<'a>(
         contracts.add_day(&differences).expect(NEVER);
         not_worse.add_day(&bets).expect(NEVER);
     }
+    let span = first
+        .zip(last)
+        .map_or(0, |(first, last)| (last - first).num_days().unsigned_abs());
+    trial.decided_by_others = trial.decided.saturating_sub(most_of_one_user(span));
     let alpha = 1.0 - rules.confidence;
     trial.credit = credit.interval();
     trial.log_e = [for_ltr.log_e(), for_legacy.log_e()];
@@ -116,4 +120,9 @@ pub fn trial<'a>(
         _ => Verdict::Undecided,
     };
     trial
+}
+
+/// How often a user can count between two days that are so many days apart.
+fn most_of_one_user(span: u64) -> u64 {
+    1 + span / (REST_DAYS + 1)
 }

@@ -25,7 +25,8 @@ pub fn step(state: &State, input: &Input, now: DateTime<Utc>, rules: &Rules) -> 
         rules,
     };
     match input {
-        Input::Published(model) => at.published(model),
+        Input::Published(model) => at.published(model, None),
+        Input::Ungated(model, name) => at.published(model, Some(name.as_str())),
         Input::Evaluation(findings) => Ok(at.evaluation(findings)),
         Input::Order(order) => at.order(order).map(Some),
         Input::FormerWeight(weight) => Ok(at.former_weight(*weight)),
@@ -99,7 +100,8 @@ impl At<'_> {
         }
     }
 
-    fn published(&self, model: &ModelId) -> Result<Option<Transition>, Refused> {
+    /// `bypass`: who published it around the gate.
+    fn published(&self, model: &ModelId, bypass: Option<&str>) -> Result<Option<Transition>, Refused> {
         // Evidence is kept by version, so a version that comes back with other content is refused, also
         // if something else was named meanwhile.
         let remembered = self.state.named(&model.version).or_else(|| {
@@ -117,13 +119,18 @@ impl At<'_> {
         }
         let mut state = self.state.clone();
         state.remember(model);
-        let evidence = json!({ "version": model.version, "sha256": model.sha256 });
+        let mut evidence = json!({ "version": model.version, "sha256": model.sha256 });
+        let mut reason = String::new();
+        if let Some(name) = bypass {
+            evidence["gate_bypassed_as"] = name.into();
+            reason = format!("published around the gate, as {name:?}");
+        }
         if self.rules.queues && state.challenger.is_some() {
             state.next = Some(model.clone());
-            return Ok(Some(self.to(state, Said::by_itself(Action::Queue, "", evidence))));
+            return Ok(Some(self.to(state, Said::by_itself(Action::Queue, reason, evidence))));
         }
         state.challenger = Some(model.clone());
-        Ok(Some(self.to(state, Said::by_itself(Action::Challenger, "", evidence))))
+        Ok(Some(self.to(state, Said::by_itself(Action::Challenger, reason, evidence))))
     }
 
     /// A model that a former program named without its content has been loaded: from now on its name

@@ -170,6 +170,20 @@ fn what_was_judged_is_what_is_swapped_in() {
 }
 
 #[test]
+fn a_model_that_was_published_around_the_gate_is_a_challenger_and_the_ledger_says_by_whom() {
+    let rules = rules(Vec::new());
+    let input = Input::Ungated(model("a"), "simulate".to_owned());
+    let proposed = step(&after(&[], &rules), &input, at(1), &rules).unwrap().unwrap();
+    assert_eq!(proposed.state.challenger, Some(model("a")));
+    assert_eq!(proposed.evidence["gate_bypassed_as"], "simulate");
+    assert_eq!(proposed.reason, "published around the gate, as \"simulate\"");
+    let gated = step(&after(&[], &rules), &Input::Published(model("a")), at(1), &rules)
+        .unwrap()
+        .unwrap();
+    assert_eq!(gated.evidence.get("gate_bypassed_as"), None);
+}
+
+#[test]
 fn the_ladder_is_climbed_rung_by_rung_after_its_time_and_while_its_criteria_hold() {
     let rules = rules(vec![rung(0.05, 24.0, &[]), rung(0.5, 1.0, &["hit3"])]);
     let first = after(&[Input::Published(model("a")), judged(model("a"), true)], &rules);

@@ -1,6 +1,7 @@
 //! The distinct cases of a log, and where the contracted ones were ranked: 6 bytes a case, 28 with a contract.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -47,7 +48,7 @@ impl Contract {
         }
     }
 
-    /// Of the same case, compared twice.
+    /// Of the same case, compared twice. The earlier day counts, and of one day the lesser fingerprint.
     fn with(self, again: Contract) -> Contract {
         let ranks = self.ranks.best(again.ranks);
         let first = if (again.day, again.user) < (self.day, self.user) {
@@ -76,7 +77,8 @@ pub(super) type Fingerprint = [u8; 6];
 
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// 28 bytes, because a `Uuid` is bytes. Equal if the case is.
+/// 28 bytes, because a `Uuid` is bytes. Equal if case and user are: whoever has somebody else's case compared says nothing
+/// of it in the other's name.
 #[derive(Clone, Copy, Debug)]
 struct Contracted {
     case: Uuid,
@@ -85,7 +87,7 @@ struct Contracted {
 
 impl Ord for Contracted {
     fn cmp(&self, other: &Contracted) -> Ordering {
-        self.case.cmp(&other.case)
+        (self.case, self.contract.user).cmp(&(other.case, other.contract.user))
     }
 }
 
@@ -97,7 +99,7 @@ impl PartialOrd for Contracted {
 
 impl PartialEq for Contracted {
     fn eq(&self, other: &Contracted) -> bool {
-        self.case == other.case
+        self.cmp(other).is_eq()
     }
 }
 
@@ -119,19 +121,48 @@ impl Cases {
         }
     }
 
-    /// The number of distinct cases, and the contract of each contracted case with its best ranks, in the order of the
-    /// cases' ids.
-    pub(super) fn finish(self) -> (u64, Vec<Contract>) {
+    /// What all of these cases come to.
+    pub(super) fn finish(self) -> Closed {
         let (open, contracted) = (self.open.finish(), self.contracted.finish());
-        let only_contracted = contracted
+        let mut last = None;
+        let firsts_of_cases = contracted
             .iter()
-            .filter(|entry| !open.contains(&fingerprint(entry.case)));
-        let cases = open.len() + only_contracted.count();
+            .filter(|entry| last.replace(entry.case) != Some(entry.case));
+        let only_contracted = firsts_of_cases.filter(|entry| !open.contains(&fingerprint(entry.case)));
+        let cases = (open.len() + only_contracted.count()) as u64;
         drop(open);
-        let mut contracts = Vec::with_capacity(contracted.len());
-        contracts.extend(contracted.iter().map(|entry| entry.contract));
-        (cases as u64, contracts)
+        let mut closed = Closed {
+            cases,
+            contracts: Vec::with_capacity(contracted.len()),
+            firsts: BTreeMap::new(),
+        };
+        let mut last = None;
+        for &Contracted { case, contract } in contracted.iter() {
+            match closed.contracts.last_mut() {
+                Some(of_case) if last == Some(case) => *of_case = contract.with(*of_case),
+                _ => closed.contracts.push(contract),
+            }
+            last = Some(case);
+            let first = closed.firsts.entry(contract.user).or_insert(contract);
+            // Cases come in the order of their ids, so that the least id of the first day stays.
+            if contract.day < first.day {
+                *first = contract;
+            }
+        }
+        closed
     }
+}
+
+/// What cases come to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Closed {
+    /// Distinct cases.
+    pub cases: u64,
+    /// The contract of each contracted case with its best ranks, in the order of the cases' ids.
+    pub contracts: Vec<Contract>,
+    /// By user, the contract that counts where a user counts once: the first, which has nothing to do with how it was
+    /// ranked; of one day the one of the least case id. Its ranks are those of the user's own comparisons.
+    pub firsts: BTreeMap<Fingerprint, Contract>,
 }
 
 fn fingerprint(id: Uuid) -> Fingerprint {
@@ -175,10 +206,10 @@ mod tests {
                     *kept = (first.0, first.1, kept.2.best(ranks));
                 }
             }
-            let (count, contracts) = cases.finish();
-            prop_assert_eq!(count, distinct.len() as u64);
+            let closed = cases.finish();
+            prop_assert_eq!(closed.cases, distinct.len() as u64);
             let expected = best.into_values().map(|(day, user, ranks)| Contract { day, user, ranks });
-            prop_assert_eq!(contracts, expected.collect::<Vec<_>>());
+            prop_assert_eq!(closed.contracts, expected.collect::<Vec<_>>());
         }
     }
 }

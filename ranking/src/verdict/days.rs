@@ -1,6 +1,6 @@
 //! The contracts of each closed day, which the test that stands daily looks counts once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use crate::statistics::sequence::Sequence;
 pub struct ContractDay {
     /// The day on which the cases were first compared, in UTC.
     pub date: NaiveDate,
-    /// The contracted lawyer's rank by legacy, that by LTR, and how many users. A user counts once a day: their cases are
-    /// alike, and whoever has many would have many votes.
+    /// The contracted lawyer's rank by legacy, that by LTR, and how many users. A user counts once, on their first day:
+    /// their cases are alike, and whoever has many, or comes daily, would have many votes.
     pub ranks: Vec<(u16, u16, u64)>,
 }
 
@@ -25,7 +25,7 @@ pub struct ContractDay {
 pub struct Sequential {
     /// Closed days with a contract.
     pub days: u64,
-    /// Users on these days: whoever has contracts on two days is two.
+    /// Users on these days.
     pub users: u64,
     /// The mean over them, LTR minus legacy, with the confidence sequence around it: with the configured probability the
     /// truth was inside on all days so far.
@@ -39,18 +39,20 @@ pub struct Sequential {
     pub highest_log_e: f64,
 }
 
-/// The days before `closed` with contracts. Of a user's contracts of a day, the one with the least case id counts, which
-/// has nothing to do with how it was ranked. Days up to the last of `counted` stay as they were counted.
-pub(super) fn by_day(contracts: &[Contract], closed: NaiveDate, counted: &[ContractDay]) -> Vec<ContractDay> {
+/// The days before `closed` with contracts that count: each user's first. Days up to the last of `counted` stay as they
+/// were counted.
+pub(super) fn by_day<'a>(
+    firsts: impl Iterator<Item = &'a Contract>,
+    closed: NaiveDate,
+    counted: &[ContractDay],
+) -> Vec<ContractDay> {
     // A look at the past counts no day that was open then.
     let counted = &counted[..counted.partition_point(|day| day.date < closed)];
     let after = counted.last().map(|day| day.date);
-    let mut seen = BTreeSet::new();
     let mut days: BTreeMap<NaiveDate, BTreeMap<(u16, u16), u64>> = BTreeMap::new();
-    for contract in contracts {
+    for contract in firsts {
         let date = date(contract.day);
-        let is_new = date < closed && after.is_none_or(|after| date > after);
-        if is_new && seen.insert((contract.day, contract.user)) {
+        if date < closed && after.is_none_or(|after| date > after) {
             let ranks = (contract.ranks.legacy, contract.ranks.ltr);
             *days.entry(date).or_default().entry(ranks).or_default() += 1;
         }

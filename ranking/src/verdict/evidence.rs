@@ -1,10 +1,8 @@
 //! Sums up comparisons one at a time. A few bytes of each are kept.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::cases::{Cases, Contract, Ranks};
+use super::cases::{Cases, Closed, Contract, Ranks};
 use super::days::{self, ContractDay};
 use super::latencies::Latencies;
 use super::{Criteria, Evidence, ShadowCase};
@@ -79,13 +77,12 @@ impl Gathering {
     pub fn finish(self, closed: NaiveDate, counted: &[ContractDay]) -> (Evidence, Vec<ContractDay>) {
         let criteria = self.criteria;
         let [legacy, ltr] = self.fair.gaps(criteria.fair_min_rows);
-        let (cases, contracts) = self.cases.finish();
-        let days = days::by_day(&contracts, closed, counted);
-        let users = contracts
-            .iter()
-            .map(|contract| contract.user)
-            .collect::<BTreeSet<_>>()
-            .len() as u64;
+        let Closed {
+            cases,
+            contracts,
+            firsts,
+        } = self.cases.finish();
+        let days = days::by_day(firsts.values(), closed, counted);
         let contracts: Vec<Ranks> = contracts.into_iter().map(|contract| contract.ranks).collect();
         let places = Places::up_to(&contracts);
         let (in_legacy, in_ltr) = (|r: &Ranks| places.of(r.legacy), |r: &Ranks| places.of(r.ltr));
@@ -104,11 +101,16 @@ impl Gathering {
             until: self.span.map(|[_, last]| last),
             days: self.span.map_or(0.0, days_between),
             contracts: contracts.len() as u64,
-            users,
+            users: firsts.len() as u64,
             fallbacks: self.fallbacks,
             hit3_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).hit)),
             hit3_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).hit)),
             hit3_gain,
+            hit3_gain_of_users: mean(
+                firsts
+                    .values()
+                    .map(|first| hit(first.ranks.ltr) - hit(first.ranks.legacy)),
+            ),
             mrr_legacy: mean(contracts.iter().map(|ranks| in_legacy(ranks).reciprocal)),
             mrr_ltr: mean(contracts.iter().map(|ranks| in_ltr(ranks).reciprocal)),
             mrr_gap,
@@ -136,7 +138,7 @@ impl Places {
     fn up_to(ranks: &[Ranks]) -> Places {
         let lowest = ranks.iter().map(|ranks| ranks.legacy.max(ranks.ltr)).max();
         let place = |rank: u16| Place {
-            hit: f64::from(u8::from(hit_at(3, usize::from(rank)))),
+            hit: hit(rank),
             reciprocal: 1.0 / f64::from(rank.max(1)),
         };
         Places {
@@ -147,6 +149,11 @@ impl Places {
     fn of(&self, rank: u16) -> Place {
         self.by_rank[usize::from(rank)]
     }
+}
+
+/// 1 within the first three places, 0 elsewhere.
+fn hit(rank: u16) -> f64 {
+    f64::from(u8::from(hit_at(3, usize::from(rank))))
 }
 
 /// The best ranks of the request's contracted lawyers.

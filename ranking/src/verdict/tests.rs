@@ -216,7 +216,7 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
     }
     let hit = |rank: u16| if rank <= 3 { 1.0 } else { 0.0 };
     let reciprocal = |rank: u16| 1.0 / f64::from(rank);
-    let pairs_by_case = best.clone();
+    let firsts = first_of_users(cases);
     let pairs: Vec<(u16, u16)> = best.into_values().collect();
     let mean = |of: &dyn Fn(&(u16, u16)) -> f64| crate::statistics::mean(pairs.iter().map(of));
     let interval = |of: &dyn Fn(&(u16, u16)) -> f64| {
@@ -247,16 +247,14 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
             (last - times().min().unwrap()).num_milliseconds() as f64 / 86_400_000.0
         }),
         contracts: pairs.len() as u64,
-        users: users_of(cases)
-            .values()
-            .collect::<std::collections::BTreeSet<_>>()
-            .len() as u64,
+        users: firsts.len() as u64,
         until: times().max(),
-        mrr_sequence: defined_sequence(cases, &pairs_by_case, criteria),
+        mrr_sequence: defined_sequence(&firsts, criteria),
         fallbacks: cases.iter().filter(|case| !served(case)).count() as u64,
         hit3_legacy: mean(&|p| hit(p.0)),
         hit3_ltr: mean(&|p| hit(p.1)),
         hit3_gain: interval(&|p| hit(p.1) - hit(p.0)),
+        hit3_gain_of_users: crate::statistics::mean(firsts.values().map(|(_, p)| hit(p.1) - hit(p.0))),
         mrr_legacy: mean(&|p| reciprocal(p.0)),
         mrr_ltr: mean(&|p| reciprocal(p.1)),
         mrr_gap: interval(&|p| reciprocal(p.1) - reciprocal(p.0)),
@@ -266,40 +264,44 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
     }
 }
 
-/// The first day of each contracted case, and its user's fingerprint then.
-fn users_of(cases: &[ShadowCase]) -> BTreeMap<Uuid, [u8; 6]> {
-    first_contracts(cases)
-        .into_iter()
-        .map(|(case, (_, user))| (case, user))
-        .collect()
-}
+/// By user's fingerprint: the day and the ranks of the contract that counts.
+type Firsts = BTreeMap<[u8; 6], (NaiveDate, (u16, u16))>;
 
-fn first_contracts(cases: &[ShadowCase]) -> BTreeMap<Uuid, (NaiveDate, [u8; 6])> {
-    let mut first = BTreeMap::new();
-    for case in cases
-        .iter()
-        .filter(|case| case.rows.iter().any(|row| row.label == Some(1.0)))
-    {
+fn first_of_users(cases: &[ShadowCase]) -> Firsts {
+    let mut of_users: BTreeMap<([u8; 6], Uuid), (NaiveDate, (u16, u16))> = BTreeMap::new();
+    for case in cases {
         let user = xxhash_rust::xxh64::xxh64(case.user.unwrap_or(case.case_id).as_bytes(), 0).to_be_bytes();
         let [user @ .., _, _] = user;
-        let this = (case.ts_utc.date_naive(), user);
-        let kept = first.entry(case.case_id).or_insert(this);
-        *kept = this.min(*kept);
+        for row in case.rows.iter().filter(|row| row.label == Some(1.0)) {
+            let ltr = row
+                .rank_ltr
+                .filter(|_| case.outcome.is_scored())
+                .unwrap_or(row.rank_legacy);
+            let date = case.ts_utc.date_naive();
+            let kept = of_users
+                .entry((user, case.case_id))
+                .or_insert((date, (row.rank_legacy, ltr)));
+            kept.0 = kept.0.min(date);
+            kept.1 = (kept.1.0.min(row.rank_legacy), kept.1.1.min(ltr));
+        }
     }
-    first
+    let mut firsts = Firsts::new();
+    for ((user, _), contract) in of_users {
+        let first = firsts.entry(user).or_insert(contract);
+        if contract.0 < first.0 {
+            *first = contract;
+        }
+    }
+    firsts
 }
 
-fn defined_sequence(cases: &[ShadowCase], ranks: &BTreeMap<Uuid, (u16, u16)>, criteria: &Criteria) -> Sequential {
-    let mut days: BTreeMap<NaiveDate, BTreeMap<[u8; 6], (u16, u16)>> = BTreeMap::new();
-    for (case, (date, user)) in first_contracts(cases) {
-        days.entry(date).or_default().entry(user).or_insert(ranks[&case]);
+fn defined_sequence(firsts: &Firsts, criteria: &Criteria) -> Sequential {
+    let mut days: BTreeMap<NaiveDate, BTreeMap<(u16, u16), u64>> = BTreeMap::new();
+    for (date, ranks) in firsts.values() {
+        *days.entry(*date).or_default().entry(*ranks).or_default() += 1;
     }
     let mut sequencing = Sequencing::new(criteria.confidence);
-    for (date, users) in days {
-        let mut counts: BTreeMap<(u16, u16), u64> = BTreeMap::new();
-        users
-            .into_values()
-            .for_each(|ranks| *counts.entry(ranks).or_default() += 1);
+    for (date, counts) in days {
         let ranks = counts
             .into_iter()
             .map(|((legacy, ltr), users)| (legacy, ltr, users))
@@ -377,8 +379,39 @@ fn one_user_is_no_evidence_however_many_cases_they_have() {
     cases.iter_mut().for_each(|case| case.user = Some(Uuid::from_u128(1)));
     let evidence = gather(&cases, &criteria());
     assert_eq!((evidence.contracts, evidence.users), (504, 1));
-    assert_eq!(evidence.mrr_sequence.users, 21, "once a day");
-    assert!(failed(&evidence).contains(&"users".to_owned()));
+    assert_eq!(evidence.mrr_sequence.users, 1, "once, on the first of 21 days");
+    assert_eq!(failed(&evidence), ["users", "hit3", "mrr_gap"]);
+}
+
+#[test]
+fn one_user_among_others_tips_no_verdict() {
+    // 40 users for whom both rankings are alike, and one with 500 cases in which LTR alone finds the lawyer.
+    let mut cases: Vec<ShadowCase> = (0..40).map(|number| case(10 * number, 2, 2)).collect();
+    let insistent = |number: u128| ShadowCase {
+        user: Some(Uuid::from_u128(7)),
+        ..case(1_000 + number, 4, 1)
+    };
+    cases.extend((0..500).map(insistent));
+    let evidence = gather(&cases, &criteria());
+    assert_eq!((evidence.users, evidence.mrr_sequence.users), (41, 41));
+    assert!(evidence.hit3_gain.estimate > 0.9, "{evidence:?}");
+    assert!(evidence.hit3_gain_of_users <= 1.0 / 41.0, "{evidence:?}");
+    assert_eq!(failed(&evidence), ["hit3", "mrr_gap"]);
+}
+
+#[test]
+fn who_has_somebody_elses_case_compared_says_nothing_in_the_others_name() {
+    let own: Vec<ShadowCase> = (0..40).map(|number| case(number, 2, 4)).collect();
+    let mut cases = own.clone();
+    cases.extend((0..40).map(|number| ShadowCase {
+        user: Some(Uuid::from_u128(7_000)),
+        request_id: Uuid::from_u128(number),
+        ..case(number, 5, 1)
+    }));
+    let (alone, with) = (gather(&own, &criteria()), gather(&cases, &criteria()));
+    assert_eq!((with.cases, with.users), (alone.cases, alone.users + 1));
+    assert_eq!(with.mrr_sequence.users, alone.mrr_sequence.users + 1);
+    assert!((with.hit3_gain_of_users - (alone.hit3_gain_of_users * 40.0 + 1.0) / 41.0).abs() < 1e-12);
 }
 
 #[test]

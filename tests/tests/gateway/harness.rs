@@ -287,7 +287,14 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
-        let request = self.http.get(format!("{}{path}", self.address)).bearer_auth(TOKEN);
+        self.get_with(path, &[]).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+        let mut request = self.http.get(format!("{}{path}", self.address)).bearer_auth(TOKEN);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = request.send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }

@@ -4,10 +4,12 @@ mod bad_input;
 mod bus;
 mod crash;
 mod fleet;
+mod forging;
 #[allow(dead_code, reason = "the edge's tests need more of it")]
 mod harness;
 mod hostile;
 mod neighbours;
+mod rankers;
 mod soak;
 mod swap;
 mod zoo;

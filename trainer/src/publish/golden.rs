@@ -4,11 +4,10 @@ use anyhow::{Context, ensure};
 use runtime::artefact::{GOLDEN_TIMEOUT, Golden};
 use runtime::{Output, Scorer};
 
+use super::Publication;
 use crate::lightgbm::Predictor;
-use crate::matrix::Case;
-use crate::training_run::TrainingRun;
 
-/// Maximum number of real rows, spread over the test part.
+/// Maximum number of real rows, spread over those that the model never learned from.
 const REAL_ROWS: usize = 16;
 
 /// Scores real and hostile rows with the component, and checks each score against LightGBM's own
@@ -16,15 +15,15 @@ const REAL_ROWS: usize = 16;
 ///
 /// # Errors
 /// A score that differs from LightGBM's in any bit.
-pub(super) fn golden(scorer: &Scorer, run: &TrainingRun, test: &[Case]) -> anyhow::Result<Golden> {
-    let rows = rows(run, test);
+pub(super) fn golden(scorer: &Scorer, of: &Publication<'_>) -> anyhow::Result<Golden> {
+    let rows = rows(of);
     let flat = rows.concat();
     let scores = scorer
         .score(&flat, Output::Converted, GOLDEN_TIMEOUT)
         .context("scoring the golden rows")?;
-    let text = std::str::from_utf8(&run.model).context("the model is not UTF-8")?;
+    let text = std::str::from_utf8(of.model).context("the model is not UTF-8")?;
     let mut scaled = flat;
-    run.feature_map.scale(&mut scaled);
+    of.feature_map.scale(&mut scaled);
     let expected = Predictor::from_text(text)?.predict(&scaled)?;
     ensure!(
         scores.len() == expected.len(),
@@ -47,15 +46,10 @@ pub(super) fn golden(scorer: &Scorer, run: &TrainingRun, test: &[Case]) -> anyho
     })
 }
 
-fn rows(run: &TrainingRun, test: &[Case]) -> Vec<Vec<f64>> {
-    let all: Vec<&[f64]> = test
-        .iter()
-        .flat_map(|case| &case.rows)
-        .map(|row| row.features.as_slice())
-        .collect();
-    let step = all.len().div_ceil(REAL_ROWS).max(1);
-    let real = all.into_iter().step_by(step).map(<[f64]>::to_vec);
-    real.chain(hostile(run.feature_map.names().len())).collect()
+fn rows(of: &Publication<'_>) -> Vec<Vec<f64>> {
+    let step = of.rows.len().div_ceil(REAL_ROWS).max(1);
+    let real = of.rows.iter().step_by(step).cloned();
+    real.chain(hostile(of.feature_map.names().len())).collect()
 }
 
 /// Unusual rows that reveal a wrong evaluator: all features or every other one missing, signed

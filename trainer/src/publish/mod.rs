@@ -2,24 +2,26 @@
 
 mod golden;
 mod notify;
+mod publication;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
-use chrono::{DateTime, SecondsFormat, Utc};
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
 use clap::Parser;
-use runtime::artefact::{self, ArtefactError, Manifest, keys};
-use runtime::{CONTRACT_VERSION, Engine};
+use runtime::artefact;
 use serde::Serialize;
 use settings::Settings;
 
+use crate::console;
 use crate::evaluate::{EVALUATION, Evaluation, matrix_of};
 use crate::gate::{GateResult, evaluation_of, judge, print_gate};
 use crate::lineage::{Dataset, Record};
-use crate::night::{days_path, given_or, run_dir, version_of};
-use crate::outcome::{Outcome, Permanent};
+use crate::night::{days_path, given_or, run_dir};
+use crate::outcome::Outcome;
 use crate::training_run::TrainingRun;
-use crate::{console, files};
+
+pub use publication::{Bypass, Publication};
 
 const EXAMPLES: &str = "Examples:
   ltr-trainer publish --as-of 2026-11-23T02:15:00Z
@@ -165,7 +167,28 @@ pub async fn publish(
     if !result.passed {
         return Ok(PublishOutcome::Refused(result));
     }
-    let mut published = write_artefact(&run, &evaluation, &result, matrix, as_of, settings)?;
+    let published = write_artefact(&run, &evaluation, &result, matrix, as_of, settings)?;
+    Ok(PublishOutcome::Published(announced(published, settings).await))
+}
+
+/// Publishes a model that no gate has seen, by name: the manifest says which, and so does the ledger of every fleet that
+/// loads it. For simulations alone, whose models are not trained on what was logged.
+///
+/// # Errors
+/// As [`publish`].
+pub async fn publish_around_gate(
+    publication: &Publication<'_>,
+    bypass: &Bypass,
+    as_of: DateTime<Utc>,
+    settings: &Settings,
+) -> anyhow::Result<Published> {
+    tracing::warn!("publishing a model around the gate, as {:?}", bypass.bypassed_as);
+    let published = publication.write(serde_json::to_value(bypass)?, as_of, settings)?;
+    Ok(announced(published, settings).await)
+}
+
+/// Notifies the gateway, if one is configured.
+async fn announced(mut published: Published, settings: &Settings) -> Published {
     if !settings.publish.notify_url.is_empty() {
         let notified = notify::notify(&settings.publish.notify_url, &settings.client, &published.version).await;
         if let Err(error) = &notified {
@@ -173,7 +196,7 @@ pub async fn publish(
         }
         published.notified = Some(notified.is_ok());
     }
-    Ok(PublishOutcome::Published(published))
+    published
 }
 
 fn write_artefact(
@@ -184,63 +207,19 @@ fn write_artefact(
     as_of: DateTime<Utc>,
     settings: &Settings,
 ) -> anyhow::Result<Published> {
-    let key = keys::read_signing_key(&settings.publish.signing_key)
-        .context("publish.signing_key (make one with `ltr-trainer keygen`)")?;
     let (stored, split) = matrix_of(run, matrix, settings)?;
     let test = stored.cases(split.test)?;
-    let version = version_of(as_of);
-    let component = run.compile(&version)?;
-    let filter = run.edge_filter(&version)?;
-    let engine = Engine::new(settings.models.limits())?;
-    let scorer = engine.load(&component).context("loading the compiled model")?;
-    let golden = golden::golden(&scorer, run, &test)?;
-    let golden_rows = golden.rows.len();
-    let manifest = Manifest {
-        manifest_version: artefact::MANIFEST_VERSION,
-        version: version.clone(),
-        contract_version: CONTRACT_VERSION.to_owned(),
-        feature_names: run.feature_map.names().to_vec(),
+    let rows = test.iter().flat_map(|case| &case.rows);
+    let publication = Publication {
+        model: &run.model,
+        feature_map_json: &run.feature_map_json,
+        feature_map: &run.feature_map,
         training_window: run.training_window(),
-        data_sha256: run.matrix.sha256.clone(),
-        created_at: as_of.to_rfc3339_opts(SecondsFormat::Secs, true),
-        files: Default::default(),
+        data_sha256: &run.matrix.sha256,
         metrics: serde_json::to_value(evaluation)?,
-        gate: serde_json::to_value(result)?,
-        golden,
+        rows: rows.map(|row| row.features.clone()).collect(),
     };
-    let files: [(&str, &[u8]); 4] = [
-        (artefact::MODEL, &run.model),
-        (artefact::FEATURE_MAP, &run.feature_map_json),
-        (artefact::SCORER, &component),
-        (artefact::EDGE_FILTER, &filter),
-    ];
-    let data_sha256 = manifest.data_sha256.clone();
-    let dir = match artefact::publish(&settings.models.dir.join("ltr"), &files, manifest, &key) {
-        Err(ArtefactError::Exists(dir)) => same_as_published(dir, &files, &data_sha256)?,
-        published => published?,
-    };
-    Ok(Published {
-        version,
-        dir,
-        scorer_bytes: component.len(),
-        golden_rows,
-        notified: None,
-    })
-}
-
-/// The artefact in `dir`, if it is of these files and this data: then a step that was repeated has
-/// nothing to write.
-fn same_as_published(dir: PathBuf, files: &[(&str, &[u8])], data_sha256: &str) -> anyhow::Result<PathBuf> {
-    let published: Manifest = files::read_json(&dir.join(artefact::MANIFEST))?;
-    let is_same = |(name, bytes): &(&str, &[u8])| published.files.get(*name) == Some(&files::sha256(bytes));
-    ensure!(
-        published.data_sha256 == data_sha256 && files.iter().all(is_same),
-        Permanent::Usage(format!(
-            "{}: published already, with another model; allowed: an --as-of that names another version",
-            dir.display()
-        ))
-    );
-    Ok(dir)
+    publication.write(serde_json::to_value(result)?, as_of, settings)
 }
 
 /// Prints where the artefact is and whether the gateway was notified.

@@ -1,6 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
+use runtime::Engine;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -17,6 +17,9 @@ const TASTE: f64 = 0.9;
 /// read most of the list.
 const FALL: f64 = 0.05;
 
+/// With this probability a client who made contact signs, on an ordinary day.
+pub(super) const SIGNS: f64 = 0.8;
+
 /// How attention falls from the top of a list.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Attention {
@@ -47,23 +50,34 @@ pub enum Truth {
 
 impl Truth {
     /// The utility of a lawyer for a case. Clients become interested from about 0.4.
-    pub fn utility(self, features: &Features, quality: f64, legacy: &Weights) -> f64 {
+    pub(super) fn utility(self, features: &Features, quality: f64, legacy: &Weights, drift: Drift) -> f64 {
         match self {
             Truth::Legacy => 9.0 * (legacy.score(features) - 0.5),
-            Truth::Interactions => interactions(features, quality),
+            Truth::Interactions => interactions(features, quality, drift),
         }
     }
+}
+
+/// What the weights of the truth are multiplied with: price, nearness, success rate, bad review.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Drift(pub [f64; 4]);
+
+impl Drift {
+    /// The weights as they are.
+    pub(super) const NONE: Drift = Drift([1.0; 4]);
 }
 
 /// A price counts only if the lawyer practises the area, nearness only for urgent cases, and the
 /// success rate only near the area. A bad review always deters. A missing price or review counts as
 /// average.
-fn interactions(features: &Features, quality: f64) -> f64 {
+fn interactions(features: &Features, quality: f64, Drift([to_price, to_geo, to_success, to_review]): Drift) -> f64 {
     let [area, _, success, geo, _, urgency, review, _, _, price, _] = *features;
     let known = |value: f64, otherwise: f64| if value.is_nan() { otherwise } else { value };
     let when = |condition: bool, value: f64| if condition { value } else { 0.0 };
-    -2.0 + when(area > 0.6, 3.4 * known(price, 0.5)) + when(urgency > 0.5, 2.2 * geo) + when(area > 0.3, 1.4 * success)
-        - when(known(review, 0.6) < 0.45, 2.2)
+    -2.0 + when(area > 0.6, 3.4 * to_price * known(price, 0.5))
+        + when(urgency > 0.5, 2.2 * to_geo * geo)
+        + when(area > 0.3, 1.4 * to_success * success)
+        - when(known(review, 0.6) < 0.45, 2.2 * to_review)
         + 0.25 * quality
 }
 
@@ -88,12 +102,13 @@ pub(super) struct Act {
 }
 
 /// The actions of a client. The client reads the list from the top, opens profiles within minutes,
-/// contacts lawyers within hours, and signs with at most one of these within days.
+/// contacts lawyers within hours, and signs with at most one of these within days, with the probability `signs`.
 pub(super) fn respond(
     rng: &mut ChaCha8Rng,
     opened_at: DateTime<Utc>,
     shown: &[Shown],
     attention: Attention,
+    signs: f64,
 ) -> Vec<Act> {
     let mut acts = Vec::new();
     let mut best: Option<(f64, &Shown, DateTime<Utc>)> = None;
@@ -117,7 +132,7 @@ pub(super) fn respond(
         }
     }
     if let Some((_, place, contacted_at)) = best
-        && rng.random_bool(0.8)
+        && rng.random_bool(signs)
     {
         let signed_at = contacted_at + hours(exponential(rng, 30.0));
         acts.push(act(rng, ActionKind::ContractSigned, place, signed_at));

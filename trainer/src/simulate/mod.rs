@@ -12,10 +12,12 @@
 
 mod chance;
 mod client;
+mod conditions;
 mod deliveries;
 mod gateway;
 mod ledger;
 mod market;
+mod ranker;
 mod summary;
 
 use std::collections::VecDeque;
@@ -31,13 +33,19 @@ use settings::Settings;
 use tokio::task::JoinSet;
 
 pub use client::Truth;
+pub use conditions::Conditions;
+pub use ranker::Quality;
 
+use crate::outcome::Permanent;
 use crate::progress;
+use crate::publish::{self, Published};
 use client::{Attention, Shown, respond};
+use conditions::Scale;
 use deliveries::Deliveries;
 use gateway::{Gateway, Ranking};
 use ledger::Ledger;
 use market::{Case, Market};
+use ranker::Ranker;
 use summary::Summary;
 
 /// Concurrent `/rank` calls.
@@ -50,7 +58,10 @@ const BATCH: usize = 500;
 #[command(
     after_help = "The gateway must take the time from request headers: LTR_HOST__CLOCK=header ltr-host serve\n\n\
     Examples:\n  ltr-trainer simulate --from 2026-09-01T00:00:00Z --days 30\n  \
-    ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json"
+    ltr-trainer simulate --from 2026-10-01T00:00:00Z --days 14 --cases-per-day 600 --json\n  \
+    ltr-trainer simulate --from 2026-10-01T00:00:00Z --examination 1 --day-shocks 0.3 --repeat-users 0.2 \\\n    \
+    --late-labels 0.1 --drift 0.3\n  \
+    ltr-trainer simulate --from 2026-10-01T00:00:00Z --examination 1 --publish-ranker random"
 )]
 pub struct Args {
     /// URL of the gateway
@@ -75,6 +86,11 @@ pub struct Args {
     /// most of the list
     #[arg(long, value_name = "ETA", value_parser = read_eta)]
     pub examination: Option<f64>,
+    #[command(flatten)]
+    pub conditions: Conditions,
+    /// First publish a model of this quality against the truth, around the gate: manifest and ledger say so
+    #[arg(long, value_enum, value_name = "QUALITY")]
+    pub publish_ranker: Option<Quality>,
     /// Request shadow scoring for every case, not only for sampled ones
     #[arg(long)]
     pub force_shadow: bool,
@@ -86,7 +102,8 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Any unexpected response of the gateway ends the run; the error contains its body.
+/// Any unexpected response of the gateway ends the run; the error contains its body. A model that cannot be made or
+/// published.
 pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     let schema = settings.schema();
     ensure!(
@@ -94,8 +111,20 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
         "ranking.features: {:?}; allowed for a simulation: {DEFAULT_FEATURES:?}",
         schema.names()
     );
+    ensure!(
+        args.conditions.drift == 0.0 || args.truth == Truth::Interactions,
+        Permanent::Usage(format!(
+            "--drift {}: allowed with --truth legacy: 0, because that truth is what the legacy ranking measures",
+            args.conditions.drift
+        ))
+    );
     let json = args.json;
+    let quality = args.publish_ranker;
     let mut simulation = Simulation::new(args, settings.presets().default_weights().clone(), &settings.client)?;
+    let published = match quality {
+        Some(quality) => Some(simulation.publish(quality, settings).await?),
+        None => None,
+    };
     let started = Instant::now();
     let scored_before = simulation.gateway.shadow_scored().await?;
     simulation.days().await?;
@@ -104,6 +133,7 @@ pub async fn run(args: Args, settings: &Settings) -> anyhow::Result<()> {
     let mut summary = simulation.summary;
     summary.shadow_scored = simulation.gateway.shadow_scored().await?.saturating_sub(scored_before);
     summary.finish(started.elapsed());
+    summary.published = published;
     ensure!(
         summary.duplicates == summary.sent_twice,
         "{} events were sent twice, but the gateway reported {} duplicates; was this period simulated before with this database?",
@@ -142,10 +172,24 @@ impl Simulation {
             ledger: Ledger::new(&market),
             market,
             deliveries: Deliveries::default(),
-            summary: Summary::new(args.truth, args.seed, args.from, args.days),
+            summary: Summary::new(&args),
             bar: progress::bar("simulate", args.days as usize * args.cases_per_day as usize),
             args,
         })
+    }
+
+    /// Publishes a model of known quality, as of the first day.
+    async fn publish(&self, quality: Quality, settings: &Settings) -> anyhow::Result<Published> {
+        let args = &self.args;
+        let as_of = midnight(args.from.date_naive());
+        let drift = args.conditions.drift(args.seed, as_of);
+        let ranker = Ranker::grow(quality, args.truth, drift, &self.market, args.seed, &self.legacy)?;
+        let published = ranker.publish(as_of, settings).await?;
+        if !args.json {
+            publish::print_published(&published);
+        }
+        publish::check_deliveries(&published, settings)?;
+        Ok(published)
     }
 
     async fn days(&mut self) -> anyhow::Result<()> {
@@ -168,12 +212,23 @@ impl Simulation {
 
     async fn day(&mut self, day: NaiveDate) -> anyhow::Result<()> {
         let indices = 0..u64::from(self.args.cases_per_day);
-        let mut cases: Vec<Case> = indices.map(|i| self.market.case(self.args.seed, day, i)).collect();
+        let (args, market) = (&self.args, &self.market);
+        let scale = Scale {
+            seed: args.seed,
+            cases_per_day: args.cases_per_day,
+        };
+        let case = |index| {
+            let case = market.case(args.seed, day, index);
+            let user_id = args.conditions.user(scale, day, index).unwrap_or(case.user_id);
+            Case { user_id, ..case }
+        };
+        let mut cases: Vec<Case> = indices.map(case).collect();
         cases.sort_by_key(|case| (case.opened_at, case.case_id));
         self.gateway.step(midnight(day)).await?;
         let answers = self.rank(&cases, midnight(day)).await?;
+        let signs = self.args.conditions.signs(self.args.seed, day);
         for (case, answer) in cases.iter().zip(answers) {
-            self.react(case, &answer)?;
+            self.react(case, &answer, signs)?;
         }
         Ok(())
     }
@@ -202,7 +257,8 @@ impl Simulation {
     }
 
     /// Plans the client's actions on a ranking, and records offers and contracts in the ledger.
-    fn react(&mut self, case: &Case, answer: &Ranking) -> anyhow::Result<()> {
+    fn react(&mut self, case: &Case, answer: &Ranking, signs: f64) -> anyhow::Result<()> {
+        let drift = self.args.conditions.drift(self.args.seed, case.opened_at);
         let mut shown = Vec::with_capacity(case.offers.len());
         for place in &answer.ranking {
             let offer = case
@@ -220,20 +276,21 @@ impl Simulation {
             shown.push(Shown {
                 lawyer: offer.lawyer,
                 rank_pos: place.rank_pos,
-                utility: self.args.truth.utility(&offer.features, quality, &self.legacy),
+                utility: self.args.truth.utility(&offer.features, quality, &self.legacy, drift),
             });
             self.ledger.offer(offer.lawyer, case.opened_at);
         }
         let rng = &mut chance::stream(self.args.seed, "client of", &case.case_id.to_string(), 0);
         let attention = self.args.examination.map_or(Attention::Patient, Attention::Eta);
-        let acts = respond(rng, case.opened_at, &shown, attention);
+        let mut acts = respond(rng, case.opened_at, &shown, attention, signs);
+        self.args.conditions.delay(self.args.seed, &mut acts);
         for act in &acts {
             self.deliveries.plan(&self.market, case, act);
             if act.kind == ActionKind::ContractSigned {
                 self.ledger.sign(act.lawyer, act.ts);
             }
         }
-        self.summary.count(answer, &acts);
+        self.summary.count(case.user_id, answer, &acts);
         Ok(())
     }
 
@@ -255,3 +312,6 @@ impl Simulation {
 fn midnight(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,20 @@
 //! The summary of a run: counted during the run, printed as a table or as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ranking::ActionKind;
 use ranking::statistics::quantile;
 use serde::Serialize;
+use uuid::Uuid;
 
+use super::Args;
 use super::client::{Act, Truth};
+use super::conditions::Conditions;
 use super::gateway::{Ranking, Receipt};
 use crate::console;
+use crate::publish::Published;
 
 #[derive(Serialize)]
 pub(super) struct Summary {
@@ -18,7 +22,12 @@ pub(super) struct Summary {
     pub seed: u64,
     pub from: DateTime<Utc>,
     pub days: u32,
+    pub conditions: Conditions,
+    /// The model of known quality that was published first.
+    pub published: Option<Published>,
     pub cases: u64,
+    /// Distinct clients.
+    pub users: u64,
     pub clicks: u64,
     pub contacts: u64,
     pub contracts: u64,
@@ -39,6 +48,8 @@ pub(super) struct Summary {
     pub elapsed_s: f64,
     #[serde(skip)]
     latencies: Vec<Duration>,
+    #[serde(skip)]
+    seen: HashSet<Uuid>,
 }
 
 /// The cases that one source ranked.
@@ -53,13 +64,16 @@ pub(super) struct Served {
 }
 
 impl Summary {
-    pub(super) fn new(truth: Truth, seed: u64, from: DateTime<Utc>, days: u32) -> Summary {
+    pub(super) fn new(args: &Args) -> Summary {
         Summary {
-            truth,
-            seed,
-            from,
-            days,
+            truth: args.truth,
+            seed: args.seed,
+            from: args.from,
+            days: args.days,
+            conditions: args.conditions.clone(),
+            published: None,
             cases: 0,
+            users: 0,
             clicks: 0,
             contacts: 0,
             contracts: 0,
@@ -74,11 +88,13 @@ impl Summary {
             rank_p95_ms: 0.0,
             elapsed_s: 0.0,
             latencies: Vec::new(),
+            seen: HashSet::new(),
         }
     }
 
-    pub(super) fn count(&mut self, answer: &Ranking, acts: &[Act]) {
+    pub(super) fn count(&mut self, user: Uuid, answer: &Ranking, acts: &[Act]) {
         self.cases += 1;
+        self.users += u64::from(self.seen.insert(user));
         self.latencies.push(answer.took);
         if let Some(reason) = &answer.fallback {
             *self.fallbacks.entry(reason.clone()).or_default() += 1;
@@ -121,7 +137,10 @@ impl Summary {
         let mut row = |name: &str, value: String| {
             table.add_row([name.to_owned(), value]);
         };
-        row("cases", format!("{} over {} days", self.cases, self.days));
+        row(
+            "cases",
+            format!("{} of {} clients over {} days", self.cases, self.users, self.days),
+        );
         row(
             "clicks, contacts, contracts",
             format!("{}, {}, {}", self.clicks, self.contacts, self.contracts),

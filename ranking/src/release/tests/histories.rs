@@ -54,6 +54,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         });
     prop_oneof![
         2 => models().prop_map(Input::Published),
+        1 => models().prop_map(|model| Input::Ungated(model, "a drill".to_owned())),
         4 => findings.prop_map(Input::Evaluation),
         3 => orders.prop_map(order),
         1 => (0..=100_u8).prop_map(Input::FormerWeight),
@@ -164,7 +165,7 @@ fn holds(before: &State, input: &Input, transition: &Transition, now: DateTime<U
         let barred = champion(after).is_some_and(|model| before.barred.contains(&model.version));
         assert!(!barred, "what was rolled back does not come back by itself");
     }
-    assert!(!(more && matches!(input, Input::Published(_) | Input::FormerWeight(_))));
+    assert!(!(more && matches!(input, Input::Published(_) | Input::Ungated(..) | Input::FormerWeight(_))));
     if matches!(
         input,
         Input::Order(Order {

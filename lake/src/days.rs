@@ -11,6 +11,7 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use object_store_lake::path::Path;
 use parquet::arrow::ArrowWriter;
+use ranking::evidence::{ComparedCase, Coverage};
 use ranking::outcomes::Displayed;
 use ranking::{Attribution, Grade, Schema, Windows};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::LakeError;
+use crate::compared::{Reader, coverage};
 use crate::displayed::displayed;
-use crate::engine::{DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
+use crate::engine::{COMPARED, COVERAGE, DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
 use crate::lawyers::{LAWYERS, lawyers};
 use crate::layout::{RawFile, Table};
@@ -104,6 +106,10 @@ pub struct Refreshed {
     pub labels: Vec<Labelled>,
     /// Those that the gateway displayed, if all of the day's cases are closed.
     pub displayed: Option<Vec<Displayed>>,
+    /// Those of them that were compared because a sampler chose them.
+    pub compared: Vec<ComparedCase>,
+    /// What the log says of the actions of such a day.
+    pub coverage: Coverage,
     note: Note,
 }
 
@@ -159,10 +165,7 @@ impl Etl<'_> {
     /// A lake that cannot be read, or a damaged file that the matrix would be made from.
     pub async fn is_current(&self, day: NaiveDate) -> Result<bool, LakeError> {
         for (table, days) in self.sources(day) {
-            let range = (table, Some(*days.start()))..=(table, Some(*days.end()));
-            if let Some((_, error)) = self.broken.range(range).next() {
-                return Err(error.again());
-            }
+            self.none_broken(table, &days)?;
         }
         let Some(bytes) = self.lake.get(&processed(day, NOTE)).await? else {
             return Ok(false);
@@ -201,10 +204,12 @@ impl Etl<'_> {
         self.lake.put(&processed(day, MATRIX), bytes.into()).await?;
         let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
         let is_closed = self.as_of >= self.closes(day);
-        let displayed = if is_closed {
-            Some(displayed(&engine.rows(DISPLAYED).await?)?)
+        let (displayed, compared, coverage) = if is_closed {
+            let displayed = displayed(&engine.rows(DISPLAYED).await?)?;
+            let coverage = coverage(&facts(&engine.rows(COVERAGE).await?)?);
+            (Some(displayed), self.compared(&engine, day).await?, coverage)
         } else {
-            None
+            (None, Vec::new(), Coverage::default())
         };
         Ok(Refreshed {
             report: DayReport {
@@ -217,8 +222,32 @@ impl Etl<'_> {
             closed,
             labels,
             displayed,
+            compared,
+            coverage,
             note: self.note(day),
         })
+    }
+
+    /// The closed cases that were compared. A copy of a request may be ranked a moment after it, on the next day.
+    async fn compared(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<Vec<ComparedCase>, LakeError> {
+        let days = day..=day.succ_opt().unwrap_or(day);
+        self.none_broken(Table::Comparisons, &days)?;
+        let files: Vec<RawFile> = self.files_of(Table::Comparisons, days).cloned().collect();
+        engine.add_files(Table::Comparisons, &self.tables, &files).await?;
+        let mut reader = Reader::default();
+        let mut stream = engine.stream(COMPARED).await?;
+        while let Some(batch) = stream.try_next().await.map_err(failed(COMPARED.name))? {
+            reader.add(&batch)?;
+        }
+        Ok(reader.finish())
+    }
+
+    fn none_broken(&self, table: Table, days: &std::ops::RangeInclusive<NaiveDate>) -> Result<(), LakeError> {
+        let range = (table, Some(*days.start()))..=(table, Some(*days.end()));
+        match self.broken.range(range).next() {
+            Some((_, error)) => Err(error.again()),
+            None => Ok(()),
+        }
     }
 
     /// Notes that a day's matrix is made.
@@ -438,12 +467,12 @@ fn processed(day: NaiveDate, name: &str) -> Path {
 }
 
 /// A column of texts, whatever form the engine gives it.
-fn texts(batch: &RecordBatch, at: usize) -> Result<arrow::array::StringArray, LakeError> {
+pub(crate) fn texts(batch: &RecordBatch, at: usize) -> Result<arrow::array::StringArray, LakeError> {
     let column = cast(batch.column(at), &DataType::Utf8).map_err(|error| unexpected(&error))?;
     Ok(column.as_string::<i32>().clone())
 }
 
-fn whole(batch: &RecordBatch, at: usize) -> Result<arrow::array::Int64Array, LakeError> {
+pub(crate) fn whole(batch: &RecordBatch, at: usize) -> Result<arrow::array::Int64Array, LakeError> {
     let column = cast(batch.column(at), &DataType::Int64).map_err(|error| unexpected(&error))?;
     Ok(column.as_primitive::<Int64Type>().clone())
 }

@@ -71,6 +71,14 @@ pub(crate) const DISPLAYED: Query = Query {
     name: "displayed",
     sql: include_str!("../sql/displayed.sql"),
 };
+pub(crate) const COMPARED: Query = Query {
+    name: "compared",
+    sql: include_str!("../sql/compared.sql"),
+};
+pub(crate) const COVERAGE: Query = Query {
+    name: "coverage",
+    sql: include_str!("../sql/coverage.sql"),
+};
 pub(crate) const LABELS: Query = Query {
     name: "labels",
     sql: include_str!("../sql/labels.sql"),

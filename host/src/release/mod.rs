@@ -8,6 +8,7 @@
 //! - `evaluation` is what the lease holder does regularly: judge, watch, decide;
 //! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
 //! - `propensities` says what is known of position bias, which decides nothing;
+//! - `evidence` is what is shown beside the verdict and decides nothing but whether samplers can be trusted;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -19,6 +20,7 @@ mod controller;
 pub mod courier;
 mod edge;
 mod evaluation;
+mod evidence;
 mod followed;
 mod health;
 mod known;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use store::OutboxFacts;
 
+use super::evidence::Evidence;
 use super::outcomes::Outcomes;
 use super::reports::Gathered;
 
@@ -24,6 +25,8 @@ pub(super) struct Parts {
     pub outcomes: Option<Outcomes>,
     /// What is known of position bias; `None`: it was not looked at yet.
     pub examined: Option<Examined>,
+    /// `None`: the closed days were not read yet.
+    pub evidence: Option<Evidence>,
     pub holder: Option<String>,
     pub gateways: Vec<Value>,
     pub outbox: OutboxFacts,

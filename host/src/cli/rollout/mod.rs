@@ -317,7 +317,7 @@ fn page(action: &Action, answer: &Answer) -> String {
     match action {
         _ if !answer.status.is_success() => show::refusal(&answer.body),
         Action::Status | Action::Watch { .. } => show::status(&answer.body),
-        Action::Evidence => show::evidence(&answer.body),
+        Action::Evidence => show::evidence::page(&answer.body),
         Action::Drill { reversed: true, .. } => "the model's order is turned around on this gateway\n".to_owned(),
         Action::Drill { delay_ms: 0, .. } => "the drill is over\n".to_owned(),
         Action::Drill { delay_ms, .. } => format!("each scoring takes {delay_ms} ms more on this gateway\n"),

@@ -9,20 +9,12 @@ use chrono::DateTime;
 use ranking::evidence::{ComparedCase, Coverage, RankedLawyer};
 use ranking::interleaving::tosses;
 use ranking::outcomes::Displayed;
-use ranking::{Coin, Grade, Policy, Source};
-use serde::Deserialize;
+use ranking::{Grade, Policy, Source};
 use uuid::Uuid;
 
 use crate::LakeError;
 use crate::days::{texts, whole};
-
-/// What of an impression has no column.
-#[derive(Default, Deserialize)]
-struct Details {
-    #[serde(default)]
-    drafted_by: Vec<Source>,
-    coin: Option<Coin>,
-}
+use crate::displayed::Details;
 
 /// Reads what `lake/sql/compared.sql` gives: the rows of a case and a model follow each other.
 #[derive(Default)]

@@ -16,9 +16,9 @@ use crate::error::never;
 /// What of an impression has no column.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Details {
-    drafted_by: Vec<Source>,
-    coin: Option<Coin>,
+pub(crate) struct Details {
+    pub drafted_by: Vec<Source>,
+    pub coin: Option<Coin>,
 }
 
 /// Reads what `lake/sql/displayed.sql` gives: a case's rows follow each other.

@@ -2,6 +2,7 @@
 
 use chrono::{Days, NaiveDate};
 use metrics::gauge;
+use ranking::Interval;
 use ranking::evidence::{
     ClosedDay, Coverage, EvidenceDay, GroupShare, Judged, ModelDay, SamplerTest, Waiting, judge, samplers, shares,
 };
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use store::StoreError;
 
 use super::controller::Controller;
+use super::outcomes::readable;
 
 /// Closed days that are looked at: a quarter.
 const DAYS: u64 = 90;
@@ -21,8 +23,8 @@ const SAMPLERS: [&str; 5] = ["ladder", "hold_out", "drafts", "swaps", "shadow"];
 
 /// The evidence as it was read last.
 pub(super) struct Evidence {
-    /// The days and the state that it is made from: see [`store::Store::label_generation`].
-    made_from: (u64, u64),
+    /// The days and the state that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
+    made_from: (u64, u64, NaiveDate),
     shown: Shown,
 }
 
@@ -76,20 +78,14 @@ impl Controller {
     /// # Errors
     /// A database that cannot be used; what was read before is shown on.
     pub(super) async fn refresh_shown_evidence(&self, state: &State) -> Result<(), StoreError> {
-        let made_from = (self.store.label_generation().await?, state.version);
+        let today = self.now().date_naive();
+        let made_from = (self.store.label_generation().await?, state.version, today);
         let is_current = |known: &Evidence| known.made_from == made_from;
         if self.snapshot.0.lock().evidence.as_ref().is_some_and(is_current) {
             return Ok(());
         }
-        let today = self.now().date_naive();
         let from = today.checked_sub_days(Days::new(DAYS)).unwrap_or(today);
-        let mut days: Vec<ClosedDay> = Vec::new();
-        for (date, counts) in self.store.outcome_days(from).await? {
-            match serde_json::from_str(&counts) {
-                Ok(day) => days.push(day),
-                Err(error) => tracing::error!("the evidence of {date} cannot be read, and is not shown: {error}"),
-            }
-        }
+        let days: Vec<ClosedDay> = readable(self.store.outcome_days(from).await?);
         let waiting = self.store.evidence(Waiting::KEY).await?;
         let waiting = waiting.and_then(|text| serde_json::from_str(&text).ok());
         let shown = self.evidence_of(state, from, &days, waiting);
@@ -130,15 +126,23 @@ impl Controller {
                 sums.merge(day);
             }
         }
-        let (eta, is_identified) = (None, false);
+        let (eta, is_identified) = self.position_bias();
         let values = judge(&sums.values, eta, is_identified, self.config.criteria.confidence);
-        let eta_of_exposure = ASSUMED_ETA;
+        let known = eta.filter(|_| is_identified);
+        let eta_of_exposure = known.map_or(ASSUMED_ETA, |eta| eta.estimate);
         OfModel {
             version,
             values,
             eta_of_exposure,
             exposure: shares(&sums.exposure, eta_of_exposure),
         }
+    }
+
+    /// The exponent of position bias as tossed coins show it, and whether it may be divided by.
+    fn position_bias(&self) -> (Option<Interval>, bool) {
+        let parts = self.snapshot.0.lock();
+        let examined = parts.examined.as_ref();
+        examined.map_or((None, false), |examined| (examined.eta, examined.identified))
     }
 
     /// Of the day on which the phase began a part was displayed otherwise.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use parking_lot::Mutex;
+use ranking::Interval;
 use serde_json::Value;
 use store::OutboxFacts;
 
@@ -39,6 +40,10 @@ pub(super) struct Parts {
 pub(super) struct Examined {
     /// The closed days that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
     pub made_from: (u64, NaiveDate),
+    /// The exponent that is found; `None`: none yet.
+    pub eta: Option<Interval>,
+    /// Whether it may be divided by.
+    pub identified: bool,
     /// The member `propensities`.
     pub shown: Value,
 }

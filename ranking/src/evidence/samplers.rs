@@ -79,7 +79,7 @@ fn test(
 
 impl Sampled {
     /// Users of LTR's share, and those beside it. Within a share, who got legacy as everybody does was in it, and could be
-    /// shown no draft.
+    /// shown no draft. Whose neighbours were swapped would have been shown the same ranking whole.
     fn ladder(&self) -> [u64; 2] {
         let of = |is: fn(Policy, Source) -> bool| {
             let users = self.shown.iter().filter(|(policy, source, _)| is(*policy, *source));
@@ -88,10 +88,10 @@ impl Sampled {
         [
             of(|policy, source| match policy {
                 Policy::Interleaved | Policy::None => true,
-                Policy::Rung => source != Source::Legacy,
-                Policy::HoldOut | Policy::Swap | Policy::Forced => false,
+                Policy::Rung | Policy::Swap => source != Source::Legacy,
+                Policy::HoldOut | Policy::Forced => false,
             }),
-            of(|policy, source| policy == Policy::Rung && source == Source::Legacy),
+            of(|policy, source| matches!(policy, Policy::Rung | Policy::Swap) && source == Source::Legacy),
         ]
     }
 

@@ -299,7 +299,9 @@ fn split(interleaved: u64, legacy: u64) -> EvidenceDay {
                 // Whom no draft could be shown.
                 (Policy::None, Source::Legacy, interleaved / 10),
                 (Policy::HoldOut, Source::Legacy, 50),
-                (Policy::Rung, Source::Legacy, legacy),
+                (Policy::Rung, Source::Legacy, legacy - legacy / 5),
+                // Whose neighbours are swapped.
+                (Policy::Swap, Source::Legacy, legacy / 5),
                 (Policy::Interleaved, Source::Interleaved, interleaved - interleaved / 10),
             ],
             compared: [20, 180],

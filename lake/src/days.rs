@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::LakeError;
 use crate::compared::{Reader, coverage};
 use crate::displayed::displayed;
-use crate::engine::{COMPARED, COVERAGE, DISPLAYED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
+use crate::engine::{COMPARED, COVERAGE, DISPLAYED, DRAFTED, Engine, LABELS, STEPS, SUMMARY, failed, named, numbers};
 use crate::error::never;
 use crate::lawyers::{LAWYERS, lawyers};
 use crate::layout::{RawFile, Table};
@@ -106,7 +106,7 @@ pub struct Refreshed {
     pub labels: Vec<Labelled>,
     /// Those that the gateway displayed, if all of the day's cases are closed.
     pub displayed: Option<Vec<Displayed>>,
-    /// Those of them that were compared because a sampler chose them.
+    /// Those of them of which both rankings are known: compared because a sampler chose them, or drafted.
     pub compared: Vec<ComparedCase>,
     /// What the log says of the actions of such a day.
     pub coverage: Coverage,
@@ -228,7 +228,7 @@ impl Etl<'_> {
         })
     }
 
-    /// The closed cases that were compared. A copy of a request may be ranked a moment after it, on the next day.
+    /// The closed cases of which both rankings are known. A copy of a request may be ranked a moment after it, on the next day.
     async fn compared(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<Vec<ComparedCase>, LakeError> {
         let days = day..=day.succ_opt().unwrap_or(day);
         self.none_broken(Table::Comparisons, &days)?;
@@ -237,7 +237,11 @@ impl Etl<'_> {
         let mut reader = Reader::default();
         let mut stream = engine.stream(COMPARED).await?;
         while let Some(batch) = stream.try_next().await.map_err(failed(COMPARED.name))? {
-            reader.add(&batch)?;
+            reader.add_compared(&batch)?;
+        }
+        let mut stream = engine.stream(DRAFTED).await?;
+        while let Some(batch) = stream.try_next().await.map_err(failed(DRAFTED.name))? {
+            reader.add_drafted(&batch)?;
         }
         Ok(reader.finish())
     }

@@ -19,6 +19,9 @@ use crate::error::never;
 pub(crate) struct Details {
     pub drafted_by: Vec<Source>,
     pub coin: Option<Coin>,
+    pub order_before: Option<Vec<String>>,
+    pub ltr_ranks: Option<Vec<u32>>,
+    pub ltr_version: Option<String>,
 }
 
 /// Reads what `lake/sql/displayed.sql` gives: a case's rows follow each other.
@@ -51,7 +54,7 @@ pub(crate) fn displayed(batches: &[RecordBatch]) -> Result<Vec<Displayed>, LakeE
             };
             if cases.last().is_none_or(|case| case.case_id != case_id) {
                 let details = text(&details, row).and_then(|text| serde_json::from_str(&text).ok());
-                let Details { drafted_by, coin } = details.unwrap_or_default();
+                let Details { drafted_by, coin, .. } = details.unwrap_or_default();
                 cases.push(Displayed {
                     case_id,
                     user,

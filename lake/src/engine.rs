@@ -75,6 +75,10 @@ pub(crate) const COMPARED: Query = Query {
     name: "compared",
     sql: include_str!("../sql/compared.sql"),
 };
+pub(crate) const DRAFTED: Query = Query {
+    name: "drafted",
+    sql: include_str!("../sql/drafted.sql"),
+};
 pub(crate) const COVERAGE: Query = Query {
     name: "coverage",
     sql: include_str!("../sql/coverage.sql"),

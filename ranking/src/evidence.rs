@@ -24,7 +24,7 @@ pub use exposure::{GroupPlaces, GroupShare, Places, Ranking, shares};
 pub use samplers::{MISMATCH_ALPHA, SamplerTest, samplers};
 pub use values::{Estimate, Judged, ValueSums, judge};
 
-/// A closed case that was compared, as it was displayed.
+/// A closed case of which both rankings are known, as it was displayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedCase {
     /// The client's case.
@@ -41,19 +41,22 @@ pub struct ComparedCase {
     pub arm: Option<Arm>,
     /// The coins that were tossed over displayed places.
     pub coins: Vec<Coin>,
-    /// All lawyers who were ranked.
+    /// The lawyers whom the display or one of the two rankings has.
     pub lawyers: Vec<RankedLawyer>,
+    /// Whether they are all who were ranked, because a sampler chose the case to be compared. Else it is a draft, whose log
+    /// has the lists as far as they were displayed, and no groups.
+    pub has_all: bool,
 }
 
-/// A lawyer of a compared case. Ranks are from 1.
+/// A lawyer of such a case. Ranks are from 1; `None`: behind what is known of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedLawyer {
     /// Where the lawyer was displayed; `None`: nowhere.
     pub displayed: Option<u32>,
-    /// In the legacy ranking of all lawyers.
-    pub legacy: u32,
-    /// In LTR's ranking of all lawyers.
-    pub ltr: u32,
+    /// In the legacy ranking.
+    pub legacy: Option<u32>,
+    /// In LTR's ranking.
+    pub ltr: Option<u32>,
     /// Whether the client clicked, or did more.
     pub is_clicked: bool,
     /// Attribute to group. Cases share maps that are equal.

@@ -24,7 +24,7 @@ impl ComparedCase {
     /// as long as the displayed one.
     pub(super) fn lawyers_of_lists(&self) -> Vec<Lawyer> {
         let places = self.places();
-        let listed = |rank: u32| (1..=places).contains(&rank).then_some(rank);
+        let listed = |rank: Option<u32>| rank.filter(|rank| *rank <= places);
         let lawyers = self.lawyers.iter().map(|lawyer| Lawyer {
             displayed: lawyer.displayed,
             otherwise: lawyer.displayed.and_then(|place| self.other_place(place)),
@@ -44,7 +44,8 @@ impl ComparedCase {
 /// Counts the closed cases of a day; their order changes nothing. `coverage`: what the log says of actions; cases are counted
 /// here.
 pub fn count_day(displayed: &[Displayed], compared: &[ComparedCase], coverage: Coverage) -> EvidenceDay {
-    let compared_cases: BTreeSet<Uuid> = compared.iter().map(|case| case.case_id).collect();
+    let chosen = compared.iter().filter(|case| case.has_all);
+    let compared_cases: BTreeSet<Uuid> = chosen.map(|case| case.case_id).collect();
     EvidenceDay {
         models: models(compared),
         coverage: Coverage {
@@ -59,7 +60,8 @@ pub fn count_day(displayed: &[Displayed], compared: &[ComparedCase], coverage: C
 /// By model. A user counts once, with the first case; what somebody asked to see is no evidence.
 fn models(compared: &[ComparedCase]) -> BTreeMap<String, ModelDay> {
     let mut cases: Vec<&ComparedCase> = compared.iter().filter(|case| case.policy != Policy::Forced).collect();
-    cases.sort_by_key(|case| (case.ts_utc, case.case_id));
+    // Of a draft that was compared, too, the comparison says more.
+    cases.sort_by_key(|case| (case.ts_utc, case.case_id, !case.has_all));
     let mut seen = BTreeSet::new();
     let mut of_models: BTreeMap<&str, Vec<&ComparedCase>> = BTreeMap::new();
     for case in cases {
@@ -69,7 +71,7 @@ fn models(compared: &[ComparedCase]) -> BTreeMap<String, ModelDay> {
     }
     let days = of_models.into_iter().map(|(version, cases)| {
         let mut day = ModelDay::default();
-        for case in &cases {
+        for case in cases.iter().filter(|case| case.has_all) {
             exposure::count(&mut day.exposure, case);
         }
         day.values.add_users(&cases);

@@ -91,7 +91,7 @@ pub(super) fn count(exposure: &mut BTreeMap<String, BTreeMap<String, GroupPlaces
         for (attribute, group) in lawyer.groups.iter().filter(|(_, group)| !group.is_empty()) {
             let of_attribute = exposure.entry(attribute.clone()).or_default();
             let counts = of_attribute.entry(group.clone()).or_default();
-            let listed = |rank: u32| (rank <= places).then_some(rank);
+            let listed = |rank: Option<u32>| rank.filter(|rank| *rank <= places);
             counts.legacy.count(listed(lawyer.legacy));
             counts.ltr.count(listed(lawyer.ltr));
             if let Some(arm) = case.arm {

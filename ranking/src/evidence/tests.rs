@@ -28,14 +28,15 @@ fn case(id: u128, lawyers: Vec<RankedLawyer>) -> ComparedCase {
         arm: Some(Arm::Legacy),
         coins: Vec::new(),
         lawyers,
+        has_all: true,
     }
 }
 
 fn lawyer(displayed: Option<u32>, legacy: u32, ltr: u32, is_clicked: bool) -> RankedLawyer {
     RankedLawyer {
         displayed,
-        legacy,
-        ltr,
+        legacy: Some(legacy),
+        ltr: Some(ltr),
         is_clicked,
         groups: Arc::default(),
     }

@@ -239,11 +239,12 @@ impl Etl<'_> {
         while let Some(batch) = stream.try_next().await.map_err(failed(COMPARED.name))? {
             reader.add_compared(&batch)?;
         }
+        let mut drafts = Reader::default();
         let mut stream = engine.stream(DRAFTED).await?;
         while let Some(batch) = stream.try_next().await.map_err(failed(DRAFTED.name))? {
-            reader.add_drafted(&batch)?;
+            drafts.add_drafted(&batch)?;
         }
-        Ok(reader.finish())
+        Ok([reader.finish(), drafts.finish()].concat())
     }
 
     fn none_broken(&self, table: Table, days: &std::ops::RangeInclusive<NaiveDate>) -> Result<(), LakeError> {

@@ -164,6 +164,9 @@ impl Estimator {
         let mut worth = Worth::default();
         for lawyer in lawyers {
             let expected = relevance(lawyer);
+            if lawyer.outcome == 0.0 && expected == 0.0 {
+                continue;
+            }
             let of = |rank, clip| self.worth(lawyer, rank, expected, clip);
             worth.legacy += of(lawyer.legacy, self.clip);
             worth.ltr += of(lawyer.ltr, self.clip);

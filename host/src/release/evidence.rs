@@ -164,7 +164,8 @@ impl Controller {
     pub fn shown_evidence(&self) -> Value {
         let parts = self.snapshot.0.lock();
         let mut shown = json!(parts.evidence.as_ref().map(|evidence| &evidence.shown));
-        for model in shown["models"].as_array_mut().into_iter().flatten() {
+        let models = shown.get_mut("models").and_then(Value::as_array_mut);
+        for model in models.into_iter().flatten() {
             let gathered = model["version"].as_str().and_then(|version| parts.gathered.get(version));
             model["fair_gap"] = json!(gathered.map(|gathered| json!({
                 "legacy": gathered.evidence.fair_gap_legacy,

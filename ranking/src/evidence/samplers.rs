@@ -39,7 +39,7 @@ pub fn samplers(days: &[&EvidenceDay], exposure: Option<&Exposure>, shadow: Opti
         // A model may come or go within a day, so that only days between days with comparisons are whole.
         let has_some = |at: Option<usize>| at.and_then(|at| days.get(at)).is_some_and(|day| day.sampled.compared[0] > 0);
         let is_whole = [at.checked_sub(1), Some(at), Some(at + 1)].into_iter().all(has_some);
-        is_whole.then_some(days[at].sampled.compared).unwrap_or_default()
+        if is_whole { days[at].sampled.compared } else { [0, 0] }
     };
     let of = |count: fn(&Sampled) -> [u64; 2]| move |at: usize| count(&days[at].sampled);
     let (ladder, hold_out) = (split.map(|split| split.share), split.map(|split| split.hold_out));

@@ -94,14 +94,14 @@ fn equal_rankers_come_out_equal_whichever_was_displayed_and_a_random_one_worse()
                 is_ltr_displayed,
                 places: 12,
             };
-            let judged = judge(&sums(&log(1, 20_000, world)), Some(ETA), true, 0.95);
+            let judged = judge(&sums(&log(1, 8_000, world)), Some(ETA), true, 0.95);
             println!("{world:?}: {:?}", judged.ips.unwrap());
             for estimate in [judged.ips, judged.doubly_robust] {
                 let difference = estimate.unwrap().difference;
                 assert_eq!(holds(difference, 0.0), is_equal, "{world:?} {difference:?}");
                 assert!(is_equal || difference.high < 0.0, "{world:?} {difference:?}");
             }
-            assert_eq!((judged.users, judged.unseen_top), (20_000, 0.0));
+            assert_eq!((judged.users, judged.unseen_top), (8_000, 0.0));
             let effective = judged.effective_sample_size.unwrap();
             assert!(effective > 0.0 && effective <= judged.clicks as f64);
         }
@@ -299,7 +299,7 @@ fn split(interleaved: u64, legacy: u64) -> EvidenceDay {
             shown: vec![
                 // Whom no draft could be shown.
                 (Policy::None, Source::Legacy, interleaved / 10),
-                (Policy::HoldOut, Source::Legacy, 50),
+                (Policy::HoldOut, Source::Legacy, 53),
                 (Policy::Rung, Source::Legacy, legacy - legacy / 5),
                 // Whose neighbours are swapped.
                 (Policy::Swap, Source::Legacy, legacy / 5),

@@ -90,7 +90,11 @@ impl Controller {
         let waiting = waiting.and_then(|text| serde_json::from_str(&text).ok());
         let shown = self.evidence_of(state, from, &days, waiting);
         for sampler in SAMPLERS {
-            let is_broken = shown.samplers.tests.iter().any(|test| test.sampler == sampler && test.is_broken);
+            let is_broken = shown
+                .samplers
+                .tests
+                .iter()
+                .any(|test| test.sampler == sampler && test.is_broken);
             gauge!("ltr_sample_ratio_mismatch", "sampler" => sampler).set(u8::from(is_broken));
         }
         self.snapshot.0.lock().evidence = Some(Evidence { made_from, shown });
@@ -166,7 +170,9 @@ impl Controller {
         let mut shown = json!(parts.evidence.as_ref().map(|evidence| &evidence.shown));
         let models = shown.get_mut("models").and_then(Value::as_array_mut);
         for model in models.into_iter().flatten() {
-            let gathered = model["version"].as_str().and_then(|version| parts.gathered.get(version));
+            let gathered = model["version"]
+                .as_str()
+                .and_then(|version| parts.gathered.get(version));
             model["fair_gap"] = json!(gathered.map(|gathered| json!({
                 "legacy": gathered.evidence.fair_gap_legacy,
                 "ltr": gathered.evidence.fair_gap_ltr,

@@ -77,7 +77,11 @@ impl Outcomes {
         let from = began + Days::new(1);
         let (mut before, mut days): (Vec<OutcomeDay>, Vec<OutcomeDay>) = Default::default();
         let mut evidence: Vec<EvidenceDay> = Vec::new();
-        for ClosedDay { outcomes, evidence: beside } in readable(stored) {
+        for ClosedDay {
+            outcomes,
+            evidence: beside,
+        } in readable(stored)
+        {
             if outcomes.date < began {
                 before.push(outcomes);
             } else if outcomes.date >= from {

@@ -212,8 +212,14 @@ async fn a_trial_whose_sampler_is_broken_promotes_nobody_and_says_so() {
     assert_eq!(rollout["trial"]["broken_samplers"], json!(["ladder"]));
     let samplers = &running.get("/rollout/evidence").await.ok()["samplers"];
     let of_ladder = &samplers["tests"][0];
-    assert_eq!((&samplers["days"], &of_ladder["sampler"]), (&json!(20), &json!("ladder")));
-    assert_eq!((&of_ladder["observed"], &of_ladder["is_broken"]), (&json!(0.6), &json!(true)));
+    assert_eq!(
+        (&samplers["days"], &of_ladder["sampler"]),
+        (&json!(20), &json!("ladder"))
+    );
+    assert_eq!(
+        (&of_ladder["observed"], &of_ladder["is_broken"]),
+        (&json!(0.6), &json!(true))
+    );
     let mismatch = async |sampler| {
         let series = format!("ltr_sample_ratio_mismatch{{sampler=\"{sampler}\"}}");
         running.metric(&series).await

@@ -104,12 +104,18 @@ async fn a_compared_case_has_both_ranks_of_all_and_the_places_of_those_who_were_
             (None, Some(3), Some(2), false),
         ]
     );
-    assert_eq!((&first.coins[..], first.policy, first.arm), (&[coin][..], Policy::Swap, None));
+    assert_eq!(
+        (&first.coins[..], first.policy, first.arm),
+        (&[coin][..], Policy::Swap, None)
+    );
     assert_eq!((&*first.model_version, first.has_all), (MODEL, true));
     assert_eq!(first.lawyers[2].groups["gender"], "F");
     // Where the model failed, legacy's ranking would have been shown.
     assert_eq!(third.case_id, Uuid::from_u128(3));
-    assert_eq!(places(third), [(Some(1), Some(1), Some(1), false), (Some(2), Some(2), Some(2), false)]);
+    assert_eq!(
+        places(third),
+        [(Some(1), Some(1), Some(1), false), (Some(2), Some(2), Some(2), false)]
+    );
 }
 
 #[tokio::test]
@@ -126,7 +132,9 @@ async fn a_draft_says_who_both_rankings_would_have_displayed() {
         shown.ltr_ranks = Some(vec![1, 9, 3]);
         shown.ltr_scores = Some(vec![0.9, 0.1, 0.5]);
     });
-    place.log([drafted, event(11, 1, later(1), act(ActionKind::ContactMade, "x", 1))]).await;
+    place
+        .log([drafted, event(11, 1, later(1), act(ActionKind::ContactMade, "x", 1))])
+        .await;
     let made = made(&place).await;
     let [case] = &made.compared[..] else {
         panic!("{:?}", made.compared)
@@ -180,7 +188,11 @@ async fn counting_a_day_again_gives_the_same() {
         let mut shown = displayed(number, &["a", "b"], |_| {});
         shown.user_id = Uuid::from_u128(number);
         place.log([shown]).await;
-        place.store.append(&[compared(number, Trigger::Sampled, &all)]).await.unwrap();
+        place
+            .store
+            .append(&[compared(number, Trigger::Sampled, &all)])
+            .await
+            .unwrap();
     }
     let day = |made: lake::Refreshed| {
         let day = count_day(&made.displayed.unwrap(), &made.compared, made.coverage);
@@ -189,6 +201,8 @@ async fn counting_a_day_again_gives_the_same() {
     let first = day(made(&place).await);
     assert_eq!(first["coverage"]["compared"], 39);
     // Other files, the same records.
-    lake::compact(&place.lake, start().date_naive(), later(24 * 9)).await.unwrap();
+    lake::compact(&place.lake, start().date_naive(), later(24 * 9))
+        .await
+        .unwrap();
     assert_eq!(day(made(&place).await), first);
 }

@@ -56,7 +56,10 @@ fn equal_rankers_are_equal_on_clicks_whichever_was_displayed() {
     for is_ltr_displayed in [false, true] {
         let cases = log(1, 20_000, 0.3, is_ltr_displayed, Outcome::Click);
         let naive = |rank: fn(&Lawyer) -> Option<u32>| {
-            let top = cases.iter().flat_map(|case| &case.lawyers).filter(|l| rank(l) <= Some(3));
+            let top = cases
+                .iter()
+                .flat_map(|case| &case.lawyers)
+                .filter(|l| rank(l) <= Some(3));
             top.map(|lawyer| lawyer.outcome).sum::<f64>() / cases.len() as f64
         };
         let naive = naive(|lawyer| lawyer.ltr) - naive(|lawyer| lawyer.legacy);

@@ -101,7 +101,9 @@ fn sampled(displayed: &[Displayed], compared: &BTreeSet<Uuid>) -> Sampled {
             coins.iter().for_each(|coin| count(&mut sampled.drafts, coin.swapped));
         }
     }
-    let shown = shown.into_iter().map(|((policy, source), users)| (policy, source, users));
+    let shown = shown
+        .into_iter()
+        .map(|((policy, source), users)| (policy, source, users));
     sampled.shown = shown.collect();
     sampled
 }

@@ -37,7 +37,10 @@ pub fn samplers(days: &[&EvidenceDay], exposure: Option<&Exposure>, shadow: Opti
     let split = exposure.filter(|exposure| exposure.share > 0.0);
     let compared = |at: usize| {
         // A model may come or go within a day, so that only days between days with comparisons are whole.
-        let has_some = |at: Option<usize>| at.and_then(|at| days.get(at)).is_some_and(|day| day.sampled.compared[0] > 0);
+        let has_some = |at: Option<usize>| {
+            at.and_then(|at| days.get(at))
+                .is_some_and(|day| day.sampled.compared[0] > 0)
+        };
         let is_whole = [at.checked_sub(1), Some(at), Some(at + 1)].into_iter().all(has_some);
         if is_whole { days[at].sampled.compared } else { [0, 0] }
     };

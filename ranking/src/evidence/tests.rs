@@ -138,9 +138,16 @@ fn while_position_bias_is_unknown_there_are_bounds_and_the_sentence_why() {
     assert!(of_unknown.worst <= of_wide.worst && of_wide.worst <= of_known.worst);
     assert!(of_unknown.best >= of_wide.best && of_wide.best >= of_known.best);
     // LTR lifts lawyers whom nobody was shown.
-    assert!(known.unseen_top > 0.02 && known.unseen_top < 0.5, "{}", known.unseen_top);
+    assert!(
+        known.unseen_top > 0.02 && known.unseen_top < 0.5,
+        "{}",
+        known.unseen_top
+    );
     let biases = known.known_biases.join("\n");
-    assert!(biases.contains("clicks only") && biases.contains("displayed to nobody"), "{biases}");
+    assert!(
+        biases.contains("clicks only") && biases.contains("displayed to nobody"),
+        "{biases}"
+    );
     let nobody = judge(&ValueSums::default(), Some(ETA), true, 0.95);
     assert_eq!((nobody.bounds, nobody.ips), (None, None));
     assert!(nobody.reason.contains("fewer than two users"), "{}", nobody.reason);
@@ -177,8 +184,14 @@ fn between_two_exponents_of_the_grid_the_value_is_what_counting_with_it_gives() 
         let judged = judge(&sums, Some(around), true, 0.95);
         let ips = judged.ips.unwrap();
         let near = |a: f64, b: f64| (a - b).abs() < 0.02 * (exact.difference.high - exact.difference.low).max(0.05);
-        assert!(near(ips.difference.estimate, exact.difference.estimate), "{eta}: {ips:?} {exact:?}");
-        assert!(near(ips.difference.low, exact.difference.low), "{eta}: {ips:?} {exact:?}");
+        assert!(
+            near(ips.difference.estimate, exact.difference.estimate),
+            "{eta}: {ips:?} {exact:?}"
+        );
+        assert!(
+            near(ips.difference.low, exact.difference.low),
+            "{eta}: {ips:?} {exact:?}"
+        );
         assert!(near(ips.clipping, exact.clipping), "{eta}: {ips:?} {exact:?}");
     }
 }
@@ -239,7 +252,13 @@ fn a_user_counts_once_a_day_and_what_somebody_asked_for_never() {
         displayed(2, Policy::Rung, Source::Ltr),
         displayed(3, Policy::Forced, Source::Legacy),
         Displayed {
-            drafted_by: vec![Source::Ltr, Source::Legacy, Source::Interleaved, Source::Legacy, Source::Ltr],
+            drafted_by: vec![
+                Source::Ltr,
+                Source::Legacy,
+                Source::Interleaved,
+                Source::Legacy,
+                Source::Ltr,
+            ],
             ..displayed(4, Policy::Interleaved, Source::Interleaved)
         },
         Displayed {
@@ -253,7 +272,10 @@ fn a_user_counts_once_a_day_and_what_somebody_asked_for_never() {
     };
     let day = count_day(&shown, &compared, said);
     assert_eq!(judge(&day.models[MODEL].values, None, false, 0.95).users, 1);
-    assert_eq!((day.coverage.cases, day.coverage.compared, day.coverage.actions), (5, 3, 9));
+    assert_eq!(
+        (day.coverage.cases, day.coverage.compared, day.coverage.actions),
+        (5, 3, 9)
+    );
     assert_eq!(
         day.sampled,
         Sampled {
@@ -280,7 +302,9 @@ fn exposure_is_the_share_of_attention_beside_the_share_of_candidates() {
     let day = count_day(&[], &[case(1, lawyers.to_vec())], Coverage::default());
     let found = shares(&day.models[MODEL].exposure, 1.0);
     let share = |ranking: Ranking| {
-        let of_women = found.iter().find(|share| share.group == "F" && share.ranking == ranking);
+        let of_women = found
+            .iter()
+            .find(|share| share.group == "F" && share.ranking == ranking);
         let share = of_women.unwrap();
         assert!((share.of_candidates - 2.0 / 3.0).abs() < 1e-12);
         share.of_examination
@@ -330,7 +354,11 @@ fn a_sampler_that_chooses_too_many_is_found_and_a_fair_one_is_not() {
         let tests = samplers(&days.iter().collect::<Vec<_>>(), Some(&exposure), Some(0.1));
         let names: Vec<&str> = tests.iter().map(|test| test.sampler).collect();
         assert_eq!(names, ["ladder", "hold_out", "drafts", "shadow"]);
-        let broken: Vec<&str> = tests.iter().filter(|test| test.is_broken).map(|test| test.sampler).collect();
+        let broken: Vec<&str> = tests
+            .iter()
+            .filter(|test| test.is_broken)
+            .map(|test| test.sampler)
+            .collect();
         (broken, tests)
     };
     assert_eq!(broken(0.5, 90).0, [""; 0]);
@@ -347,17 +375,25 @@ fn a_sampler_that_chooses_too_many_is_found_and_a_fair_one_is_not() {
 
 #[test]
 fn a_day_that_a_former_program_counted_is_read_and_the_new_form_is_read_by_it() {
-    let former = r#"{"date":"2026-10-01","arms":{"ltr":{"users":2,"contracts":1,"tenths":10}},"credit":{},"blocks":[]}"#;
+    let former =
+        r#"{"date":"2026-10-01","arms":{"ltr":{"users":2,"contracts":1,"tenths":10}},"credit":{},"blocks":[]}"#;
     let read: ClosedDay = serde_json::from_str(former).unwrap();
     assert_eq!((read.outcomes.arms[&Arm::Ltr].users, &read.evidence), (2, &None));
     assert_eq!(serde_json::from_str::<OutcomeDay>(former).unwrap(), read.outcomes);
     let now = ClosedDay {
-        evidence: Some(count_day(&[displayed(1, Policy::Rung, Source::Ltr)], &some_cases(), Coverage::default())),
+        evidence: Some(count_day(
+            &[displayed(1, Policy::Rung, Source::Ltr)],
+            &some_cases(),
+            Coverage::default(),
+        )),
         ..read
     };
     let text = serde_json::to_string(&now).unwrap();
     assert_eq!(serde_json::from_str::<OutcomeDay>(&text).unwrap(), now.outcomes);
-    assert!(same(&serde_json::from_str::<ClosedDay>(&text).unwrap().evidence.unwrap(), &now.evidence.unwrap()));
+    assert!(same(
+        &serde_json::from_str::<ClosedDay>(&text).unwrap().evidence.unwrap(),
+        &now.evidence.unwrap()
+    ));
 }
 
 fn some_cases() -> Vec<ComparedCase> {
@@ -383,7 +419,10 @@ fn same(one: &EvidenceDay, other: &EvidenceDay) -> bool {
             _ => one == other,
         }
     }
-    near(&serde_json::to_value(one).unwrap(), &serde_json::to_value(other).unwrap())
+    near(
+        &serde_json::to_value(one).unwrap(),
+        &serde_json::to_value(other).unwrap(),
+    )
 }
 
 proptest! {

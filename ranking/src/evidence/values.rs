@@ -236,7 +236,10 @@ impl Rates {
     /// Of one half of the users.
     fn of(cases: &[(usize, Vec<Lawyer>)], half: usize, eta: f64) -> Rates {
         let [mut clicks, mut examined] = [[0.0; BUCKETS]; 2];
-        let lawyers = cases.iter().filter(|(of, _)| *of == half).flat_map(|(_, lawyers)| lawyers);
+        let lawyers = cases
+            .iter()
+            .filter(|(of, _)| *of == half)
+            .flat_map(|(_, lawyers)| lawyers);
         for lawyer in lawyers {
             if let Some(place) = lawyer.displayed {
                 clicks[bucket(lawyer)] += lawyer.outcome;
@@ -268,7 +271,9 @@ pub fn judge(sums: &ValueSums, eta: Option<Interval>, is_identified: bool, confi
     let in_grid = |eta: &Interval| eta.low >= 0.0 && eta.high <= LARGEST;
     let known = eta.filter(|eta| is_identified && in_grid(eta));
     // An interval that lies outside says no more than its nearer end.
-    let etas = eta.map_or([0.0, LARGEST], |eta| [eta.low, eta.high].map(|end| end.clamp(0.0, LARGEST)));
+    let etas = eta.map_or([0.0, LARGEST], |eta| {
+        [eta.low, eta.high].map(|end| end.clamp(0.0, LARGEST))
+    });
     let is_enough = sums.users >= 2;
     let at = known.filter(|_| is_enough).map(|eta| sums.at(eta.estimate));
     let ips = at.map(|at| sums.estimate(&at.ips, confidence));

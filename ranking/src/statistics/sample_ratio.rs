@@ -86,13 +86,7 @@ fn ln_beta(a: f64, b: f64) -> f64 {
 /// recurrence has carried `x` to where five terms leave less than 1e-13.
 fn ln_gamma(x: f64) -> f64 {
     const LARGE: f64 = 12.0;
-    const TERMS: [f64; 5] = [
-        1.0 / 12.0,
-        -1.0 / 360.0,
-        1.0 / 1260.0,
-        -1.0 / 1680.0,
-        1.0 / 1188.0,
-    ];
+    const TERMS: [f64; 5] = [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0];
     let (mut x, mut carried) = (x, 0.0);
     while x < LARGE {
         carried += x.ln();
@@ -139,7 +133,10 @@ mod tests {
             .map(|_| found(&mut draws, 200, 0.53).unwrap_or(u64::MAX))
             .collect();
         days.sort_unstable();
-        println!("days of 200 users until 53 % are found: median {}, p90 {}", days[50], days[90]);
+        println!(
+            "days of 200 users until 53 % are found: median {}, p90 {}",
+            days[50], days[90]
+        );
         assert!(days[50] <= 20 && days[90] <= 40, "{days:?}");
     }
 
@@ -160,7 +157,10 @@ mod tests {
     fn the_logarithm_of_factorials_is_exact() {
         let mut factorial = 0.0_f64;
         for n in 1..200_u32 {
-            assert!((ln_gamma(f64::from(n)) - factorial).abs() < 1e-12 * factorial.max(1.0), "{n}");
+            assert!(
+                (ln_gamma(f64::from(n)) - factorial).abs() < 1e-12 * factorial.max(1.0),
+                "{n}"
+            );
             factorial += f64::from(n).ln();
         }
         assert!((ln_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-12);

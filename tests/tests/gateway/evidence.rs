@@ -21,7 +21,11 @@ const PLACES: usize = 5;
 fn program(site: &Site, name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join(name);
-    assert!(program.exists(), "{} is missing; build it with `make build`", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing; build it with `make build`",
+        program.display()
+    );
     let mut command = Command::new(program);
     command.current_dir(site.path()).env_clear();
     command
@@ -106,14 +110,24 @@ async fn a_night_closes_the_day_once_and_the_gateway_shows_what_it_says() {
     let [of_model, of_all] = &evidence["models"].as_array().unwrap()[..] else {
         panic!("{evidence:#}")
     };
-    assert_eq!((&of_model["version"], &of_all["version"]), (&json!(MODEL), &Value::Null));
+    assert_eq!(
+        (&of_model["version"], &of_all["version"]),
+        (&json!(MODEL), &Value::Null)
+    );
     let values = &of_model["values"];
-    assert_eq!((&values["users"], &values["clicks"]), (&json!(CASES), &json!(CASES / 2)), "{evidence:#}");
+    assert_eq!(
+        (&values["users"], &values["clicks"]),
+        (&json!(CASES), &json!(CASES / 2)),
+        "{evidence:#}"
+    );
     assert_eq!(values["ips"], Value::Null);
     assert!(values["bounds"]["worst"].as_f64().unwrap() < values["bounds"]["best"].as_f64().unwrap());
     assert!(values["reason"].as_str().unwrap().contains("no coin"), "{values:#}");
     let groups = of_model["exposure"].as_array().unwrap();
-    let women = groups.iter().find(|group| group["group"] == "F" && group["ranking"] == "legacy").unwrap();
+    let women = groups
+        .iter()
+        .find(|group| group["group"] == "F" && group["ranking"] == "legacy")
+        .unwrap();
     assert_eq!(women["candidates"], json!(CASES * LARGE / 2));
     let of_cases = json!({
         "cases": CASES, "compared": CASES, "actions": CASES / 2 + 1, "actions_unbound": 1, "actions_never_displayed": 1,
@@ -122,11 +136,20 @@ async fn a_night_closes_the_day_once_and_the_gateway_shows_what_it_says() {
     assert_eq!(evidence["coverage"], of_cases);
 
     let mut command = program(&site, "ltr-host");
-    let page = done(command.args(["rollout", "evidence", "--token", TOKEN, "--url"])
-        .arg(format!("http://{}", gateway.address()))
-        .output()
-        .unwrap());
-    for said in [MODEL, "all models", "known bias: clicks only", "gender F", "of them on lawyers never displayed"] {
+    let page = done(
+        command
+            .args(["rollout", "evidence", "--token", TOKEN, "--url"])
+            .arg(format!("http://{}", gateway.address()))
+            .output()
+            .unwrap(),
+    );
+    for said in [
+        MODEL,
+        "all models",
+        "known bias: clicks only",
+        "gender F",
+        "of them on lawyers never displayed",
+    ] {
         assert!(page.contains(said), "{said}: {page}");
     }
 

@@ -129,11 +129,15 @@ fn by_a_broken_sampler_nobody_is_promoted_and_the_trial_ends_when_its_time_is_ov
     };
     unchanged(&tried(&rules), &found(Verdict::Better), at(9), &rules);
     let over = at(2) + rules.trial.patience;
-    let ended = step(&tried(&rules), &found(Verdict::Better), over, &rules).unwrap().unwrap();
+    let ended = step(&tried(&rules), &found(Verdict::Better), over, &rules)
+        .unwrap()
+        .unwrap();
     assert_eq!((ended.action, ended.state.phase), (Action::Reject, Phase::Shadow));
     assert!(ended.reason.contains("ladder"), "{}", ended.reason);
     // Against the model it decides all the same: that is the safe side.
-    let worse = step(&tried(&rules), &found(Verdict::Worse), at(9), &rules).unwrap().unwrap();
+    let worse = step(&tried(&rules), &found(Verdict::Worse), at(9), &rules)
+        .unwrap()
+        .unwrap();
     assert_eq!(worse.action, Action::Reject);
 }
 

@@ -18,7 +18,10 @@ pub(in crate::cli::rollout) fn page(answer: &Value) -> String {
         text_or(&closed["until"], UNKNOWN)
     );
     if closed["without_evidence"].as_u64().is_some_and(|days| days > 0) {
-        page += &format!(", {} of them counted by a former program", text(&closed["without_evidence"]));
+        page += &format!(
+            ", {} of them counted by a former program",
+            text(&closed["without_evidence"])
+        );
     }
     page.push('\n');
     for model in answer["models"].as_array().into_iter().flatten() {
@@ -94,11 +97,18 @@ fn exposure(model: &Value) -> String {
     }
     let gap = &model["fair_gap"];
     let gap = if gap.is_object() {
-        format!("; gap of scores: legacy {}, ltr {}", fixed(&gap["legacy"], 3), fixed(&gap["ltr"], 3))
+        format!(
+            "; gap of scores: legacy {}, ltr {}",
+            fixed(&gap["legacy"], 3),
+            fixed(&gap["ltr"], 3)
+        )
     } else {
         String::new()
     };
-    format!("{table}\nattention by 1/rank^{}{gap}\n", text(&model["eta_of_exposure"]))
+    format!(
+        "{table}\nattention by 1/rank^{}{gap}\n",
+        text(&model["eta_of_exposure"])
+    )
 }
 
 fn coverage(coverage: &Value) -> String {
@@ -118,7 +128,11 @@ fn coverage(coverage: &Value) -> String {
     }
     let waiting = &coverage["waiting"];
     let waiting = if waiting.is_object() {
-        format!("{} cases wait, as of {}\n", text(&waiting["cases"]), text(&waiting["as_of"]))
+        format!(
+            "{} cases wait, as of {}\n",
+            text(&waiting["cases"]),
+            text(&waiting["as_of"])
+        )
     } else {
         String::new()
     };
@@ -142,7 +156,11 @@ fn samplers(samplers: &Value) -> String {
             percent(&test["expected"]),
             percent(&test["observed"]),
             text(&test["n"]),
-            format!("{}, {} is broken", fixed(&test["log_e"], 2), fixed(&test["log_level"], 2)),
+            format!(
+                "{}, {} is broken",
+                fixed(&test["log_e"], 2),
+                fixed(&test["log_level"], 2)
+            ),
         ]);
     }
     format!(

@@ -82,16 +82,27 @@ fn the_evidence_says_what_is_known_and_what_is_wrong_with_it() {
         })
     };
     let page = evidence::page(&answer(estimate));
-    assert!(row(&page, "inverse propensity scoring").contains("+0.250 [-0.125, +0.500]"), "{page}");
+    assert!(
+        row(&page, "inverse propensity scoring").contains("+0.250 [-0.125, +0.500]"),
+        "{page}"
+    );
     assert!(row(&page, "worst and best").contains("[-0.500, +0.750]"), "{page}");
     assert!(row(&page, "gender F").contains("displayed, arm hold_out"), "{page}");
     assert!(row(&page, "ladder").contains("BROKEN"), "{page}");
-    for said in ["2 of them counted by a former program", "known bias: clicks only", "gap of scores: legacy 0.020", "7 cases wait"] {
+    for said in [
+        "2 of them counted by a former program",
+        "known bias: clicks only",
+        "gap of scores: legacy 0.020",
+        "7 cases wait",
+    ] {
         assert!(page.contains(said), "{said}: {page}");
     }
     assert!(!page.contains('\u{1b}'), "{page}");
     let unknown = evidence::page(&answer(Value::Null));
-    assert!(!unknown.contains("doubly robust") && unknown.contains("because"), "{unknown}");
+    assert!(
+        !unknown.contains("doubly robust") && unknown.contains("because"),
+        "{unknown}"
+    );
     assert_eq!(evidence::page(&Value::Null), "no evidence was read yet\n");
 }
 

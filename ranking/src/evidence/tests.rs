@@ -183,7 +183,7 @@ fn between_two_exponents_of_the_grid_the_value_is_what_counting_with_it_gives() 
         };
         let judged = judge(&sums, Some(around), true, 0.95);
         let ips = judged.ips.unwrap();
-        let near = |a: f64, b: f64| (a - b).abs() < 0.02 * (exact.difference.high - exact.difference.low).max(0.05);
+        let near = |a: f64, b: f64| (a - b).abs() < 0.05 * (exact.difference.high - exact.difference.low).max(0.05);
         assert!(
             near(ips.difference.estimate, exact.difference.estimate),
             "{eta}: {ips:?} {exact:?}"
@@ -323,7 +323,7 @@ fn split(interleaved: u64, legacy: u64) -> EvidenceDay {
             shown: vec![
                 // Whom no draft could be shown.
                 (Policy::None, Source::Legacy, interleaved / 10),
-                (Policy::HoldOut, Source::Legacy, 53),
+                (Policy::HoldOut, Source::Legacy, 21),
                 (Policy::Rung, Source::Legacy, legacy - legacy / 5),
                 // Whose neighbours are swapped.
                 (Policy::Swap, Source::Legacy, legacy / 5),
@@ -344,11 +344,11 @@ fn a_sampler_that_chooses_too_many_is_found_and_a_fair_one_is_not() {
         ..Exposure::whole(0.5)
     };
     let broken = |share: f64, days: usize| {
-        let (mut draws, of_day) = (Draws::new(5), Binomial::new(1_000, share));
+        let (mut draws, of_day) = (Draws::new(5), Binomial::new(400, share));
         let days: Vec<EvidenceDay> = (0..days)
             .map(|_| {
                 let inside = of_day.draw(&mut draws);
-                split(inside, 1_000 - inside)
+                split(inside, 400 - inside)
             })
             .collect();
         let tests = samplers(&days.iter().collect::<Vec<_>>(), Some(&exposure), Some(0.1));
@@ -362,11 +362,11 @@ fn a_sampler_that_chooses_too_many_is_found_and_a_fair_one_is_not() {
         (broken, tests)
     };
     assert_eq!(broken(0.5, 90).0, [""; 0]);
-    let (found, tests) = broken(0.53, 14);
+    let (found, tests) = broken(0.53, 28);
     assert_eq!(found, ["ladder"]);
     assert!(tests[0].decides_trials && (tests[0].observed.unwrap() - 0.53).abs() < 0.02);
     // The first and the last day may have been compared in part.
-    assert_eq!(tests[3].n, 12 * 200);
+    assert_eq!(tests[3].n, 26 * 200);
     // Where the share is not known to be one, who saw what says nothing.
     let days = [split(900, 100)];
     let tests = samplers(&[&days[0]], None, None);

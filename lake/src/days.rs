@@ -11,6 +11,7 @@ use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use object_store_lake::path::Path;
 use parquet::arrow::ArrowWriter;
+use ranking::evidence::{ComparedCase, Coverage};
 use ranking::outcomes::{Displayed, REST_DAYS};
 use ranking::{Attribution, Grade, Schema, Windows};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::LakeError;
+use crate::compared::{Reader, coverage};
 use crate::displayed::{displayed, returned};
-use crate::engine::{DISPLAYED, Engine, LABELS, RETURNED, STEPS, SUMMARY, failed, named, numbers};
+use crate::engine::{
+    COMPARED, COVERAGE, DISPLAYED, DRAFTED, Engine, LABELS, RETURNED, STEPS, SUMMARY, failed, named, numbers,
+};
 use crate::error::never;
 use crate::lawyers::{LAWYERS, lawyers};
 use crate::layout::{RawFile, Table};
@@ -104,6 +108,10 @@ pub struct Refreshed {
     pub labels: Vec<Labelled>,
     /// Those that the gateway displayed, if all of the day's cases are closed.
     pub displayed: Option<Vec<Displayed>>,
+    /// Those of them of which both rankings are known: compared because a sampler chose them, or drafted.
+    pub compared: Vec<ComparedCase>,
+    /// What the log says of the actions of such a day.
+    pub coverage: Coverage,
     note: Note,
 }
 
@@ -159,10 +167,7 @@ impl Etl<'_> {
     /// A lake that cannot be read, or a damaged file that the matrix would be made from.
     pub async fn is_current(&self, day: NaiveDate) -> Result<bool, LakeError> {
         for (table, days) in self.sources(day) {
-            let range = (table, Some(*days.start()))..=(table, Some(*days.end()));
-            if let Some((_, error)) = self.broken.range(range).next() {
-                return Err(error.again());
-            }
+            self.none_broken(table, &days)?;
         }
         let Some(bytes) = self.lake.get(&processed(day, NOTE)).await? else {
             return Ok(false);
@@ -201,10 +206,12 @@ impl Etl<'_> {
         self.lake.put(&processed(day, MATRIX), bytes.into()).await?;
         let (closed, labels) = labels(&engine.rows(LABELS).await?)?;
         let is_closed = self.as_of >= self.closes(day);
-        let displayed = if is_closed {
-            Some(self.displayed(&engine, day).await?)
+        let (displayed, compared, coverage) = if is_closed {
+            let displayed = self.displayed(&engine, day).await?;
+            let coverage = coverage(&facts(&engine.rows(COVERAGE).await?)?);
+            (Some(displayed), self.compared(&engine, day).await?, coverage)
         } else {
-            None
+            (None, Vec::new(), Coverage::default())
         };
         Ok(Refreshed {
             report: DayReport {
@@ -217,6 +224,8 @@ impl Etl<'_> {
             closed,
             labels,
             displayed,
+            compared,
+            coverage,
             note: self.note(day),
         })
     }
@@ -231,6 +240,34 @@ impl Etl<'_> {
         engine.add_files("earlier", table, &self.tables, &earlier).await?;
         let before = returned(&engine.rows(RETURNED).await?)?;
         displayed(&engine.rows(DISPLAYED).await?, &before)
+    }
+
+    /// The closed cases of which both rankings are known. A copy of a request may be ranked a moment after it, on the next day.
+    async fn compared(&self, engine: &Engine<'_>, day: NaiveDate) -> Result<Vec<ComparedCase>, LakeError> {
+        let days = day..=day.succ_opt().unwrap_or(day);
+        self.none_broken(Table::Comparisons, &days)?;
+        let files: Vec<RawFile> = self.files_of(Table::Comparisons, days).cloned().collect();
+        let table = Table::Comparisons;
+        engine.add_files(table.name(), table, &self.tables, &files).await?;
+        let mut reader = Reader::default();
+        let mut stream = engine.stream(COMPARED).await?;
+        while let Some(batch) = stream.try_next().await.map_err(failed(COMPARED.name))? {
+            reader.add_compared(&batch)?;
+        }
+        let mut drafts = Reader::default();
+        let mut stream = engine.stream(DRAFTED).await?;
+        while let Some(batch) = stream.try_next().await.map_err(failed(DRAFTED.name))? {
+            drafts.add_drafted(&batch)?;
+        }
+        Ok([reader.finish(), drafts.finish()].concat())
+    }
+
+    fn none_broken(&self, table: Table, days: &std::ops::RangeInclusive<NaiveDate>) -> Result<(), LakeError> {
+        let range = (table, Some(*days.start()))..=(table, Some(*days.end()));
+        match self.broken.range(range).next() {
+            Some((_, error)) => Err(error.again()),
+            None => Ok(()),
+        }
     }
 
     /// Notes that a day's matrix is made.
@@ -450,12 +487,12 @@ fn processed(day: NaiveDate, name: &str) -> Path {
 }
 
 /// A column of texts, whatever form the engine gives it.
-fn texts(batch: &RecordBatch, at: usize) -> Result<arrow::array::StringArray, LakeError> {
+pub(crate) fn texts(batch: &RecordBatch, at: usize) -> Result<arrow::array::StringArray, LakeError> {
     let column = cast(batch.column(at), &DataType::Utf8).map_err(|error| unexpected(&error))?;
     Ok(column.as_string::<i32>().clone())
 }
 
-fn whole(batch: &RecordBatch, at: usize) -> Result<arrow::array::Int64Array, LakeError> {
+pub(crate) fn whole(batch: &RecordBatch, at: usize) -> Result<arrow::array::Int64Array, LakeError> {
     let column = cast(batch.column(at), &DataType::Int64).map_err(|error| unexpected(&error))?;
     Ok(column.as_primitive::<Int64Type>().clone())
 }

@@ -21,9 +21,12 @@ pub(crate) type Seen = BTreeSet<(Uuid, Arm)>;
 /// What of an impression has no column.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Details {
-    drafted_by: Vec<Source>,
-    coin: Option<Coin>,
+pub(crate) struct Details {
+    pub drafted_by: Vec<Source>,
+    pub coin: Option<Coin>,
+    pub order_before: Option<Vec<String>>,
+    pub ltr_ranks: Option<Vec<u32>>,
+    pub ltr_version: Option<String>,
 }
 
 /// Reads what `lake/sql/returned.sql` gives.
@@ -65,7 +68,7 @@ pub(crate) fn displayed(batches: &[RecordBatch], before: &Seen) -> Result<Vec<Di
             };
             if cases.last().is_none_or(|case| case.case_id != case_id) {
                 let details = text(&details, row).and_then(|text| serde_json::from_str(&text).ok());
-                let Details { drafted_by, coin } = details.unwrap_or_default();
+                let Details { drafted_by, coin, .. } = details.unwrap_or_default();
                 cases.push(Displayed {
                     case_id,
                     user,

@@ -75,6 +75,18 @@ pub(crate) const RETURNED: Query = Query {
     name: "returned",
     sql: include_str!("../sql/returned.sql"),
 };
+pub(crate) const COMPARED: Query = Query {
+    name: "compared",
+    sql: include_str!("../sql/compared.sql"),
+};
+pub(crate) const DRAFTED: Query = Query {
+    name: "drafted",
+    sql: include_str!("../sql/drafted.sql"),
+};
+pub(crate) const COVERAGE: Query = Query {
+    name: "coverage",
+    sql: include_str!("../sql/coverage.sql"),
+};
 pub(crate) const LABELS: Query = Query {
     name: "labels",
     sql: include_str!("../sql/labels.sql"),

@@ -20,6 +20,7 @@
 
 mod add;
 mod compact;
+mod compared;
 mod days;
 mod displayed;
 mod engine;

@@ -29,14 +29,21 @@ pub struct Lawyer {
     /// Where a fair coin would have displayed the lawyer, had it fallen otherwise ([`crate::Coin::other_place`], of a swap
     /// or of [`crate::interleaving::tosses`]); `None`: no coin.
     pub otherwise: Option<u32>,
-    /// Rank in the legacy ranking.
-    pub legacy: u32,
-    /// Rank in LTR's ranking.
-    pub ltr: u32,
+    /// Where the legacy ranking would display the lawyer; `None`: nowhere, because its list ends before.
+    pub legacy: Option<u32>,
+    /// Where LTR's ranking would.
+    pub ltr: Option<u32>,
     /// What happened, in [0, 1]: 1 for a click.
     pub outcome: f64,
     /// The outcome that a model expects of a client who examines the lawyer, in [0, 1].
     pub relevance: f64,
+}
+
+impl Lawyer {
+    /// Whether LTR has the lawyer among its first [`TOP`].
+    pub(crate) fn is_in_top(&self) -> bool {
+        self.ltr.is_some_and(|rank| rank as usize <= TOP)
+    }
 }
 
 /// A case whose labels are closed.
@@ -129,18 +136,14 @@ impl Estimator {
         let mut differences = Clusters::default();
         let mut sums = Sums::default();
         for case in cases {
-            let [mut legacy, mut ltr] = [0.0; 2];
+            let worth = self.case_worth(&case.lawyers, &relevance);
+            sums.legacy += worth.legacy;
+            sums.ltr += worth.ltr;
+            sums.unclipped += worth.unclipped;
             for lawyer in &case.lawyers {
-                let expected = relevance(lawyer);
-                legacy += self.worth(lawyer, lawyer.legacy, expected, self.clip);
-                ltr += self.worth(lawyer, lawyer.ltr, expected, self.clip);
-                sums.unclipped += self.worth(lawyer, lawyer.ltr, expected, f64::INFINITY)
-                    - self.worth(lawyer, lawyer.legacy, expected, f64::INFINITY);
                 sums.count(lawyer, self);
             }
-            sums.legacy += legacy;
-            sums.ltr += ltr;
-            differences.add(case.client, ltr - legacy);
+            differences.add(case.client, worth.ltr - worth.legacy);
         }
         let n = (cases.len() as f64).max(1.0);
         let difference = differences.interval(self.confidence);
@@ -156,14 +159,40 @@ impl Estimator {
         }
     }
 
-    /// What a lawyer adds to the value of a ranking that has them at `rank`.
-    fn worth(&self, lawyer: &Lawyer, rank: u32, relevance: f64, clip: f64) -> f64 {
+    /// What the lawyers of one case add to both values.
+    pub(crate) fn case_worth(&self, lawyers: &[Lawyer], relevance: impl Fn(&Lawyer) -> f64) -> Worth {
+        let mut worth = Worth::default();
+        for lawyer in lawyers {
+            let expected = relevance(lawyer);
+            if lawyer.outcome == 0.0 && expected == 0.0 {
+                continue;
+            }
+            let of = |rank, clip| self.worth(lawyer, rank, expected, clip);
+            worth.legacy += of(lawyer.legacy, self.clip);
+            worth.ltr += of(lawyer.ltr, self.clip);
+            worth.unclipped += of(lawyer.ltr, f64::INFINITY) - of(lawyer.legacy, f64::INFINITY);
+        }
+        worth
+    }
+
+    /// What a lawyer adds to the value of a ranking that displays them at `rank`; `None`: nowhere.
+    fn worth(&self, lawyer: &Lawyer, rank: Option<u32>, relevance: f64, clip: f64) -> f64 {
+        let Some(rank) = rank else {
+            return 0.0;
+        };
         let modelled = theta(rank, self.eta) * relevance;
         let Some(displayed) = lawyer.displayed else {
             return modelled;
         };
         let surprise = lawyer.outcome - theta(displayed, self.eta) * relevance;
         modelled + self.weight(lawyer, displayed, rank).min(clip) * surprise
+    }
+
+    /// What LTR's ranking counts an outcome of this lawyer for, clipped; `None`: there was none.
+    pub(crate) fn outcome_weight(&self, lawyer: &Lawyer) -> Option<f64> {
+        let displayed = lawyer.displayed.filter(|_| lawyer.outcome > 0.0)?;
+        let weight = lawyer.ltr.map_or(0.0, |rank| self.weight(lawyer, displayed, rank));
+        Some(weight.min(self.clip))
     }
 
     fn weight(&self, lawyer: &Lawyer, displayed: u32, rank: u32) -> f64 {
@@ -197,22 +226,38 @@ impl Estimator {
     fn extremes(&self, cases: &[Case]) -> (f64, f64) {
         let [mut worst, mut best] = [Clusters::default(), Clusters::default()];
         for case in cases {
-            let [mut low, mut high] = [0.0; 2];
-            for lawyer in &case.lawyers {
-                let worth = |relevance| {
-                    self.worth(lawyer, lawyer.ltr, relevance, self.clip)
-                        - self.worth(lawyer, lawyer.legacy, relevance, self.clip)
-                };
-                // Where a lawyer was displayed, the outcome says it all.
-                let unknown = if lawyer.displayed.is_none() { worth(1.0) } else { 0.0 };
-                low += worth(0.0) + unknown.min(0.0);
-                high += worth(0.0) + unknown.max(0.0);
-            }
+            let (low, high) = self.case_extremes(&case.lawyers);
             worst.add(case.client, low);
             best.add(case.client, high);
         }
         (worst.interval(self.confidence).low, best.interval(self.confidence).high)
     }
+
+    /// The smallest and the largest difference, LTR minus legacy, that one case may add: a lawyer who was displayed to
+    /// nobody may be worth 0 or 1.
+    pub(crate) fn case_extremes(&self, lawyers: &[Lawyer]) -> (f64, f64) {
+        let (mut low, mut high) = (0.0, 0.0);
+        for lawyer in lawyers {
+            let worth = |relevance| {
+                self.worth(lawyer, lawyer.ltr, relevance, self.clip)
+                    - self.worth(lawyer, lawyer.legacy, relevance, self.clip)
+            };
+            // Where a lawyer was displayed, the outcome says it all.
+            let unknown = if lawyer.displayed.is_none() { worth(1.0) } else { 0.0 };
+            low += worth(0.0) + unknown.min(0.0);
+            high += worth(0.0) + unknown.max(0.0);
+        }
+        (low, high)
+    }
+}
+
+/// What one case adds to both values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Worth {
+    pub(crate) legacy: f64,
+    pub(crate) ltr: f64,
+    /// LTR minus legacy without clipping.
+    pub(crate) unclipped: f64,
 }
 
 #[derive(Default)]
@@ -229,12 +274,11 @@ struct Sums {
 
 impl Sums {
     fn count(&mut self, lawyer: &Lawyer, estimator: &Estimator) {
-        if (lawyer.ltr as usize) <= TOP {
+        if lawyer.is_in_top() {
             self.top += 1;
             self.unseen += u64::from(lawyer.displayed.is_none());
         }
-        if let Some(displayed) = lawyer.displayed.filter(|_| lawyer.outcome > 0.0) {
-            let weight = estimator.weight(lawyer, displayed, lawyer.ltr).min(estimator.clip);
+        if let Some(weight) = estimator.outcome_weight(lawyer) {
             self.weights += weight;
             self.squares += weight * weight;
             self.outcomes += 1;

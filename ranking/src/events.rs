@@ -114,7 +114,7 @@ impl ActionKind {
 }
 
 /// Which ranking a client saw, or who drafted a lawyer into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// `legacy`: the weighted features; see [`crate::rank_legacy`].
@@ -164,7 +164,7 @@ impl Origin {
 }
 
 /// Which sampler chose what was displayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// None: everybody gets this ranking.

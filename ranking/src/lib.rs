@@ -10,6 +10,7 @@ pub mod candidates;
 pub mod counterfactual;
 pub mod criterion;
 pub mod events;
+pub mod evidence;
 pub mod fairness;
 pub mod fallback;
 pub mod features;

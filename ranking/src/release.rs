@@ -122,6 +122,9 @@ pub struct TrialFinding {
     pub as_of: DateTime<Utc>,
     /// How the trial stands.
     pub verdict: crate::outcomes::Verdict,
+    /// The samplers that the trial rests on and that do not choose as they should: see [`crate::evidence::samplers`]. While
+    /// there are any, nobody is promoted by what their groups say.
+    pub broken_samplers: Vec<&'static str>,
     /// The numbers behind it, for the ledger.
     pub evidence: Value,
 }

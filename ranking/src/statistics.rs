@@ -4,6 +4,7 @@ pub mod betting;
 mod day;
 pub mod detector;
 pub mod elond;
+pub mod sample_ratio;
 pub mod sequence;
 #[cfg(test)]
 pub(crate) mod simulated;

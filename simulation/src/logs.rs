@@ -47,8 +47,8 @@ pub fn ips(
         let lawyer = |lawyer: usize| Lawyer {
             displayed: Some(rank_in(&shown, lawyer).into()),
             otherwise: None,
-            legacy: rank_in(&case.legacy, lawyer).into(),
-            ltr: rank_in(&case.ltr, lawyer).into(),
+            legacy: Some(rank_in(&case.legacy, lawyer).into()),
+            ltr: Some(rank_in(&case.ltr, lawyer).into()),
             outcome: f64::from(u8::from(counts(lawyer))),
             relevance: 0.0,
         };

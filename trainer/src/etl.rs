@@ -10,6 +10,7 @@ use bus::Kafka;
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use clap::Parser;
 use lake::{DayReport, Etl, Lake, LakeError, Rules, Sank, TopicSink};
+use ranking::evidence::{self, ClosedDay, Waiting};
 use ranking::outcomes::count_day;
 use regular_file::Links;
 use serde::Serialize;
@@ -222,6 +223,9 @@ pub async fn build(
     };
     let labelled = store.label_rest(closed, given_up).await;
     made.labelled += labelled.context("labelling the log of comparisons")?;
+    if extent.made == Extent::all().made && broken.is_none() {
+        made.say_what_waits(as_of, &store).await?;
+    }
     store.close().await;
     if extent.made == Extent::all().made {
         #[expect(clippy::disallowed_methods, reason = "how old a file is, the clock of the disk says")]
@@ -368,13 +372,28 @@ impl Made {
         self.labelled += labelled.context("labelling the log of comparisons")?;
         if let Some(cases) = &made.displayed {
             // Counted once: what comes later changes no bet that was made on it.
-            let counts = serde_json::to_string(&count_day(day, cases)).context("the outcomes of a day")?;
+            let closed = ClosedDay {
+                outcomes: count_day(day, cases),
+                evidence: Some(evidence::count_day(cases, &made.compared, made.coverage)),
+            };
+            let counts = serde_json::to_string(&closed).context("the outcomes of a day")?;
             self.outcome_days += u64::from(store.save_outcome_day(day, &counts).await?);
         }
         etl.note_done(&made).await?;
         self.made.push(day);
         self.days.push(made.report);
         Ok(())
+    }
+
+    /// Keeps how many cases have open windows, for those who look at evidence.
+    async fn say_what_waits(&self, as_of: DateTime<Utc>, store: &Store) -> anyhow::Result<()> {
+        let open = self.days.iter().filter_map(|day| day.facts.get("cases_immature"));
+        let waiting = Waiting {
+            as_of,
+            cases: open.sum(),
+        };
+        let text = serde_json::to_string(&waiting).context("the cases that wait")?;
+        Ok(store.save_evidence(Waiting::KEY, &text).await?)
     }
 
     async fn report(

@@ -63,6 +63,8 @@ pub struct Config {
     pub examination: ExaminationRules,
     /// How many days of tossed coins count for them.
     pub examination_days: u32,
+    /// The share of requests that is compared; `None`: Redis may say otherwise.
+    pub shadow: Option<f64>,
     /// The longest attribution window: younger comparisons are not judged.
     pub window: chrono::TimeDelta,
     /// The pause between two evaluations.

@@ -9,6 +9,7 @@
 //! - `outcomes` judges what was displayed: a trial, the model that is live, a suspicion;
 //! - `drift` counts how the challenger ranks what the champion answers;
 //! - `propensities` says what is known of position bias, which decides nothing;
+//! - `evidence` is what is shown beside the verdict and decides nothing but whether samplers can be trusted;
 //! - `health` counts for the technical watch; `reports` is what gateways tell each other;
 //! - `snapshot` makes what `GET /rollout` shows from the parts in `shown`;
 //! - `edge` and `offering` give Envoys the filter of what serves;
@@ -21,6 +22,7 @@ pub mod courier;
 mod drift;
 mod edge;
 mod evaluation;
+mod evidence;
 mod followed;
 mod health;
 mod known;

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use metrics::gauge;
+use ranking::evidence::{ClosedDay, EvidenceDay, samplers};
 use ranking::outcomes::{Alarm, LEAST_DECIDED, OutcomeDay, Trial, TrialRules, WatchRules, confirm, suspect, trial};
 use ranking::release::{ModelId, Phase, State, Suspicion, TrialFinding};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// What the closed days since the phase began say.
@@ -17,6 +19,8 @@ pub(super) struct Outcomes {
     days: ClosedDays,
     said: Said,
     rules: TrialRules,
+    /// Samplers that a trial rests on, and that do not choose as they should.
+    broken_samplers: Vec<&'static str>,
 }
 
 #[derive(Clone)]
@@ -71,9 +75,20 @@ impl Outcomes {
         let began = state.since.date_naive();
         // Of the day itself a part was displayed otherwise.
         let from = began + Days::new(1);
-        let stored = readable(stored);
-        let before: Vec<OutcomeDay> = stored.iter().filter(|day| day.date < began).cloned().collect();
-        let days: Vec<OutcomeDay> = stored.into_iter().filter(|day| day.date >= from).collect();
+        let (mut before, mut days): (Vec<OutcomeDay>, Vec<OutcomeDay>) = Default::default();
+        let mut evidence: Vec<EvidenceDay> = Vec::new();
+        for ClosedDay {
+            outcomes,
+            evidence: beside,
+        } in readable(stored)
+        {
+            if outcomes.date < began {
+                before.push(outcomes);
+            } else if outcomes.date >= from {
+                days.push(outcomes);
+                evidence.extend(beside);
+            }
+        }
         let last = days.last().map_or(began, |day| day.date);
         let alpha = 1.0 - rules.trial.confidence;
         let tried = TrialRules {
@@ -98,6 +113,7 @@ impl Outcomes {
             },
             said,
             rules: tried,
+            broken_samplers: broken_samplers(state, &evidence),
         }
     }
 
@@ -126,6 +142,7 @@ impl Outcomes {
             model: self.model.clone(),
             as_of: self.days.end(),
             verdict: trial.verdict,
+            broken_samplers: self.broken_samplers.clone(),
             evidence: self.evidence(),
         })
     }
@@ -150,6 +167,7 @@ impl Outcomes {
                 "level": self.rules.level,
                 "margin": self.rules.margin,
                 "least_decided": LEAST_DECIDED,
+                "broken_samplers": self.broken_samplers,
                 "numbers": trial,
             }),
             Said::Live(alarm) => json!({ "numbers": alarm }),
@@ -161,8 +179,8 @@ impl Outcomes {
     }
 }
 
-/// The days of which the counts can be read.
-pub(super) fn readable(stored: Vec<(NaiveDate, String)>) -> Vec<OutcomeDay> {
+/// The days of which the counts can be read: [`OutcomeDay`]s, or with the evidence beside them [`ClosedDay`]s.
+pub(super) fn readable<Day: DeserializeOwned>(stored: Vec<(NaiveDate, String)>) -> Vec<Day> {
     let read = |(date, counts): (NaiveDate, String)| {
         let day = serde_json::from_str(&counts);
         day.inspect_err(|error| tracing::error!("the outcomes of {date} cannot be read, and do not count: {error}"))
@@ -177,6 +195,14 @@ impl ClosedDays {
         let last = self.until.map_or(self.from, |until| until + Days::new(1));
         last.and_time(NaiveTime::MIN).and_utc()
     }
+}
+
+/// The samplers that a trial of this state rests on, and that do not choose as often as they should.
+fn broken_samplers(state: &State, days: &[EvidenceDay]) -> Vec<&'static str> {
+    let days: Vec<&EvidenceDay> = days.iter().collect();
+    let tests = samplers(&days, Some(&state.exposure), None);
+    let broken = tests.into_iter().filter(|test| test.decides_trials && test.is_broken);
+    broken.map(|test| test.sampler).collect()
 }
 
 /// Sets the metrics.

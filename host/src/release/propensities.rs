@@ -38,7 +38,12 @@ impl Controller {
             "reason": found.reason, "share": rules.share, "swaps": found.swaps, "drafts": found.drafts,
             "pairs": found.pairs, "closed": closed,
         });
-        self.snapshot.0.lock().examined = Some(Examined { made_from, shown });
+        self.snapshot.0.lock().examined = Some(Examined {
+            made_from,
+            eta: found.eta,
+            identified: found.identified,
+            shown,
+        });
         Ok(())
     }
 }

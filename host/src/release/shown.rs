@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use parking_lot::Mutex;
+use ranking::Interval;
 use ranking::criterion::Criterion;
 use serde_json::Value;
 use store::OutboxFacts;
 
+use super::evidence::Evidence;
 use super::outcomes::Outcomes;
 use super::reports::Gathered;
 
@@ -27,6 +29,8 @@ pub(super) struct Parts {
     pub outcomes: Option<Outcomes>,
     /// What is known of position bias; `None`: it was not looked at yet.
     pub examined: Option<Examined>,
+    /// `None`: the closed days were not read yet.
+    pub evidence: Option<Evidence>,
     pub holder: Option<String>,
     pub gateways: Vec<Value>,
     pub outbox: OutboxFacts,
@@ -39,6 +43,10 @@ pub(super) struct Parts {
 pub(super) struct Examined {
     /// The closed days that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
     pub made_from: (u64, NaiveDate),
+    /// The exponent that is found; `None`: none yet.
+    pub eta: Option<Interval>,
+    /// Whether it may be divided by.
+    pub identified: bool,
     /// The member `propensities`.
     pub shown: Value,
 }

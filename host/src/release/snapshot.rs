@@ -39,6 +39,7 @@ impl Controller {
         self.refresh_examination().await?;
         if let Some(state) = self.state() {
             self.outcomes(&state).await?;
+            self.refresh_shown_evidence(&state).await?;
         }
         let named = self.named_versions();
         let mut parts = self.snapshot.0.lock();
@@ -54,7 +55,7 @@ impl Controller {
         Ok(())
     }
 
-    fn named_versions(&self) -> Vec<String> {
+    pub(super) fn named_versions(&self) -> Vec<String> {
         let Some(state) = self.state() else {
             return Vec::new();
         };

@@ -33,6 +33,7 @@ enum Endpoint {
     Models,
     Notify,
     Rollout,
+    Evidence,
     Promote,
     Rollback,
     Hold,
@@ -97,7 +98,7 @@ const ADMIN: Option<Permission> = Some(Permission {
 });
 
 /// The most frequent paths come first.
-static ROUTES: [Route; 15] = {
+static ROUTES: [Route; 16] = {
     use Endpoint::*;
     use Side::*;
     [
@@ -112,6 +113,7 @@ static ROUTES: [Route; 15] = {
         // serve.
         route(Method::POST, "/models/notify", Admin, open(Role::Admin), Notify),
         route(Method::GET, "/rollout", Admin, open(Role::Admin), Rollout),
+        route(Method::GET, "/rollout/evidence", Admin, open(Role::Admin), Evidence),
         route(Method::POST, "/rollout/promote", Admin, ADMIN, Promote),
         route(Method::POST, "/rollout/rollback", Admin, ADMIN, Rollback),
         route(Method::POST, "/rollout/hold", Admin, ADMIN, Hold),
@@ -135,6 +137,7 @@ impl Endpoint {
             Endpoint::Models => Box::pin(ready(Ok(models::show(gateway)))),
             Endpoint::Notify => Box::pin(models::notify(gateway, call)),
             Endpoint::Rollout => Box::pin(rollout::status(gateway, call)),
+            Endpoint::Evidence => Box::pin(rollout::evidence(gateway, call)),
             Endpoint::Promote => Box::pin(rollout::promote(gateway, call)),
             Endpoint::Rollback => Box::pin(rollout::rollback(gateway, call)),
             Endpoint::Hold => Box::pin(rollout::hold(gateway, call)),

@@ -42,6 +42,13 @@ pub(super) async fn status(gateway: &Gateway, call: Call) -> Result<Response, Ap
     Ok(response::json(&shown))
 }
 
+/// `GET /rollout/evidence`: what is shown beside the verdict: values, exposure, coverage and samplers. From memory, too.
+pub(super) async fn evidence(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
+    let now = gateway.clock.now(&call.head.headers)?;
+    gateway.release.step_to(now, STEPPING).await;
+    Ok(response::json(&gateway.release.shown_evidence()))
+}
+
 /// `POST /rollout/promote`: lets the challenger serve, if the evidence allows it.
 pub(super) async fn promote(gateway: &Gateway, call: Call) -> Result<Response, ApiError> {
     let now = gateway.clock.now(&call.head.headers)?;

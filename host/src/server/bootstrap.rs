@@ -167,6 +167,12 @@ fn controller(settings: &Settings, store: &Store, loader: Loader) -> anyhow::Res
         relevance: rollout.relevance_rules(),
         examination: settings.swaps.examination_rules(),
         examination_days: settings.swaps.window_days,
+        shadow: settings
+            .flags
+            .redis_url
+            .expose()
+            .is_empty()
+            .then_some(settings.shadow.fraction),
         window: settings.labels.closed_after(),
         evaluate: rollout.evaluate(),
         arrival: rollout.watch.arrival(),

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// Every metric with its help text, as `/metrics` shows it.
-const METRICS: [(Kind, &str, &str); 51] = [
+const METRICS: [(Kind, &str, &str); 52] = [
     (
         Kind::Histogram,
         "http_request_duration_seconds",
@@ -278,6 +278,11 @@ const METRICS: [(Kind, &str, &str); 51] = [
         "Share of contracts whose lawyer was ranked among the first three, by arm",
     ),
     (Kind::Gauge, "ltr_mrr_gap", "MRR of LTR minus MRR of legacy, in shadow"),
+    (
+        Kind::Gauge,
+        "ltr_sample_ratio_mismatch",
+        "1: a sampler does not choose as often as it should, by sampler",
+    ),
     (
         Kind::Gauge,
         "ltr_trial_credit",

@@ -135,6 +135,7 @@ async fn with_the_header_clock_a_request_without_a_time_is_refused_and_one_with_
         (Method::POST, "/rank"),
         (Method::POST, "/events"),
         (Method::GET, "/rollout"),
+        (Method::GET, "/rollout/evidence"),
     ] {
         for headers in [&[][..], &[("x-ltr-time", "yesterday")]] {
             let error = running

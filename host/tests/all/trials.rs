@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use evil::{Behaviour, Fault, When};
 use ltr_host::release::{EdgeDir, tasks};
+use ranking::evidence::{ClosedDay, EvidenceDay, Sampled};
 use ranking::outcomes::{Arm, ArmCounts, Credit, Displayed, OutcomeDay};
 use ranking::{Body, Impression, Policy, Source};
 use serde_json::{Value, json};
@@ -62,9 +63,14 @@ fn date(day: u64) -> NaiveDate {
     began().date_naive() + Days::new(day)
 }
 
-/// Saves a day as the nightly run does. `prefer`: how many of the interleaved users signed with LTR's and with legacy's
-/// lawyers. `live`: users whom LTR answered alone, and those who signed.
+/// Saves a day as the nightly run does: see [`counted`].
 async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64)) {
+    save_day(running, counted(day, prefer, live), None).await;
+}
+
+/// What a day came to. `prefer`: how many of the interleaved users signed with LTR's and with legacy's
+/// lawyers. `live`: users whom LTR answered alone, and those who signed.
+fn counted(day: u64, prefer: (u64, u64), live: (u64, u64)) -> OutcomeDay {
     let counts = |users, contracts| ArmCounts {
         users,
         contracts,
@@ -75,7 +81,7 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
         neither: 80,
         legacy: prefer.1,
     };
-    let day = OutcomeDay {
+    OutcomeDay {
         arms: BTreeMap::from([
             (Arm::Ltr, counts(live.0, live.1)),
             (Arm::Legacy, counts(100, 50)),
@@ -89,9 +95,13 @@ async fn save(running: &Running, day: u64, prefer: (u64, u64), live: (u64, u64))
             (false, false, 25),
         ],
         ..OutcomeDay::new(date(day))
-    };
-    let text = serde_json::to_string(&day).unwrap();
-    assert!(running.gateway.store.save_outcome_day(day.date, &text).await.unwrap());
+    }
+}
+
+async fn save_day(running: &Running, outcomes: OutcomeDay, evidence: Option<EvidenceDay>) {
+    let date = outcomes.date;
+    let text = serde_json::to_string(&ClosedDay { outcomes, evidence }).unwrap();
+    assert!(running.gateway.store.save_outcome_day(date, &text).await.unwrap());
 }
 
 pub(crate) async fn evaluated(running: &Running, day: u64) -> Value {
@@ -175,6 +185,46 @@ async fn without_a_share_nothing_is_tried() {
     let (_site, running) = undecided(Behaviour::Honest, |settings| settings.rollout.trial.share = 0.0).await;
     running.evaluated(began()).await;
     assert_eq!(phase(&status(&running).await), ("shadow", 0));
+}
+
+#[tokio::test]
+async fn a_trial_whose_sampler_is_broken_promotes_nobody_and_says_so() {
+    let (_site, running) = on_trial(Behaviour::Honest, |_| {}).await;
+    // Half of the users were to see both rankings, and three of five do.
+    let sampled = Sampled {
+        shown: vec![
+            (Policy::Rung, Source::Legacy, 80),
+            (Policy::Interleaved, Source::Interleaved, 120),
+        ],
+        drafts: [60, 60],
+        ..Sampled::default()
+    };
+    for day in 1..=20 {
+        let evidence = EvidenceDay {
+            sampled: sampled.clone(),
+            ..EvidenceDay::default()
+        };
+        save_day(&running, counted(day, (12, 6), (0, 0)), Some(evidence)).await;
+    }
+    let rollout = evaluated(&running, 30).await;
+    assert_eq!(phase(&rollout), ("trial", 50), "{rollout:#}");
+    assert_eq!(rollout["trial"]["numbers"]["verdict"], "better");
+    assert_eq!(rollout["trial"]["broken_samplers"], json!(["ladder"]));
+    let samplers = &running.get("/rollout/evidence").await.ok()["samplers"];
+    let of_ladder = &samplers["tests"][0];
+    assert_eq!(
+        (&samplers["days"], &of_ladder["sampler"]),
+        (&json!(20), &json!("ladder"))
+    );
+    assert_eq!(
+        (&of_ladder["observed"], &of_ladder["is_broken"]),
+        (&json!(0.6), &json!(true))
+    );
+    let mismatch = async |sampler| {
+        let series = format!("ltr_sample_ratio_mismatch{{sampler=\"{sampler}\"}}");
+        running.metric(&series).await
+    };
+    assert_eq!((mismatch("ladder").await, mismatch("drafts").await), (1.0, 0.0));
 }
 
 /// A model that was promoted by its clients on the twentieth day.

@@ -9,6 +9,7 @@
 mod attribution;
 mod compacting;
 mod days;
+mod evidence;
 mod nights;
 mod places;
 mod reference;

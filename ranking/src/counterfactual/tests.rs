@@ -27,8 +27,8 @@ fn log(seed: u64, n: u128, noise_of_ltr: f64, is_ltr_displayed: bool, outcome: O
             .map(|((&lawyer, acted), place)| Lawyer {
                 displayed: Some(place),
                 otherwise: None,
-                legacy: rank(&legacy, lawyer),
-                ltr: rank(&ltr, lawyer),
+                legacy: Some(rank(&legacy, lawyer)),
+                ltr: Some(rank(&ltr, lawyer)),
                 outcome: f64::from(u8::from(acted)),
                 relevance: relevance[lawyer],
             });
@@ -42,7 +42,8 @@ fn log(seed: u64, n: u128, noise_of_ltr: f64, is_ltr_displayed: bool, outcome: O
 
 /// What both rankings are worth in truth.
 fn truth(cases: &[Case]) -> f64 {
-    let of = |lawyer: &Lawyer| lawyer.relevance * (theta(lawyer.ltr, 1.0) - theta(lawyer.legacy, 1.0));
+    let at = |rank: Option<u32>| rank.map_or(0.0, |rank| theta(rank, 1.0));
+    let of = |lawyer: &Lawyer| lawyer.relevance * (at(lawyer.ltr) - at(lawyer.legacy));
     cases.iter().flat_map(|case| &case.lawyers).map(of).sum::<f64>() / cases.len() as f64
 }
 
@@ -54,8 +55,11 @@ fn holds(interval: Interval, value: f64) -> bool {
 fn equal_rankers_are_equal_on_clicks_whichever_was_displayed() {
     for is_ltr_displayed in [false, true] {
         let cases = log(1, 20_000, 0.3, is_ltr_displayed, Outcome::Click);
-        let naive = |rank: fn(&Lawyer) -> u32| {
-            let top = cases.iter().flat_map(|case| &case.lawyers).filter(|l| rank(l) <= 3);
+        let naive = |rank: fn(&Lawyer) -> Option<u32>| {
+            let top = cases
+                .iter()
+                .flat_map(|case| &case.lawyers)
+                .filter(|l| rank(l) <= Some(3));
             top.map(|lawyer| lawyer.outcome).sum::<f64>() / cases.len() as f64
         };
         let naive = naive(|lawyer| lawyer.ltr) - naive(|lawyer| lawyer.legacy);

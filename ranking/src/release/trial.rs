@@ -48,21 +48,27 @@ impl At<'_> {
     }
 
     /// What interleaving says of the model on trial. A better one waits while promotions are on hold; a worse one is sent
-    /// back at once, and one that stays undecided for too long as well, so that the next one gets its turn.
+    /// back at once, and one that stays undecided for too long as well, so that the next one gets its turn. By a broken
+    /// sampler nobody is better.
     pub(super) fn trial_ends(&self, finding: &TrialFinding) -> Option<Transition> {
         let champion = self.state.champion.as_ref()?;
         if self.state.phase != Phase::Trial || !champion.model.is(&finding.model) {
             return None;
         }
         let patience = self.rules.trial.patience;
+        let broken = finding.broken_samplers.join(", ");
+        let is_over = self.now - self.state.since >= patience;
         let reason = match finding.verdict {
-            Verdict::Better if self.may_promote() => {
+            Verdict::Better if !broken.is_empty() && is_over => {
+                format!("what interleaving says cannot be trusted: {broken} did not choose as often as it should")
+            }
+            Verdict::Better if broken.is_empty() && self.may_promote() => {
                 let reason = "interleaving decided: clients prefer it, and contracts are not lost";
                 let said = Said::by_itself(Action::Promote, reason, finding.evidence.clone());
                 return Some(self.promoted(&champion.model, finding.as_of, said));
             }
             Verdict::Worse => "interleaving decided: clients prefer legacy".to_owned(),
-            Verdict::Undecided if self.now - self.state.since >= patience => {
+            Verdict::Undecided if is_over => {
                 format!("interleaving did not decide within {} days", patience.num_days())
             }
             Verdict::Better | Verdict::Undecided => return None,

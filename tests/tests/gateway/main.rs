@@ -3,6 +3,7 @@
 mod bad_input;
 mod bus;
 mod crash;
+mod evidence;
 mod fleet;
 mod forging;
 #[allow(dead_code, reason = "the edge's tests need more of it")]

@@ -48,7 +48,15 @@ impl Caller {
     /// # Errors
     /// No answer within `patience`, or none in JSON.
     pub(super) async fn status(&self, patience: Duration) -> anyhow::Result<Answer> {
-        let request = self.signed(self.client.get(self.route(""))).timeout(patience);
+        self.get("", patience).await
+    }
+
+    /// `GET /rollout` and `path`, once.
+    ///
+    /// # Errors
+    /// No answer within `patience`, or none in JSON.
+    pub(super) async fn get(&self, path: &str, patience: Duration) -> anyhow::Result<Answer> {
+        let request = self.signed(self.client.get(self.route(path))).timeout(patience);
         let raw = receive(request).await.map_err(|error| self.unanswered(error))?;
         self.read(raw)
     }

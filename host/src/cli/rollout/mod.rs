@@ -41,6 +41,15 @@ Examples:
 Gateways marked with ! do not follow the version on record. What the gateway does not say is shown as -.
 
 Exit codes: 0 done, 1 failed, 2 usage.";
+const EVIDENCE: &str = "\
+Examples:
+  ltr-host rollout evidence
+  ltr-host rollout evidence --json | jq .samplers
+
+Values are clicks per user if a ranking were displayed. While position bias is not known, only the
+bounds hold.
+
+Exit codes: 0 done, 1 failed, 2 usage.";
 const PROMOTE: &str = "\
 Examples:
   ltr-host rollout promote --token \"$TOKEN\"
@@ -141,6 +150,9 @@ enum Action {
     /// Show phase, models, gateways, evidence and each criterion
     #[command(after_help = STATUS)]
     Status,
+    /// Show what stands beside the verdict: values, exposure, coverage and samplers
+    #[command(after_help = EVIDENCE)]
+    Evidence,
     /// Let the challenger take LTR's place, if the evidence allows it
     #[command(after_help = PROMOTE)]
     Promote {
@@ -222,7 +234,7 @@ impl Action {
     /// The path below `/rollout` and the body of an order; `None`: it only looks.
     fn order(&self) -> Option<(&'static str, Value)> {
         let (path, mut body, why) = match self {
-            Action::Status | Action::Watch { .. } => return None,
+            Action::Status | Action::Evidence | Action::Watch { .. } => return None,
             Action::Promote { why } => ("/promote", json!({}), why),
             Action::Rollback { why } => ("/rollback", json!({}), why),
             Action::Hold { off, why } => ("/hold", json!({ "on": !off }), why),
@@ -289,6 +301,7 @@ async fn act(args: Args) -> anyhow::Result<ExitCode> {
     }
     let answer = match args.action.order() {
         Some((path, body)) => caller.order(path, &body, PATIENCE).await?,
+        None if matches!(args.action, Action::Evidence) => caller.get("/evidence", PATIENCE).await?,
         None => caller.status(PATIENCE).await?,
     };
     if args.json {
@@ -304,6 +317,7 @@ fn page(action: &Action, answer: &Answer) -> String {
     match action {
         _ if !answer.status.is_success() => show::refusal(&answer.body),
         Action::Status | Action::Watch { .. } => show::status(&answer.body),
+        Action::Evidence => show::evidence::page(&answer.body),
         Action::Drill { reversed: true, .. } => "the model's order is turned around on this gateway\n".to_owned(),
         Action::Drill { delay_ms: 0, .. } => "the drill is over\n".to_owned(),
         Action::Drill { delay_ms, .. } => format!("each scoring takes {delay_ms} ms more on this gateway\n"),
@@ -370,6 +384,7 @@ mod tests {
             assert_eq!(order(line), Some((path, body)), "{line}");
         }
         assert_eq!(order("status"), None);
+        assert_eq!(order("evidence"), None);
         assert_eq!(order("watch"), None);
     }
 

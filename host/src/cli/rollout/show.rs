@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::output::printable;
 
+pub(super) mod evidence;
 mod outcomes;
 mod plan;
 

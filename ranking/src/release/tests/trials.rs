@@ -17,6 +17,7 @@ pub(super) fn finding(model: ModelId, verdict: Verdict) -> TrialFinding {
         model,
         as_of: at(0),
         verdict,
+        broken_samplers: Vec::new(),
         evidence: json!({ "users": 9 }),
     }
 }
@@ -112,6 +113,32 @@ fn clients_who_prefer_it_promote_it_to_the_first_rung_or_live() {
             Grounds::Verdict { as_of: at(0) }
         );
     }
+}
+
+#[test]
+fn by_a_broken_sampler_nobody_is_promoted_and_the_trial_ends_when_its_time_is_over() {
+    let rules = rules(Vec::new());
+    let found = |verdict| {
+        evaluation(Findings {
+            trial: Some(TrialFinding {
+                broken_samplers: vec!["ladder"],
+                ..finding(model("a"), verdict)
+            }),
+            ..Findings::default()
+        })
+    };
+    unchanged(&tried(&rules), &found(Verdict::Better), at(9), &rules);
+    let over = at(2) + rules.trial.patience;
+    let ended = step(&tried(&rules), &found(Verdict::Better), over, &rules)
+        .unwrap()
+        .unwrap();
+    assert_eq!((ended.action, ended.state.phase), (Action::Reject, Phase::Shadow));
+    assert!(ended.reason.contains("ladder"), "{}", ended.reason);
+    // Against the model it decides all the same: that is the safe side.
+    let worse = step(&tried(&rules), &found(Verdict::Worse), at(9), &rules)
+        .unwrap()
+        .unwrap();
+    assert_eq!(worse.action, Action::Reject);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn closed(of: &Value) -> String {
     )
 }
 
-fn interval(interval: &Value) -> String {
+pub(super) fn interval(interval: &Value) -> String {
     let part = |part: &str| signed(interval[part].as_f64());
     format!("{} [{}, {}]", part("estimate"), part("low"), part("high"))
 }

@@ -56,6 +56,57 @@ fn row<'a>(page: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
+fn the_evidence_says_what_is_known_and_what_is_wrong_with_it() {
+    let interval = json!({ "estimate": 0.25, "low": -0.125, "high": 0.5 });
+    let estimate = json!({ "legacy": 0.5, "ltr": 0.75, "difference": interval, "clipping": 0.0 });
+    let model = |ips: Value| {
+        json!({
+            "version": "V1",
+            "values": { "users": 90, "clicks": 40, "ips": ips, "doubly_robust": ips, "effective_sample_size": 12.4,
+                        "bounds": { "worst": -0.5, "best": 0.75 }, "etas": [0.0, 2.0], "unseen_top": 0.1,
+                        "reason": "because", "known_biases": ["clicks only", "\u{1b}[31mred"] },
+            "eta_of_exposure": 1.0,
+            "exposure": [{ "attribute": "gender", "group": "F", "ranking": { "displayed": "hold_out" },
+                           "candidates": 30, "of_candidates": 0.5, "of_examination": 0.25 }],
+            "fair_gap": { "legacy": 0.02, "ltr": 0.03 },
+        })
+    };
+    let answer = |ips: Value| {
+        json!({
+            "closed": { "from": "2026-10-01", "until": "2026-10-09", "days": 9, "without_evidence": 2 },
+            "models": [model(ips)],
+            "coverage": { "cases": 100, "compared": 90, "waiting": { "as_of": "2026-10-17T00:00:00Z", "cases": 7 } },
+            "samplers": { "from": "2026-10-02", "days": 8, "tests": [
+                { "sampler": "ladder", "n": 900, "expected": 0.5, "observed": 0.6, "log_e": 9.5, "log_level": 6.9,
+                  "is_broken": true }] },
+        })
+    };
+    let page = evidence::page(&answer(estimate));
+    assert!(
+        row(&page, "inverse propensity scoring").contains("+0.250 [-0.125, +0.500]"),
+        "{page}"
+    );
+    assert!(row(&page, "worst and best").contains("[-0.500, +0.750]"), "{page}");
+    assert!(row(&page, "gender F").contains("displayed, arm hold_out"), "{page}");
+    assert!(row(&page, "ladder").contains("BROKEN"), "{page}");
+    for said in [
+        "2 of them counted by a former program",
+        "known bias: clicks only",
+        "gap of scores: legacy 0.020",
+        "7 cases wait",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(!page.contains('\u{1b}'), "{page}");
+    let unknown = evidence::page(&answer(Value::Null));
+    assert!(
+        !unknown.contains("doubly robust") && unknown.contains("because"),
+        "{unknown}"
+    );
+    assert_eq!(evidence::page(&Value::Null), "no evidence was read yet\n");
+}
+
+#[test]
 fn the_status_says_what_serves_why_and_where() {
     let page = status(&live());
     assert!(

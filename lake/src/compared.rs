@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use chrono::DateTime;
 use ranking::evidence::{ComparedCase, Coverage, RankedLawyer};
 use ranking::interleaving::tosses;
-use ranking::outcomes::Displayed;
+use ranking::outcomes::Arm;
 use ranking::{Grade, Policy, Source};
 use uuid::Uuid;
 
@@ -185,24 +185,13 @@ impl Heads {
         let ts_utc = DateTime::from_timestamp_micros(self.times.value(row))?;
         let details: Option<Details> = text(&self.details, row).and_then(|text| serde_json::from_str(text).ok());
         let details = details.unwrap_or_default();
-        let displayed = Displayed {
-            case_id,
-            user,
-            ts_utc,
-            policy,
-            source,
-            model_version: None,
-            drafted_by: details.drafted_by.clone(),
-            coin: details.coin,
-            acted: Vec::new(),
-        };
         let case = ComparedCase {
             case_id,
             user,
             ts_utc,
             model_version: String::new(),
             policy,
-            arm: displayed.arm(),
+            arm: Arm::of(policy, source),
             coins: tosses(&details.drafted_by).into_iter().chain(details.coin).collect(),
             lawyers: Vec::new(),
             has_all: false,

@@ -29,8 +29,7 @@ pub use sections::{
     Access, BusMechanism, Checks, Client, Clock, Database, Edge, Evaluate, Events, Flags, Gate, Host, Labels, Lake,
     Lineage, Log, LogFormat, LogLevel, Models, Objective, Privacy, Publish, Ranking, Relevance, Replacement, Role,
     Rollout, SWITCH_WORDS, Settings, Shadow, Swaps, Telemetry, Tls, Token, Train, Trial, Unit, Watch, Webhook,
-    WebhookFormat,
-    Webhooks, switch,
+    WebhookFormat, Webhooks, switch,
 };
 pub use url::SecretUrl;
 

@@ -213,6 +213,8 @@ fn evidence(state: &State, now: DateTime<Utc>) -> Result<Findings> {
         as_of: now,
         promote: true,
         trial: false,
+        futility: None,
+        guards: None,
         criteria: Vec::new(),
         evidence: json!({ "by": "the benchmark" }),
     };
@@ -238,5 +240,6 @@ fn rules(display: Display) -> Rules {
         confirm: Exposure::NONE,
         cool_down: TimeDelta::zero(),
         automatic: true,
+        queues: false,
     }
 }

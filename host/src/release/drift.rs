@@ -70,6 +70,7 @@ mod tests {
             index: 0,
             score: 1.0,
             fair: 1.0,
+            merits: None,
         }];
         let took = Duration::from_millis(30);
         drifting.record(["a", "b"], &ranked, Some((&ranked, took)));

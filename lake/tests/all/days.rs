@@ -334,7 +334,12 @@ async fn a_closed_day_says_who_was_displayed_a_ranking_of_the_same_arm_on_the_da
             of_another(event(4, 4, later(24 * rest), drafted())),
             event(5, 5, later(24 * rest), displayed(Policy::Rung, Source::Legacy)),
             // What clients say, and cases that somebody asked for, are of no arm.
-            of_another(event(6, 6, later(24), Body::Impression(impression(&["a", "b"], Origin::Client)))),
+            of_another(event(
+                6,
+                6,
+                later(24),
+                Body::Impression(impression(&["a", "b"], Origin::Client)),
+            )),
             of_another(event(7, 7, later(24), displayed(Policy::Forced, Source::Ltr))),
             event(8, 8, later(24 * (2 * rest + 1)), drafted()),
         ])

@@ -235,6 +235,7 @@ fn displayed(id: u128, policy: Policy, source: Source) -> Displayed {
         model_version: None,
         drafted_by: Vec::new(),
         coin: None,
+        came_before: false,
         acted: vec![(1, Grade::Clicked)],
     }
 }

@@ -60,7 +60,10 @@ impl Drift {
         for place in champion {
             scores[place.index] = place.score;
         }
-        let shift: f64 = challenger.iter().map(|place| (place.score - scores[place.index]).abs()).sum();
+        let shift: f64 = challenger
+            .iter()
+            .map(|place| (place.score - scores[place.index]).abs())
+            .sum();
         self.lawyers += champion.len() as u64;
         self.shift += (shift * 1e6).round() as u64;
     }
@@ -109,7 +112,10 @@ pub fn guards(
 ) -> Vec<Criterion> {
     let is_enough = drift.requests >= rules.min_requests;
     let is_counted = drift.counts.requests >= rules.min_requests;
-    let basis = format!("{} requests of both; a decision needs {}", drift.requests, rules.min_requests);
+    let basis = format!(
+        "{} requests of both; a decision needs {}",
+        drift.requests, rules.min_requests
+    );
     let measured = |name: &'static str, holds: bool, is_enough: bool, value: String, required: String| Criterion {
         name: name.into(),
         passed: is_enough && holds,

@@ -130,7 +130,9 @@ impl At<'_> {
             return Ok(Some(self.to(state, Said::by_itself(Action::Queue, reason, evidence))));
         }
         state.challenger = Some(model.clone());
-        Ok(Some(self.to(state, Said::by_itself(Action::Challenger, reason, evidence))))
+        Ok(Some(
+            self.to(state, Said::by_itself(Action::Challenger, reason, evidence)),
+        ))
     }
 
     /// A model that a former program named without its content has been loaded: from now on its name

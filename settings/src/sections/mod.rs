@@ -117,7 +117,7 @@ impl Settings {
 }
 
 /// All sections in printing order; a section comes before its sub-sections, as TOML requires.
-const SECTIONS: [&Section; 33] = [
+const SECTIONS: [&Section; 32] = [
     &Ranking::SECTION,
     &ranking::FAIRNESS,
     &ranking::PRESETS,

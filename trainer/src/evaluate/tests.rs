@@ -73,7 +73,7 @@ fn weighted_metrics_need_to_know_how_often_each_rank_is_looked_at() {
     let evaluated = |eta: &str| {
         let mut settings = settings();
         settings.evaluate.eta = eta.to_owned();
-        evaluate(&run, &path, &settings).unwrap()
+        evaluate(&run, &path, None, &settings).unwrap()
     };
     let unknown = evaluated("");
     assert_eq!((unknown.ltr.weighted, unknown.over_legacy.weighted), (None, None));

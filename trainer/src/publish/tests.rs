@@ -221,7 +221,7 @@ async fn the_envoy_filter_is_part_of_the_artefact_and_has_the_same_model() {
         panic!("{attempt:?}");
     };
     let filter = fs::read(dir.join(artefact::EDGE_FILTER)).unwrap();
-    let manifest: Manifest = crate::files::read_json(&dir.join(artefact::MANIFEST)).unwrap();
+    let manifest: artefact::Manifest = crate::files::read_json(&dir.join(artefact::MANIFEST)).unwrap();
     assert_eq!(manifest.files[artefact::EDGE_FILTER], crate::files::sha256(&filter));
     let trained = TrainingRun::open(&run, &settings.schema()).unwrap();
     let model = forest::Model::parse(&trained.model).unwrap();

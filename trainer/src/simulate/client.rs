@@ -62,6 +62,7 @@ impl Truth {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Drift(pub [f64; 4]);
 
+#[cfg(test)]
 impl Drift {
     /// The weights as they are.
     pub(super) const NONE: Drift = Drift([1.0; 4]);

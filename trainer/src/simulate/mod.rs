@@ -86,6 +86,7 @@ pub struct Args {
     /// most of the list
     #[arg(long, value_name = "ETA", value_parser = read_eta)]
     pub examination: Option<f64>,
+    /// What the market does beside the truth.
     #[command(flatten)]
     pub conditions: Conditions,
     /// First publish a model of this quality against the truth, around the gate: manifest and ledger say so

@@ -37,6 +37,7 @@ fn ranked(order: &[usize], scores: &[f64]) -> Vec<Ranked> {
         index,
         score: scores[index],
         fair: scores[index],
+        merits: None,
     };
     order.iter().map(place).collect()
 }
@@ -71,7 +72,10 @@ fn each_guard_alone_stops_it() {
     assert_eq!(failing(None, &enough), ["gate"]);
     assert_eq!(failing(Some(&gate("b", true)), &enough), ["gate"], "another champion");
     assert_eq!(failing(Some(&gate("a", false)), &enough), ["gate"]);
-    assert_eq!(failing(Some(&passed), &alike(99)), ["top3", "scores", "latency", "fallbacks"]);
+    assert_eq!(
+        failing(Some(&passed), &alike(99)),
+        ["top3", "scores", "latency", "fallbacks"]
+    );
     let spoilt = |how: fn(&mut Drift)| {
         let mut drift = enough.clone();
         how(&mut drift);

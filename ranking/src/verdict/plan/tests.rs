@@ -164,7 +164,7 @@ proptest! {
             return Ok(());
         };
         let now = of(&plan, share);
-        for criterion in decide(&evidence, &criteria).criteria {
+        for criterion in decide(&evidence, &criteria, LEVEL).criteria {
             let planned = now.criteria.get(criterion.name.as_ref());
             prop_assert_eq!(planned.is_some(), criterion.undecided && days_of(&criterion.name).is_some());
             if criterion.name != "hit3" {

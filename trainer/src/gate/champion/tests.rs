@@ -16,6 +16,7 @@ fn evaluation(ndcg5: Interval, mrr5: Interval, fair_gap: f64) -> Evaluation {
             ndcg5,
             mrr5,
             debiased: Interval::point(-1.0),
+            weighted: None,
         },
     };
     with(result)

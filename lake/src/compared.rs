@@ -9,7 +9,7 @@ use chrono::DateTime;
 use ranking::evidence::{ComparedCase, Coverage, RankedLawyer};
 use ranking::interleaving::tosses;
 use ranking::outcomes::Arm;
-use ranking::{Grade, Policy, Source};
+use ranking::{Grade, Policy, Source, unrewritten};
 use uuid::Uuid;
 
 use crate::LakeError;
@@ -42,8 +42,13 @@ impl Reader {
         let (versions, groups) = (texts(batch, 6)?, texts(batch, 9)?);
         let (legacy, ltr, positions) = (whole(batch, 7)?, whole(batch, 8)?, whole(batch, 10)?);
         let grades = whole(batch, 11)?;
+        let (displayed_ids, compared_ids) = (texts(batch, 12)?, texts(batch, 13)?);
         for row in 0..batch.num_rows() {
-            let Some(case_id) = heads.case_id(row) else { continue };
+            let request = |ids: &StringArray| Uuid::parse_str(ids.value(row)).ok().map(unrewritten);
+            let is_displayed = request(&displayed_ids) == request(&compared_ids);
+            let Some(case_id) = heads.case_id(row).filter(|_| is_displayed) else {
+                continue;
+            };
             let model_version = versions.value(row).to_owned();
             if self.open.as_ref() != Some(&(case_id, model_version.clone())) {
                 let case = heads.case(row, case_id).map(|(case, _)| ComparedCase {

@@ -84,12 +84,18 @@ async fn a_compared_case_has_both_ranks_of_all_and_the_places_of_those_who_were_
         ])
         .await;
     let failed = [("a", None), ("b", None)];
+    // Of the first case, in a request whose ranking nobody was shown.
+    let mut other = compared(1, Trigger::Sampled, &[("a", Some(1)), ("b", Some(2))]);
+    if let Record::Shadow(other) = &mut other {
+        other.request_id = request(6);
+    }
     let comparisons = [
         compared(1, Trigger::EdgeMark, &all),
         compared(2, Trigger::Forced, &all),
         compared(3, Trigger::Sampled, &failed),
-        // Of a request whose ranking nobody was shown.
+        // Of a case that nobody was shown.
         compared(5, Trigger::Sampled, &all),
+        other,
     ];
     place.store.append(&comparisons).await.unwrap();
     let made = made(&place).await;

@@ -13,6 +13,7 @@ use store::StoreError;
 
 use super::controller::Controller;
 use super::outcomes::readable;
+use super::shown::Beside;
 
 /// Closed days that are looked at: a quarter.
 const DAYS: u64 = 90;
@@ -20,13 +21,6 @@ const DAYS: u64 = 90;
 const ASSUMED_ETA: f64 = 1.0;
 /// All samplers, so that the metric of one that is not tested is 0.
 const SAMPLERS: [&str; 5] = ["ladder", "hold_out", "drafts", "swaps", "shadow"];
-
-/// The evidence as it was read last.
-pub(super) struct Evidence {
-    /// The days and the state that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
-    made_from: (u64, u64, NaiveDate),
-    shown: Shown,
-}
 
 #[derive(Serialize)]
 struct Shown {
@@ -80,7 +74,7 @@ impl Controller {
     pub(super) async fn refresh_shown_evidence(&self, state: &State) -> Result<(), StoreError> {
         let today = self.now().date_naive();
         let made_from = (self.store.label_generation().await?, state.version, today);
-        let is_current = |known: &Evidence| known.made_from == made_from;
+        let is_current = |known: &Beside| known.made_from == made_from;
         if self.snapshot.0.lock().evidence.as_ref().is_some_and(is_current) {
             return Ok(());
         }
@@ -97,7 +91,8 @@ impl Controller {
                 .any(|test| test.sampler == sampler && test.is_broken);
             gauge!("ltr_sample_ratio_mismatch", "sampler" => sampler).set(u8::from(is_broken));
         }
-        self.snapshot.0.lock().evidence = Some(Evidence { made_from, shown });
+        let shown = json!(shown);
+        self.snapshot.0.lock().evidence = Some(Beside { made_from, shown });
         Ok(())
     }
 
@@ -167,7 +162,10 @@ impl Controller {
     /// between their scores in shadow, where the model was judged.
     pub fn shown_evidence(&self) -> Value {
         let parts = self.snapshot.0.lock();
-        let mut shown = json!(parts.evidence.as_ref().map(|evidence| &evidence.shown));
+        let mut shown = parts
+            .evidence
+            .as_ref()
+            .map_or(Value::Null, |beside| beside.shown.clone());
         let models = shown.get_mut("models").and_then(Value::as_array_mut);
         for model in models.into_iter().flatten() {
             let gathered = model["version"]

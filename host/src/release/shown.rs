@@ -10,7 +10,6 @@ use ranking::criterion::Criterion;
 use serde_json::Value;
 use store::OutboxFacts;
 
-use super::evidence::Evidence;
 use super::outcomes::Outcomes;
 use super::reports::Gathered;
 
@@ -30,13 +29,21 @@ pub(super) struct Parts {
     /// What is known of position bias; `None`: it was not looked at yet.
     pub examined: Option<Examined>,
     /// `None`: the closed days were not read yet.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<Beside>,
     pub holder: Option<String>,
     pub gateways: Vec<Value>,
     pub outbox: OutboxFacts,
     /// The version that `history` goes up to.
     pub version: u64,
     pub history: Vec<Value>,
+}
+
+/// What stands beside the verdict.
+pub(super) struct Beside {
+    /// The days and the state that it is made from (see [`store::Store::label_generation`]), and the day on which it was.
+    pub made_from: (u64, u64, NaiveDate),
+    /// The body of `GET /rollout/evidence`, without what is known of the models in shadow.
+    pub shown: Value,
 }
 
 /// What the closed days say of position bias.

@@ -101,7 +101,7 @@ struct World {
 /// All that decides.
 #[derive(Debug, PartialEq)]
 struct Counts {
-    outcome_days: Vec<String>,
+    outcome_days: Vec<Value>,
     labels: Vec<String>,
     rollout: Vec<Value>,
 }
@@ -221,25 +221,29 @@ impl World {
     }
 
     async fn counts(&self, rollout: &Value) -> Counts {
-        let outcome_days = self
-            .site
-            .texts("SELECT day || ' ' || counts FROM ltr_outcome_day ORDER BY day")
-            .await;
+        let outcome_days = self.site.texts("SELECT counts FROM ltr_outcome_day ORDER BY day").await;
         let labels = self.site.texts(
             "SELECT q.request_id || ' ' || r.lawyer_id || ' ' || coalesce(r.label, 'none') \
              FROM ltr_shadow_row r JOIN ltr_shadow_request q ON q.id = r.request ORDER BY 1",
         );
         let parts = [judged(rollout), rollout["trial"].clone(), rollout["relevance"].clone()];
         Counts {
-            // A day on which the gateway displayed nothing is counted, and says nothing.
-            outcome_days: outcome_days
-                .into_iter()
-                .filter(|day| !day.contains("\"arms\":{}"))
-                .collect(),
+            outcome_days: outcome_days.iter().filter_map(|counts| deciding(counts)).collect(),
             labels: labels.await,
             rollout: [&parts[..], &[rollout["state"]["phase"].clone()]].concat(),
         }
     }
+}
+
+/// What a stored day says but its coverage, which is there to count what has no impression. `None`: the gateway displayed
+/// nothing on that day.
+fn deciding(counts: &str) -> Option<Value> {
+    let mut counts: Value = serde_json::from_str(counts).unwrap();
+    if let Some(evidence) = counts["evidence"].as_object_mut() {
+        evidence.remove("coverage");
+    }
+    let is_empty = counts["arms"].as_object().unwrap().is_empty();
+    (!is_empty).then_some(counts)
 }
 
 /// Evidence and verdict without how long scoring took, which differs from run to run.
@@ -403,10 +407,7 @@ async fn forged_events_move_no_count() {
 
 /// Users whom the stored days count, by arm.
 fn users(counts: &Counts, arm: &str) -> u64 {
-    let of_day = |text: &String| {
-        let counts: Value = serde_json::from_str(text.split_once(' ').unwrap().1).unwrap();
-        counts["arms"][arm]["users"].as_u64().unwrap_or(0)
-    };
+    let of_day = |counts: &Value| counts["arms"][arm]["users"].as_u64().unwrap_or(0);
     counts.outcome_days.iter().map(of_day).sum()
 }
 

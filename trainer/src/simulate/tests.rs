@@ -42,5 +42,11 @@ fn a_seed_gives_the_events_that_it_always_gave() {
         of(Truth::Interactions, Attention::Patient),
         of(Truth::Legacy, Attention::Eta(1.0)),
     ];
-    assert_eq!(found, ["D1", "D2"]);
+    assert_eq!(
+        found,
+        [
+            "0f6687364eaec9c96a09718eec1ba3873d7060f209338c4128d3aed117c59b07",
+            "9e93f94eda2deac2ffb842b26e50579df01d970f1d342230a2b896043e9d9703"
+        ]
+    );
 }

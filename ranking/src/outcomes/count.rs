@@ -71,7 +71,14 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
     let mut signed: BTreeMap<Arm, Vec<bool>> = BTreeMap::new();
     for case in cases {
         let Some(arm) = case.arm() else { continue };
-        if case.came_before || !seen.insert((arm, case.user)) {
+        if !seen.insert((arm, case.user)) {
+            continue;
+        }
+        if arm != Arm::Interleaved {
+            // Clients who come again look at places too, and are tossed for.
+            day.places.add(case);
+        }
+        if case.came_before {
             continue;
         }
         let grade = case.strongest();
@@ -82,8 +89,6 @@ pub fn count_day(date: NaiveDate, cases: &[Displayed]) -> OutcomeDay {
         signed.entry(arm).or_default().push(grade == Grade::Contracted);
         if arm == Arm::Interleaved {
             toss(&mut day.drafts, case, &tosses(&case.drafted_by));
-        } else {
-            day.places.add(case);
         }
         if let (Arm::Interleaved, Some(version)) = (arm, &case.model_version) {
             let credit: &mut Credit = day.credit.entry(version.clone()).or_default();

@@ -184,6 +184,13 @@ fn the_coins_of_drafts_are_counted_beside_and_clicks_by_place_where_nothing_was_
     assert_eq!(day.drafts.pairs(), [pair([2, 3], 2, [1, 0])]);
     assert_eq!(day.swaps, Swaps::default());
     assert_eq!((day.places.users, &day.places.clicks), (3, &vec![2]));
+    // Who came before counts for no arm, and looks at the places all the same.
+    let again = cases.clone().map(|case| Displayed {
+        came_before: true,
+        ..case
+    });
+    let again = count_day(date(0), &again);
+    assert_eq!((again.arms.len(), again.drafts, again.places), (0, Swaps::default(), day.places.clone()));
     assert_eq!((day.places.rate(1), day.places.rate(2)), (2.0 / 3.0, 0.0));
 }
 

@@ -190,7 +190,10 @@ fn the_coins_of_drafts_are_counted_beside_and_clicks_by_place_where_nothing_was_
         ..case
     });
     let again = count_day(date(0), &again);
-    assert_eq!((again.arms.len(), again.drafts, again.places), (0, Swaps::default(), day.places.clone()));
+    assert_eq!(
+        (again.arms.len(), again.drafts, again.places),
+        (0, Swaps::default(), day.places.clone())
+    );
     assert_eq!((day.places.rate(1), day.places.rate(2)), (2.0 / 3.0, 0.0));
 }
 

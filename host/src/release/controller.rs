@@ -467,8 +467,8 @@ impl Controller {
         let Some(state) = known.state.clone() else { return };
         known.loaded.retain(|version, _| {
             let is_kept = state.named(version).is_some() || Some(version.as_str()) == except;
-            if !is_kept {
-                // If its turn comes, it is loaded again.
+            if state.next.as_ref().is_some_and(|next| next.version == *version) {
+                // When its turn comes, it is loaded again.
                 self.tried.forget(version);
             }
             is_kept

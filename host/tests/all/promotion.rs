@@ -193,9 +193,9 @@ async fn with_no_challenger_there_is_nothing_to_promote() {
 
 /// Each night has a new model, and none is compared for long.
 #[tokio::test]
-async fn the_pipeline_is_judged_by_all_of_its_models_and_a_model_alone_by_its_own() {
+async fn the_pipeline_is_judged_by_all_of_its_models_and_where_each_is_judged_alone_the_next_waits() {
     const TONIGHT: &str = "20261102T021500Z";
-    for (unit, cases) in [(settings::Unit::Pipeline, CASES as u64), (settings::Unit::Model, 0)] {
+    for (unit, waits) in [(settings::Unit::Pipeline, false), (settings::Unit::Model, true)] {
         let mut site = Site::new();
         site.settings.rollout.criteria.min_cases = CASES as u64;
         site.settings.rollout.unit = unit;
@@ -209,8 +209,14 @@ async fn the_pipeline_is_judged_by_all_of_its_models_and_a_model_alone_by_its_ow
         notice.ok();
         running.evaluated(Utc::now()).await;
         let status = running.get("/rollout").await.ok();
-        assert_eq!(status["challenger"], TONIGHT);
-        assert_eq!(status["evidence"]["cases"].as_u64().unwrap_or(0), cases, "{status:#}");
-        assert_eq!(status["verdict"]["promote"], json!(cases > 0), "{status:#}");
+        let (challenger, next) = if waits {
+            (VERSION, json!(TONIGHT))
+        } else {
+            (TONIGHT, Value::Null)
+        };
+        assert_eq!(status["challenger"], challenger, "{status:#}");
+        assert_eq!(status["state"]["next"]["version"], next, "{status:#}");
+        assert_eq!(status["evidence"]["cases"], CASES as u64, "{status:#}");
+        assert_eq!(status["verdict"]["promote"], true, "{status:#}");
     }
 }

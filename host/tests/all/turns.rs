@@ -136,6 +136,12 @@ async fn models_that_are_judged_one_by_one_wait_and_each_gets_its_turn() {
     let entry = &rejected["history"][1];
     assert_eq!(entry["action"], "reject", "{entry:#}");
     assert!(entry["reason"].as_str().unwrap().contains("hit3"), "{entry:#}");
+    let cases = &rejected["evidence"]["cases"];
+    assert_eq!(
+        cases.as_u64().unwrap_or(0),
+        0,
+        "it is judged by its own comparisons: {rejected:#}"
+    );
     // The one that waited is loaded again, and compared.
     running.gateway.release.find_publications().await;
     let models = running.get("/models").await.ok();

@@ -28,6 +28,7 @@ fn early() -> Evidence {
             low: -0.3,
             high: 0.4,
         },
+        hit3_gain_of_users: 0.06,
         mrr_sequence: Sequential {
             days: 5,
             users: 5,

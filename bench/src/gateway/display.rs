@@ -182,7 +182,6 @@ async fn promote(home: &Home, display: Display) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    #[expect(clippy::disallowed_methods, reason = "the ledger has the time of the run")]
     let now = Utc::now();
     let transition = step(&state, &Input::Evaluation(evidence(&state, now)?), now, &rules(display));
     let transition = transition?.context("the state machine does not promote")?;

@@ -231,8 +231,7 @@ async fn a_damaged_file_of_one_day_stops_no_other_day() {
 #[tokio::test]
 async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     use ranking::outcomes::{Arm, count_day};
-    use ranking::propensities::Swaps;
-    use ranking::{Coin, Grade, Policy, Source};
+    use ranking::{Grade, Policy, Source};
     let place = Place::new().await;
     let drafted = Impression {
         policy: Some(Policy::Interleaved),
@@ -245,17 +244,8 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
         policy: Some(Policy::Rung),
         ..impression(&["a", "b"], Origin::Gateway)
     };
-    let coin = Coin {
-        pair: [1, 2],
-        swapped: true,
-        probability: 0.5,
-    };
-    let swapped = Impression {
-        policy: Some(Policy::Swap),
-        coin: Some(coin),
-        order_before: Some(["a", "b"].map(str::to_owned).to_vec()),
-        ..impression(&["b", "a"], Origin::Gateway)
-    };
+    let swapped = swapped();
+    let coin = swapped.coin;
     place
         .log([
             event(1, 1, start(), Body::Impression(drafted)),
@@ -281,7 +271,7 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     assert_eq!((closed.closed.len(), closed.labels.len()), (4, 2));
     let displayed = closed.displayed.unwrap();
     assert_eq!(displayed.len(), 3);
-    assert_eq!((displayed[0].coin, displayed[2].coin), (None, Some(coin)));
+    assert_eq!((displayed[0].coin, displayed[2].coin), (None, coin));
     assert_eq!(displayed[0].drafted_by[1], Source::Ltr);
     assert_eq!(displayed[0].acted, [(2, Grade::Contracted)]);
     let counted = count_day(day, &displayed);
@@ -294,15 +284,28 @@ async fn a_closed_day_has_its_cases_as_the_gateway_displayed_them() {
     );
     assert_eq!(counted.credit["20261001T021500Z"].ltr, 1);
     assert_eq!(counted.blocks, [(false, true, 1)]);
-    let tossed = |swaps: &Swaps| {
-        swaps
-            .pairs()
-            .iter()
-            .map(|of| (of.pair, of.tosses, of.clicks))
-            .collect::<Vec<_>>()
-    };
     assert_eq!(tossed(&counted.swaps), [([1, 2], 1, [0, 1])]);
     assert_eq!(tossed(&counted.drafts), [([2, 3], 1, [1, 0])]);
+}
+
+/// A ranking of which a coin swapped the first two.
+fn swapped() -> Impression {
+    Impression {
+        policy: Some(ranking::Policy::Swap),
+        coin: Some(ranking::Coin {
+            pair: [1, 2],
+            swapped: true,
+            probability: 0.5,
+        }),
+        order_before: Some(["a", "b"].map(str::to_owned).to_vec()),
+        ..impression(&["b", "a"], Origin::Gateway)
+    }
+}
+
+/// Places, tosses and clicks of each pair.
+fn tossed(swaps: &ranking::propensities::Swaps) -> Vec<([u32; 2], u64, [u64; 2])> {
+    let pairs = swaps.pairs().iter();
+    pairs.map(|of| (of.pair, of.tosses, of.clicks)).collect()
 }
 
 #[tokio::test]

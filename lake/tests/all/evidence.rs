@@ -50,8 +50,10 @@ fn compared(number: u128, trigger: Trigger, lawyers: &[(&str, Option<u16>)]) -> 
     })
 }
 
-/// (displayed, legacy, LTR, clicked) of each lawyer.
-fn places(case: &ComparedCase) -> Vec<(Option<u32>, Option<u32>, Option<u32>, bool)> {
+/// Of a lawyer: displayed at, by legacy, by LTR, and whether clicked.
+type Places = (Option<u32>, Option<u32>, Option<u32>, bool);
+
+fn places(case: &ComparedCase) -> Vec<Places> {
     let of = |l: &RankedLawyer| (l.displayed, l.legacy, l.ltr, l.is_clicked);
     case.lawyers.iter().map(of).collect()
 }

@@ -268,7 +268,8 @@ fn defined(cases: &[ShadowCase], criteria: &Criteria) -> Evidence {
 type Firsts = BTreeMap<[u8; 6], (NaiveDate, (u16, u16))>;
 
 fn first_of_users(cases: &[ShadowCase]) -> Firsts {
-    let mut of_users: BTreeMap<([u8; 6], Uuid), (NaiveDate, (u16, u16))> = BTreeMap::new();
+    type First = (NaiveDate, (u16, u16));
+    let mut of_users: BTreeMap<([u8; 6], Uuid), First> = BTreeMap::new();
     for case in cases {
         let user = xxhash_rust::xxh64::xxh64(case.user.unwrap_or(case.case_id).as_bytes(), 0).to_be_bytes();
         let [user @ .., _, _] = user;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::SqlSafeStr;
 use testkit::PATIENCE;
 
-use crate::harness::{Client, LARGE, Site, TOKEN, case, click, id};
+use crate::harness::{Client, Gateway, LARGE, Site, TOKEN, case, click, id};
 
 const MODEL: &str = "20261001T021500Z";
 const CASES: usize = 24;
@@ -90,6 +90,27 @@ async fn counts(site: &Site) -> Vec<String> {
     site.texts("SELECT counts FROM ltr_outcome_day").await
 }
 
+/// People read the same.
+fn page_says_it(site: &Site, gateway: &Gateway) {
+    let mut command = program(site, "ltr-host");
+    let page = done(
+        command
+            .args(["rollout", "evidence", "--token", TOKEN, "--url"])
+            .arg(format!("http://{}", gateway.address()))
+            .output()
+            .unwrap(),
+    );
+    for said in [
+        MODEL,
+        "all models",
+        "known bias: clicks only",
+        "gender F",
+        "of them on lawyers never displayed",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+}
+
 #[tokio::test]
 async fn a_night_closes_the_day_once_and_the_gateway_shows_what_it_says() {
     let site = Site::patient()
@@ -135,23 +156,7 @@ async fn a_night_closes_the_day_once_and_the_gateway_shows_what_it_says() {
     });
     assert_eq!(evidence["coverage"], of_cases);
 
-    let mut command = program(&site, "ltr-host");
-    let page = done(
-        command
-            .args(["rollout", "evidence", "--token", TOKEN, "--url"])
-            .arg(format!("http://{}", gateway.address()))
-            .output()
-            .unwrap(),
-    );
-    for said in [
-        MODEL,
-        "all models",
-        "known bias: clicks only",
-        "gender F",
-        "of them on lawyers never displayed",
-    ] {
-        assert!(page.contains(said), "{said}: {page}");
-    }
+    page_says_it(&site, &gateway);
 
     // What comes later changes nothing, and counting again from the log gives the same.
     let first = counts(&site).await;

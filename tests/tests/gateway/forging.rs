@@ -213,7 +213,7 @@ impl World {
     }
 
     /// From legacy alone to a model on trial.
-    async fn to_trial(&mut self) -> Value {
+    async fn goes_on_trial(&mut self) -> Value {
         self.honest_day(0).await;
         let rollout = self.night(9).await;
         assert_eq!(rollout["state"]["phase"]["name"], "trial", "{rollout:#}");
@@ -277,7 +277,7 @@ fn lawyer(number: usize) -> Value {
 /// The days up to the verdict of the trial's first two. `forge` is what the forger does on the second evening.
 async fn trial(salt: &Path, forge: impl AsyncFn(&World)) -> (Value, Counts) {
     let mut world = World::begin(salt).await;
-    world.to_trial().await;
+    world.goes_on_trial().await;
     for number in OF_TRIAL {
         world.honest_day(number).await;
     }
@@ -481,7 +481,7 @@ async fn comparisons_that_somebody_asks_for_are_no_evidence() {
             }
             world.events(at(0, 8), events).await;
         }
-        let rollout = world.to_trial().await;
+        let rollout = world.goes_on_trial().await;
         let made = world.site.number("SELECT count(*) FROM ltr_shadow_request").await;
         assert_eq!(made, if asks { 40 + 120 } else { 40 });
         verdicts.push(judged(&rollout));

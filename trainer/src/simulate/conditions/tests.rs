@@ -40,7 +40,7 @@ fn acts() -> Vec<Act> {
         rank_pos: 1,
         ts,
         delivered_at: ts + TimeDelta::hours(2),
-        repeated_at: (number % 2 == 0).then(|| ts + TimeDelta::hours(5)),
+        repeated_at: number.is_multiple_of(2).then(|| ts + TimeDelta::hours(5)),
     };
     (0..4_000).map(act).collect()
 }

@@ -53,7 +53,7 @@ pub fn trial_of(challenger: Challenger, client: Client, cases_a_day: f64, chance
     trial_in(&mut Town::new(challenger, client, cases_a_day), &TRIAL, chance)
 }
 
-/// The days of a year on which one trial after the other first promoted a challenger, each after [`SHADOW`] days in which
+/// The days of a year on which one trial after the other first promoted a challenger, each after a fortnight in which
 /// raw figures decided nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct YearOfTrials {

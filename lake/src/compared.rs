@@ -1,4 +1,4 @@
-//! Closed cases of which both rankings are known, as they were displayed, and what the log does not cover.
+//! Closed cases that both rankers ranked, as they were displayed, and what the log does not cover.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -33,8 +33,8 @@ impl Drifting {
         }
     }
 
-    /// A request of which the champion's ranking is this, and the challenger's with the time that it took; `None`: it did
-    /// not answer. What was counted of other models is forgotten.
+    /// Counts a request: the champion's ranking, and the challenger's with the time that it took. `None`: the challenger
+    /// did not answer. What was counted of other models is forgotten.
     pub fn record(&self, versions: [&str; 2], champion: &[Ranked], challenger: Option<(&[Ranked], Duration)>) {
         let mut compared = self.compared.lock();
         if [&*compared.champion, &*compared.challenger] != versions {

@@ -179,7 +179,7 @@ impl Outcomes {
     }
 }
 
-/// The days of which the counts can be read: [`OutcomeDay`]s, or with the evidence beside them [`ClosedDay`]s.
+/// The days whose counts can be read, as [`OutcomeDay`] or, with the evidence beside them, as [`ClosedDay`].
 pub(super) fn readable<Day: DeserializeOwned>(stored: Vec<(NaiveDate, String)>) -> Vec<Day> {
     let read = |(date, counts): (NaiveDate, String)| {
         let day = serde_json::from_str(&counts);

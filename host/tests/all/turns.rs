@@ -10,7 +10,7 @@ use crate::{Running, Site, VERSION, big_case};
 
 const NEXT: &str = "20261002T021500Z";
 
-/// A live model of the pipeline, every request of which is compared.
+/// A live model of the pipeline. Every request is compared.
 async fn live() -> (Site, Running) {
     promoted(|settings| {
         settings.shadow.fraction = 1.0;

@@ -102,6 +102,7 @@ impl Bench<'_> {
             // It is measured at its limit, and stays.
             ("LTR_ROLLOUT__EVALUATE_SECONDS", "3600".to_owned()),
         ])?;
+        home.load(&site, SERVED)?;
         match display {
             None => {
                 let serve = json!({ "weight": 100, "version": SERVED });

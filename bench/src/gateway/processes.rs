@@ -225,6 +225,13 @@ impl Home {
         Site::start(command, address, &self.dir.join("gateway.log"))
     }
 
+    /// Waits until a gateway has loaded this model. A gateway that answers may still be loading.
+    pub(crate) fn load(&self, site: &Site, version: &str) -> Result<()> {
+        let notice = json!({ "version": version });
+        let loaded = site.post("/models/notify?wait=1", &self.token, &notice);
+        loaded.map(drop).with_context(|| format!("loading {version}"))
+    }
+
     /// A gateway whose model ranks every request. So many of them are also ranked by a second one, with the same
     /// trees, in shadow.
     pub(crate) fn gateway(&self, shadow: f64) -> Result<Site> {
@@ -233,15 +240,14 @@ impl Home {
             // It is measured at its limit, and stays.
             ("LTR_ROLLOUT__EVALUATE_SECONDS", "3600".to_owned()),
         ])?;
+        self.load(&site, SERVED)?;
         let serve = json!({ "weight": 100, "version": SERVED });
         site.post("/rollout/weight", &self.token, &serve)
             .context("letting the model serve")?;
         if !self.dir.join("var/models/ltr").join(COMPARED).exists() {
             self.publish(COMPARED, &self.component, &self.features)?;
         }
-        let compared = json!({ "version": COMPARED });
-        site.post("/models/notify?wait=1", &self.token, &compared)
-            .context("loading the model to compare")?;
+        self.load(&site, COMPARED)?;
         Ok(site)
     }
 
